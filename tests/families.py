@@ -212,3 +212,19 @@ def tiny(family: str, seed: int = 0) -> LanguageModel:
             if parameter.ndim == 1:  # biases and norms start at 0 or 1 and would test nothing
                 parameter.add_(0.3 * torch.randn_like(parameter))
     return LanguageModel(model, tokenizer(), name=family)
+
+
+def one_neuron() -> LanguageModel:
+    """A model whose answers are known on paper.
+
+    All weights are 0 but a bias b = 0.5 of one unit of the last FFN, which one row of the head
+    reads with 2: every token has logit 0 but token 4, which has 2 b = 1.
+    """
+    lm = tiny("llama-bias")
+    with torch.no_grad():
+        for parameter in lm.model.parameters():
+            parameter.zero_()
+        lm.model.model.layers[1].mlp.down_proj.bias[0] = 0.5
+        lm.model.model.norm = torch.nn.Identity()
+        lm.model.lm_head.weight[4, 0] = 2.0
+    return lm

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 import reference
-from families import FAMILIES, VOCABULARY, tiny
+from families import FAMILIES, VOCABULARY, one_neuron, tiny
 from snipbias.attribute import attribute, batch_bias
 from snipbias.edit import NeuronEdit
 from snipbias.errors import SnipbiasError
@@ -280,14 +280,7 @@ def test_one_attention_free_layer_by_hand():
     All residual writes are 0 but one bias b = 0.5 of the down layer's unit 0, so that at the last
     prompt token logits are (2 b, 0, ..., 0) and dP(yhat)/db = -2 P(yhat) P(token 4).
     """
-    lm = tiny("llama-bias")
-    model = lm.model
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.zero_()
-        model.model.layers[1].mlp.down_proj.bias[0] = 0.5
-        model.model.norm = torch.nn.Identity()
-        model.lm_head.weight[4, 0] = 2.0
+    lm = one_neuron()
     query = Query((5,), ((4,), (6,)))
     with lm.frozen():
         bias = batch_bias(lm, [query], torch.tensor([0]), Method.v1())

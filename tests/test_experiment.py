@@ -15,6 +15,7 @@ import torch
 
 from families import tiny
 from snipbias.ablation import MeanAblation
+from snipbias.activations import mean_activation
 from snipbias.attribute import attribute
 from snipbias.edit import NeuronEdit
 from snipbias.errors import SnipbiasError
@@ -31,7 +32,6 @@ from snipbias.experiment.store import Store
 from snipbias.method import Method
 from snipbias.neurons import ROLES
 from snipbias.recipes import RECIPES, Recipe, without_roles
-from snipbias.scorers import mean_activation
 from snipbias.tasks.items import Task
 from toys import task
 
@@ -462,6 +462,7 @@ def test_the_presets_are_the_papers_settings() -> None:
         ({"sizes": (3, 0)}, "sizes needs at least 1"),
         ({"strengths": (float("nan"),)}, "not a finite number"),
         ({"method": "CC"}, "finds no neurons"),
+        ({"method": "at mean", "methods": ("original", "at mean")}, "no random control"),
         ({"refine": -1}, "give 0 or more"),
         ({"objective": "best"}, "no objective 'best'"),
         ({"margin": 2.0}, "give 0.02 for two points"),
@@ -471,6 +472,18 @@ def test_the_presets_are_the_papers_settings() -> None:
 def test_contradictory_settings_are_refused(changes: dict, said: str) -> None:
     with pytest.raises(SnipbiasError, match=said):
         preset("v1", **changes)
+
+
+def test_other_passages_are_another_experiment(monkeypatch) -> None:
+    """They decide which neurons are spared, and what perplexity is measured on."""
+    plan = Plan.of(tiny("flan-t5"), [TOY], SMALL, [KEPT])
+    before = plan.identity
+    assert plan.identity == before
+    for name in ("passages", "passages_to_protect"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"snipbias.experiment.plan.{name}", lambda: ("another text",))
+            changed = plan.identity
+        assert {key for key in before if changed[key] != before[key]} == {"text"}
 
 
 def test_unknown_settings_and_presets_are_refused() -> None:

@@ -7,7 +7,7 @@ import torch
 
 import toys
 from families import tiny
-from snipbias import SnipbiasError, attribute, filters, find, recipes, scorers
+from snipbias import SnipbiasError, activations, attribute, filters, find, recipes, scorers
 from snipbias.ablation import MeanAblation
 from snipbias.recipes import RECIPES, recipe
 from snipbias.text import passages
@@ -32,7 +32,7 @@ def test_roles_are_left_out_also_of_fused_layers():
 
 def test_the_top_share_of_other_scores_is_left_out():
     lm = tiny("llama")
-    scores, others = attribute(lm, TASK.sample(4)), scorers.magnitude(lm, TASK.sample(4))
+    scores, others = attribute(lm, TASK.sample(4)), activations.magnitude(lm, TASK.sample(4))
     kept = filters.without_top(scores, others, 0.1)
     left = round(0.1 * len(scores))
     assert torch.isinf(kept.flat).sum() == left
@@ -88,7 +88,7 @@ def test_an_unknown_recipe_is_refused_with_the_names():
 def test_neurons_are_held_at_their_mean(family, unchanged):
     lm = tiny(family)
     edit = attribute(lm, TASK).top(10)
-    mean = scorers.mean_activation(lm, TASK)
+    mean = activations.mean_activation(lm, TASK)
     held = MeanAblation(edit, {site.name: mean[site] for site in lm.sites})
     seen = {}
 

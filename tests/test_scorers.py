@@ -12,8 +12,8 @@ import torch
 
 import reference
 import toys
-from families import VOCABULARY, tiny
-from snipbias import SnipbiasError, attribute, scorers
+from families import VOCABULARY, one_neuron, tiny
+from snipbias import SnipbiasError, activations, attribute, scorers
 from snipbias.edit import NeuronEdit
 from snipbias.identity import ModelId
 from snipbias.method import Method
@@ -30,10 +30,10 @@ SCORERS = {
     "paired contrast": scorers.paired_contrast,
     "paired contrast, clamped": partial(scorers.paired_contrast, clamp=True, gold=2.0),
     "utility": scorers.utility,
-    "magnitude": scorers.magnitude,
-    "largest magnitude": partial(scorers.magnitude, largest=True),
-    "mean activation": scorers.mean_activation,
-    "skill neurons": scorers.skill_neurons,
+    "magnitude": activations.magnitude,
+    "largest magnitude": partial(activations.magnitude, largest=True),
+    "mean activation": activations.mean_activation,
+    "skill neurons": activations.skill_neurons,
     "share": partial(attribute, method=Method.v1(target="share")),
     "quantile": partial(attribute, method=Method.v1(tokens="quantile")),
     "last": partial(attribute, method=Method.v2(tokens="last")),
@@ -182,11 +182,11 @@ def test_activations_are_read_over_the_prompt(family):
         absolute.append({s: h.abs().mean(0) for s, h in states.items()})
         plain.append({s: h.mean(0) for s, h in states.items()})
         largest.append({s: h.abs().amax(0) for s, h in states.items()})
-    assert_same(scorers.magnitude(lm, TASK, batch_size=2), mean(absolute))
-    assert_same(scorers.magnitude(lm, TASK, largest=True), mean(largest))
-    assert_same(scorers.mean_activation(lm, TASK), mean(plain))
+    assert_same(activations.magnitude(lm, TASK, batch_size=2), mean(absolute))
+    assert_same(activations.magnitude(lm, TASK, largest=True), mean(largest))
+    assert_same(activations.mean_activation(lm, TASK), mean(plain))
 
-    found = scorers.skill_neurons(lm, TASK, batch_size=4)
+    found = activations.skill_neurons(lm, TASK, batch_size=4)
     per_instruction = []
     for number in range(len(TASK.instructions)):
         here = [i for i, (n, _, _) in enumerate(queries(lm, TASK)) if n == number]
@@ -219,12 +219,12 @@ def test_activations_are_read_over_the_prompt(family):
 
 
 def test_predictivity_by_hand():
-    activations = torch.tensor([[1.0, 0.0, 5.0], [2.0, 9.0, 5.0], [3.0, 0.0, 5.0], [6.0, 9.0, 5.0]])
+    states = torch.tensor([[1.0, 0.0, 5.0], [2.0, 9.0, 5.0], [3.0, 0.0, 5.0], [6.0, 9.0, 5.0]])
     labels = torch.tensor([False, False, True, True])
     # Means 3, 4.5, 5. Unit 0 is above for the last: 3 of 4 right; unit 1: 2 of 4; unit 2: never.
-    assert scorers.predictivity(activations, labels).tolist() == [0.75, 0.5, 0.5]
+    assert activations.predictivity(states, labels).tolist() == [0.75, 0.5, 0.5]
     # Above the mean -3 are the first two, and both labels are the other way round.
-    assert scorers.predictivity(-activations, labels).tolist()[:1] == [1.0]
+    assert activations.predictivity(-states, labels).tolist()[:1] == [1.0]
 
 
 @pytest.mark.parametrize("name", SCORERS)
@@ -250,6 +250,9 @@ def test_a_contrast_needs_both_conditions_and_their_unknown_options():
     without = replace(TASK, items=tuple(replace(i, unknown=None) for i in TASK.items))
     with pytest.raises(SnipbiasError, match="unknown option"):
         scorers.paired_contrast(tiny("llama"), without)
+    named = replace(TASK, items=tuple(replace(i, gold=i.named[0]) for i in TASK.items))
+    with pytest.raises(SnipbiasError, match="unknown option"):
+        scorers.paired_contrast(tiny("llama"), named)
 
 
 def test_integration_takes_a_step():
@@ -258,19 +261,8 @@ def test_integration_takes_a_step():
 
 
 def by_hand():
-    """A model whose answers are known on paper, and a three-option question for it.
-
-    All weights are 0 but a bias b = 0.5 of one unit of the last FFN, which one row of the head
-    reads with 2: every token has logit 0 but token 4, the answer "a", which has 2 b = 1.
-    """
-    lm = tiny("llama-bias")
-    model = lm.model
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.zero_()
-        model.model.layers[1].mlp.down_proj.bias[0] = 0.5
-        model.model.norm = torch.nn.Identity()
-        model.lm_head.weight[4, 0] = 2.0
+    """`families.one_neuron`, answering three options of one token each."""
+    lm = one_neuron()
     lm.query = lambda prompt, options: Query((5, 6), tuple((TOKENS[o],) for o in options))
     return lm
 
@@ -302,8 +294,8 @@ def test_rivals_on_paper():
     assert of(scorers.gap(lm, ambiguous, tokens="last")) == pytest.approx(1.0)
     assert of(scorers.gap(lm, ambiguous, tokens="mean")) == pytest.approx(0.5)
     assert of(scorers.integrated_gap(lm, ambiguous, steps=3)) == pytest.approx(1.0)
-    assert of(scorers.magnitude(lm, ambiguous)) == pytest.approx(0.5)
-    assert of(scorers.mean_activation(lm, ambiguous)) == pytest.approx(0.5)
+    assert of(activations.magnitude(lm, ambiguous)) == pytest.approx(0.5)
+    assert of(activations.mean_activation(lm, ambiguous)) == pytest.approx(0.5)
     # A(yhat) alone: h * dP(a)/dh = 0.5 * 2 * P (1 - P), with P = e / (e + 63).
     p = math.e / (math.e + VOCABULARY - 1)
     assert of(attribute(lm, ambiguous, Method.v1(skill=0.0))) == pytest.approx(p * (1 - p))

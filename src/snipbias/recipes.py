@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from snipbias import filters, scorers
+from snipbias import activations, filters, scorers
 from snipbias.attribute import Progress, attribute
 from snipbias.errors import SnipbiasError
 from snipbias.method import Method
@@ -88,7 +88,7 @@ def without_outliers(share: float = 0.01) -> Filter:
     """Leave out the neurons with the largest single activations."""
 
     def leave_out(lm: LanguageModel, drawn: Task, scores: Scores, batch_size: int) -> Scores:
-        largest = scorers.magnitude(lm, drawn, largest=True, batch_size=batch_size)
+        largest = activations.magnitude(lm, drawn, largest=True, batch_size=batch_size)
         return filters.without_top(scores, largest, share)
 
     return leave_out
@@ -105,6 +105,17 @@ def protect_text(share: float = 0.05) -> Filter:
         return filters.without_top(scores, useful, share)
 
     return leave_out
+
+
+def less_text(weight: float = 1.0) -> Filter:
+    """Subtract what neutral text loses by a neuron, in nats as the margin that it is taken from."""
+
+    def subtract(lm: LanguageModel, drawn: Task, scores: Scores, batch_size: int) -> Scores:
+        texts = passages_to_protect()
+        useful = scorers.text_utility(lm, texts, scores, batch_size=batch_size)
+        return filters.less(scores, useful, weight)
+
+    return subtract
 
 
 def protect_answers(share: float = 0.05) -> Filter:
@@ -139,10 +150,10 @@ RECIPES: dict[str, Recipe] = {
     "v2 no skill term": Recipe(crispr(Method.v2(skill=0.0))),
     "A(yhat)": Recipe(crispr(Method.v1(skill=0.0))),
     # Rivals.
-    "skill neurons": Recipe(scorers.skill_neurons),
+    "skill neurons": Recipe(activations.skill_neurons),
     "gap": Recipe(scorers.gap),
     "integrated gap": Recipe(scorers.integrated_gap),
-    "magnitude": Recipe(scorers.magnitude),
+    "magnitude": Recipe(activations.magnitude),
     # One change to v1 at a time.
     "share": Recipe(crispr(Method.v1(target="share"))),
     "log P": Recipe(crispr(Method.v1(target="logprob"))),
@@ -161,6 +172,7 @@ RECIPES: dict[str, Recipe] = {
     "paired clamped": Recipe(partial(scorers.paired_contrast, clamp=True), balance="twins"),
     "paired last token": Recipe(partial(scorers.paired_contrast, tokens="last"), balance="twins"),
     "paired protected": Recipe(scorers.paired_contrast, balance="twins", filters=PROTECTED),
+    "paired subtracted": Recipe(scorers.paired_contrast, balance="twins", filters=(less_text(),)),
     "paired soft": Recipe(
         scorers.paired_contrast, balance="twins", filters=NO_OUTLIERS, factors=(0.0, 0.5, 1.5, 2.0)
     ),

@@ -3,24 +3,23 @@
 Each is `(lm, task, ...) -> Scores`, as `attribute` is, `task` being the few items that neurons are
 found on. Where a score stands for what a neuron adds to some margin of log-probabilities, it is the
 sum over tokens of h * d(margin)/dh: the first-order effect of pruning the neuron, with its sign
-turned, so that the highest scores are to be pruned.
+turned, so that the highest scores are to be pruned. Scores without a gradient: `activations.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
-from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from jaxtyping import Float, Int
+from torch import Tensor
 
 from snipbias import method as crispr
-from snipbias.attribute import Progress, finite_logprobs, pick, score_task, task_batches
+from snipbias.attribute import Progress, finite_logprobs, pick, score_task
 from snipbias.errors import SnipbiasError
 from snipbias.method import Scoring, TokenReduction
 from snipbias.models import LanguageModel, Query, Scored
-from snipbias.neurons import Site
 from snipbias.scores import Scores
 from snipbias.tape import Plan, Tape, Term
 from snipbias.tasks.items import Item, Task
@@ -30,24 +29,20 @@ Scorer = Callable[..., Scores]
 Bias = dict[str, Float[Tensor, "b d"]]
 
 
-def _silent(done: int) -> None:
-    pass
-
-
 def gap(
     lm: LanguageModel,
     task: Task,
     *,
     tokens: TokenReduction = "sum",
     batch_size: int = 8,
-    progress: Progress = _silent,
+    progress: Progress = lambda done: None,
 ) -> Scores:
     """h * d(log P(yhat) - log P(y))/dh: both options of Eq. 2 in one backward pass, no clamp."""
 
     def score(queries: Sequence[Query], items: Sequence[Item]) -> Bias:
         with torch.enable_grad(), Tape(lm).recording() as tape:
             scored = lm.score(queries)
-            gold = _index(lm, [item.gold for item in items])
+            gold = option_index(lm, [item.gold for item in items])
             wrong = crispr.most_confusing(finite_logprobs(scored).detach(), gold)
             return tape.read(scored, margin_plan(scored, wrong, gold, tokens))
 
@@ -61,7 +56,7 @@ def integrated_gap(
     *,
     steps: int = 8,
     batch_size: int = 8,
-    progress: Progress = _silent,
+    progress: Progress = lambda done: None,
 ) -> Scores:
     """The gap score integrated while all neurons are switched on together, in `steps` steps.
 
@@ -77,7 +72,7 @@ def integrated_gap(
         raise SnipbiasError(f"asked to integrate in {steps} steps: ask for at least 1.")
 
     def score(queries: Sequence[Query], items: Sequence[Item]) -> Bias:
-        gold = _index(lm, [item.gold for item in items])
+        gold = option_index(lm, [item.gold for item in items])
         with torch.no_grad():
             wrong = crispr.most_confusing(finite_logprobs(lm.score(queries)), gold)
         total: Bias = {}
@@ -102,7 +97,7 @@ def paired_contrast(
     clamp: bool = False,
     tokens: TokenReduction = "sum",
     batch_size: int = 8,
-    progress: Progress = _silent,
+    progress: Progress = lambda done: None,
 ) -> Scores:
     """What a neuron adds to naming somebody without a reason, less what it adds to naming right.
 
@@ -120,17 +115,19 @@ def paired_contrast(
         SnipbiasError: rows of a condition, or their unknown options, are missing.
     """
     conditions = {item.condition for item in task.items}
-    if conditions != {"ambiguous", "disambiguated"} or any(i.unknown is None for i in task.items):
+    answerable = [i for i in task.items if i.condition == "ambiguous" and i.gold != i.unknown]
+    if conditions != {"ambiguous", "disambiguated"} or answerable:
         raise SnipbiasError(
-            f"{task.name!r} gives no contrast: it takes ambiguous and disambiguated rows with an "
-            "unknown option; draw them with balance='twins', or use another method."
+            f"{task.name!r} gives no contrast: it takes ambiguous rows, whose right answer is "
+            "their unknown option, and disambiguated ones; draw them with balance='twins', or use "
+            "another method."
         )
 
     def score(queries: Sequence[Query], items: Sequence[Item]) -> Bias:
         ambiguous = torch.tensor([item.condition == "ambiguous" for item in items])
         with torch.enable_grad(), Tape(lm).recording() as tape:
             scored = lm.score(queries)
-            right = _index(lm, [item.gold for item in items])
+            right = option_index(lm, [item.gold for item in items])
             # In an ambiguous row the gold option is "unknown" and the best other one is named.
             other = crispr.most_confusing(finite_logprobs(scored).detach(), right)
             is_ambiguous = ambiguous.to(lm.device)
@@ -155,12 +152,12 @@ def utility(
     task: Task,
     *,
     batch_size: int = 8,
-    progress: Progress = _silent,
+    progress: Progress = lambda done: None,
 ) -> Scores:
     """How much the answers that should stay depend on a neuron: mean |sum of h * dlogP(y)/dh|."""
 
     def score(queries: Sequence[Query], items: Sequence[Item]) -> Bias:
-        return _gold_effect(lm, queries, _index(lm, [item.gold for item in items]))
+        return _gold_effect(lm, queries, option_index(lm, [item.gold for item in items]))
 
     how = Scoring("utility")
     return score_task(lm, task, how, score, batch_size=batch_size, progress=progress)
@@ -172,7 +169,7 @@ def text_utility(
     like: Scores,
     *,
     batch_size: int = 8,
-    progress: Progress = _silent,
+    progress: Progress = lambda done: None,
 ) -> Scores:
     """The same for predicting the second half of neutral passages from their first half.
 
@@ -182,113 +179,18 @@ def text_utility(
     queries = [query for text in texts if (query := lm.text_query(text)) is not None]
     if not queries:
         raise SnipbiasError("no passage of the text is long enough to predict: give longer ones.")
-    sums = {site.name: torch.zeros(1, site.width, dtype=torch.float64) for site in lm.sites}
-    scores = Scores(
-        lm.sites,
-        sums,
-        torch.zeros(1, dtype=torch.long),
-        Scoring("text utility"),
-        like.found_on,
-        like.model,
+    scores = replace(
+        like,
+        sums={s.name: torch.zeros(1, s.width, dtype=torch.float64) for s in lm.sites},
+        counts=torch.zeros(1, dtype=torch.long),
+        method=Scoring("text utility"),
     )
     with torch.inference_mode(False), lm.frozen():
         for batch in in_batches(queries, batch_size):
-            first = _index(lm, [0] * len(batch))
+            first = option_index(lm, [0] * len(batch))
             scores.add(_gold_effect(lm, batch, first), torch.zeros(len(batch), dtype=torch.long))
             progress(len(batch))
     return scores
-
-
-def magnitude(
-    lm: LanguageModel,
-    task: Task,
-    *,
-    largest: bool = False,
-    batch_size: int = 8,
-    progress: Progress = _silent,
-) -> Scores:
-    """Mean |h| over the prompt's tokens and over the instances; no gradient, no answer.
-
-    Args:
-        largest: take the largest |h| of a prompt's tokens instead of their mean.
-    """
-
-    def score(queries: Sequence[Query], items: Sequence[Item]) -> Bias:
-        return _prompt_activations(lm, queries, torch.abs, "max" if largest else "mean")[0]
-
-    how = Scoring("magnitude", {"tokens": "max" if largest else "mean"})
-    return score_task(lm, task, how, score, batch_size=batch_size, progress=progress)
-
-
-def mean_activation(
-    lm: LanguageModel,
-    task: Task,
-    *,
-    batch_size: int = 8,
-    progress: Progress = _silent,
-) -> Scores:
-    """Mean h over the prompt's tokens and over the instances: what mean ablation holds it at."""
-
-    def score(queries: Sequence[Query], items: Sequence[Item]) -> Bias:
-        return _prompt_activations(lm, queries, lambda h: h, "mean")[0]
-
-    how = Scoring("mean activation")
-    return score_task(lm, task, how, score, batch_size=batch_size, progress=progress)
-
-
-def skill_neurons(
-    lm: LanguageModel,
-    task: Task,
-    *,
-    batch_size: int = 8,
-    progress: Progress = _silent,
-) -> Scores:
-    """Predictivity of a neuron's activation threshold (Wang et al. 2022), for options as text.
-
-    Theirs: does the activation, above or below its mean over the data, tell which of two labels is
-    right? Labels that differ with every row have no such classes, so the question here is whether
-    it tells where the model is more and where it is less drawn to its biased option: the classes
-    are the instances with log P(yhat) - log P(y) above and up to the median of their instruction.
-    The activation is the mean over the prompt's tokens; the score is max(a, 1 - a) for the share a
-    of instances that the threshold classifies right, averaged over instructions.
-    """
-    found: list[Bias] = []
-    gaps: list[Tensor] = []
-    asked: list[int] = []
-    with lm.frozen():
-        for numbers, items, queries in task_batches(lm, task, batch_size):
-            activations, scored = _prompt_activations(lm, queries, lambda h: h, "mean")
-            logprobs = finite_logprobs(scored)
-            gold = _index(lm, [item.gold for item in items])
-            wrong = crispr.most_confusing(logprobs, gold)
-            found.append({site: values.float().cpu() for site, values in activations.items()})
-            gaps.append((pick(logprobs, wrong) - pick(logprobs, gold)).cpu())
-            asked += numbers
-            progress(len(queries))
-    scores = Scores.zeros(lm, task, Scoring("skill neurons"))
-    instruction, margin = torch.tensor(asked), torch.cat(gaps)
-    for number in range(len(task.instructions)):
-        here = instruction == number
-        drawn = margin[here] > margin[here].median()
-        scores.add(
-            {
-                site.name: predictivity(torch.cat([b[site.name] for b in found])[here], drawn)[None]
-                for site in lm.sites
-            },
-            torch.tensor([number]),
-        )
-    return scores
-
-
-def predictivity(
-    activations: Float[Tensor, "n d"], labels: Bool[Tensor, " n"]
-) -> Float[Tensor, " d"]:
-    """max(a, 1 - a), a the share of instances whose label the threshold at the mean tells."""
-    # A constant neuron lies on its mean but for rounding, which must not tell anything.
-    rounding = 1e-5 * activations.abs().amax(0)
-    above = activations - activations.mean(0) > rounding
-    right = (above == labels[:, None]).double().mean(0)
-    return torch.maximum(right, 1 - right)
 
 
 def margin_plan(
@@ -311,44 +213,6 @@ def _gold_effect(lm: LanguageModel, queries: Sequence[Query], gold: Int[Tensor, 
     return {site: values.abs() for site, values in effect.items()}
 
 
-def _prompt_activations(
-    lm: LanguageModel,
-    queries: Sequence[Query],
-    of: Callable[[Tensor], Tensor],
-    tokens: TokenReduction,
-) -> tuple[Bias, Scored]:
-    """A figure of every neuron's activations over the tokens of each prompt.
-
-    A site that sees the answer and not the prompt is read at the answer's start token.
-    """
-    first: dict[str, Tensor] = {}
-    with torch.no_grad(), _first_outputs(lm, first):
-        scored = lm.score(queries)
-    found = {}
-    for site in lm.sites:
-        h = first.pop(site.name).reshape(len(queries), -1, site.width)
-        real = scored.prefix_mask if h.shape[1] > 1 else torch.ones(h.shape[:2], dtype=torch.bool)
-        found[site.name] = crispr.reduce_tokens(of(h.float()), real.to(h.device), tokens).double()
-    return found, scored
-
-
-@contextmanager
-def _first_outputs(lm: LanguageModel, into: dict[str, Tensor]) -> Iterator[None]:
-    """Keep the first output of every site, that of the prefix."""
-
-    def keeper(site: Site) -> Callable[[nn.Module, object, Tensor], None]:
-        def keep(module: nn.Module, args: object, output: Tensor) -> None:
-            into.setdefault(site.name, output)
-
-        return keep
-
-    handles = [lm.module(site.name).register_forward_hook(keeper(site)) for site in lm.sites]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _index(lm: LanguageModel, numbers: Sequence[int]) -> Int[Tensor, " b"]:
+def option_index(lm: LanguageModel, numbers: Sequence[int]) -> Int[Tensor, " b"]:
+    """Numbers of options as a tensor where the model is."""
     return torch.tensor(numbers, device=lm.device)

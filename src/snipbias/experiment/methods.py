@@ -12,6 +12,7 @@ import numpy as np
 
 from snipbias import calibrate
 from snipbias.ablation import MeanAblation
+from snipbias.activations import mean_activation
 from snipbias.calibrate import Measured
 from snipbias.edit import NeuronEdit
 from snipbias.evaluate import Evaluation
@@ -24,7 +25,6 @@ from snipbias.interventions import Intervention
 from snipbias.metrics import ByCondition
 from snipbias.neurons import Neuron
 from snipbias.recipes import RECIPES, Recipe
-from snipbias.scorers import mean_activation
 from snipbias.scores import Scores
 from snipbias.select import layer_matched_edit, random_edit
 from snipbias.steering import mean_difference
