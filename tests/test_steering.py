@@ -11,7 +11,7 @@ from families import tiny
 from snipbias import SnipbiasError
 from snipbias.evaluate import evaluate
 from snipbias.prompts import render
-from snipbias.steering import SteeringVectors, blocks, mean_difference
+from snipbias.steering import blocks, mean_difference
 
 TASK = toys.task(3)
 FAMILIES = ["flan-t5", "gpt2", "llama", "bart"]
@@ -86,17 +86,6 @@ def test_a_vector_is_added_to_the_block_while_it_is_applied(family, unchanged):
                 handle.remove()
     added = seen[len(seen) // 2] - seen[0]
     torch.testing.assert_close(added, (50.0 * vectors.vectors[1]).expand_as(added))
-
-
-def test_vectors_come_back_from_a_file(tmp_path):
-    vectors = mean_difference(tiny("llama"), TASK)
-    vectors.save(tmp_path / "vectors.safetensors")
-    again = SteeringVectors.load(tmp_path / "vectors.safetensors")
-    assert torch.equal(again.vectors, vectors.vectors)
-    assert again.blocks == vectors.blocks
-    (tmp_path / "broken.safetensors").write_bytes(b"no")
-    with pytest.raises(SnipbiasError, match="make them again"):
-        SteeringVectors.load(tmp_path / "broken.safetensors")
 
 
 def test_layers_and_models_that_do_not_fit_are_refused():

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from snipbias import method as crispr
 from snipbias.attribute import Progress, finite_logprobs, task_batches
 from snipbias.errors import SnipbiasError
-from snipbias.files import atomic_file
 from snipbias.models import LanguageModel, Query
 from snipbias.tasks.items import Task
 
@@ -71,23 +66,6 @@ class SteeringVectors:
             raise SnipbiasError(f"there is no block {layer}: choose 0 to {len(self.blocks) - 1}.")
         label = f"steering layer={layer} x {strength:g}"
         return Steering(self.vectors[layer], self.blocks[layer], strength, label)
-
-    def save(self, path: str | Path) -> None:
-        """Write them as a safetensors file."""
-        with atomic_file(path) as new:
-            save_file({"vectors": self.vectors}, new, {"blocks": json.dumps(self.blocks)})
-
-    @classmethod
-    def load(cls, path: str | Path) -> SteeringVectors:
-        """Read what `save` wrote."""
-        try:
-            with safe_open(path, "pt") as file:
-                names = tuple(json.loads(file.metadata()["blocks"]))
-                return cls(file.get_tensor("vectors"), names)
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise SnipbiasError(
-                f"{path} holds no steering vectors ({error}): make them again."
-            ) from None
 
 
 def mean_difference(
