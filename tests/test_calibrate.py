@@ -23,8 +23,9 @@ from snipbias.calibrate import Measured, choose_offset, domain_texts, offset
 from snipbias.errors import SnipbiasError
 from snipbias.evaluate import ORIGINAL, Evaluation, Reading, evaluate
 from snipbias.metrics import accuracy, discrimination, unknown_floor
-from snipbias.models import LanguageModel, Query, Scored
+from snipbias.models import LanguageModel, Query
 from snipbias.offset import offset_curve
+from snipbias.passes import Scored
 from snipbias.tasks.items import Item, Task
 from toys import INSTRUCTIONS, RAGGED, rows, task
 
@@ -53,7 +54,10 @@ class ByHand:
     def query(self, prompt: str, options: Sequence[str]) -> Query:
         return Query(tuple(map(ord, prompt)), tuple(tuple(map(ord, o)) for o in options))
 
-    def score(self, queries: Sequence[Query]) -> Scored:
+    def alike(self, query: Query) -> int:
+        return len(query.prompt)
+
+    def score(self, queries: Sequence[Query], *, share_start: bool = False) -> Scored:
         most = max(len(query.options) for query in queries)
         logprobs = torch.full((len(queries), most), -torch.inf, dtype=torch.float64)
         for i, query in enumerate(queries):

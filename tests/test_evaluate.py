@@ -16,7 +16,8 @@ from snipbias.edit import NeuronEdit
 from snipbias.errors import SnipbiasError
 from snipbias.evaluate import ORIGINAL, Evaluation, Reading, count_prompts, evaluate, match
 from snipbias.identity import ModelId
-from snipbias.models import LanguageModel, Query, Scored
+from snipbias.models import LanguageModel, Query
+from snipbias.passes import Scored
 from snipbias.prompts import render, render_letters
 from snipbias.select import random_edit
 from snipbias.tasks.items import Item, Task
@@ -61,8 +62,8 @@ def scores_of(evaluation: Evaluation, method: str = ORIGINAL) -> np.ndarray:
 class Puppet(LanguageModel):
     """A model whose log-probability of an option is what a function of its place says."""
 
-    def score(self, queries: Sequence[Query]) -> Scored:
-        scored = super().score(queries)
+    def score(self, queries: Sequence[Query], *, share_start: bool = False) -> Scored:
+        scored = super().score(queries, share_start=share_start)
         places = torch.arange(scored.logprobs.shape[1]).expand_as(scored.logprobs)
         scored.logprobs.copy_(-1.0 - places.float())
         return scored

@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerFast
 
 import reference
 from families import ENCODER_DECODERS, FAMILIES, GENERIC, tiny, tokenizer
+from snipbias import passes
 from snipbias.errors import SnipbiasError
 from snipbias.loading import wrap
 from snipbias.models import LanguageModel, Query
@@ -64,6 +65,54 @@ def test_nothing_depends_on_the_batch_or_its_order(family):
     for b, query in enumerate(queries):
         alone = lm.score([query]).logprobs[0]
         torch.testing.assert_close(together[b, : len(alone)], alone, rtol=1e-4, atol=1e-4)
+
+
+STARTS_SHARED = ["gpt-neox", "llama", "llama-bias", "qwen2", "qwen3", "phi3"]
+
+
+def with_a_common_start(queries: list[Query], length: int) -> list[Query]:
+    start = tuple(random.Random(1).randrange(4, 64) for _ in range(length))
+    return [Query(start + query.prompt, query.options) for query in queries]
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, *GENERIC])
+@torch.no_grad()
+def test_a_common_start_is_read_once_where_the_model_allows_it(family):
+    lm, queries = tiny(family), with_a_common_start(make_queries(), passes.WORTH_SHARING)
+    tokens = []
+    embeddings = lm.model.get_input_embeddings()
+    handle = embeddings.register_forward_hook(lambda m, args, out: tokens.append(args[0].numel()))
+    shared = lm.score(queries, share_start=True).logprobs
+    handle.remove()
+    torch.testing.assert_close(shared, lm.score(queries).logprobs, rtol=1e-6, atol=1e-5)
+    longest = max(len(query.prompt) for query in queries)
+    if family in STARTS_SHARED:
+        assert tokens[:2] == [
+            passes.WORTH_SHARING,
+            len(queries) * (longest - passes.WORTH_SHARING),
+        ]
+    elif family in FAMILIES and tokens:
+        assert tokens[0] == len(queries) * longest
+
+
+@torch.no_grad()
+def test_each_prompt_keeps_a_token_of_its_own():
+    lm, (first, *others) = tiny("llama"), with_a_common_start(make_queries(), 12)
+    queries = [Query(first.prompt[:12], first.options), *others, Query(first.prompt[:12], ((5,),))]
+    together = lm.score(queries, share_start=True).logprobs
+    torch.testing.assert_close(together, plain(lm, queries), rtol=1e-4, atol=1e-4)
+    same = [queries[0]] * 3
+    assert lm.score(same, share_start=True).logprobs.std(0).max() < 1e-5
+
+
+def test_alike_prompts_stand_together():
+    queries = [Query(start * 20 + (7,) * n, ((5,),)) for n in (3, 1, 2) for start in ((5,), (6,))]
+    llama = sorted(queries, key=tiny("llama").alike)
+    assert [(q.prompt[0], len(q.prompt)) for q in llama] == [
+        (5, 21), (5, 22), (5, 23), (6, 21), (6, 22), (6, 23)
+    ]  # fmt: skip
+    lengths = [len(q.prompt) for q in sorted(queries, key=tiny("flan-t5").alike)]
+    assert lengths == [21, 21, 22, 22, 23, 23]
 
 
 @pytest.mark.parametrize("family", ["flan-t5", "bart", "gpt2", "llama", "mistral-sliding"])

@@ -174,7 +174,7 @@ def test_activations_are_read_over_the_prompt(family):
         handles = [lm.module(s.name).register_forward_hook(keep(s.name, kept)) for s in lm.sites]
         ids = {"input_ids": torch.tensor([query.prompt])}
         if lm.is_encoder_decoder:
-            ids["decoder_input_ids"] = torch.tensor([[lm._start_token]])
+            ids["decoder_input_ids"] = torch.tensor([[lm.start_token]])
         lm.model(**ids)
         for handle in handles:
             handle.remove()

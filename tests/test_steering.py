@@ -31,7 +31,7 @@ def states(lm, query, option):
     handles = [module.register_forward_hook(keep(name)) for name, module in named]
     with torch.no_grad():
         if lm.is_encoder_decoder:  # the answer's tokens are what is read behind the start token
-            start = [lm._start_token, *option[:-1]]
+            start = [lm.start_token, *option[:-1]]
             lm.model(
                 input_ids=torch.tensor([query.prompt]), decoder_input_ids=torch.tensor([start])
             )

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from snipbias import method as crispr
 from snipbias.attribute import Progress, finite_logprobs, pick, score_task, task_batches
 from snipbias.method import Scoring, TokenReduction
-from snipbias.models import LanguageModel, Query, Scored
+from snipbias.models import LanguageModel, Query
 from snipbias.neurons import Site
+from snipbias.passes import Scored
 from snipbias.scorers import Bias, option_index
 from snipbias.scores import Scores
 from snipbias.tasks.items import Item, Task

@@ -11,7 +11,8 @@ from torch import Tensor
 from snipbias import method as crispr
 from snipbias.errors import SnipbiasError
 from snipbias.method import Method, Scoring
-from snipbias.models import LanguageModel, Query, Scored
+from snipbias.models import LanguageModel, Query
+from snipbias.passes import Scored
 from snipbias.prompts import render
 from snipbias.scores import Scores
 from snipbias.tape import Plan, Tape, Term

@@ -214,11 +214,11 @@ def _prompts(lm: LanguageModel, task: Task, reading: Reading) -> list[_Prompt]:
 def score_queries(
     lm: LanguageModel, queries: Sequence[Query], batch_size: int, progress: Progress
 ) -> list[list[float]]:
-    """Log-probabilities of each query's options, in its order; similar lengths run together."""
-    by_length = sorted(range(len(queries)), key=lambda i: len(queries[i].prompt))
+    """Log-probabilities of each query's options, in its order; alike prompts run together."""
+    order = sorted(range(len(queries)), key=lambda i: lm.alike(queries[i]))
     scores: list[list[float]] = [[] for _ in queries]
-    for batch in in_batches(by_length, batch_size):
-        logprobs = lm.score([queries[i] for i in batch]).logprobs.tolist()
+    for batch in in_batches(order, batch_size):
+        logprobs = lm.score([queries[i] for i in batch], share_start=True).logprobs.tolist()
         for i, row in zip(batch, logprobs, strict=True):
             scores[i] = row[: len(queries[i].options)]
         progress(len(batch))

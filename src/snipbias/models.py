@@ -1,9 +1,4 @@
-"""A model with its tokenizer: how it is prompted, and its passes over prompts and options.
-
-How an encoder-decoder and a decoder-only model are run is known here alone. Both are read as a
-*prefix* that all options of a prompt share (encoder and decoder start, or the prompt) and the
-*options* that continue it, so that each prompt is encoded once.
-"""
+"""A model with its tokenizer: how it is prompted, scored, and made to write."""
 
 from __future__ import annotations
 
@@ -15,14 +10,15 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.modeling_outputs import BaseModelOutput
 
+from snipbias import passes
 from snipbias.errors import SnipbiasError
 from snipbias.neurons import Linear, Site, find_sites, get_linear
-from snipbias.tensors import no_logprobs, pad, positions, token_logprobs
+from snipbias.passes import Scored
+from snipbias.tensors import no_logprobs, pad
 
 
 @dataclass(frozen=True)
@@ -31,23 +27,6 @@ class Query:
 
     prompt: tuple[int, ...]
     options: tuple[tuple[int, ...], ...]
-
-
-@dataclass(frozen=True)
-class Scored:
-    """Log-probabilities of the options of a batch of B queries, C being the most options.
-
-    Attributes:
-        logprobs: sum over an option's tokens; -inf where a query has fewer options.
-        rows: index of each option's row in the options pass, -1 where there is none.
-        prefix_mask: real tokens of the prompts.
-        options_mask: real tokens in the options pass, one row an option.
-    """
-
-    logprobs: Float[Tensor, "b c"]
-    rows: Int[Tensor, "b c"]
-    prefix_mask: Bool[Tensor, "b s"]
-    options_mask: Bool[Tensor, "r t"]
 
 
 @dataclass
@@ -176,88 +155,20 @@ class LanguageModel:
 
     # -- passes ------------------------------------------------------------------------------
 
-    def score(self, queries: Sequence[Query]) -> Scored:
+    def score(self, queries: Sequence[Query], *, share_start: bool = False) -> Scored:
         """Log-probability of every option of every query, each prompt encoded once.
 
         Differentiable when gradients are on; nothing depends on the batch.
+
+        Args:
+            share_start: encode what all prompts begin with once for the whole batch, where the
+                model allows it. For scores alone: whatever hooks see there belongs to no one row.
         """
-        owners = [b for b, query in enumerate(queries) for _ in query.options]
-        options = [option for query in queries for option in query.options]
-        owner = torch.tensor(owners)  # on the CPU: it indexes layers' caches wherever they are
+        return passes.score(self, queries, share_start=share_start)
 
-        # A decoder continues from the last column, so padding goes left of it; an encoder with
-        # absolute positions (BART) counts from the first, so padding goes right.
-        side = "right" if self.is_encoder_decoder else "left"
-        prompt_ids, prompt_mask = pad([query.prompt for query in queries], self.device, side)
-        first_logits, state = self._prefix(prompt_ids, prompt_mask)
-        targets, target_mask = pad(options, self.device, "right")
-        logprobs = token_logprobs(first_logits[owner, None], targets[:, :1])
-        options_mask = target_mask[:, 1:]
-        if targets.shape[1] > 1:
-            logits = self._continue(targets[:, :-1], options_mask, prompt_mask, owner, state)
-            rest = token_logprobs(logits, targets[:, 1:])
-            logprobs = torch.cat([logprobs, rest.masked_fill(~options_mask, 0.0)], dim=1)
-
-        most = max(len(query.options) for query in queries)
-        rows = torch.full((len(queries), most), -1, device=self.device)
-        slot = torch.tensor([c for query in queries for c in range(len(query.options))])
-        rows[owner, slot] = torch.arange(len(options), device=self.device)
-        summed = torch.full((len(queries), most), -torch.inf, device=self.device)
-        summed = summed.index_put((owner, slot), logprobs.sum(1))
-        return Scored(summed, rows, prompt_mask, options_mask)
-
-    def _prefix(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Any]:
-        """Logits of the first answer token [B, V], and what the options continue from."""
-        if self.is_encoder_decoder:
-            encoded = self.model.get_encoder()(input_ids=ids, attention_mask=mask.long())
-            states = encoded.last_hidden_state
-            start = self._start_token
-            out = self.model(
-                encoder_outputs=BaseModelOutput(last_hidden_state=states),
-                attention_mask=mask.long(),
-                decoder_input_ids=torch.full((len(ids), 1), start, device=self.device),
-                use_cache=True,
-            )
-            return out.logits[:, -1], (out.past_key_values, states)
-        out = self.model(
-            input_ids=ids,
-            attention_mask=mask.long(),
-            position_ids=positions(mask),
-            use_cache=True,
-            **self._last_logits_only,
-        )
-        if getattr(out, "past_key_values", None) is None:
-            raise SnipbiasError(
-                f"{type(self.model).__name__} keeps no key-value cache, which is not supported: "
-                "what is missing is a pass that shares a prompt between its options."
-            )
-        return out.logits[:, -1], out.past_key_values
-
-    def _continue(
-        self, ids: Tensor, mask: Tensor, prompt_mask: Tensor, owner: Tensor, state: Any
-    ) -> Tensor:
-        """Logits [R, T, V] after each token of the options, row r continuing prompt owner[r]."""
-        if self.is_encoder_decoder:
-            cache, states = state
-            cache.batch_select_indices(owner)
-            return self.model(
-                # The cache holds this input's keys and values; only its shape is still read.
-                encoder_outputs=BaseModelOutput(last_hidden_state=states.detach()[owner]),
-                attention_mask=prompt_mask[owner].long(),
-                decoder_input_ids=ids,
-                past_key_values=cache,
-                use_cache=True,
-            ).logits
-        cache = state
-        cache.batch_select_indices(owner)
-        start = prompt_mask.sum(1)[owner, None]
-        return self.model(
-            input_ids=ids,
-            attention_mask=torch.cat([prompt_mask[owner], mask], dim=1).long(),
-            position_ids=start + torch.arange(ids.shape[1], device=self.device),
-            past_key_values=cache,
-            use_cache=True,
-        ).logits
+    def alike(self, query: Query) -> tuple[Any, ...]:
+        """What to sort queries by, so that a batch starts alike and its prompts are as long."""
+        return passes.alike(self, query)
 
     def generate(self, queries: Sequence[Query]) -> list[str]:
         """Greedy continuation of each prompt, a little longer than its longest option."""
@@ -273,7 +184,7 @@ class LanguageModel:
             num_beams=1,
             eos_token_id=self.model.generation_config.eos_token_id,  # type: ignore[union-attr]
             pad_token_id=self.tokenizer.eos_token_id if filler is None else filler,
-            decoder_start_token_id=self._start_token if self.is_encoder_decoder else None,
+            decoder_start_token_id=self.start_token if self.is_encoder_decoder else None,
         )
         # Swapped rather than passed: what is passed gets its gaps filled from the checkpoint's.
         own, self.model.generation_config = self.model.generation_config, settings
@@ -327,7 +238,7 @@ class LanguageModel:
         return Query(ids[:half], (ids[half:],)) if half else None
 
     @cached_property
-    def _start_token(self) -> int:
+    def start_token(self) -> int:
         """What an encoder-decoder's answer starts with; T5Gemma calls it bos_token_id."""
         config = self.model.config.get_text_config()
         start = getattr(config, "decoder_start_token_id", None)
@@ -340,7 +251,8 @@ class LanguageModel:
         return start
 
     @cached_property
-    def _last_logits_only(self) -> dict[str, int]:
+    def last_logits_only(self) -> dict[str, int]:
+        """Argument of the model's call that leaves out the logits that nobody reads."""
         supported = "logits_to_keep" in inspect.signature(self.model.forward).parameters
         return {"logits_to_keep": 1} if supported else {}
 

@@ -19,7 +19,8 @@ from snipbias import method as crispr
 from snipbias.attribute import Progress, finite_logprobs, pick, score_task
 from snipbias.errors import SnipbiasError
 from snipbias.method import Scoring, TokenReduction
-from snipbias.models import LanguageModel, Query, Scored
+from snipbias.models import LanguageModel, Query
+from snipbias.passes import Scored
 from snipbias.scores import Scores
 from snipbias.tape import Plan, Tape, Term
 from snipbias.tasks.items import Item, Task

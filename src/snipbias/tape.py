@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from snipbias import method as crispr
 from snipbias.method import TokenReduction
-from snipbias.models import LanguageModel, Scored
+from snipbias.models import LanguageModel
 from snipbias.neurons import Site
+from snipbias.passes import Scored
 
 Combine = Callable[..., Tensor]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Literal, TypeVar
 
@@ -20,6 +21,17 @@ def in_batches(jobs: Sequence[T], size: int) -> Iterator[Sequence[T]]:
         raise SnipbiasError(f"the batch size is {size}: give at least 1.")
     for start in range(0, len(jobs), size):
         yield jobs[start : start + size]
+
+
+def common_start(sequences: Sequence[tuple[int, ...]]) -> int:
+    """How many tokens all sequences begin with."""
+    first, last = min(sequences), max(sequences)  # what these two share all between them do
+    return sum(
+        1
+        for _ in itertools.takewhile(
+            lambda pair: pair[0] == pair[1], zip(first, last, strict=False)
+        )
+    )
 
 
 def pad(

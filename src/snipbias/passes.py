@@ -1,0 +1,178 @@
+"""Passes over prompts and their options, each prompt encoded once for all its options.
+
+How an encoder-decoder and a decoder-only model are run is known here alone. Both are read as a
+*prefix* that all options of a prompt share (encoder and decoder start, or the prompt) and the
+*options* that continue it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from transformers.modeling_outputs import BaseModelOutput
+
+from snipbias.errors import SnipbiasError
+from snipbias.tensors import common_start, pad, positions, token_logprobs
+
+if TYPE_CHECKING:
+    from snipbias.models import LanguageModel, Query
+
+# Fewer tokens in common are not worth a pass of their own.
+WORTH_SHARING = 8
+# Enough to tell instructions apart, few enough not to sort by what comes after them.
+SORTED_BY = 32
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Log-probabilities of the options of a batch of B queries, C being the most options.
+
+    Attributes:
+        logprobs: sum over an option's tokens; -inf where a query has fewer options.
+        rows: index of each option's row in the options pass, -1 where there is none.
+        prefix_mask: real tokens of the prompts.
+        options_mask: real tokens in the options pass, one row an option.
+    """
+
+    logprobs: Float[Tensor, "b c"]
+    rows: Int[Tensor, "b c"]
+    prefix_mask: Bool[Tensor, "b s"]
+    options_mask: Bool[Tensor, "r t"]
+
+
+def score(lm: LanguageModel, queries: Sequence[Query], *, share_start: bool = False) -> Scored:
+    """Log-probability of every option of every query; see `LanguageModel.score`."""
+    owners = [b for b, query in enumerate(queries) for _ in query.options]
+    options = [option for query in queries for option in query.options]
+    owner = torch.tensor(owners)  # on the CPU: it indexes layers' caches wherever they are
+
+    prompts = [query.prompt for query in queries]
+    if lm.is_encoder_decoder:
+        first_logits, prompt_mask, state = _encode(lm, prompts)
+    else:
+        shared = _shared_start(lm, prompts) if share_start else 0
+        first_logits, prompt_mask, state = _read(lm, prompts, shared)
+    targets, target_mask = pad(options, lm.device, "right")
+    logprobs = token_logprobs(first_logits[owner, None], targets[:, :1])
+    options_mask = target_mask[:, 1:]
+    if targets.shape[1] > 1:
+        follow = _answer if lm.is_encoder_decoder else _go_on
+        logits = follow(lm, targets[:, :-1], options_mask, prompt_mask, owner, state)
+        rest = token_logprobs(logits, targets[:, 1:])
+        logprobs = torch.cat([logprobs, rest.masked_fill(~options_mask, 0.0)], dim=1)
+
+    most = max(len(query.options) for query in queries)
+    rows = torch.full((len(queries), most), -1, device=lm.device)
+    slot = torch.tensor([c for query in queries for c in range(len(query.options))])
+    rows[owner, slot] = torch.arange(len(options), device=lm.device)
+    summed = torch.full((len(queries), most), -torch.inf, device=lm.device)
+    summed = summed.index_put((owner, slot), logprobs.sum(1))
+    return Scored(summed, rows, prompt_mask, options_mask)
+
+
+def alike(lm: LanguageModel, query: Query) -> tuple[Any, ...]:
+    """A key that puts prompts next to each other that share their start and are as long."""
+    start = query.prompt[:SORTED_BY] if _shares_start(lm) else ()
+    return start, len(query.prompt)
+
+
+# Of each kind of model one function reads the prompts -> (logits of the first answer token [B, V],
+# which of the prompts' tokens are real [B, S], what the options continue from), and one goes on
+# with the options, row r from prompt owner[r] -> the logits after each of their tokens [R, T, V].
+
+
+def _encode(lm: LanguageModel, prompts: Sequence[tuple[int, ...]]) -> tuple[Tensor, Tensor, Any]:
+    # An encoder with absolute positions (BART) counts from the first token: padding goes right.
+    ids, mask = pad(prompts, lm.device, "right")
+    states = lm.model.get_encoder()(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+    out = lm.model(
+        encoder_outputs=BaseModelOutput(last_hidden_state=states),
+        attention_mask=mask.long(),
+        decoder_input_ids=torch.full((len(ids), 1), lm.start_token, device=lm.device),
+        use_cache=True,
+    )
+    return out.logits[:, -1], mask, (out.past_key_values, states)
+
+
+def _answer(
+    lm: LanguageModel, ids: Tensor, mask: Tensor, prompt_mask: Tensor, owner: Tensor, state: Any
+) -> Tensor:
+    cache, states = state
+    cache.batch_select_indices(owner)
+    return lm.model(
+        # The cache holds this input's keys and values; only its shape is still read.
+        encoder_outputs=BaseModelOutput(last_hidden_state=states.detach()[owner]),
+        attention_mask=prompt_mask[owner].long(),
+        decoder_input_ids=ids,
+        past_key_values=cache,
+        use_cache=True,
+    ).logits
+
+
+def _read(
+    lm: LanguageModel, prompts: Sequence[tuple[int, ...]], shared: int
+) -> tuple[Tensor, Tensor, Any]:
+    # A decoder continues from the last column, so padding goes left of it.
+    ids, mask = pad([prompt[shared:] for prompt in prompts], lm.device, "left")
+    cache = None
+    if shared:
+        start = torch.tensor([prompts[0][:shared]], device=lm.device)
+        cache = lm.model(input_ids=start, use_cache=True, **lm.last_logits_only).past_key_values
+        cache.batch_repeat_interleave(len(prompts))
+        mask = torch.cat([mask.new_ones(len(prompts), shared), mask], dim=1)
+    out = lm.model(
+        input_ids=ids,
+        attention_mask=mask.long(),
+        position_ids=positions(mask)[:, shared:],
+        past_key_values=cache,
+        use_cache=True,
+        **lm.last_logits_only,
+    )
+    if getattr(out, "past_key_values", None) is None:
+        raise SnipbiasError(
+            f"{type(lm.model).__name__} keeps no key-value cache, which is not supported: "
+            "what is missing is a pass that shares a prompt between its options."
+        )
+    return out.logits[:, -1], mask, out.past_key_values
+
+
+def _go_on(
+    lm: LanguageModel, ids: Tensor, mask: Tensor, prompt_mask: Tensor, owner: Tensor, cache: Any
+) -> Tensor:
+    cache.batch_select_indices(owner)
+    start = prompt_mask.sum(1)[owner, None]
+    return lm.model(
+        input_ids=ids,
+        attention_mask=torch.cat([prompt_mask[owner], mask], dim=1).long(),
+        position_ids=start + torch.arange(ids.shape[1], device=lm.device),
+        past_key_values=cache,
+        use_cache=True,
+    ).logits
+
+
+def _shared_start(lm: LanguageModel, prompts: Sequence[tuple[int, ...]]) -> int:
+    """How many tokens all prompts begin with that are encoded once; each keeps one of its own."""
+    if len(prompts) == 1 or not _shares_start(lm):
+        return 0
+    shared = min(common_start(prompts), min(map(len, prompts)) - 1)
+    return shared if shared >= WORTH_SHARING else 0
+
+
+def _shares_start(lm: LanguageModel) -> bool:
+    """Whether a batch may encode its common start once.
+
+    Padding then stands between that start and the rest of a prompt, and the model must not count it
+    as distance. Rotary positions are told to it; other kinds, and windows, are not relied on.
+    """
+    config = lm.model.config.get_text_config()
+    is_rotary = getattr(config, "rope_parameters", None) is not None
+    is_rotary = is_rotary and not getattr(config, "alibi", False)  # Falcon has either
+    has_window = getattr(config, "sliding_window", None) or any(
+        kind != "full_attention" for kind in getattr(config, "layer_types", None) or ()
+    )
+    return is_rotary and not has_window and not lm.is_encoder_decoder
