@@ -1,0 +1,39 @@
+"""Finding by two processes of one thread each, against one process of one thread."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.measure import Spread
+
+ONE = ("-m", "snipbias")
+TWO = ("-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "-m", "snipbias")
+
+
+def run(model: str, *, items: int, batch_size: int, repeats: int) -> Spread:
+    """Seconds of one process over those of two, of the work alone: no start, no loading."""
+    return Spread.of(
+        [
+            _work_seconds(ONE, model, items, batch_size)
+            / _work_seconds(TWO, model, items, batch_size)
+            for _ in range(repeats)
+        ]
+    )
+
+
+def _work_seconds(launch: tuple[str, ...], model: str, items: int, batch_size: int) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "edit"
+        options = ["--samples", str(items), "--instructions", "1", "--batch-size", str(batch_size)]
+        subprocess.run(
+            [sys.executable, *launch, "find", model, "mini:age", *options, "--out", str(out)],
+            check=True,
+            capture_output=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        return json.loads((out / "run.json").read_text())["seconds"]["find"]
