@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutput
 
 from snipbias.errors import SnipbiasError
+from snipbias.packed import Packed
 from snipbias.tensors import common_start, pad, positions, token_logprobs
 
 if TYPE_CHECKING:
@@ -36,13 +37,25 @@ class Scored:
         logprobs: sum over an option's tokens; -inf where a query has fewer options.
         rows: index of each option's row in the options pass, -1 where there is none.
         prefix_mask: real tokens of the prompts.
-        options_mask: real tokens in the options pass, one row an option.
+        options_mask: real tokens that the options pass reads, one row an option.
+        packed: where that pass holds the options of a prompt behind each other.
     """
 
     logprobs: Float[Tensor, "b c"]
     rows: Int[Tensor, "b c"]
     prefix_mask: Bool[Tensor, "b s"]
     options_mask: Bool[Tensor, "r t"]
+    packed: Packed | None = None
+
+    def by_row(self, output: Tensor) -> Float[Tensor, "r t d"]:
+        """What a layer gave in the options pass, one row an option.
+
+        At padding it is anything, and a gradient there is 0.
+        """
+        if self.packed is not None:
+            return self.packed.by_row(output)
+        # OPT takes batch and tokens as one dimension in some layers.
+        return output.reshape(*self.options_mask.shape, output.shape[-1])
 
 
 def score(lm: LanguageModel, queries: Sequence[Query], *, share_start: bool = False) -> Scored:
@@ -60,10 +73,14 @@ def score(lm: LanguageModel, queries: Sequence[Query], *, share_start: bool = Fa
     targets, target_mask = pad(options, lm.device, "right")
     logprobs = token_logprobs(first_logits[owner, None], targets[:, :1])
     options_mask = target_mask[:, 1:]
+    packed = Packed.of(owner, options_mask) if takes_trees(lm) else None
     if targets.shape[1] > 1:
-        follow = _answer if lm.is_encoder_decoder else _go_on
-        logits = follow(lm, targets[:, :-1], options_mask, prompt_mask, owner, state)
-        rest = token_logprobs(logits, targets[:, 1:])
+        if packed is not None:
+            rest = _go_on_packed(lm, targets, prompt_mask, packed, state)
+        else:
+            follow = _answer if lm.is_encoder_decoder else _go_on
+            logits = follow(lm, targets[:, :-1], options_mask, prompt_mask, owner, state)
+            rest = token_logprobs(logits, targets[:, 1:])
         logprobs = torch.cat([logprobs, rest.masked_fill(~options_mask, 0.0)], dim=1)
 
     most = max(len(query.options) for query in queries)
@@ -72,12 +89,12 @@ def score(lm: LanguageModel, queries: Sequence[Query], *, share_start: bool = Fa
     rows[owner, slot] = torch.arange(len(options), device=lm.device)
     summed = torch.full((len(queries), most), -torch.inf, device=lm.device)
     summed = summed.index_put((owner, slot), logprobs.sum(1))
-    return Scored(summed, rows, prompt_mask, options_mask)
+    return Scored(summed, rows, prompt_mask, options_mask, packed)
 
 
 def alike(lm: LanguageModel, query: Query) -> tuple[Any, ...]:
     """A key that puts prompts next to each other that share their start and are as long."""
-    start = query.prompt[:SORTED_BY] if _shares_start(lm) else ()
+    start = query.prompt[:SORTED_BY] if _is_told_positions(lm) else ()
     return start, len(query.prompt)
 
 
@@ -155,24 +172,53 @@ def _go_on(
     ).logits
 
 
+def _go_on_packed(
+    lm: LanguageModel, targets: Tensor, prompt_mask: Tensor, packed: Packed, cache: Any
+) -> Tensor:
+    """Log P of each token after the first [R, T], the options of a prompt in one sequence.
+
+    No cache is copied, and short options are not padded to the longest.
+    """
+    sees = torch.cat([prompt_mask[:, None].expand(-1, packed.shape[1], -1), packed.tree()], dim=2)
+    kind = lm.model.dtype
+    bar = torch.zeros(sees.shape, dtype=kind, device=lm.device)
+    bar.masked_fill_(~sees, torch.finfo(kind).min)
+    steps = torch.arange(packed.place.shape[1], device=lm.device)
+    logits = lm.model(
+        input_ids=packed.spread(targets[:, :-1], 0),
+        attention_mask=bar[:, None],
+        position_ids=packed.spread(prompt_mask.sum(1)[packed.owner, None] + steps, 0),
+        past_key_values=cache,
+        use_cache=True,
+    ).logits
+    return packed.by_row(token_logprobs(logits, packed.spread(targets[:, 1:], 0)))
+
+
 def _shared_start(lm: LanguageModel, prompts: Sequence[tuple[int, ...]]) -> int:
     """How many tokens all prompts begin with that are encoded once; each keeps one of its own."""
-    if len(prompts) == 1 or not _shares_start(lm):
+    if len(prompts) == 1 or not _is_told_positions(lm):
         return 0
     shared = min(common_start(prompts), min(map(len, prompts)) - 1)
     return shared if shared >= WORTH_SHARING else 0
 
 
-def _shares_start(lm: LanguageModel) -> bool:
-    """Whether a batch may encode its common start once.
+def takes_trees(lm: LanguageModel) -> bool:
+    """Whether options can be packed: by transformers' own code for masks of four dimensions."""
+    own = type(lm.model).__module__.startswith("transformers.")
+    kernel = lm.model.config._attn_implementation
+    return own and kernel in ("sdpa", "eager") and _is_told_positions(lm)
 
-    Padding then stands between that start and the rest of a prompt, and the model must not count it
-    as distance. Rotary positions are told to it; other kinds, and windows, are not relied on.
+
+def _is_told_positions(lm: LanguageModel) -> bool:
+    """Whether a token's place is what the model is told, and not where it stands in the batch.
+
+    So it is with rotary positions, full attention and no other bias (Falcon has either). Then
+    padding may stand in the middle, and options behind each other.
     """
     config = lm.model.config.get_text_config()
     is_rotary = getattr(config, "rope_parameters", None) is not None
-    is_rotary = is_rotary and not getattr(config, "alibi", False)  # Falcon has either
     has_window = getattr(config, "sliding_window", None) or any(
         kind != "full_attention" for kind in getattr(config, "layer_types", None) or ()
     )
-    return is_rotary and not has_window and not lm.is_encoder_decoder
+    has_bias = getattr(config, "alibi", False)
+    return is_rotary and not (has_window or has_bias or lm.is_encoder_decoder)

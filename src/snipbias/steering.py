@@ -96,7 +96,7 @@ def mean_difference(
                 scored = lm.score(contrast)
             real = scored.options_mask[..., None]
             for layer, (block, _) in enumerate(named):
-                h = states[block].float()
+                h = scored.by_row(states[block]).float()
                 each = (h * real.to(h.device)).sum(1) / real.sum(1).to(h.device)
                 sums[layer] += (each[0::2] - each[1::2]).double().sum(0).cpu()
             instances += len(queries)

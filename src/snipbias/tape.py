@@ -131,12 +131,12 @@ class Tape:
         assert scored is not None  # read() comes before any gradient
         assert plan is not None
         term = plan.terms[self._term]
-        rows = scored.prefix_mask if stretch == 0 else scored.options_mask
-        h, grad = (t.reshape(len(rows), -1, site.width) for t in (h, grad))  # OPT flattens [b, k]
         if stretch:
-            found = _of_rows(h, grad, term.rows.to(h.device))
+            rows = term.rows.to(h.device)
+            found = _of_rows(scored.by_row(h), scored.by_row(grad), rows)
         else:
-            found = crispr.attribution(h, grad)
+            shape = (len(scored.prefix_mask), -1, site.width)  # OPT flattens [b, k]
+            found = crispr.attribution(h.reshape(shape), grad.reshape(shape))
         found = found * term.share.to(h.device, torch.float32)[:, None, None]
         earlier = self._earlier.setdefault((site.name, stretch), [])
         earlier.append(found)
