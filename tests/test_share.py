@@ -40,7 +40,7 @@ def online(server: Hub, tmp_path: Path, monkeypatch) -> Hub:
     """
     server.repositories.clear()
     server.requests.clear()
-    monkeypatch.setattr(constants, "ENDPOINT", server.url)
+    _point_to(server.url, monkeypatch)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
@@ -49,11 +49,10 @@ def online(server: Hub, tmp_path: Path, monkeypatch) -> Hub:
     return server
 
 
-@pytest.fixture
-def offline(online: Hub, monkeypatch) -> Hub:
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    return online
+def _point_to(url: str, monkeypatch) -> None:
+    template = url + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "ENDPOINT", url)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
 
 
 @pytest.fixture
@@ -211,8 +210,11 @@ def test_offline_is_the_cache_or_a_sentence(online: Hub, monkeypatch) -> None:
 
 
 def test_a_hub_that_is_gone_is_a_sentence(online: Hub, monkeypatch) -> None:
-    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # where nobody listens
-    refusal(lambda: NeuronEdit.load("jane/e"), "connection")
+    EDIT.push_to_hub("jane/e")
+    NeuronEdit.load("jane/e")
+    _point_to("http://127.0.0.1:9", monkeypatch)  # where nobody listens
+    assert NeuronEdit.load("jane/e") == EDIT
+    refusal(lambda: NeuronEdit.load("jane/f"), "cannot be reached: check the connection")
     refusal(lambda: EDIT.push_to_hub("jane/e"), "connection")
 
 

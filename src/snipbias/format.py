@@ -35,7 +35,7 @@ def read(path: Path) -> Any:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        data = json.loads(text, object_pairs_hook=_once, parse_constant=_refuse_constant)
+        data = json.loads(text, object_pairs_hook=_once, parse_constant=str)  # no NaN
         json.dumps(data, ensure_ascii=False).encode()  # half a character could be shown nowhere
         return data
     except (ValueError, OSError, RecursionError) as error:
@@ -145,10 +145,6 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"the field {twice!r} stands twice")
     return fields
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number of JSON")
 
 
 def _short(said: object) -> str:

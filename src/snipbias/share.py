@@ -63,14 +63,29 @@ def locate(
         raise SnipbiasError(
             f"there is no edit at {place}: {there}, as `snipbias find --out` writes them."
         )
-    from huggingface_hub import hf_hub_download
-
     repo, pinned = named
-    revision = revision or pinned
     with _one_sentence(f"there is no edit at {place}: no folder here"):
-        return Path(
-            hf_hub_download(repo, FILE, revision=revision, token=token, cache_dir=cache_dir)
-        )
+        return _download(repo, revision or pinned, token, cache_dir)
+
+
+def _download(
+    repo: str, revision: str | None, token: str | bool | None, cache_dir: str | Path | None
+) -> Path:
+    """A repository's `edit.json`: as it is on the hub, or from the cache where there is no hub."""
+    from huggingface_hub import errors, get_hf_file_metadata, hf_hub_download, hf_hub_url
+
+    no_hub = False
+    try:
+        # Asked first and once: a download would try a hub that is not there for half a minute.
+        get_hf_file_metadata(hf_hub_url(repo, FILE, revision=revision), token=token)
+    except errors.HfHubHTTPError as error:
+        no_hub = error.response.status_code >= 500
+        if not no_hub:
+            raise
+    except (errors.HTTPError, OSError):  # pyright: ignore[reportPrivateImportUsage]
+        no_hub = True
+    options = {"revision": revision, "token": token, "local_files_only": no_hub}
+    return Path(hf_hub_download(repo, FILE, cache_dir=cache_dir, **options))
 
 
 def save(edit: NeuronEdit, folder: str | Path, *, evaluation: str | Path | None = None) -> Path:
