@@ -31,15 +31,18 @@ UNKNOWN = "unknown"
 GENERATED = "<!-- Written by snipbias, which may write it again: delete this line to keep it. -->"
 
 
-def card(
+def model_card(
     edit: NeuronEdit,
     *,
     figures: Figures | None = None,
     record: RunRecord | None = None,
     place: str = "EDIT",
+    base: str | None = None,
     licence: str | None = None,
     base_licence: str | None = None,
     exported: str | None = None,
+    load: str | None = None,
+    checked: str | None = None,
     export_command: str | None = None,
 ) -> str:
     """The card of an edit as Markdown with a YAML head, as the hub reads it.
@@ -48,9 +51,12 @@ def card(
         figures: of an evaluation: `Figures.of(edit, folder)`.
         record: the run that found it, for its seed, its instructions and the command.
         place: what the edit is loaded by: a hub id, or a folder.
+        base: the base's name on the hub, where the edit does not tell.
         licence: of the edit; by default its base's.
         base_licence: what the hub says, where somebody asked it.
         exported: "lora", "ia3" or "checkpoint", where the card is that of such an export.
+        load: the code that loads such an export, if it is not the usual one.
+        checked: how it was checked against the edited model, in a sentence.
         export_command: the command that made it.
 
     Raises:
@@ -65,10 +71,10 @@ def card(
             f"the figures of {edit.label} are damaged ({type(error).__name__}: {error}): run "
             "`snipbias evaluate` again."
         ) from None
-    base = base_on_hub(edit.model)
+    base = base or base_on_hub(edit.model)
     tasks = edit.found_on.task.split(" + ") if edit.found_on else []
     return _template().render(
-        metadata=Markdown(metadata(edit, figures, licence, exported)),
+        metadata=Markdown(metadata(edit, base, figures, licence, exported)),
         marker=Markdown(GENERATED),
         label=edit.label,
         neurons=f"{len(edit):,} of {edit.model.neurons:,} neurons",
@@ -80,7 +86,8 @@ def card(
         instructions=_instructions(edit, record),
         results=results,
         found_on=edit.found_on,
-        loading=loading(edit, place, exported),
+        loading=loading(edit, base, place, exported, load),
+        checked=checked,
         evaluate=fenced(
             f"snipbias evaluate {_word(edit.model.name)} {_word(' '.join(tasks[:1]) or 'TASK')} "
             f"--edit {_word(place)} --out RUN\nsnipbias card {_word(place)} --run RUN",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from snipbias.card_facts import without_folders
+from snipbias.card_facts import base_on_hub, without_folders
 from snipbias.markdown import Markdown, fenced
 
 if TYPE_CHECKING:
@@ -14,26 +14,34 @@ if TYPE_CHECKING:
 ADAPTERS = ("lora", "ia3")
 
 
-def loading(edit: NeuronEdit, place: str, exported: str | None) -> Markdown:
-    """Commands and code, with the names of this edit and its base."""
-    base = without_folders(edit.model.name)
+def loading(
+    edit: NeuronEdit, on_hub: str | None, place: str, exported: str | None, load: str | None
+) -> Markdown:
+    """Commands and code, with the names of this edit and its base.
+
+    Args:
+        on_hub: the base's name there, if it is there.
+        load: code of the exporter's own for what it wrote.
+    """
+    base = on_hub or without_folders(edit.model.name)
     parts = []
     if exported == "checkpoint":
-        parts.append(_part("With transformers", _checkpoint(edit, place)))
+        code = fenced(load, "python") if load else _checkpoint(edit, place)
+        parts.append(_part("With transformers", code))
     elif exported in ADAPTERS:
-        parts.append(_part("With PEFT", _peft(edit, base, place)))
-    parts.append(_part("With snipbias", _snipbias(base, place)))
+        code = fenced(load, "python") if load else _peft(edit, base, place)
+        parts.append(_part("With PEFT", code))
+    parts.append(_part("With snipbias", _snipbias(edit, base, place)))
     if exported is None:
         words = ("snipbias", "export", place, "--model", base, "--format", "lora", "--out")
         export = fenced(f"{shlex.join(words)} adapter", "sh")
         said = "Written as an adapter, which needs no snipbias from then on:"
-        parts.append(
-            Markdown(
-                f"### With PEFT\n\n{said}\n\n{export}\n\n{_peft(edit, base, 'adapter')}\n\n"
-                "Where a layer has a bias term that LoRA cannot express, `--format ia3` can; "
-                "`--format checkpoint` writes the whole model for plain transformers."
-            )
+        more = (
+            "`--format ia3` writes an adapter of another kind, `--format checkpoint` the whole "
+            "model for plain transformers."
         )
+        body = Markdown(f"{said}\n\n{export}\n\n{_peft(edit, base, 'adapter')}\n\n{more}")
+        parts.append(_part("With PEFT", body))
     return Markdown("\n\n".join(parts))
 
 
@@ -41,11 +49,12 @@ def _part(title: str, body: Markdown) -> Markdown:
     return Markdown(f"### {title}\n\n{body}")
 
 
-def _snipbias(base: str, place: str) -> Markdown:
+def _snipbias(edit: NeuronEdit, base: str, place: str) -> Markdown:
+    pinned = f", revision={edit.model.revision!r}" if base_on_hub(edit.model) == base else ""
     return fenced(
         f"""import snipbias as sb
 
-lm = sb.load({base!r})
+lm = sb.load({base!r}{pinned})
 edit = sb.NeuronEdit.from_pretrained({place!r})
 with edit.applied(lm):  # outside of it, the model is as it was
     ...""",

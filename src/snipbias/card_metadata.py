@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from snipbias.card_facts import base_on_hub, data_of, without_folders
+from snipbias.card_facts import data_of, without_folders
 from snipbias.card_figures import Figures
+from snipbias.markdown import printable
 
 if TYPE_CHECKING:
     from snipbias.edit import NeuronEdit
@@ -19,26 +20,32 @@ PARTS = {
 
 
 def metadata(
-    edit: NeuronEdit, figures: Figures | None, licence: str | None, exported: str | None
+    edit: NeuronEdit,
+    base: str | None,
+    figures: Figures | None,
+    licence: str | None,
+    exported: str | None,
 ) -> str:
-    """The fields that the hub sorts and searches by; what is not known is left out."""
+    """The fields that the hub sorts and searches by; what is not known is left out.
+
+    Texts are on one line each, so that none can end the head.
+    """
     from huggingface_hub import ModelCardData
 
-    base = base_on_hub(edit.model)
     tasks = edit.found_on.task.split(" + ") if edit.found_on else []
     data = [data_of(task) for task in tasks]
     languages = sorted({part.language for part in data if part.language})
     datasets = sorted({part.repository for part in data if part.repository})
     relation = "finetune" if exported == "checkpoint" else "adapter"
     fields: dict[str, Any] = {
-        "license": licence or "unknown",
+        "license": printable(licence or "unknown"),
         "library_name": LIBRARIES[exported],
         "tags": ["snipbias", "debiasing", "pruning", "model-editing", *_exported_tags(exported)],
         "base_model": base,
         "base_model_relation": relation if base else None,
         "language": languages or None,
         "datasets": datasets or None,
-        "model_name": edit.label if figures else None,
+        "model_name": printable(edit.label) if figures else None,
         "eval_results": _results(figures) if figures else None,
     }
     given = {name: value for name, value in fields.items() if value is not None}
@@ -53,7 +60,7 @@ def _results(figures: Figures) -> list[Any]:
     """The edit's accuracies in percent, as the hub's index of evaluations has them."""
     from huggingface_hub import EvalResult
 
-    task = without_folders(figures.summary["task"])
+    task = printable(without_folders(figures.summary["task"]))
     accuracy = figures.summary["methods"][figures.label]["accuracy"]
     return [
         EvalResult(

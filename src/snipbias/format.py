@@ -11,9 +11,12 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from snipbias.errors import SnipbiasError
+
+if TYPE_CHECKING:
+    from jsonschema import Draft202012Validator
 
 FILE = "edit.json"
 MAJOR, MINOR = 1, 1
@@ -35,7 +38,8 @@ def read(path: Path) -> Any:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        data = json.loads(text, object_pairs_hook=_once, parse_constant=str)  # no NaN
+        # NaN is no JSON: as a text it is refused where a number belongs, by the field's name.
+        data = json.loads(text, object_pairs_hook=_once, parse_constant=str)
         json.dumps(data, ensure_ascii=False).encode()  # half a character could be shown nowhere
         return data
     except (ValueError, OSError, RecursionError) as error:
@@ -78,10 +82,9 @@ def _refuse_newer(data: Any, source: str | Path) -> None:
 
 def _fault(data: Any) -> str | None:
     """What is wrong with an edit, with the name of the field; None if nothing is."""
-    from jsonschema import Draft202012Validator
     from jsonschema.exceptions import best_match
 
-    error = best_match(Draft202012Validator(schema()).iter_errors(data))
+    error = best_match(_validator().iter_errors(data))
     if error is not None:
         return f"{_path(error.absolute_path)}{_short(error.message)}"
     for site, part in data["sites"].items():
@@ -89,6 +92,13 @@ def _fault(data: Any) -> str | None:
         if units != factors:
             return f"{_path(('sites', site))}{units} units have {factors} factors"
     return None
+
+
+@cache
+def _validator() -> Draft202012Validator:
+    from jsonschema import Draft202012Validator
+
+    return Draft202012Validator(schema())
 
 
 def _unknown(data: Any, part: Mapping[str, Any], place: str) -> Iterator[str]:

@@ -12,11 +12,16 @@ class Markdown(str):
     __slots__ = ()
 
 
+def printable(text: str) -> str:
+    """On one line, without what no one sees, such as marks that turn the direction around."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
 def shown(value: object) -> Markdown:
     """A value as it reads: on one line, no character of it markup."""
     if isinstance(value, Markdown):
         return value
-    line = _printable(str(value)).strip().replace("&", "&amp;").replace("<", "&lt;")
+    line = printable(str(value)).strip().replace("&", "&amp;").replace("<", "&lt;")
     line = re.sub(r"([\\`*_\[|~$])", r"\\\1", line)
     return Markdown(re.sub(r"^([#>+=-]|\d+(?=[.)]\s))", _literal, line))
 
@@ -28,7 +33,7 @@ def _literal(begin: re.Match[str]) -> str:
 
 def code(value: object) -> Markdown:
     """A value in code type, on one line; also within a table."""
-    line = _printable(str(value)) or " "
+    line = printable(str(value)) or " "
     ticks = "`" * (_longest_ticks(line) + 1)
     pad = " " if line.startswith("`") or line.endswith("`") else ""
     return Markdown(f"{ticks}{pad}{line}{pad}{ticks}".replace("|", "\\|"))
@@ -36,7 +41,7 @@ def code(value: object) -> Markdown:
 
 def fenced(text: str, language: str = "") -> Markdown:
     """Lines of code; the fence is longer than any run of backticks in them."""
-    lines = "\n".join(map(_printable, text.splitlines()))
+    lines = "\n".join(map(printable, text.splitlines()))
     fence = "`" * max(3, _longest_ticks(lines) + 1)
     return Markdown(f"{fence}{language}\n{lines}\n{fence}")
 
@@ -48,11 +53,6 @@ def table(
     rules = ("---", *("---:" if figures else "---" for _ in header[1:]))
     lines = [[shown(name) for name in header], rules, *([shown(c) for c in row] for row in rows)]
     return Markdown("\n".join(f"| {' | '.join(line)} |" for line in lines))
-
-
-def _printable(text: str) -> str:
-    """Without line breaks and what no one sees, such as marks that turn the direction around."""
-    return "".join(c if c.isprintable() else " " for c in text)
 
 
 def _longest_ticks(text: str) -> int:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from snipbias.card import GENERATED, card
+from snipbias.card import GENERATED, model_card
 from snipbias.card_facts import base_on_hub, without_folders
 from snipbias.card_figures import FILE as FIGURES_FILE
 from snipbias.card_figures import Figures
@@ -108,7 +108,7 @@ def write_card(
     licence: str | None = None,
 ) -> None:
     """Write the card, README.md, and its figures into the folder of an edit."""
-    text = card(edit, figures=figures, record=record, place=str(folder), licence=licence)
+    text = model_card(edit, figures=figures, record=record, place=str(folder), licence=licence)
     if figures is not None:
         with atomic_file(folder / FIGURES_FILE) as new:
             new.write_text(figures.to_json(), encoding="utf-8")
@@ -175,7 +175,7 @@ def push(
             text = (folder / CARD_FILE).read_text(encoding="utf-8")
         else:
             known = {"licence": licence, "base_licence": _licence_of_base(api, edit)}
-            text = card(edit, figures=figures, record=record, place=repo, **known)
+            text = model_card(edit, figures=figures, record=record, place=repo, **known)
         texts = {FILE: edit.to_json(), CARD_FILE: text}
         if figures is not None:
             texts[FIGURES_FILE] = figures.to_json()

@@ -16,7 +16,7 @@ from rich.text import Text
 from safetensors import SafetensorError
 
 from snipbias import tables
-from snipbias.card import card
+from snipbias.card import model_card
 from snipbias.cli.run import Run, run, show
 from snipbias.compare import Comparison, compare, count_work, distinct
 from snipbias.edit import NeuronEdit
@@ -60,7 +60,7 @@ def find(
             place.mkdir(exist_ok=True)
             edit.write_into(place)
             shown = this.folder / place.relative_to(folder)
-            text = card(edit, record=this.record, place=str(shown))
+            text = model_card(edit, record=this.record, place=str(shown))
             (place / CARD_FILE).write_text(text, encoding="utf-8")
         written = [this.folder if len(edits) == 1 else this.folder / f"n{n}" for n in edits]
     largest = edits[max(edits)]
