@@ -269,7 +269,9 @@ def test_a_rerun_never_overwrites(cli, here: Path, model: Path) -> None:
     assert done.err.startswith("error: e exists")
     assert Path("e/run.json").read_bytes() == before
     assert cli("rerun", "e", "--out", "f").status == 0
-    assert tree(here) == {f"{a}{b}" for a in "ef" for b in ("", "/edit.json", "/run.json")}
+    assert tree(here) == {
+        f"{a}{b}" for a in "ef" for b in ("", "/edit.json", "/README.md", "/run.json")
+    }
 
 
 def test_overwrite_replaces_the_whole_folder(cli, here: Path, model: Path) -> None:
@@ -277,7 +279,7 @@ def test_overwrite_replaces_the_whole_folder(cli, here: Path, model: Path) -> No
     Path("e/old").write_text("")
     command = ["find", model, *TASK, "--n", 3, "--samples", 2, "--out", "e", "--overwrite"]
     assert cli(*command).status == 0
-    assert tree(here) == {"e", "e/edit.json", "e/run.json"}
+    assert tree(here) == {"e", "e/edit.json", "e/README.md", "e/run.json"}
 
 
 def test_other_weights_are_one_line_of_warning(cli, here: Path, model: Path, edit: Path) -> None:
