@@ -215,7 +215,7 @@ def test_a_newer_major_version_asks_for_an_upgrade() -> None:
     [
         '{"format": 1, "format": 1}',
         "[" * 100_000,
-        '{"label": "\\ud800"}',
+        json.dumps({**WHOLE, "label": "half a character: \ud800"}),
         "1" * 5000,
         "",
         "\x00",
