@@ -28,7 +28,10 @@ from snipbias.cli.app import app
 from snipbias.loading import quiet_transformers
 from snipbias.record import RunRecord
 
-COMMANDS = ("find", "evaluate", "apply", "show", "tasks", "demo", "reproduce", "rerun")
+COMMANDS = (
+    *("find", "evaluate", "apply", "show", "tasks", "demo", "reproduce"),
+    *("card", "push", "rerun"),
+)
 TASK = ["mini:age", "--instructions", "2"]
 ESCAPE = "\x1b"
 
@@ -99,7 +102,7 @@ def test_find_evaluate_apply_show_rerun(cli, here: Path, model: Path) -> None:
     found = cli("find", model, *TASK, "--n", 9, "--samples", 3, "--out", "edit", "--json")
     assert (found.status, found.err) == (0, "")
     assert strict(found.out)["edits"] == ["edit"]
-    assert tree(here) == {"edit", "edit/edit.json", "edit/run.json"}
+    assert tree(here) == {"edit", "edit/edit.json", "edit/README.md", "edit/run.json"}
     edit = sb.NeuronEdit.load("edit")
     assert len(edit) == 9
     lm = sb.load(model)
@@ -133,6 +136,16 @@ def test_find_evaluate_apply_show_rerun(cli, here: Path, model: Path) -> None:
     assert strict(cli("show", "result", "--json").out)["command"] == "evaluate"
     assert "best offset" in cli("show", "result").out
 
+    card = Path("edit/README.md")
+    assert "Nobody has measured here what it does" in card.read_text()
+    assert "| seed of the draw of items | 0 |" in card.read_text()
+    carded = cli("card", "edit", "--run", "result", "--json")
+    assert strict(carded.out) == {"card": "edit/README.md", "figures": True}
+    accuracy = summary["methods"]["v1 n=9"]["accuracy"]["overall"]
+    assert f"| v1 n=9 | {100 * accuracy:.1f} [" in card.read_text()
+    assert cli("card", "edit").status == 0  # with the figures that were kept
+    assert f"| v1 n=9 | {100 * accuracy:.1f} [" in card.read_text()
+
     assert cli("rerun", "edit", "--out", "again").status == 0
     assert sb.NeuronEdit.load("again") == edit
     assert cli("rerun", "result", "--out", "result-again").status == 0
@@ -146,8 +159,13 @@ def test_find_evaluate_apply_show_rerun(cli, here: Path, model: Path) -> None:
 def test_several_numbers_of_neurons_give_several_edits(cli, here: Path, model: Path) -> None:
     done = cli("find", model, *TASK, "--n", "4,2,4", "--samples", 2, "--out", "edits")
     assert done.status == 0
-    folders = {"edits", "edits/run.json", "edits/n2", "edits/n4"}
-    assert tree(here) == folders | {"edits/n2/edit.json", "edits/n4/edit.json"}
+    names = ("", "/edit.json", "/README.md")
+    files = {f"edits/{size}{name}" for size in ("n2", "n4") for name in names}
+    assert tree(here) == files | {"edits", "edits/run.json"}
+    card = Path("edits/n4/README.md").read_text()
+    assert "from_pretrained('edits/n4')" in card
+    assert cli("card", "edits/n4").status == 0
+    assert Path("edits/n4/README.md").read_text() == card  # the record is in the folder above
     assert [len(sb.NeuronEdit.load(f"edits/n{n}")) for n in (2, 4)] == [2, 4]
 
 
@@ -251,7 +269,9 @@ def test_a_rerun_never_overwrites(cli, here: Path, model: Path) -> None:
     assert done.err.startswith("error: e exists")
     assert Path("e/run.json").read_bytes() == before
     assert cli("rerun", "e", "--out", "f").status == 0
-    assert tree(here) == {f"{a}{b}" for a in "ef" for b in ("", "/edit.json", "/run.json")}
+    assert tree(here) == {
+        f"{a}{b}" for a in "ef" for b in ("", "/edit.json", "/README.md", "/run.json")
+    }
 
 
 def test_overwrite_replaces_the_whole_folder(cli, here: Path, model: Path) -> None:
@@ -259,7 +279,7 @@ def test_overwrite_replaces_the_whole_folder(cli, here: Path, model: Path) -> No
     Path("e/old").write_text("")
     command = ["find", model, *TASK, "--n", 3, "--samples", 2, "--out", "e", "--overwrite"]
     assert cli(*command).status == 0
-    assert tree(here) == {"e", "e/edit.json", "e/run.json"}
+    assert tree(here) == {"e", "e/edit.json", "e/README.md", "e/run.json"}
 
 
 def test_other_weights_are_one_line_of_warning(cli, here: Path, model: Path, edit: Path) -> None:

@@ -1,4 +1,6 @@
 from .attribute import attribute as attribute
+from .card import model_card as model_card
+from .card_figures import Figures as Figures
 from .compare import Comparison as Comparison
 from .compare import compare as compare
 from .edit import NeuronEdit as NeuronEdit

@@ -18,14 +18,14 @@ from torch import Tensor, nn
 
 from snipbias.errors import SnipbiasError
 from snipbias.files import atomic_folder
+from snipbias.format import FILE, MAJOR, MINOR, check, read
 from snipbias.identity import ModelId, Provenance
 from snipbias.neurons import Linear, Neuron, unit_dim, width
 
 if TYPE_CHECKING:
-    from snipbias.models import LanguageModel
+    from huggingface_hub import CommitInfo
 
-FORMAT = 1
-FILE = "edit.json"
+    from snipbias.models import LanguageModel
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class NeuronEdit:
             raise
         return baked
 
-    # -- on disk -----------------------------------------------------------------------------
+    # -- on disk and on the hub ----------------------------------------------------------------
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
         """Write a small folder: `edit.json`, whole or not at all."""
@@ -140,13 +140,97 @@ class NeuronEdit:
 
     def write_into(self, folder: Path) -> None:
         """Write the files into a folder that is being filled."""
-        text = json.dumps(self.to_dict(), indent=1)
-        (folder / FILE).write_text(text + "\n", encoding="utf-8")
+        (folder / FILE).write_text(self.to_json(), encoding="utf-8")
+
+    def save_pretrained(self, folder: str | Path, *, evaluation: str | Path | None = None) -> Path:
+        """Write `edit.json` and a model card, README.md, into a folder, old or new.
+
+        Other files in there stay, and so does a README.md that somebody wrote by hand.
+
+        Args:
+            evaluation: the folder of a run of `snipbias evaluate`, for the figures of the card.
+        """
+        from snipbias import share
+
+        return share.save(self, folder, evaluation=evaluation)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        token: str | bool | None = None,
+        commit_message: str | None = None,
+        revision: str | None = None,
+        create_pr: bool = False,
+        evaluation: str | Path | None = None,
+    ) -> CommitInfo:
+        """Upload `edit.json` and a model card to a repository of the hub, made if it is not there.
+
+        Args:
+            private: for a new repository; None leaves it to the hub's settings.
+            token: of the account; by default the one that is logged in, or HF_TOKEN.
+            revision: the branch to write to.
+            create_pr: propose the change instead of making it.
+            evaluation: the folder of a run of `snipbias evaluate`, for the figures of the card.
+
+        Raises:
+            SnipbiasError: no hub, no right to write, or a public repository is there already and
+                `private` is asked for.
+        """
+        from snipbias import share
+
+        return share.push(
+            self,
+            repo_id,
+            private=private,
+            token=token,
+            commit_message=commit_message,
+            revision=revision,
+            create_pr=create_pr,
+            evaluation=evaluation,
+        )
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        place: str | Path,
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+    ) -> NeuronEdit:
+        """Read an edit from a local folder (or its `edit.json`), else from the hub.
+
+        Args:
+            place: what is there locally comes first; `owner/name` or `owner/name@revision` is a
+                repository of the hub otherwise.
+            revision: branch, tag or commit of the repository.
+            token: for a private repository.
+            cache_dir: instead of the hub's usual cache.
+
+        Raises:
+            SnipbiasError: there is none, or it is damaged, or it is not to be had offline.
+        """
+        from snipbias import share
+
+        path = share.locate(place, revision=revision, token=token, cache_dir=cache_dir)
+        return cls.from_dict(read(path), path)
+
+    @classmethod
+    def load(cls, place: str | Path) -> NeuronEdit:
+        """`from_pretrained` without its options."""
+        return cls.from_pretrained(place)
+
+    def to_json(self) -> str:
+        """The text of `edit.json`."""
+        return json.dumps(self.to_dict(), indent=1) + "\n"
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON form."""
+        """The JSON form; `data/edit.schema.json` describes it."""
         return {
-            "format": FORMAT,
+            "format": MAJOR,
+            "minor": MINOR,
             "label": self.label,
             "model": asdict(self.model),
             "found_on": asdict(self.found_on) if self.found_on else None,
@@ -157,69 +241,20 @@ class NeuronEdit:
         }
 
     @classmethod
-    def load(cls, folder: str | Path) -> NeuronEdit:
-        """Read an edit folder (or its `edit.json`).
-
-        Raises:
-            SnipbiasError: there is none, or it is damaged.
-        """
-        path = Path(folder)
-        path = path / FILE if path.is_dir() or path.suffix != ".json" else path
-        try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            inside = sorted(str(file.parent) for file in Path(folder).glob(f"*/{FILE}"))
-            there = f"name one of {', '.join(inside)}" if inside else "give the folder of one"
-            raise SnipbiasError(
-                f"there is no edit at {folder}: {there}, as `snipbias find --out` writes them."
-            ) from None
-        except (ValueError, OSError) as error:
-            raise SnipbiasError(
-                f"{path} is damaged ({error}): find or download the edit again."
-            ) from None
-        return cls.from_dict(data, path)
-
-    @classmethod
     def from_dict(cls, data: Any, source: str | Path = "the edit") -> NeuronEdit:
-        """The edit of a JSON form."""
-        try:
-            if int(data["format"]) > FORMAT:
-                raise SnipbiasError(
-                    f"{source} has format {data['format']}, newer than this snipbias reads "
-                    f"({FORMAT}): upgrade snipbias."
-                )
-            factors = {site: _units(**part) for site, part in data["sites"].items()}
-            if not factors or not all(factors.values()):
-                raise ValueError("no neurons")
-            found_on = data["found_on"]
-            if found_on is not None:
-                found_on = Provenance.from_dict(found_on)
-            return cls(factors, _model_id(**data["model"]), found_on, str(data["label"]))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise SnipbiasError(
-                f"{source} is not a complete edit ({type(error).__name__}: {error}): find or "
-                "download it again."
-            ) from None
+        """The edit of a JSON form; `format.check` says what it must be."""
+        fields = check(data, source)
+        found_on = fields["found_on"]
+        return cls(
+            {site: _units(**part) for site, part in fields["sites"].items()},
+            ModelId(**fields["model"]),
+            None if found_on is None else Provenance.from_dict(found_on),
+            fields["label"],
+        )
 
 
 def _units(units: list[Any], factors: list[Any]) -> dict[int, float]:
-    for unit in units:
-        if type(unit) is not int or unit < 0:  # True is an int too
-            raise ValueError(f"unit {unit!r} is not a number of a neuron")
-    for factor in factors:
-        if type(factor) not in (int, float) or not math.isfinite(factor):
-            raise ValueError(f"factor {factor!r} is not a finite number")
-    if len(set(units)) < len(units):
-        raise ValueError("a unit stands twice")
     return {unit: float(factor) for unit, factor in zip(units, factors, strict=True)}
-
-
-def _model_id(**fields: Any) -> ModelId:
-    model = ModelId(**fields)
-    texts = (model.name, model.architecture, model.weights)
-    if not all(isinstance(text, str) for text in texts) or type(model.neurons) is not int:
-        raise ValueError("the model is not described by texts and a number of neurons")
-    return model
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import typer
 
 from snipbias.cli import options as o
 from snipbias.cli.reproduce import reproduce
+from snipbias.cli.share import card, push
 from snipbias.errors import InterruptError, SnipbiasError
 
 INTERRUPTED = 130  # what typer makes of an interrupt
@@ -153,7 +154,10 @@ def find(
 def evaluate(
     model: o.Model,
     task: o.Task,
-    edit: Annotated[list[Path] | None, typer.Option(help="Folder of an edit (repeatable).")] = None,
+    edit: Annotated[
+        list[str] | None,
+        typer.Option(help="Folder of an edit, or owner/name on the hub (repeatable)."),
+    ] = None,
     items: Annotated[
         int | None, typer.Option(min=1, help="At most so many held-out items.")
     ] = None,
@@ -222,7 +226,9 @@ def evaluate(
 @app.command(epilog="Example:\n\nsnipbias apply demo age-edit --out fair-model")
 def apply(
     model: o.Model,
-    edit: Annotated[Path, typer.Argument(help="Folder of an edit.", show_default=False)],
+    edit: Annotated[
+        str, typer.Argument(help="Folder of an edit, or owner/name.", show_default=False)
+    ],
     revision: o.Revision = None,
     dtype: o.Dtype = o.DType.stored,
     device: o.Device = None,
@@ -241,7 +247,7 @@ def apply(
 
 @app.command(epilog="Example:\n\nsnipbias show age-edit")
 def show(
-    path: Annotated[Path, typer.Argument(help="Folder of an edit or of a run.")],
+    path: Annotated[str, typer.Argument(help="Folder of an edit or of a run, or owner/name.")],
     as_json: o.Json = False,
 ) -> None:
     """Show what an edit holds and what it was found on, or what a run did."""
@@ -286,6 +292,11 @@ app.command(
     "snipbias reproduce google/flan-t5-base --preset v2 --out flan\n\n"
     "snipbias reproduce demo --task mini:age --methods v1,random --trials 1"
 )(reproduce)
+
+
+app.command(epilog="Example:\n\nsnipbias card age-edit --run snipbias-runs/result")(card)
+
+app.command(epilog="Example:\n\nsnipbias push age-edit jane/age-edit --private --run result")(push)
 
 
 @app.command(epilog="Example:\n\nsnipbias rerun age-edit --out again")

@@ -16,18 +16,20 @@ from rich.text import Text
 from safetensors import SafetensorError
 
 from snipbias import tables
+from snipbias.card import model_card
 from snipbias.cli.run import Run, run, show
 from snipbias.compare import Comparison, compare, count_work, distinct
-from snipbias.edit import FILE as EDIT_FILE
 from snipbias.edit import NeuronEdit
 from snipbias.errors import SnipbiasError
 from snipbias.evaluate import Reading
 from snipbias.find import as_recipe
+from snipbias.format import FILE as EDIT_FILE
 from snipbias.harness import HarnessScores, harness_scores
 from snipbias.loading import quiet_transformers
 from snipbias.method import Method
 from snipbias.models import LanguageModel
 from snipbias.record import RunRecord
+from snipbias.share import CARD_FILE, hub_id
 from snipbias.tasks import available
 from snipbias.text import passages
 
@@ -57,6 +59,9 @@ def find(
             place = folder if len(edits) == 1 else folder / f"n{n}"
             place.mkdir(exist_ok=True)
             edit.write_into(place)
+            shown = this.folder / place.relative_to(folder)
+            text = model_card(edit, record=this.record, place=str(shown))
+            (place / CARD_FILE).write_text(text, encoding="utf-8")
         written = [this.folder if len(edits) == 1 else this.folder / f"n{n}" for n in edits]
     largest = edits[max(edits)]
     this.show(
@@ -191,10 +196,11 @@ def apply(arguments: Arguments, model_options: Arguments) -> None:
     this.show(result, Text(f"{len(edit)} neurons of {edit.label} are baked into {this.folder}"))
 
 
-def show_path(path: Path, *, as_json: bool) -> None:
-    """An edit, a comparison, or the record of any run."""
-    if (path / EDIT_FILE).is_file() or path.name == EDIT_FILE:
-        edit = NeuronEdit.load(path)
+def show_path(place: str, *, as_json: bool) -> None:
+    """An edit, here or on the hub, a comparison, or the record of any run."""
+    path = Path(place)
+    if (path / EDIT_FILE).is_file() or path.name == EDIT_FILE or hub_id(place):
+        edit = NeuronEdit.load(place)
         show(edit.to_dict(), _edit_table(edit), as_json=as_json)
         return
     record = RunRecord.read(path)

@@ -1,0 +1,59 @@
+"""Text that others wrote, put into Markdown so that it stays text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+
+class Markdown(str):
+    """Markdown that is meant as such; any other text is escaped when a template shows it."""
+
+    __slots__ = ()
+
+
+def printable(text: str) -> str:
+    """On one line, without what no one sees, such as marks that turn the direction around."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+def shown(value: object) -> Markdown:
+    """A value as it reads: on one line, no character of it markup."""
+    if isinstance(value, Markdown):
+        return value
+    line = printable(str(value)).strip().replace("&", "&amp;").replace("<", "&lt;")
+    line = re.sub(r"([\\`*_\[|~$])", r"\\\1", line)
+    return Markdown(re.sub(r"^([#>+=-]|\d+(?=[.)]\s))", _literal, line))
+
+
+def _literal(begin: re.Match[str]) -> str:
+    """What would begin a heading, a list or a quotation if it stood first on a line."""
+    return f"\\{begin[0]}" if not begin[0].isdigit() else f"{begin[0]}\\"
+
+
+def code(value: object) -> Markdown:
+    """A value in code type, on one line; also within a table."""
+    line = printable(str(value)) or " "
+    ticks = "`" * (_longest_ticks(line) + 1)
+    pad = " " if line.startswith("`") or line.endswith("`") else ""
+    return Markdown(f"{ticks}{pad}{line}{pad}{ticks}".replace("|", "\\|"))
+
+
+def fenced(text: str, language: str = "") -> Markdown:
+    """Lines of code; the fence is longer than any run of backticks in them."""
+    lines = "\n".join(map(printable, text.splitlines()))
+    fence = "`" * max(3, _longest_ticks(lines) + 1)
+    return Markdown(f"{fence}{language}\n{lines}\n{fence}")
+
+
+def table(
+    header: Sequence[str], rows: Iterable[Sequence[object]], *, figures: bool = True
+) -> Markdown:
+    """A table: the first column to the left, and figures to the right."""
+    rules = ("---", *("---:" if figures else "---" for _ in header[1:]))
+    lines = [[shown(name) for name in header], rules, *([shown(c) for c in row] for row in rows)]
+    return Markdown("\n".join(f"| {' | '.join(line)} |" for line in lines))
+
+
+def _longest_ticks(text: str) -> int:
+    return max(map(len, re.findall("`+", text)), default=0)

@@ -1,0 +1,268 @@
+"""Edits in folders and on the hub of Hugging Face: found, written with a card, uploaded."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from snipbias.card import GENERATED, model_card
+from snipbias.card_facts import base_on_hub, without_folders
+from snipbias.card_figures import FILE as FIGURES_FILE
+from snipbias.card_figures import Figures
+from snipbias.errors import SnipbiasError
+from snipbias.files import atomic_file
+from snipbias.format import FILE
+from snipbias.record import FILE as RECORD_FILE
+from snipbias.record import RunRecord
+from snipbias.tasks.fetch import offline
+
+if TYPE_CHECKING:
+    from huggingface_hub import CommitInfo, HfApi
+
+    from snipbias.edit import NeuronEdit
+
+CARD_FILE = "README.md"
+# A letter or digit first: "../edits" and "./edits" are folders.
+HUB_ID = re.compile(r"(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@(?P<revision>[^@\s]+))?")
+
+
+def hub_id(place: str | Path) -> tuple[str, str | None] | None:
+    """The repository and revision of `owner/name` or `owner/name@revision`; None for a path."""
+    text = str(place)
+    match = HUB_ID.fullmatch(text)
+    if match is None or text.endswith(".json") or os.path.exists(text):
+        return None
+    return match["repo"], match["revision"]
+
+
+def locate(
+    place: str | Path,
+    *,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: str | Path | None = None,
+) -> Path:
+    """Where the `edit.json` of a local folder is, or that of a repository of the hub, downloaded.
+
+    Raises:
+        SnipbiasError: there is none, or it is not to be had.
+    """
+    path = Path(place).expanduser()
+    path = path / FILE if path.is_dir() or path.suffix != ".json" else path
+    if path.is_file():
+        return path
+    named = hub_id(place)
+    if named is None:
+        inside = sorted(str(file.parent) for file in Path(place).glob(f"*/{FILE}"))
+        there = f"name one of {', '.join(inside)}" if inside else "give the folder of one"
+        raise SnipbiasError(
+            f"there is no edit at {place}: {there}, as `snipbias find --out` writes them."
+        )
+    repo, pinned = named
+    with _one_sentence(f"there is no edit at {place}: no folder here"):
+        return _download(repo, revision or pinned, token, cache_dir)
+
+
+def _download(
+    repo: str, revision: str | None, token: str | bool | None, cache_dir: str | Path | None
+) -> Path:
+    """A repository's `edit.json`: as it is on the hub, or from the cache where there is no hub."""
+    from huggingface_hub import errors, get_hf_file_metadata, hf_hub_download, hf_hub_url
+
+    no_hub = False
+    try:
+        # Asked first and once: a download would try a hub that is not there for half a minute.
+        get_hf_file_metadata(hf_hub_url(repo, FILE, revision=revision), token=token)
+    except errors.HfHubHTTPError as error:
+        no_hub = error.response.status_code >= 500
+        if not no_hub:
+            raise
+    except (errors.HTTPError, OSError):  # pyright: ignore[reportPrivateImportUsage]
+        no_hub = True
+    options = {"revision": revision, "token": token, "local_files_only": no_hub}
+    return Path(hf_hub_download(repo, FILE, cache_dir=cache_dir, **options))
+
+
+def save(edit: NeuronEdit, folder: str | Path, *, evaluation: str | Path | None = None) -> Path:
+    """Write an edit, its card and the card's figures into a folder, beside what is there."""
+    folder = Path(folder)
+    figures = figures_for(edit, evaluation, folder)
+    with atomic_file(folder / FILE) as new:
+        new.write_text(edit.to_json(), encoding="utf-8")
+    if is_generated(folder):
+        write_card(edit, folder, figures=figures, record=record_of(edit, folder))
+    return folder
+
+
+def write_card(
+    edit: NeuronEdit,
+    folder: Path,
+    *,
+    figures: Figures | None = None,
+    record: RunRecord | None = None,
+    licence: str | None = None,
+) -> None:
+    """Write the card, README.md, and its figures into the folder of an edit."""
+    text = model_card(edit, figures=figures, record=record, place=str(folder), licence=licence)
+    if figures is not None:
+        with atomic_file(folder / FIGURES_FILE) as new:
+            new.write_text(figures.to_json(), encoding="utf-8")
+    with atomic_file(folder / CARD_FILE) as new:
+        new.write_text(text, encoding="utf-8")
+
+
+def figures_for(
+    edit: NeuronEdit, evaluation: str | Path | None, folder: Path | None
+) -> Figures | None:
+    """Those of an evaluation, else those that a folder holds of this edit."""
+    if evaluation is not None:
+        return Figures.of(edit, evaluation)
+    return Figures.beside(edit, folder) if folder is not None else None
+
+
+def record_of(edit: NeuronEdit, folder: Path) -> RunRecord | None:
+    """The record of the run that found an edit: in its folder, or above those of several sizes."""
+    for place in (folder, folder.resolve().parent):
+        if (place / RECORD_FILE).is_file():
+            record = RunRecord.read(place)
+            weights = [model.get("weights") for model in record.models.values()]
+            sizes = record.arguments.get("sizes", ())
+            if record.command == "find" and edit.model.weights in weights and len(edit) in sizes:
+                return record
+    return None
+
+
+def push(
+    edit: NeuronEdit,
+    repo_id: str,
+    *,
+    private: bool | None = None,
+    token: str | bool | None = None,
+    commit_message: str | None = None,
+    revision: str | None = None,
+    create_pr: bool = False,
+    evaluation: str | Path | None = None,
+    record: RunRecord | None = None,
+    licence: str | None = None,
+    folder: Path | None = None,
+) -> CommitInfo:
+    """Upload an edit, its card and the card's figures; see `NeuronEdit.push_to_hub`.
+
+    Args:
+        record: the run that found it, for the card.
+        licence: of the edit; by default the base's, where the hub knows it.
+        folder: where it was saved: a README.md that somebody wrote there goes up as it is, and
+            figures there are used if there is no evaluation.
+    """
+    from huggingface_hub import CommitOperationAdd, HfApi
+
+    edit = _portable(edit)
+    figures = figures_for(edit, evaluation, folder)
+    api = HfApi(token=token)
+    with _one_sentence(f"cannot push to {repo_id}"):
+        repo = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+        if private and not api.model_info(repo).private:
+            raise SnipbiasError(
+                f"{repo} is there already and is public, so nothing was uploaded: make it private "
+                "in its settings on the hub, or push without asking for private."
+            )
+        if folder is not None and not is_generated(folder):
+            text = (folder / CARD_FILE).read_text(encoding="utf-8")
+        else:
+            known = {"licence": licence, "base_licence": _licence_of_base(api, edit)}
+            text = model_card(edit, figures=figures, record=record, place=repo, **known)
+        texts = {FILE: edit.to_json(), CARD_FILE: text}
+        if figures is not None:
+            texts[FIGURES_FILE] = figures.to_json()
+        return api.create_commit(
+            repo,
+            [CommitOperationAdd(name, content.encode()) for name, content in texts.items()],
+            commit_message=commit_message or f"Upload {edit.label}",
+            revision=revision,
+            create_pr=create_pr,
+        )
+
+
+def is_generated(folder: Path) -> bool:
+    """Whether a folder's README.md is missing or was written here: one that may be replaced."""
+    path = folder / CARD_FILE
+    return not path.exists() or GENERATED in path.read_text(encoding="utf-8", errors="replace")
+
+
+def _portable(edit: NeuronEdit) -> NeuronEdit:
+    """The edit as others may see it: of absolute paths, only the last part."""
+    model = replace(edit.model, name=without_folders(edit.model.name))
+    found = edit.found_on
+    if found is not None:
+        found = replace(found, task=" + ".join(map(without_folders, found.task.split(" + "))))
+    return replace(edit, model=model, found_on=found)
+
+
+def _licence_of_base(api: HfApi, edit: NeuronEdit) -> str | None:
+    """The licence that the hub names for the base; None where it names none, or does not say."""
+    from huggingface_hub import errors
+
+    base = base_on_hub(edit.model)
+    if base is None:
+        return None
+    try:
+        data = api.model_info(base).card_data
+    except (errors.HfHubHTTPError, errors.HFValidationError):
+        return None
+    found = data.get("license") if data else None
+    return found if isinstance(found, str) else None
+
+
+@contextmanager
+def _one_sentence(begin: str) -> Iterator[None]:
+    """Turn what the hub's client raises into one sentence that begins so."""
+    from huggingface_hub import errors
+
+    try:
+        yield
+    except SnipbiasError:
+        raise
+    except errors.GatedRepoError:
+        end = "the hub asks for consent: ask for access on its page, and log in by `hf auth login`"
+    except errors.RepositoryNotFoundError:
+        end = (
+            "the hub has no such repository that you may use: check the name, or log in by `hf "
+            "auth login` (or HF_TOKEN) where it is private or yours"
+        )
+    except errors.RevisionNotFoundError:
+        end = "the repository has no such revision: name a branch, a tag or a commit of it"
+    except errors.LocalEntryNotFoundError:
+        end = _unreachable("is not in the local cache")
+    except errors.EntryNotFoundError:
+        end = f"the repository of the hub holds no {FILE}: name one that holds an edit"
+    except errors.OfflineModeIsEnabled:
+        end = _unreachable("needs the hub")
+    except errors.HfHubHTTPError as error:
+        status = error.response.status_code
+        end = f"the hub refuses ({status}, {_one_line(error)})"
+        if status in (401, 403):
+            end += ": log in by `hf auth login` with a token that may write there"
+    except errors.HFValidationError as error:
+        end = f"that is no name of a repository ({_one_line(error)}): write owner/name"
+    # HTTPError is that of the client's own HTTP library: a lost connection, say.
+    except (errors.HTTPError, OSError, ValueError) as error:  # pyright: ignore[reportPrivateImportUsage]
+        end = f"the hub gives no usable answer ({_one_line(error)}): check the connection"
+    else:
+        return
+    raise SnipbiasError(f"{begin}, and {end}.")
+
+
+def _unreachable(what: str) -> str:
+    forbidden = offline()
+    if forbidden:
+        return f"{forbidden} is set while it {what}: unset it, or get it where there is a network"
+    return f"it {what} and the hub cannot be reached: check the connection"
+
+
+def _one_line(error: Exception) -> str:
+    return (" ".join(str(error).split()) or type(error).__name__)[:200].rstrip(".")

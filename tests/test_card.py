@@ -1,0 +1,322 @@
+"""Model cards: figures are those of the files, the unknown is called so, and text stays text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from huggingface_hub import ModelCard
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+import toys
+from families import tiny
+from snipbias.card import GENERATED, model_card
+from snipbias.card_facts import base_on_hub, data_of, without_folders
+from snipbias.card_figures import Figures, command
+from snipbias.cli.commands import write_comparison
+from snipbias.compare import compare
+from snipbias.edit import NeuronEdit
+from snipbias.errors import SnipbiasError
+from snipbias.identity import ModelId, Provenance
+from snipbias.markdown import code, fenced, shown
+from snipbias.neurons import Neuron
+from snipbias.record import RunRecord
+from snipbias.tables import percent
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+MODEL = ModelId("google/flan-t5-base", "T5ForConditionalGeneration", 500, "f0f0", COMMIT)
+FOUND_ON = Provenance("bbq:SES", ("t1", "t2"), ("a", "b"), 10, "f00", {"target": "prob"})
+EDIT = NeuronEdit({"encoder.a": {3: 0.0, 1: 0.0}, "decoder.b": {0: 0.0}}, MODEL, FOUND_ON, "v1 n=3")
+
+
+def edits() -> list[NeuronEdit]:
+    lm = tiny("llama")
+    return [
+        NeuronEdit.of(
+            [Neuron(site.name, unit) for site in lm.sites for unit in range(first, site.width, 4)],
+            ModelId.of(lm),
+            found_on=replace(FOUND_ON, task="toy"),
+            label="same name",
+        )
+        for first in (0, 1)
+    ]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    """The folder of an evaluation of two edits of one label."""
+    folder = tmp_path_factory.mktemp("run")
+    comparison = compare(
+        tiny("llama"),
+        toys.task(),
+        *edits(),
+        texts=("it was the old man and the dog again", "people met and left the house"),
+        retention=[toys.RAGGED],
+    )
+    write_comparison(comparison, folder)
+    record = RunRecord("evaluate", ["evaluate", "llama", "toy", "--out", "/tmp/x/run", "-q"], {})
+    record.arguments = {"generate": False, "normalize": "sum", "options": "text"}
+    record.data["edits"] = {f"e{i}": edit.fingerprint for i, edit in enumerate(edits())}
+    record.models["llama"] = {"weights": edits()[0].model.weights}
+    record.write(folder)
+    return folder
+
+
+def head(card: str) -> dict[str, Any]:
+    return yaml.safe_load(card.split("---\n")[1])
+
+
+def tokens(text: str) -> Iterator[Token]:
+    for token in MarkdownIt("commonmark").enable("table").parse(text):
+        yield token
+        yield from token.children or ()
+
+
+def kinds(text: str) -> set[str]:
+    return {token.type for token in tokens(text)}
+
+
+# -- figures ----------------------------------------------------------------------------------
+
+
+def test_figures_are_those_of_the_edit_in_the_files(run: Path) -> None:
+    methods = json.loads((run / "summary.json").read_text())["methods"]
+    for number, edit in enumerate(edits()):
+        figures = Figures.of(edit, run)
+        assert figures.label == f"same name #{number + 1}"
+        card = model_card(edit, figures=figures)
+        rows = {
+            line.split(" | ")[0].removeprefix("| "): line.split(" | ")
+            for line in card.splitlines()
+            if line.startswith("| ") and line.count(" | ") == 8
+        }
+        for name in ("original", figures.label):
+            own = methods[name]
+            interval = own["changes"]["overall"]["accuracy"]
+            ends = f"[{percent(interval['low'])}, {percent(interval['high'])}]"
+            assert rows[name][1] == f"{percent(own['accuracy']['overall'])} {ends}"
+        change = methods[figures.label]["changes"]["overall"]["difference"]
+        assert percent(change["low"], sign=True) in rows[figures.label][2]
+        assert [name for name in rows if name.startswith("same sites as")] == [
+            f"same sites as {figures.label} #0"
+        ]
+        assert f"random n={len(edit)} #0" in rows
+        assert "always unknown" in rows
+        (result,) = head(card)["model-index"][0]["results"]
+        shown_accuracy = methods[figures.label]["accuracy"]["overall"]
+        assert result["metrics"][0]["value"] == pytest.approx(100 * shown_accuracy, abs=0.01)
+        for part in methods[figures.label]["retained"]:
+            assert shown(f"{part['what']} {part['sentence']}") in card
+        assert "- Not measured: text that the model writes freely." in card
+        assert "- Not measured: perplexity" not in card
+        assert "snipbias evaluate llama toy --out run\n" in card
+
+
+def test_kept_beside_the_edit_they_are_the_same_and_no_other_edit_s(run: Path, tmp_path) -> None:
+    edit, other = edits()
+    figures = Figures.of(edit, run)
+    edit.save_pretrained(tmp_path, evaluation=run)
+    assert Figures.beside(edit, tmp_path) == figures
+    assert Figures.beside(other, tmp_path) is None
+    first = (tmp_path / "README.md").read_text()
+    edit.save_pretrained(tmp_path)
+    assert (tmp_path / "README.md").read_text() == first
+    (tmp_path / "evaluation.json").write_text("{}")
+    with pytest.raises(SnipbiasError, match=r"evaluation\.json is damaged"):
+        edit.save_pretrained(tmp_path)
+
+
+def test_figures_that_are_not_to_be_had_are_refused(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(SnipbiasError, match="there is no evaluation at"):
+        Figures.of(EDIT, tmp_path)
+    with pytest.raises(SnipbiasError, match=r"evaluates other edits \(e0, e1\)"):
+        Figures.of(EDIT, run)
+    (tmp_path / "run.json").write_text((run / "run.json").read_text())
+    (tmp_path / "summary.json").write_text("{}")
+    with pytest.raises(SnipbiasError, match="is damaged"):
+        Figures.of(edits()[0], tmp_path)
+    figures = Figures.of(edits()[0], run)
+    broken = replace(figures, summary={**figures.summary, "items": None, "methods": {}})
+    with pytest.raises(SnipbiasError, match="figures of same name are damaged"):
+        model_card(edits()[0], figures=broken)
+
+
+def test_a_shift_is_called_one(run: Path) -> None:
+    figures = Figures.of(edits()[0], run)
+    summary = json.loads(json.dumps(figures.summary))
+    own = summary["methods"][figures.label]
+    own["verdicts"], own["gain_over_offset"] = ["a shift and not a gain: so"], 0.012
+    card = model_card(edits()[0], figures=replace(figures, summary=summary))
+    assert "it has +1.2 points of disambiguated accuracy: by that measure it is a shift" in card
+    own["verdicts"], own["gain_over_offset"] = [], 0.2
+    card = model_card(edits()[0], figures=replace(figures, summary=summary))
+    assert "it has +20.0 points of disambiguated accuracy." in card
+    assert "it is a shift" not in card
+
+
+# -- what is known, and what is not ------------------------------------------------------------
+
+
+def test_the_head_is_what_the_hub_reads() -> None:
+    card = ModelCard(model_card(EDIT, base_licence="mit"))
+    assert card.data.base_model == "google/flan-t5-base"
+    assert card.data["base_model_relation"] == "adapter"
+    assert (card.data.library_name, card.data.license) == ("snipbias", "mit")
+    assert card.data.language == ["en"]
+    assert card.data.eval_results is None
+
+
+def test_what_is_unknown_is_called_so() -> None:
+    nameless = replace(MODEL, name="/home/jane/flan", revision=None)
+    card = model_card(replace(EDIT, model=nameless, found_on=None))
+    assert "base_model" not in head(card)
+    assert head(card)["license"] == "unknown"
+    for said in (
+        "**Nobody has measured here what it does.**",
+        "| its revision | unknown |",
+        "| found on | no data",
+        "- The base: unknown; see the base.",
+        "- The data it was found on: none, or unknown.",
+        "Unknown: the record of the run that found it is not here.",
+        "- Not measured: anything.",
+    ):
+        assert said in card
+    assert "/home/jane" not in card
+    assert "The words of the instructions are not recorded" in model_card(EDIT)
+    assert "| seed of the draw of items | unknown |" in model_card(EDIT)
+
+
+def test_what_the_run_noted_is_told() -> None:
+    argv = ["find", "google/flan-t5-base", "bbq:SES", "--data-dir=/home/jane/bbq", "--out", "/x/e"]
+    record = RunRecord("find", argv, {"task": "bbq:SES"})
+    record.seeds = {"sample of items": 7}
+    record.data["bbq:SES"] = {"instructions": ["Read it.", "# Choose *one*"]}
+    card = model_card(EDIT, record=record)
+    assert command(record) == ("snipbias find google/flan-t5-base bbq:SES --data-dir=bbq --out e")
+    assert command(record) in card
+    assert "| seed of the draw of items | 7 |" in card
+    assert "1. Read it.\n1. \\# Choose \\*one\\*\n" in card
+    assert "CC-BY-4.0 (BBQ" in card
+    assert f"sb.load('google/flan-t5-base', revision='{COMMIT}')" in card
+
+
+@pytest.mark.parametrize(
+    ("exported", "library", "code"),
+    [
+        ("lora", "peft", "PeftModel.from_pretrained(base, 'here')"),
+        ("ia3", "peft", "PeftModel.from_pretrained(base, 'here')"),
+        ("checkpoint", "transformers", "AutoModelForSeq2SeqLM.from_pretrained('here')"),
+        (None, "snipbias", "snipbias export here --model google/flan-t5-base --format lora"),
+    ],
+)
+def test_an_export_says_how_it_is_loaded(exported: str | None, library: str, code: str) -> None:
+    card = model_card(EDIT, place="here", exported=exported, export_command="snipbias export x")
+    assert head(card)["library_name"] == library
+    assert code in card
+    assert "NeuronEdit.from_pretrained('here')" in card
+    assert "snipbias export x" in card
+    own = model_card(EDIT, place="here", exported="lora", load="own = code()", checked="It was.")
+    assert "```python\nown = code()\n```" in own
+    assert "\nIt was.\n" in own
+
+
+def test_decoder_only_models_are_loaded_as_such() -> None:
+    llama = replace(MODEL, architecture="LlamaForCausalLM")
+    assert "AutoModelForCausalLM" in model_card(replace(EDIT, model=llama))
+
+
+def test_only_what_came_from_the_hub_is_said_to_be_there() -> None:
+    assert base_on_hub(MODEL) == MODEL.name
+    assert base_on_hub(replace(MODEL, revision=None)) is None
+    assert base_on_hub(replace(MODEL, name="/models/flan")) is None
+    assert base_on_hub(replace(MODEL, revision="sha256:" + COMMIT)) is None
+
+
+def test_names_and_licences_of_data() -> None:
+    assert data_of("hf:jane/rows@main:en:test").repository == "jane/rows"
+    assert data_of("rte").repository == "nyu-mll/glue"
+    assert data_of("mini:age").licence == "Apache-2.0 (part of snipbias)"
+    assert data_of("/home/jane/rows.csv").task == "rows.csv"
+    assert without_folders("C:\\Users\\jane\\rows.csv") == "rows.csv"
+    assert without_folders("data/rows.csv") == "data/rows.csv"
+
+
+# -- text stays text ---------------------------------------------------------------------------
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "[click](javascript:x)",
+    "![i](http://e/x.png)",
+    "```\n# a heading\n",
+    "a | b | c",
+    "| --- |",
+    "# heading",
+    "1. one\n2. two",
+    "- a list",
+    "> quoted",
+    "*a* _b_ **c** `d` ~~e~~",
+    "{{ 7 * 7 }} {% raw %}",
+    "---\nlicense: mit\n---",
+    GENERATED,
+    "&lt;b&gt;",
+    "\u202eturned\u0007",
+    "\\",
+    "",
+]
+
+
+def visible(text: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_text_of_others_is_shown_as_it_is(text: str) -> None:
+    for begin in ("- ", "before ", "1. "):
+        inline = [t for t in MarkdownIt("commonmark").parse(begin + shown(text)) if t.children]
+        children = [child for token in inline for child in token.children or ()]
+        assert {child.type for child in children} <= {"text", "text_special"}
+        said = "".join(child.content for child in children).removeprefix("before")
+        assert said.split() == visible(text).split()
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_code_of_others_stays_code(text: str) -> None:
+    (paragraph,) = [t for t in MarkdownIt("commonmark").parse(f"x {code(text)} y") if t.children]
+    assert [child.type for child in paragraph.children] == ["text", "code_inline", "text"]
+    assert [token.type for token in MarkdownIt("commonmark").parse(fenced(text))] == ["fence"]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_card_of_hostile_names_has_the_form_of_any_other(text: str) -> None:
+    record = RunRecord("find", ["find", text], {"task": text})
+    record.data[text] = {"instructions": [text, text]}
+    edit = replace(
+        EDIT,
+        label=text,
+        model=replace(MODEL, name=text, architecture=text, weights=text, revision=text),
+        found_on=replace(FOUND_ON, task=text, templates=(text,), method={text: text}),
+    )
+    harmless = RunRecord("find", ["find", "x"], {"task": "x"})
+    harmless.data["x"] = {"instructions": ["x", "x"]}
+    plain = replace(
+        EDIT,
+        label="x",
+        model=replace(MODEL, name="x", architecture="x", weights="x", revision="x"),
+        found_on=replace(FOUND_ON, task="x", templates=("x",), method={"x": "x"}),
+    )
+    card = model_card(edit, record=record, place=text or "EDIT", licence=text or None)
+    other = model_card(plain, record=harmless, place="x", licence="x")
+    ours, theirs = card.split(GENERATED, 1)[1], other.split(GENERATED, 1)[1]
+    blocks = [t.type for t in MarkdownIt("commonmark").enable("table").parse(ours) if t.block]
+    expected = [t.type for t in MarkdownIt("commonmark").enable("table").parse(theirs) if t.block]
+    if text:  # an empty name leaves an empty heading's or item's paragraph out
+        assert blocks == expected
+    assert not {"html_inline", "html_block", "image", "link_open"} & kinds(ours)
+    assert "\u202e" not in ours
+    assert head(card)["license"] == (visible(text) or "unknown")
