@@ -1,0 +1,39 @@
+"""A plain Hugging Face checkpoint with the edit in its weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+
+from snipbias.edit import NeuronEdit
+from snipbias.loading import quiet_transformers
+from snipbias.models import LanguageModel
+
+
+def write_checkpoint(lm: LanguageModel, edit: NeuronEdit, folder: Path) -> None:
+    """Bake, save model and tokenizer, and put the model back as it was.
+
+    Raises:
+        SnipbiasError: a weight is quantised or not in memory.
+    """
+    baked = edit.bake(lm)
+    try:
+        with quiet_transformers():
+            lm.model.save_pretrained(folder)
+            lm.tokenizer.save_pretrained(folder)
+    except SafetensorError as error:  # its way to say that the disk is full
+        raise OSError(str(error)) from error
+    finally:
+        baked.undo()
+
+
+def rounding(lm: LanguageModel, edit: NeuronEdit) -> float:
+    """How far a scaled row can be off, relatively: 0 where the weights' type holds it exactly.
+
+    Zeros are exact in every type; other factors are not in 16 bits.
+    """
+    scaled = [site for site, units in edit.factors.items() if any(units.values())]
+    types = {lm.module(site).weight.dtype for site in scaled} - {torch.float32, torch.float64}
+    return max((torch.finfo(dtype).eps for dtype in types), default=0.0)
