@@ -182,34 +182,58 @@ def test_merged_by_peft_it_is_the_baked_model_to_the_bit(tmp_path):
         assert torch.equal(merged[name], tensor), name
 
 
-@pytest.mark.parametrize("family", ["llama", "flan-t5"])
+MIXED = [
+    *(pytest.param(f, marks=pytest.mark.xfail(strict=True)) for f in ("opt", "mpt")),
+    *(f for f in FAMILIES if f != "opt"),
+    *(pytest.param(f, marks=pytest.mark.slow) for f in GENERIC if f != "mpt"),
+]
+
+
+@pytest.mark.parametrize("family", MIXED)
 def test_an_edit_for_each_row_of_one_batch(family, tmp_path):
-    """One base, three adapters and none, a different one in every row: as hooked one by one."""
+    """One base, three adapters and none, a different one in every row: as hooked one by one.
+
+    PEFT refuses this for OPT and ignores it for MPT; docs/serving.md says so.
+    """
     lm = tiny(family)
     edits = {f"e{first}": edit_of(lm, every=3, first=first) for first in range(3)}
     names = ["e2", "__base__", "e0", "e1"]
     ids = torch.cat([IDS, IDS[:1].flip(1)])
-    for name, edit in edits.items():
-        export(lm, edit, "lora", tmp_path / name, check=False)
-    places = {name: str(tmp_path / name) for name in edits}
-    model = peft.PeftModel.from_pretrained(tiny(family).model, places["e0"], adapter_name="e0")
-    model.load_adapter(places["e1"], adapter_name="e1")
-    model.load_adapter(places["e2"], adapter_name="e2")
-    model.eval()
+    model = adapted(tiny(family), edits, tmp_path)
     with torch.no_grad():
         mixed = model(**inputs(lm, ids), adapter_names=names).logits
-        for name in edits:
-            model.set_adapter(name)
-            alone = model(**inputs(lm, ids)).logits
-            torch.testing.assert_close(alone, hooked(lm, edits[name], ids), rtol=0, atol=1e-5)
-        written = model.generate(input_ids=ids, adapter_names=names, max_new_tokens=5)
     for row, name in enumerate(names):
-        own = edits.get(name)
-        expected = hooked(lm, own, ids[row : row + 1])
+        expected = hooked(lm, edits.get(name), ids[row : row + 1])
         torch.testing.assert_close(mixed[row : row + 1], expected, rtol=0, atol=1e-5)
-        text = generated(lm, own, ids[row : row + 1], max_new_tokens=5)
+    assert (mixed[0] - hooked(lm, None, ids)[0]).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("family", ["llama", "flan-t5"])
+def test_text_of_a_mixed_batch_and_adapters_switched(family, tmp_path):
+    lm = tiny(family)
+    edits = {f"e{first}": edit_of(lm, every=3, first=first) for first in range(3)}
+    names = ["e2", "e0", "__base__"]
+    model = adapted(tiny(family), edits, tmp_path)
+    written = model.generate(input_ids=IDS, adapter_names=names, max_new_tokens=5)
+    for row, name in enumerate(names):
+        text = generated(lm, edits.get(name), IDS[row : row + 1], max_new_tokens=5)
         assert written[row, : text.shape[1]].tolist() == text[0].tolist()
-    assert (mixed[0] - hooked(lm, None, ids)[0]).abs().max() > 1e-3
+    for name, edit in edits.items():
+        model.set_adapter(name)
+        with torch.no_grad():
+            alone = model(**inputs(lm)).logits
+        torch.testing.assert_close(alone, hooked(lm, edit), rtol=0, atol=1e-5)
+
+
+def adapted(lm: LanguageModel, edits: dict[str, NeuronEdit], folder: Path) -> nn.Module:
+    """The model with an adapter of each edit, by plain PEFT."""
+    for name, edit in edits.items():
+        export(lm, edit, "lora", folder / name, check=False)
+    first, *others = edits
+    model = peft.PeftModel.from_pretrained(lm.model, str(folder / first), adapter_name=first)
+    for name in others:
+        model.load_adapter(str(folder / name), adapter_name=name)
+    return model.eval()
 
 
 def generated(lm: LanguageModel, edit: NeuronEdit | None, ids: torch.Tensor, **settings: Any):

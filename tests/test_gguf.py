@@ -17,6 +17,7 @@ from snipbias.export.write import export
 from snipbias.identity import ModelId
 from snipbias.loading import load
 from snipbias.models import LanguageModel
+from snipbias.neurons import Neuron
 
 gguf = pytest.importorskip("gguf")
 
@@ -122,3 +123,24 @@ def test_pruned_neurons_of_a_gguf_file_put_out_zeros(kind, tmp_path: Path):
 
 
 PARTS = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
+
+
+@pytest.mark.parametrize("kind", ["lora", "checkpoint"])
+def test_an_edit_of_a_gguf_file_is_exported(kind, tmp_path: Path):
+    """Its weights are plain numbers once they are read, and the file stays the base model."""
+    write_gguf(tmp_path / "base.gguf", wide_llama(), "Q8_0")
+    lm = load(tmp_path / "base.gguf")
+    neurons = [(site.name, unit) for site in lm.sites for unit in (1, 5)]
+    edit = NeuronEdit.of(map(Neuron._make, neurons), ModelId.of(lm))
+    mark = lm.model.hf_quantizer
+    exported = export(lm, edit, kind, tmp_path / "out")
+    assert lm.model.hf_quantizer is mark is not None
+    assert (exported.base.name, exported.base.gguf_file) == (str(tmp_path), "base.gguf")
+    if kind == "checkpoint":
+        plain = load(tmp_path / "out")
+        edit.bake(lm)
+        for name, tensor in plain.model.state_dict().items():
+            assert torch.equal(tensor, lm.model.state_dict()[name]), name
+        assert not hasattr(plain.model.config, "quantization_config")
+    else:
+        assert 'gguf_file="base.gguf"' in (tmp_path / "out/README.md").read_text()

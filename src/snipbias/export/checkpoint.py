@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
+from transformers import PreTrainedModel
 
 from snipbias.edit import NeuronEdit
 from snipbias.loading import quiet_transformers
@@ -20,13 +23,31 @@ def write_checkpoint(lm: LanguageModel, edit: NeuronEdit, folder: Path) -> None:
     """
     baked = edit.bake(lm)
     try:
-        with quiet_transformers():
+        with _plain(lm.model), quiet_transformers():
             lm.model.save_pretrained(folder)
             lm.tokenizer.save_pretrained(folder)
     except SafetensorError as error:  # its way to say that the disk is full
         raise OSError(str(error)) from error
     finally:
         baked.undo()
+
+
+@contextmanager
+def _plain(model: PreTrainedModel) -> Iterator[None]:
+    """Without the mark that says "read from GGUF", with which transformers refuses to save.
+
+    Its weights are plain numbers since they were read, and are to be loaded as such.
+    """
+    quantizer = getattr(model, "hf_quantizer", None)
+    method = getattr(getattr(quantizer, "quantization_config", None), "quant_method", None)
+    owners = ((model, "hf_quantizer"), (model.config, "quantization_config"))
+    marks = [(owner, name) for owner, name in owners if name in vars(owner) and method == "gguf"]
+    kept = [vars(owner).pop(name) for owner, name in marks]
+    try:
+        yield
+    finally:
+        for (owner, name), value in zip(marks, kept, strict=True):
+            setattr(owner, name, value)
 
 
 def rounding(lm: LanguageModel, edit: NeuronEdit) -> float:
