@@ -327,6 +327,7 @@ def test_the_code_in_the_readme_loads_it(family, kind, tmp_path):
 # -- refusals ---------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore:the edit was found on other weights")
 def test_what_cannot_be_exported_is_said_in_one_sentence(tmp_path, monkeypatch):
     lm = tiny("llama")
     edit = edit_of(lm)
