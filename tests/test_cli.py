@@ -29,7 +29,7 @@ from snipbias.loading import quiet_transformers
 from snipbias.record import RunRecord
 
 COMMANDS = (
-    *("find", "evaluate", "apply", "show", "tasks", "demo", "reproduce"),
+    *("find", "evaluate", "apply", "export", "show", "tasks", "demo", "reproduce"),
     *("card", "push", "rerun"),
 )
 TASK = ["mini:age", "--instructions", "2"]
@@ -211,6 +211,33 @@ def test_evaluate_measures_what_it_is_told_to(cli, here: Path, model: Path, edit
         assert 0 <= method["retention"]["kept.jsonl"] <= 1
         assert method["perplexity"] > 1
     assert set(RunRecord.read("r").data) >= {"mini:age", "kept.jsonl", "edits", "text"}
+
+
+@pytest.mark.parametrize("kind", ["lora", "ia3", "checkpoint"])
+def test_export(cli, here: Path, model: Path, edit: Path, kind: str) -> None:
+    """The edit knows its model; what was found by the check is printed and kept."""
+    pytest.importorskip("peft")
+    done = cli("export", edit, "--format", kind, "--out", "out", "--json")
+    assert (done.status, done.err) == (0, "")
+    printed = strict(done.out)
+    kept = strict(Path("out/export.json").read_text())
+    assert printed == {**printed, **kept, "out": "out"}
+    assert kept["format"] == kind
+    assert kept["check"]["difference"] <= 1e-5 < kept["check"]["effect"]
+    assert kept["base"]["name"] == str(model)
+    assert printed["bytes"] >= Path("out/edit.json").stat().st_size
+    assert {file.stat().st_mode & 0o777 for file in Path("out").iterdir()} == {0o644}
+    assert (
+        f"snipbias export {edit} --format {kind} --out out --json"
+        in Path("out/README.md").read_text()
+    )
+    assert cli("rerun", "out", "--out", "again").err == ""
+    again = {file.name: file.read_bytes() for file in Path("again").glob("*.safetensors")}
+    assert again == {file.name: file.read_bytes() for file in Path("out").glob("*.safetensors")}
+    assert again
+    told = cli("export", edit, "--model", model, "--format", kind, "--no-check", "--out", "o").out
+    assert "7 neurons" in told
+    assert "not checked" in told
 
 
 def test_the_folder_of_apply_is_a_plain_checkpoint(
@@ -519,13 +546,14 @@ def damaged(here: Path, edit: Path, change: Callable[[str], str]) -> Path:
         lambda text: json.dumps({**json.loads(text), "sites": {}}),
     ],
 )
-@pytest.mark.parametrize("command", ["apply", "evaluate", "show"])
+@pytest.mark.parametrize("command", ["apply", "export", "evaluate", "show"])
 def test_damaged_edits(
     cli, here: Path, model: Path, edit: Path, command: str, change: Callable[[str], str]
 ) -> None:
     place = damaged(here, edit, change)
     words = {
         "apply": ["apply", model, place, "--out", "o"],
+        "export": ["export", place, "--model", model, "--out", "o"],
         "evaluate": ["evaluate", model, "mini:age", "--edit", place, "--out", "o"],
         "show": ["show", place],
     }[command]
@@ -580,21 +608,30 @@ def full_disk(limit: int) -> Iterator[None]:
         signal.signal(signal.SIGXFSZ, before)
 
 
+def many(here: Path, model: Path) -> None:
+    """An edit of so many neurons that its adapter is no small file."""
+    sb.random_edit(sb.load(model), 60, seed=0).save(here / "many")
+
+
 @pytest.mark.parametrize("limit", [0, 100, 5000])
-@pytest.mark.parametrize("command", ["find", "evaluate", "apply"])
+@pytest.mark.parametrize("command", ["find", "evaluate", "apply", "export"])
 def test_a_full_disk(cli, here: Path, model: Path, edit: Path, command: str, limit: int) -> None:
     words = {
         "find": ["find", model, *TASK, "--n", 400, "--samples", 1],
         "evaluate": ["evaluate", model, *TASK, "--items", 40, "--no-retention", "--no-text"],
         "apply": ["apply", model, edit],
+        "export": ["export", "many", "--model", model],
     }[command]
+    if command == "export":
+        many(here, model)
+    before = tree(here)
     with full_disk(limit):
         done = cli(*words, "--out", "o/p")
     assert_refused(done, "could not write")
-    assert not tree(here)
+    assert tree(here) == before
 
 
-@pytest.mark.parametrize("command", ["find", "evaluate", "apply", "rerun"])
+@pytest.mark.parametrize("command", ["find", "evaluate", "apply", "export", "rerun"])
 def test_an_interrupt_leaves_nothing(
     cli, here: Path, model: Path, edit: Path, command: str, monkeypatch
 ) -> None:
@@ -602,6 +639,7 @@ def test_an_interrupt_leaves_nothing(
         "find": ["find", model, *TASK, "--n", 3, "--samples", 1],
         "evaluate": ["evaluate", model, *TASK, "--items", 2, "--no-retention", "--no-text"],
         "apply": ["apply", model, edit],
+        "export": ["export", edit, "--model", model],
         "rerun": ["rerun", "done"],
     }[command]
     if command == "rerun":

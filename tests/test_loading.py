@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from families import FAMILIES, tiny, tokenizer
+from gguf_file import write_gguf
 from snipbias.attribute import attribute
 from snipbias.errors import SnipbiasError
 from snipbias.identity import ModelId
@@ -229,43 +230,6 @@ def test_files_that_are_no_gguf(content, tmp_path):
 
 
 # -- GGUF -------------------------------------------------------------------------------------
-
-
-def write_gguf(path: Path, lm: LanguageModel) -> None:
-    """A tiny Llama as llama.cpp writes it: with q and k rows in the order of its own rotation."""
-    import gguf
-
-    config, tensors = lm.model.config, lm.model.state_dict()
-    writer = gguf.GGUFWriter(path, "llama")
-    writer.add_context_length(config.max_position_embeddings)
-    writer.add_embedding_length(config.hidden_size)
-    writer.add_block_count(config.num_hidden_layers)
-    writer.add_feed_forward_length(config.intermediate_size)
-    writer.add_head_count(config.num_attention_heads)
-    writer.add_head_count_kv(config.num_key_value_heads)
-    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    writer.add_rope_dimension_count(config.head_dim)
-    writer.add_rope_freq_base(10_000.0)
-    writer.add_vocab_size(config.vocab_size)
-    writer.add_tokenizer_model("gpt2")
-    letters = [chr(ord("!") + i) for i in range(config.vocab_size - 5)]
-    writer.add_token_list(["<pad>", "</s>", "<s>", *letters, "Ġ", '!"'])
-    writer.add_token_types([3, 3, 3, *[1] * (config.vocab_size - 3)])
-    writer.add_token_merges(['! "'])
-    writer.add_bos_token_id(2)
-    writer.add_eos_token_id(1)
-    writer.add_pad_token_id(0)
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
-    for name, tensor in tensors.items():
-        stem, kind = name.rsplit(".", 1)
-        if stem.endswith(("q_proj", "k_proj")):
-            halves = tensor.view(-1, 2, config.head_dim // 2, tensor.shape[1])
-            tensor = halves.transpose(1, 2).reshape(tensor.shape)
-        writer.add_tensor(f"{names.get_name(stem)}.{kind}", tensor.contiguous().numpy())
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
 
 
 def test_a_gguf_file_is_the_model_it_was_written_from(tmp_path):

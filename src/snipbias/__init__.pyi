@@ -12,6 +12,8 @@ from .experiment.results import Results as Results
 from .experiment.run import reproduce as reproduce
 from .experiment.settings import Settings as Settings
 from .experiment.settings import preset as preset
+from .export.write import Exported as Exported
+from .export.write import export as export
 from .find import find as find
 from .harness import HarnessScores as HarnessScores
 from .harness import harness_scores as harness_scores

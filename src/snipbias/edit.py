@@ -271,17 +271,27 @@ class Baked:
                 weight.index_copy_(dim, units, rows)
 
 
-def _bake_site(module: Linear, units: Mapping[int, float], site: str, baked: Baked) -> None:
+def plain_tensors(module: Linear, site: str) -> Iterator[tuple[str, Tensor, int]]:
+    """A site's weight and bias term, if it has one, each with the dimension of its units.
+
+    Raises:
+        SnipbiasError: one of them is quantised or not in memory.
+    """
     for name, dim in (("weight", unit_dim(module)), ("bias", 0)):
-        weight = getattr(module, name, None)
-        if weight is None:
+        tensor = getattr(module, name, None)
+        if tensor is None:
             continue
-        is_plain = weight.is_floating_point() and weight.element_size() > 1  # 1: float8, quantised
-        if weight.is_meta or not is_plain or weight.shape[dim] != width(module):
+        is_plain = tensor.is_floating_point() and tensor.element_size() > 1  # 1: float8, quantised
+        if tensor.is_meta or not is_plain or tensor.shape[dim] != width(module):
             raise SnipbiasError(
-                f"cannot bake into {site}: its {name} is quantised or not in memory; load the "
+                f"cannot bake or export {site}: its {name} is quantised or not in memory; load the "
                 "model unquantised and without offloading."
             )
+        yield name, tensor, dim
+
+
+def _bake_site(module: Linear, units: Mapping[int, float], site: str, baked: Baked) -> None:
+    for _, weight, dim in plain_tensors(module, site):
         index, factors = _tensors(units)
         index = index.to(weight.device)
         rows = weight.index_select(dim, index)

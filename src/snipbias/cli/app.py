@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from snipbias.cli import options as o
+from snipbias.cli.export import apply, export
 from snipbias.cli.reproduce import reproduce
 from snipbias.cli.share import card, push
 from snipbias.errors import InterruptError, SnipbiasError
@@ -223,26 +224,14 @@ def evaluate(
     commands.evaluate(arguments, o.model_options(arguments))
 
 
-@app.command(epilog="Example:\n\nsnipbias apply demo age-edit --out fair-model")
-def apply(
-    model: o.Model,
-    edit: Annotated[
-        str, typer.Argument(help="Folder of an edit, or owner/name.", show_default=False)
-    ],
-    revision: o.Revision = None,
-    dtype: o.Dtype = o.DType.stored,
-    device: o.Device = None,
-    trust_remote_code: o.TrustRemoteCode = False,
-    out: o.Out = None,
-    overwrite: o.Overwrite = False,
-    as_json: o.Json = False,
-    quiet: o.Quiet = False,
-) -> None:
-    """Bake an edit into the weights; write a checkpoint that plain transformers loads."""
-    arguments = dict(locals())
-    from snipbias.cli import commands
+app.command(epilog="Example:\n\nsnipbias apply demo age-edit --out fair-model")(apply)
 
-    commands.apply(arguments, o.model_options(arguments))
+
+app.command(
+    epilog="Examples:\n\nsnipbias export age-edit --model demo --out age-lora\n\n"
+    "snipbias export ses/n10 --model google/flan-t5-base --format ia3 --out ses-ia3\n\n"
+    "snipbias export age-edit --model demo --format checkpoint --out fair-model"
+)(export)
 
 
 @app.command(epilog="Example:\n\nsnipbias show age-edit")

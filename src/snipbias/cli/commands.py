@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
-from safetensors import SafetensorError
 
 from snipbias import tables
 from snipbias.card import model_card
@@ -25,7 +24,6 @@ from snipbias.evaluate import Reading
 from snipbias.find import as_recipe
 from snipbias.format import FILE as EDIT_FILE
 from snipbias.harness import HarnessScores, harness_scores
-from snipbias.loading import quiet_transformers
 from snipbias.method import Method
 from snipbias.models import LanguageModel
 from snipbias.record import RunRecord
@@ -176,24 +174,6 @@ def write_comparison(comparison: Comparison, folder: Path) -> None:
     text = json.dumps(comparison.to_dict(), indent=1)
     (folder / "summary.json").write_text(text + "\n", encoding="utf-8")
     (folder / "tables.md").write_text(tables.comparison_markdown(comparison), encoding="utf-8")
-
-
-def apply(arguments: Arguments, model_options: Arguments) -> None:
-    """Bake and write a plain checkpoint."""
-    with run("apply", arguments, **_output(arguments)) as (this, folder):
-        edit = NeuronEdit.load(arguments["edit"])
-        lm = this.load(arguments["model"], model_options)
-        edit.bake(lm)
-        try:
-            with quiet_transformers():
-                lm.model.save_pretrained(folder)
-                lm.tokenizer.save_pretrained(folder)
-        except SafetensorError as error:  # its way to say that the disk is full
-            raise OSError(str(error)) from error
-        edit.write_into(folder)
-        this.record.lap("apply")
-    result = {"out": str(this.folder), "neurons": len(edit), "edit": edit.label}
-    this.show(result, Text(f"{len(edit)} neurons of {edit.label} are baked into {this.folder}"))
 
 
 def show_path(place: str, *, as_json: bool) -> None:

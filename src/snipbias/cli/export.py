@@ -1,0 +1,159 @@
+"""The commands `export` and `apply`: an edit for other software (imports nothing heavy)."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from snipbias.cli import options as o
+
+PANEL = "Export"
+
+
+class Format(str, Enum):
+    """What an edit can be exported as."""
+
+    lora = "lora"
+    ia3 = "ia3"
+    checkpoint = "checkpoint"
+
+
+Edit = Annotated[str, typer.Argument(help="Folder of an edit, or owner/name.", show_default=False)]
+Check = Annotated[
+    bool,
+    typer.Option(
+        "--check/--no-check",
+        help="Compare what was written with the edited model, in float32.",
+        rich_help_panel=PANEL,
+    ),
+]
+
+
+def export(
+    edit: Edit,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Hub id, local folder, .gguf file.",
+            show_default="the one it was found on",
+            rich_help_panel=o.MODEL_PANEL,
+        ),
+    ] = None,
+    format: Annotated[
+        Format,
+        typer.Option(
+            help="PEFT adapter (lora, ia3) or the whole model, baked.", rich_help_panel=PANEL
+        ),
+    ] = Format.lora,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            help="What an adapter is to call its base model: a hub id, say.",
+            show_default="where the model was loaded from",
+            rich_help_panel=PANEL,
+        ),
+    ] = None,
+    one_rank: Annotated[
+        bool,
+        typer.Option(
+            "--one-rank",
+            help="LoRA: the same rank in all layers, for servers that read no rank_pattern.",
+            rich_help_panel=PANEL,
+        ),
+    ] = False,
+    check: Check = True,
+    revision: o.Revision = None,
+    dtype: o.Dtype = o.DType.stored,
+    device: o.Device = None,
+    trust_remote_code: o.TrustRemoteCode = False,
+    out: o.Out = None,
+    overwrite: o.Overwrite = False,
+    as_json: o.Json = False,
+    quiet: o.Quiet = False,
+) -> None:
+    """Write an edit for PEFT, or as a checkpoint, and check it against the edited model.
+
+    What is written needs no snipbias when it is used. The folder also holds the edit itself, a
+    README.md with the code that loads it, and export.json with what the check found.
+    """
+    run_export("export", {**locals(), "format": format.value})
+
+
+def apply(
+    model: o.Model,
+    edit: Edit,
+    check: Check = True,
+    revision: o.Revision = None,
+    dtype: o.Dtype = o.DType.stored,
+    device: o.Device = None,
+    trust_remote_code: o.TrustRemoteCode = False,
+    out: o.Out = None,
+    overwrite: o.Overwrite = False,
+    as_json: o.Json = False,
+    quiet: o.Quiet = False,
+) -> None:
+    """Bake an edit into the weights; write a checkpoint that plain transformers loads.
+
+    The short way to say 'snipbias export EDIT --format checkpoint'.
+    """
+    run_export("apply", {**locals(), "format": "checkpoint", "base": None, "one_rank": False})
+
+
+def run_export(command: str, arguments: dict[str, Any]) -> None:
+    """Load the model and the edit, write the export, and say how near it is."""
+    import shlex
+
+    from rich.text import Text
+
+    from snipbias.cli.run import run
+    from snipbias.edit import NeuronEdit
+    from snipbias.export.write import fill
+
+    output = {name: arguments[name] for name in ("out", "overwrite", "as_json", "quiet")}
+    with run(command, arguments, **output) as (this, folder):
+        edit = NeuronEdit.load(arguments["edit"])
+        this.record.data["edits"] = {str(arguments["edit"]): edit.fingerprint}
+        lm = this.load(arguments["model"] or edit.model.name, o.model_options(arguments))
+        with this.progress("writing and checking", None):
+            exported = fill(
+                folder,
+                lm,
+                edit,
+                arguments["format"],
+                base=arguments["base"],
+                one_rank=arguments["one_rank"],
+                check=arguments["check"],
+                command=shlex.join(["snipbias", *this.record.argv]),
+            )
+        this.record.lap(command)
+        size = sum(file.stat().st_size for file in folder.iterdir())
+    result = {"out": str(this.folder), "edit": edit.label, "bytes": size, **exported.to_dict()}
+    this.show(result, Text(_sentences(edit.label, exported, size, this.folder)))
+
+
+def _sentences(label: str, exported: Any, size: int, folder: Path) -> str:
+    kind = {
+        "lora": f"are a LoRA adapter (ranks up to {exported.rank}) in",
+        "ia3": "are an (IA)3 adapter in",
+        "checkpoint": "are baked into",
+    }[exported.format]
+    lines = [
+        f"{exported.neurons} neurons of {label}, in {exported.modules} layers, {kind} {folder} "
+        f"({size / 1000:,.0f} kB)"
+    ]
+    if exported.format != "checkpoint":
+        lines.append(f"base model: {exported.base.name or 'none: name it with --base'}")
+    if exported.bias:
+        lines.append("it holds bias terms, which PEFT reads and other servers may not")
+    if exported.check is None:
+        lines.append("not checked against the edited model")
+    else:
+        lines.append(
+            f"checked in float32: logits differ from the edited model's by "
+            f"{exported.check.difference:.1e} of the largest; the edit moves them by "
+            f"{exported.check.effect:.1e}"
+        )
+    return "\n".join(lines)
