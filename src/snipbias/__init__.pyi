@@ -4,6 +4,8 @@ from .card_figures import Figures as Figures
 from .compare import Comparison as Comparison
 from .compare import compare as compare
 from .edit import NeuronEdit as NeuronEdit
+from .edited_lm import EditedLM as EditedLM
+from .edited_lm import lm_eval_model as lm_eval_model
 from .errors import SnipbiasError as SnipbiasError
 from .evaluate import Evaluation as Evaluation
 from .evaluate import Reading as Reading
@@ -24,11 +26,15 @@ from .models import LanguageModel as LanguageModel
 from .models import sites as sites
 from .neurons import Neuron as Neuron
 from .neurons import Site as Site
+from .overlap import Overlap as Overlap
+from .overlap import overlap as overlap
 from .recipes import Recipe as Recipe
 from .recipes import recipe as recipe
 from .scores import Scores as Scores
 from .select import layer_matched_edit as layer_matched_edit
 from .select import random_edit as random_edit
+from .switch import Switch as Switch
+from .switch import switched as switched
 from .tasks import task as task
 from .tasks.items import Item as Item
 from .tasks.items import Task as Task

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from snipbias import algebra
 from snipbias.errors import SnipbiasError
 from snipbias.files import atomic_folder
 from snipbias.format import FILE, MAJOR, MINOR, check, read
-from snipbias.identity import ModelId, Provenance
+from snipbias.identity import MadeOf, ModelId, Provenance
 from snipbias.neurons import Linear, Neuron, unit_dim, width
 
 if TYPE_CHECKING:
@@ -37,12 +38,14 @@ class NeuronEdit:
         model: the model it was found on.
         found_on: the rows it was found on; None for a control that was found on none.
         label: what to call it in a table.
+        made_of: the edits that it was put together from, if it was.
     """
 
     factors: Mapping[str, Mapping[int, float]]
     model: ModelId
     found_on: Provenance | None = None
     label: str = "edit"
+    made_of: tuple[MadeOf, ...] = ()
 
     @classmethod
     def of(
@@ -78,6 +81,24 @@ class NeuronEdit:
     def fingerprint(self) -> str:
         """SHA-256 of the neurons and their factors."""
         return hashlib.sha256(json.dumps(self.to_dict()["sites"]).encode()).hexdigest()
+
+    # -- with other edits of the same model ----------------------------------------------------
+
+    def __or__(self, other: NeuronEdit) -> NeuronEdit:
+        """`algebra.union`: the neurons of both."""
+        return algebra.union(self, other)
+
+    def __and__(self, other: NeuronEdit) -> NeuronEdit:
+        """`algebra.intersection`: the neurons that both hold."""
+        return algebra.intersection(self, other)
+
+    def __sub__(self, other: NeuronEdit) -> NeuronEdit:
+        """`algebra.difference`: the neurons that the other lacks."""
+        return algebra.difference(self, other)
+
+    def scaled(self, strength: float) -> NeuronEdit:
+        """`algebra.scaled`: 0 changes nothing, 1 is the edit."""
+        return algebra.scaled(self, strength)
 
     # -- on a model --------------------------------------------------------------------------
 
@@ -238,6 +259,7 @@ class NeuronEdit:
                 site: {"units": list(units), "factors": list(units.values())}
                 for site, units in self.factors.items()
             },
+            **({"made_of": list(map(asdict, self.made_of))} if self.made_of else {}),
         }
 
     @classmethod
@@ -250,6 +272,7 @@ class NeuronEdit:
             ModelId(**fields["model"]),
             None if found_on is None else Provenance.from_dict(found_on),
             fields["label"],
+            tuple(MadeOf(**part) for part in fields.get("made_of", ())),
         )
 
 
@@ -308,10 +331,14 @@ def _scale_outputs(
 
 
 def _scaled(values: Tensor, factors: Tensor, dim: int) -> Tensor:
-    """`values` times `factors` along a dimension; 0 is written, since 0 * inf would not be 0."""
+    """`values` times `factors` along a dimension."""
     shape = [1] * values.ndim
     shape[dim] = -1
-    factors = factors.to(values.device, values.dtype).view(shape)
+    return times(values, factors.to(values.device, values.dtype).view(shape))
+
+
+def times(values: Tensor, factors: Tensor) -> Tensor:
+    """`values` times factors that broadcast to them; 0 is written, since 0 * inf would not be 0."""
     return torch.where(factors == 0, torch.zeros_like(values), values * factors)
 
 

@@ -185,15 +185,15 @@ def harness_scores(
 def _run(
     lm: LanguageModel, tasks: Sequence[str], manager: Any, limit: int | None, batch_size: int
 ) -> Any:
-    with _weights_as_they_are(lm):
-        wrapped = _library("lm_eval.models.huggingface").HFLM(
+    with weights_as_they_are(lm):
+        wrapped = library("lm_eval.models.huggingface").HFLM(
             pretrained=lm.model,
             tokenizer=copy.deepcopy(lm.tokenizer),  # it may be given a padding token
             backend="seq2seq" if lm.is_encoder_decoder else "causal",
             batch_size=batch_size,
         )
     try:
-        return _library("lm_eval").simple_evaluate(
+        return library("lm_eval").simple_evaluate(
             model=wrapped,
             tasks=list(tasks),
             task_manager=manager,
@@ -210,7 +210,7 @@ def _run(
 
 def _manager(tasks: Sequence[str], include_path: str | Path | None) -> Any:
     """The harness's index of tasks, in which all the tasks are."""
-    make = _library("lm_eval.tasks").TaskManager
+    make = library("lm_eval.tasks").TaskManager
     if not tasks:
         raise SnipbiasError("no task of lm-evaluation-harness is named: name at least one.")
     if include_path is not None:
@@ -290,7 +290,7 @@ def _change(
     return Interval(estimate, low, high, LEVEL, n, 1, False)
 
 
-def _library(module: str) -> Any:
+def library(module: str) -> Any:
     """A module of the harness, which carries no types and need not be there."""
     try:
         return import_module(module)
@@ -301,7 +301,7 @@ def _library(module: str) -> Any:
 
 
 @contextmanager
-def _weights_as_they_are(lm: LanguageModel) -> Iterator[None]:
+def weights_as_they_are(lm: LanguageModel) -> Iterator[None]:
     """Without tying weights: the harness ties them anew, and transformers 5 takes the head of every
     T5 for tied, so that Flan-T5's own head would be lost.
     """

@@ -68,6 +68,25 @@ def _in_memory(module: nn.Module) -> AbstractContextManager[None]:
 
 
 @dataclass(frozen=True)
+class MadeOf:
+    """One of the edits that another was put together from.
+
+    Attributes:
+        fingerprint: of its neurons and factors.
+        operation: union, intersection, difference (the first of them is what is taken from), or
+            "scaled by" and a strength.
+    """
+
+    label: str
+    fingerprint: str
+    operation: str
+
+    def __post_init__(self) -> None:
+        if not all(isinstance(t, str) for t in (self.label, self.fingerprint, self.operation)):
+            raise ValueError("made_of holds something that is no text")
+
+
+@dataclass(frozen=True)
 class Provenance:
     """What neurons were found on: a task's rows and templates, by which method."""
 

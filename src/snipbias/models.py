@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -37,6 +37,9 @@ class LanguageModel:
         name: what the user called it.
         chat: whether prompts go through the tokenizer's chat template.
         revision: the hub's commit or the file's hash, where there is one.
+        row_owner: while `score` or `generate` runs the model, the query that each of its rows
+            reads for (on the CPU).
+        rows_differ: whether each row is under edits of its own, so that rows share nothing.
     """
 
     model: PreTrainedModel
@@ -44,6 +47,8 @@ class LanguageModel:
     name: str = "in-memory model"
     chat: bool = False
     revision: str | None = None
+    row_owner: Int[Tensor, " r"] | None = field(default=None, init=False, repr=False, compare=False)
+    rows_differ: bool = field(default=False, init=False, repr=False, compare=False)
 
     @cached_property
     def sites(self) -> tuple[Site, ...]:
@@ -170,6 +175,15 @@ class LanguageModel:
         """What to sort queries by, so that a batch starts alike and its prompts are as long."""
         return passes.alike(self, query)
 
+    @contextmanager
+    def rows_of(self, owner: Int[Tensor, " r"]) -> Iterator[None]:
+        """Inside, the model's rows read for these queries."""
+        self.row_owner = owner
+        try:
+            yield
+        finally:
+            self.row_owner = None
+
     def generate(self, queries: Sequence[Query]) -> list[str]:
         """Greedy continuation of each prompt, a little longer than its longest option."""
         side = "right" if self.is_encoder_decoder else "left"
@@ -189,7 +203,8 @@ class LanguageModel:
         # Swapped rather than passed: what is passed gets its gaps filled from the checkpoint's.
         own, self.model.generation_config = self.model.generation_config, settings
         try:
-            written = self.model.generate(input_ids=ids, attention_mask=mask.long())  # type: ignore[operator]
+            with self.rows_of(torch.arange(len(queries))):
+                written = self.model.generate(input_ids=ids, attention_mask=mask.long())  # type: ignore[operator]
         finally:
             self.model.generation_config = own
         skip = 1 if self.is_encoder_decoder else ids.shape[1]

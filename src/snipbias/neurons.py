@@ -129,6 +129,22 @@ def unit_dim(module: Linear) -> int:
     return 1 if isinstance(module, Conv1D) else 0
 
 
+def module_by_name(site: str) -> tuple[Side, int, str]:
+    """Stack, layer, and block with role, as far as a site's name tells them without the model.
+
+    The roles of a fused layer stand together, as in `self-attention q/k/v`.
+    """
+    layer, leaf, block = re.search(r"\.(\d+)\.", site), site.rsplit(".", 1)[-1], _block(site)
+    if leaf in FUSED_QKV:
+        role = "q/k/v"
+    elif leaf == "gate_up_proj":
+        role = "gate/up"
+    else:
+        role = _role(leaf, block)
+    side: Side = "encoder" if _in_encoder(site) else "decoder"
+    return side, int(layer.group(1)) if layer else 0, f"{block} {role}"
+
+
 def _linear_layers(model: PreTrainedModel) -> Iterator[tuple[str, Linear]]:
     """The linear layers inside numbered blocks of the text stacks."""
     for name, module in model.named_modules():
@@ -177,7 +193,7 @@ def _site(model: PreTrainedModel, name: str, module: Linear) -> Site:
     block = _block(name)
     layer = re.search(r"\.(\d+)\.", name)
     assert layer is not None  # _linear_layers asks for it
-    is_encoder = bool(model.config.is_encoder_decoder) and re.match(r"(model\.)?encoder\.", name)
+    is_encoder = bool(model.config.is_encoder_decoder) and _in_encoder(name)
     return Site(
         name=name,
         width=width(module),
@@ -186,6 +202,10 @@ def _site(model: PreTrainedModel, name: str, module: Linear) -> Site:
         block=block,
         layout=_layout(model, name.rsplit(".", 1)[-1], block, width(module)),
     )
+
+
+def _in_encoder(name: str) -> bool:
+    return re.match(r"(model\.)?encoder\.", name) is not None
 
 
 def _block(name: str) -> Block:
@@ -203,10 +223,14 @@ def _layout(
         return _fused_qkv(model, leaf, units)
     if leaf == "gate_up_proj":
         return (("gate", units // 2), ("up", units // 2))
+    return ((_role(leaf, block), units),)
+
+
+def _role(leaf: str, block: Block) -> str:
+    """The role of all units of a layer that is not fused; its own name where it is unknown."""
     if block != "ffn" and leaf in ATTENTION_OUTPUTS:
-        return (("o", units),)
-    role = next((role for role, leaves in ROLES.items() if leaf in leaves), leaf)
-    return ((role, units),)
+        return "o"
+    return next((role for role, leaves in ROLES.items() if leaf in leaves), leaf)
 
 
 def _fused_qkv(model: PreTrainedModel, leaf: str, units: int) -> tuple[tuple[str, int], ...]:

@@ -65,21 +65,24 @@ def score(lm: LanguageModel, queries: Sequence[Query], *, share_start: bool = Fa
     owner = torch.tensor(owners)  # on the CPU: it indexes layers' caches wherever they are
 
     prompts = [query.prompt for query in queries]
-    if lm.is_encoder_decoder:
-        first_logits, prompt_mask, state = _encode(lm, prompts)
-    else:
-        shared = _shared_start(lm, prompts) if share_start else 0
-        first_logits, prompt_mask, state = _read(lm, prompts, shared)
+    with lm.rows_of(torch.arange(len(queries))):
+        if lm.is_encoder_decoder:
+            first_logits, prompt_mask, state = _encode(lm, prompts)
+        else:
+            shared = _shared_start(lm, prompts) if share_start and not lm.rows_differ else 0
+            first_logits, prompt_mask, state = _read(lm, prompts, shared)
     targets, target_mask = pad(options, lm.device, "right")
     logprobs = token_logprobs(first_logits[owner, None], targets[:, :1])
     options_mask = target_mask[:, 1:]
     packed = Packed.of(owner, options_mask) if takes_trees(lm) else None
     if targets.shape[1] > 1:
         if packed is not None:
-            rest = _go_on_packed(lm, targets, prompt_mask, packed, state)
+            with lm.rows_of(torch.arange(len(queries))):
+                rest = _go_on_packed(lm, targets, prompt_mask, packed, state)
         else:
             follow = _answer if lm.is_encoder_decoder else _go_on
-            logits = follow(lm, targets[:, :-1], options_mask, prompt_mask, owner, state)
+            with lm.rows_of(owner):
+                logits = follow(lm, targets[:, :-1], options_mask, prompt_mask, owner, state)
             rest = token_logprobs(logits, targets[:, 1:])
         logprobs = torch.cat([logprobs, rest.masked_fill(~options_mask, 0.0)], dim=1)
 

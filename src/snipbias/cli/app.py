@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from snipbias.cli import options as o
+from snipbias.cli.algebra import combine, overlap
 from snipbias.cli.export import apply, export
 from snipbias.cli.reproduce import reproduce
 from snipbias.cli.share import card, push
@@ -286,6 +287,14 @@ app.command(
 app.command(epilog="Example:\n\nsnipbias card age-edit --run snipbias-runs/result")(card)
 
 app.command(epilog="Example:\n\nsnipbias push age-edit jane/age-edit --private --run result")(push)
+app.command(
+    epilog="Examples:\n\nsnipbias combine edits/age edits/ses --out edits/both\n\n"
+    "snipbias combine edits/both edits/age --how difference --strength 0.5 --out edits/half-ses"
+)(combine)
+app.command(
+    epilog="Examples:\n\nsnipbias overlap edits/age edits/ses\n\n"
+    "snipbias overlap edits/age edits/ses --model demo --task mini:age --task mini:ses"
+)(overlap)
 
 
 @app.command(epilog="Example:\n\nsnipbias rerun age-edit --out again")

@@ -44,9 +44,9 @@ def find(
     how = method.to_dict() if isinstance(method, Method) else method
     effective = {**arguments, "sizes": sizes, "method": how}
     chosen = as_recipe(method)
-    with run("find", effective, **_output(arguments)) as (this, folder):
+    with run("find", effective, **output(arguments)) as (this, folder):
         this.record.seeds = {"sample of items": arguments["seed"]}
-        task = this.task(arguments["task"], **_pick(arguments, _TASK_OPTIONS))
+        task = this.task(arguments["task"], **pick(arguments, _TASK_OPTIONS))
         drawn = task.sample(arguments["samples"], arguments["seed"], balance=chosen.balance)
         lm = this.load(arguments["model"], model_options)
         with this.progress("attributing", len(drawn) * len(drawn.instructions)) as progress:
@@ -65,7 +65,7 @@ def find(
     this.show(
         {"edits": list(map(str, written)), "found_on": asdict(scores.found_on)},
         Group(
-            _edit_table(largest),
+            edit_table(largest),
             Text(f"\nwritten: {', '.join(map(str, written))}"),
         ),
     )
@@ -73,7 +73,7 @@ def find(
 
 def evaluate(arguments: Arguments, model_options: Arguments) -> None:
     """Compare edits with the original and the controls, and write rows and tables."""
-    with run("evaluate", arguments, **_output(arguments)) as (this, folder):
+    with run("evaluate", arguments, **output(arguments)) as (this, folder):
         edits = distinct([NeuronEdit.load(path) for path in arguments["edit"] or []])
         this.record.data["edits"] = {
             str(path): edit.fingerprint
@@ -81,7 +81,7 @@ def evaluate(arguments: Arguments, model_options: Arguments) -> None:
         }
         this.record.data["text"] = str(arguments["text"] or "shipped with the package")
         this.record.seeds = {"sample of items": 0, "controls": list(range(arguments["controls"]))}
-        task = this.task(arguments["task"], **_pick(arguments, _TASK_OPTIONS))
+        task = this.task(arguments["task"], **pick(arguments, _TASK_OPTIONS))
         retention = _retention(arguments, this)
         settings: Arguments = {
             "reading": Reading(
@@ -181,7 +181,7 @@ def show_path(place: str, *, as_json: bool) -> None:
     path = Path(place)
     if (path / EDIT_FILE).is_file() or path.name == EDIT_FILE or hub_id(place):
         edit = NeuronEdit.load(place)
-        show(edit.to_dict(), _edit_table(edit), as_json=as_json)
+        show(edit.to_dict(), edit_table(edit), as_json=as_json)
         return
     record = RunRecord.read(path)
     table = Table(box=None, show_header=False)
@@ -226,7 +226,7 @@ def _retention(arguments: Arguments, this: Any) -> list[Any]:
     return [this.task(name, data_dir=arguments["data_dir"]).test for name in names]
 
 
-def _edit_table(edit: NeuronEdit) -> Group:
+def edit_table(edit: NeuronEdit) -> Group:
     head = f"{edit.label}: {len(edit)} of {edit.model.neurons} neurons of {edit.model.name}"
     lines = [head]
     if edit.found_on is not None:
@@ -251,12 +251,12 @@ def _edit_table(edit: NeuronEdit) -> Group:
     return Group(*map(Text, lines), table, *map(Text, more))
 
 
-def _pick(arguments: Arguments, names: tuple[str, ...]) -> Arguments:
+def pick(arguments: Arguments, names: tuple[str, ...]) -> Arguments:
     return {name: arguments[name] for name in names}
 
 
-def _output(arguments: Arguments) -> Arguments:
-    return _pick(arguments, ("out", "overwrite", "as_json", "quiet"))
+def output(arguments: Arguments) -> Arguments:
+    return pick(arguments, ("out", "overwrite", "as_json", "quiet"))
 
 
 def changed_since(path: Path, out: Path) -> list[str]:
