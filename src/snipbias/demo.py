@@ -19,6 +19,7 @@ from rich.text import Text
 from snipbias.cli.run import Run, run
 from snipbias.errors import SnipbiasError
 from snipbias.files import atomic_file
+from snipbias.kept import write_edits, write_sites
 from snipbias.loading import require_gguf
 from snipbias.models import LanguageModel
 from snipbias.protocol import Protocol, Trials, count_trials, run_trials
@@ -67,6 +68,7 @@ def run_demo(arguments: dict[str, Any]) -> None:
             place.mkdir()
             _write(trials, place)
         shown = {"out": str(this.folder), "results": [trials.to_dict() for trials in results]}
+        write_sites(lm.sites, folder)
         tables = "\n".join(
             f"{trials.grid().markdown()}\n\n{trials.in_words()}\n" for trials in results
         )
@@ -133,6 +135,7 @@ def _trials(
 def _write(trials: Trials, folder: Path) -> None:
     for number, comparison in enumerate(trials.comparisons):
         comparison.evaluation.save(folder / f"rows-trial{number}.parquet")
+    write_edits(trials.edits, folder)
 
 
 def _renderable(results: Sequence[Trials], folder: Path) -> RenderableType:

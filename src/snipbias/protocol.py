@@ -9,6 +9,7 @@ from typing import Any
 
 from snipbias.attribute import attribute
 from snipbias.compare import Comparison, compare
+from snipbias.edit import NeuronEdit
 from snipbias.evaluate import ORIGINAL, evaluate
 from snipbias.experiment import choose
 from snipbias.experiment.outcome import Point
@@ -49,11 +50,12 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Trials:
-    """One comparison a trial, all on the same held-out rows."""
+    """One comparison and one edit a trial, all on the same held-out rows."""
 
     task: Task
     protocol: Protocol
     comparisons: tuple[Comparison, ...]
+    edits: tuple[NeuronEdit, ...] = ()
 
     def methods(self) -> dict[str, list[tuple[Comparison, str]]]:
         """Where to find each method in each trial: the original, the edit, both controls."""
@@ -186,17 +188,18 @@ def run_trials(
     progress: Progress = lambda done: None,
 ) -> Trials:
     """Find, choose n on dev and compare on test, once for each trial."""
-    comparisons = []
+    comparisons, edits = [], []
     for seed in range(protocol.trials):
         drawn = task.sample(protocol.samples, seed)
         scores = attribute(lm, drawn, protocol.method, progress=progress)
         dev = task.dev.subsample(protocol.items)
         n = _best_size(lm, scores, dev, protocol.sizes, progress)
+        edits.append(scores.top(n))
         comparisons.append(
             compare(
                 lm,
                 task,
-                scores.top(n),
+                edits[-1],
                 items=protocol.items,
                 seed=seed,
                 texts=texts,
@@ -204,7 +207,7 @@ def run_trials(
                 progress=progress,
             )
         )
-    return Trials(task, protocol, tuple(comparisons))
+    return Trials(task, protocol, tuple(comparisons), tuple(edits))
 
 
 def _best_size(

@@ -24,6 +24,7 @@ from snipbias.evaluate import Reading
 from snipbias.find import as_recipe
 from snipbias.format import FILE as EDIT_FILE
 from snipbias.harness import HarnessScores, harness_scores
+from snipbias.kept import write_edits, write_sites
 from snipbias.method import Method
 from snipbias.models import LanguageModel
 from snipbias.record import RunRecord
@@ -60,6 +61,7 @@ def find(
             shown = this.folder / place.relative_to(folder)
             text = model_card(edit, record=this.record, place=str(shown))
             (place / CARD_FILE).write_text(text, encoding="utf-8")
+        write_sites(lm.sites, folder)
         written = [this.folder if len(edits) == 1 else this.folder / f"n{n}" for n in edits]
     largest = edits[max(edits)]
     this.show(
@@ -107,6 +109,8 @@ def evaluate(arguments: Arguments, model_options: Arguments) -> None:
             )
         this.record.lap("evaluate")
         write_comparison(comparison, folder)
+        write_sites(lm.sites, folder)
+        write_edits(edits, folder)
         if harness:
             _write_harness(harness, folder, arguments["margin"])
     margin = arguments["margin"]

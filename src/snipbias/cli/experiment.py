@@ -18,6 +18,7 @@ from snipbias.experiment.bench import slug
 from snipbias.experiment.results import Results
 from snipbias.experiment.run import count, reproduce
 from snipbias.experiment.settings import ORIGINAL, Settings, preset
+from snipbias.kept import write_sites
 from snipbias.tasks.items import Task
 from snipbias.tasks.mini import CATEGORIES
 
@@ -127,6 +128,7 @@ def write(results: Results, folder: Path) -> tuple[str, ...]:
     shutil.rmtree(new, ignore_errors=True)  # of a run that was killed here
     new.mkdir()
     notes = results.write(new)
+    write_sites(results.experiment.sites, new)
     for outcome in results.experiment.outcomes:
         if outcome.edit is not None:
             place = new / "edits" / slug(outcome.task) / f"trial{outcome.trial}"
