@@ -30,6 +30,7 @@ from .overlap import Overlap as Overlap
 from .overlap import overlap as overlap
 from .recipes import Recipe as Recipe
 from .recipes import recipe as recipe
+from .report.write import write_report as write_report
 from .scores import Scores as Scores
 from .select import layer_matched_edit as layer_matched_edit
 from .select import random_edit as random_edit

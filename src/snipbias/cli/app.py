@@ -13,6 +13,7 @@ import typer
 from snipbias.cli import options as o
 from snipbias.cli.algebra import combine, overlap
 from snipbias.cli.export import apply, export
+from snipbias.cli.report import report
 from snipbias.cli.reproduce import reproduce
 from snipbias.cli.share import card, push
 from snipbias.errors import InterruptError, SnipbiasError
@@ -295,6 +296,10 @@ app.command(
     epilog="Examples:\n\nsnipbias overlap edits/age edits/ses\n\n"
     "snipbias overlap edits/age edits/ses --model demo --task mini:age --task mini:ses"
 )(overlap)
+app.command(
+    epilog="Examples:\n\nsnipbias report snipbias-runs/evaluate --out report.html\n\n"
+    "snipbias report edits/age evaluated --out both.html --no-texts"
+)(report)
 
 
 @app.command(epilog="Example:\n\nsnipbias rerun age-edit --out again")

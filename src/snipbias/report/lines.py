@@ -1,0 +1,165 @@
+"""Accuracy by number of neurons, and under each instruction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from snipbias.metrics import ByCondition
+from snipbias.report.drawing import CONDITIONS, mark, percents
+from snipbias.report.page import Plot
+from snipbias.tables import Grid, percent
+
+FLOOR = "always unknown"
+LINES = (
+    ("overall", "all rows", "@ink", "circle", "solid"),
+    ("ambiguous", "ambiguous", "@s2", "square", "dash"),
+    ("disambiguated", "disambiguated", "@s1", "triangle-up", "dot"),
+)
+
+
+@dataclass(frozen=True)
+class Step:
+    """Accuracies with so many neurons pruned; (low, high) of each where there is an interval."""
+
+    size: int
+    accuracy: ByCondition
+    bounds: Mapping[str, tuple[float, float]]
+
+
+def by_size(
+    place: str, steps: Sequence[Step], original: ByCondition, floor: float | None, what: str
+) -> Plot | None:
+    """Accuracy by number of neurons pruned, overall and by condition."""
+    steps = sorted(steps, key=lambda step: step.size)
+    sizes = [step.size for step in steps]
+    if len(set(sizes)) < 2:
+        return None
+    data: list[dict[str, Any]] = []
+    for condition, name, colour, symbol, dash in LINES:
+        values = [getattr(step.accuracy, condition) for step in steps]
+        if None in values:
+            continue
+        line: dict[str, Any] = {
+            "type": "scatter",
+            "mode": "lines+markers",
+            "name": name,
+            "legendgroup": name,
+            "x": sizes,
+            "y": percents(values),
+            "marker": {"color": colour, "symbol": symbol, "size": 9},
+            "line": {"color": colour, "width": 2, "dash": dash},
+            "hovertemplate": "%{x} neurons: %{y:.1f} %",
+        }
+        bounds = [step.bounds.get(condition) for step in steps]
+        if all(bounds):
+            highs = [100 * (b[1] - v) for b, v in zip(bounds, values, strict=True) if b]
+            lows = [100 * (v - b[0]) for b, v in zip(bounds, values, strict=True) if b]
+            line["error_y"] = {
+                "type": "data",
+                "symmetric": False,
+                "array": highs,
+                "arrayminus": lows,
+            }
+        data.append(line)
+        if (before := getattr(original, condition)) is not None:
+            data.append(_level(f"original, {name}", 100 * before, sizes, colour, "dot", name))
+    if floor is not None:
+        data.append(_level(FLOOR, 100 * floor, sizes, "@muted", "longdash", FLOOR))
+    return Plot(
+        f"{place}-sizes",
+        "Accuracy by number of neurons",
+        f"{what} Thin dotted lines: the original; long dashes: a model that always answers "
+        "“unknown”. The bars are 95 % intervals, or lowest and highest trial.",
+        {
+            "data": data,
+            "layout": {
+                "height": 430,
+                "xaxis": {
+                    "type": "log",
+                    "title": {"text": "neurons pruned (log scale)"},
+                    "tickvals": sorted(set(sizes)),
+                },
+                "yaxis": {"title": {"text": "accuracy"}, "range": [-3, 103], "ticksuffix": " %"},
+                "hovermode": "closest",
+            },
+        },
+        Grid(
+            "Accuracy by number of neurons (%)",
+            ("neurons", *CONDITIONS),
+            tuple(
+                (str(step.size), *(_with_bounds(step, condition) for condition in CONDITIONS))
+                for step in steps
+            ),
+        ),
+    )
+
+
+def spread(
+    place: str, lines: Mapping[str, Mapping[int, float]], edits: Sequence[str]
+) -> Plot | None:
+    """Accuracy under each instruction, a line a method."""
+    if max(map(len, lines.values()), default=0) < 2:
+        return None
+    data = []
+    for name, by_instruction in lines.items():
+        look = (
+            mark(edits.index(name))
+            if name in edits
+            else {"color": "@ink", "symbol": "circle-open", "size": 11, "line": {"width": 2}}
+        )
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "lines+markers",
+                "name": name,
+                "x": [1 + i for i in by_instruction],
+                "y": percents(list(by_instruction.values())),
+                "marker": look,
+                "line": {"color": look["color"], "width": 1.5, "dash": "dot"},
+                "hovertemplate": "instruction %{x}: %{y:.1f} %",
+            }
+        )
+    numbers = sorted({i for by_instruction in lines.values() for i in by_instruction})
+    return Plot(
+        f"{place}-spread",
+        "Accuracy under each instruction",
+        "The same rows asked in other words. A line that goes up and down depends on the wording "
+        "of the instruction; one that lies higher everywhere does not.",
+        {
+            "data": data,
+            "layout": {
+                "height": 380,
+                "xaxis": {"title": {"text": "instruction"}, "dtick": 1},
+                "yaxis": {"title": {"text": "accuracy"}, "ticksuffix": " %", "rangemode": "tozero"},
+                "hovermode": "x unified",
+            },
+        },
+        Grid(
+            "Accuracy by instruction (%)",
+            ("method", *(str(1 + i) for i in numbers)),
+            tuple(
+                (name, *(percent(by_instruction.get(i)) for i in numbers))
+                for name, by_instruction in lines.items()
+            ),
+        ),
+    )
+
+
+def _level(
+    name: str, y: float, sizes: Sequence[int], colour: str, dash: str, group: str
+) -> dict[str, Any]:
+    """A horizontal line; hidden together with the line that it belongs to."""
+    return {
+        **{"type": "scatter", "mode": "lines", "name": name, "legendgroup": group},
+        **{"x": [min(sizes), max(sizes)], "y": [y, y], "showlegend": group == FLOOR},
+        "line": {"color": colour, "width": 1.2, "dash": dash},
+        "hovertemplate": "%{y:.1f} %",
+    }
+
+
+def _with_bounds(step: Step, condition: str) -> str:
+    shown = percent(getattr(step.accuracy, condition))
+    bounds = step.bounds.get(condition)
+    return f"{shown} [{percent(bounds[0])}, {percent(bounds[1])}]" if bounds else shown

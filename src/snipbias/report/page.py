@@ -1,0 +1,185 @@
+"""What a report is made of, before it is HTML: plain records that no template computes with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from snipbias.record import RunRecord
+from snipbias.stats import Interval
+from snipbias.summary import ABOVE_CHANCE
+from snipbias.tables import Grid, percent
+
+Tone = Literal["good", "even", "bad"]
+GAIN: tuple[Tone, str] = ("good", "A gain")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one edit did on one task, as the first screen says it. Accuracies are shares.
+
+    Attributes:
+        label: name of the edit, or of the method that found the edits of several trials.
+        size: neurons pruned, as text ("10", or "10/30" where trials differ).
+        where: the rows that it was measured on, in words.
+        before, after: accuracy overall, ambiguous, disambiguated; None is undefined.
+        change: of the overall accuracy, paired, with its interval.
+        rivals: what to hold the accuracy against, by name: controls and floors.
+        gain: disambiguated accuracy above what a constant on "unknown" reaches.
+        shifted: whether the verdict is that such a constant would have served too.
+        alarms: what is wrong with the edited model, in words, that was not before.
+        kept: sentences on what must not get worse: (shown to be kept, sentence).
+    """
+
+    task: str
+    label: str
+    size: str
+    where: str
+    before: tuple[float | None, float | None, float | None]
+    after: tuple[float | None, float | None, float | None]
+    change: Interval | None
+    rivals: tuple[tuple[str, float | None], ...]
+    gain: float | None
+    shifted: bool
+    alarms: tuple[str, ...] = ()
+    kept: tuple[tuple[bool, str], ...] = ()
+
+    @property
+    def tag(self) -> tuple[Tone, str]:
+        """The finding in two or three words, and how to look at it. No interval shows nothing."""
+        if self.alarms:
+            return "bad", "Something broke"
+        if self.change is None:
+            return "even", "Not settled"
+        if self.change.high < 0:
+            return "bad", "Less accurate"
+        if self.change.low <= 0:
+            return "even", "No change shown"
+        if self.shifted:
+            return "even", "A shift, not a gain"
+        if self.gain is not None and self.gain >= ABOVE_CHANCE:
+            return GAIN
+        return "good", "More accurate"
+
+    @property
+    def sentences(self) -> list[str]:
+        """The same in two or three sentences, as plain for a bad result as for a good one."""
+        return [self._what_happened(), *self._against(), *self._offset()]
+
+    def _what_happened(self) -> str:
+        before, after = percent(self.before[0]), percent(self.after[0])
+        said = (
+            f"Pruning {self.size} neurons left accuracy at {after} %"
+            if before == after
+            else f"Pruning {self.size} neurons took accuracy from {before} to {after} %"
+        )
+        if self.change is None:
+            return f"{said}; too few templates for an interval."
+        change, low, high = (
+            f"{100 * value:+.1f}"
+            for value in (self.change.estimate, self.change.low, self.change.high)
+        )
+        return f"{said}: {change} points (95\N{NO-BREAK SPACE}% interval {low} to {high})."
+
+    def _against(self) -> list[str]:
+        known = [
+            f"{name} {percent(value)}\N{NO-BREAK SPACE}%"
+            for name, value in self.rivals
+            if value is not None
+        ]
+        return [f"For comparison: {', '.join(known)}."] if known else []
+
+    def _offset(self) -> list[str]:
+        if self.gain is None:
+            return []
+        constant = "Adding a constant to the score of “unknown”, no neuron touched,"
+        points = f"{abs(100 * self.gain):.1f} points of disambiguated accuracy"
+        if self.shifted and abs(self.gain) < ABOVE_CHANCE:
+            return [f"{constant} does about as well: this is a shift and not a gain."]
+        if self.gain <= -ABOVE_CHANCE:
+            return [f"{constant} does better by {points}."]
+        if self.gain >= ABOVE_CHANCE:
+            so = ": this is a gain" if self.tag == GAIN else ""
+            return [f"{constant} falls short of this by {points}{so}."]
+        return [f"{constant} does about as well."]
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A plotly figure, with the words and the table that say the same without seeing it.
+
+    Attributes:
+        name: unique in the page, in letters that an HTML id may have.
+        summary: one or two sentences: what is drawn, and what it shows.
+        figure: `data` and `layout`; a colour "@name" is the style sheet's `--name`.
+        table: the figures that are drawn.
+        group: plots of one group are shown together, those of one `choice` at a time.
+    """
+
+    name: str
+    title: str
+    summary: str
+    figure: dict[str, Any]
+    table: Grid
+    group: str = ""
+    choice: str = ""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One row whose answer or probabilities an edit changed.
+
+    Attributes:
+        text: the prompt; None where the rows' texts could not be had.
+        question: in a line; the item's name where there is no text.
+        options: (text, what it is, P before, P after) of each, P renormalised over the options.
+        before, after: the answers.
+        delta: change of the right option's probability.
+        outcome: "became right", "became wrong", "other wrong answer" or "same answer".
+    """
+
+    edit: str
+    item: str
+    instruction: int
+    condition: str
+    text: str | None
+    question: str
+    options: tuple[tuple[str, str, float, float], ...]
+    before: str
+    after: str
+    delta: float
+    outcome: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """One task of a run (or a whole run): its findings, tables, plots and examples."""
+
+    name: str
+    title: str
+    lead: str = ""
+    findings: tuple[Finding, ...] = ()
+    words: tuple[str, ...] = ()
+    grids: tuple[Grid, ...] = ()
+    plots: tuple[Plot, ...] = ()
+    examples: tuple[Example, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def figures(self) -> list[list[Plot]]:
+        """The plots, those of one group together."""
+        groups: dict[str, list[Plot]] = {}
+        for plot in self.plots:
+            groups.setdefault(plot.group or plot.name, []).append(plot)
+        return list(groups.values())
+
+
+@dataclass(frozen=True)
+class Part:
+    """One run of the report: its sections and its record."""
+
+    title: str
+    sections: Sequence[Section]
+    record: RunRecord
+    folder: str

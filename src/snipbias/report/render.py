@@ -1,0 +1,139 @@
+"""Parts of a report into one HTML page that loads nothing: style, script and plotly are inside."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import shlex
+from collections.abc import Sequence
+from importlib.resources import files as resources
+from typing import Any
+
+from snipbias.errors import SnipbiasError
+from snipbias.report.glossary import TERMS
+from snipbias.report.page import Part
+from snipbias.version import __version__
+
+WIDE = 40  # characters beyond which a cell is text to be wrapped and not a figure
+
+
+def page(parts: Sequence[Part], title: str) -> str:
+    """The whole page.
+
+    Raises:
+        SnipbiasError: plotly or Jinja2 is missing.
+    """
+    try:
+        import jinja2
+        from plotly.offline import get_plotlyjs
+    except ImportError as error:
+        raise SnipbiasError(
+            f'{error.name} is missing: install it with pip install "snipbias[report]".'
+        ) from None
+    static = resources("snipbias") / "report" / "static"
+    texts = {
+        name: (static / name).read_text(encoding="utf-8") for name in ("report.css", "report.js")
+    }
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        "percent": _percent,
+        "wide": _is_wide,
+        "seconds": _seconds,
+        "command": _command,
+        "listed": _record,
+    }
+    plots = [plot for part in parts for section in part.sections for plot in section.plots]
+    # The three trusted texts are put in after the rest is escaped.
+    template = environment.from_string((static / "report.html").read_text(encoding="utf-8"))
+    scripts = [get_plotlyjs() if plots else "", texts["report.js"]]
+    return template.render(
+        title=title,
+        parts=parts,
+        findings=[(f, s) for part in parts for s in part.sections for f in s.findings],
+        terms=TERMS,
+        version=__version__,
+        figures=jinja2.utils.htmlsafe_json_dumps({plot.name: plot.figure for plot in plots}),
+        policy=_policy(scripts, texts["report.css"]),
+        style=_trusted(texts["report.css"]),
+        scripts=[_trusted(script) for script in scripts if script],
+        ids=_Ids(),
+    )
+
+
+class _Ids:
+    """Ids that no two elements share, wherever two sections have the same name."""
+
+    def __init__(self) -> None:
+        self._given: dict[str, int] = {}
+
+    def __call__(self, name: str) -> str:
+        self._given[name] = self._given.get(name, 0) + 1
+        return name if self._given[name] == 1 else f"{name}-{self._given[name]}"
+
+
+def _trusted(text: str) -> Any:
+    from markupsafe import Markup
+
+    return Markup(text)
+
+
+def _policy(scripts: Sequence[str], style: str) -> str:
+    """A content security policy: these scripts and no other, and nothing from anywhere."""
+    hashes = " ".join(f"'sha256-{_digest(script)}'" for script in scripts if script)
+    return (
+        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; "
+        "img-src data: blob:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _digest(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _command(argv: Sequence[str]) -> str:
+    return shlex.join(["snipbias", *argv])
+
+
+def _record(part: Part) -> list[tuple[str, list[tuple[str, str]]]]:
+    """The run record as headed lists of names and values."""
+    record = part.record
+    headed: list[tuple[str, list[tuple[str, str]]]] = [
+        (
+            "Run",
+            [("command", record.command), ("started", record.started), ("folder", part.folder)],
+        ),
+        ("Seconds", _items(record.seconds)),
+        ("Peak memory (MB)", _items(record.peak_memory_mb)),
+        ("Seeds", _items(record.seeds)),
+        ("Versions", _items(record.versions)),
+        ("Machine", _items(record.machine)),
+    ]
+    headed += [(f"Model {name}", _items(found)) for name, found in record.models.items()]
+    headed += [(f"Data: {name}", _items(found)) for name, found in record.data.items()]
+    headed.append(("Arguments", _items(record.arguments)))
+    return [(title, rows) for title, rows in headed if rows]
+
+
+def _items(value: Any) -> list[tuple[str, str]]:
+    if not isinstance(value, dict):
+        return [("", _shown(value))]
+    return [(str(name), _shown(found)) for name, found in value.items()]
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.0f} s" if value < 120 else f"{value / 60:.0f} min"
+
+
+def _is_wide(cell: str) -> bool:
+    return len(cell) > WIDE

@@ -1,0 +1,223 @@
+"""Sections of a run of `snipbias reproduce`, from the experiment that its folder keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import mean
+
+from snipbias.evaluate import ORIGINAL
+from snipbias.experiment import grids, verdict
+from snipbias.experiment.bench import accuracy, rows_of, slug
+from snipbias.experiment.figures import All, Figures, edits_of, outcomes_of
+from snipbias.experiment.outcome import Experiment, Outcome
+from snipbias.experiment.reading import read_experiment
+from snipbias.experiment.results import Results
+from snipbias.experiment.settings import CONTROLS
+from snipbias.metrics import (
+    ByCondition,
+    accuracy_by_instruction,
+    biased_probability,
+    gold_probability,
+    unknown_floor,
+    unknown_probability,
+)
+from snipbias.offset import offset_curve
+from snipbias.report.comparison import parts
+from snipbias.report.evaluated import maps
+from snipbias.report.examples import changed_examples
+from snipbias.report.lines import Step, by_size, spread
+from snipbias.report.page import Finding, Plot, Section
+from snipbias.report.plane import Spot, plane
+from snipbias.report.shift import shift
+from snipbias.report.texts import Texts
+from snipbias.rows import Rows
+from snipbias.summary import SHIFT
+
+PARTS = ("overall", "ambiguous", "disambiguated")
+RIVALS = {
+    **{name: f"{name} neurons" if name == "random" else name for name in CONTROLS},
+    "always unknown": "always “unknown”",
+    "offset": "a constant on “unknown”",
+}
+
+
+def reproduced_sections(folder: Path, texts: Mapping[str, Texts]) -> list[Section]:
+    """A section a task, and one with the tables that hold all of them."""
+    results = Results(read_experiment(folder))
+    experiment, figures = results.experiment, results.figures
+    sections = [_task(folder, results, task.name, texts[task.name]) for task in experiment.tasks]
+    own = {grid.title for task in experiment.tasks for grid in _grids(results, task.name)}
+    return [
+        *sections,
+        Section(
+            name="all-tasks",
+            title="All tasks together",
+            lead=f"Every method on every task; {_neurons(experiment)}.",
+            words=tuple(
+                paragraph for paragraph in verdict.in_words(experiment, figures).split("\n\n")
+            ),
+            grids=tuple(grid for grid in results.grids if grid.title not in own),
+            notes=tuple(results.notes),
+        ),
+    ]
+
+
+def _task(folder: Path, results: Results, task: str, texts: Texts) -> Section:
+    experiment, figures = results.experiment, results.figures
+    method = experiment.settings.method
+    edits = [edit for edit in edits_of(experiment, task, method) if edit is not None]
+    before = outcomes_of(experiment, task, ORIGINAL)[0]
+    each = figures[task, method]
+    return Section(
+        name=slug(task),
+        title=task,
+        lead=f"{len(set(before.test['item'].to_pylist()))} held-out items of {each.templates} "
+        f"templates, {_trials(each)} of {method} on {experiment.model.name}.",
+        findings=(_finding(experiment, figures, task),),
+        grids=tuple(_grids(results, task)),
+        plots=(
+            *_plots(experiment, figures, task),
+            *(
+                maps(folder, slug(task), {method: edits_of(experiment, task, method)})
+                if edits
+                else ()
+            ),
+        ),
+        examples=tuple(
+            example
+            for outcome in outcomes_of(experiment, task, method)
+            for example in changed_examples(
+                before.test, outcome.test, f"{method}, trial {outcome.trial}", texts
+            )
+        ),
+        notes=(texts.missing,) if texts.missing else (),
+    )
+
+
+def _grids(results: Results, task: str) -> list[grids.Grid]:
+    return list(grids.task_grids(results.experiment, results.figures, task))
+
+
+def _finding(experiment: Experiment, figures: All, task: str) -> Finding:
+    method = experiment.settings.method
+    each, original = figures[task, method], figures[task, ORIGINAL]
+    alarms = verdict.alarms(experiment, task, method)
+    asked = verdict.checks(experiment, figures, method)[task]
+    return Finding(
+        task=task,
+        label=method,
+        size="/".join(map(str, sorted(set(each.sizes)))) or "0",
+        where=f"{each.rows} rows of {each.templates} templates",
+        before=_values(original),
+        after=_values(each),
+        change=each.differences["overall"].interval,
+        rivals=tuple(
+            (words, figures[task, rival].values["overall"].value)
+            for rival, words in RIVALS.items()
+            if (task, rival) in figures
+        ),
+        gain=each.gain,
+        shifted=any(f": {SHIFT}" in said for said in alarms),
+        alarms=tuple(said.removeprefix("! ") for said in alarms if f": {SHIFT}" not in said),
+        kept=tuple(
+            (check.answer == "yes", check.sentence)
+            for check in asked
+            if check.name.endswith(" kept")
+        ),
+    )
+
+
+def _plots(experiment: Experiment, figures: All, task: str) -> list[Plot]:
+    method, place = experiment.settings.method, slug(task)
+    original = rows_of(outcomes_of(experiment, task, ORIGINAL)[0].test)
+    trials = outcomes_of(experiment, task, method)
+    runs = {f"{method}, trial {each.trial}": rows_of(each.test) for each in trials}
+    spots = [
+        Spot(name, _accuracy(each), _kind(name, method))
+        for (where, name), each in figures.items()
+        if where == task
+    ]
+    made = [
+        plane(place, spots, offset_curve(original)),
+        _by_size(experiment, task, trials),
+        shift(place, _options(original), {method: [_options(rows) for rows in runs.values()]}),
+        spread(
+            place,
+            {
+                ORIGINAL: accuracy_by_instruction(original),
+                **{name: accuracy_by_instruction(rows) for name, rows in runs.items()},
+            },
+            list(runs),
+        ),
+    ]
+    return [plot for plot in made if plot is not None]
+
+
+def _by_size(experiment: Experiment, task: str, trials: Sequence[Outcome]) -> Plot | None:
+    """Mean over the trials that tried a size, on the development part; bars span the trials."""
+    before = outcomes_of(experiment, task, ORIGINAL)[0].dev
+    if before is None:
+        return None
+    tried: dict[int, list[ByCondition]] = {}
+    for each in trials:
+        for point in sorted(each.curve, key=lambda point: point.objective):
+            if point.setting.get("n", 0) > 0:
+                found = ByCondition(point.overall, point.ambiguous, point.disambiguated)
+                tried.setdefault(int(point.setting["n"]), []).append(found)
+    steps = [
+        Step(
+            size,
+            ByCondition(*(_mean([getattr(each, part) for each in found]) for part in PARTS)),
+            {
+                part: (min(values), max(values))
+                for part in PARTS
+                if None not in (values := [getattr(each, part) for each in found])
+            },
+        )
+        for size, found in tried.items()
+    ]
+    return by_size(
+        slug(task),
+        steps,
+        accuracy(before),
+        unknown_floor(rows_of(before)).overall,
+        "On the development templates, which the number of neurons is chosen on; mean over trials.",
+    )
+
+
+def _kind(name: str, method: str) -> str:
+    if name == ORIGINAL:
+        return "original"
+    return (
+        "edit" if name == method else "floor" if name in ("always unknown", "offset") else "control"
+    )
+
+
+def _options(rows: Rows) -> dict[str, ByCondition]:
+    return {
+        "right": gold_probability(rows),
+        "biased": biased_probability(rows),
+        "unknown": unknown_probability(rows),
+    }
+
+
+def _values(each: Figures) -> tuple[float | None, float | None, float | None]:
+    return parts(_accuracy(each))
+
+
+def _accuracy(each: Figures) -> ByCondition:
+    return ByCondition(*(each.values[part].value for part in PARTS))
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return mean(known) if known else None
+
+
+def _trials(each: Figures) -> str:
+    return f"{each.trials} trial{'' if each.trials == 1 else 's'}"
+
+
+def _neurons(experiment: Experiment) -> str:
+    return f"{experiment.model.neurons:,} neurons in {experiment.model.name}"

@@ -1,0 +1,70 @@
+"""The rows' texts, which a run does not keep: its tasks are read again, and must be the same."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from snipbias.errors import SnipbiasError
+from snipbias.record import RunRecord
+from snipbias.tasks import task as read_task
+from snipbias.tasks.fetch import OFFLINE
+from snipbias.tasks.items import Item
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Items and instructions of a task; `missing` says why there are none."""
+
+    items: Mapping[str, Item]
+    instructions: tuple[str, ...]
+    missing: str = ""
+
+
+def texts_of(record: RunRecord, task: str, data_dir: Path | None = None) -> Texts:
+    """The rows of a task as a run read them, from what is on this machine; nothing is fetched.
+
+    Args:
+        data_dir: where BBQ's or GLUE's files are, if not where the run had them.
+    """
+    kept = record.data.get(task)
+    if not isinstance(kept, dict) or "instructions" not in kept:
+        return Texts({}, (), f"The run does not say what {task} was.")
+    instructions = tuple(kept["instructions"])
+    try:
+        with _offline():
+            found = read_task(
+                task,
+                data_dir=data_dir or record.arguments.get("data_dir"),
+                instructions=instructions,
+                columns=_columns(record.arguments),
+            )
+    except (SnipbiasError, OSError) as error:
+        return Texts({}, instructions, f"The texts of {task} are not shown: {error}")
+    if found.fingerprint != kept["fingerprint"]:
+        said = f"The texts of {task} are not shown: its rows are no longer those of the run."
+        return Texts({}, instructions, said)
+    return Texts({item.id: item for item in found.items}, instructions)
+
+
+def _columns(arguments: Mapping[str, Any]) -> dict[str, str] | None:
+    pairs = arguments.get("column") or ()
+    return dict(pair.split("=", 1) for pair in pairs) or None
+
+
+@contextmanager
+def _offline() -> Iterator[None]:
+    """Inside, tasks are read from this machine alone."""
+    before = os.environ.get(OFFLINE)
+    os.environ[OFFLINE] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[OFFLINE]
+        else:
+            os.environ[OFFLINE] = before

@@ -1,0 +1,118 @@
+"""A report of one or more runs: which kind each folder holds, and the file that is written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from snipbias.errors import SnipbiasError
+from snipbias.files import atomic_file
+from snipbias.record import RunRecord
+from snipbias.report.evaluated import demo_sections, evaluated_section
+from snipbias.report.found import found_section
+from snipbias.report.page import Part, Section
+from snipbias.report.render import page
+from snipbias.report.reproduced import reproduced_sections
+from snipbias.report.texts import Texts, texts_of
+
+KINDS = ("find", "evaluate", "demo", "reproduce")
+LEFT_OUT = Texts({}, (), "The rows' texts were left out of this report on request.")
+
+
+def write_report(
+    runs: Sequence[str | Path],
+    out: str | Path,
+    *,
+    title: str | None = None,
+    data_dir: str | Path | None = None,
+    texts: bool = True,
+) -> Path:
+    """Write one HTML file that shows what runs found, changed and kept, and loads nothing.
+
+    Args:
+        runs: folders of `snipbias find`, `evaluate`, `demo` or `reproduce`.
+        out: the file; one that is there is replaced.
+        title: of the page; by default it names the tasks and models.
+        data_dir: where BBQ's or GLUE's files are, if not where the runs had them; they are read
+            for the texts of the changed rows alone.
+        texts: whether to show these texts; without them the rows are named.
+
+    Raises:
+        SnipbiasError: a folder holds no run that a report can be made of, or plotly is missing.
+    """
+    if not runs:
+        raise SnipbiasError("there is no run to report on: give the folder of one.")
+    where = None if data_dir is None else Path(data_dir)
+    parts = [_part(Path(run), where, f"part{i + 1}", texts=texts) for i, run in enumerate(runs)]
+    html = page(parts, title or _title(parts))
+    out = Path(out)
+    if out.is_dir():
+        raise SnipbiasError(f"{out} is a folder: give the name of a file, such as report.html.")
+    with atomic_file(out) as new:
+        new.write_text(html, encoding="utf-8")
+    return out
+
+
+def _part(folder: Path, data_dir: Path | None, name: str, *, texts: bool) -> Part:
+    record = RunRecord.read(folder)
+    if record.command not in KINDS:
+        raise SnipbiasError(
+            f"{folder} holds a run of `snipbias {record.command}`: a report is made of "
+            f"{', '.join(KINDS)}."
+        )
+    try:
+        sections = _sections(folder, record, data_dir, texts=texts)
+    except FileNotFoundError as error:
+        missing = Path(str(error.filename)).name
+        raise SnipbiasError(
+            f"{folder} has no {missing}, which a report needs: run it again with this snipbias "
+            f"(snipbias rerun {folder} --out ...)."
+        ) from None
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise SnipbiasError(
+            f"{folder} is damaged or of another version ({type(error).__name__}: {error}): run it "
+            "again with this snipbias."
+        ) from None
+    models = ", ".join(Path(model).name for model in record.models)
+    named = [_named(section, name) for section in sections]
+    return Part(f"{record.command}: {models}", named, record, str(folder))
+
+
+def _named(section: Section, part: str) -> Section:
+    """Under names that no section or plot of another part has."""
+    plots = (
+        replace(plot, name=f"{part}-{plot.name}", group=plot.group and f"{part}-{plot.group}")
+        for plot in section.plots
+    )
+    return replace(section, name=f"{part}-{section.name}", plots=tuple(plots))
+
+
+def _sections(
+    folder: Path, record: RunRecord, data_dir: Path | None, *, texts: bool
+) -> list[Section]:
+    def of(task: str) -> Texts:
+        return texts_of(record, task, data_dir) if texts else LEFT_OUT
+
+    if record.command == "find":
+        return [found_section(folder, record)]
+    if record.command == "evaluate":
+        return [evaluated_section(folder, record, of(record.arguments["task"]))]
+    if record.command == "demo":
+        return demo_sections(folder, {task: of(task) for task in _tasks_of_demo(folder)})
+    return reproduced_sections(
+        folder, {task: of(task) for task in record.arguments["settings"]["tasks"]}
+    )
+
+
+def _tasks_of_demo(folder: Path) -> list[str]:
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    return [result["task"] for result in summary["results"]]
+
+
+def _title(parts: Sequence[Part]) -> str:
+    models = dict.fromkeys(Path(model).name for part in parts for model in part.record.models)
+    tasks = dict.fromkeys(f.task for part in parts for s in part.sections for f in s.findings)
+    what = f" on {', '.join(tasks)}" if tasks else ""
+    return f"{', '.join(models)}{what}"
