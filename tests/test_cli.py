@@ -102,7 +102,10 @@ def test_find_evaluate_apply_show_rerun(cli, here: Path, model: Path) -> None:
     found = cli("find", model, *TASK, "--n", 9, "--samples", 3, "--out", "edit", "--json")
     assert (found.status, found.err) == (0, "")
     assert strict(found.out)["edits"] == ["edit"]
-    assert tree(here) == {"edit", "edit/edit.json", "edit/README.md", "edit/run.json"}
+    assert tree(here) == {
+        "edit",
+        *(f"edit/{name}" for name in ("edit.json", "README.md", "run.json", "sites.json")),
+    }
     edit = sb.NeuronEdit.load("edit")
     assert len(edit) == 9
     lm = sb.load(model)
@@ -115,7 +118,10 @@ def test_find_evaluate_apply_show_rerun(cli, here: Path, model: Path) -> None:
     assert (evaluated.status, evaluated.err) == (0, "")
     printed = strict(evaluated.out)
     assert strict(Path("result/summary.json").read_text())["margin"] == 0.02
-    assert tree(here / "result") == {"rows.parquet", "summary.json", "tables.md", "run.json"}
+    assert tree(here / "result") == {
+        *("rows.parquet", "summary.json", "tables.md", "run.json", "sites.json"),
+        *("edits", "edits/0-v1-n-9", "edits/0-v1-n-9/edit.json"),
+    }
     summary = strict(Path("result/summary.json").read_text())
     assert {**summary, "out": "result"} == printed
     assert list(summary["methods"]) == [
@@ -161,7 +167,7 @@ def test_several_numbers_of_neurons_give_several_edits(cli, here: Path, model: P
     assert done.status == 0
     names = ("", "/edit.json", "/README.md")
     files = {f"edits/{size}{name}" for size in ("n2", "n4") for name in names}
-    assert tree(here) == files | {"edits", "edits/run.json"}
+    assert tree(here) == files | {"edits", "edits/run.json", "edits/sites.json"}
     card = Path("edits/n4/README.md").read_text()
     assert "from_pretrained('edits/n4')" in card
     assert cli("card", "edits/n4").status == 0
@@ -297,7 +303,9 @@ def test_a_rerun_never_overwrites(cli, here: Path, model: Path) -> None:
     assert Path("e/run.json").read_bytes() == before
     assert cli("rerun", "e", "--out", "f").status == 0
     assert tree(here) == {
-        f"{a}{b}" for a in "ef" for b in ("", "/edit.json", "/README.md", "/run.json")
+        f"{a}{b}"
+        for a in "ef"
+        for b in ("", "/edit.json", "/README.md", "/run.json", "/sites.json")
     }
 
 
@@ -306,7 +314,7 @@ def test_overwrite_replaces_the_whole_folder(cli, here: Path, model: Path) -> No
     Path("e/old").write_text("")
     command = ["find", model, *TASK, "--n", 3, "--samples", 2, "--out", "e", "--overwrite"]
     assert cli(*command).status == 0
-    assert tree(here) == {"e", "e/edit.json", "e/README.md", "e/run.json"}
+    assert tree(here) == {"e", "e/edit.json", "e/README.md", "e/run.json", "e/sites.json"}
 
 
 def test_other_weights_are_one_line_of_warning(cli, here: Path, model: Path, edit: Path) -> None:

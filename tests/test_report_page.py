@@ -13,6 +13,7 @@ from browser import screenshot
 from report_runs import runs as runs
 from snipbias.report.write import write_report
 
+pytestmark = pytest.mark.slow
 PHONE = {"width": 360, "height": 780}
 DESK = {"width": 1280, "height": 900}
 # Below this a text is hard to read for many (WCAG 2.2, AA).
