@@ -138,6 +138,8 @@ def test_a_demonstration_shows_its_table(pages: dict[str, Read], runs: Path) -> 
     assert rows == [list(row.values()) for row in result["table"]]
     v1 = next(row for row in result["table"] if row["method"] == "v1")
     assert f"to {v1['acc.']} %" in pages["demo"].text
+    random = next(row for row in result["table"] if row["method"] == "random neurons")
+    assert f"as many random neurons {random['acc.']}\N{NO-BREAK SPACE}%" in pages["demo"].text
     assert "Neurons by layer and module, encoder" in pages["demo"].tables
 
 

@@ -201,7 +201,8 @@ def _over_trials(trials: Sequence[Recorded], tables: Sequence[pa.Table], label: 
     for one in each:
         for name, value in one.rivals:
             if value is not None:
-                rivals.setdefault(name, []).append(value)
+                kind = name.partition(" (draw")[0]  # every trial has draws of its own
+                rivals.setdefault(kind, []).append(value)
     numbers = range(len(trials))
     return Finding(
         task=each[0].task,
