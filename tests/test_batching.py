@@ -115,7 +115,8 @@ def test_every_loop_gives_the_same_by_itself_as_one_by_one():
 
 
 def cut(lengths, size="auto"):
-    return batching._cut([(length, 2) for length in lengths], size, "cpu")
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    return batching._cut(order, [(length, 2) for length in lengths], size, "cpu")
 
 
 def test_auto_keeps_to_the_fastest_size_and_loses_nobody():
@@ -231,3 +232,19 @@ def test_run_batches_calls_keep_once_for_every_job():
         progress=lambda done: None,
     )
     assert sorted(seen) == [2 * job for job in range(50)]
+
+
+def test_jobs_that_are_alike_go_together():
+    batches: list[list[str]] = []
+    run_batches(
+        tiny("gpt2"),
+        ["b2", "a9", "b1", "a1"],
+        list,
+        lambda numbers, batch: batches.append(batch),
+        size=lambda job: (int(job[1]), 0),
+        alike=lambda job: job,
+        kind="answers",
+        batch_size=2,
+        progress=lambda done: None,
+    )
+    assert batches == [["a1", "a9"], ["b1", "b2"]]

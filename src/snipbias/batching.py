@@ -12,13 +12,14 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import torch
 
 from snipbias import memory
 from snipbias.errors import SnipbiasError
 from snipbias.parallel import workers
+from snipbias.tensors import in_batches
 
 if TYPE_CHECKING:
     from snipbias.models import LanguageModel, Query
@@ -30,7 +31,7 @@ BatchSize = int | Literal["auto"]
 Kind = Literal["answers", "gradients", "activations", "writing"]
 
 # Padded tokens of a batch beyond which none is faster: docs/scale.md has the measurement.
-FASTEST = {"cpu": 1024, "cuda": 8192}
+FASTEST = {"cpu": 512, "cuda": 8192}
 # A loop has a multiple of so many batches, so that as many processes have as much to do and run
 # the very batches that one would.
 BATCHES = 4
@@ -43,6 +44,7 @@ def run_batches(
     keep: Callable[[Sequence[int], R], object],
     *,
     size: Callable[[T], tuple[int, int]],
+    alike: Callable[[T], Any] | None = None,
     kind: Kind,
     batch_size: BatchSize,
     progress: Progress,
@@ -54,7 +56,8 @@ def run_batches(
             out, and so must change nothing.
         keep: called with the numbers of the jobs of a batch that is done, and what `do` gave; in
             the process that did it only.
-        size: tokens of a job's prompt and of its answers, by which jobs are put together.
+        size: tokens of a job's prompt and of its answers.
+        alike: what to sort jobs by so that neighbours go well together; by their size if not given.
         kind: of the passes; what a token takes in memory is measured once for each.
         batch_size: jobs a batch, or `auto`: as many as is fastest and fits.
         progress: called in every process with jobs just done by all of them, to their number.
@@ -63,7 +66,8 @@ def run_batches(
         SnipbiasError: one job by itself does not fit into memory, or the batch size is below 1.
     """
     sizes = [size(job) for job in jobs]
-    waiting = deque(workers().share(_cut(sizes, batch_size, lm.device.type)))
+    order = sorted(range(len(jobs)), key=lambda i: sizes[i] if alike is None else alike(jobs[i]))
+    waiting = deque(workers().share(_cut(order, sizes, batch_size, lm.device.type)))
     limit = math.inf
     if batch_size == "auto" and waiting:
         mine = [number for batch in waiting for number in batch]
@@ -110,14 +114,11 @@ def _padded(batch: Sequence[int], sizes: Sequence[tuple[int, int]]) -> int:
 
 
 def _cut(
-    sizes: Sequence[tuple[int, int]], batch_size: BatchSize, device: str
+    order: Sequence[int], sizes: Sequence[tuple[int, int]], batch_size: BatchSize, device: str
 ) -> list[Sequence[int]]:
-    """The numbers of the jobs in batches, those of similar length together."""
-    order = sorted(range(len(sizes)), key=sizes.__getitem__)
+    """The numbers of the jobs in batches, in their order."""
     if batch_size != "auto":
-        if batch_size < 1:
-            raise SnipbiasError(f"the batch size is {batch_size}: give at least 1.")
-        return [order[at : at + batch_size] for at in range(0, len(order), batch_size)]
+        return list(in_batches(order, batch_size))
     most = FASTEST.get(device, FASTEST["cuda"])
     step = BATCHES * math.ceil(workers().count / BATCHES)
     fewest = len(_filled(order, sizes, most))

@@ -53,10 +53,8 @@ def room(
 
 def _at_most(model: nn.Module) -> int:
     """More bytes than any pass holds for a token: outputs of linear layers, attention, logits."""
-    linear = (
-        m.weight.shape for m in model.modules() if hasattr(m, "weight") and m.weight.ndim == 2
-    )
-    return 16 * 4 * sum(max(shape) for shape in linear)
+    tables = (parameter.shape for parameter in model.parameters() if parameter.ndim == 2)
+    return 16 * 4 * sum(max(shape) for shape in tables)
 
 
 def _spare(place: torch.device) -> float | None:
