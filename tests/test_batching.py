@@ -25,9 +25,9 @@ class Greedy:
         self.rows: list[int] = []
         self._original = lm.score
 
-        def score(queries):
+        def score(queries, **how):
             self.rows.append(len(queries))
-            scored = self._original(queries)  # in the middle of a pass, not before it
+            scored = self._original(queries, **how)  # in the middle of a pass, not before it
             if len(queries) > most:
                 raise error
             return scored
@@ -216,7 +216,7 @@ def test_what_is_free_is_the_least_that_anybody_says(tmp_path, monkeypatch):
 
 def test_memory_that_nobody_knows_limits_nothing(monkeypatch):
     monkeypatch.setattr(memory, "free", lambda place: None)
-    assert memory.room(tiny("gpt2").model, "answers", lambda: None, 1, 1e12) == float("inf")
+    assert memory.room(tiny("gpt2").model, "answers", lambda: None, 1, 10**12) == float("inf")
 
 
 def test_run_batches_calls_keep_once_for_every_job():

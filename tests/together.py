@@ -57,10 +57,10 @@ def failing(rank: int) -> str:
     lm = tiny("gpt2")
     original = lm.score
 
-    def score(queries):
+    def score(queries, **how):
         if workers().rank == rank:
             raise SnipbiasError(f"process {rank} has had enough: be kind to it.")
-        return original(queries)
+        return original(queries, **how)
 
     lm.score = score  # type: ignore[method-assign]
     try:

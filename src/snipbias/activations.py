@@ -15,8 +15,8 @@ from snipbias.batching import BatchSize, Progress, run_batches, size_of
 from snipbias.method import Scoring, TokenReduction
 from snipbias.models import LanguageModel, Query
 from snipbias.neurons import Site
-from snipbias.passes import Scored
 from snipbias.parallel import workers
+from snipbias.passes import Scored
 from snipbias.scorers import Bias, option_index
 from snipbias.scores import Scores
 from snipbias.tasks.items import Item, Task

@@ -14,8 +14,8 @@ from snipbias.batching import BatchSize, Kind, Progress, run_batches, size_of
 from snipbias.errors import SnipbiasError
 from snipbias.method import Method, Scoring
 from snipbias.models import LanguageModel, Query
-from snipbias.passes import Scored
 from snipbias.parallel import workers
+from snipbias.passes import Scored
 from snipbias.prompts import render
 from snipbias.scores import Scores
 from snipbias.tape import Plan, Tape, Term

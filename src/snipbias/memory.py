@@ -25,9 +25,7 @@ _MEMINFO = "/proc/meminfo"
 _measured: WeakKeyDictionary[nn.Module, dict[str, dict[torch.device, float]]] = WeakKeyDictionary()
 
 
-def room(
-    model: nn.Module, kind: str, trial: Callable[[], object], tokens: int, most: float
-) -> float:
+def room(model: nn.Module, kind: str, trial: Callable[[], object], tokens: int, most: int) -> float:
     """How many padded tokens fit into a batch by the memory that is free now.
 
     Args:

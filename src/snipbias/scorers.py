@@ -21,8 +21,8 @@ from snipbias.batching import BatchSize, Progress, run_batches, size_of
 from snipbias.errors import SnipbiasError
 from snipbias.method import Scoring, TokenReduction
 from snipbias.models import LanguageModel, Query
-from snipbias.passes import Scored
 from snipbias.parallel import workers
+from snipbias.passes import Scored
 from snipbias.scores import Scores
 from snipbias.tape import Plan, Tape, Term
 from snipbias.tasks.items import Item, Task
