@@ -97,7 +97,7 @@ def run_batches(
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether it says that memory ran out, on any device."""
-    said = ("out of memory", "can't allocate memory", "not enough memory")  # the latter: CPUs
+    said = ("out of memory", "ALLOC_FAILED", "can't allocate memory", "not enough memory")
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
         isinstance(error, RuntimeError) and any(words in str(error) for words in said)
     )

@@ -147,7 +147,9 @@ def launched() -> int:
 
 
 def launched_rank() -> int:
-    """The number of this process by what its launcher says."""
+    """The number of this process by what its launcher says; 0 where it started no others."""
+    if launched() == 1:
+        return 0
     names = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
     return next((int(os.environ[name]) for name in names if os.environ.get(name)), 0)
 
