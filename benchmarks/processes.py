@@ -12,7 +12,8 @@ from pathlib import Path
 from benchmarks.measure import Spread
 
 ONE = ("-m", "snipbias")
-TWO = ("-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "-m", "snipbias")
+# --multi_gpu starts several processes on CPUs too; --cpu would start one.
+TWO = ("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", *ONE)
 
 
 def run(model: str, *, items: int, batch_size: int, repeats: int) -> Spread:
@@ -36,4 +37,4 @@ def _work_seconds(launch: tuple[str, ...], model: str, items: int, batch_size: i
             capture_output=True,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
-        return json.loads((out / "run.json").read_text())["seconds"]["find"]
+        return json.loads((out / "run.json").read_text())["seconds"]["attribute"]

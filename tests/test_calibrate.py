@@ -44,6 +44,9 @@ LogP = Callable[[str, str], float]
 class ByHand:
     """A model whose log P(option | prompt) is a function; it keeps the prompts it has scored."""
 
+    device = torch.device("cpu")
+    model = torch.nn.Module()
+
     def __init__(self, logprob: LogP) -> None:
         self.logprob = logprob
         self.scored: list[str] = []

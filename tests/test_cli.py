@@ -271,13 +271,20 @@ assert not any(name.startswith("snipbias") for name in sys.modules)
     assert tree(here / "fair") >= {"model.safetensors", "config.json", "edit.json", "run.json"}
 
 
+@pytest.mark.parametrize("size", ["0", "-2", "half"])
+def test_a_batch_size_is_a_number_or_auto(cli, here: Path, size: str) -> None:
+    said = cli("find", "demo", "mini:age", "--batch-size", size)
+    assert said.status == 2
+    assert "neither 'auto' nor a number" in said.err
+
+
 def test_a_record_says_all(cli, here: Path, model: Path) -> None:
     command = ["find", str(model), *TASK, "--n", "3", "--samples", "2", "--seed", "4"]
     assert cli(*command, "--out", "e").status == 0
     record = RunRecord.read("e")
     assert record.argv == [*command, "--out", "e"]
     assert record.arguments["seed"] == 4
-    assert record.arguments["batch_size"] == 8
+    assert record.arguments["batch_size"] == "auto"
     assert record.arguments["sizes"] == [3]
     assert record.arguments["method"] == sb.Method.v1().to_dict()
     loaded = record.models[str(model)]

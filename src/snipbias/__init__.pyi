@@ -28,6 +28,7 @@ from .neurons import Neuron as Neuron
 from .neurons import Site as Site
 from .overlap import Overlap as Overlap
 from .overlap import overlap as overlap
+from .parallel import data_parallel as data_parallel
 from .recipes import Recipe as Recipe
 from .recipes import recipe as recipe
 from .report.write import write_report as write_report

@@ -10,10 +10,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from snipbias import method as crispr
-from snipbias.attribute import Progress, finite_logprobs, pick, score_task, task_batches
+from snipbias.attribute import Asked, asked, finite_logprobs, pick, score_task
+from snipbias.batching import BatchSize, Progress, run_batches, size_of
 from snipbias.method import Scoring, TokenReduction
 from snipbias.models import LanguageModel, Query
 from snipbias.neurons import Site
+from snipbias.parallel import workers
 from snipbias.passes import Scored
 from snipbias.scorers import Bias, option_index
 from snipbias.scores import Scores
@@ -25,7 +27,7 @@ def magnitude(
     task: Task,
     *,
     largest: bool = False,
-    batch_size: int = 8,
+    batch_size: BatchSize = "auto",
     progress: Progress = lambda done: None,
 ) -> Scores:
     """Mean |h| over the prompt's tokens and over the instances; no gradient, no answer.
@@ -38,14 +40,16 @@ def magnitude(
         return _prompt_activations(lm, queries, torch.abs, "max" if largest else "mean")[0]
 
     how = Scoring("magnitude", {"tokens": "max" if largest else "mean"})
-    return score_task(lm, task, how, score, batch_size=batch_size, progress=progress)
+    return score_task(
+        lm, task, how, score, batch_size=batch_size, progress=progress, kind="activations"
+    )
 
 
 def mean_activation(
     lm: LanguageModel,
     task: Task,
     *,
-    batch_size: int = 8,
+    batch_size: BatchSize = "auto",
     progress: Progress = lambda done: None,
 ) -> Scores:
     """Mean h over the prompt's tokens and over the instances: what mean ablation holds it at."""
@@ -54,14 +58,16 @@ def mean_activation(
         return _prompt_activations(lm, queries, lambda h: h, "mean")[0]
 
     how = Scoring("mean activation")
-    return score_task(lm, task, how, score, batch_size=batch_size, progress=progress)
+    return score_task(
+        lm, task, how, score, batch_size=batch_size, progress=progress, kind="activations"
+    )
 
 
 def skill_neurons(
     lm: LanguageModel,
     task: Task,
     *,
-    batch_size: int = 8,
+    batch_size: BatchSize = "auto",
     progress: Progress = lambda done: None,
 ) -> Scores:
     """Predictivity of a neuron's activation threshold (Wang et al. 2022), for options as text.
@@ -73,31 +79,43 @@ def skill_neurons(
     The activation is the mean over the prompt's tokens; the score is max(a, 1 - a) for the share a
     of instances that the threshold classifies right, averaged over instructions.
     """
-    found: list[Bias] = []
-    gaps: list[Tensor] = []
-    asked: list[int] = []
-    with lm.frozen():
-        for numbers, items, queries in task_batches(lm, task, batch_size):
-            activations, scored = _prompt_activations(lm, queries, lambda h: h, "mean")
-            logprobs = finite_logprobs(scored)
-            gold = option_index(lm, [item.gold for item in items])
-            wrong = crispr.most_confusing(logprobs, gold)
-            found.append({site: values.float().cpu() for site, values in activations.items()})
-            gaps.append((pick(logprobs, wrong) - pick(logprobs, gold)).cpu())
-            asked += numbers
-            progress(len(queries))
-    scores = Scores.zeros(lm, task, Scoring("skill neurons"))
-    instruction, margin = torch.tensor(asked), torch.cat(gaps)
-    for number in range(len(task.instructions)):
-        here = instruction == number
-        drawn = margin[here] > margin[here].median()
-        scores.add(
-            {
-                site.name: predictivity(torch.cat([b[site.name] for b in found])[here], drawn)[None]
-                for site in lm.sites
-            },
-            torch.tensor([number]),
+    jobs = asked(lm, task)
+    here: dict[int, tuple[Tensor, float]] = {}
+
+    def do(batch: Sequence[Asked]) -> tuple[Tensor, Tensor]:
+        activations, scored = _prompt_activations(
+            lm, [job.query for job in batch], lambda h: h, "mean"
         )
+        logprobs = finite_logprobs(scored)
+        gold = option_index(lm, [job.item.gold for job in batch])
+        wrong = crispr.most_confusing(logprobs, gold)
+        found = torch.cat([activations[site.name].float().cpu() for site in lm.sites], 1)
+        return found, (pick(logprobs, wrong) - pick(logprobs, gold)).cpu()
+
+    def keep(numbers: Sequence[int], result: tuple[Tensor, Tensor]) -> None:
+        found, gaps = result
+        here.update(zip(numbers, zip(found.unbind(), gaps.tolist(), strict=True), strict=True))
+
+    with lm.frozen():
+        run_batches(
+            lm,
+            jobs,
+            do,
+            keep,
+            size=lambda job: size_of(job.query),
+            kind="activations",
+            batch_size=batch_size,
+            progress=progress,
+        )
+    every = workers().gather(here)
+    scores = Scores.zeros(lm, task, Scoring("skill neurons"))
+    widths = [site.width for site in lm.sites]
+    for instruction in range(len(task.instructions)):
+        mine = [every[i] for i, job in enumerate(jobs) if job.instruction == instruction]
+        margin = torch.tensor([gap for _, gap in mine])
+        found = predictivity(torch.stack([h for h, _ in mine]), margin > margin.median())
+        split = zip(lm.sites, found[None].split(widths, 1), strict=True)
+        scores.add({site.name: part for site, part in split}, torch.tensor([instruction]))
     return scores
 
 

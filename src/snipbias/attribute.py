@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from snipbias import method as crispr
+from snipbias.batching import BatchSize, Kind, Progress, run_batches, size_of
 from snipbias.errors import SnipbiasError
 from snipbias.method import Method, Scoring
 from snipbias.models import LanguageModel, Query
+from snipbias.parallel import workers
 from snipbias.passes import Scored
 from snipbias.prompts import render
 from snipbias.scores import Scores
 from snipbias.tape import Plan, Tape, Term
 from snipbias.tasks.items import Item, Task
-from snipbias.tensors import in_batches
 
-Progress = Callable[[int], None]
 ScoreBatch = Callable[[Sequence[Query], Sequence[Item]], dict[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """An item under an instruction, by its number, and the query that it makes."""
+
+    instruction: int
+    item: Item
+    query: Query
 
 
 def attribute(
@@ -28,7 +38,7 @@ def attribute(
     task: Task,
     method: Method | None = None,
     *,
-    batch_size: int = 8,
+    batch_size: BatchSize = "auto",
     progress: Progress = lambda done: None,
 ) -> Scores:
     """Bias score of every neuron over all items and instructions of a task (Eq. 1 to 4).
@@ -36,7 +46,7 @@ def attribute(
     Args:
         task: the few items that neurons are found on, as `task.sample(10, seed=0)` draws them.
         method: v1 if not given.
-        batch_size: prompts per pass; the result does not depend on it.
+        batch_size: prompts per pass, or `auto`; the result does not depend on it.
         progress: called with the number of prompts just done.
 
     Raises:
@@ -57,32 +67,44 @@ def score_task(
     method: Method | Scoring,
     score: ScoreBatch,
     *,
-    batch_size: int,
+    batch_size: BatchSize,
     progress: Progress,
+    kind: Kind = "gradients",
 ) -> Scores:
     """Scores of a task from those of its batches: the loop that all additive scorers share."""
+    jobs = asked(lm, task)
+
+    def do(batch: Sequence[Asked]) -> dict[str, Tensor]:
+        return score([job.query for job in batch], [job.item for job in batch])
+
     with torch.inference_mode(False), lm.frozen():
         scores = Scores.zeros(lm, task, method)
-        for numbers, items, queries in task_batches(lm, task, batch_size):
-            scores.add(score(queries, items), torch.tensor(numbers))
-            progress(len(queries))
+
+        def keep(numbers: Sequence[int], bias: dict[str, Tensor]) -> None:
+            scores.add(bias, torch.tensor([jobs[number].instruction for number in numbers]))
+
+        run_batches(
+            lm,
+            jobs,
+            do,
+            keep,
+            size=lambda job: size_of(job.query),
+            kind=kind,
+            batch_size=batch_size,
+            progress=progress,
+        )
+        workers().add([*scores.sums.values(), scores.counts])
     scores.check()
     return scores
 
 
-def task_batches(
-    lm: LanguageModel, task: Task, batch_size: int
-) -> Iterator[tuple[list[int], list[Item], list[Query]]]:
-    """Every item under every instruction: (number of the instruction, item, query), in batches."""
-    jobs = [
-        (number, item, lm.query(render(instruction, item), item.options))
+def asked(lm: LanguageModel, task: Task) -> list[Asked]:
+    """Every item under every instruction."""
+    return [
+        Asked(number, item, lm.query(render(instruction, item), item.options))
         for number, instruction in enumerate(task.instructions)
         for item in task.items
     ]
-    jobs.sort(key=lambda job: len(job[2].prompt))  # similar lengths together: less padding
-    for batch in in_batches(jobs, batch_size):
-        numbers, items, queries = (list(column) for column in zip(*batch, strict=True))
-        yield numbers, items, queries
 
 
 def batch_bias(

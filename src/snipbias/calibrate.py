@@ -22,6 +22,7 @@ import torch
 from jaxtyping import Float
 from scipy.special import log_softmax, logsumexp
 
+from snipbias.batching import BatchSize, Progress
 from snipbias.errors import SnipbiasError
 from snipbias.evaluate import ORIGINAL, Evaluation, Reading, balanced_orders, score_queries
 from snipbias.models import LanguageModel
@@ -33,7 +34,6 @@ CONTENT_FREE = ("N/A", "", "[MASK]")  # Zhao et al. 2021
 DOMAIN_TEXTS = 20  # Fei et al. 2023
 _IMPOSSIBLE = -100.0  # log P of what is never said: finite, as an option's score must be
 
-Progress = Callable[[int], None]
 Objective = Callable[[float, float, float], float]
 Scores = Float[np.ndarray, " options"]
 
@@ -46,7 +46,7 @@ class Measured:
         task: the rows to answer.
         original: the unedited model on them, read as sums of log-probabilities of option texts.
         dev: the development part, which shares no template with them.
-        batch_size: prompts per pass; the result does not depend on it.
+        batch_size: prompts per pass, or `auto`; the result does not depend on it.
         seed: of DC's random words, the only thing that is drawn.
         progress: called with the number of prompts just done.
     """
@@ -55,7 +55,7 @@ class Measured:
     task: Task
     original: Evaluation
     dev: Task
-    batch_size: int = 16
+    batch_size: BatchSize = "auto"
     seed: int = 0
     progress: Progress = lambda done: None
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import mean
 from typing import Any
 
+from snipbias.batching import BatchSize, Progress
 from snipbias.changes import MARGIN, Change, Retained, accuracy_changes, retained
 from snipbias.edit import NeuronEdit
 from snipbias.errors import SnipbiasError
@@ -17,8 +18,6 @@ from snipbias.select import layer_matched_edit, random_edit
 from snipbias.summary import INHERITED, Summary, gain, plain, verdicts
 from snipbias.tasks.items import Task
 from snipbias.text import passages, text_shifts
-
-Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,7 @@ def compare(
     texts: Sequence[str] | None = None,
     retention: Sequence[Task] = (),
     margin: float = MARGIN,
-    batch_size: int = 16,
+    batch_size: BatchSize = "auto",
     progress: Progress = lambda done: None,
 ) -> Comparison:
     """Evaluate the original model, edits and random controls on templates held out from finding.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,18 +18,18 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 
+from snipbias.batching import BatchSize, Progress, run_batches, size_of
 from snipbias.errors import SnipbiasError
 from snipbias.files import atomic_file
 from snipbias.interventions import Intervention
 from snipbias.models import LanguageModel, Query
+from snipbias.parallel import workers
 from snipbias.prompts import render, render_letters
 from snipbias.rows import Rows
 from snipbias.summary import Summary, summarize
 from snipbias.tasks.items import Item, Task
-from snipbias.tensors import in_batches
 from snipbias.text import TextShift
 
-Progress = Callable[[int], None]
 ORIGINAL = "original"
 
 
@@ -135,7 +135,7 @@ def evaluate(
     edits: Sequence[Intervention] = (),
     *,
     reading: Reading | None = None,
-    batch_size: int = 16,
+    batch_size: BatchSize = "auto",
     progress: Progress = lambda done: None,
 ) -> Evaluation:
     """Answer every item under every instruction by the original model and by each edit alone.
@@ -143,7 +143,7 @@ def evaluate(
     Args:
         edits: applied one after the other, each on the original model; labels tell them apart.
         reading: sums of log-probabilities of option texts if not given.
-        batch_size: prompts per pass; the result does not depend on it.
+        batch_size: prompts per pass, or `auto`; the result does not depend on it.
         progress: called with the number of prompts just done.
     """
     reading = reading or Reading()
@@ -212,17 +212,28 @@ def _prompts(lm: LanguageModel, task: Task, reading: Reading) -> list[_Prompt]:
 
 
 def score_queries(
-    lm: LanguageModel, queries: Sequence[Query], batch_size: int, progress: Progress
+    lm: LanguageModel, queries: Sequence[Query], batch_size: BatchSize, progress: Progress
 ) -> list[list[float]]:
     """Log-probabilities of each query's options, in its order; alike prompts run together."""
-    order = sorted(range(len(queries)), key=lambda i: lm.alike(queries[i]))
-    scores: list[list[float]] = [[] for _ in queries]
-    for batch in in_batches(order, batch_size):
-        logprobs = lm.score([queries[i] for i in batch], share_start=True).logprobs.tolist()
-        for i, row in zip(batch, logprobs, strict=True):
-            scores[i] = row[: len(queries[i].options)]
-        progress(len(batch))
-    return scores
+    scores: dict[int, list[float]] = {}
+
+    def keep(numbers: Sequence[int], logprobs: list[list[float]]) -> None:
+        for number, row in zip(numbers, logprobs, strict=True):
+            scores[number] = row[: len(queries[number].options)]
+
+    run_batches(
+        lm,
+        queries,
+        lambda batch: lm.score(batch, share_start=True).logprobs.tolist(),
+        keep,
+        size=size_of,
+        alike=lm.alike,
+        kind="answers",
+        batch_size=batch_size,
+        progress=progress,
+    )
+    every = workers().gather(scores)
+    return [every[number] for number in range(len(queries))]
 
 
 def _table(
@@ -298,21 +309,27 @@ def _lengths(item: Item, tokens: Sequence[int], reading: Reading) -> np.ndarray:
 
 
 def _generate(
-    lm: LanguageModel, task: Task, batch_size: int, progress: Progress
+    lm: LanguageModel, task: Task, batch_size: BatchSize, progress: Progress
 ) -> dict[tuple[int, int], str]:
     """What the model writes by itself for each (item, instruction)."""
-    jobs = [
-        (i, j, lm.query(render(instruction, item), item.options))
-        for j, instruction in enumerate(task.instructions)
-        for i, item in enumerate(task.items)
+    places = [(i, j) for j in range(len(task.instructions)) for i in range(len(task.items))]
+    queries = [
+        lm.query(render(task.instructions[j], task.items[i]), task.items[i].options)
+        for i, j in places
     ]
-    jobs.sort(key=lambda job: len(job[2].prompt))
-    texts: dict[tuple[int, int], str] = {}
-    for batch in in_batches(jobs, batch_size):
-        written = lm.generate([query for _, _, query in batch])
-        texts.update({(i, j): text for (i, j, _), text in zip(batch, written, strict=True)})
-        progress(len(batch))
-    return texts
+    texts: dict[int, str] = {}
+    run_batches(
+        lm,
+        queries,
+        lm.generate,
+        lambda numbers, written: texts.update(zip(numbers, written, strict=True)),
+        size=size_of,
+        kind="writing",
+        batch_size=batch_size,
+        progress=progress,
+    )
+    every = workers().gather(texts)
+    return {place: every[number] for number, place in enumerate(places)}
 
 
 def match(text: str, options: Sequence[str]) -> int:

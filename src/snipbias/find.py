@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from snipbias.attribute import Progress
+from snipbias.batching import BatchSize, Progress
 from snipbias.edit import NeuronEdit
 from snipbias.errors import SnipbiasError
 from snipbias.method import Method
@@ -20,7 +20,7 @@ def find(
     samples: int = 10,
     seed: int = 0,
     factor: float = 0.0,
-    batch_size: int = 8,
+    batch_size: BatchSize = "auto",
     progress: Progress = lambda done: None,
 ) -> NeuronEdit:
     """The edit of the `n` neurons that most push the model to its biased answers.

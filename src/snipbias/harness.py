@@ -11,7 +11,7 @@ import copy
 import logging
 import os
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr
 from dataclasses import asdict, dataclass
 from importlib import import_module
@@ -24,6 +24,7 @@ import torch
 from jaxtyping import Float
 from scipy.stats import binomtest, ttest_rel
 
+from snipbias.batching import BatchSize, Progress
 from snipbias.errors import SnipbiasError
 from snipbias.evaluate import ORIGINAL
 from snipbias.interventions import Intervention
@@ -31,9 +32,9 @@ from snipbias.models import LanguageModel
 from snipbias.stats import Interval, in_words, non_inferior
 from snipbias.tasks.rows import did_you_mean
 
-Progress = Callable[[int], None]
 INSTALL = "pip install 'snipbias[lm-eval]'"
 MARGIN = 0.02
+BATCH_SIZE = 16
 LEVEL = 0.95
 # Draws for the stderr of the few metrics that are no mean (BLEU, F1, ...); the harness's own
 # 100,000 take minutes and change the third digit.
@@ -134,7 +135,7 @@ def harness_scores(
     edits: Sequence[Intervention] = (),
     *,
     limit: int | None = None,
-    batch_size: int = 16,
+    batch_size: BatchSize = "auto",
     include_path: str | Path | None = None,
     progress: Progress = lambda done: None,
 ) -> HarnessScores:
@@ -148,6 +149,7 @@ def harness_scores(
         tasks: names of tasks, groups or tags of the harness.
         edits: anything that can be applied; labels tell them apart.
         limit: only the first so many samples of each task.
+        batch_size: of the harness; `auto` is 16, its own search for one runs on GPUs only.
         include_path: a folder with task files (YAML) of your own.
         progress: called with 1 whenever a method is through.
 
@@ -183,14 +185,14 @@ def harness_scores(
 
 
 def _run(
-    lm: LanguageModel, tasks: Sequence[str], manager: Any, limit: int | None, batch_size: int
+    lm: LanguageModel, tasks: Sequence[str], manager: Any, limit: int | None, batch_size: BatchSize
 ) -> Any:
     with weights_as_they_are(lm):
         wrapped = library("lm_eval.models.huggingface").HFLM(
             pretrained=lm.model,
             tokenizer=copy.deepcopy(lm.tokenizer),  # it may be given a padding token
             backend="seq2seq" if lm.is_encoder_decoder else "causal",
-            batch_size=batch_size,
+            batch_size=BATCH_SIZE if batch_size == "auto" else batch_size,
         )
     try:
         return library("lm_eval").simple_evaluate(

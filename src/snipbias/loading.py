@@ -27,6 +27,7 @@ from transformers.utils import logging as transformers_logging
 
 from snipbias.errors import SnipbiasError
 from snipbias.models import LanguageModel
+from snipbias.parallel import workers
 
 DType = Literal["auto", "stored", "float32", "bfloat16", "float16"]
 
@@ -57,6 +58,11 @@ def load(
         SnipbiasError: it is not there, is not a language model, or its family is not supported.
     """
     place = _device(device)
+    if device_map is not None and workers().count > 1:
+        raise SnipbiasError(
+            "--device-map spreads one process's model over all devices: run one process, or leave "
+            "it off for a copy of the model on each."
+        )
     source = _Source.of(str(model), revision, trust_remote_code)
     config = source.config()
     _refuse_float16(config, dtype)

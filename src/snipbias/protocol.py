@@ -8,6 +8,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from snipbias.attribute import attribute
+from snipbias.batching import Progress
 from snipbias.compare import Comparison, compare
 from snipbias.edit import NeuronEdit
 from snipbias.evaluate import ORIGINAL, evaluate
@@ -21,7 +22,6 @@ from snipbias.summary import ABOVE_CHANCE, SHIFT, Summary
 from snipbias.tables import ALWAYS_UNKNOWN, BEST_OFFSET, Grid, number, percent
 from snipbias.tasks.items import Task
 
-Progress = Callable[[int], None]
 _SPOKEN = {
     "acc.": "accuracy",
     "amb.": "ambiguous",

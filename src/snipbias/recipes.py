@@ -12,7 +12,8 @@ from functools import partial
 from typing import Literal
 
 from snipbias import activations, filters, scorers
-from snipbias.attribute import Progress, attribute
+from snipbias.attribute import attribute
+from snipbias.batching import BatchSize, Progress
 from snipbias.errors import SnipbiasError
 from snipbias.method import Method
 from snipbias.models import LanguageModel
@@ -23,7 +24,7 @@ from snipbias.tasks.rows import did_you_mean
 from snipbias.text import passages_to_protect
 
 Objective = Literal["overall", "balanced", "no-harm"]
-Filter = Callable[[LanguageModel, Task, Scores, int], Scores]
+Filter = Callable[[LanguageModel, Task, Scores, BatchSize], Scores]
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Recipe:
         lm: LanguageModel,
         drawn: Task,
         *,
-        batch_size: int = 8,
+        batch_size: BatchSize = "auto",
         progress: Progress = lambda done: None,
     ) -> Scores:
         """Filtered scores of drawn items."""
@@ -87,7 +88,7 @@ def without_roles(*roles: str) -> Filter:
 def without_outliers(share: float = 0.01) -> Filter:
     """Leave out the neurons with the largest single activations."""
 
-    def leave_out(lm: LanguageModel, drawn: Task, scores: Scores, batch_size: int) -> Scores:
+    def leave_out(lm: LanguageModel, drawn: Task, scores: Scores, batch_size: BatchSize) -> Scores:
         largest = activations.magnitude(lm, drawn, largest=True, batch_size=batch_size)
         return filters.without_top(scores, largest, share)
 
@@ -99,7 +100,7 @@ def protect_text(share: float = 0.05) -> Filter:
     perplexity is measured on.
     """
 
-    def leave_out(lm: LanguageModel, drawn: Task, scores: Scores, batch_size: int) -> Scores:
+    def leave_out(lm: LanguageModel, drawn: Task, scores: Scores, batch_size: BatchSize) -> Scores:
         texts = passages_to_protect()
         useful = scorers.text_utility(lm, texts, scores, batch_size=batch_size)
         return filters.without_top(scores, useful, share)
@@ -110,7 +111,7 @@ def protect_text(share: float = 0.05) -> Filter:
 def less_text(weight: float = 1.0) -> Filter:
     """Subtract what neutral text loses by a neuron, in nats as the margin that it is taken from."""
 
-    def subtract(lm: LanguageModel, drawn: Task, scores: Scores, batch_size: int) -> Scores:
+    def subtract(lm: LanguageModel, drawn: Task, scores: Scores, batch_size: BatchSize) -> Scores:
         texts = passages_to_protect()
         useful = scorers.text_utility(lm, texts, scores, batch_size=batch_size)
         return filters.less(scores, useful, weight)
@@ -121,7 +122,7 @@ def less_text(weight: float = 1.0) -> Filter:
 def protect_answers(share: float = 0.05) -> Filter:
     """Leave out the neurons that the right answers in disambiguated rows depend on most."""
 
-    def leave_out(lm: LanguageModel, drawn: Task, scores: Scores, batch_size: int) -> Scores:
+    def leave_out(lm: LanguageModel, drawn: Task, scores: Scores, batch_size: BatchSize) -> Scores:
         known = drawn.where(lambda item: item.condition == "disambiguated")
         useful = scorers.utility(lm, known, batch_size=batch_size)
         return filters.without_top(scores, useful, share)

@@ -15,6 +15,7 @@ from typing import Any
 
 from snipbias.errors import SnipbiasError
 from snipbias.files import atomic_file
+from snipbias.parallel import workers
 
 FILE = "run.json"
 PACKAGES = ("snipbias", "torch", "transformers", "tokenizers", "numpy", "scipy", "pyarrow", "gguf")
@@ -112,6 +113,7 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "processes": workers().count,
     }
 
 

@@ -16,15 +16,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from snipbias import method as crispr
-from snipbias.attribute import Progress, finite_logprobs, pick, score_task
+from snipbias.attribute import finite_logprobs, pick, score_task
+from snipbias.batching import BatchSize, Progress, run_batches, size_of
 from snipbias.errors import SnipbiasError
 from snipbias.method import Scoring, TokenReduction
 from snipbias.models import LanguageModel, Query
+from snipbias.parallel import workers
 from snipbias.passes import Scored
 from snipbias.scores import Scores
 from snipbias.tape import Plan, Tape, Term
 from snipbias.tasks.items import Item, Task
-from snipbias.tensors import in_batches
 
 Scorer = Callable[..., Scores]
 Bias = dict[str, Float[Tensor, "b d"]]
@@ -35,7 +36,7 @@ def gap(
     task: Task,
     *,
     tokens: TokenReduction = "sum",
-    batch_size: int = 8,
+    batch_size: BatchSize = "auto",
     progress: Progress = lambda done: None,
 ) -> Scores:
     """h * d(log P(yhat) - log P(y))/dh: both options of Eq. 2 in one backward pass, no clamp."""
@@ -56,7 +57,7 @@ def integrated_gap(
     task: Task,
     *,
     steps: int = 8,
-    batch_size: int = 8,
+    batch_size: BatchSize = "auto",
     progress: Progress = lambda done: None,
 ) -> Scores:
     """The gap score integrated while all neurons are switched on together, in `steps` steps.
@@ -97,7 +98,7 @@ def paired_contrast(
     gold: float = 1.0,
     clamp: bool = False,
     tokens: TokenReduction = "sum",
-    batch_size: int = 8,
+    batch_size: BatchSize = "auto",
     progress: Progress = lambda done: None,
 ) -> Scores:
     """What a neuron adds to naming somebody without a reason, less what it adds to naming right.
@@ -152,7 +153,7 @@ def utility(
     lm: LanguageModel,
     task: Task,
     *,
-    batch_size: int = 8,
+    batch_size: BatchSize = "auto",
     progress: Progress = lambda done: None,
 ) -> Scores:
     """How much the answers that should stay depend on a neuron: mean |sum of h * dlogP(y)/dh|."""
@@ -169,7 +170,7 @@ def text_utility(
     texts: Sequence[str],
     like: Scores,
     *,
-    batch_size: int = 8,
+    batch_size: BatchSize = "auto",
     progress: Progress = lambda done: None,
 ) -> Scores:
     """The same for predicting the second half of neutral passages from their first half.
@@ -187,10 +188,17 @@ def text_utility(
         method=Scoring("text utility"),
     )
     with torch.inference_mode(False), lm.frozen():
-        for batch in in_batches(queries, batch_size):
-            first = option_index(lm, [0] * len(batch))
-            scores.add(_gold_effect(lm, batch, first), torch.zeros(len(batch), dtype=torch.long))
-            progress(len(batch))
+        run_batches(
+            lm,
+            queries,
+            lambda batch: _gold_effect(lm, batch, option_index(lm, [0] * len(batch))),
+            lambda numbers, bias: scores.add(bias, torch.zeros(len(numbers), dtype=torch.long)),
+            size=size_of,
+            kind="gradients",
+            batch_size=batch_size,
+            progress=progress,
+        )
+        workers().add([*scores.sums.values(), scores.counts])
     return scores
 
 

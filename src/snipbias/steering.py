@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -14,9 +14,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from snipbias import method as crispr
-from snipbias.attribute import Progress, finite_logprobs, task_batches
+from snipbias.attribute import Asked, asked, finite_logprobs
+from snipbias.batching import BatchSize, Progress, run_batches, size_of
 from snipbias.errors import SnipbiasError
 from snipbias.models import LanguageModel, Query
+from snipbias.parallel import workers
 from snipbias.tasks.items import Task
 
 
@@ -72,7 +74,7 @@ def mean_difference(
     lm: LanguageModel,
     task: Task,
     *,
-    batch_size: int = 8,
+    batch_size: BatchSize = "auto",
     progress: Progress = lambda done: None,
 ) -> SteeringVectors:
     """Mean over instances of (states at the gold answer's tokens) - (at those of yhat).
@@ -82,26 +84,40 @@ def mean_difference(
     """
     named = blocks(lm)
     sums = torch.zeros(len(named), lm.model.config.get_text_config().hidden_size).double()
-    instances = 0
+    jobs = asked(lm, task)
+
+    def do(batch: Sequence[Asked]) -> Tensor:
+        gold = torch.tensor([job.item.gold for job in batch], device=lm.device)
+        scored = lm.score([job.query for job in batch])
+        wrong = crispr.most_confusing(finite_logprobs(scored), gold).tolist()
+        contrast = [
+            _read_whole(lm, job.query, (job.item.gold, other))
+            for job, other in zip(batch, wrong, strict=True)
+        ]
+        states: dict[str, Tensor] = {}
+        with _keeping_last(lm, named, states):
+            scored = lm.score(contrast)
+        real = scored.options_mask[..., None]
+        differences = []
+        for block, _ in named:
+            h = scored.by_row(states[block]).float()
+            each = (h * real.to(h.device)).sum(1) / real.sum(1).to(h.device)
+            differences.append((each[0::2] - each[1::2]).double().sum(0).cpu())
+        return torch.stack(differences)
+
     with torch.inference_mode(), lm.frozen():
-        for _, items, queries in task_batches(lm, task, batch_size):
-            gold = torch.tensor([item.gold for item in items], device=lm.device)
-            wrong = crispr.most_confusing(finite_logprobs(lm.score(queries)), gold).tolist()
-            contrast = [
-                _read_whole(lm, query, (item.gold, other))
-                for query, item, other in zip(queries, items, wrong, strict=True)
-            ]
-            states: dict[str, Tensor] = {}
-            with _keeping_last(lm, named, states):
-                scored = lm.score(contrast)
-            real = scored.options_mask[..., None]
-            for layer, (block, _) in enumerate(named):
-                h = scored.by_row(states[block]).float()
-                each = (h * real.to(h.device)).sum(1) / real.sum(1).to(h.device)
-                sums[layer] += (each[0::2] - each[1::2]).double().sum(0).cpu()
-            instances += len(queries)
-            progress(len(queries))
-    return SteeringVectors((sums / instances).float(), tuple(block for block, _ in named))
+        run_batches(
+            lm,
+            jobs,
+            do,
+            lambda numbers, differences: sums.add_(differences),
+            size=lambda job: size_of(job.query),
+            kind="answers",
+            batch_size=batch_size,
+            progress=progress,
+        )
+        workers().add([sums])
+    return SteeringVectors((sums / len(jobs)).float(), tuple(block for block, _ in named))
 
 
 def blocks(lm: LanguageModel) -> list[tuple[str, nn.Module]]:

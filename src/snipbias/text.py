@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
@@ -15,13 +15,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from snipbias.batching import Progress, run_batches
 from snipbias.errors import SnipbiasError
 from snipbias.interventions import Intervention
 from snipbias.models import LanguageModel
+from snipbias.parallel import workers
 from snipbias.resample import Draws
 from snipbias.stats import RESAMPLES, Interval, from_figures, in_words, stays_below
-
-Progress = Callable[[int], None]
 
 
 class Passage(NamedTuple):
@@ -94,23 +94,36 @@ def text_shifts(
     A decoder-only model predicts each token of a passage from those before it; an encoder-decoder
     reads a passage's first half and predicts its second.
     """
-    sums: list[list[Passage]] = [[] for _ in range(len(edits) + 1)]
+    found: dict[int, list[Passage]] = {}
     with lm.frozen(), torch.inference_mode():
-        for text in texts:
-            original, targets = lm.text_logprobs(text)
-            for number, edit in enumerate((None, *edits)):
-                with ExitStack() as stack:
-                    if edit is not None:
-                        stack.enter_context(edit.applied(lm))
-                    edited = original if edit is None else lm.text_logprobs(text)[0]
-                nll = -float(edited.gather(1, targets[:, None]).double().sum())
-                kl = float(divergence(original, edited).sum())
-                if len(targets):
-                    sums[number].append(Passage(len(targets), nll, kl))
-            progress(len(edits) + 1)
+        run_batches(
+            lm,
+            texts,
+            lambda text: _passages(lm, text[0], edits),
+            lambda numbers, measured: found.update({numbers[0]: measured}),
+            size=lambda text: (len(text), 0),
+            kind="answers",
+            batch_size=1,  # each token's whole distribution is kept, and compared with the edits'
+            progress=lambda done: progress(done * (1 + len(edits))),
+        )
+    every = workers().gather(found)
+    measured = [every[number] for number in range(len(texts))]
+    sums = [[one[method] for one in measured if one] for method in range(1 + len(edits))]
     if not sums[0]:
         raise SnipbiasError("no passage of the text is long enough to predict: give longer ones.")
     return [TextShift.of(passages) for passages in sums]
+
+
+def _passages(lm: LanguageModel, text: str, edits: Sequence[Intervention]) -> list[Passage]:
+    """The sums of one passage for the original and each edit; empty if it is too short."""
+    original, targets = lm.text_logprobs(text)
+    found = []
+    for edit in (None, *edits) if len(targets) else ():
+        with nullcontext() if edit is None else edit.applied(lm):
+            edited = original if edit is None else lm.text_logprobs(text)[0]
+        nll = -float(edited.gather(1, targets[:, None]).double().sum())
+        found.append(Passage(len(targets), nll, float(divergence(original, edited).sum())))
+    return found
 
 
 def perplexity_ratio(

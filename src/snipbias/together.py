@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from snipbias.algebra import INTERSECTION, UNION, intersection, union
+from snipbias.batching import BatchSize, Progress
 from snipbias.changes import MARGIN
 from snipbias.compare import Comparison, compare, count_work, distinct
 from snipbias.edit import NeuronEdit
@@ -13,8 +14,6 @@ from snipbias.evaluate import Evaluation
 from snipbias.models import LanguageModel
 from snipbias.tables import Grid, comparison_grids
 from snipbias.tasks.items import Task
-
-Progress = Callable[[int], None]
 
 
 def with_combinations(edits: Sequence[NeuronEdit]) -> list[NeuronEdit]:
@@ -35,7 +34,7 @@ def compare_together(
     texts: Sequence[str] = (),
     retention: Sequence[Task] = (),
     margin: float = MARGIN,
-    batch_size: int = 16,
+    batch_size: BatchSize = "auto",
     progress: Progress = lambda done: None,
 ) -> dict[str, Comparison]:
     """Original, each edit, union and intersection on every task's held-out rows, by task.

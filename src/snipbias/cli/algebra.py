@@ -78,7 +78,7 @@ def overlap(
     no_retention: Annotated[
         bool, typer.Option("--no-retention", help="No retention task (mini:skills).")
     ] = False,
-    batch_size: o.BatchSize = 16,
+    batch_size: o.BatchSize = "auto",
     data_dir: o.DataDir = None,
     instruction: o.Instruction = None,
     instructions: o.Instructions = None,

@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from snipbias import parallel
 from snipbias.cli import options as o
 from snipbias.cli.algebra import combine, overlap
 from snipbias.cli.export import apply, export
@@ -19,6 +21,8 @@ from snipbias.cli.share import card, push
 from snipbias.errors import InterruptError, SnipbiasError
 
 INTERRUPTED = 130  # what typer makes of an interrupt
+# The commands that the processes of `accelerate launch` share.
+TOGETHER = ("find", "evaluate", "reproduce", "demo", "rerun")
 
 app = typer.Typer(
     name="snipbias",
@@ -39,7 +43,7 @@ def main(argv: list[str] | None = None) -> None:
             status = _status(sys.argv[1:] if argv is None else argv)
         except InterruptError as stop:
             status, left = INTERRUPTED, str(stop)
-    if status == INTERRUPTED:
+    if status == INTERRUPTED and parallel.launched_rank() == 0:
         print("interrupted:", left, file=sys.stderr)
     raise SystemExit(status)
 
@@ -47,10 +51,15 @@ def main(argv: list[str] | None = None) -> None:
 def _status(argv: list[str]) -> int:
     """The exit status of a command line."""
     sys.argv[1:] = argv  # for the run record
+    together = argv[:1] and argv[0] in TOGETHER
+    if not together and parallel.launched_rank() != 0:
+        return 0  # of several processes the main one does it alone
     try:
-        return app(argv or ["--help"], standalone_mode=False) or 0
+        with parallel.data_parallel() if together else nullcontext():
+            return app(argv or ["--help"], standalone_mode=False) or 0
     except SnipbiasError as error:
-        _complain(str(error))
+        if parallel.speaks(error):
+            _complain(str(error))
         return 1
     except typer.TyperException as error:
         _complain(error.format_message())
@@ -67,7 +76,7 @@ def _teller() -> Callable[..., None]:
 
     def tell(message: Warning | str, *place: object, **line: object) -> None:
         text = " ".join(str(message).split())
-        if text not in told:
+        if text not in told and parallel.launched_rank() == 0:
             told.add(text)
             print("warning:", text, file=sys.stderr)
 
@@ -113,7 +122,7 @@ def find(
     ] = None,
     weight: Annotated[str | None, typer.Option(help="none or confusion.")] = None,
     aggregate: Annotated[str | None, typer.Option(help="mean or max over instructions.")] = None,
-    batch_size: o.BatchSize = 8,
+    batch_size: o.BatchSize = "auto",
     data_dir: o.DataDir = None,
     instruction: o.Instruction = None,
     instructions: o.Instructions = None,
@@ -199,7 +208,7 @@ def evaluate(
     lm_eval_path: Annotated[
         Path | None, typer.Option(help="Folder with task files (YAML) of your own for it.")
     ] = None,
-    batch_size: o.BatchSize = 16,
+    batch_size: o.BatchSize = "auto",
     data_dir: o.DataDir = None,
     instruction: o.Instruction = None,
     instructions: o.Instructions = None,

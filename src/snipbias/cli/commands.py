@@ -27,6 +27,7 @@ from snipbias.harness import HarnessScores, harness_scores
 from snipbias.kept import write_edits, write_sites
 from snipbias.method import Method
 from snipbias.models import LanguageModel
+from snipbias.parallel import workers
 from snipbias.record import RunRecord
 from snipbias.share import CARD_FILE, hub_id
 from snipbias.tasks import available
@@ -144,14 +145,16 @@ def _harness(
         return None
     names = [name.strip() for name in arguments["lm_eval"].split(",") if name.strip()]
     with this.progress("lm-evaluation-harness", 1 + len(edits)) as progress:
-        scores = harness_scores(
-            lm,
-            names,
-            edits,
-            limit=arguments["lm_eval_limit"],
-            batch_size=arguments["batch_size"],
-            include_path=arguments["lm_eval_path"],
-            progress=progress,
+        scores = workers().from_main(  # the harness has ways of its own to use several
+            lambda: harness_scores(
+                lm,
+                names,
+                edits,
+                limit=arguments["lm_eval_limit"],
+                batch_size=arguments["batch_size"],
+                include_path=arguments["lm_eval_path"],
+                progress=progress,
+            )
         )
     this.record.data["lm-eval"] = dict(scores.versions)
     this.record.lap("lm-eval")

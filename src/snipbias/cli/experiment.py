@@ -19,6 +19,7 @@ from snipbias.experiment.results import Results
 from snipbias.experiment.run import count, reproduce
 from snipbias.experiment.settings import ORIGINAL, Settings, preset
 from snipbias.kept import write_sites
+from snipbias.parallel import workers
 from snipbias.tasks.items import Task
 from snipbias.tasks.mini import CATEGORIES
 
@@ -37,7 +38,6 @@ DEMO_LIMITS: Arguments = {
     "texts": 4,
     "retention_items": 24,
 }
-BATCH_SIZE, DEMO_BATCH_SIZE = 16, 64
 
 
 def run_reproduce(arguments: Arguments, model_options: Arguments) -> None:
@@ -53,8 +53,6 @@ def run_reproduce(arguments: Arguments, model_options: Arguments) -> None:
             "samples of items": list(range(settings.seed, settings.seed + settings.trials))
         }
         lm = this.load(arguments["model"], model_options)
-        of_demo = arguments["model"] == DEMO
-        batch_size = arguments["batch_size"] or (DEMO_BATCH_SIZE if of_demo else BATCH_SIZE)
         work = count(lm, tasks, settings, retention=retention)
         with this.progress("reproducing", work) as progress:
             experiment = reproduce(
@@ -64,12 +62,12 @@ def run_reproduce(arguments: Arguments, model_options: Arguments) -> None:
                 retention=retention,
                 folder=folder,
                 overwrite=arguments["overwrite"],
-                batch_size=batch_size,
+                batch_size=arguments["batch_size"],
                 progress=progress,
             )
         this.record.lap("reproduce")
         results = Results(experiment)
-        notes = write(results, folder)
+        notes = workers().from_main(lambda: write(results, folder))
         this.record.lap("tables")
     this.show(
         {"out": str(folder), **results.to_dict()},

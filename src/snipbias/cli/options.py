@@ -77,7 +77,24 @@ TrustRemoteCode = Annotated[
         "--trust-remote-code", help="Run the model repository's code.", rich_help_panel=MODEL_PANEL
     ),
 ]
-BatchSize = Annotated[int, typer.Option(min=1, help="Prompts per pass; never changes a result.")]
+
+
+def _batch_size(text: str) -> int | str:
+    if text == "auto":
+        return text
+    if not text.isdecimal() or int(text) < 1:
+        raise typer.BadParameter(f"{text!r} is neither 'auto' nor a number of 1 or more.")
+    return int(text)
+
+
+BatchSize = Annotated[
+    Any,
+    typer.Option(
+        parser=_batch_size,
+        metavar="auto|N",
+        help="Prompts per pass; auto: as is fastest and fits. Never changes a result.",
+    ),
+]
 DataDir = Annotated[
     Path | None,
     typer.Option(

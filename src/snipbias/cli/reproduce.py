@@ -123,14 +123,7 @@ def reproduce(
             "--text/--no-text", help="Perplexity and KL on neutral text.", rich_help_panel=PANEL
         ),
     ] = True,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Prompts per pass; never changes a result.",
-            show_default="16; 64 for the demo model",
-        ),
-    ] = None,
+    batch_size: o.BatchSize = "auto",
     data_dir: o.DataDir = None,
     instructions: o.Instructions = None,
     column: o.Column = None,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from snipbias.files import atomic_folder, refuse_existing
 from snipbias.identity import ModelId
 from snipbias.loading import load
 from snipbias.models import LanguageModel
+from snipbias.parallel import workers
 from snipbias.record import RunRecord
 from snipbias.tasks import task as read_task
 from snipbias.tasks.items import Task
@@ -56,9 +59,11 @@ class Run:
         column: list[str] | None = None,
     ) -> Task:
         """Read a task and note its fingerprint."""
-        task = read_task(
-            name, data_dir=data_dir, instructions=instruction or None, columns=_columns(column)
+        columns = _columns(column)
+        read = partial(
+            read_task, name, data_dir=data_dir, instructions=instruction or None, columns=columns
         )
+        task = workers().main_first(read)  # which may download it
         if instructions is not None:
             task = task.with_instructions(task.instructions[:instructions])
         self.record.data[name] = {
@@ -80,7 +85,7 @@ class Run:
             TimeRemainingColumn(),
         )
         console = Console(stderr=True)
-        shown = console.is_terminal and not self._quiet
+        shown = console.is_terminal and not self._quiet and workers().is_main
         with Progress(*columns, console=console, transient=True, disable=not shown) as bars:
             bar = bars.add_task(label, total=total)
             yield lambda done: bars.update(bar, advance=done)
@@ -91,7 +96,9 @@ class Run:
 
 
 def show(result: Mapping[str, Any], renderable: RenderableType, *, as_json: bool) -> None:
-    """Print one JSON object, or the renderable."""
+    """Print one JSON object, or the renderable; of several processes, the main one does."""
+    if not workers().is_main:
+        return
     if as_json:
         print(json.dumps(result, indent=1, default=str))
     else:
@@ -112,10 +119,16 @@ def run(
     """The run and a folder to fill, which appears under its name only if all goes well."""
     name = f"{datetime.now():%Y%m%d-%H%M%S}-{command}"
     folder = out or Path("snipbias-runs") / name
-    refuse_existing(folder, overwrite=overwrite)  # before the work, not after it
     record = RunRecord(command, sys.argv[1:], dict(arguments))
+    this = Run(record, folder, as_json=as_json, quiet=quiet)
+    # Before the work, not after it.
+    workers().from_main(partial(refuse_existing, folder, overwrite=overwrite))
+    if not workers().is_main:  # what the others fill is thrown away
+        with tempfile.TemporaryDirectory() as scratch:
+            yield this, Path(scratch)
+        return
     with atomic_folder(folder, overwrite=overwrite) as new:
-        yield Run(record, folder, as_json=as_json, quiet=quiet), new
+        yield this, new
         record.write(new)
 
 
@@ -131,7 +144,8 @@ def resumable_run(
         raise InterruptError(
             f"what is done is kept in {folder}; the same command goes on from there."
         ) from None
-    record.write(folder)
+    if workers().is_main:
+        record.write(folder)
 
 
 def _columns(pairs: list[str] | None) -> dict[str, str] | None:

@@ -11,8 +11,9 @@ from typing import Any
 import pyarrow as pa
 
 from snipbias import metrics
+from snipbias.batching import BatchSize, Progress
 from snipbias.errors import SnipbiasError
-from snipbias.evaluate import Evaluation, Progress, Reading, evaluate
+from snipbias.evaluate import Evaluation, Reading, evaluate
 from snipbias.experiment.outcome import Outcome
 from snipbias.experiment.settings import ORIGINAL, Settings
 from snipbias.experiment.store import Store
@@ -52,7 +53,7 @@ class Bench:
     trial: int | None = None
     draw: int = 0
     samples: int = 10
-    batch_size: int = 16
+    batch_size: BatchSize = "auto"
     progress: Progress = lambda done: None
 
     def of(self, method: str) -> Bench:
@@ -81,9 +82,9 @@ class Bench:
         return self.task.sample(self.samples, self.settings.seed + self.trial, balance=balance)
 
     @property
-    def half_batch(self) -> int:
+    def half_batch(self) -> BatchSize:
         """Prompts per pass where gradients or activations are kept."""
-        return max(1, self.batch_size // 2)
+        return "auto" if self.batch_size == "auto" else max(1, self.batch_size // 2)
 
     @property
     def kept(self) -> Mapping[str, Task]:

@@ -9,6 +9,7 @@ from functools import partial
 from itertools import product
 from typing import Any, Literal
 
+from snipbias.batching import BatchSize
 from snipbias.errors import SnipbiasError
 from snipbias.evaluate import Reading, count_prompts
 from snipbias.experiment.bench import Bench, refuse_alike, slug
@@ -91,7 +92,7 @@ class Plan:
         tasks: Sequence[Task | str],
         settings: Settings,
         retention: Sequence[Task] | None = None,
-        batch_size: int = 16,
+        batch_size: BatchSize = "auto",
     ) -> Plan:
         """The plan, with every task read and split; results are kept in memory.
 

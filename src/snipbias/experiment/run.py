@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from snipbias.evaluate import Progress
+from snipbias.batching import BatchSize, Progress
 from snipbias.experiment.bench import Bench
 from snipbias.experiment.outcome import Experiment, Outcome, TaskInfo
 from snipbias.experiment.plan import Kind, Plan, left_out
@@ -27,7 +27,7 @@ def reproduce(
     retention: Sequence[Task] | None = None,
     folder: str | Path | None = None,
     overwrite: bool = False,
-    batch_size: int = 16,
+    batch_size: BatchSize = "auto",
     progress: Progress = lambda done: None,
 ) -> Experiment:
     """Run every method of the settings on every task, in every trial.
@@ -38,7 +38,8 @@ def reproduce(
         retention: the tasks that must not get worse, where the settings' names are not enough.
         folder: keep everything done here, and go on from what is there; None keeps nothing.
         overwrite: replace another experiment that is there; the same one goes on all the same.
-        batch_size: prompts per pass; attributions take half as many. It changes no result.
+        batch_size: prompts per pass (attributions take half as many), or `auto`. It changes no
+            result.
         progress: called with work just done; `count` says what it adds up to.
 
     Raises:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +19,7 @@ import pyarrow.parquet as pq
 
 from snipbias.errors import SnipbiasError
 from snipbias.files import atomic_file, is_leftover, refuse_existing
+from snipbias.parallel import workers
 
 T = TypeVar("T")
 SETTINGS = "settings.json"
@@ -45,10 +47,9 @@ class Store:
         """
         store = cls(folder)
         if store.folder is not None:
-            store._claim(json.loads(json.dumps(identity)), overwrite=overwrite)
-            for file in store.folder.rglob(".*"):
-                if is_leftover(file):  # of a run that was killed
-                    file.unlink(missing_ok=True)
+            workers().from_main(
+                partial(store._claim, json.loads(json.dumps(identity)), overwrite=overwrite)
+            )
         return store
 
     def rows(self, key: str, compute: Callable[[], pa.Table]) -> pa.Table:
@@ -75,16 +76,16 @@ class Store:
                 self._memory[key] = compute()
             return self._memory[key]
         path = self.folder / PARTS / key
-        if not path.exists():
-            made = compute()
+        if workers().from_main(path.exists):
+            return workers().from_main(partial(_read, path, read))
+        made = compute()
+
+        def keep() -> T:
             with atomic_file(path) as new:
                 write(made, new)
-        try:
-            return read(path)
-        except (OSError, ValueError) as error:  # Arrow's and JSON's errors are among these
-            raise SnipbiasError(
-                f"{path} is damaged ({error}): delete it and start again, the rest is kept."
-            ) from None
+            return _read(path, read)
+
+        return workers().from_main(keep)
 
     def _claim(self, identity: Mapping[str, Any], *, overwrite: bool) -> None:
         """Write down what the folder is for, or check that it is for this."""
@@ -99,6 +100,18 @@ class Store:
         if not path.exists():
             with atomic_file(path) as new:
                 _write_json(identity, new)
+        for file in self.folder.rglob(".*"):
+            if is_leftover(file):  # of a run that was killed
+                file.unlink(missing_ok=True)
+
+
+def _read(path: Path, read: Callable[[Path], T]) -> T:
+    try:
+        return read(path)
+    except (OSError, ValueError) as error:  # Arrow's and JSON's errors are among these
+        raise SnipbiasError(
+            f"{path} is damaged ({error}): delete it and start again, the rest is kept."
+        ) from None
 
 
 def _refusal(folder: Path, identity: Mapping[str, Any]) -> str:

@@ -1,0 +1,142 @@
+"""How much memory there is, and how much a pass takes: what a batch may hold at most."""
+
+from __future__ import annotations
+
+import math
+import os
+import weakref
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+# Of the free memory a batch may take so much: a GPU is ours, a computer is not.
+SHARE = {"cuda": 0.8, "cpu": 0.5}
+_CGROUP = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current")
+_MEMINFO = "/proc/meminfo"
+
+# Bytes a token that a kind of pass takes on each device, by model: measured once.
+_measured: WeakKeyDictionary[nn.Module, dict[str, dict[torch.device, float]]] = WeakKeyDictionary()
+
+
+def room(model: nn.Module, kind: str, trial: Callable[[], object], tokens: int, most: int) -> float:
+    """How many padded tokens fit into a batch by the memory that is free now.
+
+    Args:
+        kind: of the passes; what a token takes is measured once for each kind and model.
+        trial: a pass to measure it by, over `tokens` tokens; what it gives is thrown away. It is
+            left out where the model is so small that the memory cannot be short.
+        most: the most tokens that are asked for.
+    """
+    places = {p.device for p in model.parameters()} - {torch.device("meta")}
+    spare = [_spare(place) for place in places]
+    if all(there is None or most * _at_most(model) <= there for there in spare):
+        return math.inf
+    known = _measured.setdefault(model, {})
+    if kind not in known:
+        known[kind] = {place: peak / tokens for place, peak in peaks(model, trial).items()}
+    limits = [
+        there / max(taken, 1.0)
+        for place, taken in known[kind].items()
+        if (there := _spare(place)) is not None
+    ]
+    return min(limits, default=math.inf)
+
+
+def _at_most(model: nn.Module) -> int:
+    """More bytes than any pass holds for a token: outputs of linear layers, attention, logits."""
+    tables = (parameter.shape for parameter in model.parameters() if parameter.ndim == 2)
+    return 16 * 4 * sum(max(shape) for shape in tables)
+
+
+def _spare(place: torch.device) -> float | None:
+    """What a batch may take of a device's memory."""
+    there = free(place)
+    return None if there is None else SHARE.get(place.type, 0.5) * there
+
+
+def peaks(model: nn.Module, trial: Callable[[], object]) -> dict[torch.device, float]:
+    """The most bytes that a pass holds at once on each device, beside what was there before."""
+    gpus = {p.device for p in model.parameters() if p.device.type == "cuda"}
+    before = {gpu: torch.cuda.memory_allocated(gpu) for gpu in gpus}
+    for gpu in gpus:
+        torch.cuda.reset_peak_memory_stats(gpu)
+    with _Live() as live:
+        trial()
+    found = {place: peak for place, peak in live.peaks.items() if place.type == "cpu"}
+    return found | {gpu: torch.cuda.max_memory_allocated(gpu) - before[gpu] for gpu in gpus}
+
+
+def free(place: torch.device) -> int | None:
+    """Bytes that are free on a device for this process; None where nobody says."""
+    if place.type == "cuda":
+        unused = torch.cuda.memory_reserved(place) - torch.cuda.memory_allocated(place)
+        return torch.cuda.mem_get_info(place)[0] + unused
+    said = [bytes for bytes in (_of_machine(), _of_container()) if bytes is not None]
+    beside = int(os.environ.get("LOCAL_WORLD_SIZE") or 1)  # processes that a launcher started here
+    return min(said) // beside if said else None
+
+
+def _of_machine() -> int | None:
+    try:
+        lines = Path(_MEMINFO).read_text(encoding="ascii").splitlines()
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvail"))
+    except (OSError, StopIteration, ValueError):  # not Linux
+        return None
+
+
+def _of_container() -> int | None:
+    try:
+        most, used = (int(Path(path).read_text(encoding="ascii")) for path in _CGROUP)
+        return max(most - used, 0)
+    except (OSError, ValueError):  # none, or "max"
+        return None
+
+
+class _Live(TorchDispatchMode):
+    """Counts the bytes of all tensors made inside that are still there.
+
+    The size of the process would not do: freed memory that it keeps hides what a pass takes.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peaks: dict[torch.device, float] = defaultdict(float)
+        self._now: dict[torch.device, int] = defaultdict(int)
+        self._seen: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Iterable[Any] = (), kwargs: Any = None
+    ) -> Any:
+        inputs = {id(_storage(t)) for t in tree_leaves((args, kwargs)) if _is_plain(t)}
+        output = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(output):
+            if _is_plain(tensor) and id(storage := _storage(tensor)) not in inputs:
+                self._count(storage)
+        return output
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        if storage in self._seen:
+            return
+        self._seen.add(storage)
+        place, size = storage.device, storage.nbytes()
+        self._now[place] += size
+        self.peaks[place] = max(self.peaks[place], self._now[place])
+        weakref.finalize(storage, self._forget, place, size).atexit = False
+
+    def _forget(self, place: torch.device, size: int) -> None:
+        self._now[place] -= size
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, torch.Tensor) and not value.is_meta
+
+
+def _storage(tensor: torch.Tensor) -> torch.UntypedStorage:
+    return tensor.untyped_storage()

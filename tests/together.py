@@ -1,0 +1,91 @@
+"""Run by tests/test_parallel.py in several processes: every loop, saved by the main one.
+
+Also by itself, in one process: the results must be the same.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from families import tiny
+from snipbias import scorers
+from snipbias.activations import magnitude, skill_neurons
+from snipbias.attribute import attribute
+from snipbias.errors import SnipbiasError
+from snipbias.evaluate import Reading, evaluate
+from snipbias.parallel import data_parallel, workers
+from snipbias.select import random_edit
+from snipbias.steering import mean_difference
+from snipbias.text import passages, text_shifts
+from toys import task
+
+KINDS = ("flan-t5", "llama")
+
+
+def everything(kind: str) -> tuple[dict[str, torch.Tensor], dict[str, object]]:
+    """Scores of every kind, and rows."""
+    lm = tiny(kind)
+    done: list[int] = []
+    scores = attribute(lm, task(), progress=done.append)
+    assert sum(done) == 40
+    found = {
+        "attribution": scores.flat,
+        "gap": scorers.gap(lm, task()).flat,
+        "text utility": scorers.text_utility(lm, ["a man and a dog", "one two"], scores).flat,
+        "magnitude": magnitude(lm, task()).flat,
+        "skill": skill_neurons(lm, task()).flat,
+        "steering": mean_difference(lm, task()).vectors,
+        "one prompt": attribute(lm, task(1, ("say it.",)).subsample(1)).flat,
+    }
+    edit = random_edit(lm, 5)
+    asked = evaluate(lm, task(), [edit], reading=Reading(generate=True))
+    shifts = text_shifts(lm, passages()[:3], [edit])
+    return found, {
+        "top": scores.ranking(30),
+        "counts": scores.counts.tolist(),
+        "rows": asked.table.to_pylist(),
+        "text": [shift.passages for shift in shifts],
+    }
+
+
+def failing(rank: int) -> str:
+    """What the process says when one of them cannot go on in the middle of its share."""
+    lm = tiny("gpt2")
+    original = lm.score
+
+    def score(queries, **how):
+        if workers().rank == rank:
+            raise SnipbiasError(f"process {rank} has had enough: be kind to it.")
+        return original(queries, **how)
+
+    lm.score = score  # type: ignore[method-assign]
+    try:
+        with data_parallel():
+            attribute(lm, task())
+    except SnipbiasError as error:
+        return str(error)
+    return "nothing"
+
+
+def main(folder: Path) -> None:
+    """Everything, and one failure of each process, said by all alike."""
+    with data_parallel() as who:
+        assert who.count == 2
+        for kind in KINDS:
+            tensors, rows = everything(kind)
+            rows["tensors"] = {name: tensor.tolist() for name, tensor in tensors.items()}
+            (folder / f"{kind}-{who.rank}.json").write_text(json.dumps(rows))
+        order = who.gather({who.rank: f"of {who.rank}"})
+        assert order == {0: "of 0", 1: "of 1"}
+        assert who.from_main(lambda: who.rank) == 0
+    assert workers().count == 1
+    said = failing(int((folder / "rank").read_text()))
+    (folder / f"said-{who.rank}").write_text(said)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
