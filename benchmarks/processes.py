@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.measure import Spread
+from benchmarks.workloads import place_of
 
 ONE = ("-m", "snipbias")
 # --multi_gpu starts several processes on CPUs too; --cpu would start one.
@@ -18,13 +19,13 @@ TWO = ("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"
 
 def run(model: str, *, items: int, batch_size: int, repeats: int) -> Spread:
     """Seconds of one process over those of two, of the work alone: no start, no loading."""
-    return Spread.of(
-        [
-            _work_seconds(ONE, model, items, batch_size)
-            / _work_seconds(TWO, model, items, batch_size)
+    with tempfile.TemporaryDirectory() as folder:
+        place = place_of(model, Path(folder))
+        taken = [
+            [_work_seconds(launch, place, items, batch_size) for launch in (ONE, TWO)]
             for _ in range(repeats)
         ]
-    )
+    return Spread.of([one / two for one, two in taken])
 
 
 def _work_seconds(launch: tuple[str, ...], model: str, items: int, batch_size: int) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -56,6 +57,18 @@ def workload(model: str, items: int, instructions: int = 1) -> Workload:
     lm = model_of(model)
     task = sb.task(TASK).sample(items, seed=0)
     return Workload(lm, task.with_instructions(task.instructions[:instructions]))
+
+
+def place_of(model: str, folder: Path) -> str:
+    """What the command line calls a model; one that is nowhere is written into the folder."""
+    if model == "smollm2":
+        return str(fetch_smollm2())
+    if model != "flan-t5-base":
+        return model
+    lm = model_of(model)
+    lm.model.save_pretrained(folder)
+    lm.tokenizer.save_pretrained(folder)
+    return str(folder)
 
 
 @cache
