@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,9 +15,9 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import evaluate, find, memory, processes, startup
+from benchmarks import evaluate, find, memory, precision, processes, startup
 from benchmarks.measure import Spread
-from benchmarks.workloads import MODELS, workload
+from benchmarks.workloads import MODELS, place_of, workload
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,19 @@ def starting(size: Size) -> list[Figure]:
     ]
 
 
+def narrowing(model: str) -> list[Figure]:
+    """What bfloat16 loses: neurons in common with float32, and points of accuracy."""
+    with tempfile.TemporaryDirectory() as folder:
+        place = place_of(model, Path(folder))
+        found = precision.run(place, samples=5, instructions=2, items=24, draws=3)
+    overlap = Spread(**found["top50_overlap"])
+    lost = Spread.of([found["accuracy_difference"]])
+    return [
+        Figure("bfloat16_top50_overlap", model, overlap, "", "share of float32's top 50"),
+        Figure("bfloat16_accuracy_difference", model, lost, "", f"points, {found['rows']} rows"),
+    ]
+
+
 Part = Callable[[Sequence[str], Size], list[Figure]]
 
 
@@ -117,6 +131,7 @@ PARTS: dict[str, Part] = {
     "memory": _each(remembering),
     "growth": lambda models, size: growing(size),
     "processes": _each(sharing_work),
+    "precision": lambda models, size: [f for model in models for f in narrowing(model)],
     "startup": lambda models, size: starting(size),
 }
 
