@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
 
 from snipbias import algebra
 from snipbias.errors import SnipbiasError
 from snipbias.files import atomic_folder
 from snipbias.format import FILE, MAJOR, MINOR, check, read
 from snipbias.identity import MadeOf, ModelId, Provenance
-from snipbias.neurons import Linear, Neuron, unit_dim, width
+from snipbias.neurons import Neuron
+from snipbias.pruning import Baked, bake_site, scale_outputs, tensors
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo
@@ -128,7 +128,7 @@ class NeuronEdit:
         with ExitStack() as stack:
             for site, units in self.factors.items():
                 module = lm.module(site)
-                hook = partial(_scale_outputs, *_tensors(units))
+                hook = partial(scale_outputs, *tensors(units))
                 # prepend: whoever else listens to this layer sees the edited output
                 handle = module.register_forward_hook(hook, prepend=True)
                 stack.callback(handle.remove)
@@ -145,7 +145,7 @@ class NeuronEdit:
         try:
             with torch.no_grad():
                 for site, units in self.factors.items():
-                    _bake_site(lm.module(site), units, site, baked)
+                    bake_site(lm.module(site), units, site, baked)
         except BaseException:
             baked.undo()
             raise
@@ -278,69 +278,3 @@ class NeuronEdit:
 
 def _units(units: list[Any], factors: list[Any]) -> dict[int, float]:
     return {unit: float(factor) for unit, factor in zip(units, factors, strict=True)}
-
-
-@dataclass(frozen=True)
-class Baked:
-    """Weights as they were before `bake`; undoing never divides, so it is exact to the bit."""
-
-    originals: list[tuple[Tensor, Tensor, int, Tensor]]
-
-    def undo(self) -> None:
-        """Put the original rows back."""
-        with torch.no_grad():
-            while self.originals:
-                weight, units, dim, rows = self.originals.pop()
-                weight.index_copy_(dim, units, rows)
-
-
-def plain_tensors(module: Linear, site: str) -> Iterator[tuple[str, Tensor, int]]:
-    """A site's weight and bias term, if it has one, each with the dimension of its units.
-
-    Raises:
-        SnipbiasError: one of them is quantised or not in memory.
-    """
-    for name, dim in (("weight", unit_dim(module)), ("bias", 0)):
-        tensor = getattr(module, name, None)
-        if tensor is None:
-            continue
-        is_plain = tensor.is_floating_point() and tensor.element_size() > 1  # 1: float8, quantised
-        if tensor.is_meta or not is_plain or tensor.shape[dim] != width(module):
-            raise SnipbiasError(
-                f"cannot bake or export {site}: its {name} is quantised or not in memory; load the "
-                "model unquantised and without offloading."
-            )
-        yield name, tensor, dim
-
-
-def _bake_site(module: Linear, units: Mapping[int, float], site: str, baked: Baked) -> None:
-    for _, weight, dim in plain_tensors(module, site):
-        index, factors = _tensors(units)
-        index = index.to(weight.device)
-        rows = weight.index_select(dim, index)
-        baked.originals.append((weight, index, dim, rows))
-        weight.index_copy_(dim, index, _scaled(rows, factors, dim))
-
-
-def _scale_outputs(
-    index: Tensor, factors: Tensor, module: nn.Module, args: object, output: Tensor
-) -> Tensor:
-    """Forward hook: the layer's output with its edited units scaled."""
-    index = index.to(output.device)
-    return output.index_copy(-1, index, _scaled(output.index_select(-1, index), factors, -1))
-
-
-def _scaled(values: Tensor, factors: Tensor, dim: int) -> Tensor:
-    """`values` times `factors` along a dimension."""
-    shape = [1] * values.ndim
-    shape[dim] = -1
-    return times(values, factors.to(values.device, values.dtype).view(shape))
-
-
-def times(values: Tensor, factors: Tensor) -> Tensor:
-    """`values` times factors that broadcast to them; 0 is written, since 0 * inf would not be 0."""
-    return torch.where(factors == 0, torch.zeros_like(values), values * factors)
-
-
-def _tensors(units: Mapping[int, float]) -> tuple[Tensor, Tensor]:
-    return torch.tensor(list(units)), torch.tensor(list(units.values()))

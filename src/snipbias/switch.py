@@ -11,9 +11,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from snipbias.algebra import union
-from snipbias.edit import NeuronEdit, times
+from snipbias.edit import NeuronEdit
 from snipbias.errors import SnipbiasError
 from snipbias.models import LanguageModel
+from snipbias.pruning import times
 from snipbias.tasks.rows import did_you_mean
 
 # What a model is given that has a row a request, whatever else it is given.

@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 from transformers.pytorch_utils import Conv1D
 
-from snipbias.edit import NeuronEdit, plain_tensors
+from snipbias.edit import NeuronEdit
 from snipbias.export.base import Base
 from snipbias.models import LanguageModel
 from snipbias.neurons import Linear, width
+from snipbias.pruning import plain_tensors
 
 if TYPE_CHECKING:
     from peft import LoraConfig
