@@ -13,6 +13,7 @@ import typer
 from snipbias.cli import options as o
 from snipbias.cli.algebra import combine, overlap
 from snipbias.cli.export import apply, export
+from snipbias.cli.play import play
 from snipbias.cli.report import report
 from snipbias.cli.reproduce import reproduce
 from snipbias.cli.share import card, push
@@ -300,6 +301,10 @@ app.command(
     epilog="Examples:\n\nsnipbias report snipbias-runs/evaluate --out report.html\n\n"
     "snipbias report edits/age evaluated --out both.html --no-texts"
 )(report)
+app.command(
+    epilog="Examples:\n\nsnipbias play demo --edit age-edit\n\n"
+    "snipbias play google/flan-t5-base --edit ses/n10 --edit ses/n50 --task bbq:SES"
+)(play)
 
 
 @app.command(epilog="Example:\n\nsnipbias rerun age-edit --out again")

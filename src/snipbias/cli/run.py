@@ -57,7 +57,7 @@ class Run:
     ) -> Task:
         """Read a task and note its fingerprint."""
         task = read_task(
-            name, data_dir=data_dir, instructions=instruction or None, columns=_columns(column)
+            name, data_dir=data_dir, instructions=instruction or None, columns=columns(column)
         )
         if instructions is not None:
             task = task.with_instructions(task.instructions[:instructions])
@@ -134,7 +134,8 @@ def resumable_run(
     record.write(folder)
 
 
-def _columns(pairs: list[str] | None) -> dict[str, str] | None:
+def columns(pairs: list[str] | None) -> dict[str, str] | None:
+    """{our column: their column} of the command line's `ours=theirs`."""
     if not pairs:
         return None
     for pair in pairs:
