@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import snipbias as sb
-from browser import browser  # noqa: F401
+from browser import browser, screenshot  # noqa: F401
 from families import tiny
 from snipbias.evaluate import Reading
 from snipbias.play.answers import Switch, together
@@ -31,6 +31,7 @@ pytest.importorskip("nicegui", reason="pip install 'snipbias[play]'")
 MINUS = "\N{MINUS SIGN}"
 HOSTILE = "<img src=x onerror='window.hacked=1'>"
 LONG = "Donau" * 40
+TEN, THIRTY = "age/n10", "age/n30"
 
 
 @dataclass(frozen=True)
@@ -54,12 +55,13 @@ def served(tmp_path_factory) -> Iterator[Served]:
     """The command on the demo model, with two edits, one of other weights and one that fits not."""
     folder = tmp_path_factory.mktemp("play")
     lm, task = sb.load("demo"), sb.task("mini:age")
-    few = task.with_instructions(task.instructions[:2])
-    edits = {str(n): sb.find(lm, few, n, samples=4) for n in (5, 12)}
-    stranger = replace(edits["5"], model=replace(edits["5"].model, weights="0" * 16))
-    for name, edit in {**edits, "other": stranger, "misfit": random_edit(tiny("gpt2"), 3)}.items():
+    scores = sb.attribute(lm, task.sample(10))
+    edits = {f"age/n{n}": scores.top(n) for n in (10, 30)}
+    strange = replace(scores.top(5), model=replace(edits[TEN].model, weights="0" * 16))
+    others = {"other-weights": strange, "other-model": random_edit(tiny("gpt2"), 3)}
+    for name, edit in {**edits, **others}.items():
         edit.save(folder / name)
-    named = [word for name in ("5", "12", "other", "misfit") for word in ("--edit", name)]
+    named = [word for name in (*edits, *others) for word in ("--edit", name)]
     command = [sys.executable, "-m", "snipbias", "play", "demo", *named, "--task", "mini:age"]
     process = subprocess.Popen(
         [*command, "--no-browser", "--port", "0"],
@@ -162,12 +164,12 @@ def test_numbers_are_those_of_evaluate(page: Any, served: Served) -> None:
     before, _ = served.numbers(item, instruction, Switch(first))
     assert not agree(page, [before, before])
 
-    page.get_by_role("switch", name="5", exact=True).click()  # off: the original alone
+    page.get_by_role("switch", name=TEN).click()  # off: the original alone
     eventually(lambda: agree(page, [before]))
     assert page.locator("table.neurons").count() == 0
-    page.get_by_role("switch", name="12").click()
+    page.get_by_role("switch", name=THIRTY).click()
     eventually(lambda: agree(page, served.numbers(item, instruction, Switch(second))))
-    page.get_by_role("switch", name="5", exact=True).click()
+    page.get_by_role("switch", name=TEN).click()
     eventually(
         lambda: agree(page, served.numbers(item, instruction, Switch(first), Switch(second)))
     )
@@ -198,6 +200,8 @@ def test_text_neurons_and_marks(page: Any, served: Served) -> None:
     for mark, option in (("gold", item.gold), ("biased", item.biased), ("unknown", item.unknown)):
         (text,) = page.locator(f".option:has(.mark.{mark}) .text").all_text_contents()
         assert text == item.options[option]
+    page.get_by_role("button", name="Show all 10 neurons").click()
+    eventually(lambda: page.locator("table.neurons th code").count() == 10)
     names = page.locator("table.neurons th code").all_text_contents()
     assert sorted(names) == sorted(f"{site} #{unit}" for site, unit in first.neurons)
     # One neuron left alone by the keyboard: the numbers follow, and the focus stays.
@@ -239,21 +243,24 @@ def test_by_keyboard_alone(page: Any, served: Served) -> None:
     page.keyboard.press("Enter")
     eventually(lambda: page.locator("input[aria-label=Row]").input_value() == "2")
     assert focused(page).strip() == "Next"
-    tab_to(page, "Strength of 5")
+    tab_to(page, f"Strength of {TEN}")
     for _ in range(4):
         page.keyboard.press("ArrowLeft")
-    on = [Switch(served.edits["5"], 0.8)]
+    on = [Switch(served.edits[TEN], 0.8)]
     item, instruction = item_shown(page, task), task.instructions[0]
     eventually(lambda: agree(page, served.numbers(item, instruction, *on)))
-    tab_to(page, "12")
+    tab_to(page, THIRTY)
     page.keyboard.press("Space")
-    on.append(Switch(served.edits["12"]))
+    on.append(Switch(served.edits[THIRTY]))
     eventually(lambda: agree(page, served.numbers(item, instruction, *on)))
-    twelve = f"Show all {len(together(served.lm, on))} neurons"
-    eventually(lambda: page.get_by_role("button", name=twelve).count() == 1)
-    tab_to(page, f"Tokens of {page.locator('table.neurons th code').first.text_content()}")
+    more = f"Show all {len(together(served.lm, on))} neurons"
+    eventually(lambda: page.get_by_role("button", name=more).count() == 1)
+    name = f"Tokens of {page.locator('table.neurons th code').first.text_content()}"
+    button = page.get_by_role("button", name=name)
+    was_open = button.get_attribute("aria-expanded")
+    tab_to(page, name)
     page.keyboard.press("Enter")
-    eventually(lambda: page.locator("ol.tokens:visible").count() == 0)
+    eventually(lambda: button.get_attribute("aria-expanded") != was_open)
 
 
 def test_an_own_question(page: Any, served: Served) -> None:
@@ -277,7 +284,7 @@ def test_an_own_question(page: Any, served: Served) -> None:
     assert page.locator(".mark").count() == 0
     item = own(f"{HOSTILE} {{{{ 7*7 }}}} {LONG}", "Who was it, </script><b>?", texts)
     instruction = sb.task("mini:age").instructions[0]
-    eventually(lambda: agree(page, served.numbers(item, instruction, Switch(served.edits["5"]))))
+    eventually(lambda: agree(page, served.numbers(item, instruction, Switch(served.edits[TEN]))))
     assert "{{ 7*7 }}" in page.locator("pre.prompt").text_content()
     assert page.locator("img").count() == 0
     assert page.evaluate("window.hacked") is None
@@ -293,7 +300,7 @@ def assert_fits(page: Any, width: int) -> None:
 def test_at_phone_width(page: Any) -> None:
     page.set_viewport_size({"width": 360, "height": 740})
     assert_fits(page, 360)
-    page.get_by_role("switch", name="12").click()
+    page.get_by_role("switch", name=THIRTY).click()
     page.get_by_role("button", name="Show all").click()
     for button in page.get_by_role("button", name="Tokens of").all():
         if button.text_content() == "Show":
@@ -307,12 +314,51 @@ def test_at_phone_width(page: Any) -> None:
         )
 
 
+@pytest.mark.parametrize(
+    ("name", "width", "height", "scheme"),
+    [("light", 1280, 1300, "light"), ("dark", 1280, 1300, "dark"), ("phone", 360, 1700, "light")],
+)
+def test_its_looks(page: Any, name: str, width: int, height: int, scheme: str) -> None:
+    page.set_viewport_size({"width": width, "height": height})
+    page.emulate_media(color_scheme=scheme)
+    page.wait_for_selector(f"body.body--{scheme}")
+    seen = page.locator("tr", has_text="encoder").get_by_role("button").first
+    seen.click()
+    eventually(lambda: page.locator("ol.tokens").count() == 2)
+    assert all(contrast >= 4.5 for contrast in page.evaluate(CONTRASTS))
+    assert_fits(page, width)
+    page.get_by_role("heading", level=1).click()
+    screenshot(page, f"play-{name}")
+
+
+# Of every text to the ground behind it (the first ancestor that has an opaque one), by WCAG 2.
+CONTRASTS = """() => {
+    const parts = (color) => color.match(/[\\d.]+/g).map(Number);
+    const light = (color) => {
+        const [r, g, b] = parts(color).slice(0, 3).map((v) => v / 255)
+            .map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const ground = (e) => {
+        const color = getComputedStyle(e).backgroundColor;
+        return (parts(color)[3] ?? 1) === 1 ? color : ground(e.parentElement);
+    };
+    const texts = [...document.querySelectorAll("main *, header *")].filter((e) =>
+        e.checkVisibility() && !e.closest(".disabled, .tokens") &&
+        [...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim()));
+    return texts.map((e) => {
+        const pair = [light(getComputedStyle(e).color), light(ground(e))];
+        return (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05);
+    });
+}"""
+
+
 def test_what_does_not_fit_is_said(page: Any) -> None:
     text = page.get_by_role("region", name="Edits", exact=True).text_content()
     assert "the edit was found on other weights" in text
     assert "does not fit demo" in text
-    assert page.get_by_role("switch", name="misfit").is_disabled()
-    assert page.get_by_role("switch", name="other").is_enabled()
+    assert page.get_by_role("switch", name="other-model").is_disabled()
+    assert page.get_by_role("switch", name="other-weights").is_enabled()
 
 
 def test_other_pages_and_names_are_refused(served: Served) -> None:
@@ -336,7 +382,7 @@ def status(url: str, headers: dict[str, str]) -> int:
 def test_an_interrupt_ends_it(page: Any, served: Served) -> None:
     """The last test of the file: the server is gone then."""
     files = {path.name for path in served.folder.iterdir()}
-    assert files == {*served.edits, "other", "misfit"}  # nothing was written
+    assert files == {"age", "other-weights", "other-model"}  # nothing was written
     page.goto("about:blank")
     served.process.send_signal(signal.SIGINT)
     out, err = served.process.communicate(timeout=60)

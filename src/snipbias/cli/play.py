@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -14,7 +13,7 @@ PANEL = "Page"
 
 def play(
     model: o.Model,
-    edit: Annotated[list[Path] | None, typer.Option(help="Folder of an edit (repeatable).")] = None,
+    edit: Annotated[list[str] | None, typer.Option(help="Folder of an edit (repeatable).")] = None,
     task: Annotated[
         list[str] | None,
         typer.Option(

@@ -23,7 +23,7 @@ def run_play(arguments: dict[str, Any], model_options: dict[str, Any]) -> None:
     """Load everything, then serve the page until the user interrupts it."""
     require_nicegui()
     # Called what the user called them: several may be "v1 n=10".
-    edits = [replace(NeuronEdit.load(path), label=str(path)) for path in arguments["edit"] or ()]
+    edits = [replace(NeuronEdit.load(place), label=place) for place in arguments["edit"] or ()]
     tasks = [
         read_task(
             name,

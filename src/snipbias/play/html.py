@@ -23,5 +23,5 @@ def section(title: str = "") -> TextElement:
 
 
 def signed(number: float, digits: int = 2) -> str:
-    """A number with a real minus sign."""
-    return f"{number:.{digits}f}".replace("-", MINUS)
+    """A number with a real minus sign, and none before a zero."""
+    return f"{round(number, digits) + 0.0:.{digits}f}".replace("-", MINUS)
