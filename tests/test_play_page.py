@@ -271,7 +271,7 @@ def test_an_own_question(page: Any, served: Served) -> None:
     page.get_by_role("textbox", name="Option 2").fill("")
     page.get_by_role("button", name="Ask").click()
     alert = page.get_by_role("alert")
-    eventually(lambda: "option 2 is empty" in alert.text_content())
+    eventually(lambda: "Option 2 is empty" in alert.text_content())
     assert page.locator("ul.options").count() == 0
     page.get_by_role("button", name="Remove option 2").click()
     page.get_by_role("button", name="Add an option").click()
@@ -355,7 +355,7 @@ CONTRASTS = """() => {
 
 def test_what_does_not_fit_is_said(page: Any) -> None:
     text = page.get_by_role("region", name="Edits", exact=True).text_content()
-    assert "the edit was found on other weights" in text
+    assert "The edit was found on other weights" in text
     assert "does not fit demo" in text
     assert page.get_by_role("switch", name="other-model").is_disabled()
     assert page.get_by_role("switch", name="other-weights").is_enabled()

@@ -25,3 +25,8 @@ def section(title: str = "") -> TextElement:
 def signed(number: float, digits: int = 2) -> str:
     """A number with a real minus sign, and none before a zero."""
     return f"{round(number, digits) + 0.0:.{digits}f}".replace("-", MINUS)
+
+
+def sentence(text: str) -> str:
+    """A message of the command line, as a sentence of its own."""
+    return text[:1].upper() + text[1:]

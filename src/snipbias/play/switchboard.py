@@ -10,7 +10,7 @@ from snipbias.edit import NeuronEdit
 from snipbias.neurons import Neuron
 from snipbias.play.answers import Switch
 from snipbias.play.desk import Desk
-from snipbias.play.html import MINUS, html, section, signed
+from snipbias.play.html import MINUS, html, section, sentence, signed
 
 TICKS = (f"{MINUS}1", "0: nothing", "1: as found", "2")  # at -1, 0, 1 and 2
 
@@ -37,7 +37,7 @@ class Switchboard:
         found_on = f", found on {edit.found_on.task}" if edit.found_on else ""
         html("p", "count", text=f"{count(edit)}{found_on}")
         if note:
-            html("p", "note" if fits else "note bad", text=note)
+            html("p", "note" if fits else "note bad", text=sentence(note))
         if not fits:
             switch.disable()
             return

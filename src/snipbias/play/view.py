@@ -11,7 +11,7 @@ from snipbias.neurons import Neuron
 from snipbias.play import neurons, panels
 from snipbias.play.answers import Switch
 from snipbias.play.desk import Desk, Question, Result
-from snipbias.play.html import html, section
+from snipbias.play.html import html, section, sentence
 
 
 class View:
@@ -56,12 +56,12 @@ class View:
         if result is not None and turn == self._turn:
             self._show(result)
 
-    def _fail(self, sentence: str) -> None:
+    def _fail(self, message: str) -> None:
         self._card.props("aria-busy=false")
         self._bars.clear()
         self._rest.clear()
         self._status.set_text("")
-        self._error.set_text(sentence)
+        self._error.set_text(sentence(message))
 
     def _show(self, result: Result) -> None:
         self._card.props("aria-busy=false")
