@@ -28,14 +28,10 @@ from snipbias.cli.app import app
 from snipbias.loading import quiet_transformers
 from snipbias.record import RunRecord
 
-<<<<<<< HEAD
 COMMANDS = (
     *("find", "evaluate", "apply", "export", "show", "tasks", "demo", "reproduce"),
-    *("card", "push", "rerun"),
+    *("card", "push", "play", "rerun"),
 )
-=======
-COMMANDS = ("find", "evaluate", "apply", "show", "tasks", "demo", "reproduce", "play", "rerun")
->>>>>>> 92527fc (A playground: one question, edits on and off, answers side by side)
 TASK = ["mini:age", "--instructions", "2"]
 ESCAPE = "\x1b"
 

@@ -289,6 +289,7 @@ app.command(
 app.command(epilog="Example:\n\nsnipbias card age-edit --run snipbias-runs/result")(card)
 
 app.command(epilog="Example:\n\nsnipbias push age-edit jane/age-edit --private --run result")(push)
+
 app.command(
     epilog="Examples:\n\nsnipbias combine edits/age edits/ses --out edits/both\n\n"
     "snipbias combine edits/both edits/age --how difference --strength 0.5 --out edits/half-ses"

@@ -13,7 +13,10 @@ PANEL = "Page"
 
 def play(
     model: o.Model,
-    edit: Annotated[list[str] | None, typer.Option(help="Folder of an edit (repeatable).")] = None,
+    edit: Annotated[
+        list[str] | None,
+        typer.Option(help="Folder of an edit, or owner/name on the hub (repeatable)."),
+    ] = None,
     task: Annotated[
         list[str] | None,
         typer.Option(
