@@ -144,12 +144,19 @@ def eventually(check: Callable[[], bool], seconds: float = 60.0) -> None:
 
 
 def item_shown(page: Any, task: Task) -> Item:
-    context, question = (
-        page.locator(f".item .{part}").text_content() for part in ("context", "asked")
-    )
-    options = tuple(page.locator(".option .text").all_text_contents())
-    key = (context, question, options)
-    return next(i for i in task.items if (i.context, i.question, i.options) == key)
+    """The row whose context and question the page shows, and whose options it has answered."""
+
+    def found() -> Item | None:
+        parts = (page.locator(f".item .{part}") for part in ("context", "asked"))
+        context, question = (part.text_content() for part in parts)
+        options = tuple(page.locator(".option .text").all_text_contents())
+        key = (context, question, options)
+        return next((i for i in task.items if (i.context, i.question, i.options) == key), None)
+
+    eventually(lambda: found() is not None)
+    item = found()
+    assert item is not None
+    return item
 
 
 def test_numbers_are_those_of_evaluate(page: Any, served: Served) -> None:
@@ -247,12 +254,12 @@ def test_by_keyboard_alone(page: Any, served: Served) -> None:
     for _ in range(4):
         page.keyboard.press("ArrowLeft")
     on = [Switch(served.edits[TEN], 0.8)]
-    item, instruction = item_shown(page, task), task.instructions[0]
-    eventually(lambda: agree(page, served.numbers(item, instruction, *on)))
+    expected = lambda: served.numbers(item_shown(page, task), task.instructions[0], *on)  # noqa: E731
+    eventually(lambda: agree(page, expected()))
     tab_to(page, THIRTY)
     page.keyboard.press("Space")
     on.append(Switch(served.edits[THIRTY]))
-    eventually(lambda: agree(page, served.numbers(item, instruction, *on)))
+    eventually(lambda: agree(page, expected()))
     more = f"Show all {len(together(served.lm, on))} neurons"
     eventually(lambda: page.get_by_role("button", name=more).count() == 1)
     name = f"Tokens of {page.locator('table.neurons th code').first.text_content()}"

@@ -70,7 +70,10 @@ class Strength:
             with html("p"):
                 html("span", text="Strength").props("aria-hidden=true")
                 self._shown = html("span", text="1.00")
-            self._slider = html("input").props('type=range min="-1" max=2 step="0.05" value=1')
+            self._slider = html("input").props('type=range min="-1" max=2 step="0.05"')
+            # The attribute, where it begins, and not the property: what the user does with it
+            # later is the browser's alone, and an answer that comes late cannot move it back.
+            self._slider.props["^value"] = 1
             self._slider.props["aria-label"] = name
             with html("p", "ticks").props("aria-hidden=true"):
                 for text in TICKS:
@@ -85,7 +88,6 @@ class Strength:
     def _let_go(self, value: float) -> None:
         self._move(value)
         self.value = float(value)
-        self._slider.props["value"] = value
         self._changed()
 
 
