@@ -28,6 +28,8 @@ from snipbias.tasks.items import Item, Task
 
 pytest.importorskip("nicegui", reason="pip install 'snipbias[play]'")
 
+pytestmark = pytest.mark.slow
+
 MINUS = "\N{MINUS SIGN}"
 HOSTILE = "<img src=x onerror='window.hacked=1'>"
 LONG = "Donau" * 40

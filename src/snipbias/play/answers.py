@@ -7,12 +7,13 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from snipbias.algebra import flat, stronger
 from snipbias.edit import NeuronEdit
 from snipbias.errors import SnipbiasError
 from snipbias.evaluate import match
@@ -39,13 +40,8 @@ class Switch:
     @property
     def factors(self) -> dict[Neuron, float]:
         """The factor of every neuron that is on."""
-        return {
-            # Written so that strength 1 gives back the very factors, without rounding.
-            Neuron(site, unit): self.strength * factor + (1 - self.strength)
-            for site, units in self.edit.factors.items()
-            for unit, factor in units.items()
-            if Neuron(site, unit) not in self.off
-        }
+        scaled = flat(self.edit.scaled(self.strength))
+        return {neuron: factor for neuron, factor in scaled.items() if neuron not in self.off}
 
 
 @dataclass(frozen=True)
@@ -111,16 +107,11 @@ class Firing:
 def together(lm: LanguageModel, switches: Sequence[Switch]) -> NeuronEdit | None:
     """One edit that does what all switched-on ones do; None where nothing is changed.
 
-    A neuron that several hold gets the factor farthest from 1 (of two as far, the smaller), so that
-    an edit switched on twice is still itself.
+    As in a union, a neuron that several hold gets the factor farthest from 1; but an edit of other
+    weights may be among them, if it fits.
     """
-    strongest: dict[Neuron, float] = {}
-    for switch in switches:
-        for neuron, factor in switch.factors.items():
-            known = strongest.get(neuron, 1.0)
-            strongest[neuron] = max(known, factor, key=lambda f: (abs(f - 1), -f))
     factors: dict[str, dict[int, float]] = {}
-    for (site, unit), factor in strongest.items():
+    for (site, unit), factor in reduce(stronger, (s.factors for s in switches), {}).items():
         if factor != 1:
             factors.setdefault(site, {})[unit] = factor
     return NeuronEdit(factors, ModelId.of(lm), label="edited") if factors else None
