@@ -30,7 +30,7 @@ from snipbias.record import RunRecord
 
 COMMANDS = (
     *("find", "evaluate", "apply", "export", "show", "tasks", "demo", "reproduce"),
-    *("card", "push", "rerun"),
+    *("card", "push", "play", "rerun"),
 )
 TASK = ["mini:age", "--instructions", "2"]
 ESCAPE = "\x1b"

@@ -32,7 +32,7 @@ def union(*edits: NeuronEdit) -> NeuronEdit:
     The stronger, since each edit was found to be needed that strong; not the product, with which an
     edit united with itself would be another. Of two as far from 1 it takes the smaller.
     """
-    return _combined(UNION, " | ", edits, _stronger)
+    return _combined(UNION, " | ", edits, stronger)
 
 
 def intersection(*edits: NeuronEdit) -> NeuronEdit:
@@ -85,7 +85,8 @@ def flat(edit: NeuronEdit) -> Factors:
     }
 
 
-def _stronger(a: Factors, b: Factors) -> Factors:
+def stronger(a: Factors, b: Factors) -> Factors:
+    """Every neuron of either, by the factor farthest from 1."""
     return {n: max((f[n] for f in (a, b) if n in f), key=_strength) for n in {**a, **b}}
 
 

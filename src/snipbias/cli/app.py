@@ -15,6 +15,7 @@ from snipbias import parallel
 from snipbias.cli import options as o
 from snipbias.cli.algebra import combine, overlap
 from snipbias.cli.export import apply, export
+from snipbias.cli.play import play
 from snipbias.cli.report import report
 from snipbias.cli.reproduce import reproduce
 from snipbias.cli.share import card, push
@@ -297,6 +298,7 @@ app.command(
 app.command(epilog="Example:\n\nsnipbias card age-edit --run snipbias-runs/result")(card)
 
 app.command(epilog="Example:\n\nsnipbias push age-edit jane/age-edit --private --run result")(push)
+
 app.command(
     epilog="Examples:\n\nsnipbias combine edits/age edits/ses --out edits/both\n\n"
     "snipbias combine edits/both edits/age --how difference --strength 0.5 --out edits/half-ses"
@@ -309,6 +311,10 @@ app.command(
     epilog="Examples:\n\nsnipbias report snipbias-runs/evaluate --out report.html\n\n"
     "snipbias report edits/age evaluated --out both.html --no-texts"
 )(report)
+app.command(
+    epilog="Examples:\n\nsnipbias play demo --edit age-edit\n\n"
+    "snipbias play google/flan-t5-base --edit ses/n10 --edit ses/n50 --task bbq:SES"
+)(play)
 
 
 @app.command(epilog="Example:\n\nsnipbias rerun age-edit --out again")

@@ -59,9 +59,9 @@ class Run:
         column: list[str] | None = None,
     ) -> Task:
         """Read a task and note its fingerprint."""
-        columns = _columns(column)
+        renamed = columns(column)
         read = partial(
-            read_task, name, data_dir=data_dir, instructions=instruction or None, columns=columns
+            read_task, name, data_dir=data_dir, instructions=instruction or None, columns=renamed
         )
         task = workers().main_first(read)  # which may download it
         if instructions is not None:
@@ -148,7 +148,8 @@ def resumable_run(
         record.write(folder)
 
 
-def _columns(pairs: list[str] | None) -> dict[str, str] | None:
+def columns(pairs: list[str] | None) -> dict[str, str] | None:
+    """{our column: their column} of the command line's `ours=theirs`."""
     if not pairs:
         return None
     for pair in pairs:

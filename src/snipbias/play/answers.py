@@ -1,0 +1,236 @@
+"""What a model answers to one question, with edits switched on, and how their neurons fire."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial, reduce
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from snipbias.algebra import flat, stronger
+from snipbias.edit import NeuronEdit
+from snipbias.errors import SnipbiasError
+from snipbias.evaluate import match
+from snipbias.identity import ModelId
+from snipbias.models import LanguageModel, Query
+from snipbias.neurons import Neuron, Site
+from snipbias.prompts import render
+from snipbias.tasks.items import Item
+
+
+@dataclass(frozen=True)
+class Switch:
+    """An edit that is on, and how strongly.
+
+    Attributes:
+        strength: a factor f becomes 1 + strength * (f - 1): 0 changes nothing, 1 is the edit.
+        off: neurons of the edit that are left alone.
+    """
+
+    edit: NeuronEdit
+    strength: float = 1.0
+    off: frozenset[Neuron] = frozenset()
+
+    @property
+    def factors(self) -> dict[Neuron, float]:
+        """The factor of every neuron that is on."""
+        scaled = flat(self.edit.scaled(self.strength))
+        return {neuron: factor for neuron, factor in scaled.items() if neuron not in self.off}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model says to one prompt.
+
+    Attributes:
+        logprobs: the sum of each option's token log-probabilities, as `evaluate` has them.
+        text: what it writes by itself.
+        matched: the option that the text gives; None if none.
+    """
+
+    logprobs: tuple[float, ...]
+    text: str
+    matched: int | None
+
+    @property
+    def chosen(self) -> int:
+        """The option with the highest log-probability; the first of several."""
+        return max(range(len(self.logprobs)), key=self.logprobs.__getitem__)
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """P of each option, renormalised over the options."""
+        top = max(self.logprobs)
+        weights = [math.exp(logprob - top) for logprob in self.logprobs]
+        return tuple(weight / sum(weights) for weight in weights)
+
+
+@dataclass(frozen=True)
+class Firing:
+    """The output h of one edited neuron at every token it sees, in the original model.
+
+    Attributes:
+        place: the neuron's stack, layer, block and role, in words.
+        factor: what its output is multiplied by.
+        tokens: the tokens, as text.
+        outputs: h at each of them.
+    """
+
+    neuron: Neuron
+    place: str
+    factor: float
+    tokens: tuple[str, ...]
+    outputs: tuple[float, ...]
+
+    @property
+    def scaled(self) -> tuple[float, ...]:
+        """h times the factor; a factor of 0 gives 0, whatever h is."""
+        return tuple(self.factor * h if self.factor else 0.0 for h in self.outputs)
+
+    @property
+    def strongest(self) -> int:
+        """Where h is farthest from 0; the first of several."""
+        return max(range(len(self.outputs)), key=lambda k: abs(self.outputs[k]))
+
+    def top(self, count: int) -> list[int]:
+        """The tokens with the strongest firing, strongest first."""
+        order = sorted(range(len(self.outputs)), key=lambda k: -abs(self.outputs[k]))
+        return order[:count]
+
+
+def together(lm: LanguageModel, switches: Sequence[Switch]) -> NeuronEdit | None:
+    """One edit that does what all switched-on ones do; None where nothing is changed.
+
+    As in a union, a neuron that several hold gets the factor farthest from 1; but an edit of other
+    weights may be among them, if it fits.
+    """
+    factors: dict[str, dict[int, float]] = {}
+    for (site, unit), factor in reduce(stronger, (s.factors for s in switches), {}).items():
+        if factor != 1:
+            factors.setdefault(site, {})[unit] = factor
+    return NeuronEdit(factors, ModelId.of(lm), label="edited") if factors else None
+
+
+def fit(lm: LanguageModel, edit: NeuronEdit) -> tuple[bool, str]:
+    """Whether an edit can be used on the model, and what is to be said about that, if anything."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        try:
+            edit.check(lm)
+        except SnipbiasError as error:
+            return False, str(error)
+    return True, " ".join(str(warning.message) for warning in told)
+
+
+def prompt_text(lm: LanguageModel, item: Item, instruction: str) -> str:
+    """Exactly what the tokenizer gets, chat template included."""
+    return lm.prompt_text(render(instruction, item))
+
+
+def answer(
+    lm: LanguageModel, item: Item, instruction: str, edit: NeuronEdit | None = None
+) -> Answer:
+    """The model's answer to one item under one instruction, with an edit or as it is.
+
+    Raises:
+        SnipbiasError: the prompt does not fit into the model, nor the edit on it.
+    """
+    query = lm.query(render(instruction, item), item.options)
+    with _running(lm, edit):
+        logprobs = lm.score([query]).logprobs[0].tolist()
+        text = lm.generate([query])[0]
+    matched = match(text, item.options)
+    return Answer(tuple(logprobs), text, None if matched < 0 else matched)
+
+
+def firings(
+    lm: LanguageModel, item: Item, instruction: str, edit: NeuronEdit, option: int
+) -> list[Firing]:
+    """How an edit's neurons fire in the original model, those that lose or gain most first.
+
+    A neuron sees the prompt's tokens, those of the given option as far as they are read (the last
+    one is only predicted), or both.
+    """
+    whole = lm.query(render(instruction, item), item.options)
+    query = Query(whole.prompt, (whole.options[option],))
+    with _running(lm, None), _outputs(lm, edit.factors) as outputs:
+        lm.score([query])
+    sites = {site.name: site for site in lm.sites}
+    found = []
+    for name, units in edit.factors.items():
+        tokens = _tokens_seen(lm, sites[name], query)
+        h = torch.cat(outputs[name])
+        assert len(h) == len(tokens)
+        for unit, factor in units.items():
+            column = tuple(h[:, unit].tolist())
+            place = _place(sites[name], unit)
+            found.append(Firing(Neuron(name, unit), place, factor, tokens, column))
+    return sorted(found, key=lambda f: -abs(f.factor - 1) * abs(f.outputs[f.strongest]))
+
+
+@contextmanager
+def _running(lm: LanguageModel, edit: NeuronEdit | None) -> Iterator[None]:
+    """The model as `evaluate` runs it."""
+    with ExitStack() as stack:
+        stack.enter_context(lm.frozen())
+        stack.enter_context(torch.inference_mode())
+        if edit is not None:
+            stack.enter_context(_quietly_applied(lm, edit))
+        yield
+
+
+@contextmanager
+def _quietly_applied(lm: LanguageModel, edit: NeuronEdit) -> Iterator[None]:
+    """Applied, without the warnings that `fit` tells."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with edit.applied(lm):
+            yield
+
+
+@contextmanager
+def _outputs(lm: LanguageModel, sites: Iterable[str]) -> Iterator[dict[str, list[Tensor]]]:
+    """Inside, outputs [tokens, width] of some sites are kept: a tensor a firing, on the CPU."""
+    kept: dict[str, list[Float[Tensor, "k d"]]] = {site: [] for site in sites}
+
+    def keep(site: str, module: nn.Module, args: object, output: Tensor) -> None:
+        # One prompt and one option, so that every position is real and no row is another's.
+        kept[site].append(output.detach().reshape(-1, output.shape[-1]).float().cpu())
+
+    handles = [lm.module(site).register_forward_hook(partial(keep, site)) for site in kept]
+    try:
+        yield kept
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _tokens_seen(lm: LanguageModel, site: Site, query: Query) -> tuple[str, ...]:
+    """The tokens at whose positions a site has outputs, in order."""
+    read = query.options[0][:-1]
+    if not lm.is_encoder_decoder:
+        return _texts(lm, (*query.prompt, *read))
+    if site.sees_prompt:
+        return _texts(lm, query.prompt)
+    return "(start of answer)", *_texts(lm, read)
+
+
+def _texts(lm: LanguageModel, ids: Iterable[int]) -> tuple[str, ...]:
+    """Each token as text; its name in the vocabulary where it is part of a character."""
+    texts = []
+    for token in ids:
+        text = str(lm.tokenizer.decode([token])).strip(" ")
+        if not text or "\N{REPLACEMENT CHARACTER}" in text:
+            text = str(lm.tokenizer.convert_ids_to_tokens([token])[0])
+        texts.append(text.replace("\n", "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}"))
+    return tuple(texts)
+
+
+def _place(site: Site, unit: int) -> str:
+    return f"{site.side} layer {site.layer}, {site.block} {site.role(unit)}"

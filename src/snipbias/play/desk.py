@@ -1,0 +1,98 @@
+"""One model behind one lock: edits' hooks are on the model itself, whoever asks."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from threading import Lock
+
+from snipbias.edit import NeuronEdit
+from snipbias.errors import SnipbiasError
+from snipbias.models import LanguageModel
+from snipbias.play.answers import Answer, Firing, Switch, answer, firings, fit, together
+from snipbias.play.answers import prompt_text as exact_prompt
+from snipbias.tasks.items import Item, Task
+
+KEPT = 64  # answers of the original that are not asked for again
+
+
+@dataclass(frozen=True)
+class Question:
+    """An item, the instruction under which it is asked, and whether its gold option is known."""
+
+    item: Item
+    instruction: str
+    is_own: bool = False
+
+
+@dataclass(frozen=True)
+class Result:
+    """Both answers to one question.
+
+    Attributes:
+        edited: None where no edit changes anything.
+        firings: of every neuron of the edits that are on, those switched off one by one included.
+    """
+
+    question: Question
+    prompt: str
+    original: Answer
+    edited: Answer | None
+    firings: tuple[Firing, ...]
+    off: frozenset
+
+
+@dataclass
+class Desk:
+    """The model, and what can be picked at the page; shared by all of its tabs.
+
+    Attributes:
+        edits: under labels that differ.
+        tasks: at least one.
+    """
+
+    lm: LanguageModel
+    edits: Sequence[NeuronEdit]
+    tasks: Sequence[Task]
+    notes: dict[str, tuple[bool, str]] = field(init=False)
+    _lock: Lock = field(default_factory=Lock, init=False)
+    _originals: OrderedDict[Question, Answer] = field(default_factory=OrderedDict, init=False)
+
+    def __post_init__(self) -> None:
+        self.notes = {edit.label: fit(self.lm, edit) for edit in self.edits}
+
+    def ask(
+        self,
+        question: Question,
+        switches: Sequence[Switch],
+        is_stale: Callable[[], bool] = lambda: False,
+    ) -> Result | None:
+        """Both answers; waits for its turn, and gives None if by then nobody wants them any more.
+
+        Raises:
+            SnipbiasError: the prompt does not fit into the model.
+        """
+        item, instruction = question.item, question.instruction
+        if not instruction.strip():
+            raise SnipbiasError("the instruction is empty: type one.")
+        with self._lock:
+            if is_stale():
+                return None
+            original = self._original(question)
+            edit = together(self.lm, switches)
+            edited = None if edit is None else answer(self.lm, item, instruction, edit)
+            listed = together(self.lm, [replace(switch, off=frozenset()) for switch in switches])
+            fired = firings(self.lm, item, instruction, listed, original.chosen) if listed else ()
+        off = frozenset(neuron for switch in switches for neuron in switch.off)
+        prompt = exact_prompt(self.lm, item, instruction)
+        return Result(question, prompt, original, edited, tuple(fired), off)
+
+    def _original(self, question: Question) -> Answer:
+        found = self._originals.pop(question, None)
+        if found is None:
+            found = answer(self.lm, question.item, question.instruction)
+        self._originals[question] = found
+        while len(self._originals) > KEPT:
+            self._originals.popitem(last=False)
+        return found

@@ -1,0 +1,94 @@
+"""What a result looks like: the sentence, the bars and the texts."""
+
+from __future__ import annotations
+
+from snipbias.play.answers import Answer
+from snipbias.play.desk import Result
+from snipbias.play.html import html, signed
+
+
+def verdict(result: Result) -> str:
+    """The result in one sentence."""
+    options = result.question.item.options
+    said = _says("The model answers", options, result.original)
+    if result.edited is None:
+        return f"{said}."
+    again = "again " if result.edited.chosen == result.original.chosen else ""
+    return f"{said}; edited, it {again}{_says('answers', options, result.edited)}."
+
+
+def _says(verb: str, options: tuple[str, ...], answer: Answer) -> str:
+    return f"{verb} “{options[answer.chosen]}” ({percent(answer.shares[answer.chosen])})"
+
+
+def options(result: Result) -> None:
+    """Each option with its probability before and after."""
+    item = result.question.item
+    answers = [("original", result.original)]
+    if result.edited is not None:
+        answers.append(("edited", result.edited))
+    with html("ul", "options"):
+        for index, option in enumerate(item.options):
+            with html("li"):
+                with html("p", "option"):
+                    html("span", "text", text=option)
+                    for mark in _marks(result, index):
+                        html("span", f"mark {mark}", text=mark)
+                for name, answer in answers:
+                    _bar(name, answer, index)
+    html(
+        "p",
+        "legend",
+        text="Percent: P among these options; beside it log P, of the option's own tokens summed.",
+    )
+
+
+def _marks(result: Result, index: int) -> list[str]:
+    """What is known about an option of a task's row."""
+    item = result.question.item
+    if result.question.is_own:
+        return []
+    known = {"gold": item.gold, "biased": item.biased, "unknown": item.unknown}
+    return [mark for mark, option in known.items() if option == index]
+
+
+def _bar(name: str, answer: Answer, index: int) -> None:
+    is_chosen = answer.chosen == index
+    with html("div", f"bar {name}" + " chosen" * is_chosen):
+        html("span", "name", text=name)
+        with html("span", "track").props("aria-hidden=true"):
+            html("span", "fill").style(f"width: {answer.shares[index]:.2%}")
+        html("span", "share", text=percent(answer.shares[index]))
+        with html("span", "logp"):
+            html("span", "unit", text="log P ")
+            html("span", text=signed(answer.logprobs[index]))
+        html("span", "answer", text="answer" if is_chosen else "")
+
+
+def written(result: Result) -> None:
+    """What both models write by themselves, side by side."""
+    answers = [("original", result.original)]
+    if result.edited is not None:
+        answers.append(("edited", result.edited))
+    with html("div", "written"):
+        for name, answer in answers:
+            with html("figure", name):
+                html("figcaption", text=name)
+                html("blockquote", text=answer.text or "(nothing)")
+                html("p", "legend", text=_matched(result, answer))
+
+
+def _matched(result: Result, answer: Answer) -> str:
+    if answer.matched is None:
+        return "matches no option"
+    chosen = result.question.item.options[answer.matched]
+    return f"taken as: {chosen}"
+
+
+def percent(share: float) -> str:
+    """A share in percent; what is not quite 0 or 100 does not read so."""
+    if 0 < share < 0.0005:
+        return "<0.1 %"
+    if 0.9995 < share < 1:
+        return ">99.9 %"
+    return f"{share:.1%}".replace("%", " %")

@@ -1,0 +1,88 @@
+"""The local server: its socket, its guard, and its end."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import webbrowser
+from collections.abc import Callable
+from functools import partial
+
+from snipbias.errors import SnipbiasError
+from snipbias.play.desk import Desk
+from snipbias.play.guard import Guard
+
+ICON = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" '
+    'rx="7" fill="#0f766e"/><path d="M9 9l14 14M23 9L9 23" stroke="#fff" stroke-width="3" '
+    'stroke-linecap="round"/></svg>'
+)
+
+
+def require_nicegui() -> None:
+    """Refuse to go on without the extra; asked before a model is loaded."""
+    try:
+        import nicegui  # noqa: F401
+    except ImportError:
+        raise SnipbiasError(
+            "the playground needs the package nicegui: pip install 'snipbias[play]'."
+        ) from None
+
+
+def serve(
+    desk: Desk, *, host: str, port: int, open_browser: bool, say: Callable[[str], None]
+) -> None:
+    """Serve the page until the user interrupts it.
+
+    Args:
+        port: 0 for any that is free.
+        say: what tells the user where the page is.
+    """
+    import uvicorn
+    from fastapi import FastAPI
+    from nicegui import ui
+
+    from snipbias.play.page import build
+
+    app = FastAPI(openapi_url=None)
+    ui.run_with(
+        app,
+        root=partial(build, desk),
+        title=f"snipbias · {desk.lm.name}",
+        favicon=ICON,
+        dark=None,
+        tailwind=False,
+        binding_refresh_interval=None,
+        show_welcome_message=False,
+    )
+    with _listening(host, port) as listener:
+        bound = listener.getsockname()[1]
+        shown = f"[{host}]" if ":" in host else host
+        url = f"http://{shown}:{bound}/"
+        config = uvicorn.Config(
+            Guard(app, host),  # type: ignore[arg-type]
+            log_level="error",
+            access_log=False,
+            timeout_graceful_shutdown=1,
+            server_header=False,
+        )
+        say(url)
+        if open_browser:
+            webbrowser.open(url)
+        with contextlib.suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run(sockets=[listener])
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(128)
+    except OSError as error:
+        raise SnipbiasError(
+            f"cannot serve at {host}, port {port} ({error.strerror or error}): give another "
+            "--port (0 takes any that is free) or --host."
+        ) from None
+    return listener

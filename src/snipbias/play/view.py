@@ -1,0 +1,85 @@
+"""The answers' side of the page, redrawn whenever the question or an edit changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from nicegui import background_tasks, run, ui
+
+from snipbias.errors import SnipbiasError
+from snipbias.neurons import Neuron
+from snipbias.play import neurons, panels
+from snipbias.play.answers import Switch
+from snipbias.play.desk import Desk, Question, Result
+from snipbias.play.html import html, section, sentence
+
+
+class View:
+    """Both answers to the question that is asked.
+
+    Attributes:
+        on_neuron: called with a neuron and whether it is to be scaled, when the user changes that.
+    """
+
+    def __init__(
+        self, desk: Desk, question: Callable[[], Question], switches: Callable[[], list[Switch]]
+    ) -> None:
+        self._desk = desk
+        self._question = question
+        self._switches = switches
+        self._turn = 0
+        self._looks = neurons.Looks()
+        self.on_neuron: Callable[[Neuron, bool], None] = lambda neuron, is_on: None
+        with section("Answers") as self._card:
+            # Polite: read aloud when it changes, without the focus being moved.
+            self._status = html("p", "status").props("role=status aria-live=polite")
+            self._error = html("p", "error").props("role=alert")
+            self._bars = html("div")
+        self._rest = html("div", "rest")
+
+    def refresh(self) -> None:
+        """Ask anew, without blocking the page."""
+        self._turn += 1
+        background_tasks.create(self._ask(self._turn), context=self._rest)
+
+    async def _ask(self, turn: int) -> None:
+        self._card.props("aria-busy=true")
+        try:
+            question, switches = self._question(), self._switches()
+            result = await run.io_bound(
+                self._desk.ask, question, switches, lambda: turn != self._turn
+            )
+        except SnipbiasError as error:
+            if turn == self._turn:
+                self._fail(str(error))
+            return
+        if result is not None and turn == self._turn:
+            self._show(result)
+
+    def _fail(self, message: str) -> None:
+        self._card.props("aria-busy=false")
+        self._bars.clear()
+        self._rest.clear()
+        self._status.set_text("")
+        self._error.set_text(sentence(message))
+
+    def _show(self, result: Result) -> None:
+        self._card.props("aria-busy=false")
+        self._error.set_text("")
+        self._status.set_text(panels.verdict(result))
+        self._bars.clear()
+        with self._bars:
+            panels.options(result)
+        self._rest.clear()
+        with self._rest:
+            with section("Generated text"):
+                panels.written(result)
+            if result.firings:
+                with section("Neurons that the edits change"):
+                    neurons.show(result, self._looks, self.on_neuron)
+            with section(), html("details"):
+                html("summary", text="Exact prompt")
+                html("pre", "prompt", text=result.prompt).props("tabindex=0")
+        if self._looks.focused is not None:  # the box just ticked was drawn anew
+            ui.run_javascript(f"document.getElementById('{self._looks.focused}')?.focus()")
+            self._looks.focused = None

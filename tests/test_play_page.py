@@ -1,0 +1,399 @@
+"""The playground as a user meets it: the real command, and its page in a real browser."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import snipbias as sb
+from browser import browser, screenshot  # noqa: F401
+from families import tiny
+from snipbias.evaluate import Reading
+from snipbias.play.answers import Switch, together
+from snipbias.play.questions import held_out, own
+from snipbias.select import random_edit
+from snipbias.tasks.items import Item, Task
+
+pytest.importorskip("nicegui", reason="pip install 'snipbias[play]'")
+
+pytestmark = pytest.mark.slow
+
+MINUS = "\N{MINUS SIGN}"
+HOSTILE = "<img src=x onerror='window.hacked=1'>"
+LONG = "Donau" * 40
+TEN, THIRTY = "age/n10", "age/n30"
+
+
+@dataclass(frozen=True)
+class Served:
+    url: str
+    process: subprocess.Popen
+    folder: Path
+    lm: sb.LanguageModel
+    edits: dict[str, sb.NeuronEdit]
+
+    def numbers(self, item: Item, instruction: str, *switches: Switch) -> list[list[float]]:
+        """What `evaluate` says of one item: a log-probability an option, before and after."""
+        edit = together(self.lm, switches)
+        one = Task("one", (item,), (instruction,))
+        table = sb.evaluate(self.lm, one, [edit] if edit else []).table
+        return table["logprob"].to_pylist()
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory) -> Iterator[Served]:
+    """The command on the demo model, with two edits, one of other weights and one that fits not."""
+    folder = tmp_path_factory.mktemp("play")
+    lm, task = sb.load("demo"), sb.task("mini:age")
+    scores = sb.attribute(lm, task.sample(10))
+    edits = {f"age/n{n}": scores.top(n) for n in (10, 30)}
+    strange = replace(scores.top(5), model=replace(edits[TEN].model, weights="0" * 16))
+    others = {"other-weights": strange, "other-model": random_edit(tiny("gpt2"), 3)}
+    for name, edit in {**edits, **others}.items():
+        edit.save(folder / name)
+    named = [word for name in (*edits, *others) for word in ("--edit", name)]
+    command = [sys.executable, "-m", "snipbias", "play", "demo", *named, "--task", "mini:age"]
+    process = subprocess.Popen(
+        [*command, "--no-browser", "--port", "0"],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        found = re.search(r"http://127\.0\.0\.1:\d+/", line)
+        assert found, (line, process.stderr and process.stderr.read())
+        yield Served(found.group(), process, folder, lm, edits)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def page(browser: Any, served: Served) -> Iterator[Any]:  # noqa: F811
+    """The page, open; afterwards nothing was complained of, and no request left."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(60_000)
+    page = context.new_page()
+    wrong: list[str] = []
+    here = tuple(prefix + served.url.removeprefix("http") for prefix in ("http", "ws"))
+    watch: Callable[[Any], None] = lambda asked: (  # noqa: E731
+        None if asked.url.startswith((*here, "data:", "blob:")) else wrong.append(asked.url)
+    )
+    page.on("request", watch)
+    page.on("websocket", watch)
+    page.on("console", lambda said: wrong.append(said.text) if said.type != "log" else None)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.goto(served.url)
+    page.wait_for_selector("ul.options")
+    yield page
+    context.close()
+    assert not wrong
+
+
+def number(text: str) -> float:
+    return float(re.sub(r"log P|%|[<>]", "", text).strip().replace(MINUS, "-"))
+
+
+def shown(page: Any) -> list[list[tuple[float, float]]]:
+    """(percent, log P) of each option by each answer that the page shows."""
+    bars = page.locator("ul.options .bar").evaluate_all(
+        "bars => bars.map(bar => ['.name', '.share', '.logp']"
+        ".map(part => bar.querySelector(part).textContent))"
+    )
+    names = list(dict.fromkeys(name for name, _, _ in bars))
+    return [[(number(p), number(lp)) for name, p, lp in bars if name == n] for n in names]
+
+
+def agree(page: Any, expected: list[list[float]]) -> bool:
+    """Whether the page shows these log-probabilities and their shares, as far as it writes them."""
+    found = shown(page)
+    if [len(answer) for answer in found] != [len(answer) for answer in expected]:
+        return False
+    shares = [[100 * 2.718281828459045**lp for lp in answer] for answer in expected]
+    wanted = [
+        [(100 * share / sum(row), lp) for share, lp in zip(row, answer, strict=True)]
+        for row, answer in zip(shares, expected, strict=True)
+    ]
+    return all(
+        abs(a - b) < tolerance
+        for got, want in zip(found, wanted, strict=True)
+        for pair in zip(got, want, strict=True)
+        for a, b, tolerance in zip(*pair, (0.101, 0.0051), strict=True)
+    )
+
+
+def eventually(check: Callable[[], bool], seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.05)
+
+
+def item_shown(page: Any, task: Task) -> Item:
+    """The row whose context and question the page shows, and whose options it has answered."""
+
+    def found() -> Item | None:
+        parts = (page.locator(f".item .{part}") for part in ("context", "asked"))
+        context, question = (part.text_content() for part in parts)
+        options = tuple(page.locator(".option .text").all_text_contents())
+        key = (context, question, options)
+        return next((i for i in task.items if (i.context, i.question, i.options) == key), None)
+
+    eventually(lambda: found() is not None)
+    item = found()
+    assert item is not None
+    return item
+
+
+def test_numbers_are_those_of_evaluate(page: Any, served: Served) -> None:
+    task = sb.task("mini:age")
+    first, second = served.edits.values()
+    left = held_out(task, [first])
+    assert left is not None
+    item = item_shown(page, task)
+    assert item in left.items
+    instruction = task.instructions[0]
+    eventually(lambda: agree(page, served.numbers(item, instruction, Switch(first))))
+    before, _ = served.numbers(item, instruction, Switch(first))
+    assert not agree(page, [before, before])
+
+    page.get_by_role("switch", name=TEN).click()  # off: the original alone
+    eventually(lambda: agree(page, [before]))
+    assert page.locator("table.neurons").count() == 0
+    page.get_by_role("switch", name=THIRTY).click()
+    eventually(lambda: agree(page, served.numbers(item, instruction, Switch(second))))
+    page.get_by_role("switch", name=TEN).click()
+    eventually(
+        lambda: agree(page, served.numbers(item, instruction, Switch(first), Switch(second)))
+    )
+
+    page.get_by_role("button", name="Next").click()
+    eventually(lambda: page.locator("input[aria-label=Row]").input_value() == "2")
+    page.get_by_role("combobox", name="Instruction").click()
+    page.get_by_role("option").nth(3).click()
+    eventually(lambda: "answers" in page.get_by_role("status").text_content())
+    another = lambda: item_shown(page, task)  # noqa: E731
+    eventually(
+        lambda: agree(
+            page,
+            served.numbers(another(), task.instructions[3], Switch(first), Switch(second)),
+        )
+    )
+    assert another() != item
+    page.get_by_text("Exact prompt").click()
+    assert page.locator("pre.prompt").text_content().startswith(task.instructions[3])
+
+
+def test_text_neurons_and_marks(page: Any, served: Served) -> None:
+    item = item_shown(page, task := sb.task("mini:age"))
+    (first, _) = served.edits.values()
+    one = Task("one", (item,), task.instructions[:1])
+    rows = sb.evaluate(served.lm, one, [first], reading=Reading(generate=True)).table.to_pylist()
+    assert page.locator("figure blockquote").all_text_contents() == [row["text"] for row in rows]
+    for mark, option in (("gold", item.gold), ("biased", item.biased), ("unknown", item.unknown)):
+        (text,) = page.locator(f".option:has(.mark.{mark}) .text").all_text_contents()
+        assert text == item.options[option]
+    page.get_by_role("button", name="Show all 10 neurons").click()
+    eventually(lambda: page.locator("table.neurons th code").count() == 10)
+    names = page.locator("table.neurons th code").all_text_contents()
+    assert sorted(names) == sorted(f"{site} #{unit}" for site, unit in first.neurons)
+    # One neuron left alone by the keyboard: the numbers follow, and the focus stays.
+    box = page.get_by_role("checkbox", name=f"Scale {names[0]}")
+    box.focus()
+    page.keyboard.press("Space")
+    site, unit = names[0].split(" #")
+    off = frozenset({sb.Neuron(site, int(unit))})
+    expected = served.numbers(item, task.instructions[0], Switch(first, off=off))
+    eventually(lambda: agree(page, expected))
+    eventually(lambda: focused(page) == f"Scale {names[0]}")
+    assert page.locator("table.neurons tr", has_text=names[0]).get_by_text("1 (off)").count() == 1
+    # Its tokens with h at each.
+    assert page.locator("ol.tokens").count() == 1
+    page.get_by_role("button", name=f"Tokens of {names[1]}").click()
+    eventually(lambda: page.locator("ol.tokens").count() == 2)
+
+
+def focused(page: Any) -> str:
+    return page.evaluate(
+        "document.activeElement.getAttribute('aria-label') || document.activeElement.textContent"
+    )
+
+
+def tab_to(page: Any, name: str) -> None:
+    """Press the tabulator until something of that name has the focus."""
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if focused(page).strip() == name:
+            return
+    raise AssertionError(f"the keyboard does not reach {name!r}")
+
+
+def test_by_keyboard_alone(page: Any, served: Served) -> None:
+    task = sb.task("mini:age")
+    page.keyboard.press("Tab")
+    assert focused(page) == "Skip to the answers"
+    tab_to(page, "Next")
+    page.keyboard.press("Enter")
+    eventually(lambda: page.locator("input[aria-label=Row]").input_value() == "2")
+    assert focused(page).strip() == "Next"
+    tab_to(page, f"Strength of {TEN}")
+    for _ in range(4):
+        page.keyboard.press("ArrowLeft")
+    on = [Switch(served.edits[TEN], 0.8)]
+    expected = lambda: served.numbers(item_shown(page, task), task.instructions[0], *on)  # noqa: E731
+    eventually(lambda: agree(page, expected()))
+    tab_to(page, THIRTY)
+    page.keyboard.press("Space")
+    on.append(Switch(served.edits[THIRTY]))
+    eventually(lambda: agree(page, expected()))
+    more = f"Show all {len(together(served.lm, on))} neurons"
+    eventually(lambda: page.get_by_role("button", name=more).count() == 1)
+    name = f"Tokens of {page.locator('table.neurons th code').first.text_content()}"
+    button = page.get_by_role("button", name=name)
+    was_open = button.get_attribute("aria-expanded")
+    tab_to(page, name)
+    page.keyboard.press("Enter")
+    eventually(lambda: button.get_attribute("aria-expanded") != was_open)
+
+
+def test_an_own_question(page: Any, served: Served) -> None:
+    page.get_by_role("button", name="Change this question").click()
+    page.get_by_role("textbox", name="Context").fill(f"{HOSTILE} {{{{ 7*7 }}}} {LONG}")
+    page.get_by_role("textbox", name="Question").fill("Who was it, </script><b>?")
+    page.get_by_role("textbox", name="Option 1").fill(HOSTILE)
+    page.get_by_role("textbox", name="Option 2").fill("")
+    page.get_by_role("button", name="Ask").click()
+    alert = page.get_by_role("alert")
+    eventually(lambda: "Option 2 is empty" in alert.text_content())
+    assert page.locator("ul.options").count() == 0
+    page.get_by_role("button", name="Remove option 2").click()
+    page.get_by_role("button", name="Add an option").click()
+    page.get_by_role("textbox", name="Option 3").fill("“a' aria-label=x onclick=hacked()")
+    page.get_by_role("button", name="Ask").click()
+    eventually(lambda: page.locator("ul.options li").count() == 3)
+    assert alert.text_content() == ""
+    texts = page.locator(".option .text").all_text_contents()
+    assert texts[0] == HOSTILE
+    assert page.locator(".mark").count() == 0
+    item = own(f"{HOSTILE} {{{{ 7*7 }}}} {LONG}", "Who was it, </script><b>?", texts)
+    instruction = sb.task("mini:age").instructions[0]
+    eventually(lambda: agree(page, served.numbers(item, instruction, Switch(served.edits[TEN]))))
+    assert "{{ 7*7 }}" in page.locator("pre.prompt").text_content()
+    assert page.locator("img").count() == 0
+    assert page.evaluate("window.hacked") is None
+    assert_fits(page, 1280)
+    page.set_viewport_size({"width": 360, "height": 740})
+    assert_fits(page, 360)
+
+
+def assert_fits(page: Any, width: int) -> None:
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_at_phone_width(page: Any) -> None:
+    page.set_viewport_size({"width": 360, "height": 740})
+    assert_fits(page, 360)
+    page.get_by_role("switch", name=THIRTY).click()
+    page.get_by_role("button", name="Show all").click()
+    for button in page.get_by_role("button", name="Tokens of").all():
+        if button.text_content() == "Show":
+            button.click()
+    page.get_by_text("Exact prompt").click()
+    assert_fits(page, 360)
+    for text in ("Dark", "Light"):
+        page.get_by_role("button", name=text).click()
+        eventually(
+            lambda name=text: f"body--{name.lower()}" in page.locator("body").get_attribute("class")
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "height", "scheme"),
+    [("light", 1280, 1300, "light"), ("dark", 1280, 1300, "dark"), ("phone", 360, 1700, "light")],
+)
+def test_its_looks(page: Any, name: str, width: int, height: int, scheme: str) -> None:
+    page.set_viewport_size({"width": width, "height": height})
+    page.emulate_media(color_scheme=scheme)
+    page.wait_for_selector(f"body.body--{scheme}")
+    seen = page.locator("tr", has_text="encoder").get_by_role("button").first
+    seen.click()
+    eventually(lambda: page.locator("ol.tokens").count() == 2)
+    assert all(contrast >= 4.5 for contrast in page.evaluate(CONTRASTS))
+    assert_fits(page, width)
+    page.get_by_role("heading", level=1).click()
+    screenshot(page, f"play-{name}")
+
+
+# Of every text to the ground behind it (the first ancestor that has an opaque one), by WCAG 2.
+CONTRASTS = """() => {
+    const parts = (color) => color.match(/[\\d.]+/g).map(Number);
+    const light = (color) => {
+        const [r, g, b] = parts(color).slice(0, 3).map((v) => v / 255)
+            .map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const ground = (e) => {
+        const color = getComputedStyle(e).backgroundColor;
+        return (parts(color)[3] ?? 1) === 1 ? color : ground(e.parentElement);
+    };
+    const texts = [...document.querySelectorAll("main *, header *")].filter((e) =>
+        e.checkVisibility() && !e.closest(".disabled, .tokens") &&
+        [...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim()));
+    return texts.map((e) => {
+        const pair = [light(getComputedStyle(e).color), light(ground(e))];
+        return (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05);
+    });
+}"""
+
+
+def test_what_does_not_fit_is_said(page: Any) -> None:
+    text = page.get_by_role("region", name="Edits", exact=True).text_content()
+    assert "The edit was found on other weights" in text
+    assert "does not fit demo" in text
+    assert page.get_by_role("switch", name="other-model").is_disabled()
+    assert page.get_by_role("switch", name="other-weights").is_enabled()
+
+
+def test_other_pages_and_names_are_refused(served: Served) -> None:
+    socket_io = f"{served.url}_nicegui_ws/socket.io/?EIO=4&transport=polling"
+    assert status(served.url, {}) == 200
+    assert status(socket_io, {"Origin": served.url.rstrip("/")}) == 200
+    assert status(served.url, {"Host": "evil.example"}) == 403
+    assert status(socket_io, {"Origin": "http://evil.example"}) == 403
+    with urllib.request.urlopen(served.url) as reply:
+        assert "frame-ancestors 'none'" in reply.headers["content-security-policy"]
+
+
+def status(url: str, headers: dict[str, str]) -> int:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers)) as reply:
+            return reply.status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_an_interrupt_ends_it(page: Any, served: Served) -> None:
+    """The last test of the file: the server is gone then."""
+    files = {path.name for path in served.folder.iterdir()}
+    assert files == {"age", "other-weights", "other-model"}  # nothing was written
+    page.goto("about:blank")
+    served.process.send_signal(signal.SIGINT)
+    out, err = served.process.communicate(timeout=60)
+    assert (served.process.returncode, out) == (0, "")
+    assert err == "ended.\n"
