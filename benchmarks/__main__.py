@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -152,15 +153,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error(f"there is no part {', '.join(sorted(unknown))}: choose of {', '.join(PARTS)}")
     torch.set_num_threads(asked.threads)
     size = Size(asked.items, asked.batch_size, asked.repeats, asked.threads)
-    figures = [
-        figure
-        for part in asked.parts.split(",")
-        for figure in PARTS[part](asked.models.split(","), size)
-    ]
+    figures: list[Figure] = []
+    for part in asked.parts.split(","):
+        figures += PARTS[part](asked.models.split(","), size)
+        print(f"{part}: measured", file=sys.stderr)
+        if asked.json:  # as far as it has got: a later part may fail
+            text = json.dumps(_record(figures, size), indent=1) + "\n"
+            asked.json.write_text(text, encoding="utf-8")
     console = Console()
     Console(width=None if console.is_terminal else 118).print(_table(figures, size))
-    if asked.json:
-        asked.json.write_text(json.dumps(_record(figures, size), indent=1) + "\n", encoding="utf-8")
 
 
 def _table(figures: Sequence[Figure], size: Size) -> Table:
