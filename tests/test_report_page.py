@@ -111,11 +111,14 @@ def test_axe_finds_nothing(visit: Open, scheme: str) -> None:
 def test_dark_reaches_the_plots(visit: Open) -> None:
     page = visit(color_scheme="light")
     draw_all(page)
-    ink = "getComputedStyle(document.querySelector('.main-svg .xtick text')).fill"
-    light = page.evaluate(ink)
+    # Plots are drawn anew, and for a moment there is no text.
+    tick = "document.querySelector('.main-svg .xtick text')"
+    same = f"{tick} && getComputedStyle({tick}).fill === getComputedStyle(document.body).color"
+    page.wait_for_function(same)
+    light = page.evaluate("getComputedStyle(document.body).color")
     page.emulate_media(color_scheme="dark")
-    page.wait_for_function(f"{ink} !== {light!r}")
-    assert page.evaluate(ink) == page.evaluate("getComputedStyle(document.body).color")
+    page.wait_for_function(same)
+    assert page.evaluate("getComputedStyle(document.body).color") != light
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(19, 23, 28)"
 
 
