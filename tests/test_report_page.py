@@ -58,6 +58,19 @@ def _note(heard: list[str], url: str) -> None:
         heard.append(f"request: {url}")
 
 
+def until(page: Any, condition: str) -> None:
+    """Wait in the page itself: its policy forbids the eval that playwright's own wait takes."""
+    page.evaluate(
+        f"""async () => {{
+          const end = performance.now() + 20000;
+          while (!({condition})) {{
+            if (performance.now() > end) throw new Error("waited for 20 s");
+            await new Promise(requestAnimationFrame);
+          }}
+        }}"""
+    )
+
+
 def draw_all(page: Any) -> None:
     """Scroll through the page, so that every plot is drawn."""
     page.evaluate(
@@ -111,18 +124,14 @@ def test_axe_finds_nothing(visit: Open, scheme: str) -> None:
 def test_dark_reaches_the_plots(visit: Open) -> None:
     page = visit(color_scheme="light")
     draw_all(page)
-    # Polled in the page itself, whose policy forbids the eval that playwright's own wait takes; a
-    # plot that is drawn anew has no text for a moment.
-    in_ink = """async () => {
-      const ink = () => getComputedStyle(document.body).color;
-      const tick = () => document.querySelector(".main-svg .xtick text");
-      while (!tick() || getComputedStyle(tick()).fill !== ink())
-        await new Promise(requestAnimationFrame);
-      return ink();
-    }"""
-    light = page.evaluate(in_ink)
+    ink = "getComputedStyle(document.body).color"
+    tick = "document.querySelector('.main-svg .xtick text')"  # none while it is drawn anew
+    drawn = f"{tick} && getComputedStyle({tick}).fill === {ink}"
+    until(page, drawn)
+    light = page.evaluate(ink)
     page.emulate_media(color_scheme="dark")
-    assert page.evaluate(in_ink) != light
+    until(page, drawn)
+    assert page.evaluate(ink) != light
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(19, 23, 28)"
 
 
@@ -185,10 +194,8 @@ def test_the_legend_hides_and_the_picker_shows(visit: Open) -> None:
     marks = plot.locator(".scatterlayer .trace:visible path.point:visible")
     before = marks.count()
     plot.get_by_label("v1 n=30").uncheck()
-    page.wait_for_function(
-        "(n) => document.querySelectorAll(\"[data-plot$='-plane'] path.point\").length < n",
-        arg=before,
-    )
+    points = "document.querySelectorAll(\"[data-plot$='-plane'] path.point\").length"
+    until(page, f"{points} < {before}")
     assert marks.count() == before - 1
     maps = page.locator("figure:has([data-plot*='-map'])")
     assert page.locator("figure:visible h4:has-text('encoder: v1 n=30')").count() == 1
@@ -205,9 +212,8 @@ def test_print_is_light_and_cuts_no_plot(visit: Open) -> None:
     page.set_viewport_size(paper)
     page.emulate_media(media="print", color_scheme="light")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
-    page.wait_for_function(
-        "[...document.querySelectorAll('[data-plot]')].every((b) => b.querySelector('.main-svg'))"
-    )
+    plots = "[...document.querySelectorAll('[data-plot]')]"
+    until(page, f"{plots}.every((b) => b.querySelector('.main-svg'))")
     cut = page.evaluate(
         """[...document.querySelectorAll(".main-svg, .ruler")].map((e) => e.getBoundingClientRect())
           .filter((r) => r.width && (r.right > innerWidth + 1 || r.left < -1)).length"""
