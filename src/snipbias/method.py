@@ -139,7 +139,7 @@ def bias_attribution(
     wrong: Float[Tensor, "b k d"], gold: Float[Tensor, "b k d"], skill: float, clamp: bool
 ) -> Float[Tensor, "b k d"]:
     """Eq. 2: A(yhat) less the skill term, the gold option's attribution with negatives zeroed."""
-    return wrong - skill * (gold.clamp(min=0) if clamp else gold)
+    return torch.sub(wrong, gold.clamp(min=0) if clamp else gold, alpha=skill)
 
 
 def reduce_tokens(

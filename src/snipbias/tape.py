@@ -137,7 +137,8 @@ class Tape:
         else:
             shape = (len(scored.prefix_mask), -1, site.width)  # OPT flattens [b, k]
             found = crispr.attribution(h.reshape(shape), grad.reshape(shape))
-        found = found * term.share.to(h.device, torch.float32)[:, None, None]
+        # In place, as far as can be: fresh memory for every product costs as much as the product.
+        found.mul_(term.share.to(h.device, torch.float32)[:, None, None])
         earlier = self._earlier.setdefault((site.name, stretch), [])
         earlier.append(found)
         if self._term + 1 < len(plan.terms):
