@@ -179,8 +179,8 @@ class Task:
         pool = self.find
         if n < 1 or n > len(pool):
             raise SnipbiasError(
-                f"cannot draw {n} items from the {len(pool)} of {self.name!r} ({pool.part} part): "
-                f"ask for 1 to {len(pool)}."
+                f"cannot draw {n} items of {self.name!r}: {len(pool)} of its rows are set aside "
+                f"for finding, so ask for 1 to {len(pool)} (--samples), or give more rows."
             )
         if balance not in get_args(Balance):
             raise SnipbiasError(
