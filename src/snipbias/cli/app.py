@@ -25,6 +25,9 @@ INTERRUPTED = 130  # what typer makes of an interrupt
 # The commands that the processes of `accelerate launch` share.
 TOGETHER = ("find", "evaluate", "reproduce", "demo", "rerun")
 
+# The commands in their groups, as the help shows them.
+FIND, LOOK, USE, SHARE = "Find and prove", "Look", "Use", "Share and repeat"
+
 app = typer.Typer(
     name="snipbias",
     add_completion=False,
@@ -103,7 +106,8 @@ def _common(
 
 @app.command(
     epilog="Examples:\n\nsnipbias find demo mini:age --n 10 --out age-edit\n\n"
-    "snipbias find google/flan-t5-base bbq:SES --n 10,50 --method v2 --samples 20 --out ses"
+    "snipbias find google/flan-t5-base bbq:SES --n 10,50 --method v2 --samples 20 --out ses",
+    rich_help_panel=FIND,
 )
 def find(
     model: o.Model,
@@ -162,7 +166,8 @@ def find(
 @app.command(
     epilog="Examples:\n\nsnipbias evaluate demo mini:age --edit age-edit\n\n"
     "snipbias evaluate google/flan-t5-base bbq:SES --edit ses/n10 --edit ses/n50 --items 200\n\n"
-    "snipbias evaluate google/flan-t5-base bbq:SES --edit ses/n10 --lm-eval piqa --margin 0.01"
+    "snipbias evaluate google/flan-t5-base bbq:SES --edit ses/n10 --lm-eval piqa --margin 0.01",
+    rich_help_panel=FIND,
 )
 def evaluate(
     model: o.Model,
@@ -236,17 +241,20 @@ def evaluate(
     commands.evaluate(arguments, o.model_options(arguments))
 
 
-app.command(epilog="Example:\n\nsnipbias apply demo age-edit --out fair-model")(apply)
+app.command(
+    epilog="Example:\n\nsnipbias apply demo age-edit --out fair-model", rich_help_panel=USE
+)(apply)
 
 
 app.command(
     epilog="Examples:\n\nsnipbias export age-edit --model demo --out age-lora\n\n"
     "snipbias export ses/n10 --model google/flan-t5-base --format ia3 --out ses-ia3\n\n"
-    "snipbias export age-edit --model demo --format checkpoint --out fair-model"
+    "snipbias export age-edit --model demo --format checkpoint --out fair-model",
+    rich_help_panel=USE,
 )(export)
 
 
-@app.command(epilog="Example:\n\nsnipbias show age-edit")
+@app.command(epilog="Example:\n\nsnipbias show age-edit", rich_help_panel=LOOK)
 def show(
     path: Annotated[str, typer.Argument(help="Folder of an edit or of a run, or owner/name.")],
     as_json: o.Json = False,
@@ -257,7 +265,7 @@ def show(
     commands.show_path(path, as_json=as_json)
 
 
-@app.command(epilog="Example:\n\nsnipbias tasks")
+@app.command(epilog="Example:\n\nsnipbias tasks", rich_help_panel=FIND)
 def tasks(as_json: o.Json = False) -> None:
     """List the tasks that can be named."""
     from snipbias.cli import commands
@@ -265,7 +273,7 @@ def tasks(as_json: o.Json = False) -> None:
     commands.list_tasks(as_json=as_json)
 
 
-@app.command(epilog="Examples:\n\nsnipbias demo\n\nsnipbias demo --real")
+@app.command(epilog="Examples:\n\nsnipbias demo\n\nsnipbias demo --real", rich_help_panel=FIND)
 def demo(
     real: Annotated[
         bool,
@@ -291,33 +299,43 @@ def demo(
 app.command(
     epilog="Examples:\n\nsnipbias reproduce\n\n"
     "snipbias reproduce google/flan-t5-base --preset v2 --out flan\n\n"
-    "snipbias reproduce demo --task mini:age --methods v1,random --trials 1"
+    "snipbias reproduce demo --task mini:age --methods v1,random --trials 1",
+    rich_help_panel=FIND,
 )(reproduce)
 
 
-app.command(epilog="Example:\n\nsnipbias card age-edit --run snipbias-runs/result")(card)
+app.command(
+    epilog="Example:\n\nsnipbias card age-edit --run snipbias-runs/result", rich_help_panel=SHARE
+)(card)
 
-app.command(epilog="Example:\n\nsnipbias push age-edit jane/age-edit --private --run result")(push)
+app.command(
+    epilog="Example:\n\nsnipbias push age-edit jane/age-edit --private --run result",
+    rich_help_panel=SHARE,
+)(push)
 
 app.command(
     epilog="Examples:\n\nsnipbias combine edits/age edits/ses --out edits/both\n\n"
-    "snipbias combine edits/both edits/age --how difference --strength 0.5 --out edits/half-ses"
+    "snipbias combine edits/both edits/age --how difference --strength 0.5 --out edits/half-ses",
+    rich_help_panel=USE,
 )(combine)
 app.command(
     epilog="Examples:\n\nsnipbias overlap edits/age edits/ses\n\n"
-    "snipbias overlap edits/age edits/ses --model demo --task mini:age --task mini:ses"
+    "snipbias overlap edits/age edits/ses --model demo --task mini:age --task mini:ses",
+    rich_help_panel=USE,
 )(overlap)
 app.command(
     epilog="Examples:\n\nsnipbias report snipbias-runs/evaluate --out report.html\n\n"
-    "snipbias report edits/age evaluated --out both.html --no-texts"
+    "snipbias report edits/age evaluated --out both.html --no-texts",
+    rich_help_panel=LOOK,
 )(report)
 app.command(
     epilog="Examples:\n\nsnipbias play demo --edit age-edit\n\n"
-    "snipbias play google/flan-t5-base --edit ses/n10 --edit ses/n50 --task bbq:SES"
+    "snipbias play google/flan-t5-base --edit ses/n10 --edit ses/n50 --task bbq:SES",
+    rich_help_panel=LOOK,
 )(play)
 
 
-@app.command(epilog="Example:\n\nsnipbias rerun age-edit --out again")
+@app.command(epilog="Example:\n\nsnipbias rerun age-edit --out again", rich_help_panel=SHARE)
 def rerun(
     path: Annotated[Path, typer.Argument(help="Folder of a run.")],
     out: Annotated[Path, typer.Option(help="Folder to write.")],
