@@ -15,8 +15,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers.pytorch_utils import Conv1D
+from typer.testing import CliRunner
 
 from families import FAMILIES, GENERIC, tiny, tokenizer
+from snipbias.cli.app import app
 from snipbias.edit import NeuronEdit
 from snipbias.errors import SnipbiasError
 from snipbias.export import lora, write
@@ -356,3 +358,24 @@ def test_neurons_that_are_multiplied_by_1_take_no_rank(tmp_path):
     exported = export(lm, edit, "lora", tmp_path / "out")
     assert (exported.neurons, exported.modules, exported.rank) == (1, 1, 1)
     assert NeuronEdit.load(tmp_path / "out") == edit
+
+
+def test_the_readme_has_the_figures_that_lie_beside_the_edit(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    main = CliRunner().invoke
+    for line in (
+        "find demo mini:age --n 3 --samples 2 --instructions 1 --out age",
+        "export age --out before",
+        "evaluate demo mini:age --edit age --items 4 --instructions 1 --no-text --no-retention "
+        "--out run",
+        "card age --run run",
+        "export age --out after",
+    ):
+        done = main(app, line.split())
+        assert done.exit_code == 0, done.output
+    before, after = (Path(name, "README.md").read_text() for name in ("before", "after"))
+    assert "Nobody has measured" in before
+    assert "record of the run that found it is not here" not in before
+    assert "Nobody has measured" not in after
+    accuracy = json.loads(Path("run/summary.json").read_text())["methods"]["original"]["accuracy"]
+    assert f"{100 * accuracy['overall']:.1f}" in after

@@ -127,6 +127,7 @@ def run_export(command: str, arguments: dict[str, Any]) -> None:
                 one_rank=arguments["one_rank"],
                 check=arguments["check"],
                 command=shlex.join(["snipbias", *this.record.argv]),
+                beside=Path(arguments["edit"]) if Path(arguments["edit"]).is_dir() else None,
             )
         this.record.lap(command)
         size = sum(file.stat().st_size for file in folder.iterdir())

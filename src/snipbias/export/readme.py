@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from snipbias.card import model_card
+from snipbias.card_figures import Figures
 from snipbias.edit import NeuronEdit
+from snipbias.share import record_of
 
 if TYPE_CHECKING:
     from snipbias.export.write import Exported
 
 
-def readme(edit: NeuronEdit, exported: Exported, command: str | None) -> str:
+def readme(
+    edit: NeuronEdit, exported: Exported, command: str | None, beside: Path | None = None
+) -> str:
     """The edit's card, with how to load this folder and how it was checked.
 
     Args:
         command: the command line that made the folder, if one did.
+        beside: where the edit lies, with its figures and the record of how it was found.
     """
     return model_card(
         edit,
+        figures=Figures.beside(edit, beside) if beside else None,
+        record=record_of(edit, beside) if beside else None,
         place="this folder",
         base=exported.base.name if exported.base.on_hub else None,
         exported=exported.format,

@@ -96,8 +96,14 @@ def fill(
     one_rank: bool = False,
     check: bool = True,
     command: str | None = None,
+    beside: Path | None = None,
 ) -> Exported:
-    """Write the files of an export into a folder that is being filled."""
+    """Write the files of an export into a folder that is being filled.
+
+    Args:
+        command: the command line that asked for it, for the card.
+        beside: where the edit lies, with its figures and the record of how it was found.
+    """
     if format not in get_args(Format):
         raise SnipbiasError(f"there is no format {format!r}: give one of {get_args(Format)}.")
     edit.check(lm)
@@ -128,7 +134,7 @@ def fill(
     edit.write_into(folder)
     text = json.dumps(exported.to_dict(), indent=1)
     (folder / FILE).write_text(text + "\n", encoding="utf-8")
-    (folder / "README.md").write_text(readme(edit, exported, command), encoding="utf-8")
+    (folder / "README.md").write_text(readme(edit, exported, command, beside), encoding="utf-8")
     return exported
 
 
