@@ -67,6 +67,7 @@ def _run(document: Path, folder: Path) -> subprocess.CompletedProcess[str]:
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        timeout=1200,  # a command that does not end fails
     )
 
 
