@@ -91,5 +91,5 @@ def test_equations_are_shown_and_functions_stand_beside_them(site):
 def test_files_of_the_repository_that_pages_link_to_are_on_the_site(site):
     assert (site / "files/CONTRIBUTING.html").exists()
     for page in set(site.rglob("*.html")) - {site / "404.html"}:  # whose links are from the root
-        for target in re.findall(r'<a\b[^>]*\bhref="([^"#:]+)', page.read_text("utf-8")):
+        for target in re.findall(r'<a\b[^>]*\bhref="([^"#:]+)["#]', page.read_text("utf-8")):
             assert (page.parent / target).exists(), f"{page.relative_to(site)}: {target}"
