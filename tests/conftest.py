@@ -20,6 +20,7 @@ settings.load_profile("no deadline")
 def _state(model: nn.Module) -> dict[str, object]:
     hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     return {
+        "modules": list(model.modules()),
         "hooks": [len(getattr(m, hook)) for m in model.modules() for hook in hooks],
         "training": [m.training for m in model.modules()],
         "requires_grad": [p.requires_grad for p in model.parameters()],

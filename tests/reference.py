@@ -53,6 +53,25 @@ def token_attributions(
     }
 
 
+def as_shares(
+    every: list[tuple[float, dict[str, Tensor]]],
+) -> list[tuple[float, dict[str, Tensor]]]:
+    """Of s = P / (sum of all P), whose derivative is s * (dlogP - sum over options of s dlogP)."""
+    total = sum(p for p, _ in every)
+    found = []
+    for p, _ in every:
+        share, parts = p / total, {}
+        for site in every[0][1]:
+            longest = max(len(a[site]) for _, a in every)
+            parts[site] = torch.zeros(longest, every[0][1][site].shape[1], dtype=torch.float64)
+            for other, attributed in every:
+                of_log = attributed[site] / other
+                weight = float(other is p) - other / total
+                parts[site][: len(of_log)] += share * weight * of_log
+        found.append((share, parts))
+    return found
+
+
 def scores(lm: LanguageModel, task: Task, method: Method) -> dict[str, Tensor]:
     """{site: [D]} by Eq. 1 to 4, for the fields of Method that a test varies."""
     per_instruction: dict[str, list[Tensor]] = {}
@@ -62,6 +81,8 @@ def scores(lm: LanguageModel, task: Task, method: Method) -> dict[str, Tensor]:
             query = lm.query(render(instruction, item), item.options)
             every = [token_attributions(lm, query, option) for option in query.options]
             wrong = max((p, c) for c, (p, _) in enumerate(every) if c != item.gold)[1]
+            if method.target == "share":
+                every = as_shares(every)
             (p_gold, gold), (p_wrong, biased) = every[item.gold], every[wrong]
             for site in biased:
                 a_wrong, a_gold = biased[site], gold[site]

@@ -33,6 +33,7 @@ DEVIATIONS = [
     Method.v1(),
     Method.v2(),
     Method.v1(target="logprob"),
+    Method.v1(target="share"),
     Method.v1(tokens="mean"),
     Method.v1(tokens="sum"),
     Method.v1(skill=0.0),
@@ -168,6 +169,23 @@ def test_the_model_is_left_as_it_was_after_an_exception(step, monkeypatch, uncha
         attribute(lm, TASK)
 
 
+@pytest.mark.parametrize(("target", "passes"), [("prob", 2 + 1), ("share", 2 + 2)])
+def test_options_are_walked_through_once_where_the_terms_read_different_ones(target, passes):
+    """The prompt once a term, the options once for both; a share depends on every option."""
+    lm = tiny("llama")
+    arrived = []
+
+    def watch(module, args, output):
+        output.register_hook(lambda grad: arrived.append(len(grad)))
+
+    handle = lm.module(lm.sites[-1].name).register_forward_hook(watch)
+    query = lm.query("who is it?", ["the old man", "him there", "nobody"])
+    with lm.frozen():
+        batch_bias(lm, [query], torch.tensor([1]), Method.v1(target=target))
+    handle.remove()
+    assert len(arrived) == passes
+
+
 def test_no_activation_outlives_its_batch():
     """Without waiting for the garbage collector, which would double the peak."""
     lm = tiny("llama")
@@ -213,8 +231,8 @@ def test_a_wrong_option_of_probability_zero_is_refused(monkeypatch):
     lm = tiny("llama")
     score = type(lm).score
 
-    def overflowing(self, queries):
-        scored = score(self, queries)
+    def overflowing(self, queries, **how):
+        scored = score(self, queries, **how)
         logprobs = scored.logprobs.clone()
         logprobs[0, 1:] = -torch.inf
         return replace(scored, logprobs=logprobs)

@@ -9,6 +9,7 @@ import torch
 import transformers as tf
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
+from transformers.activations import NewGELUActivation
 
 import reference
 from families import ENCODER_DECODERS, FAMILIES, GENERIC, tiny, tokenizer
@@ -346,3 +347,14 @@ def test_frozen_gives_back_every_modules_mode_and_every_weights_gradient(fails, 
                 use()
         else:
             use()
+
+
+@pytest.mark.parametrize("family", ["flan-t5", "gpt2"])
+def test_composed_activations_are_one_operation_inside_frozen(family, unchanged):
+    lm = tiny(family)
+    plain = lm.score(make_queries()).logprobs
+    composed = [m for m in lm.model.modules() if isinstance(m, NewGELUActivation)]
+    assert composed
+    with unchanged(lm.model), lm.frozen():
+        assert not any(isinstance(module, NewGELUActivation) for module in lm.model.modules())
+        torch.testing.assert_close(lm.score(make_queries()).logprobs, plain, rtol=1e-6, atol=1e-5)

@@ -116,7 +116,7 @@ def batch_bias(
     pass from each of log P(y) and log P(yhat) is reduced to a score per neuron inside its hooks.
     """
     with torch.enable_grad(), Tape(lm).recording() as tape:
-        scored = lm.score(queries)
+        scored = tape.score(queries)
         bias = tape.read(scored, crispr_plan(scored, gold, method))
     if method.instances == "rank":
         widths = [site.shape[1] for site in bias.values()]
@@ -130,7 +130,8 @@ def crispr_plan(scored: Scored, gold: Int[Tensor, " b"], method: Method) -> Plan
     logprobs = finite_logprobs(scored)
     wrong = crispr.most_confusing(logprobs.detach(), gold)
     if method.target == "share":
-        logprobs = logprobs.log_softmax(1)
+        # In float64: of one share near 1 float32 leaves no digits of what the others have.
+        logprobs = logprobs.double().log_softmax(1)
     logp_gold, logp_wrong = pick(logprobs, gold), pick(logprobs, wrong)
     scale, share_wrong, share_gold = crispr.targets_scale(
         logp_wrong.detach(), logp_gold.detach(), method.target
@@ -139,7 +140,7 @@ def crispr_plan(scored: Scored, gold: Int[Tensor, " b"], method: Method) -> Plan
     def term(option: Tensor, objective: Tensor, share: Tensor) -> Term:
         # A share depends on all options of the row, a probability on its own.
         rows = scored.rows if method.target == "share" else pick(scored.rows, option)[:, None]
-        return Term(objective, rows, share)
+        return Term(objective * share.to(objective.dtype), rows)
 
     def bias(*attributions: Tensor) -> Tensor:
         if len(attributions) == 1:

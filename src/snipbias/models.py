@@ -16,6 +16,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from snipbias import passes
 from snipbias.errors import SnipbiasError
+from snipbias.fused import fused_activations
 from snipbias.neurons import Linear, Site, find_sites, get_linear
 from snipbias.passes import Scored
 from snipbias.tensors import no_logprobs, pad
@@ -160,7 +161,9 @@ class LanguageModel:
 
     # -- passes ------------------------------------------------------------------------------
 
-    def score(self, queries: Sequence[Query], *, share_start: bool = False) -> Scored:
+    def score(
+        self, queries: Sequence[Query], *, share_start: bool = False, cut: bool = False
+    ) -> Scored:
         """Log-probability of every option of every query, each prompt encoded once.
 
         Differentiable when gradients are on; nothing depends on the batch.
@@ -168,8 +171,9 @@ class LanguageModel:
         Args:
             share_start: encode what all prompts begin with once for the whole batch, where the
                 model allows it. For scores alone: whatever hooks see there belongs to no one row.
+            cut: cut the graph between prompts and options, for a `Tape`.
         """
-        return passes.score(self, queries, share_start=share_start)
+        return passes.score(self, queries, share_start=share_start, cut=cut)
 
     def alike(self, query: Query) -> tuple[Any, ...]:
         """What to sort queries by, so that a batch starts alike and its prompts are as long."""
@@ -273,14 +277,15 @@ class LanguageModel:
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """Evaluation mode without weight gradients; both restored afterwards."""
+        """Evaluation mode, fused activations, no weight gradients; all restored afterwards."""
         trainable = [p for p in self.model.parameters() if p.requires_grad]
         was_training = [(module, module.training) for module in self.model.modules()]
         self.model.eval()
         for parameter in trainable:
             parameter.requires_grad_(False)
         try:
-            yield
+            with fused_activations(self.model):
+                yield
         finally:
             for parameter in trainable:
                 parameter.requires_grad_(True)

@@ -7,13 +7,14 @@ How an encoder-decoder and a decoder-only model are run is known here alone. Bot
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from transformers import EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput
 
 from snipbias.errors import SnipbiasError
@@ -30,6 +31,33 @@ SORTED_BY = 32
 
 
 @dataclass(frozen=True)
+class Border:
+    """Where the graph of a pass is cut in two: what the options read of the prefix.
+
+    Each option reads a copy of its own, so that one backward pass through the options leaves the
+    gradients of several objectives side by side, where each reads other options. Only the prefix,
+    which all share, is walked through once for each.
+
+    Attributes:
+        owner: which prompt an option belongs to.
+        prefix: what the prefix gives, a row a prompt; the ends of its graph.
+        options: what the options read, a row an option; the leaves of theirs.
+    """
+
+    owner: Int[Tensor, " r"]
+    prefix: list[Tensor] = field(default_factory=list)
+    options: list[Tensor] = field(default_factory=list)
+
+    def cross(self, given: Tensor) -> Tensor:
+        """A row an option of what the prefix gives a row a prompt, cut off from its graph."""
+        if not given.requires_grad:
+            return given[self.owner]
+        self.prefix.append(given)
+        self.options.append(given.detach()[self.owner].requires_grad_())
+        return self.options[-1]
+
+
+@dataclass(frozen=True)
 class Scored:
     """Log-probabilities of the options of a batch of B queries, C being the most options.
 
@@ -39,6 +67,7 @@ class Scored:
         prefix_mask: real tokens of the prompts.
         options_mask: real tokens that the options pass reads, one row an option.
         packed: where that pass holds the options of a prompt behind each other.
+        border: where the graph is cut, if it was asked for.
     """
 
     logprobs: Float[Tensor, "b c"]
@@ -46,6 +75,7 @@ class Scored:
     prefix_mask: Bool[Tensor, "b s"]
     options_mask: Bool[Tensor, "r t"]
     packed: Packed | None = None
+    border: Border | None = None
 
     def by_row(self, output: Tensor) -> Float[Tensor, "r t d"]:
         """What a layer gave in the options pass, one row an option.
@@ -58,7 +88,9 @@ class Scored:
         return output.reshape(*self.options_mask.shape, output.shape[-1])
 
 
-def score(lm: LanguageModel, queries: Sequence[Query], *, share_start: bool = False) -> Scored:
+def score(
+    lm: LanguageModel, queries: Sequence[Query], *, share_start: bool = False, cut: bool = False
+) -> Scored:
     """Log-probability of every option of every query; see `LanguageModel.score`."""
     owners = [b for b, query in enumerate(queries) for _ in query.options]
     options = [option for query in queries for option in query.options]
@@ -71,16 +103,20 @@ def score(lm: LanguageModel, queries: Sequence[Query], *, share_start: bool = Fa
         else:
             shared = _shared_start(lm, prompts) if share_start and not lm.rows_differ else 0
             first_logits, prompt_mask, state = _read(lm, prompts, shared)
+    border = Border(owner) if cut else None
+    by_option = (lambda given: given[owner]) if border is None else border.cross
     targets, target_mask = pad(options, lm.device, "right")
-    logprobs = token_logprobs(first_logits[owner, None], targets[:, :1])
+    logprobs = token_logprobs(by_option(first_logits)[:, None], targets[:, :1])
     options_mask = target_mask[:, 1:]
-    packed = Packed.of(owner, options_mask) if takes_trees(lm) else None
+    # Options in one sequence read the same keys and values: there is no copy to cut off for each.
+    packed = Packed.of(owner, options_mask) if takes_trees(lm) and not cut else None
     if targets.shape[1] > 1:
         if packed is not None:
             with lm.rows_of(torch.arange(len(queries))):
                 rest = _go_on_packed(lm, targets, prompt_mask, packed, state)
         else:
             follow = _answer if lm.is_encoder_decoder else _go_on
+            _map_cache(state[0], by_option)
             with lm.rows_of(owner):
                 logits = follow(lm, targets[:, :-1], options_mask, prompt_mask, owner, state)
             rest = token_logprobs(logits, targets[:, 1:])
@@ -92,7 +128,7 @@ def score(lm: LanguageModel, queries: Sequence[Query], *, share_start: bool = Fa
     rows[owner, slot] = torch.arange(len(options), device=lm.device)
     summed = torch.full((len(queries), most), -torch.inf, device=lm.device)
     summed = summed.index_put((owner, slot), logprobs.sum(1))
-    return Scored(summed, rows, prompt_mask, options_mask, packed)
+    return Scored(summed, rows, prompt_mask, options_mask, packed, border)
 
 
 def alike(lm: LanguageModel, query: Query) -> tuple[Any, ...]:
@@ -102,8 +138,9 @@ def alike(lm: LanguageModel, query: Query) -> tuple[Any, ...]:
 
 
 # Of each kind of model one function reads the prompts -> (logits of the first answer token [B, V],
-# which of the prompts' tokens are real [B, S], what the options continue from), and one goes on
-# with the options, row r from prompt owner[r] -> the logits after each of their tokens [R, T, V].
+# which of the prompts' tokens are real [B, S], its cache and what else the options continue from),
+# and one goes on with the options, row r from prompt owner[r] and the cache changed to such rows ->
+# the logits after each of their tokens [R, T, V].
 
 
 def _encode(lm: LanguageModel, prompts: Sequence[tuple[int, ...]]) -> tuple[Tensor, Tensor, Any]:
@@ -123,7 +160,6 @@ def _answer(
     lm: LanguageModel, ids: Tensor, mask: Tensor, prompt_mask: Tensor, owner: Tensor, state: Any
 ) -> Tensor:
     cache, states = state
-    cache.batch_select_indices(owner)
     return lm.model(
         # The cache holds this input's keys and values; only its shape is still read.
         encoder_outputs=BaseModelOutput(last_hidden_state=states.detach()[owner]),
@@ -158,25 +194,34 @@ def _read(
             f"{type(lm.model).__name__} keeps no key-value cache, which is not supported: "
             "what is missing is a pass that shares a prompt between its options."
         )
-    return out.logits[:, -1], mask, out.past_key_values
+    return out.logits[:, -1], mask, (out.past_key_values,)
 
 
 def _go_on(
-    lm: LanguageModel, ids: Tensor, mask: Tensor, prompt_mask: Tensor, owner: Tensor, cache: Any
+    lm: LanguageModel, ids: Tensor, mask: Tensor, prompt_mask: Tensor, owner: Tensor, state: Any
 ) -> Tensor:
-    cache.batch_select_indices(owner)
     start = prompt_mask.sum(1)[owner, None]
     return lm.model(
         input_ids=ids,
         attention_mask=torch.cat([prompt_mask[owner], mask], dim=1).long(),
         position_ids=start + torch.arange(ids.shape[1], device=lm.device),
-        past_key_values=cache,
+        past_key_values=state[0],
         use_cache=True,
     ).logits
 
 
+def _map_cache(cache: Any, change: Callable[[Tensor], Tensor]) -> None:
+    """Change the keys and values of every layer."""
+    both = isinstance(cache, EncoderDecoderCache)
+    parts = (cache.self_attention_cache, cache.cross_attention_cache) if both else (cache,)
+    layers: list[Any] = [layer for part in parts for layer in part.layers]
+    for layer in layers:
+        if layer.get_seq_length() > 0:  # Gemma 3n: some layers read the keys of others
+            layer.keys, layer.values = change(layer.keys), change(layer.values)
+
+
 def _go_on_packed(
-    lm: LanguageModel, targets: Tensor, prompt_mask: Tensor, packed: Packed, cache: Any
+    lm: LanguageModel, targets: Tensor, prompt_mask: Tensor, packed: Packed, state: Any
 ) -> Tensor:
     """Log P of each token after the first [R, T], the options of a prompt in one sequence.
 
@@ -191,7 +236,7 @@ def _go_on_packed(
         input_ids=packed.spread(targets[:, :-1], 0),
         attention_mask=bar[:, None],
         position_ids=packed.spread(prompt_mask.sum(1)[packed.owner, None] + steps, 0),
-        past_key_values=cache,
+        past_key_values=state[0],
         use_cache=True,
     ).logits
     return packed.by_row(token_logprobs(logits, packed.spread(targets[:, 1:], 0)))

@@ -43,7 +43,7 @@ def gap(
 
     def score(queries: Sequence[Query], items: Sequence[Item]) -> Bias:
         with torch.enable_grad(), Tape(lm).recording() as tape:
-            scored = lm.score(queries)
+            scored = tape.score(queries)
             gold = option_index(lm, [item.gold for item in items])
             wrong = crispr.most_confusing(finite_logprobs(scored).detach(), gold)
             return tape.read(scored, margin_plan(scored, wrong, gold, tokens))
@@ -80,7 +80,7 @@ def integrated_gap(
         total: Bias = {}
         for step in range(steps):
             with torch.enable_grad(), Tape(lm, gate=(step + 0.5) / steps).recording() as tape:
-                scored = lm.score(queries)
+                scored = tape.score(queries)
                 finite_logprobs(scored)
                 part = tape.read(scored, margin_plan(scored, wrong, gold, "sum"))
             for site, values in part.items():
@@ -128,7 +128,7 @@ def paired_contrast(
     def score(queries: Sequence[Query], items: Sequence[Item]) -> Bias:
         ambiguous = torch.tensor([item.condition == "ambiguous" for item in items])
         with torch.enable_grad(), Tape(lm).recording() as tape:
-            scored = lm.score(queries)
+            scored = tape.score(queries)
             right = option_index(lm, [item.gold for item in items])
             # In an ambiguous row the gold option is "unknown" and the best other one is named.
             other = crispr.most_confusing(finite_logprobs(scored).detach(), right)
@@ -209,15 +209,15 @@ def margin_plan(
     logprobs = scored.logprobs
     rows = torch.stack([pick(scored.rows, up), pick(scored.rows, down)], 1)
     one = torch.ones(len(up), device=logprobs.device)
-    term = Term(pick(logprobs, up) - pick(logprobs, down), rows, one)
+    term = Term(pick(logprobs, up) - pick(logprobs, down), rows)
     return Plan((term,), lambda attribution: attribution, tokens, one)
 
 
 def _gold_effect(lm: LanguageModel, queries: Sequence[Query], gold: Int[Tensor, " b"]) -> Bias:
     with torch.enable_grad(), Tape(lm).recording() as tape:
-        scored = lm.score(queries)
+        scored = tape.score(queries)
         one = torch.ones(len(gold), device=lm.device)
-        term = Term(pick(finite_logprobs(scored), gold), pick(scored.rows, gold)[:, None], one)
+        term = Term(pick(finite_logprobs(scored), gold), pick(scored.rows, gold)[:, None])
         effect = tape.read(scored, Plan((term,), lambda attribution: attribution, "sum", one))
     return {site: values.abs() for site, values in effect.items()}
 

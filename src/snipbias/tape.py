@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -13,26 +14,29 @@ from torch import Tensor, nn
 
 from snipbias import method as crispr
 from snipbias.method import TokenReduction
-from snipbias.models import LanguageModel
+from snipbias.models import LanguageModel, Query
 from snipbias.neurons import Site
-from snipbias.passes import Scored
+from snipbias.passes import Border, Scored
 
 Combine = Callable[..., Tensor]
+
+# Bytes of a layer's output that are made scores at once: on a CPU what stays in its caches, since
+# to fetch each product from memory again takes as long as the product.
+AT_ONCE = {"cpu": 1 << 20}
+PREFIX, OPTIONS = 0, 1  # the stretches of a pass, in the order in which a site sees them
 
 
 @dataclass(frozen=True)
 class Term:
-    """One backward pass.
+    """One objective that is differentiated.
 
     Attributes:
-        objective: what is differentiated, one number an instance.
+        objective: one number an instance; its gradients must fit into float32.
         rows: rows of the options pass that each instance's objective reads, -1 for none: [B, M].
-        share: what the attributions are multiplied by; at most 1, so that float32 holds them.
     """
 
     objective: Float[Tensor, " b"]
     rows: Int[Tensor, "b m"]
-    share: Float[Tensor, " b"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class Plan:
     """What to do with a scored batch of B instances.
 
     Attributes:
-        terms: the backward passes, in order.
+        terms: the objectives, in order.
         combine: the attributions of all terms at each token -> the token's score [B, K, D].
         tokens: how an instance's token scores become one.
         factor: what each instance's score is multiplied by, in float64.
@@ -56,8 +60,10 @@ class Tape:
     """Hooks on every site during one forward pass and the backward passes from it.
 
     A site fires once for the prefix and, where it sees the answer's tokens, once for the options;
-    these are its stretches. The options' one is reached first on the way back; it is short, and is
-    held until the prefix's arrives. No activation is kept after the recording.
+    these are its stretches. The way back goes through the options first, for all terms together
+    where they read different options, and then through the prefix once a term. What the options
+    give is short, and is held until the prefix's arrives. No activation is kept for longer than its
+    last gradient takes to come.
 
     Args:
         gate: what every site's output is multiplied by; gradients are taken behind it.
@@ -66,11 +72,11 @@ class Tape:
     def __init__(self, lm: LanguageModel, gate: float = 1.0) -> None:
         self._lm = lm
         self._gate = gate
-        self._firings: dict[str, int] = {}
-        self._leaves: list[Tensor] = []
+        self._leaves: tuple[list[Tensor], list[Tensor]] = ([], [])
+        self._outputs: dict[tuple[str, int], Tensor] = {}
         self._scored: Scored | None = None
         self._plan: Plan | None = None
-        self._term = 0
+        self._walking: Sequence[Term] = ()
         self._earlier: dict[tuple[str, int], list[Tensor]] = {}
         self._held: dict[str, tuple[Tensor, Tensor]] = {}
         self._totals: dict[str, Tensor] = {}
@@ -89,22 +95,24 @@ class Tape:
                 handle.remove()
             # The graph's hooks refer to this tape; without these it does not refer back, so that
             # the graph goes with the batch instead of waiting for the garbage collector.
-            self._leaves.clear()
+            for leaves in self._leaves:
+                leaves.clear()
+            self._outputs.clear()
             self._plan = self._scored = None
+            self._walking = ()
+
+    def score(self, queries: Sequence[Query]) -> Scored:
+        """The one forward pass, as `read` needs it."""
+        return self._lm.score(queries, cut=True)
 
     def read(self, scored: Scored, plan: Plan) -> dict[str, Float[Tensor, "b d"]]:
         """Run the plan's backward passes; each site's scores per instance, in float64."""
+        assert scored.border is not None  # score() cuts the graph
         self._scored, self._plan = scored, plan
-        for number, term in enumerate(plan.terms):
-            self._term = number
-            # The first sites of each stack are leaves: asking for their gradients reaches all
-            # others and computes none for weights.
-            torch.autograd.grad(
-                term.objective.sum(),
-                self._leaves,
-                retain_graph=number + 1 < len(plan.terms),
-                allow_unused=True,
-            )
+        given_back = self._through_options(scored.border, plan.terms)
+        for term in plan.terms:
+            grads = given_back.pop(0)
+            self._through_prefix(scored.border, term, grads, more=bool(given_back))
         for site, (bias, real) in self._held.items():  # sites that only the answer goes through
             self._totals[site] = crispr.reduce_tokens(bias, real, plan.tokens)
         factor = plan.factor.double()
@@ -113,46 +121,93 @@ class Tape:
             for site, total in self._totals.items()
         }
 
+    def _through_options(self, border: Border, terms: Sequence[Term]) -> list[list[Tensor | None]]:
+        """Each term's gradients of what the prefix gave, a row a prompt."""
+        given_back: list[list[Tensor | None]] = []
+        leaves = [*border.options, *self._leaves[OPTIONS]]
+        passes = [terms] if _read_different_rows(terms) else [[term] for term in terms]
+        for together in passes:
+            self._walking = together
+            grads = torch.autograd.grad(
+                [term.objective.sum() for term in together],
+                leaves,
+                retain_graph=together is not passes[-1],
+                allow_unused=True,
+            )
+            of_copies = grads[: len(border.options)]
+            given_back += [
+                [_of_prompts(grad, term.rows) for grad in of_copies] for term in together
+            ]
+        border.options.clear()
+        return given_back
+
+    def _through_prefix(
+        self, border: Border, term: Term, grads: Sequence[Tensor | None], more: bool
+    ) -> None:
+        """From what the prefix gave back to its first sites; the graph is kept if there are more.
+
+        These are leaves: asking for their gradients reaches all other sites and computes none for
+        weights.
+        """
+        self._walking = [term]
+        reached = [pair for pair in zip(border.prefix, grads, strict=True) if pair[1] is not None]
+        ends, given = zip(*reached, strict=True)
+        torch.autograd.grad(ends, self._leaves[PREFIX], given, retain_graph=more, allow_unused=True)
+
     def _on_forward(
         self, site: Site, module: nn.Module, args: object, output: Tensor
     ) -> Tensor | None:
-        h = output.detach()
+        stretch = OPTIONS if (site.name, PREFIX) in self._outputs else PREFIX
+        self._outputs[site.name, stretch] = output.detach()
         gated = output if self._gate == 1 else output * self._gate
         if not gated.requires_grad:
             gated.requires_grad_(True)
-            self._leaves.append(gated)
-        stretch = self._firings.get(site.name, 0)
-        self._firings[site.name] = stretch + 1
-        gated.register_hook(partial(self._on_gradient, site, stretch, h))
+            self._leaves[stretch].append(gated)
+        gated.register_hook(partial(self._on_gradient, site, stretch))
         return None if gated is output else gated
 
-    def _on_gradient(self, site: Site, stretch: int, h: Tensor, grad: Tensor) -> None:
+    def _on_gradient(self, site: Site, stretch: int, grad: Tensor) -> None:
         scored, plan = self._scored, self._plan
         assert scored is not None  # read() comes before any gradient
         assert plan is not None
-        term = plan.terms[self._term]
-        if stretch:
-            rows = term.rows.to(h.device)
-            found = _of_rows(scored.by_row(h), scored.by_row(grad), rows)
+        place = site.name, stretch
+        h, earlier = self._outputs[place], self._earlier.setdefault(place, [])
+        is_last = len(earlier) + len(self._walking) == len(plan.terms)
+        if stretch == OPTIONS:
+            h, grad = scored.by_row(h), scored.by_row(grad)
+            earlier += [_of_rows(h, grad, term.rows.to(h.device)) for term in self._walking]
+            if is_last:
+                real = self._real(site, stretch).to(h.device)
+                self._held[site.name] = plan.combine(*earlier), real
         else:
             shape = (len(scored.prefix_mask), -1, site.width)  # OPT flattens [b, k]
-            found = crispr.attribution(h.reshape(shape), grad.reshape(shape))
-        # In place, as far as can be: fresh memory for every product costs as much as the product.
-        found.mul_(term.share.to(h.device, torch.float32)[:, None, None])
-        earlier = self._earlier.setdefault((site.name, stretch), [])
-        earlier.append(found)
-        if self._term + 1 < len(plan.terms):
-            return
-        bias = plan.combine(*earlier)
-        earlier.clear()
-        real = self._real(site, stretch).to(h.device)
-        if stretch:
-            self._held[site.name] = bias, real
-            return
-        if site.name in self._held:
-            answer, answer_real = self._held.pop(site.name)
-            bias, real = torch.cat([bias, answer], 1), torch.cat([real, answer_real], 1)
-        self._totals[site.name] = crispr.reduce_tokens(bias, real, plan.tokens)
+            h, grad = h.reshape(shape), grad.reshape(shape)
+            if is_last:
+                self._totals[site.name] = self._reduced(site, h, grad, earlier)
+            else:
+                earlier.append(crispr.attribution(h, grad))
+        if is_last:
+            del self._outputs[place], self._earlier[place]
+
+    def _reduced(
+        self, site: Site, h: Tensor, grad: Tensor, earlier: Sequence[Tensor]
+    ) -> Float[Tensor, "b d"]:
+        """An instance's score over prompt and answer; some instances at a time."""
+        assert self._plan is not None
+        real = self._real(site, PREFIX).to(h.device)
+        answer = self._held.pop(site.name, None)
+        most = AT_ONCE.get(h.device.type, math.inf)
+        step = int(max(1, min(len(h), most // max(1, 4 * h[0].numel()))))
+        found = []
+        for start in range(0, len(h), step):
+            part = slice(start, start + step)
+            last = crispr.attribution(h[part], grad[part])
+            bias, there = self._plan.combine(*(kept[part] for kept in earlier), last), real[part]
+            if answer is not None:
+                bias = torch.cat([bias, answer[0][part]], 1)
+                there = torch.cat([there, answer[1][part]], 1)
+            found.append(crispr.reduce_tokens(bias, there, self._plan.tokens))
+        return torch.cat(found)
 
     def _real(self, site: Site, stretch: int) -> Bool[Tensor, "b k"]:
         """Which of a stretch's positions are tokens that take part."""
@@ -160,7 +215,7 @@ class Tape:
         assert scored is not None
         assert plan is not None
         last_only = plan.tokens == "last"
-        if stretch:
+        if stretch == OPTIONS:
             # Positions align from the first answer token; where only one option has one it counts.
             rows = torch.cat([term.rows for term in plan.terms], 1)
             there = (rows >= 0)[..., None] & scored.options_mask[rows]
@@ -175,8 +230,22 @@ def _of_rows(
     h: Float[Tensor, "r t d"], grad: Float[Tensor, "r t d"], rows: Int[Tensor, "b m"]
 ) -> Float[Tensor, "b t d"]:
     """Attributions at the answer's positions, summed over the options that each instance reads."""
-    total = torch.zeros(len(rows), *h.shape[1:], device=h.device)
-    for column in rows.unbind(1):
-        there = (column >= 0)[:, None, None]
-        total = total + crispr.attribution(h[column], grad[column]) * there
-    return total
+    return _summed(crispr.attribution(h, grad), rows)
+
+
+def _summed(by_row: Float[Tensor, "r ..."], rows: Int[Tensor, "b m"]) -> Float[Tensor, "b ..."]:
+    """What stands at the rows of each instance, added up."""
+    absent = (rows < 0).view(*rows.shape, *[1] * (by_row.ndim - 1))
+    found = by_row[rows].masked_fill_(absent, 0)
+    return found[:, 0] if rows.shape[1] == 1 else found.sum(1)
+
+
+def _of_prompts(grad: Tensor | None, rows: Int[Tensor, "b m"]) -> Tensor | None:
+    """The gradients of the copies that an instance's objective reads are its prompt's together."""
+    return None if grad is None else _summed(grad, rows.to(grad.device))
+
+
+def _read_different_rows(terms: Sequence[Term]) -> bool:
+    rows = torch.cat([term.rows for term in terms], 1)
+    rows = rows[rows >= 0]
+    return len(rows.unique()) == len(rows)
