@@ -82,11 +82,10 @@ def growing(size: Size) -> list[Figure]:
 
 
 def sharing_work(model: str, size: Size) -> list[Figure]:
-    """Two processes against one."""
-    spread = processes.run(
-        model, items=2 * size.items, batch_size=size.batch_size, repeats=size.repeats
-    )
-    return [Figure("two_processes_speedup", model, spread, ">= 1.7", "one thread each")]
+    """Two processes against one, and against what the machine allows."""
+    speedup, ceiling = processes.run(model, batch_size=size.batch_size, repeats=size.repeats)
+    note = f"{ceiling.median:.2f} for two runs that share nothing"
+    return [Figure("two_processes_speedup", model, speedup, ">= 1.7", note)]
 
 
 def starting(size: Size) -> list[Figure]:
