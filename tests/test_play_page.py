@@ -235,10 +235,16 @@ def focused(page: Any) -> str:
     )
 
 
+# A field thickens its line; all else is framed. The page's own body comes after its last control.
+MARKED = """((e) => e === document.body || e.closest(".q-field--focused") !== null ||
+    getComputedStyle(e).outlineStyle !== "none")(document.activeElement)"""
+
+
 def tab_to(page: Any, name: str) -> None:
     """Press the tabulator until something of that name has the focus."""
     for _ in range(60):
         page.keyboard.press("Tab")
+        assert page.evaluate(MARKED), f"{focused(page)!r} does not show that it has the focus"
         if focused(page).strip() == name:
             return
     raise AssertionError(f"the keyboard does not reach {name!r}")
@@ -272,6 +278,16 @@ def test_by_keyboard_alone(page: Any, served: Served) -> None:
     eventually(lambda: button.get_attribute("aria-expanded") != was_open)
 
 
+# What the complaint and the status say, as it changes.
+LISTEN = """() => {
+    window.heard = [];
+    const parts = [".error", ".status"].map((name) => document.querySelector(name));
+    const note = () => heard.push(parts.map((part) => part.textContent));
+    const all = { childList: true, characterData: true, subtree: true };
+    new MutationObserver(note).observe(parts[1], all);
+}"""
+
+
 def test_an_own_question(page: Any, served: Served) -> None:
     page.get_by_role("button", name="Change this question").click()
     page.get_by_role("textbox", name="Context").fill(f"{HOSTILE} {{{{ 7*7 }}}} {LONG}")
@@ -282,11 +298,14 @@ def test_an_own_question(page: Any, served: Served) -> None:
     alert = page.get_by_role("alert")
     eventually(lambda: "Option 2 is empty" in alert.text_content())
     assert page.locator("ul.options").count() == 0
-    page.get_by_role("button", name="Remove option 2").click()
+    page.get_by_role("button", name="Remove option 2").press("Enter")
+    eventually(lambda: focused(page).strip() == "Add an option")
     page.get_by_role("button", name="Add an option").click()
     page.get_by_role("textbox", name="Option 3").fill("“a' aria-label=x onclick=hacked()")
+    page.evaluate(LISTEN)
     page.get_by_role("button", name="Ask").click()
     eventually(lambda: page.locator("ul.options li").count() == 3)
+    assert page.evaluate("heard[0]") == ["", "The model is being asked."]
     assert alert.text_content() == ""
     texts = page.locator(".option .text").all_text_contents()
     assert texts[0] == HOSTILE
@@ -328,6 +347,9 @@ def test_at_phone_width(page: Any) -> None:
     [("light", 1280, 1300, "light"), ("dark", 1280, 1300, "dark"), ("phone", 360, 1700, "light")],
 )
 def test_its_looks(page: Any, name: str, width: int, height: int, scheme: str) -> None:
+    axe = pytest.importorskip(
+        "axe_playwright_python.sync_playwright", reason="pip install axe-playwright-python"
+    )
     page.set_viewport_size({"width": width, "height": height})
     page.emulate_media(color_scheme=scheme)
     page.wait_for_selector(f"body.body--{scheme}")
@@ -338,6 +360,8 @@ def test_its_looks(page: Any, name: str, width: int, height: int, scheme: str) -
     assert_fits(page, width)
     page.get_by_role("heading", level=1).click()
     screenshot(page, f"play-{name}")
+    results = axe.Axe().run(page)
+    assert {v["id"]: [n["html"] for n in v["nodes"]] for v in results.response["violations"]} == {}
 
 
 # Of every text to the ground behind it (the first ancestor that has an opaque one), by WCAG 2.

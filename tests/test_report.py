@@ -207,6 +207,32 @@ def test_two_runs_in_one_page_share_no_id(runs: Path, tmp_path: Path) -> None:
     assert both.read_text().count("plotly.js v") == 1  # its banner: inlined once
 
 
+def test_of_several_runs_each_finding_says_its_own(runs: Path, tmp_path: Path) -> None:
+    for name in ("before", "after"):
+        shutil.copytree(runs / "evaluated", tmp_path / name)
+    both = write_report([tmp_path / "before", tmp_path / "after"], tmp_path / "r.html")
+    words = " ".join(Read(both.read_text()).text.split())
+    for name in ("before", "after"):  # a link, two findings, a section, the record
+        run = f"evaluate: demo ({tmp_path / name})"
+        assert words.count(run) == 1 + 2 + 1 + 1
+
+
+def test_every_mark_has_its_reason(runs: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "evaluated"
+    shutil.copytree(runs / "evaluated", folder)
+    summary = json.loads((folder / "summary.json").read_text())
+    control = next(name for name, found in summary["methods"].items() if found["control"])
+    for name, said in ((ORIGINAL, "it is blind"), (control, "it is mute")):
+        summary["methods"][name]["verdicts"] = [said]
+    (folder / "summary.json").write_text(json.dumps(summary))
+    read = Read(write_report([folder], tmp_path / "r.html").read_text())
+    marked = [row[0] for row in read.tables["Answers"]]
+    words = " ".join(read.text.split())
+    for name, said in ((ORIGINAL, "it is blind"), (control, "it is mute")):
+        assert f"{name} !" in marked
+        assert f"{name}: {said}" in words
+
+
 def test_no_text_becomes_markup() -> None:
     grid = Grid(EVIL, (EVIL, "b"), ((EVIL, EVIL),), (EVIL,))
     figure = {"data": [{"type": "scatter", "name": EVIL, "x": [1], "y": [1]}], "layout": {}}

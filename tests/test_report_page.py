@@ -112,7 +112,7 @@ def test_axe_finds_nothing(visit: Open, scheme: str) -> None:
     axe = pytest.importorskip(
         "axe_playwright_python.sync_playwright", reason="pip install axe-playwright-python"
     )
-    page = visit(color_scheme=scheme)
+    page = visit("evaluated" if scheme == "light" else "all", color_scheme=scheme)
     draw_all(page)
     page.evaluate("document.querySelectorAll('details').forEach((d) => (d.open = true))")
     results = axe.Axe().run(page)
@@ -222,7 +222,20 @@ def test_print_is_light_and_cuts_no_plot(visit: Open) -> None:
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert not page.locator("nav").is_visible()
     assert not page.locator(".filters").first.is_visible()
+    widths = "(all) => all.map((e) => e.viewBox.baseVal.width)"
+    assert set(page.eval_on_selector_all(".main-svg", widths)) == {840}  # letters as a table's
+    for closed in (".kept li", ".example:not([hidden]) .prompt", ".listed"):
+        assert page.locator(closed).first.is_visible(), closed
     assert len(page.pdf(format="A4", print_background=True)) > 50_000
+
+
+def test_without_a_script_tables_stand_for_the_plots(visit: Open) -> None:
+    page = visit(java_script_enabled=False)
+    for shown in (".plot table", ".plot[data-choice='v1 n=3'] table", ".example summary"):
+        assert page.locator(shown).first.is_visible(), shown
+    for useless in (".drawing", ".filters", ".pick", ".copy"):
+        assert page.locator(useless).count()
+        assert not page.locator(useless).first.is_visible(), useless
 
 
 def test_what_a_browser_makes_of_hostile_texts(browser: Any, tmp_path: Path) -> None:

@@ -8,8 +8,11 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from browser import browser as browser
 
 ROOT = Path(__file__).parent.parent
 FETCHED = re.compile(
@@ -56,7 +59,8 @@ def test_what_would_be_fetched_is_seen():
 def site(tmp_path_factory) -> Path:
     pytest.importorskip("mkdocs")
     folder = tmp_path_factory.mktemp("site")
-    command = ["-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    # Not --quiet, under which --strict counts no warning.
+    command = ["-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     done = subprocess.run(
         [sys.executable, *command],
         cwd=ROOT,
@@ -93,3 +97,19 @@ def test_files_of_the_repository_that_pages_link_to_are_on_the_site(site):
     for page in set(site.rglob("*.html")) - {site / "404.html"}:  # whose links are from the root
         for target in re.findall(r'<a\b[^>]*\bhref="([^"#:]+)["#]', page.read_text("utf-8")):
             assert (page.parent / target).exists(), f"{page.relative_to(site)}: {target}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_texts_and_links_can_be_told_from_their_ground(site: Path, browser: Any, scheme: str):
+    axe = pytest.importorskip(
+        "axe_playwright_python.sync_playwright", reason="pip install axe-playwright-python"
+    )
+    rules = {"runOnly": ["color-contrast", "link-in-text-block"]}
+    context = browser.new_context(color_scheme=scheme)
+    for name in ("start", "api", "results"):
+        page = context.new_page()
+        page.goto((site / f"{name}.html").as_uri())
+        found = axe.Axe().run(page, options=rules).response["violations"]
+        assert {v["id"]: [n["html"] for n in v["nodes"]] for v in found} == {}, name
+    context.close()

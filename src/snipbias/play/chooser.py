@@ -164,9 +164,9 @@ class Typed:
         self._list = html("div", "own-options").props('role=group aria-label="Options"')
         self._options: list[ui.input] = []
         with html("div", "walk"):
-            add = ui.button("Add an option", on_click=lambda: self._add(""))
+            self._more = ui.button("Add an option", on_click=lambda: self._add(""))
             ask = ui.button("Ask", on_click=changed)
-        add.props("flat no-caps")
+        self._more.props("flat no-caps")
         ask.props("unelevated no-caps")
 
     def question(self) -> Question:
@@ -202,6 +202,8 @@ class Typed:
         self._options.remove(field)
         self._list.remove(field)
         self._number()
+        # The button that had the keyboard's focus is gone.
+        ui.run_javascript(f"document.getElementById('{self._more.html_id}')?.focus()")
 
     def _number(self) -> None:
         for number, field in enumerate(self._options, start=1):

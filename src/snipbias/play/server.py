@@ -50,6 +50,7 @@ def serve(
         root=partial(build, desk),
         title=f"snipbias · {desk.lm.name}",
         favicon=ICON,
+        language="en-US",
         dark=None,
         tailwind=False,
         binding_refresh_interval=None,

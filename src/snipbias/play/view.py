@@ -46,6 +46,7 @@ class View:
         self._card.props("aria-busy=true")
         try:
             question, switches = self._question(), self._switches()
+            self._wait()
             result = await run.io_bound(
                 self._desk.ask, question, switches, lambda: turn != self._turn
             )
@@ -55,6 +56,12 @@ class View:
             return
         if result is not None and turn == self._turn:
             self._show(result)
+
+    def _wait(self) -> None:
+        """An answer that is there stays until the next one, a complaint does not."""
+        self._error.set_text("")
+        if not self._status.text:
+            self._status.set_text("The model is being asked.")
 
     def _fail(self, message: str) -> None:
         self._card.props("aria-busy=false")

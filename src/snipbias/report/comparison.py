@@ -156,6 +156,15 @@ def finding(recorded: Recorded, edit: str) -> Finding:
     )
 
 
+def unsaid(recorded: Recorded) -> list[str]:
+    """Why the tables mark the original or a control; of an edit its finding says it."""
+    return [
+        f"{method}: {'; '.join(said)}"
+        for method in (ORIGINAL, *recorded.controls)
+        if (said := recorded.alarms(method))
+    ]
+
+
 def floors(original: Summary) -> list[Spot]:
     """Always answering "unknown", and the best that a constant on it reaches."""
     spots = []

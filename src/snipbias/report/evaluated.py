@@ -58,6 +58,7 @@ def evaluated_section(folder: Path, record: RunRecord, texts: Texts) -> Section:
         examples=tuple(by_edit(rows, list(shown), texts, letters=letters)),
         notes=(
             *recorded.data["notes"],
+            *comparison.unsaid(recorded),
             *(harness.sentences(recorded.data["margin"]) if harness else ()),
             *([texts.missing] if texts.missing else []),
         ),

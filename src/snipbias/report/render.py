@@ -52,7 +52,7 @@ def page(parts: Sequence[Part], title: str) -> str:
     return template.render(
         title=title,
         parts=parts,
-        findings=[(f, s) for part in parts for s in part.sections for f in s.findings],
+        findings=[(f, part) for part in parts for s in part.sections for f in s.findings],
         terms=TERMS,
         version=__version__,
         figures=jinja2.utils.htmlsafe_json_dumps({plot.name: plot.figure for plot in plots}),

@@ -77,7 +77,7 @@ def _part(folder: Path, data_dir: Path | None, name: str, *, texts: bool) -> Par
         ) from None
     models = ", ".join(Path(model).name for model in record.models)
     named = [_named(section, name) for section in sections]
-    return Part(f"{record.command}: {models}", named, record, str(folder))
+    return Part(f"{record.command}: {models} ({folder})", named, record, str(folder))
 
 
 def _named(section: Section, part: str) -> Section:

@@ -3,6 +3,8 @@
   const figures = JSON.parse(document.getElementById("figures").textContent);
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const drawn = new Set();
+  const paper = 840; // pixels, which shrink to a page's width: letters as large as a table's
+  let printing = false;
 
   // "@ink" in a figure is the style sheet's --ink as it is now, light or dark.
   function coloured(value, style) {
@@ -71,7 +73,8 @@
     const style = getComputedStyle(document.documentElement);
     const { data, layout } = figures[name];
     const hidden = legend(box, data);
-    const width = Math.max(240, box.clientWidth || box.closest("main").clientWidth - 48);
+    const screen = box.clientWidth || box.closest("main").clientWidth - 48;
+    const width = printing ? paper : Math.max(240, screen);
     const full = coloured(layoutOf(layout, width), style);
     const options = { displayModeBar: false, responsive: false };
     const visible = data.map((trace) => ({ ...trace, visible: !hidden.has(groupOf(trace)) }));
@@ -100,7 +103,14 @@
       width = innerWidth;
     });
     dark.addEventListener("change", redraw);
-    addEventListener("beforeprint", () => boxes.forEach((box) => drawn.has(box) || draw(box)));
+    addEventListener("beforeprint", () => {
+      printing = true; // else letters drawn for a wide screen would be too small on paper
+      boxes.forEach(draw);
+    });
+    addEventListener("afterprint", () => {
+      printing = false;
+      redraw();
+    });
   }
 
   for (const picker of document.querySelectorAll(".picker")) {
