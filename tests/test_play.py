@@ -27,6 +27,7 @@ from snipbias.models import LanguageModel
 from snipbias.neurons import Neuron
 from snipbias.play import questions
 from snipbias.play.answers import (
+    LONGEST,
     Answer,
     Firing,
     Switch,
@@ -300,6 +301,13 @@ def test_errors_are_sentences() -> None:
     with pytest.raises(SnipbiasError, match="instruction is empty"):
         desk.ask(Question(ITEM, " \n"), [])
     assert desk.ask(Question(ITEM, SAY), []) is not None  # the lock is free again
+
+
+def test_a_model_without_a_limit_is_not_asked_what_would_take_all_memory() -> None:
+    """T5's positions have no end."""
+    desk = Desk(tiny("flan-t5"), [], [RAGGED])
+    with pytest.raises(SnipbiasError, match="shorten the text"):
+        desk.ask(Question(replace(ITEM, context="word " * LONGEST), SAY), [])
 
 
 # -- questions -------------------------------------------------------------------------------

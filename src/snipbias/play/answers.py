@@ -23,6 +23,9 @@ from snipbias.neurons import Neuron, Site
 from snipbias.prompts import render
 from snipbias.tasks.items import Item
 
+# Tokens of a prompt: a pass over more can take all of a computer's memory, and T5 has no limit.
+LONGEST = 4096
+
 
 @dataclass(frozen=True)
 class Switch:
@@ -141,7 +144,7 @@ def answer(
     Raises:
         SnipbiasError: the prompt does not fit into the model, nor the edit on it.
     """
-    query = lm.query(render(instruction, item), item.options)
+    query = _query(lm, item, instruction)
     with _running(lm, edit):
         logprobs = lm.score([query]).logprobs[0].tolist()
         text = lm.generate([query])[0]
@@ -157,7 +160,7 @@ def firings(
     A neuron sees the prompt's tokens, those of the given option as far as they are read (the last
     one is only predicted), or both.
     """
-    whole = lm.query(render(instruction, item), item.options)
+    whole = _query(lm, item, instruction)
     query = Query(whole.prompt, (whole.options[option],))
     with _running(lm, None), _outputs(lm, edit.factors) as outputs:
         lm.score([query])
@@ -172,6 +175,16 @@ def firings(
             place = _place(sites[name], unit)
             found.append(Firing(Neuron(name, unit), place, factor, tokens, column))
     return sorted(found, key=lambda f: -abs(f.factor - 1) * abs(f.outputs[f.strongest]))
+
+
+def _query(lm: LanguageModel, item: Item, instruction: str) -> Query:
+    query = lm.query(render(instruction, item), item.options)
+    if len(query.prompt) > LONGEST:
+        raise SnipbiasError(
+            f"the prompt has {len(query.prompt):,} tokens, and {LONGEST:,} is the most that is "
+            "asked here: shorten the text."
+        )
+    return query
 
 
 @contextmanager
