@@ -12,11 +12,13 @@ import torch
 from torch import nn
 
 from families import FAMILIES, GENERIC, tiny
+from snipbias.ablation import MeanAblation
 from snipbias.edit import NeuronEdit
 from snipbias.errors import SnipbiasError
 from snipbias.identity import ModelId, Provenance
 from snipbias.models import Query
 from snipbias.neurons import Neuron, unit_dim
+from snipbias.switch import switched
 
 QUERIES = [Query((5, 6, 7, 8), ((9, 10, 11), (12,))), Query((20,), ((5, 6), (7, 8), (9,)))]
 # Powers of two: baked and by hand are the same to the bit.
@@ -66,6 +68,43 @@ def test_hooked_baked_and_by_hand_are_the_same(family, factor, unchanged):
     torch.testing.assert_close(hooked, logprobs(expected), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(written, logprobs(expected), rtol=0, atol=0)
     assert torch.equal(logprobs(lm), original)
+
+
+COMPILED = {
+    "in place": lambda model: model.compile(backend="eager") or model,
+    "beside": lambda model: torch.compile(model, backend="eager"),
+}
+
+
+@pytest.mark.parametrize("way", COMPILED)
+@torch.no_grad()
+def test_a_compiled_model_is_edited_too(way):
+    """Also by what was compiled before the hooks came; and not by what is when they are gone."""
+    torch.compiler.reset()
+    lm, ids = tiny("llama"), torch.arange(5, 17).reshape(2, 6)
+    edit = edit_of(lm)
+    original = lm.model(ids).logits
+    with edit.applied(lm):
+        expected = lm.model(ids).logits
+    means = {site.name: torch.full((site.width,), 0.5) for site in lm.sites}
+    held = MeanAblation(edit, means)
+    with held.applied(lm):
+        at_means = lm.model(ids).logits
+    run = COMPILED[way](lm.model)
+    for _ in range(2):
+        assert torch.equal(run(ids).logits, original)
+        with edit.applied(lm):
+            assert torch.equal(run(ids).logits, expected)
+        with held.applied(lm):
+            assert torch.equal(run(ids).logits, at_means)
+        with switched(lm, {"a": edit}) as switch:
+            assert torch.equal(run(ids).logits, original)
+            switch.rows([None, "a"])
+            rows = run(ids).logits
+            assert torch.equal(rows[0], original[0])
+            torch.testing.assert_close(rows[1], expected[1])
+    assert not torch.allclose(expected, original, atol=1e-3)
+    assert not torch.allclose(at_means, original, atol=1e-3)
 
 
 @torch.no_grad()

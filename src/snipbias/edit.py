@@ -21,7 +21,7 @@ from snipbias.files import atomic_folder
 from snipbias.format import FILE, MAJOR, MINOR, check, read
 from snipbias.identity import MadeOf, ModelId, Provenance
 from snipbias.neurons import Neuron
-from snipbias.pruning import Baked, bake_site, scale_outputs, tensors
+from snipbias.pruning import Baked, bake_site, hooks_count, scale_outputs, tensors
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo
@@ -126,6 +126,7 @@ class NeuronEdit:
         """While inside, the neurons' outputs are scaled; no weight is touched."""
         self.check(lm)
         with ExitStack() as stack:
+            stack.enter_context(hooks_count())
             for site, units in self.factors.items():
                 module = lm.module(site)
                 hook = partial(scale_outputs, *tensors(units))
