@@ -86,6 +86,10 @@ def test_refusals():
     ):
         with pytest.raises(SnipbiasError, match=words):
             overlap(*edits)
+    with pytest.raises(SnipbiasError, match=r"'a' was found on .* does not fit the model given"):
+        overlap(a, edit("b", (1,)), sites=(ATTENTION,))
+    with pytest.raises(SnipbiasError, match=r"has no .* of that width"):
+        overlap(a, edit("b", (FFN.width,)), sites=(FFN, ATTENTION))
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, *GENERIC])
