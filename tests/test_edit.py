@@ -7,6 +7,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -299,6 +300,26 @@ def test_saved_and_loaded_it_is_the_same(tmp_path):
     control = replace(edit, found_on=None)
     assert NeuronEdit.load(control.save(tmp_path / "control")) == control
     assert [path.name for path in tmp_path.rglob("*")].count("edit.json") == 2
+
+
+def test_numbers_of_any_kind_are_saved_and_have_one_fingerprint(tmp_path):
+    model = ModelId.of(tiny("llama"))
+    site = "model.layers.0.mlp.up_proj"
+    edit = NeuronEdit({site: {np.int64(3): 0, 1: np.float32(0.5)}}, model)  # type: ignore[dict-item]
+    loaded = NeuronEdit.load(edit.save(tmp_path / "edit"))
+    assert loaded == edit
+    assert loaded.fingerprint == edit.fingerprint
+
+
+def test_what_holds_no_neuron_is_not_written(tmp_path):
+    edit = edit_of(tiny("llama"))
+    empty = edit - edit
+    for write in (empty.save, empty.save_pretrained):
+        with pytest.raises(SnipbiasError, match="holds no neuron"):
+            write(tmp_path / "edit")
+        assert not list((tmp_path / "edit").glob("*"))
+    with pytest.raises(SnipbiasError, match="listed without a neuron"):
+        NeuronEdit({"a": {}}, edit.model)
 
 
 def test_overwriting_is_refused_unless_asked_for(tmp_path):

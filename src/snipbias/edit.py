@@ -63,7 +63,9 @@ class NeuronEdit:
         return cls(factors, model, found_on, label)
 
     def __post_init__(self) -> None:
-        for units in self.factors.values():
+        for site, units in self.factors.items():
+            if not units:
+                raise SnipbiasError(f"{site} is listed without a neuron: leave the site out.")
             for factor in units.values():
                 if not math.isfinite(factor):
                     raise SnipbiasError(f"the factor {factor} is no finite number: give another.")
@@ -245,7 +247,13 @@ class NeuronEdit:
         return cls.from_pretrained(place)
 
     def to_json(self) -> str:
-        """The text of `edit.json`."""
+        """The text of `edit.json`.
+
+        Raises:
+            SnipbiasError: there is no neuron in it, and so no edit to read again.
+        """
+        if not len(self):
+            raise SnipbiasError(f"{self.label} holds no neuron: there is nothing to write.")
         return json.dumps(self.to_dict(), indent=1) + "\n"
 
     def to_dict(self) -> dict[str, Any]:
@@ -257,7 +265,11 @@ class NeuronEdit:
             "model": asdict(self.model),
             "found_on": asdict(self.found_on) if self.found_on else None,
             "sites": {
-                site: {"units": list(units), "factors": list(units.values())}
+                # As they are read again, so that the fingerprint is the same then: 0 as 0.0.
+                site: {
+                    "units": list(map(int, units)),
+                    "factors": list(map(float, units.values())),
+                }
                 for site, units in self.factors.items()
             },
             **({"made_of": list(map(asdict, self.made_of))} if self.made_of else {}),
