@@ -16,6 +16,7 @@ from families import FAMILIES, GENERIC, tiny
 from snipbias.ablation import MeanAblation
 from snipbias.edit import NeuronEdit
 from snipbias.errors import SnipbiasError
+from snipbias.files import atomic_folder
 from snipbias.identity import ModelId, Provenance
 from snipbias.models import Query
 from snipbias.neurons import Neuron, unit_dim
@@ -317,7 +318,7 @@ def test_what_holds_no_neuron_is_not_written(tmp_path):
     for write in (empty.save, empty.save_pretrained):
         with pytest.raises(SnipbiasError, match="holds no neuron"):
             write(tmp_path / "edit")
-        assert not list((tmp_path / "edit").glob("*"))
+        assert not list(tmp_path.iterdir())
     with pytest.raises(SnipbiasError, match="listed without a neuron"):
         NeuronEdit({"a": {}}, edit.model)
 
@@ -354,6 +355,20 @@ def test_a_full_disk_leaves_nothing_half_written(overwrite, tmp_path, monkeypatc
     assert [path.name for path in tmp_path.iterdir()] == (["edit"] if overwrite else [])
     if overwrite:
         assert NeuronEdit.load(tmp_path / "edit") == edit
+
+
+def test_what_somebody_else_made_in_the_meantime_stays(tmp_path):
+    one, other = edit_of(tiny("llama")), edit_of(tiny("llama"), every=3)
+
+    def slowly() -> None:
+        with atomic_folder(tmp_path / "edit") as new:
+            one.write_into(new)
+            other.save(tmp_path / "edit")
+
+    with pytest.raises(SnipbiasError, match="edit exists"):
+        slowly()
+    assert NeuronEdit.load(tmp_path / "edit") == other
+    assert [path.name for path in tmp_path.iterdir()] == ["edit"]
 
 
 SITE = {"units": [0], "factors": [0.0]}

@@ -29,6 +29,7 @@ def atomic_folder(folder: str | Path, *, overwrite: bool = False) -> Iterator[Pa
         new = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         yield new
         new.chmod(0o755)  # mkdtemp's is for its owner alone
+        refuse_existing(folder, overwrite=overwrite)  # somebody else's, made in the meantime
         _replace(new, folder)
     except OSError as error:
         raise _disk_error(folder, error) from error
