@@ -252,7 +252,7 @@ def edit_table(edit: NeuronEdit) -> Group:
         counts = Counter(units.values())
         factors = "" if set(counts) == {0.0} else f" x {', '.join(f'{f:g}' for f in counts)}"
         shown = ", ".join(map(str, list(units)[:12])) + (" ..." if len(units) > 12 else "")
-        table.add_row(site, str(len(units)), shown + factors)
+        table.add_row(Text(site), str(len(units)), shown + factors)
     rest = crowded[SHOWN_SITES:]
     more = [f"and {len(rest)} more sites; --json shows all"] if rest else []
     return Group(*map(Text, lines), table, *map(Text, more))
