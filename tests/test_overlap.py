@@ -173,6 +173,8 @@ def test_the_command_lines(edits, tmp_path: Path, capfd, monkeypatch):
     run(f"combine {both} --out union --label both")
     assert NeuronEdit.load("union").label == "both"
     assert [part.label for part in NeuronEdit.load("union").made_of] == ["age", "ses"]
+    run(f"combine found/age/n10 {tmp_path}/found/ses/n10 --out mixed")
+    assert [part.label for part in NeuronEdit.load("mixed").made_of] == ["found/age", "ses"]
     for words, told in (
         (f"combine {both} --how difference --out x", "the difference is empty"),
         ("combine found/age/n10 --out x", "one edit at strength 1 is itself"),

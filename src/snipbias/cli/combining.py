@@ -13,6 +13,7 @@ from rich.console import Group
 from rich.text import Text
 
 from snipbias.algebra import COMBINE
+from snipbias.card_facts import without_folders
 from snipbias.cli.commands import edit_table, output, pick, write_comparison
 from snipbias.cli.run import Run, run, show
 from snipbias.compare import Comparison, distinct
@@ -113,13 +114,16 @@ def _read(paths: Sequence[str], this: Run | None = None) -> list[NeuronEdit]:
 
 
 def _differing(paths: Sequence[str]) -> list[str]:
-    """What is left of each path without the folders that all begin and end with."""
+    """What is left of each path without the folders that all begin and end with.
+
+    Labels are published, and so say nothing of where somebody works.
+    """
     parts = [list(Path(path).parts) for path in paths]
     for end in (0, -1):
         while all(parts) and len({part[end] for part in parts}) == 1:
             for part in parts:
                 part.pop(end)
-    return ["/".join(part) for part in parts]
+    return [without_folders("/".join(part)) for part in parts]
 
 
 def _overlap_parts(found: Overlap) -> list[Any]:
