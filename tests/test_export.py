@@ -302,6 +302,11 @@ def test_the_base_model_is_named_so_that_it_is_found_from_anywhere(tmp_path, mon
     config = json.loads(Path("named/adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == "somebody/base"
     assert "base_model: somebody/base\n" in Path("named/README.md").read_text()
+    for name in ("/not/here", "a b](http://x)"):  # on a server, or nonsense: on the hub it is not
+        export(lm, edit_of(lm), "lora", "elsewhere", base=name, overwrite=True)
+        text = Path("elsewhere/README.md").read_text()
+        assert "base_model:" not in text
+        assert f"[{name[:3]}" not in text
     lm.model.config.name_or_path, lm.revision = "owner/model", "0" * 40
     assert Base.of(lm) == Base("owner/model", "0" * 40, None, False)
     export(lm, edit_of(lm), "lora", "hub")
