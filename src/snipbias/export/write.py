@@ -23,12 +23,12 @@ from snipbias.export.lora import has_bias, lora_config, lora_tensors
 from snipbias.export.readme import readme
 from snipbias.files import atomic_folder
 from snipbias.models import LanguageModel
+from snipbias.share import EXPORT_FILE
 
 if TYPE_CHECKING:
     from peft import PeftConfig
 
 Format = Literal["lora", "ia3", "checkpoint"]
-FILE = "export.json"
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def fill(
         file.chmod(0o644)  # safetensors makes them for their owner alone
     edit.write_into(folder)
     text = json.dumps(exported.to_dict(), indent=1)
-    (folder / FILE).write_text(text + "\n", encoding="utf-8")
+    (folder / EXPORT_FILE).write_text(text + "\n", encoding="utf-8")
     (folder / "README.md").write_text(readme(edit, exported, command, beside), encoding="utf-8")
     return exported
 
