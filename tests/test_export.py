@@ -356,6 +356,33 @@ def test_what_cannot_be_exported_is_said_in_one_sentence(tmp_path, monkeypatch):
     assert "not in memory" in refusal(lm, edit, "lora", check=False)
 
 
+@pytest.mark.parametrize("kind", FORMATS)
+def test_the_model_itself_is_not_overwritten(kind, tmp_path, monkeypatch):
+    lm = saved(tiny("llama"), tmp_path / "models" / "base")
+    edit_of(lm).save(tmp_path / "edit")
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.chdir(tmp_path)
+    for out in ("models/base", "models"):
+        with pytest.raises(SnipbiasError, match="holds the model itself"):
+            export(lm, edit_of(lm), kind, out, overwrite=True)
+        line = f"export edit --model models/base --format {kind} --out {out} --overwrite"
+        assert CliRunner().invoke(app, line.split()).exit_code == 1
+        assert sorted(tmp_path.rglob("*")) == before
+    lm.model.config.name_or_path = "owner/name"  # a hub id is no folder
+    export(lm, edit_of(lm), kind, "owner", check=False)
+
+
+def test_a_tokenizer_that_does_not_fit_on_the_disk_is_one_sentence(tmp_path, monkeypatch):
+    def full(*_: object) -> None:
+        raise Exception("No space left on device (os error 28)")  # as the library does
+
+    lm = tiny("llama")
+    monkeypatch.setattr(type(lm.tokenizer), "save_pretrained", full)
+    with pytest.raises(SnipbiasError, match=r"could not write .*No space left"):
+        export(lm, edit_of(lm), "checkpoint", tmp_path / "out", check=False)
+    assert not list(tmp_path.iterdir())
+
+
 def test_neurons_that_are_multiplied_by_1_take_no_rank(tmp_path):
     lm = tiny("llama")
     first, second = (site.name for site in lm.sites[:2])

@@ -110,13 +110,14 @@ def run_export(command: str, arguments: dict[str, Any]) -> None:
 
     from snipbias.cli.run import run
     from snipbias.edit import NeuronEdit
-    from snipbias.export.write import fill
+    from snipbias.export.write import fill, refuse_base
 
     output = {name: arguments[name] for name in ("out", "overwrite", "as_json", "quiet")}
     with run(command, arguments, **output) as (this, folder):
         edit = NeuronEdit.load(arguments["edit"])
         this.record.data["edits"] = {str(arguments["edit"]): edit.fingerprint}
         lm = this.load(arguments["model"] or edit.model.name, o.model_options(arguments))
+        refuse_base(lm, this.folder)
         with this.progress("writing and checking", None):
             exported = fill(
                 folder,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -80,10 +81,18 @@ def export(
 
     Raises:
         SnipbiasError: the edit does not fit or changes nothing, weights are quantised, what was
-            written answers otherwise, or PEFT is not installed.
+            written answers otherwise, `out` holds the model itself, or PEFT is not installed.
     """
+    refuse_base(lm, Path(out))
     with atomic_folder(out, overwrite=overwrite) as folder:
         return fill(folder, lm, edit, format, base=base, one_rank=one_rank, check=check)
+
+
+def refuse_base(lm: LanguageModel, out: Path) -> None:
+    """Refuse to overwrite the model itself: an adapter would have lost what it belongs to."""
+    place = Base.of(lm).name
+    if place and os.path.isdir(place) and Path(place).resolve().is_relative_to(out.resolve()):
+        raise SnipbiasError(f"{out} holds the model itself, which would be lost: choose another.")
 
 
 def fill(
