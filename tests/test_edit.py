@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -369,6 +371,41 @@ def test_what_somebody_else_made_in_the_meantime_stays(tmp_path):
         slowly()
     assert NeuronEdit.load(tmp_path / "edit") == other
     assert [path.name for path in tmp_path.iterdir()] == ["edit"]
+
+
+def test_several_writers_leave_one_whole_edit_and_nothing_else(tmp_path):
+    edits = [replace(edit_of(tiny("llama")), label=str(number)) for number in range(4)]
+
+    def write(edit: NeuronEdit) -> None:
+        for _ in range(20):
+            edit.save_pretrained(tmp_path / "added to")
+            with suppress(SnipbiasError):  # somebody else was quicker, which may be said
+                edit.save(tmp_path / "replaced", overwrite=True)
+
+    with ThreadPoolExecutor(len(edits)) as pool:
+        list(pool.map(write, edits))
+    assert {path.name for path in tmp_path.iterdir()} == {"added to", "replaced"}
+    assert {path.name for path in (tmp_path / "added to").iterdir()} == {"edit.json", "README.md"}
+    assert NeuronEdit.load(tmp_path / "added to") in edits
+    assert NeuronEdit.load(tmp_path / "replaced") in edits
+
+
+def test_what_is_replaced_stays_where_the_new_cannot_take_its_name(tmp_path, monkeypatch):
+    edit = edit_of(tiny("llama"))
+    edit.save(tmp_path / "edit")
+    rename = Path.rename
+
+    def refuse(self: Path, target: Path) -> Path:
+        if self.name.startswith(".edit.") and self.suffix != ".old":
+            raise OSError(errno.EIO, "Input/output error")
+        return rename(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", refuse)
+        with pytest.raises(SnipbiasError, match="Input/output error"):
+            replace(edit, label="second").save(tmp_path / "edit", overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["edit"]
+    assert NeuronEdit.load(tmp_path / "edit") == edit
 
 
 SITE = {"units": [0], "factors": [0.0]}
