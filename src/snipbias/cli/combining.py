@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from snipbias.cli.run import Run, run, show
 from snipbias.compare import Comparison, distinct
 from snipbias.edit import NeuronEdit
 from snipbias.errors import SnipbiasError
+from snipbias.experiment.bench import refuse_alike, slug
 from snipbias.loading import load
 from snipbias.overlap import Overlap, overlap
 from snipbias.tables import LEGEND, Grid, number, p_value
@@ -69,6 +69,7 @@ def _overlap_on_tasks(arguments: Arguments, model_options: Arguments) -> None:
         this.record.seeds = {"sample of items": 0}
         asked = pick(arguments, ("data_dir", "instruction", "instructions", "column"))
         tasks = [this.task(name, **asked) for name in names]
+        refuse_alike(tuple(task.name for task in tasks))
         retained = () if arguments["no_retention"] else (this.task("mini:skills").test,)
         settings: Arguments = {
             "items": arguments["items"],
@@ -88,7 +89,7 @@ def _overlap_on_tasks(arguments: Arguments, model_options: Arguments) -> None:
             "tasks": {task: comparison.to_dict() for task, comparison in comparisons.items()},
         }
         for task, comparison in comparisons.items():
-            place = folder / re.sub(r"[^\w.-]+", "-", task)
+            place = folder / slug(task)
             place.mkdir()
             write_comparison(comparison, place)
         text = json.dumps(result, indent=1, default=str)
