@@ -233,10 +233,8 @@ def test_export(cli, here: Path, model: Path, edit: Path, kind: str) -> None:
     assert kept["base"]["name"] == str(model)
     assert printed["bytes"] >= Path("out/edit.json").stat().st_size
     assert {file.stat().st_mode & 0o777 for file in Path("out").iterdir()} == {0o644}
-    assert (
-        f"snipbias export {edit} --format {kind} --out out --json"
-        in Path("out/README.md").read_text()
-    )
+    command = f"snipbias export {edit.name} --format {kind} --out out\n"
+    assert command in Path("out/README.md").read_text()
     assert cli("rerun", "out", "--out", "again").err == ""
     again = {file.name: file.read_bytes() for file in Path("again").glob("*.safetensors")}
     assert again == {file.name: file.read_bytes() for file in Path("out").glob("*.safetensors")}

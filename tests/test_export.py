@@ -401,11 +401,13 @@ def test_the_readme_has_the_figures_that_lie_beside_the_edit(tmp_path, monkeypat
         "evaluate demo mini:age --edit age --items 4 --instructions 1 --no-text --no-retention "
         "--out run",
         "card age --run run",
-        "export age --out after",
+        f"export {tmp_path}/age --out {tmp_path}/after --quiet",
     ):
+        monkeypatch.setattr(sys, "argv", ["snipbias", *line.split()])  # for the record
         done = main(app, line.split())
         assert done.exit_code == 0, done.output
     before, after = (Path(name, "README.md").read_text() for name in ("before", "after"))
+    assert "\nsnipbias export age --out after\n" in after  # with no folder of this machine
     assert "Nobody has measured" in before
     assert "record of the run that found it is not here" not in before
     assert "Nobody has measured" not in after

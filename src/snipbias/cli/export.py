@@ -104,10 +104,9 @@ def apply(
 
 def run_export(command: str, arguments: dict[str, Any]) -> None:
     """Load the model and the edit, write the export, and say how near it is."""
-    import shlex
-
     from rich.text import Text
 
+    from snipbias.card_figures import command as command_line
     from snipbias.cli.run import run
     from snipbias.edit import NeuronEdit
     from snipbias.export.write import fill, refuse_base
@@ -127,7 +126,7 @@ def run_export(command: str, arguments: dict[str, Any]) -> None:
                 base=arguments["base"],
                 one_rank=arguments["one_rank"],
                 check=arguments["check"],
-                command=shlex.join(["snipbias", *this.record.argv]),
+                command=command_line(this.record),
                 beside=Path(arguments["edit"]) if Path(arguments["edit"]).is_dir() else None,
             )
         this.record.lap(command)
