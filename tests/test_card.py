@@ -240,6 +240,7 @@ def test_only_what_came_from_the_hub_is_said_to_be_there() -> None:
 
 def test_names_and_licences_of_data() -> None:
     assert data_of("hf:jane/rows@main:en:test").repository == "jane/rows"
+    assert data_of("hf:x](http://evil)").repository is None
     assert data_of("rte").repository == "nyu-mll/glue"
     assert data_of("mini:age").licence == "Apache-2.0 (part of snipbias)"
     assert data_of("/home/jane/rows.csv").task == "rows.csv"

@@ -233,10 +233,8 @@ def test_export(cli, here: Path, model: Path, edit: Path, kind: str) -> None:
     assert kept["base"]["name"] == str(model)
     assert printed["bytes"] >= Path("out/edit.json").stat().st_size
     assert {file.stat().st_mode & 0o777 for file in Path("out").iterdir()} == {0o644}
-    assert (
-        f"snipbias export {edit} --format {kind} --out out --json"
-        in Path("out/README.md").read_text()
-    )
+    command = f"snipbias export {edit.name} --format {kind} --out out\n"
+    assert command in Path("out/README.md").read_text()
     assert cli("rerun", "out", "--out", "again").err == ""
     again = {file.name: file.read_bytes() for file in Path("again").glob("*.safetensors")}
     assert again == {file.name: file.read_bytes() for file in Path("out").glob("*.safetensors")}
@@ -574,6 +572,27 @@ def test_damaged_edits(
     }[command]
     assert_refused(cli(*words), "edit.json")
     assert tree(here) == {"damaged", "damaged/edit.json"}
+
+
+def test_a_terminal_obeys_nothing_in_an_edit(cli, here: Path, edit: Path) -> None:
+    """Neither control characters nor rich's own markup."""
+    data = json.loads((edit / "edit.json").read_text())
+    evil = "\x1b[2J\x9b31m\u202e[/red][bold]x"
+    data["label"], data["model"]["name"] = evil, evil
+    data["sites"][evil] = {"units": [0], "factors": [0.0]}
+    for name in ("one", "two"):
+        Path(name).mkdir()
+        Path(name, "edit.json").write_text(json.dumps({**data, "label": evil + name}))
+    said = [
+        cli("show", "one"),
+        cli("overlap", "one", "two"),
+        cli("combine", "one", "two", "--out", "both"),
+        cli("apply", "demo", "one"),
+    ]
+    assert [done.status for done in said] == [0, 0, 0, 1]
+    for done in said:
+        assert not re.search("[\x1b\x9b\u202e]", done.out + done.err)
+        assert "[/red][bold]x" in "".join((done.out + done.err).split())
 
 
 def test_an_edit_of_another_model(cli, here: Path, edit: Path) -> None:

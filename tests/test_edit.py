@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import errno
 import json
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from families import FAMILIES, GENERIC, tiny
+from snipbias.ablation import MeanAblation
 from snipbias.edit import NeuronEdit
 from snipbias.errors import SnipbiasError
+from snipbias.files import atomic_folder
 from snipbias.identity import ModelId, Provenance
 from snipbias.models import Query
 from snipbias.neurons import Neuron, unit_dim
+from snipbias.switch import switched
 
 QUERIES = [Query((5, 6, 7, 8), ((9, 10, 11), (12,))), Query((20,), ((5, 6), (7, 8), (9,)))]
 # Powers of two: baked and by hand are the same to the bit.
@@ -66,6 +72,43 @@ def test_hooked_baked_and_by_hand_are_the_same(family, factor, unchanged):
     torch.testing.assert_close(hooked, logprobs(expected), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(written, logprobs(expected), rtol=0, atol=0)
     assert torch.equal(logprobs(lm), original)
+
+
+COMPILED = {
+    "in place": lambda model: model.compile(backend="eager") or model,
+    "beside": lambda model: torch.compile(model, backend="eager"),
+}
+
+
+@pytest.mark.parametrize("way", COMPILED)
+@torch.no_grad()
+def test_a_compiled_model_is_edited_too(way):
+    """Also by what was compiled before the hooks came; and not by what is when they are gone."""
+    torch.compiler.reset()
+    lm, ids = tiny("llama"), torch.arange(5, 17).reshape(2, 6)
+    edit = edit_of(lm)
+    original = lm.model(ids).logits
+    with edit.applied(lm):
+        expected = lm.model(ids).logits
+    means = {site.name: torch.full((site.width,), 0.5) for site in lm.sites}
+    held = MeanAblation(edit, means)
+    with held.applied(lm):
+        at_means = lm.model(ids).logits
+    run = COMPILED[way](lm.model)
+    for _ in range(2):
+        assert torch.equal(run(ids).logits, original)
+        with edit.applied(lm):
+            assert torch.equal(run(ids).logits, expected)
+        with held.applied(lm):
+            assert torch.equal(run(ids).logits, at_means)
+        with switched(lm, {"a": edit}) as switch:
+            assert torch.equal(run(ids).logits, original)
+            switch.rows([None, "a"])
+            rows = run(ids).logits
+            assert torch.equal(rows[0], original[0])
+            torch.testing.assert_close(rows[1], expected[1])
+    assert not torch.allclose(expected, original, atol=1e-3)
+    assert not torch.allclose(at_means, original, atol=1e-3)
 
 
 @torch.no_grad()
@@ -262,6 +305,26 @@ def test_saved_and_loaded_it_is_the_same(tmp_path):
     assert [path.name for path in tmp_path.rglob("*")].count("edit.json") == 2
 
 
+def test_numbers_of_any_kind_are_saved_and_have_one_fingerprint(tmp_path):
+    model = ModelId.of(tiny("llama"))
+    site = "model.layers.0.mlp.up_proj"
+    edit = NeuronEdit({site: {np.int64(3): 0, 1: np.float32(0.5)}}, model)  # type: ignore[dict-item]
+    loaded = NeuronEdit.load(edit.save(tmp_path / "edit"))
+    assert loaded == edit
+    assert loaded.fingerprint == edit.fingerprint
+
+
+def test_what_holds_no_neuron_is_not_written(tmp_path):
+    edit = edit_of(tiny("llama"))
+    empty = edit - edit
+    for write in (empty.save, empty.save_pretrained):
+        with pytest.raises(SnipbiasError, match="holds no neuron"):
+            write(tmp_path / "edit")
+        assert not list(tmp_path.iterdir())
+    with pytest.raises(SnipbiasError, match="listed without a neuron"):
+        NeuronEdit({"a": {}}, edit.model)
+
+
 def test_overwriting_is_refused_unless_asked_for(tmp_path):
     edit = edit_of(tiny("llama"))
     folder = edit.save(tmp_path / "edit")
@@ -294,6 +357,55 @@ def test_a_full_disk_leaves_nothing_half_written(overwrite, tmp_path, monkeypatc
     assert [path.name for path in tmp_path.iterdir()] == (["edit"] if overwrite else [])
     if overwrite:
         assert NeuronEdit.load(tmp_path / "edit") == edit
+
+
+def test_what_somebody_else_made_in_the_meantime_stays(tmp_path):
+    one, other = edit_of(tiny("llama")), edit_of(tiny("llama"), every=3)
+
+    def slowly() -> None:
+        with atomic_folder(tmp_path / "edit") as new:
+            one.write_into(new)
+            other.save(tmp_path / "edit")
+
+    with pytest.raises(SnipbiasError, match="edit exists"):
+        slowly()
+    assert NeuronEdit.load(tmp_path / "edit") == other
+    assert [path.name for path in tmp_path.iterdir()] == ["edit"]
+
+
+def test_several_writers_leave_one_whole_edit_and_nothing_else(tmp_path):
+    edits = [replace(edit_of(tiny("llama")), label=str(number)) for number in range(4)]
+
+    def write(edit: NeuronEdit) -> None:
+        for _ in range(20):
+            edit.save_pretrained(tmp_path / "added to")
+            with suppress(SnipbiasError):  # somebody else was quicker, which may be said
+                edit.save(tmp_path / "replaced", overwrite=True)
+
+    with ThreadPoolExecutor(len(edits)) as pool:
+        list(pool.map(write, edits))
+    assert {path.name for path in tmp_path.iterdir()} == {"added to", "replaced"}
+    assert {path.name for path in (tmp_path / "added to").iterdir()} == {"edit.json", "README.md"}
+    assert NeuronEdit.load(tmp_path / "added to") in edits
+    assert NeuronEdit.load(tmp_path / "replaced") in edits
+
+
+def test_what_is_replaced_stays_where_the_new_cannot_take_its_name(tmp_path, monkeypatch):
+    edit = edit_of(tiny("llama"))
+    edit.save(tmp_path / "edit")
+    rename = Path.rename
+
+    def refuse(self: Path, target: Path) -> Path:
+        if self.name.startswith(".edit.") and self.suffix != ".old":
+            raise OSError(errno.EIO, "Input/output error")
+        return rename(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", refuse)
+        with pytest.raises(SnipbiasError, match="Input/output error"):
+            replace(edit, label="second").save(tmp_path / "edit", overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["edit"]
+    assert NeuronEdit.load(tmp_path / "edit") == edit
 
 
 SITE = {"units": [0], "factors": [0.0]}

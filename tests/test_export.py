@@ -302,6 +302,11 @@ def test_the_base_model_is_named_so_that_it_is_found_from_anywhere(tmp_path, mon
     config = json.loads(Path("named/adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == "somebody/base"
     assert "base_model: somebody/base\n" in Path("named/README.md").read_text()
+    for name in ("/not/here", "a b](http://x)"):  # on a server, or nonsense: on the hub it is not
+        export(lm, edit_of(lm), "lora", "elsewhere", base=name, overwrite=True)
+        text = Path("elsewhere/README.md").read_text()
+        assert "base_model:" not in text
+        assert f"[{name[:3]}" not in text
     lm.model.config.name_or_path, lm.revision = "owner/model", "0" * 40
     assert Base.of(lm) == Base("owner/model", "0" * 40, None, False)
     export(lm, edit_of(lm), "lora", "hub")
@@ -351,6 +356,33 @@ def test_what_cannot_be_exported_is_said_in_one_sentence(tmp_path, monkeypatch):
     assert "not in memory" in refusal(lm, edit, "lora", check=False)
 
 
+@pytest.mark.parametrize("kind", FORMATS)
+def test_the_model_itself_is_not_overwritten(kind, tmp_path, monkeypatch):
+    lm = saved(tiny("llama"), tmp_path / "models" / "base")
+    edit_of(lm).save(tmp_path / "edit")
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.chdir(tmp_path)
+    for out in ("models/base", "models"):
+        with pytest.raises(SnipbiasError, match="holds the model itself"):
+            export(lm, edit_of(lm), kind, out, overwrite=True)
+        line = f"export edit --model models/base --format {kind} --out {out} --overwrite"
+        assert CliRunner().invoke(app, line.split()).exit_code == 1
+        assert sorted(tmp_path.rglob("*")) == before
+    lm.model.config.name_or_path = "owner/name"  # a hub id is no folder
+    export(lm, edit_of(lm), kind, "owner", check=False)
+
+
+def test_a_tokenizer_that_does_not_fit_on_the_disk_is_one_sentence(tmp_path, monkeypatch):
+    def full(*_: object) -> None:
+        raise Exception("No space left on device (os error 28)")  # as the library does
+
+    lm = tiny("llama")
+    monkeypatch.setattr(type(lm.tokenizer), "save_pretrained", full)
+    with pytest.raises(SnipbiasError, match=r"could not write .*No space left"):
+        export(lm, edit_of(lm), "checkpoint", tmp_path / "out", check=False)
+    assert not list(tmp_path.iterdir())
+
+
 def test_neurons_that_are_multiplied_by_1_take_no_rank(tmp_path):
     lm = tiny("llama")
     first, second = (site.name for site in lm.sites[:2])
@@ -369,11 +401,13 @@ def test_the_readme_has_the_figures_that_lie_beside_the_edit(tmp_path, monkeypat
         "evaluate demo mini:age --edit age --items 4 --instructions 1 --no-text --no-retention "
         "--out run",
         "card age --run run",
-        "export age --out after",
+        f"export {tmp_path}/age --out {tmp_path}/after --quiet",
     ):
+        monkeypatch.setattr(sys, "argv", ["snipbias", *line.split()])  # for the record
         done = main(app, line.split())
         assert done.exit_code == 0, done.output
     before, after = (Path(name, "README.md").read_text() for name in ("before", "after"))
+    assert "\nsnipbias export age --out after\n" in after  # with no folder of this machine
     assert "Nobody has measured" in before
     assert "record of the run that found it is not here" not in before
     assert "Nobody has measured" not in after

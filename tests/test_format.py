@@ -91,6 +91,7 @@ def reference(data: Any) -> bool:
         and whole(data.get("minor", 0))
         and texts(model, "name", "architecture", "weights")
         and whole(model.get("neurons"))
+        and model["neurons"] < 2**53
         and isinstance(model.get("revision"), (str, type(None)))
         and "found_on" in data
         and found(data["found_on"])
@@ -99,6 +100,7 @@ def reference(data: Any) -> bool:
         and isinstance(sites, dict)
         and bool(sites)
         and all(map(site, sites.values()))
+        and sum(len(part["units"]) for part in sites.values()) <= model["neurons"]
     )
 
 
@@ -160,7 +162,7 @@ FAULTS = {
     "label": [("label", ...), ("label", None), ("label", 3)],
     "model": [("model", ...), ("model", None), ("model", [])],
     "weights": [("model/weights", ...), ("model/weights", 5)],
-    "neurons": [("model/neurons", ...), ("model/neurons", "5"), ("model/neurons", -1)],
+    "neurons": [("model/neurons", n) for n in (..., "5", -1, 2, 2**53, 1e300)],
     "revision": [("model/revision", 5)],
     "found_on": [("found_on", ...), ("found_on", "toy"), ("found_on", [])],
     "templates": [("found_on/templates", ...), ("found_on/templates", "t1")],
@@ -258,6 +260,20 @@ def test_a_field_that_no_version_has_is_left_out_with_a_warning() -> None:
 @pytest.mark.filterwarnings("error")
 def test_settings_of_a_method_are_free() -> None:
     NeuronEdit.from_dict(put("found_on/method", {"new": {"setting": None}}))
+
+
+@pytest.mark.parametrize("depth", [40, 100, 900])
+def test_what_is_nested_deep_is_read_and_written_again_or_refused(
+    depth: int, tmp_path: Path
+) -> None:
+    """Python's own limit would come later, in whatever walks the settings."""
+    nested = '{"a": ' * depth + "1" + "}" * depth
+    text = json.dumps(put("found_on/method", "here")).replace('"here"', nested)
+    (tmp_path / "edit.json").write_text(text)
+    edit = one_sentence(lambda: NeuronEdit.load(tmp_path))
+    assert (edit is not None) == (depth == 40)
+    if edit is not None:
+        assert NeuronEdit.load(edit.save(tmp_path / "again")) == edit
 
 
 # -- anything at all --------------------------------------------------------------------------

@@ -352,14 +352,14 @@ def test_the_harness_loads_it_by_name(
 
     lm = sb.load("demo")
     edit = sb.random_edit(lm, 2000, 2)
-    edit.save(tmp_path / "edit")
+    monkeypatch.chdir(tmp_path)
+    edit.save("10")  # which the harness reads as a number
     monkeypatch.setattr(
         "lm_eval.tasks.TaskManager",
         lambda **options: TaskManager(**{**options, "include_defaults": False}),
     )
-    arguments = f"pretrained=demo,edit={tmp_path / 'edit'}"
-    words = f"--model snipbias --model_args {arguments} --tasks own_choice --batch_size 4"
-    places = f"--include_path {folder} --output_path {tmp_path / 'out'}"
+    words = "--model snipbias --model_args pretrained=demo,edit=10 --tasks own_choice"
+    places = f"--include_path {folder} --output_path {tmp_path / 'out'} --batch_size 4"
     monkeypatch.setattr(sys, "argv", ["lm_eval", *f"{words} {places}".split()])
     harness_main()
     (written,) = (tmp_path / "out").rglob("results_*.json")
@@ -369,7 +369,6 @@ def test_the_harness_loads_it_by_name(
     assert told["config"]["snipbias_edit"]["label"] == edit.label
 
     monkeypatch.setattr(sys, "argv", ["lm_eval", *words.replace("edit=", "edits=").split()])
-    monkeypatch.chdir(tmp_path)
     sys.argv += ["--include_path", str(folder)]
     capfd.readouterr()
     with pytest.raises(SystemExit) as stop:

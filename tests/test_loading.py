@@ -116,6 +116,14 @@ def test_a_local_folder_needs_no_network(saved, monkeypatch):
     load(saved("flan-t5"))
 
 
+@pytest.mark.parametrize("family", ["llama", "flan-t5"])
+def test_a_compiled_model_is_what_it_was_made_of(family):
+    lm = tiny(family)
+    wrapped = wrap(torch.compile(lm.model, backend="eager"), lm.tokenizer)  # type: ignore[arg-type]
+    assert wrapped.model is lm.model
+    assert wrapped.sites == lm.sites
+
+
 def test_wrap_keeps_the_users_objects():
     lm = tiny("llama")
     wrapped = wrap(lm.model, lm.tokenizer, name="mine")

@@ -86,6 +86,10 @@ def test_refusals():
     ):
         with pytest.raises(SnipbiasError, match=words):
             overlap(*edits)
+    with pytest.raises(SnipbiasError, match=r"'a' was found on .* does not fit the model given"):
+        overlap(a, edit("b", (1,)), sites=(ATTENTION,))
+    with pytest.raises(SnipbiasError, match=r"has no .* of that width"):
+        overlap(a, edit("b", (FFN.width,)), sites=(FFN, ATTENTION))
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, *GENERIC])
@@ -169,7 +173,15 @@ def test_the_command_lines(edits, tmp_path: Path, capfd, monkeypatch):
     run(f"combine {both} --out union --label both")
     assert NeuronEdit.load("union").label == "both"
     assert [part.label for part in NeuronEdit.load("union").made_of] == ["age", "ses"]
+    run(f"combine found/age/n10 {tmp_path}/found/ses/n10 --out mixed")
+    assert [part.label for part in NeuronEdit.load("mixed").made_of] == ["found/age", "ses"]
+    row = {"question": "Who paid?", "options": ["Ann", "Bo"], "gold": 0, "template": "meal"}
+    (tmp_path / "d").mkdir()
+    for name in ("d/r.jsonl", "d-r.jsonl"):
+        (tmp_path / name).write_text(json.dumps(row))
+    own = "--model demo --task d/r.jsonl --task d-r.jsonl"
     for words, told in (
+        (f"overlap {both} {own} --out x", "would share a folder"),
         (f"combine {both} --how difference --out x", "the difference is empty"),
         ("combine found/age/n10 --out x", "one edit at strength 1 is itself"),
         (f"overlap {both} --task mini:age", "name it with --model"),

@@ -59,6 +59,10 @@ def test_a_record_says_with_what_and_at_what_cost_it_was_run(tmp_path: Path) -> 
         json.dumps({"command": "find", "argv": None, "arguments": {}}),
         json.dumps({"command": "find", "argv": "find demo", "arguments": {}}),
         json.dumps({"command": "find", "argv": [1], "arguments": {}}),
+        json.dumps({"command": "find", "argv": [], "arguments": []}),
+        json.dumps({"command": "find", "argv": [], "arguments": {}, "models": {"x": "y"}}),
+        json.dumps({"command": "find", "argv": [], "arguments": {}, "data": None}),
+        "[" * 100_000,
     ],
 )
 def test_what_is_no_record_is_one_sentence(tmp_path: Path, content: str) -> None:
@@ -72,6 +76,8 @@ def test_no_record_at_all_is_one_sentence(tmp_path: Path) -> None:
         RunRecord.read(tmp_path)
     with pytest.raises(SnipbiasError, match="no run record"):
         RunRecord.read(tmp_path / "nowhere")
+    with pytest.raises(SnipbiasError, match="not a run record"):
+        RunRecord.read("x" * 5000)
     (tmp_path / FILE).write_bytes(b"\xff\xfe")
     with pytest.raises(SnipbiasError, match="not a run record"):
         RunRecord.read(tmp_path)

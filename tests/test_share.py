@@ -14,11 +14,14 @@ import pytest
 from huggingface_hub import constants
 
 from hub import READER, TOKEN, Hub, hub
+from snipbias.card import GENERATED
+from snipbias.card_figures import Figures
 from snipbias.cli import main
 from snipbias.edit import NeuronEdit
 from snipbias.errors import SnipbiasError
 from snipbias.identity import ModelId, Provenance
-from snipbias.share import CARD_FILE, hub_id, is_generated
+from snipbias.record import RunRecord
+from snipbias.share import CARD_FILE, EXPORT_FILE, hub_id, is_generated, record_of, write_card
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 MODEL = ModelId("google/flan-t5-base", "T5ForConditionalGeneration", 500, "f0f0", COMMIT)
@@ -234,6 +237,51 @@ def test_save_pretrained_adds_to_a_folder_and_leaves_what_is_there(tmp_path: Pat
     assert not is_generated(tmp_path)
     EDIT.save_pretrained(tmp_path)
     assert (tmp_path / CARD_FILE).read_text() == "by hand"
+
+
+def test_what_cannot_be_written_whole_is_not_begun(tmp_path: Path) -> None:
+    EDIT.save_pretrained(tmp_path)
+    kept = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    figures = Figures("x", EDIT.fingerprint, "evaluate", {}, {}, {}, {})
+    (tmp_path / "evaluation.json").write_text(figures.to_json())
+    other = replace(EDIT, label="other")
+    refusal(lambda: other.save_pretrained(tmp_path), "the figures of other are damaged")
+    assert {name: (tmp_path / name).read_text() for name in kept} == kept
+    (tmp_path / "evaluation.json").unlink()
+    (tmp_path / CARD_FILE).unlink()
+    (tmp_path / CARD_FILE).mkdir()
+    refusal(lambda: other.save_pretrained(tmp_path), r"README\.md cannot be read")
+    assert NeuronEdit.load(tmp_path) == EDIT
+
+
+def test_impossible_names_are_names_of_nothing() -> None:
+    for name in ("x" * 5000, "a\0b", "a/" * 3000):
+        refusal(lambda name=name: NeuronEdit.load(name), "there is no edit at")
+
+
+def test_a_record_is_that_of_the_edits_that_it_found(tmp_path: Path) -> None:
+    """And not of what was made of them since, though it is as large and lies beside them."""
+    record = RunRecord("find", ["find"], {"sizes": [3]})
+    record.models["m"] = {"weights": MODEL.weights}
+    record.data["edits"] = {"n3": EDIT.fingerprint}
+    record.write(tmp_path)
+    found = record_of(EDIT, tmp_path / "n3")
+    assert found is not None
+    assert found.argv == ["find"]
+    assert record_of(EDIT.scaled(0.5), tmp_path / "half") is None
+    assert record_of(replace(EDIT, model=replace(MODEL, weights="f1")), tmp_path) is None
+    record.data["edits"] = ["n3"]
+    record.write(tmp_path)
+    assert record_of(EDIT, tmp_path) is None
+
+
+def test_the_card_of_an_export_is_not_replaced_by_that_of_an_edit(tmp_path: Path) -> None:
+    EDIT.save(tmp_path / "export")
+    for name in (EXPORT_FILE, CARD_FILE):
+        (tmp_path / "export" / name).write_text(GENERATED)
+    refusal(lambda: EDIT.save_pretrained(tmp_path / "export"), "is an export, whose card says")
+    refusal(lambda: write_card(EDIT, tmp_path / "export"), "is an export")
+    assert (tmp_path / "export" / CARD_FILE).read_text() == GENERATED
 
 
 # -- from the command line --------------------------------------------------------------------

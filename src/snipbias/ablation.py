@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from snipbias.edit import NeuronEdit
 from snipbias.models import LanguageModel
+from snipbias.pruning import hooks_count
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +42,7 @@ class MeanAblation:
         """While inside, the neurons' outputs are constant; no weight is touched."""
         self.check(lm)
         with ExitStack() as stack:
+            stack.enter_context(hooks_count())
             for site, units in self.edit.factors.items():
                 index = torch.tensor(list(units))
                 hook = partial(_hold, index, self.means[site][index].float())

@@ -54,7 +54,8 @@ def data_of(task: str) -> Data:
     if task in GLUE:
         return Data(task, repository="nyu-mll/glue", language="en")
     if kind.lower() == "hf":
-        return Data(task, repository=re.split("[:@]", rest)[0])
+        name = re.split("[:@]", rest)[0]
+        return Data(task, repository=name if REPOSITORY.fullmatch(name) else None)
     return Data(without_folders(task))
 
 

@@ -21,7 +21,7 @@ from snipbias.files import atomic_folder
 from snipbias.format import FILE, MAJOR, MINOR, check, read
 from snipbias.identity import MadeOf, ModelId, Provenance
 from snipbias.neurons import Neuron
-from snipbias.pruning import Baked, bake_site, scale_outputs, tensors
+from snipbias.pruning import Baked, bake_site, hooks_count, scale_outputs, tensors
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo
@@ -63,7 +63,9 @@ class NeuronEdit:
         return cls(factors, model, found_on, label)
 
     def __post_init__(self) -> None:
-        for units in self.factors.values():
+        for site, units in self.factors.items():
+            if not units:
+                raise SnipbiasError(f"{site} is listed without a neuron: leave the site out.")
             for factor in units.values():
                 if not math.isfinite(factor):
                     raise SnipbiasError(f"the factor {factor} is no finite number: give another.")
@@ -126,6 +128,7 @@ class NeuronEdit:
         """While inside, the neurons' outputs are scaled; no weight is touched."""
         self.check(lm)
         with ExitStack() as stack:
+            stack.enter_context(hooks_count())
             for site, units in self.factors.items():
                 module = lm.module(site)
                 hook = partial(scale_outputs, *tensors(units))
@@ -244,7 +247,13 @@ class NeuronEdit:
         return cls.from_pretrained(place)
 
     def to_json(self) -> str:
-        """The text of `edit.json`."""
+        """The text of `edit.json`.
+
+        Raises:
+            SnipbiasError: there is no neuron in it, and so no edit to read again.
+        """
+        if not len(self):
+            raise SnipbiasError(f"{self.label} holds no neuron: there is nothing to write.")
         return json.dumps(self.to_dict(), indent=1) + "\n"
 
     def to_dict(self) -> dict[str, Any]:
@@ -256,7 +265,11 @@ class NeuronEdit:
             "model": asdict(self.model),
             "found_on": asdict(self.found_on) if self.found_on else None,
             "sites": {
-                site: {"units": list(units), "factors": list(units.values())}
+                # As they are read again, so that the fingerprint is the same then: 0 as 0.0.
+                site: {
+                    "units": list(map(int, units)),
+                    "factors": list(map(float, units.values())),
+                }
                 for site, units in self.factors.items()
             },
             **({"made_of": list(map(asdict, self.made_of))} if self.made_of else {}),

@@ -63,7 +63,7 @@ class EditedLM(HFLM):
     def __init__(
         self,
         pretrained: str | LanguageModel,
-        edit: str | Path | Intervention | None = None,
+        edit: str | int | Path | Intervention | None = None,
         *,
         revision: str | None = None,
         dtype: str | torch.dtype = "auto",
@@ -78,7 +78,8 @@ class EditedLM(HFLM):
                 "the model 'snipbias' runs in one process: start it without accelerate launch, or "
                 "'snipbias apply' the edit and give the checkpoint to the model 'hf'."
             )
-        edit = NeuronEdit.load(edit) if isinstance(edit, (str, Path)) else edit
+        if isinstance(edit, (str, int, Path)):  # a folder called 10 is a number to the harness
+            edit = NeuronEdit.load(str(edit))
         if isinstance(pretrained, LanguageModel):
             self.language_model = pretrained
         else:

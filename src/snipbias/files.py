@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import get_ident
 
 from snipbias.errors import SnipbiasError
 
@@ -29,6 +30,7 @@ def atomic_folder(folder: str | Path, *, overwrite: bool = False) -> Iterator[Pa
         new = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         yield new
         new.chmod(0o755)  # mkdtemp's is for its owner alone
+        refuse_existing(folder, overwrite=overwrite)  # somebody else's, made in the meantime
         _replace(new, folder)
     except OSError as error:
         raise _disk_error(folder, error) from error
@@ -44,7 +46,7 @@ def atomic_folder(folder: str | Path, *, overwrite: bool = False) -> Iterator[Pa
 def atomic_file(path: str | Path) -> Iterator[Path]:
     """A temporary path to write; it replaces `path` only when the block ends without an error."""
     path = Path(path)
-    new = path.with_name(f".{path.name}.{os.getpid()}")
+    new = path.with_name(f".{path.name}.{os.getpid()}{get_ident()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield new
@@ -78,10 +80,16 @@ def refuse_existing(folder: Path, *, overwrite: bool) -> None:
 
 def _replace(new: Path, folder: Path) -> None:
     if folder.exists():
-        old = folder.with_name(f".{folder.name}.old.{os.getpid()}")
+        old = new.with_name(f"{new.name}.old")
         folder.rename(old)
-        new.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
+        try:
+            new.rename(folder)
+        except OSError:
+            with suppress(OSError):  # unless somebody else's stands there by now
+                old.rename(folder)
+            raise
+        finally:
+            shutil.rmtree(old, ignore_errors=True)
     else:
         new.rename(folder)
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 FILE = "edit.json"
 MAJOR, MINOR = 1, 1
 LONGEST_REASON = 200
+DEEPEST = 50  # of objects within each other, which Python walks by recursion
 
 
 @cache
@@ -87,11 +88,21 @@ def _fault(data: Any) -> str | None:
     error = best_match(_validator().iter_errors(data))
     if error is not None:
         return f"{_path(error.absolute_path)}{_short(error.message)}"
+    if _is_deeper(data, DEEPEST):
+        return f"its fields are nested more than {DEEPEST} deep"
     for site, part in data["sites"].items():
         units, factors = len(part["units"]), len(part["factors"])
         if units != factors:
             return f"{_path(('sites', site))}{units} units have {factors} factors"
+    listed, neurons = sum(len(s["units"]) for s in data["sites"].values()), data["model"]["neurons"]
+    if listed > neurons:
+        return f"model.neurons: {neurons} is fewer than the {listed} that are listed"
     return None
+
+
+def _is_deeper(data: Any, levels: int) -> bool:
+    inside = data.values() if isinstance(data, dict) else data if isinstance(data, list) else ()
+    return levels < 0 or any(_is_deeper(part, levels - 1) for part in inside)
 
 
 @cache

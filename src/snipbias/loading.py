@@ -100,6 +100,8 @@ def wrap(
     Raises:
         SnipbiasError: the family is not supported, or it is a T5 in float16.
     """
+    # What torch.compile makes has other names for the layers, and code in which no hook counts.
+    model = getattr(model, "_orig_mod", model)
     if any(parameter.dtype == torch.float16 for parameter in model.parameters()):
         _refuse_float16(model.config, "float16")
     has_template = getattr(tokenizer, "chat_template", None) is not None

@@ -103,7 +103,8 @@ def overlap(*edits: NeuronEdit, sites: Sequence[Site] = ()) -> Overlap:
             sites come; without them a fused layer is one module.
 
     Raises:
-        SnipbiasError: they are fewer, of different models, or share a label.
+        SnipbiasError: they are fewer, of different models or not of that of the sites, or share a
+            label.
     """
     if len(edits) < 2:
         raise SnipbiasError(f"an overlap is of two edits or more: {len(edits)} given.")
@@ -113,6 +114,8 @@ def overlap(*edits: NeuronEdit, sites: Sequence[Site] = ()) -> Overlap:
     for edit in edits[1:]:
         refuse_other_model(edits[0], edit)
     known = {site.name: site for site in sites}
+    for edit in edits if known else ():
+        _refuse_other_sites(edit, known)
     every = [flat(edit) for edit in edits]
     holders = Counter(neuron for factors in every for neuron in factors)
     return Overlap(
@@ -123,6 +126,15 @@ def overlap(*edits: NeuronEdit, sites: Sequence[Site] = ()) -> Overlap:
         pairs=tuple(_pair(a, b, known) for a, b in combinations(edits, 2)),
         places=_places(every, holders, known),
     )
+
+
+def _refuse_other_sites(edit: NeuronEdit, sites: Mapping[str, Site]) -> None:
+    for site, units in edit.factors.items():
+        if site not in sites or max(units) >= sites[site].width:
+            raise SnipbiasError(
+                f"{edit.label!r} was found on {edit.model.name} and does not fit the model given, "
+                f"which has no {site} of that width: give its own model."
+            )
 
 
 def _pair(a: NeuronEdit, b: NeuronEdit, sites: Mapping[str, Site]) -> Pair:

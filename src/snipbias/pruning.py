@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -53,6 +54,14 @@ def bake_site(module: Linear, units: Mapping[int, float], site: str, baked: Bake
         rows = weight.index_select(dim, index)
         baked.originals.append((weight, index, dim, rows))
         weight.index_copy_(dim, index, _scaled(rows, factors, dim))
+
+
+def hooks_count() -> AbstractContextManager[None]:
+    """Inside, hooks are called also where the model was compiled.
+
+    Compiled code leaves out hooks that came after it, and keeps those that are gone.
+    """
+    return torch.compiler.set_stance("force_eager")
 
 
 def scale_outputs(

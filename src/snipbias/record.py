@@ -30,7 +30,7 @@ class RunRecord:
         argv: the arguments as they were given, from which it can be run again.
         arguments: every argument with the value that took effect.
         models: identity of each model (name, revision, hash of its weights).
-        data: fingerprint of each task, by name, and of the edits that were read.
+        data: fingerprint of each task, by name, and of the edits that were read or found.
         seeds: of everything that was drawn.
         seconds: wall-clock time of each part, and of the whole under `total`.
         peak_memory_mb: largest resident size of the process, and of CUDA where it was used.
@@ -73,17 +73,22 @@ class RunRecord:
     def read(cls, path: str | Path) -> RunRecord:
         """Read a record, or that of a run's folder."""
         path = Path(path)
-        path = path / FILE if path.is_dir() else path
+        path = path / FILE if os.path.isdir(path) else path
         try:
             record = cls(**json.loads(path.read_text(encoding="utf-8")))
             if not isinstance(record.argv, list) or not all(map(_is_text, record.argv)):
                 raise TypeError("argv is no list of texts")
+            for name in ("arguments", "models", "data", "seeds", "versions"):
+                if not isinstance(getattr(record, name), dict):
+                    raise TypeError(f"{name} is no object")
+            if not all(isinstance(model, dict) for model in record.models.values()):
+                raise TypeError("models holds something that is no object")
             return record
         except FileNotFoundError:
             raise SnipbiasError(
                 f"there is no edit and no run record at {path}: give the folder of one."
             ) from None
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             raise SnipbiasError(
                 f"{path} is not a run record ({error}): give the folder of a run."
             ) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from snipbias.edit import NeuronEdit
 
 CARD_FILE = "README.md"
+EXPORT_FILE = "export.json"  # in the folder of an export
 # A letter or digit first: "../edits" and "./edits" are folders.
 HUB_ID = re.compile(r"(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@(?P<revision>[^@\s]+))?")
 
@@ -53,12 +54,13 @@ def locate(
         SnipbiasError: there is none, or it is not to be had.
     """
     path = Path(place).expanduser()
-    path = path / FILE if path.is_dir() or path.suffix != ".json" else path
-    if path.is_file():
+    path = path / FILE if os.path.isdir(path) or path.suffix != ".json" else path
+    if os.path.isfile(path):  # unlike Path.is_file, it lets any impossible or forbidden name pass
         return path
     named = hub_id(place)
     if named is None:
-        inside = sorted(str(file.parent) for file in Path(place).glob(f"*/{FILE}"))
+        known = Path(place).glob(f"*/{FILE}") if os.path.isdir(place) else ()
+        inside = sorted(str(file.parent) for file in known)
         there = f"name one of {', '.join(inside)}" if inside else "give the folder of one"
         raise SnipbiasError(
             f"there is no edit at {place}: {there}, as `snipbias find --out` writes them."
@@ -92,10 +94,11 @@ def save(edit: NeuronEdit, folder: str | Path, *, evaluation: str | Path | None 
     """Write an edit, its card and the card's figures into a folder, beside what is there."""
     folder = Path(folder)
     figures = figures_for(edit, evaluation, folder)
-    with atomic_file(folder / FILE) as new:
-        new.write_text(edit.to_json(), encoding="utf-8")
+    texts = {FILE: edit.to_json()}
     if is_generated(folder):
-        write_card(edit, folder, figures=figures, record=record_of(edit, folder))
+        record = record_of(edit, folder)
+        texts.update(_card_texts(edit, folder, figures=figures, record=record, licence=None))
+    _write(texts, folder)
     return folder
 
 
@@ -108,12 +111,34 @@ def write_card(
     licence: str | None = None,
 ) -> None:
     """Write the card, README.md, and its figures into the folder of an edit."""
+    texts = _card_texts(edit, folder, figures=figures, record=record, licence=licence)
+    _write(texts, folder)
+
+
+def _card_texts(
+    edit: NeuronEdit,
+    folder: Path,
+    *,
+    figures: Figures | None,
+    record: RunRecord | None,
+    licence: str | None,
+) -> dict[str, str]:
+    """The card and its figures, by the names of their files."""
+    if (folder / EXPORT_FILE).is_file():
+        raise SnipbiasError(
+            f"{folder} is an export, whose card says how to load it: write the card of the edit "
+            "that it was made of, and export that again."
+        )
     text = model_card(edit, figures=figures, record=record, place=str(folder), licence=licence)
-    if figures is not None:
-        with atomic_file(folder / FIGURES_FILE) as new:
-            new.write_text(figures.to_json(), encoding="utf-8")
-    with atomic_file(folder / CARD_FILE) as new:
-        new.write_text(text, encoding="utf-8")
+    kept = {} if figures is None else {FIGURES_FILE: figures.to_json()}
+    return {**kept, CARD_FILE: text}
+
+
+def _write(texts: Mapping[str, str], folder: Path) -> None:
+    """Files by their names, once all of them are known."""
+    for name, text in texts.items():
+        with atomic_file(folder / name) as new:
+            new.write_text(text, encoding="utf-8")
 
 
 def figures_for(
@@ -131,8 +156,10 @@ def record_of(edit: NeuronEdit, folder: Path) -> RunRecord | None:
         if (place / RECORD_FILE).is_file():
             record = RunRecord.read(place)
             weights = [model.get("weights") for model in record.models.values()]
-            sizes = record.arguments.get("sizes", ())
-            if record.command == "find" and edit.model.weights in weights and len(edit) in sizes:
+            edits = record.data.get("edits")
+            found = edits.values() if isinstance(edits, dict) else ()
+            is_its = edit.fingerprint in found and edit.model.weights in weights
+            if record.command == "find" and is_its:
                 return record
     return None
 
@@ -191,7 +218,12 @@ def push(
 def is_generated(folder: Path) -> bool:
     """Whether a folder's README.md is missing or was written here: one that may be replaced."""
     path = folder / CARD_FILE
-    return not path.exists() or GENERATED in path.read_text(encoding="utf-8", errors="replace")
+    try:
+        return not os.path.lexists(path) or GENERATED in path.read_text("utf-8", errors="replace")
+    except OSError as error:
+        raise SnipbiasError(
+            f"{path} cannot be read ({error.strerror}): move it out of the way."
+        ) from None
 
 
 def _portable(edit: NeuronEdit) -> NeuronEdit:

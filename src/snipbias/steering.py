@@ -19,6 +19,7 @@ from snipbias.batching import BatchSize, Progress, run_batches, size_of
 from snipbias.errors import SnipbiasError
 from snipbias.models import LanguageModel, Query
 from snipbias.parallel import workers
+from snipbias.pruning import hooks_count
 from snipbias.tasks.items import Task
 
 
@@ -45,7 +46,8 @@ class Steering:
         hook = partial(_add, self.vector * self.strength)
         handle = lm.model.get_submodule(self.block).register_forward_hook(hook)
         try:
-            yield
+            with hooks_count():
+                yield
         finally:
             handle.remove()
 

@@ -14,7 +14,7 @@ from snipbias.algebra import union
 from snipbias.edit import NeuronEdit
 from snipbias.errors import SnipbiasError
 from snipbias.models import LanguageModel
-from snipbias.pruning import times
+from snipbias.pruning import hooks_count, times
 from snipbias.tasks.rows import did_you_mean
 
 # What a model is given that has a row a request, whatever else it is given.
@@ -174,6 +174,7 @@ def switched(lm: LanguageModel, edits: Mapping[str, NeuronEdit]) -> Iterator[Swi
     switch = Switch(lm, edits)
     with ExitStack() as stack:
         stack.callback(switch._close)
+        stack.enter_context(hooks_count())
         check = lm.model.register_forward_pre_hook(switch._refuse_indivisible, with_kwargs=True)
         stack.callback(check.remove)
         for site in switch._units:

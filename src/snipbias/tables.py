@@ -47,12 +47,12 @@ class Grid:
         """For a terminal."""
         table = Table(title=self.title, title_justify="left", title_style="bold", box=None)
         table.pad_edge, table.collapse_padding = False, True
-        table.add_column(self.header[0], min_width=MIN_NAME, overflow="fold")
+        table.add_column(escape(self.header[0]), min_width=MIN_NAME, overflow="fold")
         for name, *cells in list(zip(self.header, *self.rows, strict=True))[1:]:
             # Headers and names are broken over lines on a narrow terminal, figures never.
             word = min(max(map(len, name.split())), LONGEST_WORD)
             width = max(word, *map(len, cells))
-            table.add_column(name, justify="right", width=width, overflow="fold")
+            table.add_column(escape(name), justify="right", width=width, overflow="fold")
         for row in self.rows:
             style = "bold" if row[0].removesuffix(" !") in self.strong else None
             table.add_row(*map(escape, row), style=style)

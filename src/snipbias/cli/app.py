@@ -20,6 +20,7 @@ from snipbias.cli.report import report
 from snipbias.cli.reproduce import reproduce
 from snipbias.cli.share import card, push
 from snipbias.errors import InterruptError, SnipbiasError
+from snipbias.markdown import printable
 
 INTERRUPTED = 130  # what typer makes of an interrupt
 # The commands that the processes of `accelerate launch` share.
@@ -71,7 +72,7 @@ def _status(argv: list[str]) -> int:
 
 
 def _complain(message: str) -> None:
-    print("error:", " ".join(message.split()), file=sys.stderr)
+    print("error:", " ".join(printable(message).split()), file=sys.stderr)
 
 
 def _teller() -> Callable[..., None]:
@@ -79,7 +80,7 @@ def _teller() -> Callable[..., None]:
     told: set[str] = set()
 
     def tell(message: Warning | str, *place: object, **line: object) -> None:
-        text = " ".join(str(message).split())
+        text = " ".join(printable(str(message)).split())
         if text not in told and parallel.launched_rank() == 0:
             told.add(text)
             print("warning:", text, file=sys.stderr)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +12,13 @@ from rich.console import Group
 from rich.text import Text
 
 from snipbias.algebra import COMBINE
+from snipbias.card_facts import without_folders
 from snipbias.cli.commands import edit_table, output, pick, write_comparison
 from snipbias.cli.run import Run, run, show
 from snipbias.compare import Comparison, distinct
 from snipbias.edit import NeuronEdit
 from snipbias.errors import SnipbiasError
+from snipbias.experiment.bench import refuse_alike, slug
 from snipbias.loading import load
 from snipbias.overlap import Overlap, overlap
 from snipbias.tables import LEGEND, Grid, number, p_value
@@ -68,6 +69,7 @@ def _overlap_on_tasks(arguments: Arguments, model_options: Arguments) -> None:
         this.record.seeds = {"sample of items": 0}
         asked = pick(arguments, ("data_dir", "instruction", "instructions", "column"))
         tasks = [this.task(name, **asked) for name in names]
+        refuse_alike(tuple(task.name for task in tasks))
         retained = () if arguments["no_retention"] else (this.task("mini:skills").test,)
         settings: Arguments = {
             "items": arguments["items"],
@@ -87,7 +89,7 @@ def _overlap_on_tasks(arguments: Arguments, model_options: Arguments) -> None:
             "tasks": {task: comparison.to_dict() for task, comparison in comparisons.items()},
         }
         for task, comparison in comparisons.items():
-            place = folder / re.sub(r"[^\w.-]+", "-", task)
+            place = folder / slug(task)
             place.mkdir()
             write_comparison(comparison, place)
         text = json.dumps(result, indent=1, default=str)
@@ -113,13 +115,16 @@ def _read(paths: Sequence[str], this: Run | None = None) -> list[NeuronEdit]:
 
 
 def _differing(paths: Sequence[str]) -> list[str]:
-    """What is left of each path without the folders that all begin and end with."""
+    """What is left of each path without the folders that all begin and end with.
+
+    Labels are published, and so say nothing of where somebody works.
+    """
     parts = [list(Path(path).parts) for path in paths]
     for end in (0, -1):
         while all(parts) and len({part[end] for part in parts}) == 1:
             for part in parts:
                 part.pop(end)
-    return ["/".join(part) for part in parts]
+    return [without_folders("/".join(part)) for part in parts]
 
 
 def _overlap_parts(found: Overlap) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -55,6 +56,7 @@ def find(
             scores = chosen.scores(lm, drawn, batch_size=arguments["batch_size"], progress=progress)
         this.record.lap("attribute")
         edits = {n: scores.top(n, arguments["factor"]) for n in sizes}
+        this.record.data["edits"] = {f"n{n}": edit.fingerprint for n, edit in edits.items()}
         for n, edit in edits.items():
             place = folder if len(edits) == 1 else folder / f"n{n}"
             place.mkdir(exist_ok=True)
@@ -186,7 +188,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> None:
 def show_path(place: str, *, as_json: bool) -> None:
     """An edit, here or on the hub, a comparison, or the record of any run."""
     path = Path(place)
-    if (path / EDIT_FILE).is_file() or path.name == EDIT_FILE or hub_id(place):
+    if os.path.isfile(path / EDIT_FILE) or path.name == EDIT_FILE or hub_id(place):
         edit = NeuronEdit.load(place)
         show(edit.to_dict(), edit_table(edit), as_json=as_json)
         return
@@ -252,7 +254,7 @@ def edit_table(edit: NeuronEdit) -> Group:
         counts = Counter(units.values())
         factors = "" if set(counts) == {0.0} else f" x {', '.join(f'{f:g}' for f in counts)}"
         shown = ", ".join(map(str, list(units)[:12])) + (" ..." if len(units) > 12 else "")
-        table.add_row(site, str(len(units)), shown + factors)
+        table.add_row(Text(site), str(len(units)), shown + factors)
     rest = crowded[SHOWN_SITES:]
     more = [f"and {len(rest)} more sites; --json shows all"] if rest else []
     return Group(*map(Text, lines), table, *map(Text, more))

@@ -104,19 +104,19 @@ def apply(
 
 def run_export(command: str, arguments: dict[str, Any]) -> None:
     """Load the model and the edit, write the export, and say how near it is."""
-    import shlex
-
     from rich.text import Text
 
+    from snipbias.card_figures import command as command_line
     from snipbias.cli.run import run
     from snipbias.edit import NeuronEdit
-    from snipbias.export.write import fill
+    from snipbias.export.write import fill, refuse_base
 
     output = {name: arguments[name] for name in ("out", "overwrite", "as_json", "quiet")}
     with run(command, arguments, **output) as (this, folder):
         edit = NeuronEdit.load(arguments["edit"])
         this.record.data["edits"] = {str(arguments["edit"]): edit.fingerprint}
         lm = this.load(arguments["model"] or edit.model.name, o.model_options(arguments))
+        refuse_base(lm, this.folder)
         with this.progress("writing and checking", None):
             exported = fill(
                 folder,
@@ -126,7 +126,7 @@ def run_export(command: str, arguments: dict[str, Any]) -> None:
                 base=arguments["base"],
                 one_rank=arguments["one_rank"],
                 check=arguments["check"],
-                command=shlex.join(["snipbias", *this.record.argv]),
+                command=command_line(this.record),
                 beside=Path(arguments["edit"]) if Path(arguments["edit"]).is_dir() else None,
             )
         this.record.lap(command)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
@@ -13,13 +13,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.segment import Segment
 
 from snipbias.errors import InterruptError, SnipbiasError
 from snipbias.files import atomic_folder, refuse_existing
 from snipbias.identity import ModelId
 from snipbias.loading import load
+from snipbias.markdown import printable
 from snipbias.models import LanguageModel
 from snipbias.parallel import workers
 from snipbias.record import RunRecord
@@ -79,7 +81,7 @@ class Run:
     def progress(self, label: str, total: int | None) -> Iterator[Any]:
         """A bar with a time estimate on a terminal; nothing when piped."""
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn() if total is not None else TextColumn(""),
             TimeRemainingColumn(),
@@ -103,7 +105,18 @@ def show(result: Mapping[str, Any], renderable: RenderableType, *, as_json: bool
         print(json.dumps(result, indent=1, default=str))
     else:
         width = None if sys.stdout.isatty() else 118
-        Console(width=width).print(renderable)
+        _Screen(width=width).print(renderable)
+
+
+class _Screen(Console):
+    """Of texts that others wrote, an edit's label say, a terminal is to obey nothing."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            lines = segment.text.split("\n")
+            yield segment._replace(text="\n".join(map(printable, lines)))
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from snipbias.card_facts import REPOSITORY
 from snipbias.models import LanguageModel
 
 
@@ -40,7 +41,8 @@ class Base:
     @property
     def on_hub(self) -> bool:
         """Whether the name is a hub id, which means the same to everybody."""
-        return self.name is not None and not Path(self.name).exists()
+        name = self.name or ""
+        return REPOSITORY.fullmatch(name) is not None and not Path(name).exists()
 
     @property
     def auto_class(self) -> str:

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
 from snipbias.edit import NeuronEdit
@@ -26,8 +25,10 @@ def write_checkpoint(lm: LanguageModel, edit: NeuronEdit, folder: Path) -> None:
         with _plain(lm.model), quiet_transformers():
             lm.model.save_pretrained(folder)
             lm.tokenizer.save_pretrained(folder)
-    except SafetensorError as error:  # its way to say that the disk is full
-        raise OSError(str(error)) from error
+    except Exception as error:
+        if "(os error " in str(error):  # how libraries in Rust say that the disk is full
+            raise OSError(str(error)) from error
+        raise
     finally:
         baked.undo()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -23,12 +24,12 @@ from snipbias.export.lora import has_bias, lora_config, lora_tensors
 from snipbias.export.readme import readme
 from snipbias.files import atomic_folder
 from snipbias.models import LanguageModel
+from snipbias.share import EXPORT_FILE
 
 if TYPE_CHECKING:
     from peft import PeftConfig
 
 Format = Literal["lora", "ia3", "checkpoint"]
-FILE = "export.json"
 
 
 @dataclass(frozen=True)
@@ -80,10 +81,18 @@ def export(
 
     Raises:
         SnipbiasError: the edit does not fit or changes nothing, weights are quantised, what was
-            written answers otherwise, or PEFT is not installed.
+            written answers otherwise, `out` holds the model itself, or PEFT is not installed.
     """
+    refuse_base(lm, Path(out))
     with atomic_folder(out, overwrite=overwrite) as folder:
         return fill(folder, lm, edit, format, base=base, one_rank=one_rank, check=check)
+
+
+def refuse_base(lm: LanguageModel, out: Path) -> None:
+    """Refuse to overwrite the model itself: an adapter would have lost what it belongs to."""
+    place = Base.of(lm).name
+    if place and os.path.isdir(place) and Path(place).resolve().is_relative_to(out.resolve()):
+        raise SnipbiasError(f"{out} holds the model itself, which would be lost: choose another.")
 
 
 def fill(
@@ -133,7 +142,7 @@ def fill(
         file.chmod(0o644)  # safetensors makes them for their owner alone
     edit.write_into(folder)
     text = json.dumps(exported.to_dict(), indent=1)
-    (folder / FILE).write_text(text + "\n", encoding="utf-8")
+    (folder / EXPORT_FILE).write_text(text + "\n", encoding="utf-8")
     (folder / "README.md").write_text(readme(edit, exported, command, beside), encoding="utf-8")
     return exported
 
