@@ -169,10 +169,13 @@ def test_the_model_is_left_as_it_was_after_an_exception(step, monkeypatch, uncha
         attribute(lm, TASK)
 
 
-@pytest.mark.parametrize(("target", "passes"), [("prob", 2 + 1), ("share", 2 + 2)])
-def test_options_are_walked_through_once_where_the_terms_read_different_ones(target, passes):
-    """The prompt once a term, the options once for both; a share depends on every option."""
-    lm = tiny("llama")
+@pytest.mark.parametrize(
+    ("family", "target", "passes"),
+    [("gpt2", "prob", 2 + 1), ("gpt2", "share", 2 + 2), ("llama", "prob", 2 + 2)],
+)
+def test_options_with_copies_of_their_own_are_walked_through_once(family, target, passes):
+    """The prompt is once a term. A share depends on all options; packed ones share their cache."""
+    lm = tiny(family)
     arrived = []
 
     def watch(module, args, output):

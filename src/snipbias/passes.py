@@ -32,29 +32,32 @@ SORTED_BY = 32
 
 @dataclass(frozen=True)
 class Border:
-    """Where the graph of a pass is cut in two: what the options read of the prefix.
+    """What the options read of the prefix, and where the graph is cut in two if it is to be.
 
-    Each option reads a copy of its own, so that one backward pass through the options leaves the
-    gradients of several objectives side by side, where each reads other options. Only the prefix,
-    which all share, is walked through once for each.
+    Where each option reads a copy of its own, one backward pass through the options leaves the
+    gradients of several objectives side by side, if each reads other options. The prefix, which all
+    share, is walked through once for each.
 
     Attributes:
-        owner: which prompt an option belongs to.
+        owner: which prompt an option belongs to; None where the options of a prompt read the same.
+        is_cut: whether the options' graph ends here.
         prefix: what the prefix gives, a row a prompt; the ends of its graph.
-        options: what the options read, a row an option; the leaves of theirs.
+        options: what the options read, a row an option or a prompt; the leaves of their graph.
     """
 
-    owner: Int[Tensor, " r"]
+    owner: Int[Tensor, " r"] | None
+    is_cut: bool
     prefix: list[Tensor] = field(default_factory=list)
     options: list[Tensor] = field(default_factory=list)
 
     def cross(self, given: Tensor) -> Tensor:
-        """A row an option of what the prefix gives a row a prompt, cut off from its graph."""
-        if not given.requires_grad:
-            return given[self.owner]
-        self.prefix.append(given)
-        self.options.append(given.detach()[self.owner].requires_grad_())
-        return self.options[-1]
+        """What the options read of something that the prefix gives a row a prompt."""
+        read = given if self.owner is None else given[self.owner]
+        if self.is_cut and given.requires_grad:
+            read = read.detach().requires_grad_()
+            self.prefix.append(given)
+            self.options.append(read)
+        return read
 
 
 @dataclass(frozen=True)
@@ -67,15 +70,15 @@ class Scored:
         prefix_mask: real tokens of the prompts.
         options_mask: real tokens that the options pass reads, one row an option.
         packed: where that pass holds the options of a prompt behind each other.
-        border: where the graph is cut, if it was asked for.
+        border: what that pass read of the one over the prompts.
     """
 
     logprobs: Float[Tensor, "b c"]
     rows: Int[Tensor, "b c"]
     prefix_mask: Bool[Tensor, "b s"]
     options_mask: Bool[Tensor, "r t"]
-    packed: Packed | None = None
-    border: Border | None = None
+    packed: Packed | None
+    border: Border
 
     def by_row(self, output: Tensor) -> Float[Tensor, "r t d"]:
         """What a layer gave in the options pass, one row an option.
@@ -103,20 +106,19 @@ def score(
         else:
             shared = _shared_start(lm, prompts) if share_start and not lm.rows_differ else 0
             first_logits, prompt_mask, state = _read(lm, prompts, shared)
-    border = Border(owner) if cut else None
-    by_option = (lambda given: given[owner]) if border is None else border.cross
     targets, target_mask = pad(options, lm.device, "right")
-    logprobs = token_logprobs(by_option(first_logits)[:, None], targets[:, :1])
     options_mask = target_mask[:, 1:]
-    # Options in one sequence read the same keys and values: there is no copy to cut off for each.
-    packed = Packed.of(owner, options_mask) if takes_trees(lm) and not cut else None
+    packed = Packed.of(owner, options_mask) if takes_trees(lm) else None
+    border = Border(None if packed else owner, cut)
+    first = border.cross(first_logits)
+    logprobs = token_logprobs((first[owner] if packed else first)[:, None], targets[:, :1])
     if targets.shape[1] > 1:
+        _map_cache(state[0], border.cross)
         if packed is not None:
             with lm.rows_of(torch.arange(len(queries))):
                 rest = _go_on_packed(lm, targets, prompt_mask, packed, state)
         else:
             follow = _answer if lm.is_encoder_decoder else _go_on
-            _map_cache(state[0], by_option)
             with lm.rows_of(owner):
                 logits = follow(lm, targets[:, :-1], options_mask, prompt_mask, owner, state)
             rest = token_logprobs(logits, targets[:, 1:])

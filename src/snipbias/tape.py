@@ -61,7 +61,7 @@ class Tape:
 
     A site fires once for the prefix and, where it sees the answer's tokens, once for the options;
     these are its stretches. The way back goes through the options first, for all terms together
-    where they read different options, and then through the prefix once a term. What the options
+    where each reads copies of its own, and then through the prefix once a term. What the options
     give is short, and is held until the prefix's arrives. No activation is kept for longer than its
     last gradient takes to come.
 
@@ -107,7 +107,7 @@ class Tape:
 
     def read(self, scored: Scored, plan: Plan) -> dict[str, Float[Tensor, "b d"]]:
         """Run the plan's backward passes; each site's scores per instance, in float64."""
-        assert scored.border is not None  # score() cuts the graph
+        assert scored.border.is_cut  # as score() leaves it
         self._scored, self._plan = scored, plan
         given_back = self._through_options(scored.border, plan.terms)
         for term in plan.terms:
@@ -121,23 +121,25 @@ class Tape:
             for site, total in self._totals.items()
         }
 
-    def _through_options(self, border: Border, terms: Sequence[Term]) -> list[list[Tensor | None]]:
+    def _through_options(
+        self, border: Border, terms: Sequence[Term]
+    ) -> list[Sequence[Tensor | None]]:
         """Each term's gradients of what the prefix gave, a row a prompt."""
-        given_back: list[list[Tensor | None]] = []
+        given_back: list[Sequence[Tensor | None]] = []
         leaves = [*border.options, *self._leaves[OPTIONS]]
-        passes = [terms] if _read_different_rows(terms) else [[term] for term in terms]
-        for together in passes:
-            self._walking = together
+        together = border.owner is not None and _read_different_rows(terms)
+        passes = [terms] if together else [[term] for term in terms]
+        for walking in passes:
+            self._walking = walking
             grads = torch.autograd.grad(
-                [term.objective.sum() for term in together],
+                [term.objective.sum() for term in walking],
                 leaves,
-                retain_graph=together is not passes[-1],
+                retain_graph=walking is not passes[-1],
                 allow_unused=True,
-            )
-            of_copies = grads[: len(border.options)]
-            given_back += [
-                [_of_prompts(grad, term.rows) for grad in of_copies] for term in together
-            ]
+            )[: len(border.options)]
+            for term in walking:
+                shared = border.owner is None
+                given_back.append(grads if shared else [_of_prompts(g, term.rows) for g in grads])
         border.options.clear()
         return given_back
 
