@@ -11,7 +11,7 @@ from families import tiny
 from snipbias import SnipbiasError
 from snipbias.evaluate import evaluate
 from snipbias.prompts import render
-from snipbias.steering import blocks, mean_difference
+from snipbias.steering import mean_difference
 
 TASK = toys.task(3)
 FAMILIES = ["flan-t5", "gpt2", "llama", "bart"]
@@ -19,7 +19,7 @@ FAMILIES = ["flan-t5", "gpt2", "llama", "bart"]
 
 def states(lm, query, option):
     """Each decoder block's mean output over the answer's tokens, by one plain pass."""
-    named = blocks(lm)
+    named = lm.blocks("decoder")
     found = {}
 
     def keep(name):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,15 +12,17 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from snipbias import passes
 from snipbias.errors import SnipbiasError
 from snipbias.fused import fused_activations
-from snipbias.neurons import Linear, Site, find_sites, get_linear
+from snipbias.neurons import Linear, Side, Site, find_sites, get_linear
 from snipbias.passes import Scored
 from snipbias.tensors import no_logprobs, pad
+
+_BLOCK = re.compile(r".*?\.\d+(?=\.)")
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,12 @@ class LanguageModel:
     def module(self, site: str) -> Linear:
         """The linear layer of that name."""
         return get_linear(self.model, site)
+
+    def blocks(self, side: Side) -> list[tuple[str, nn.Module]]:
+        """The transformer blocks of one stack, in order: name and module."""
+        found = (_BLOCK.match(site.name) for site in self.sites if site.side == side)
+        names = dict.fromkeys(match[0] for match in found if match)
+        return [(name, self.model.get_submodule(name)) for name in names]
 
     # -- prompting ---------------------------------------------------------------------------
 

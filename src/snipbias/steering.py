@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,7 +33,7 @@ class Steering:
 
     def check(self, lm: LanguageModel) -> None:
         """Refuse a model without that block."""
-        if self.block not in dict(blocks(lm)):
+        if self.block not in dict(lm.blocks("decoder")):
             raise SnipbiasError(
                 f"{lm.name} has no block {self.block!r}: use the vector on its own model."
             )
@@ -84,7 +83,7 @@ def mean_difference(
     The states are each decoder block's output, averaged over the tokens of the answer; yhat is the
     wrong option that the model prefers, as for CRISPR, so that both get the same labels.
     """
-    named = blocks(lm)
+    named = lm.blocks("decoder")
     sums = torch.zeros(len(named), lm.model.config.get_text_config().hidden_size).double()
     jobs = asked(lm, task)
 
@@ -120,16 +119,6 @@ def mean_difference(
         )
         workers().add([sums])
     return SteeringVectors((sums / len(jobs)).float(), tuple(block for block, _ in named))
-
-
-def blocks(lm: LanguageModel) -> list[tuple[str, nn.Module]]:
-    """The transformer blocks of the decoder, in order: name and module."""
-    found = (_BLOCK.match(site.name) for site in lm.sites if site.side == "decoder")
-    names = dict.fromkeys(match[0] for match in found if match)
-    return [(name, lm.model.get_submodule(name)) for name in names]
-
-
-_BLOCK = re.compile(r".*?\.\d+(?=\.)")
 
 
 def _read_whole(lm: LanguageModel, query: Query, options: tuple[int, int]) -> Query:

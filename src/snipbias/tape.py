@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from snipbias import method as crispr
+from snipbias import stages
 from snipbias.method import TokenReduction
 from snipbias.models import LanguageModel, Query
 from snipbias.neurons import Site
@@ -73,6 +74,7 @@ class Tape:
         self._lm = lm
         self._gate = gate
         self._leaves: tuple[list[Tensor], list[Tensor]] = ([], [])
+        self._entries: dict[str, object] = {}
         self._outputs: dict[tuple[str, int], Tensor] = {}
         self._scored: Scored | None = None
         self._plan: Plan | None = None
@@ -88,6 +90,9 @@ class Tape:
             self._lm.module(site.name).register_forward_hook(partial(self._on_forward, site))
             for site in self._lm.sites
         ]
+        for name, block in self._lm.blocks("encoder" if self._lm.is_encoder_decoder else "decoder"):
+            enter = partial(self._on_block, name)
+            handles.append(block.register_forward_pre_hook(enter, with_kwargs=True))
         try:
             yield self
         finally:
@@ -98,6 +103,7 @@ class Tape:
             for leaves in self._leaves:
                 leaves.clear()
             self._outputs.clear()
+            self._entries.clear()
             self._plan = self._scored = None
             self._walking = ()
 
@@ -110,9 +116,7 @@ class Tape:
         assert scored.border.is_cut  # as score() leaves it
         self._scored, self._plan = scored, plan
         given_back = self._through_options(scored.border, plan.terms)
-        for term in plan.terms:
-            grads = given_back.pop(0)
-            self._through_prefix(scored.border, term, grads, more=bool(given_back))
+        self._through_prefix(scored.border, plan.terms, given_back)
         for site, (bias, real) in self._held.items():  # sites that only the answer goes through
             self._totals[site] = crispr.reduce_tokens(bias, real, plan.tokens)
         factor = plan.factor.double()
@@ -144,17 +148,35 @@ class Tape:
         return given_back
 
     def _through_prefix(
-        self, border: Border, term: Term, grads: Sequence[Tensor | None], more: bool
+        self, border: Border, terms: Sequence[Term], grads: list[Sequence[Tensor | None]]
     ) -> None:
-        """From what the prefix gave back to its first sites; the graph is kept if there are more.
+        """From what the prefix gave back to its first sites, in stages of a block each.
 
-        These are leaves: asking for their gradients reaches all other sites and computes none for
-        weights.
+        These sites are leaves: asking for their gradients reaches all other sites and computes none
+        for weights.
         """
-        self._walking = [term]
-        reached = [pair for pair in zip(border.prefix, grads, strict=True) if pair[1] is not None]
-        ends, given = zip(*reached, strict=True)
-        torch.autograd.grad(ends, self._leaves[PREFIX], given, retain_graph=more, allow_unused=True)
+        entries = [t for t in self._entries.values() if isinstance(t, Tensor) and t.requires_grad]
+        above: list[tuple[Tensor, Tensor | None] | None] = [None] * len(terms)
+        for stage in stages.backwards(entries, self._leaves[PREFIX], border.prefix):
+            to = [*([] if stage.entry is None else [stage.entry]), *stage.leaves]
+            for number, term in enumerate(terms):
+                given = [(border.prefix[end], grads[number][end]) for end in stage.ends]
+                given = [pair for pair in (above[number], *given) if pair and pair[1] is not None]
+                if not given:
+                    continue
+                self._walking = [term]
+                ends, gradients = zip(*given, strict=True)
+                more = number + 1 < len(terms)
+                found = torch.autograd.grad(
+                    ends, to, gradients, retain_graph=more, allow_unused=True
+                )
+                above[number] = None if stage.entry is None else (stage.entry, found[0])
+
+    def _on_block(
+        self, name: str, module: nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object]
+    ) -> None:
+        """What a block reads in its first pass, that over the prompt."""
+        self._entries.setdefault(name, args[0] if args else kwargs.get("hidden_states"))
 
     def _on_forward(
         self, site: Site, module: nn.Module, args: object, output: Tensor

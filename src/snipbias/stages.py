@@ -1,0 +1,83 @@
+"""A graph cut into stages, to be walked back through one by one, each for all objectives.
+
+What has to be kept from one objective to the next is then kept for one stage at a time, and a
+stage's part of the graph goes as soon as the last objective is through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.autograd.graph import Node, get_gradient_edge
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a graph.
+
+    Attributes:
+        entry: what the stage before it gives; None for the first.
+        leaves: those of the graph's that it is made of.
+        ends: numbers of the graph's ends that it makes.
+    """
+
+    entry: Tensor | None
+    leaves: list[Tensor]
+    ends: list[int]
+
+
+def backwards(
+    entries: Sequence[Tensor], leaves: Sequence[Tensor], ends: Sequence[Tensor]
+) -> list[Stage]:
+    """The stages of a graph, the last one first.
+
+    Args:
+        entries: what each stage gives to the next, in the order of the forward pass. Where anything
+            else leads from one to another, as in models whose layers read the keys of earlier ones,
+            the whole graph is one stage.
+        leaves: where the graph begins.
+        ends: where it ends.
+    """
+    stage_of = _stages_of_nodes(entries, ends)
+    if stage_of is None:
+        return [Stage(None, list(leaves), list(range(len(ends))))]
+    stages = [Stage(entry, [], []) for entry in (None, *entries)]
+    for leaf in leaves:
+        if (node := get_gradient_edge(leaf).node) in stage_of:
+            stages[stage_of[node]].leaves.append(leaf)
+    for number, end in enumerate(ends):
+        stages[stage_of[get_gradient_edge(end).node]].ends.append(number)
+    return stages[::-1]
+
+
+def _stages_of_nodes(entries: Sequence[Tensor], ends: Sequence[Tensor]) -> dict[Node, int] | None:
+    """Which stage each node of the graph is in; None if they are not apart."""
+    last = len(entries)
+    stage_of: dict[Node, int] = {}
+    entered: tuple[Node, int] | None = None
+    for number, top in [*enumerate(entries), *((last, end) for end in ends)]:
+        new: set[Node] = set()
+        leads_to: set[int] = set()
+        waiting = [get_gradient_edge(top).node]
+        while waiting:
+            node = waiting.pop()
+            if node in stage_of:
+                leads_to.add(stage_of[node])
+                continue
+            new.add(node)
+            for below, output in node.next_functions:
+                if (below, output) == entered:
+                    leads_to.add(number)
+                elif below is not None and below not in new:
+                    waiting.append(below)
+        # An end may leave any stage: a layer's keys do. But nothing may come from two of them.
+        stage = leads_to.pop() if leads_to else number
+        if leads_to or (stage != number and number < last):
+            return None
+        stage_of.update(dict.fromkeys(new, stage))
+        if number < last:
+            edge = get_gradient_edge(top)
+            entered = edge.node, edge.output_nr
+    return stage_of
