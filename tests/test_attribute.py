@@ -145,6 +145,15 @@ def test_bfloat16_finds_close_scores():
     assert torch.corrcoef(torch.stack([exact, rough]))[0, 1] > 0.99
 
 
+@pytest.mark.filterwarnings("ignore")  # the compiler's own
+def test_a_compiled_model_gives_the_same_scores():
+    lm = tiny("llama")
+    expected = by_site(attribute(lm, TASK))
+    torch.compiler.reset()
+    lm.model.compile(backend="eager")
+    assert_same(by_site(attribute(lm, TASK)), expected)
+
+
 # -- what is left behind ----------------------------------------------------------------------
 
 

@@ -282,6 +282,18 @@ def test_other_weights_of_the_same_shape_are_warned_of():
         pass
 
 
+@pytest.mark.parametrize("family", ["flan-t5", "gpt2"])
+def test_a_pruned_model_has_other_weights_whichever_neuron_it_was(family):
+    lm = tiny(family)
+    original = ModelId.of(lm)
+    for site in (lm.sites[0], lm.sites[-1]):
+        for unit in range(site.width):
+            baked = NeuronEdit.of([Neuron(site.name, unit)], original).bake(lm)
+            assert ModelId.of(lm).weights != original.weights, (site.name, unit)
+            baked.undo()
+    assert ModelId.of(lm) == original
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("family", ["flan-t5", "gpt2"])
 def test_the_number_type_is_not_another_model(family):

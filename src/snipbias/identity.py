@@ -24,8 +24,8 @@ class ModelId:
     """Which model an edit belongs to.
 
     Attributes:
-        weights: hash of a row of every site, rounded to bfloat16 so that the type the model is
-            loaded in does not change it.
+        weights: hash of a row and a column of every site, rounded to bfloat16 so that the type the
+            model is loaded in does not change it. The column tells of every neuron that was pruned.
     """
 
     name: str
@@ -51,10 +51,12 @@ def _weights_hash(lm: LanguageModel) -> str:
     for site in lm.sites:
         module = lm.module(site.name)
         with _in_memory(module):
-            row = module.weight.select(unit_dim(module), site.width // 2).detach()
-            if not row.is_meta:
-                row = row.float().to(torch.bfloat16).cpu()
-                digest.update(row.contiguous().view(torch.int16).numpy().tobytes())
+            weight = module.weight.detach()
+            for dim in (unit_dim(module), 1 - unit_dim(module)):
+                middle = weight.select(dim, weight.shape[dim] // 2)
+                if not middle.is_meta:
+                    middle = middle.float().to(torch.bfloat16).cpu()
+                    digest.update(middle.contiguous().view(torch.int16).numpy().tobytes())
     return digest.hexdigest()[:16]
 
 

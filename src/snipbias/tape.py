@@ -18,6 +18,7 @@ from snipbias.method import TokenReduction
 from snipbias.models import LanguageModel, Query
 from snipbias.neurons import Site
 from snipbias.passes import Border, Scored
+from snipbias.pruning import hooks_count
 
 Combine = Callable[..., Tensor]
 
@@ -94,7 +95,8 @@ class Tape:
             enter = partial(self._on_block, name)
             handles.append(block.register_forward_pre_hook(enter, with_kwargs=True))
         try:
-            yield self
+            with hooks_count():
+                yield self
         finally:
             for handle in handles:
                 handle.remove()
