@@ -191,6 +191,21 @@ def test_a_folder_of_several_is_not_the_hub_s(online: Hub) -> None:
     assert online.requests == []
 
 
+@pytest.mark.parametrize("place", ["money/n11", "a/money/n11", "money/n11/edit.json"])
+def test_a_mistyped_folder_is_told_of_those_beside_it(place: str, online: Hub) -> None:
+    parent = place.partition("/n11")[0]
+    EDIT.save(f"{parent}/n10")
+    EDIT.save(f"{parent}/n30")
+    said = refusal(lambda: NeuronEdit.load(place), f"name one of {parent}/n10, {parent}/n30")
+    assert "hub" not in said
+
+
+def test_a_folder_of_edits_hides_no_repository(online: Hub) -> None:
+    EDIT.push_to_hub("jane/e")
+    replace(EDIT, label="here").save("jane/other")
+    assert NeuronEdit.load("jane/e") == EDIT
+
+
 def test_what_is_no_edit_on_the_hub_says_so(online: Hub) -> None:
     online.put("jane/model", {"config.json": b"{}"})
     online.put("jane/broken", {"edit.json": b"{"})

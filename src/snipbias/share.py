@@ -58,16 +58,29 @@ def locate(
     if os.path.isfile(path):  # unlike Path.is_file, it lets any impossible or forbidden name pass
         return path
     named = hub_id(place)
+    near = _edits_near(path)
+    there = f"name one of {', '.join(near)}" if near else "give the folder of one"
+    unknown = SnipbiasError(
+        f"there is no edit at {place}: {there}, as `snipbias find --out` writes them."
+    )
     if named is None:
-        known = Path(place).glob(f"*/{FILE}") if os.path.isdir(place) else ()
-        inside = sorted(str(file.parent) for file in known)
-        there = f"name one of {', '.join(inside)}" if inside else "give the folder of one"
-        raise SnipbiasError(
-            f"there is no edit at {place}: {there}, as `snipbias find --out` writes them."
-        )
+        raise unknown
     repo, pinned = named
-    with _one_sentence(f"there is no edit at {place}: no folder here"):
-        return _download(repo, revision or pinned, token, cache_dir)
+    try:
+        with _one_sentence(f"there is no edit at {place}: no folder here"):
+            return _download(repo, revision or pinned, token, cache_dir)
+    except SnipbiasError:
+        if near:  # somebody mistyped one of these, and meant no repository
+            raise unknown from None
+        raise
+
+
+def _edits_near(file: Path) -> list[str]:
+    """The folders of edits in the folder of a missing `edit.json`, else those beside it."""
+    for place in (file.parent, file.parent.parent):
+        if os.path.isdir(place) and (found := sorted(place.glob(f"*/{FILE}"))):
+            return [str(edit.parent) for edit in found]
+    return []
 
 
 def _download(
