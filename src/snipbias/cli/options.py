@@ -52,7 +52,11 @@ Revision = Annotated[
 ]
 Dtype = Annotated[
     DType,
-    typer.Option(help="auto: float32 on a CPU, else stored.", rich_help_panel=MODEL_PANEL),
+    typer.Option(
+        metavar="<type>",  # all of them in one word break at 80 columns
+        help="auto (float32 on a CPU, else stored), stored, float32, bfloat16 or float16.",
+        rich_help_panel=MODEL_PANEL,
+    ),
 ]
 Device = Annotated[
     str | None,
