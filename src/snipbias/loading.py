@@ -37,6 +37,7 @@ from snipbias.hub import answers
 from snipbias.models import LanguageModel
 from snipbias.parallel import workers
 
+DEMO = Path(str(files("snipbias") / "data" / "demo"))  # the folder of the model
 DType = Literal["auto", "stored", "float32", "bfloat16", "float16"]
 
 
@@ -141,7 +142,7 @@ class _Source:
     @classmethod
     def of(cls, name: str, revision: str | None, trust: bool) -> _Source:
         if name == "demo":
-            return cls(name, str(files("snipbias") / "data" / "demo"), None, None, trust)
+            return cls(name, str(DEMO), None, None, trust)
         path = Path(name).expanduser()
         if path.suffix.lower() == ".gguf":
             if not path.is_file():

@@ -125,6 +125,13 @@ Column = Annotated[
         rich_help_panel=TASK_PANEL,
     ),
 ]
+EvaluationRun = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of a run of 'snipbias evaluate' with this edit: the card's figures.",
+        show_default="those beside the edit",
+    ),
+]
 Out = Annotated[
     Path | None,
     typer.Option(
