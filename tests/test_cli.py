@@ -158,7 +158,8 @@ def test_find_evaluate_apply_show_rerun(cli, here: Path, model: Path) -> None:
     assert pq.read_table("result-again/rows.parquet").equals(table)
     # what was run again can be run again
     assert RunRecord.read("again").argv[0] == "find"
-    assert cli("rerun", "again", "--out", "third").status == 0
+    assert cli("rerun", "again", "--out", "third", "--quiet").status == 0
+    assert "--quiet" in RunRecord.read("third").argv
     assert sb.NeuronEdit.load("third") == edit
 
 
@@ -168,6 +169,7 @@ def test_several_numbers_of_neurons_give_several_edits(cli, here: Path, model: P
     names = ("", "/edit.json", "/README.md")
     files = {f"edits/{size}{name}" for size in ("n2", "n4") for name in names}
     assert tree(here) == files | {"edits", "edits/run.json", "edits/sites.json"}
+    assert "this is n4 only; to see another: snipbias show edits/n2\n" in done.out
     card = Path("edits/n4/README.md").read_text()
     assert "from_pretrained('edits/n4')" in card
     assert cli("card", "edits/n4").status == 0
@@ -361,6 +363,12 @@ def test_help(cli, command: str) -> None:
     assert f"snipbias {command}" in done.out
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_at_80_columns_breaks_no_list_of_choices(cli, monkeypatch, command: str) -> None:
+    monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", 80)
+    assert re.findall(r"<\w+\|[^>\n]*$", cli(command, "--help").out, re.MULTILINE) == []
+
+
 def test_help_names_every_command(cli) -> None:
     for words in ([], ["--help"]):
         done = cli(*words)
@@ -511,6 +519,14 @@ def test_bad_arguments_of_find(
 def test_misuse_is_one_sentence_too(cli, here: Path, arguments: list[str]) -> None:
     assert_refused(cli(*arguments), "", status=2)
     assert not tree(here)
+
+
+def test_a_wrong_choice_is_told_the_near_one(cli, here: Path) -> None:
+    said = "'lorra' is not one of 'lora', 'ia3', 'checkpoint' (did you mean 'lora'?)."
+    done = cli("export", "edit", "--format", "lorra")
+    assert_refused(done, f"error: Invalid value for '--format': {said}\n", status=2)
+    done = cli("export", "edit", "--format", "xyz")
+    assert_refused(done, "'xyz' is not one of 'lora', 'ia3', 'checkpoint'.\n", status=2)
 
 
 def test_models_that_are_none(cli, here: Path) -> None:

@@ -18,6 +18,7 @@ from transformers.pytorch_utils import Conv1D
 from typer.testing import CliRunner
 
 from families import FAMILIES, GENERIC, tiny, tokenizer
+from snipbias.card import model_card
 from snipbias.cli.app import app
 from snipbias.edit import NeuronEdit
 from snipbias.errors import SnipbiasError
@@ -315,20 +316,41 @@ def test_the_base_model_is_named_so_that_it_is_found_from_anywhere(tmp_path, mon
 
 @pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize("family", ["llama", "flan-t5"])
-def test_the_code_in_the_readme_loads_it(family, kind, tmp_path):
+def test_the_code_in_the_readme_loads_it(family, kind, tmp_path, monkeypatch):
     lm = saved(tiny(family), tmp_path / "base")
     edit = edit_of(lm)
     export(lm, edit, kind, tmp_path / "out")
     text = (tmp_path / "out/README.md").read_text()
     code = text.split("```python\n")[1].split("```")[0]
     assert "snipbias" not in code
+    assert str(tmp_path) not in text
+    monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     with quiet_transformers():
-        exec(code.replace("this folder", str(tmp_path / "out")), names)
+        exec(code, names)
     with torch.no_grad():
         logits = names["model"].eval()(**inputs(lm)).logits
     torch.testing.assert_close(logits, hooked(lm, edit), rtol=0, atol=1e-5)
     assert names["tokenizer"]("a b")["input_ids"] == tokenizer()("a b")["input_ids"]
+
+
+def test_the_code_in_the_cards_of_the_demo_model_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lm = load("demo")
+    edit = NeuronEdit.of([(lm.sites[0].name, 1)], ModelId.of(lm), label="one")
+    export(lm, edit, "lora", "adapter")  # as the edit's card calls it
+    expected = hooked(lm, edit)
+    assert (expected - hooked(lm, None)).abs().max() > 1e-3
+    text = Path("adapter/README.md").read_text()
+    assert str(Path(lm.model.config.name_or_path)) not in text
+    for card in (text, model_card(edit, place="adapter")):
+        code = next(c for c in card.split("```python\n")[1:] if "peft" in c).split("```")[0]
+        names: dict[str, Any] = {}
+        with quiet_transformers():
+            exec(code, names)
+        with torch.no_grad():
+            logits = names["model"].float().eval()(**inputs(lm)).logits
+        torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-5)
 
 
 # -- refusals ---------------------------------------------------------------------------------
@@ -400,13 +422,25 @@ def test_the_readme_has_the_figures_that_lie_beside_the_edit(tmp_path, monkeypat
         "export age --out before",
         "evaluate demo mini:age --edit age --items 4 --instructions 1 --no-text --no-retention "
         "--out run",
+        "export age --run run --out measured",
         "card age --run run",
         f"export {tmp_path}/age --out {tmp_path}/after --quiet",
     ):
         monkeypatch.setattr(sys, "argv", ["snipbias", *line.split()])  # for the record
         done = main(app, line.split())
         assert done.exit_code == 0, done.output
-    before, after = (Path(name, "README.md").read_text() for name in ("before", "after"))
+    before, after, measured = (
+        Path(name, "README.md").read_text() for name in ("before", "after", "measured")
+    )
+    assert "\nsnipbias export age --run run --out measured\n" in measured
+    assert "Nobody has measured" not in measured
+    assert "\nsnipbias export before --format lora --run RUN --out NEW\n" in before
+    kept = [Path(name, "evaluation.json") for name in ("age", "after", "measured")]
+    assert len({file.read_text() for file in kept}) == 1
+    assert not Path("before", "evaluation.json").exists()
+    done = main(app, ["export", "age", "--run", "nowhere", "--out", "none"])
+    assert "there is no evaluation at nowhere" in str(done.exception)
+    assert not Path("none").exists()
     assert "\nsnipbias export age --out after\n" in after  # with no folder of this machine
     assert "Nobody has measured" in before
     assert "record of the run that found it is not here" not in before

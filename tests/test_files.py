@@ -176,6 +176,12 @@ BAD_ROWS: list[tuple[Any, str]] = [
     (ROW | {"question": " "}, "there is no value for 'question';"),
     ({**ROW, "qestion": "x", "question": None}, "'question' (did you mean 'qestion'?);"),
     ({"question": "Who?", "options": ["a", "b"]}, "there is no value for 'gold';"),
+    (
+        {"query": "Who?", "choices": ["a", "b"], "golden": 0, "condition": "ambig"},
+        "there is no value for 'question', 'options', 'gold' (did you mean 'golden'?); the "
+        "row has query, choices, golden, condition: rename the columns or map each, "
+        "--column question=YOURS on the command line, columns={'question': 'YOURS'} in Python.",
+    ),
     (ROW | {"gold": 2}, "'gold' is 2, which is none of the options 'Ann', 'Ben'; write the text"),
     (ROW | {"gold": -1}, "'gold' is -1, which is none"),
     (ROW | {"gold": "Cleo"}, "'gold' is 'Cleo', which is none"),
@@ -219,6 +225,14 @@ BAD_FILES: list[tuple[str, str | bytes, str]] = [
     ("own.csv", HEAD.encode("utf-16"), "line 1: this is not UTF-8 text; save"),
     ("own.json", "[]", "does not end in .jsonl, .csv or .tsv: save the rows"),
     ("own", "[]", "does not end in .jsonl, .csv or .tsv: save the rows"),
+    (
+        "own.csv",
+        "question;options;gold\nWho, say?;a|b;a\n",
+        "line 1: the only column is 'question;options;gold'; put commas between the cells, not "
+        "semicolons.",
+    ),
+    ("own.csv", "question\toptions\n", "put commas between the cells, not tabs."),
+    ("own.tsv", HEAD, "put tabs between the cells, not commas."),
     ("own.csv", HEAD + "Who?,a|b\n", "line 2: this row has 2 cells, the first row 3;"),
     ("own.csv", HEAD + "Who, say?,a|b,a\n", "line 2: this row has 4 cells, the first row 3;"),
     ("own.csv", HEAD + 'Who?,"a|b"c,a\n', "line 2: this is not valid CSV ("),

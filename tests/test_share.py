@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,7 @@ from snipbias.cli import main
 from snipbias.edit import NeuronEdit
 from snipbias.errors import SnipbiasError
 from snipbias.identity import ModelId, Provenance
+from snipbias.loading import load
 from snipbias.record import RunRecord
 from snipbias.share import CARD_FILE, EXPORT_FILE, hub_id, is_generated, record_of, write_card
 
@@ -191,6 +194,21 @@ def test_a_folder_of_several_is_not_the_hub_s(online: Hub) -> None:
     assert online.requests == []
 
 
+@pytest.mark.parametrize("place", ["money/n11", "a/money/n11", "money/n11/edit.json"])
+def test_a_mistyped_folder_is_told_of_those_beside_it(place: str, online: Hub) -> None:
+    parent = place.partition("/n11")[0]
+    EDIT.save(f"{parent}/n10")
+    EDIT.save(f"{parent}/n30")
+    said = refusal(lambda: NeuronEdit.load(place), f"name one of {parent}/n10, {parent}/n30")
+    assert "hub" not in said
+
+
+def test_a_folder_of_edits_hides_no_repository(online: Hub) -> None:
+    EDIT.push_to_hub("jane/e")
+    replace(EDIT, label="here").save("jane/other")
+    assert NeuronEdit.load("jane/e") == EDIT
+
+
 def test_what_is_no_edit_on_the_hub_says_so(online: Hub) -> None:
     online.put("jane/model", {"config.json": b"{}"})
     online.put("jane/broken", {"edit.json": b"{"})
@@ -219,6 +237,18 @@ def test_a_hub_that_is_gone_is_a_sentence(online: Hub, monkeypatch) -> None:
     assert NeuronEdit.load("jane/e") == EDIT
     refusal(lambda: NeuronEdit.load("jane/f"), "cannot be reached: check the connection")
     refusal(lambda: EDIT.push_to_hub("jane/e"), "connection")
+
+
+def test_a_model_comes_from_the_cache_where_the_hub_is_gone(online: Hub, monkeypatch) -> None:
+    cached = Path("cache/models--jane--demo")  # the form of the hub's client
+    shutil.copytree(str(files("snipbias") / "data" / "demo"), cached / "snapshots" / COMMIT)
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text(COMMIT)
+    _point_to("http://127.0.0.1:9", monkeypatch)
+    monkeypatch.setattr("time.sleep", lambda _: pytest.fail("it tries again"))
+    assert ModelId.of(load("jane/demo")).weights == ModelId.of(load("demo")).weights
+    said = refusal(lambda: load("jane/other"), "cannot load the model jane/other")
+    assert "(it is not in the local cache and the hub cannot be reached): check its name" in said
 
 
 # -- in a folder ------------------------------------------------------------------------------

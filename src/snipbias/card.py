@@ -90,7 +90,7 @@ def model_card(
         checked=checked,
         evaluate=fenced(
             f"snipbias evaluate {_word(edit.model.name)} {_word(' '.join(tasks[:1]) or 'TASK')} "
-            f"--edit {_word(place)} --out RUN\nsnipbias card {_word(place)} --run RUN",
+            f"--edit {_word(place)} --out RUN\n{_renewed(place, exported)}",
             "sh",
         ),
         licence=licence or UNKNOWN,
@@ -168,6 +168,13 @@ def _instructions(edit: NeuronEdit, record: RunRecord | None) -> list[str]:
         return []
     entry = record.data.get(record.arguments.get("task", ""), {})
     return list(entry.get("instructions", []))
+
+
+def _renewed(place: str, exported: str | None) -> str:
+    """The command that writes the card with the figures of RUN."""
+    if exported is None:
+        return f"snipbias card {_word(place)} --run RUN"
+    return f"snipbias export {_word(place)} --format {exported} --run RUN --out NEW"
 
 
 def _link(repository: str) -> Markdown:

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from snipbias.edit import NeuronEdit
 
 ADAPTERS = ("lora", "ia3")
+# Where the demo model is on any machine that has snipbias.
+DEMO_IMPORT = "from importlib.resources import files"
+DEMO_FOLDER = 'str(files("snipbias") / "data" / "demo")  # it comes with snipbias'
 
 
 def loading(
@@ -64,21 +67,19 @@ with edit.applied(lm):  # outside of it, the model is as it was
 
 def _peft(edit: NeuronEdit, base: str, adapter: str) -> Markdown:
     auto = _auto_class(edit)
+    first, name = (f"{DEMO_IMPORT}\n\n", DEMO_FOLDER) if base == "demo" else ("", repr(base))
     return fenced(
-        f"""from peft import PeftModel
+        f"""{first}from peft import PeftModel
 from transformers import {auto}, AutoTokenizer
 
-base = {auto}.from_pretrained({base!r}){_where(base)}
-tokenizer = AutoTokenizer.from_pretrained({base!r})
+name = {name}
+base = {auto}.from_pretrained(name)
+tokenizer = AutoTokenizer.from_pretrained(name)
 model = PeftModel.from_pretrained(base, {adapter!r})
 with model.disable_adapter():  # inside of it, the model is as it was
     ...""",
         "python",
     )
-
-
-def _where(base: str) -> str:
-    return "  # the folder data/demo of the package" if base == "demo" else ""
 
 
 def _checkpoint(edit: NeuronEdit, place: str) -> Markdown:

@@ -5,15 +5,22 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from difflib import get_close_matches
+from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, Literal
 
 import torch
+from huggingface_hub import constants
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+)
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -26,9 +33,11 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from snipbias.errors import SnipbiasError
+from snipbias.hub import answers
 from snipbias.models import LanguageModel
 from snipbias.parallel import workers
 
+DEMO = Path(str(files("snipbias") / "data" / "demo"))  # the folder of the model
 DType = Literal["auto", "stored", "float32", "bfloat16", "float16"]
 
 
@@ -133,7 +142,7 @@ class _Source:
     @classmethod
     def of(cls, name: str, revision: str | None, trust: bool) -> _Source:
         if name == "demo":
-            return cls(name, str(files("snipbias") / "data" / "demo"), None, None, trust)
+            return cls(name, str(DEMO), None, None, trust)
         path = Path(name).expanduser()
         if path.suffix.lower() == ".gguf":
             if not path.is_file():
@@ -147,7 +156,7 @@ class _Source:
                     f"{name} holds no config.json: give a folder that save_pretrained wrote."
                 )
             return cls(name, str(path), None, None, trust)
-        if name != "demo" and get_close_matches(name, ["demo"]) and not path.exists():
+        if "/" not in name and get_close_matches(name, ["demo"]) and not path.exists():
             raise SnipbiasError(f"there is no model {name!r}: did you mean 'demo'?")
         if looks_local or path.exists():
             raise SnipbiasError(
@@ -160,12 +169,26 @@ class _Source:
         """Whether the files are a folder of this machine rather than the hub's."""
         return Path(self.place).is_dir()
 
+    @cached_property
+    def is_out_of_reach(self) -> bool:
+        """Whether they are the hub's, and it does not answer."""
+        if self.is_local:
+            return False
+        try:
+            return not answers(self.place, "config.json", revision=self._revision)
+        except (HfHubHTTPError, HFValidationError):  # transformers knows better why
+            return False
+
     def arguments(self, *, weights: bool = True) -> dict[str, Any]:
         common: dict[str, Any] = {"trust_remote_code": self._trust}
         if self._gguf:
             return {**common, "gguf_file": self._gguf}
         if self._revision:
             common["revision"] = self._revision
+        if self.is_out_of_reach:
+            common["local_files_only"] = True
+            if weights:  # the factory looks for an adapter, and does not pass the above on
+                common["adapter_kwargs"] = {"local_files_only": True}
         # Pickled weights could run code.
         return {**common, "use_safetensors": True} if weights else common
 
@@ -250,22 +273,23 @@ def _one_sentence(source: _Source) -> Iterator[None]:
     except ImportError as error:
         raise SnipbiasError(f"{source.name} cannot be loaded: {_one_line(error)}.") from error
     except Exception as error:
-        offline = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE")
+        said = _one_line(error)
+        if isinstance(error.__cause__, LocalEntryNotFoundError):
+            gone = "" if constants.HF_HUB_OFFLINE else " and the hub cannot be reached"
+            said = f"it is not in the local cache{gone}"
         if source.is_local:
             hint = "check that its files are whole"
             if list(Path(source.place).glob("*.bin")):
                 hint = "pickled weights (*.bin) could run code: save it again as safetensors"
-        elif offline:
-            hint = "HF_HUB_OFFLINE is set and it is not in the local cache"
+        elif constants.HF_HUB_OFFLINE:
+            hint = "HF_HUB_OFFLINE is set, so get it where there is a network"
         else:
             hint = "check its name and the connection to the hub"
-        raise SnipbiasError(
-            f"cannot load the model {source.name} ({_one_line(error)}): {hint}."
-        ) from error
+        raise SnipbiasError(f"cannot load the model {source.name} ({said}): {hint}.") from error
 
 
 def _one_line(error: Exception) -> str:
-    return (" ".join(str(error).split()) or type(error).__name__)[:200].rstrip(".")
+    return (shorten(str(error), 200) or type(error).__name__).rstrip(".")
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from snipbias.card import GENERATED, model_card
@@ -17,6 +18,7 @@ from snipbias.card_figures import Figures
 from snipbias.errors import SnipbiasError
 from snipbias.files import atomic_file
 from snipbias.format import FILE
+from snipbias.hub import answers
 from snipbias.record import FILE as RECORD_FILE
 from snipbias.record import RunRecord
 from snipbias.tasks.fetch import offline
@@ -58,34 +60,38 @@ def locate(
     if os.path.isfile(path):  # unlike Path.is_file, it lets any impossible or forbidden name pass
         return path
     named = hub_id(place)
+    near = _edits_near(path)
+    there = f"name one of {', '.join(near)}" if near else "give the folder of one"
+    unknown = SnipbiasError(
+        f"there is no edit at {place}: {there}, as `snipbias find --out` writes them."
+    )
     if named is None:
-        known = Path(place).glob(f"*/{FILE}") if os.path.isdir(place) else ()
-        inside = sorted(str(file.parent) for file in known)
-        there = f"name one of {', '.join(inside)}" if inside else "give the folder of one"
-        raise SnipbiasError(
-            f"there is no edit at {place}: {there}, as `snipbias find --out` writes them."
-        )
+        raise unknown
     repo, pinned = named
-    with _one_sentence(f"there is no edit at {place}: no folder here"):
-        return _download(repo, revision or pinned, token, cache_dir)
+    try:
+        with _one_sentence(f"there is no edit at {place}: no folder here"):
+            return _download(repo, revision or pinned, token, cache_dir)
+    except SnipbiasError:
+        if near:  # somebody mistyped one of these, and meant no repository
+            raise unknown from None
+        raise
+
+
+def _edits_near(file: Path) -> list[str]:
+    """The folders of edits in the folder of a missing `edit.json`, else those beside it."""
+    for place in (file.parent, file.parent.parent):
+        if os.path.isdir(place) and (found := sorted(place.glob(f"*/{FILE}"))):
+            return [str(edit.parent) for edit in found]
+    return []
 
 
 def _download(
     repo: str, revision: str | None, token: str | bool | None, cache_dir: str | Path | None
 ) -> Path:
     """A repository's `edit.json`: as it is on the hub, or from the cache where there is no hub."""
-    from huggingface_hub import errors, get_hf_file_metadata, hf_hub_download, hf_hub_url
+    from huggingface_hub import hf_hub_download
 
-    no_hub = False
-    try:
-        # Asked first and once: a download would try a hub that is not there for half a minute.
-        get_hf_file_metadata(hf_hub_url(repo, FILE, revision=revision), token=token)
-    except errors.HfHubHTTPError as error:
-        no_hub = error.response.status_code >= 500
-        if not no_hub:
-            raise
-    except (errors.HTTPError, OSError):  # pyright: ignore[reportPrivateImportUsage]
-        no_hub = True
+    no_hub = not answers(repo, FILE, revision=revision, token=token)
     options = {"revision": revision, "token": token, "local_files_only": no_hub}
     return Path(hf_hub_download(repo, FILE, cache_dir=cache_dir, **options))
 
@@ -297,4 +303,4 @@ def _unreachable(what: str) -> str:
 
 
 def _one_line(error: Exception) -> str:
-    return (" ".join(str(error).split()) or type(error).__name__)[:200].rstrip(".")
+    return (shorten(str(error), 200) or type(error).__name__).rstrip(".")

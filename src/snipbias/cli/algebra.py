@@ -29,8 +29,9 @@ def combine(
     how: Annotated[
         How,
         typer.Option(
+            metavar="<how>",  # all of them in one word break at 80 columns
             help="union: neurons of any, by the strongest factor; intersection: neurons of all, by "
-            "the weakest; difference: neurons of the first that no other holds."
+            "the weakest; difference: neurons of the first that no other holds.",
         ),
     ] = How.union,
     strength: Annotated[

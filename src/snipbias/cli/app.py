@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
 from collections.abc import Callable
@@ -67,8 +68,21 @@ def _status(argv: list[str]) -> int:
             _complain(str(error))
         return 1
     except typer.TyperException as error:
-        _complain(error.format_message())
+        _complain(_misuse(error.format_message()))
         return error.exit_code
+
+
+def _misuse(message: str) -> str:
+    """What typer says of a wrong option, without its validator's words, with a near choice."""
+    message = message.replace("Value error, ", "")
+    choice = re.fullmatch(r"(.*'(.*)' is not one of ('.*'))\.", message)
+    if choice is None:
+        return message
+    from snipbias.tasks.rows import did_you_mean
+
+    said, wrong, listed = choice.groups()
+    known = listed.strip("'").split("', '")
+    return f"{said}{did_you_mean(wrong, known)}."
 
 
 def _complain(message: str) -> None:
@@ -340,11 +354,13 @@ app.command(
 def rerun(
     path: Annotated[Path, typer.Argument(help="Folder of a run.")],
     out: Annotated[Path, typer.Option(help="Folder to write.")],
+    quiet: o.Quiet = False,
 ) -> None:
     """Run again what a run record says, into another folder."""
     from snipbias.cli import commands
 
-    status = _status(commands.recorded_arguments(path, out))
+    again = commands.recorded_arguments(path, out)
+    status = _status([*again, "--quiet"] if quiet else again)
     for change in commands.changed_since(path, out) if status == 0 else ():
         print("warning:", change, file=sys.stderr)
     raise typer.Exit(status)

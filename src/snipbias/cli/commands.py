@@ -66,12 +66,13 @@ def find(
             (place / CARD_FILE).write_text(text, encoding="utf-8")
         write_sites(lm.sites, folder)
         written = [this.folder if len(edits) == 1 else this.folder / f"n{n}" for n in edits]
-    largest = edits[max(edits)]
+    largest = max(edits)
+    more = f"\nthis is n{largest} only; to see another: snipbias show {written[0]}\n"
     this.show(
         {"edits": list(map(str, written)), "found_on": asdict(scores.found_on)},
         Group(
-            edit_table(largest),
-            Text(f"\nwritten: {', '.join(map(str, written))}"),
+            edit_table(edits[largest]),
+            Text(f"{more if len(edits) > 1 else ''}\nwritten: {', '.join(map(str, written))}"),
         ),
     )
 

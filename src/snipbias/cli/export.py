@@ -65,6 +65,7 @@ def export(
         ),
     ] = False,
     check: Check = True,
+    run: o.EvaluationRun = None,
     revision: o.Revision = None,
     dtype: o.Dtype = o.DType.stored,
     device: o.Device = None,
@@ -99,7 +100,8 @@ def apply(
 
     The short way to say 'snipbias export EDIT --format checkpoint'.
     """
-    run_export("apply", {**locals(), "format": "checkpoint", "base": None, "one_rank": False})
+    fixed = {"format": "checkpoint", "base": None, "one_rank": False, "run": None}
+    run_export("apply", {**locals(), **fixed})
 
 
 def run_export(command: str, arguments: dict[str, Any]) -> None:
@@ -126,6 +128,8 @@ def run_export(command: str, arguments: dict[str, Any]) -> None:
                 base=arguments["base"],
                 one_rank=arguments["one_rank"],
                 check=arguments["check"],
+                evaluation=arguments["run"],
+                name=this.folder.absolute().name,
                 command=command_line(this.record),
                 beside=Path(arguments["edit"]) if Path(arguments["edit"]).is_dir() else None,
             )

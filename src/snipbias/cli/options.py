@@ -52,7 +52,11 @@ Revision = Annotated[
 ]
 Dtype = Annotated[
     DType,
-    typer.Option(help="auto: float32 on a CPU, else stored.", rich_help_panel=MODEL_PANEL),
+    typer.Option(
+        metavar="<type>",  # all of them in one word break at 80 columns
+        help="auto (float32 on a CPU, else stored), stored, float32, bfloat16 or float16.",
+        rich_help_panel=MODEL_PANEL,
+    ),
 ]
 Device = Annotated[
     str | None,
@@ -119,6 +123,13 @@ Column = Annotated[
     typer.Option(
         help="ours=theirs, where the file's columns have other names (repeatable).",
         rich_help_panel=TASK_PANEL,
+    ),
+]
+EvaluationRun = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of a run of 'snipbias evaluate' with this edit: the card's figures.",
+        show_default="those beside the edit",
     ),
 ]
 Out = Annotated[

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,13 +9,6 @@ import typer
 from snipbias.cli import options as o
 
 Edit = Annotated[str, typer.Argument(help="Folder of an edit.", show_default=False)]
-EvaluationRun = Annotated[
-    Path | None,
-    typer.Option(
-        help="Folder of a run of 'snipbias evaluate' with this edit: the card's figures.",
-        show_default="those beside the edit",
-    ),
-]
 License = Annotated[
     str | None, typer.Option(help="Of the edit: apache-2.0 ...", show_default="its base's")
 ]
@@ -24,7 +16,7 @@ License = Annotated[
 
 def card(
     edit: Edit,
-    run: EvaluationRun = None,
+    run: o.EvaluationRun = None,
     license: License = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a README.md that was written by hand.")
@@ -66,7 +58,7 @@ def push(
     private: Annotated[
         bool, typer.Option("--private", help="Make a new repository private.")
     ] = False,
-    run: EvaluationRun = None,
+    run: o.EvaluationRun = None,
     license: License = None,
     message: Annotated[
         str | None, typer.Option(help="Of the commit.", show_default="Upload <label>")

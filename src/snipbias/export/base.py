@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from snipbias.card_facts import REPOSITORY
+from snipbias.loading import DEMO
 from snipbias.models import LanguageModel
 
 
@@ -43,6 +44,11 @@ class Base:
         """Whether the name is a hub id, which means the same to everybody."""
         name = self.name or ""
         return REPOSITORY.fullmatch(name) is not None and not Path(name).exists()
+
+    @property
+    def is_demo(self) -> bool:
+        """Whether it is the model that comes with the package."""
+        return self.name is not None and Path(self.name) == DEMO.absolute()
 
     @property
     def auto_class(self) -> str:

@@ -3,58 +3,78 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from snipbias.card import model_card
 from snipbias.card_figures import Figures
+from snipbias.card_load import DEMO_FOLDER, DEMO_IMPORT
 from snipbias.edit import NeuronEdit
-from snipbias.share import record_of
+from snipbias.record import RunRecord
 
 if TYPE_CHECKING:
     from snipbias.export.write import Exported
 
+PEFT_BASE = "PeftConfig.from_pretrained(folder).base_model_name_or_path"
+
 
 def readme(
-    edit: NeuronEdit, exported: Exported, command: str | None, beside: Path | None = None
+    edit: NeuronEdit,
+    exported: Exported,
+    name: str,
+    *,
+    figures: Figures | None,
+    record: RunRecord | None,
+    command: str | None,
 ) -> str:
     """The edit's card, with how to load this folder and how it was checked.
 
     Args:
+        name: of the folder.
+        record: the run that found the edit.
         command: the command line that made the folder, if one did.
-        beside: where the edit lies, with its figures and the record of how it was found.
     """
     return model_card(
         edit,
-        figures=Figures.beside(edit, beside) if beside else None,
-        record=record_of(edit, beside) if beside else None,
-        place="this folder",
+        figures=figures,
+        record=record,
+        place=name,
         base=exported.base.name if exported.base.on_hub else None,
         exported=exported.format,
-        load=_code(exported),
+        load=_code(exported, name),
         checked=_checked(exported),
         export_command=command,
     )
 
 
-def _code(exported: Exported) -> str:
+def _code(exported: Exported, name: str) -> str:
+    """What loads the folder, without a path of this machine: an adapter knows where its base is."""
     base = exported.base
     auto = base.auto_class
+    folder = f"folder = {json.dumps(name, ensure_ascii=False)}  # where this file is"
     if exported.format == "checkpoint":
         return (
-            f"from transformers import {auto}, AutoTokenizer\n\n"
-            f'model = {auto}.from_pretrained("this folder")\n'
-            'tokenizer = AutoTokenizer.from_pretrained("this folder")'
+            f"from transformers import {auto}, AutoTokenizer\n\n{folder}\n"
+            f"model = {auto}.from_pretrained(folder)\n"
+            "tokenizer = AutoTokenizer.from_pretrained(folder)"
         )
-    where = [json.dumps(base.name or "the base model", ensure_ascii=False)]
+    first, classes = "", "PeftModel"
+    if base.on_hub:
+        found = json.dumps(base.name, ensure_ascii=False)
+    elif base.is_demo:
+        first, found = f"{DEMO_IMPORT}\n\n", DEMO_FOLDER
+    elif base.name:
+        classes, found = "PeftConfig, PeftModel", PEFT_BASE
+    else:
+        found = '"the base model"'
+    where = ["base"]
     where += [f"gguf_file={json.dumps(base.gguf_file)}"] if base.gguf_file else []
     where += [f"revision={json.dumps(base.revision)}"] if base.revision else []
     return (
-        "from peft import PeftModel\n"
-        f"from transformers import {auto}, AutoTokenizer\n\n"
+        f"{first}from peft import {classes}\n"
+        f"from transformers import {auto}, AutoTokenizer\n\n{folder}\nbase = {found}\n"
         f"model = {auto}.from_pretrained({', '.join(where)})\n"
         f"tokenizer = AutoTokenizer.from_pretrained({', '.join(where)})\n"
-        'model = PeftModel.from_pretrained(model, "this folder")'
+        "model = PeftModel.from_pretrained(model, folder)"
     )
 
 

@@ -24,7 +24,7 @@ from snipbias.export.lora import has_bias, lora_config, lora_tensors
 from snipbias.export.readme import readme
 from snipbias.files import atomic_folder
 from snipbias.models import LanguageModel
-from snipbias.share import EXPORT_FILE
+from snipbias.share import CARD_FILE, EXPORT_FILE, FIGURES_FILE, figures_for, record_of
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -67,6 +67,7 @@ def export(
     one_rank: bool = False,
     check: bool = True,
     overwrite: bool = False,
+    evaluation: str | Path | None = None,
 ) -> Exported:
     """Write an edit as a folder that needs none of this package when it is used.
 
@@ -78,6 +79,7 @@ def export(
         one_rank: give all layers of a LoRA adapter the largest rank, for servers that read no
             `rank_pattern`.
         check: run what was written against the hooked model, in float32.
+        evaluation: folder of a run of `snipbias evaluate` with this edit: the card's figures.
 
     Raises:
         SnipbiasError: the edit does not fit or changes nothing, weights are quantised, what was
@@ -85,7 +87,17 @@ def export(
     """
     refuse_base(lm, Path(out))
     with atomic_folder(out, overwrite=overwrite) as folder:
-        return fill(folder, lm, edit, format, base=base, one_rank=one_rank, check=check)
+        return fill(
+            folder,
+            lm,
+            edit,
+            format,
+            base=base,
+            one_rank=one_rank,
+            check=check,
+            evaluation=evaluation,
+            name=Path(out).absolute().name,
+        )
 
 
 def refuse_base(lm: LanguageModel, out: Path) -> None:
@@ -104,18 +116,23 @@ def fill(
     base: str | None = None,
     one_rank: bool = False,
     check: bool = True,
+    evaluation: str | Path | None = None,
+    name: str,
     command: str | None = None,
     beside: Path | None = None,
 ) -> Exported:
     """Write the files of an export into a folder that is being filled.
 
     Args:
+        evaluation: the run whose figures the card has; by default those that lie beside the edit.
+        name: what the folder will be called, for the card.
         command: the command line that asked for it, for the card.
         beside: where the edit lies, with its figures and the record of how it was found.
     """
     if format not in get_args(Format):
         raise SnipbiasError(f"there is no format {format!r}: give one of {get_args(Format)}.")
     edit.check(lm)
+    figures = figures_for(edit, evaluation, beside)
     changes = _without_ones(edit)
     place = Base.of(lm, base)
     if format == "checkpoint":
@@ -143,7 +160,11 @@ def fill(
     edit.write_into(folder)
     text = json.dumps(exported.to_dict(), indent=1)
     (folder / EXPORT_FILE).write_text(text + "\n", encoding="utf-8")
-    (folder / "README.md").write_text(readme(edit, exported, command, beside), encoding="utf-8")
+    record = record_of(edit, beside) if beside else None
+    card = readme(edit, exported, name, figures=figures, record=record, command=command)
+    (folder / CARD_FILE).write_text(card, encoding="utf-8")
+    if figures is not None:
+        (folder / FIGURES_FILE).write_text(figures.to_json(), encoding="utf-8")
     return exported
 
 

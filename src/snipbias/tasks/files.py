@@ -163,13 +163,12 @@ def _own_template(question: str, context: str, options: Sequence[str]) -> str:
 
 
 def _item(where: str, row: Row, number: int) -> Item:
+    _refuse_incomplete(where, row)
     options = _options(where, row)
     gold = "gold" if "gold" in row else "label"
-    if gold not in row:
-        raise _missing(where, row, "gold")
     identity = _text(where, row, "id") or f"row-{number}"
     twin = _text(where, row, "twin")
-    question, context = _text(where, row, "question", required=True), _text(where, row, "context")
+    question, context = _text(where, row, "question"), _text(where, row, "context")
     return item_at(
         where,
         id=identity,
@@ -186,23 +185,33 @@ def _item(where: str, row: Row, number: int) -> Item:
     )
 
 
-def _text(where: str, row: Row, column: str, *, required: bool = False) -> str:
+def _text(where: str, row: Row, column: str) -> str:
     value = row.get(column)
     if value is None:
-        if required:
-            raise _missing(where, row, column)
         return ""
     if isinstance(value, (str, int, float)) and not isinstance(value, bool):
         return str(value).strip()
     raise SnipbiasError(f"{where}: {column!r} is {value!r}; write a text.")
 
 
-def _missing(where: str, row: Row, column: str) -> SnipbiasError:
+def _refuse_incomplete(where: str, row: Row) -> None:
+    """Refuse a row without what is required, naming all of it at once."""
+    numbered = [name for name in row if OPTION_COLUMN.fullmatch(str(name))]
+    ways = {
+        "question": "question" in row,
+        "options": "options" in row or numbered,
+        "gold": "gold" in row or "label" in row,
+    }
+    absent = [name for name, is_there in ways.items() if not is_there]
+    if not absent:
+        return
     there = [str(name) for name in row]
-    return SnipbiasError(
-        f"{where}: there is no value for {column!r}{did_you_mean(column, there)}; the row has "
-        f"{', '.join(there) or 'nothing'}: rename a column or map it, "
-        f"columns={{{column!r}: 'yours'}}."
+    others = [name for name in there if name not in (*COLUMNS, *numbered)]
+    wanted = ", ".join(f"{name!r}{did_you_mean(name, others)}" for name in absent)
+    raise SnipbiasError(
+        f"{where}: there is no value for {wanted}; the row has {', '.join(there) or 'nothing'}: "
+        f"rename the columns or map each, --column {absent[0]}=YOURS on the command line, "
+        f"columns={{{absent[0]!r}: 'YOURS'}} in Python."
     )
 
 
@@ -212,8 +221,6 @@ def _options(where: str, row: Row) -> tuple[str, ...]:
     numbered = {
         int(match[2]): name for name in row if (match := OPTION_COLUMN.fullmatch(str(name)))
     }
-    if not numbered:
-        raise _missing(where, row, "options")
     if sorted(numbered) != list(range(len(numbered))):
         raise SnipbiasError(
             f"{where}: the options {', '.join(numbered[i] for i in sorted(numbered))} do not count "

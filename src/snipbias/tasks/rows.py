@@ -13,6 +13,8 @@ from typing import Any
 from snipbias.errors import SnipbiasError
 from snipbias.tasks.items import Item
 
+SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons"}
+
 
 def read_bytes(path: Path) -> bytes:
     """The file's bytes; a missing, unreadable or wrong kind of path is one sentence."""
@@ -72,7 +74,7 @@ def csv_rows(text: str, path: Path) -> Iterator[tuple[str, dict[str, str]]]:
             if not any(cell.strip() for cell in cells):
                 continue
             if header is None:
-                header = _header(where, cells)
+                header = _header(where, cells, delimiter)
             elif len(cells) != len(header):
                 raise SnipbiasError(
                     f"{where}: this row has {len(cells)} cells, the first row {len(header)}; put "
@@ -87,8 +89,14 @@ def csv_rows(text: str, path: Path) -> Iterator[tuple[str, dict[str, str]]]:
         ) from None
 
 
-def _header(where: str, cells: Sequence[str]) -> list[str]:
+def _header(where: str, cells: Sequence[str], delimiter: str) -> list[str]:
     names = [cell.strip() for cell in cells]
+    others = [name for name in SEPARATORS if name != delimiter and name in cells[0]]
+    if len(cells) == 1 and others:
+        raise SnipbiasError(
+            f"{where}: the only column is {cells[0]!r}; put {SEPARATORS[delimiter]} between the "
+            f"cells, not {SEPARATORS[others[0]]}."
+        )
     twice = {name for name in names if name and names.count(name) > 1}
     if twice:
         raise SnipbiasError(
