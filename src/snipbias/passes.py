@@ -77,8 +77,8 @@ class Scored:
     rows: Int[Tensor, "b c"]
     prefix_mask: Bool[Tensor, "b s"]
     options_mask: Bool[Tensor, "r t"]
-    packed: Packed | None
-    border: Border
+    packed: Packed | None = None
+    border: Border | None = None
 
     def by_row(self, output: Tensor) -> Float[Tensor, "r t d"]:
         """What a layer gave in the options pass, one row an option.

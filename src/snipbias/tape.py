@@ -115,7 +115,8 @@ class Tape:
 
     def read(self, scored: Scored, plan: Plan) -> dict[str, Float[Tensor, "b d"]]:
         """Run the plan's backward passes; each site's scores per instance, in float64."""
-        assert scored.border.is_cut  # as score() leaves it
+        assert scored.border is not None  # as score() leaves it
+        assert scored.border.is_cut
         self._scored, self._plan = scored, plan
         given_back = self._through_options(scored.border, plan.terms)
         self._through_prefix(scored.border, plan.terms, given_back)
