@@ -14,7 +14,7 @@ where few rows decide; a figure that no row disagrees on (0 of 400) has an inter
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +26,7 @@ from snipbias.errors import SnipbiasError
 from snipbias.measures import Mean, Metric
 from snipbias.resample import Draws
 from snipbias.rows import Rows
+from snipbias.words import fixed, signed
 
 Trials = Sequence[Rows]
 RESAMPLES = 2000
@@ -57,12 +58,18 @@ class Interval:
     @property
     def percent(self) -> str:
         """A share in percent: "65.6 [60.1, 71.0]"."""
-        return f"{100 * self.estimate:.1f} [{100 * self.low:.1f}, {100 * self.high:.1f}]"
+        return self._shown(fixed)
 
     @property
     def points(self) -> str:
         """A difference of shares in percent points: "-0.4 [-1.9, +1.0]"."""
-        return f"{100 * self.estimate:+.1f} [{100 * self.low:+.1f}, {100 * self.high:+.1f}]"
+        return self._shown(signed)
+
+    def _shown(self, form: Callable[[float, int], str]) -> str:
+        estimate, low, high = (
+            form(100 * value, 1) for value in (self.estimate, self.low, self.high)
+        )
+        return f"{estimate} [{low}, {high}]"
 
     @property
     def excludes_zero(self) -> bool:

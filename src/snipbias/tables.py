@@ -16,6 +16,7 @@ from snipbias.evaluate import ORIGINAL
 from snipbias.harness import MARGIN, HarnessScores
 from snipbias.metrics import ByCondition
 from snipbias.stats import Interval
+from snipbias.words import fixed, signed
 
 WIDTH = 118
 MIN_NAME = 12
@@ -309,12 +310,13 @@ def p_value(value: float | None) -> str:
 
 def percent(value: float | None, *, sign: bool = False) -> str:
     """A share as percent with one digit; a dash where it is undefined."""
-    return "-" if value is None else f"{100 * value:{'+' if sign else ''}.1f}"
+    return "-" if value is None else (signed if sign else fixed)(100 * value, 1)
 
 
 def number(value: float | None, *, sign: bool = False, digits: int | None = None) -> str:
     """A figure with two decimals, or with so many significant digits."""
     if value is None:
         return "-"
-    form = f".{digits}g" if digits else ".2f"
-    return f"{value:{'+' if sign else ''}{form}}"
+    if digits:
+        return f"{value:{'+' if sign else ''}.{digits}g}"
+    return (signed if sign else fixed)(value, 2)

@@ -25,6 +25,7 @@ from snipbias.experiment.figures import (
 from snipbias.experiment.outcome import Experiment, Outcome
 from snipbias.experiment.settings import CONTROLS, SCORES_ALONE, STEERING
 from snipbias.summary import GUESSING, INHERITED, Summary, summarize, verdicts
+from snipbias.words import signed
 
 Answer = Literal["yes", "no", "not shown"]
 # What a method has to beat before it is worth anything, in the order of the table; what else finds
@@ -105,11 +106,6 @@ def alarms(experiment: Experiment, task: str, method: str) -> list[str]:
 def points(estimate: Estimate, digits: int = 1) -> str:
     """A difference of shares in percent points with its interval; a dash where undefined."""
     return shown(estimate, lambda value: signed(100 * value, digits))
-
-
-def signed(value: float, digits: int) -> str:
-    """With its sign; what rounds to zero is +0."""
-    return f"{round(value, digits) + 0.0:+.{digits}f}"
 
 
 def shown(estimate: Estimate, form: Callable[[float], str]) -> str:

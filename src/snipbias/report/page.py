@@ -77,7 +77,7 @@ class Finding:
         if self.change is None:
             return f"{said}; too few templates for an interval."
         change, low, high = (
-            f"{100 * value:+.1f}"
+            percent(value, sign=True)
             for value in (self.change.estimate, self.change.low, self.change.high)
         )
         return f"{said}: {change} points (95\N{NO-BREAK SPACE}% interval {low} to {high})."
