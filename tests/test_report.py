@@ -362,6 +362,37 @@ def test_a_bad_finding_is_as_plain_as_a_good_one(
     assert ("this is a gain" in words) == (tag == "A gain")
 
 
+LESS = replace(CHANGE, estimate=-0.01, low=-0.044, high=-0.0004)
+
+
+@pytest.mark.parametrize(
+    ("change", "p_value", "tag", "said"),
+    [
+        (LESS, 0.05, "Less accurate", "(95 % interval -4.4 to +0.0)."),
+        (LESS, 0.051, "Not settled", "the interval excludes 0, and the p-value"),
+        (CHANGE, 1.0, "Not settled", "the p-value by sign flip is 1.000"),
+        (replace(LESS, templates=6), 0.03125, "Less accurate", "-1.0 points"),
+        (replace(LESS, templates=5), None, "Not settled", "with 5 templates the interval is"),
+        (replace(CHANGE, low=-0.1, templates=5), 1.0, "Not settled", "no p-value can be below"),
+        (replace(CHANGE, low=-0.1), 1.0, "No change shown", "interval -10.0 to +15.0)."),
+    ],
+)
+def test_what_the_evidence_does_not_carry_is_not_settled(
+    change: Interval, p_value: float | None, tag: str, said: str
+) -> None:
+    finding = Finding(
+        *("t", "v1", "3", "here", (0.5, None, None), (0.6, None, None), change),
+        rivals=(),
+        gain=0.08,
+        shifted=False,
+        p_value=p_value,
+    )
+    words = " ".join(finding.sentences).replace("\N{NO-BREAK SPACE}", " ")
+    assert finding.tag[1] == tag
+    assert said in words
+    assert ("Not settled" in words) == (tag == "Not settled")
+
+
 def test_plots_are_figures_that_plotly_knows(runs: Path) -> None:
     go = pytest.importorskip("plotly.graph_objects")
     from snipbias.report.write import _part

@@ -331,6 +331,14 @@ def test_what_rounds_to_zero_has_no_minus() -> None:
     assert [tables.number(-0.004), tables.number(-0.004, sign=True)] == ["0.00", "+0.00"]
 
 
+def test_the_fewest_templates_are_those_that_can_be_significant() -> None:
+    def smallest(templates: int) -> float:
+        return stats.sign_flip(np.ones(templates), np.zeros(templates), np.arange(templates))
+
+    assert smallest(stats.FEWEST_TEMPLATES) <= stats.SIGNIFICANT
+    assert smallest(stats.FEWEST_TEMPLATES - 1) > stats.SIGNIFICANT
+
+
 def test_intervals_print_themselves() -> None:
     found = Interval(0.042, 0.011, 0.0743, 0.95, 12, 10, True)
     assert found.points == "+4.2 [+1.1, +7.4]"

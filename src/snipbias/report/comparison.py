@@ -153,6 +153,7 @@ def finding(recorded: Recorded, edit: str) -> Finding:
         shifted=any(said.startswith(SHIFT) for said in alarms),
         alarms=tuple(said for said in alarms if not said.startswith(SHIFT)),
         kept=recorded.kept(edit),
+        p_value=overall.sign_flip,
     )
 
 

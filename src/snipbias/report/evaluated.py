@@ -218,6 +218,7 @@ def _over_trials(trials: Sequence[Recorded], tables: Sequence[pa.Table], label: 
         shifted=all(one.shifted for one in each),
         alarms=tuple(f"trial {i}: {said}" for i in numbers for said in each[i].alarms),
         kept=tuple((ok, f"trial {i}, {said}") for i in numbers for ok, said in each[i].kept),
+        p_value=stats.sign_flip_of(ACCURACY, runs, before),
     )
 
 

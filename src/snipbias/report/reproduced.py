@@ -125,6 +125,7 @@ def _finding(experiment: Experiment, figures: All, task: str) -> Finding:
             for check in asked
             if check.name.endswith(" kept")
         ),
+        p_value=each.p_sign_flip,
     )
 
 
