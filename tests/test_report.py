@@ -17,6 +17,7 @@ import experiments
 import snipbias as sb
 from report_runs import runs as runs
 from snipbias.evaluate import ORIGINAL
+from snipbias.experiment import verdict
 from snipbias.experiment.reading import read_experiment
 from snipbias.experiment.results import Results
 from snipbias.harness import HarnessScore
@@ -233,6 +234,43 @@ def test_every_mark_has_its_reason(runs: Path, tmp_path: Path) -> None:
         assert f"{name}: {said}" in words
 
 
+def test_what_is_wrong_with_the_original_stands_above_the_findings(
+    runs: Path, tmp_path: Path
+) -> None:
+    said = "does not read which named option is right (named accuracy 50%, chance 50%)"
+    wanted = f"On mini:age the original model {said}: what edits change on these rows says little."
+    folders = [tmp_path / "first", tmp_path / "second"]
+    for folder, verdicts in zip(folders, ([said], []), strict=True):
+        shutil.copytree(runs / "evaluated", folder)
+        summary = json.loads((folder / "summary.json").read_text())
+        summary["methods"][ORIGINAL]["verdicts"] = verdicts
+        (folder / "summary.json").write_text(json.dumps(summary))
+    words = " ".join(Read(write_report(folders[:1], tmp_path / "r.html").read_text()).text.split())
+    assert words.index("What happened") < words.index(wanted) < words.index("Accuracy:")
+    both = Read(write_report(folders, tmp_path / "r.html").read_text())
+    words = " ".join(both.text.split())
+    assert f"{wanted} evaluate: demo ({folders[0]})" in words  # and of the other nothing
+    assert words.count("says little") == 1
+
+
+def test_an_experiment_and_a_demonstration_warn_too(runs: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "demo"
+    shutil.copytree(runs / "demo", folder)
+    summary = json.loads((folder / "summary.json").read_text())
+    for trial in summary["results"][0]["trials"]:
+        trial["methods"][ORIGINAL]["verdicts"] = ["is mute", "is blind"]
+    (folder / "summary.json").write_text(json.dumps(summary))
+    text = write_report([folder], tmp_path / "r.html").read_text()
+    assert "On mini:ses the original model is mute, and is blind: what edits change" in text
+    read = read_experiment(runs / "reproduced")  # of a model that never learned anything
+    said = verdict.of_original(read, "mini:age")
+    assert said
+    text = write_report([runs / "reproduced"], tmp_path / "r.html").read_text()
+    assert f"On mini:age the original model {', and '.join(said)}" in " ".join(
+        Read(text).text.split()
+    )
+
+
 def test_no_text_becomes_markup() -> None:
     grid = Grid(EVIL, (EVIL, "b"), ((EVIL, EVIL),), (EVIL,))
     figure = {"data": [{"type": "scatter", "name": EVIL, "x": [1], "y": [1]}], "layout": {}}
@@ -252,12 +290,13 @@ def test_no_text_becomes_markup() -> None:
         plots=(Plot("p", EVIL, EVIL, figure, grid, EVIL, EVIL),),
         examples=(example,),
         notes=(EVIL,),
+        warning=EVIL,
     )
     record = RunRecord("evaluate", [EVIL], {EVIL: EVIL}, {EVIL: {"weights": EVIL}}, {EVIL: EVIL})
     read = Read(page([Part(EVIL, [section], record, EVIL)], EVIL))
     assert sum(tag == "script" for tag, _ in read.tags) == 3
     assert not any(tag == "img" for tag, _ in read.tags)
-    assert read.text.count("window.bad=1</script>") >= 10  # said as it is, many times
+    assert read.text.count("window.bad=1</script>") >= 11  # said as it is, many times
 
 
 def test_examples_by_hand() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
@@ -123,6 +124,16 @@ def gain(summary: Summary, original: Summary) -> float | None:
     return gain_over_offset((ambiguous, disambiguated), original.offset_curve)
 
 
+def forewarned(task: str, said: Sequence[str]) -> str:
+    """The verdicts on an original, as what they mean for every edit of it; empty without any."""
+    if not said:
+        return ""
+    return (
+        f"On {task} the original model {', and '.join(said)}: what edits change on these rows "
+        "says little."
+    )
+
+
 def verdicts(summary: Summary, original: Summary | None = None) -> tuple[str, ...]:
     """What is wrong with a model, one plain sentence fragment each; empty if nothing is seen.
 
@@ -144,7 +155,7 @@ def verdicts(summary: Summary, original: Summary | None = None) -> tuple[str, ..
 def _wild_text(summary: Summary) -> str | None:
     values = (summary.perplexity, summary.kl_per_token)
     if any(value is not None and not math.isfinite(value) for value in values):
-        return "perplexity or KL on neutral text is not finite"
+        return "has a perplexity or KL on neutral text that is not finite"
     if summary.kl_per_token is not None and summary.kl_per_token > KL_PER_TOKEN:
         return f"predicts neutral text differently by {summary.kl_per_token:.2f} nats a token"
     return None

@@ -103,6 +103,12 @@ def alarms(experiment: Experiment, task: str, method: str) -> list[str]:
     return [f"! Trial {', '.join(where)}: {said}." for said, where in trials.items()]
 
 
+def of_original(experiment: Experiment, task: str) -> tuple[str, ...]:
+    """What is wrong with the original model on a task's rows."""
+    before = outcomes_of(experiment, task, ORIGINAL)
+    return verdicts(_summary(before[0])) if before else ()
+
+
 def points(estimate: Estimate, digits: int = 1) -> str:
     """A difference of shares in percent points with its interval; a dash where undefined."""
     return shown(estimate, lambda value: signed(100 * value, digits))

@@ -17,7 +17,7 @@ from snipbias.offset import OffsetCurve, OffsetPoint
 from snipbias.report.page import Finding
 from snipbias.report.plane import Spot
 from snipbias.stats import Interval
-from snipbias.summary import INHERITED, SHIFT, Summary
+from snipbias.summary import INHERITED, SHIFT, Summary, forewarned
 from snipbias.tables import ALWAYS_UNKNOWN, BEST_OFFSET, Grid, comparison_grids
 
 Json = Mapping[str, Any]
@@ -76,6 +76,11 @@ class Recorded:
         """The verdicts that the original does not share."""
         said = self.data["methods"][method]["verdicts"]
         return tuple(verdict for verdict in said if not verdict.endswith(INHERITED))
+
+    @property
+    def warning(self) -> str:
+        """What the original's own verdicts mean for every finding."""
+        return forewarned(self.data["task"], self.data["methods"][ORIGINAL]["verdicts"])
 
     def kept(self, method: str) -> tuple[tuple[bool, str], ...]:
         """What was shown to be kept within the margin, and what may have been lost."""

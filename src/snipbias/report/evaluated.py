@@ -62,6 +62,7 @@ def evaluated_section(folder: Path, record: RunRecord, texts: Texts) -> Section:
             *(harness.sentences(recorded.data["margin"]) if harness else ()),
             *([texts.missing] if texts.missing else []),
         ),
+        warning=recorded.warning,
     )
 
 
@@ -188,6 +189,7 @@ def _trials(folder: Path, result: Mapping[str, Any], texts: Texts) -> Section:
             )
         ),
         notes=(*result["verdicts"], *([texts.missing] if texts.missing else [])),
+        warning=trials[0].warning,
     )
 
 

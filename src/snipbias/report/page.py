@@ -162,7 +162,11 @@ class Example:
 
 @dataclass(frozen=True)
 class Section:
-    """One task of a run (or a whole run): its findings, tables, plots and examples."""
+    """One task of a run (or a whole run): its findings, tables, plots and examples.
+
+    Attributes:
+        warning: what is wrong with the original model, so that the findings say little.
+    """
 
     name: str
     title: str
@@ -173,6 +177,7 @@ class Section:
     plots: tuple[Plot, ...] = ()
     examples: tuple[Example, ...] = ()
     notes: tuple[str, ...] = ()
+    warning: str = ""
 
     @property
     def figures(self) -> list[list[Plot]]:

@@ -56,6 +56,7 @@ def page(parts: Sequence[Part], title: str) -> str:
         title=title,
         parts=parts,
         findings=[(f, part) for part in parts for s in part.sections for f in s.findings],
+        warnings=[(s.warning, part) for part in parts for s in part.sections if s.warning],
         terms=TERMS,
         version=__version__,
         figures=jinja2.utils.htmlsafe_json_dumps({plot.name: plot.figure for plot in plots}),

@@ -32,7 +32,7 @@ from snipbias.report.plane import Spot, plane
 from snipbias.report.shift import shift
 from snipbias.report.texts import Texts
 from snipbias.rows import Rows
-from snipbias.summary import SHIFT
+from snipbias.summary import SHIFT, forewarned
 
 PARTS = ("overall", "ambiguous", "disambiguated")
 RIVALS = {
@@ -92,6 +92,7 @@ def _task(folder: Path, results: Results, task: str, texts: Texts) -> Section:
             )
         ),
         notes=(texts.missing,) if texts.missing else (),
+        warning=forewarned(task, verdict.of_original(experiment, task)),
     )
 
 
