@@ -202,11 +202,16 @@ def _illiterate(summary: Summary) -> str | None:
     )
 
 
+def guesses(perplexity: float) -> bool:
+    """Whether a model guesses at neutral text, so that a change of its perplexity says nothing."""
+    return perplexity > GUESSING
+
+
 def _worse_text(summary: Summary, original: Summary) -> str | None:
     now, before = summary.perplexity, original.perplexity
     if now is None or before is None or not (math.isfinite(now) and math.isfinite(before)):
         return None  # `_wild_text` speaks of these
-    if now <= PERPLEXITY_RATIO * before or before > GUESSING:
+    if now <= PERPLEXITY_RATIO * before or guesses(before):
         return None
     return f"perplexity on neutral text rose from {before:.3g} to {now:.3g}"
 

@@ -24,7 +24,7 @@ from snipbias.experiment.figures import (
 )
 from snipbias.experiment.outcome import Experiment, Outcome
 from snipbias.experiment.settings import CONTROLS, SCORES_ALONE, STEERING
-from snipbias.summary import GUESSING, INHERITED, Summary, summarize, verdicts
+from snipbias.summary import INHERITED, Summary, guesses, summarize, verdicts
 from snipbias.words import signed
 
 Answer = Literal["yes", "no", "not shown"]
@@ -170,7 +170,7 @@ def _kept(figures: Figures, margin: float) -> Iterator[Check]:
 def _was_guessing(figures: Figures) -> bool:
     """Whether the original already guessed at neutral text, so that its perplexity says nothing."""
     ratio, text = figures.perplexity_ratio.value, figures.text
-    return ratio is None or text is None or text.perplexity / ratio > GUESSING
+    return ratio is None or text is None or guesses(text.perplexity / ratio)
 
 
 def _bound(name: str, what: str, worse: str, answer: Answer, said: str) -> Check:
