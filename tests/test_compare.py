@@ -29,6 +29,7 @@ from snipbias.tables import (
 )
 from snipbias.tasks.items import Item, Task
 from snipbias.text import kl_interval, perplexity_ratio
+from snipbias.words import plural
 from toys import task
 
 TEXTS = ("the rain let up. she looked out", "a bridge carries its load")
@@ -163,6 +164,16 @@ def test_printing_shows_everything() -> None:
     assert accuracy in next(line for line in printed.splitlines() if line.startswith(ORIGINAL))
     assert "\x1b" not in printed
     assert "…" not in printed
+
+
+def test_counts_of_one_are_singular() -> None:
+    few = task_of_two()
+    one = Task("one", few.items[:1], few.instructions[:1], part="test")
+    shown = " ".join(str(compare(tiny("flan-t5"), one, found()[0], texts=())).split())
+    assert shown.startswith("one: 1 held-out item of 1 template, 1 instruction Answers")
+    assert [plural(n, "row") for n in (0, 1, 2)] == ["0 rows", "1 row", "2 rows"]
+    assert "random, same sites: controls" in shown
+    assert "#0: the first draw" in shown
 
 
 def test_a_narrow_terminal_costs_no_figure() -> None:

@@ -16,7 +16,7 @@ from snipbias.evaluate import ORIGINAL
 from snipbias.harness import MARGIN, HarnessScores
 from snipbias.metrics import ByCondition
 from snipbias.stats import Interval
-from snipbias.words import fixed, signed
+from snipbias.words import fixed, held_out, signed
 
 WIDTH = 118
 MIN_NAME = 12
@@ -116,17 +116,14 @@ def comparison_grids(comparison: Comparison) -> tuple[Grid, ...]:
 def comparison_renderable(comparison: Comparison) -> RenderableType:
     """The whole comparison: tables, verdicts, and how to read them."""
     task = comparison.task
-    head = (
-        f"{task.name}: {len(task)} held-out items of {len(task.templates)} templates, "
-        f"{len(task.instructions)} instruction(s)"
-    )
+    rows = held_out(len(task), len(task.templates), len(task.instructions))
     grids = [part for grid in comparison_grids(comparison) for part in (Text(), grid.rich())]
     lines = [
         *_verdict_lines(comparison),
         *_retained_lines(comparison),
         *(f"note: {note}" for note in comparison.notes),
     ]
-    return Group(Text(head), *grids, *map(Text, lines), Text(LEGEND, "dim"))
+    return Group(Text(f"{task.name}: {rows}"), *grids, *map(Text, lines), Text(LEGEND, "dim"))
 
 
 LEGEND = (
@@ -138,8 +135,9 @@ LEGEND = (
     "over templates, and over instructions if there are five or more; p: sign flip of whole "
     "templates. P(gold): mean percent, renormalised over the options, over all, ambiguous (a) and "
     "disambiguated rows (d). positions: percent of answers that are the first, second, ... option, "
-    "and last none of them. KL: nats a token from the original on neutral text. !: something is "
-    "wrong with this model; see the lines above."
+    "and last none of them. KL: nats a token from the original on neutral text. random, same "
+    "sites: controls, as many neurons drawn by chance, from the whole model or from the sites of "
+    "that edit; #0: the first draw. !: something is wrong with this model; see the lines above."
 )
 
 

@@ -8,6 +8,14 @@ def plural(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
+def held_out(items: int, templates: int, instructions: int) -> str:
+    """The rows that something was measured on."""
+    return (
+        f"{plural(items, 'held-out item')} of {plural(templates, 'template')}, "
+        f"{plural(instructions, 'instruction')}"
+    )
+
+
 def fixed(value: float, digits: int) -> str:
     """So many decimals; what rounds to zero has no sign."""
     return f"{_rounded(value, digits):.{digits}f}"

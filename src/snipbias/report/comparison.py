@@ -19,6 +19,7 @@ from snipbias.report.plane import Spot
 from snipbias.stats import Interval
 from snipbias.summary import INHERITED, SHIFT, Summary, forewarned
 from snipbias.tables import ALWAYS_UNKNOWN, BEST_OFFSET, Grid, comparison_grids
+from snipbias.words import held_out
 
 Json = Mapping[str, Any]
 _BY_CONDITION = (
@@ -90,9 +91,7 @@ class Recorded:
     @property
     def where(self) -> str:
         """The rows, in words."""
-        counts = ((self.data[name], name[:-1]) for name in ("items", "templates", "instructions"))
-        items, templates, instructions = (f"{n} {w}{'' if n == 1 else 's'}" for n, w in counts)
-        return f"{items.replace(' ', ' held-out ')} of {templates}, {instructions}"
+        return held_out(*(self.data[name] for name in ("items", "templates", "instructions")))
 
     @property
     def spots(self) -> list[Spot]:
