@@ -19,6 +19,7 @@ from snipbias.errors import SnipbiasError
 from snipbias.evaluate import ORIGINAL, Reading, evaluate
 from snipbias.find import find
 from snipbias.select import layer_matched_edit, random_edit
+from snipbias.summary import GUESSING
 from snipbias.tables import (
     ALWAYS_UNKNOWN,
     BEST_OFFSET,
@@ -28,6 +29,7 @@ from snipbias.tables import (
 )
 from snipbias.tasks.items import Item, Task
 from snipbias.text import kl_interval, perplexity_ratio
+from snipbias.words import plural
 from toys import task
 
 TEXTS = ("the rain let up. she looked out", "a bridge carries its load")
@@ -164,6 +166,16 @@ def test_printing_shows_everything() -> None:
     assert "…" not in printed
 
 
+def test_counts_of_one_are_singular() -> None:
+    few = task_of_two()
+    one = Task("one", few.items[:1], few.instructions[:1], part="test")
+    shown = " ".join(str(compare(tiny("flan-t5"), one, found()[0], texts=())).split())
+    assert shown.startswith("one: 1 held-out item of 1 template, 1 instruction Answers")
+    assert [plural(n, "row") for n in (0, 1, 2)] == ["0 rows", "1 row", "2 rows"]
+    assert "random, same sites: controls" in shown
+    assert "#0: the first draw" in shown
+
+
 def test_a_narrow_terminal_costs_no_figure() -> None:
     comparison = compared()
     answers, changes, side = comparison_grids(comparison)
@@ -273,6 +285,22 @@ def test_what_is_kept_is_said_for_every_edit() -> None:
             assert f"- {edit.label}: {part.what} " in comparison_markdown(comparison)
     assert f"{comparison.controls[0]}: other" not in flat
     assert compare(tiny("flan-t5"), task_of_two(), found()[0], texts=(), margin=0.5).margin == 0.5
+
+
+def test_perplexity_of_a_model_that_guesses_anyway_is_no_thing_to_keep() -> None:
+    comparison, label = compared(), found()[0].label
+    text = comparison.evaluation.text
+
+    def said(perplexity: float) -> list[str]:
+        worse = {**text, ORIGINAL: replace(text[ORIGINAL], perplexity=perplexity)}
+        of = replace(comparison, evaluation=replace(comparison.evaluation, text=worse))
+        assert [p["what"] for p in of.to_dict()["methods"][label]["retained"]] == [
+            part.what for part in of.retained(label)
+        ]
+        return [part.what for part in of.retained(label)]
+
+    assert said(GUESSING) == ["other", "perplexity", "KL"]
+    assert said(GUESSING + 1) == said(1.7e11) == ["other", "KL"]
 
 
 def test_one_template_has_no_interval() -> None:

@@ -817,7 +817,7 @@ def test_changes(
 
 def test_a_perplexity_that_is_not_finite_is_said_once() -> None:
     said = verdicts(replace(healthy(), perplexity=math.inf), replace(healthy(), perplexity=20.0))
-    assert said == ("perplexity or KL on neutral text is not finite",)
+    assert said == ("has a perplexity or KL on neutral text that is not finite",)
     # and an original without a finite one has no ratio
     assert (
         verdicts(replace(healthy(), perplexity=9.0), replace(healthy(), perplexity=math.nan)) == ()

@@ -25,6 +25,7 @@ from snipbias.evaluate import Reading, evaluate
 from snipbias.identity import ModelId
 from snipbias.models import LanguageModel
 from snipbias.neurons import Neuron
+from snipbias.play import desk as desks
 from snipbias.play import questions
 from snipbias.play.answers import (
     LONGEST,
@@ -32,12 +33,13 @@ from snipbias.play.answers import (
     Firing,
     Switch,
     answer,
+    choice,
     firings,
     fit,
     prompt_text,
     together,
 )
-from snipbias.play.desk import KEPT, Desk, Question
+from snipbias.play.desk import KEPT, TRIED, Desk, Question
 from snipbias.play.guard import HEADERS, Guard, is_loopback, is_own_name
 from snipbias.prompts import render
 from snipbias.select import random_edit
@@ -252,6 +254,79 @@ def test_tabs_at_once_get_their_own_answers(unchanged) -> None:
     assert len({result.edited for result in alone}) == len(RAGGED) * len(edits) + 1
     with unchanged(lm.model), ThreadPoolExecutor(8) as pool:
         assert list(pool.map(lambda job: desk.ask(*job), jobs)) == alone
+
+
+def opened_on(monkeypatch, changed: set[int], edits: int = 1, seconds: float = 60) -> int:
+    """The number of the opening row among all, where an edit changes the answers of some."""
+    lm, toy = tiny("llama"), task(20)
+    found = [replace(random_edit(lm, 5, seed), label=str(seed)) for seed in range(edits)]
+    there = questions.rows(held_out_of(toy))
+    asked: list[int] = []
+
+    def choice(lm: LanguageModel, item: Item, instruction: str, edit: NeuronEdit | None) -> int:
+        assert edit in (None, *found[:1])
+        assert instruction == toy.instructions[0]
+        asked.append(there.index(item))
+        return int(edit is not None and there.index(item) in changed)
+
+    monkeypatch.setattr(desks, "choice", choice)
+    monkeypatch.setattr(desks, "SECONDS", seconds)
+    row = there.index(Desk(lm, found, [toy]).opening)
+    assert {there[number].condition for number in asked} <= {"ambiguous"}
+    assert len(asked) <= 2 * TRIED
+    return row
+
+
+def held_out_of(toy: Task) -> Task:
+    left = questions.held_out(toy, [])
+    assert left is not None
+    return left
+
+
+def test_the_page_opens_on_a_row_that_shows_what_an_edit_does(monkeypatch) -> None:
+    there = questions.rows(held_out_of(task(20)))
+    ambiguous = [i for i, row in enumerate(there) if row.condition == "ambiguous"]
+    assert len(ambiguous) > TRIED - 2
+    first, _, third = ambiguous[:3]
+    other = next(i for i, row in enumerate(there) if row.condition == "disambiguated")
+    assert opened_on(monkeypatch, {other, third}) == third
+    assert opened_on(monkeypatch, {other, third}, edits=2) == third
+    assert opened_on(monkeypatch, {third}, edits=0) == first
+    assert opened_on(monkeypatch, {other}) == first
+    assert opened_on(monkeypatch, {third}, seconds=0) == first  # its time was up after one row
+    assert opened_on(monkeypatch, {*ambiguous[TRIED:]}) == first
+    assert questions.first([there[other], there[third]]) == 1
+    assert questions.first([there[other]]) == questions.first([]) == 0
+
+
+def test_the_choice_is_the_answers_and_no_opening_row_is_an_error() -> None:
+    lm = tiny("gpt2")
+    edit = random_edit(lm, 40)
+    for item in RAGGED.items:
+        for each in (None, edit):
+            assert choice(lm, item, SAY, each) == answer(lm, item, SAY, each).chosen
+    long = Task("long", tuple(replace(i, context="word " * 300) for i in rows()), (SAY,))
+    assert Desk(lm, [edit], [long]).opening in long.items
+    strange = random_edit(tiny("llama"), 3)
+    assert Desk(lm, [strange], [task()]).opening.condition == "ambiguous"
+
+
+def test_the_picker_shows_the_opening_row(monkeypatch) -> None:
+    pytest.importorskip("nicegui")
+    from nicegui import Client, ui
+
+    from snipbias.play.chooser import Picker
+
+    toy = task(20)
+    there = questions.rows(held_out_of(toy))
+    last = replace(toy, name="last", items=tuple(reversed(toy.items)))
+    with Client(ui.page("")):
+        nothing = lambda: None  # noqa: E731
+        picker = Picker([toy, last], [], there[4], nothing, nothing)
+        assert picker.item == there[4]
+        assert picker._number.value == 5
+        picker._named.set_value("last")
+    assert picker.item.condition == "ambiguous"
 
 
 def test_a_result_holds_what_the_page_shows() -> None:

@@ -17,6 +17,7 @@ import experiments
 import snipbias as sb
 from report_runs import runs as runs
 from snipbias.evaluate import ORIGINAL
+from snipbias.experiment import verdict
 from snipbias.experiment.reading import read_experiment
 from snipbias.experiment.results import Results
 from snipbias.harness import HarnessScore
@@ -233,6 +234,43 @@ def test_every_mark_has_its_reason(runs: Path, tmp_path: Path) -> None:
         assert f"{name}: {said}" in words
 
 
+def test_what_is_wrong_with_the_original_stands_above_the_findings(
+    runs: Path, tmp_path: Path
+) -> None:
+    said = "does not read which named option is right (named accuracy 50%, chance 50%)"
+    wanted = f"On mini:age the original model {said}: what edits change on these rows says little."
+    folders = [tmp_path / "first", tmp_path / "second"]
+    for folder, verdicts in zip(folders, ([said], []), strict=True):
+        shutil.copytree(runs / "evaluated", folder)
+        summary = json.loads((folder / "summary.json").read_text())
+        summary["methods"][ORIGINAL]["verdicts"] = verdicts
+        (folder / "summary.json").write_text(json.dumps(summary))
+    words = " ".join(Read(write_report(folders[:1], tmp_path / "r.html").read_text()).text.split())
+    assert words.index("What happened") < words.index(wanted) < words.index("Accuracy:")
+    both = Read(write_report(folders, tmp_path / "r.html").read_text())
+    words = " ".join(both.text.split())
+    assert f"{wanted} evaluate: demo ({folders[0]})" in words  # and of the other nothing
+    assert words.count("says little") == 1
+
+
+def test_an_experiment_and_a_demonstration_warn_too(runs: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "demo"
+    shutil.copytree(runs / "demo", folder)
+    summary = json.loads((folder / "summary.json").read_text())
+    for trial in summary["results"][0]["trials"]:
+        trial["methods"][ORIGINAL]["verdicts"] = ["is mute", "is blind"]
+    (folder / "summary.json").write_text(json.dumps(summary))
+    text = write_report([folder], tmp_path / "r.html").read_text()
+    assert "On mini:ses the original model is mute, and is blind: what edits change" in text
+    read = read_experiment(runs / "reproduced")  # of a model that never learned anything
+    said = verdict.of_original(read, "mini:age")
+    assert said
+    text = write_report([runs / "reproduced"], tmp_path / "r.html").read_text()
+    assert f"On mini:age the original model {', and '.join(said)}" in " ".join(
+        Read(text).text.split()
+    )
+
+
 def test_no_text_becomes_markup() -> None:
     grid = Grid(EVIL, (EVIL, "b"), ((EVIL, EVIL),), (EVIL,))
     figure = {"data": [{"type": "scatter", "name": EVIL, "x": [1], "y": [1]}], "layout": {}}
@@ -252,12 +290,13 @@ def test_no_text_becomes_markup() -> None:
         plots=(Plot("p", EVIL, EVIL, figure, grid, EVIL, EVIL),),
         examples=(example,),
         notes=(EVIL,),
+        warning=EVIL,
     )
     record = RunRecord("evaluate", [EVIL], {EVIL: EVIL}, {EVIL: {"weights": EVIL}}, {EVIL: EVIL})
     read = Read(page([Part(EVIL, [section], record, EVIL)], EVIL))
     assert sum(tag == "script" for tag, _ in read.tags) == 3
     assert not any(tag == "img" for tag, _ in read.tags)
-    assert read.text.count("window.bad=1</script>") >= 10  # said as it is, many times
+    assert read.text.count("window.bad=1</script>") >= 11  # said as it is, many times
 
 
 def test_examples_by_hand() -> None:
@@ -360,6 +399,37 @@ def test_a_bad_finding_is_as_plain_as_a_good_one(
     assert "random neurons 40.0" in words
     assert "nobody" not in words
     assert ("this is a gain" in words) == (tag == "A gain")
+
+
+LESS = replace(CHANGE, estimate=-0.01, low=-0.044, high=-0.0004)
+
+
+@pytest.mark.parametrize(
+    ("change", "p_value", "tag", "said"),
+    [
+        (LESS, 0.05, "Less accurate", "(95 % interval -4.4 to +0.0)."),
+        (LESS, 0.051, "Not settled", "the interval excludes 0, and the p-value"),
+        (CHANGE, 1.0, "Not settled", "the p-value by sign flip is 1.000"),
+        (replace(LESS, templates=6), 0.03125, "Less accurate", "-1.0 points"),
+        (replace(LESS, templates=5), None, "Not settled", "with 5 templates the interval is"),
+        (replace(CHANGE, low=-0.1, templates=5), 1.0, "Not settled", "no p-value can be below"),
+        (replace(CHANGE, low=-0.1), 1.0, "No change shown", "interval -10.0 to +15.0)."),
+    ],
+)
+def test_what_the_evidence_does_not_carry_is_not_settled(
+    change: Interval, p_value: float | None, tag: str, said: str
+) -> None:
+    finding = Finding(
+        *("t", "v1", "3", "here", (0.5, None, None), (0.6, None, None), change),
+        rivals=(),
+        gain=0.08,
+        shifted=False,
+        p_value=p_value,
+    )
+    words = " ".join(finding.sentences).replace("\N{NO-BREAK SPACE}", " ")
+    assert finding.tag[1] == tag
+    assert said in words
+    assert ("Not settled" in words) == (tag == "Not settled")
 
 
 def test_plots_are_figures_that_plotly_knows(runs: Path) -> None:

@@ -21,7 +21,7 @@ from snipbias.experiment.outcome import Experiment
 from snipbias.experiment.places import count_places
 from snipbias.experiment.results import Results
 from snipbias.experiment.settings import KNOWN, Settings
-from snipbias.experiment.verdict import RIVALS, checks, judged, points, signed
+from snipbias.experiment.verdict import RIVALS, checks, judged, points
 from snipbias.stats import Interval
 from snipbias.tables import Grid
 
@@ -327,7 +327,6 @@ def test_the_verdict_has_three_answers():
 
 def test_the_rivals_are_methods_and_zero_has_no_minus():
     assert set(RIVALS) <= set(KNOWN)
-    assert signed(-0.04, 1) == "+0.0"
     assert sheets._fixed(-0.00004, 100, 2) == "0.00"
     interval = Interval(-0.004, -0.019, 0.01, 0.95, 9, 10, True)
     assert points(made.Estimate(-0.004, interval)) == "-0.4 [-1.9, +1.0]"

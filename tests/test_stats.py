@@ -12,12 +12,13 @@ from scipy.stats import norm
 from scipy.stats import t as student
 
 from crossed import crossed_rows
-from snipbias import measures, metrics, stats
+from snipbias import measures, metrics, stats, tables
 from snipbias.errors import SnipbiasError
 from snipbias.measures import ACCURACY, DISCRIMINATION, Mean
 from snipbias.resample import Draws, _stretch, figures
 from snipbias.rows import Rows
 from snipbias.stats import Interval
+from snipbias.words import fixed, signed
 
 QUICK = {
     "accuracy": (ACCURACY, lambda rows: metrics.accuracy(rows).overall),
@@ -318,6 +319,24 @@ def test_non_inferiority_is_said_in_full() -> None:
     assert not stats.non_inferior(None, 0.02)
     assert "no interval" in stats.non_inferiority(None, 0.02)
     assert stats.non_inferior(replace(found, estimate=0.0, low=0.0, high=0.0), 0.001)
+
+
+def test_what_rounds_to_zero_has_no_minus() -> None:
+    assert [fixed(x, 1) for x in (-0.04, -0.0, -0.06)] == ["0.0", "0.0", "-0.1"]
+    assert [signed(x, 1) for x in (-0.04, -0.0, 0.04)] == ["+0.0"] * 3
+    none = Interval(-0.01, -0.044, -0.0004, 0.95, 5, 10, True)
+    assert none.points == "-1.0 [-4.4, +0.0]"
+    assert replace(none, estimate=0.0, low=-0.0).percent == "0.0 [0.0, 0.0]"
+    assert [tables.percent(-0.0004), tables.percent(-0.0004, sign=True)] == ["0.0", "+0.0"]
+    assert [tables.number(-0.004), tables.number(-0.004, sign=True)] == ["0.00", "+0.00"]
+
+
+def test_the_fewest_templates_are_those_that_can_be_significant() -> None:
+    def smallest(templates: int) -> float:
+        return stats.sign_flip(np.ones(templates), np.zeros(templates), np.arange(templates))
+
+    assert smallest(stats.FEWEST_TEMPLATES) <= stats.SIGNIFICANT
+    assert smallest(stats.FEWEST_TEMPLATES - 1) > stats.SIGNIFICANT
 
 
 def test_intervals_print_themselves() -> None:

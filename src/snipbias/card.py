@@ -19,6 +19,7 @@ from snipbias.card_tables import measured
 from snipbias.errors import SnipbiasError
 from snipbias.markdown import Markdown, code, fenced, shown, table
 from snipbias.version import __version__
+from snipbias.words import plural
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -139,13 +140,13 @@ def _facts(edit: NeuronEdit, record: RunRecord | None) -> list[tuple[str, object
         rows.append(("combined from", "; ".join(map(_part, made_of))))
     if found is None:
         return [*rows, ("found on", "no data: it is a control, or its origin is unknown")]
-    items = f"{len(found.items)} items of {len(found.templates)} templates"
+    items = f"{plural(len(found.items), 'item')} of {plural(len(found.templates), 'template')}"
     seed = record.seeds.get("sample of items", UNKNOWN) if record else UNKNOWN
     return [
         *rows,
         ("found on", f"{items} of {' + '.join(map(without_folders, found.task.split(' + ')))}"),
         ("the templates", ", ".join(found.templates)),
-        ("each asked under", f"{found.instructions} instruction(s)"),
+        ("each asked under", plural(found.instructions, "instruction")),
         ("seed of the draw of items", seed),
         ("settings of the method", _settings(found.method) or UNKNOWN),
         ("hash of the rows", code(found.fingerprint)),

@@ -11,6 +11,7 @@ from snipbias.evaluate import ORIGINAL
 from snipbias.markdown import Markdown, code, fenced, table
 from snipbias.summary import SHIFT
 from snipbias.tables import ALWAYS_UNKNOWN, BEST_OFFSET, number, percent
+from snipbias.words import plural
 
 if TYPE_CHECKING:
     from snipbias.edit import NeuronEdit
@@ -62,8 +63,9 @@ def measured(edit: NeuronEdit, figures: Figures) -> Measured:
     methods = _beside(figures)
     own, original = methods[figures.label], methods[ORIGINAL]
     rows = (
-        f"{summary['items']} items of {summary['templates']} templates of {summary['task']} "
-        f"({summary['part']}), each under {summary['instructions']} instruction(s)"
+        f"{plural(summary['items'], 'item')} of {plural(summary['templates'], 'template')} of "
+        f"{summary['task']} ({summary['part']}), each under "
+        f"{plural(summary['instructions'], 'instruction')}"
     )
     return Measured(
         on=rows,

@@ -10,6 +10,7 @@ from snipbias.evaluate import ORIGINAL, Evaluation
 from snipbias.measures import Mean
 from snipbias.rows import Rows
 from snipbias.stats import Interval
+from snipbias.summary import guesses
 from snipbias.text import kl_interval, kl_kept, perplexity_kept, perplexity_ratio
 
 # Points of accuracy, percent of perplexity, and hundredths of a nat of KL that may be lost.
@@ -71,6 +72,8 @@ def accuracy_changes(evaluation: Evaluation) -> dict[str, dict[str, Change]]:
 def retained(evaluation: Evaluation, method: str, margin: float = MARGIN) -> tuple[Retained, ...]:
     """What a method kept of the retention tasks and of neutral text, or may have lost.
 
+    Of a model that guesses at neutral text anyway, nothing is said of perplexity.
+
     The margin is in accuracy (0.02 are two points), as a share of perplexity (two percent) and in
     nats a token of KL, which is about the same as a share of perplexity.
     """
@@ -103,7 +106,9 @@ def _text(evaluation: Evaluation, method: str, margin: float) -> Iterator[Retain
     if method not in evaluation.text:
         return
     shift, before = evaluation.text[method], evaluation.text[ORIGINAL]
-    ratio, moved = perplexity_ratio(shift, before), kl_interval(shift)
-    kept = stats.stays_below(ratio, 1 + margin)
-    yield Retained("perplexity", ratio, kept, perplexity_kept(ratio, margin))
+    if not guesses(before.perplexity):
+        ratio = perplexity_ratio(shift, before)
+        kept = stats.stays_below(ratio, 1 + margin)
+        yield Retained("perplexity", ratio, kept, perplexity_kept(ratio, margin))
+    moved = kl_interval(shift)
     yield Retained("KL", moved, stats.stays_below(moved, margin), kl_kept(moved, margin))

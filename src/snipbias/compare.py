@@ -18,6 +18,7 @@ from snipbias.select import layer_matched_edit, random_edit
 from snipbias.summary import INHERITED, Summary, gain, plain, verdicts
 from snipbias.tasks.items import Task
 from snipbias.text import passages, text_shifts
+from snipbias.words import plural
 
 
 @dataclass(frozen=True)
@@ -197,7 +198,8 @@ def hold_out(task: Task, edits: Sequence[NeuronEdit]) -> tuple[Task, tuple[str, 
             f"every held-out template of {task.name!r} was used to find an edit: find it on "
             "task.sample(...), or evaluate it on another task."
         )
-    note = f"{len(leaked)} templates that an edit was found on are left out"
+    left_out = "is left out" if len(leaked) == 1 else "are left out"
+    note = f"{plural(len(leaked), 'template')} that an edit was found on {left_out}"
     return test.where(lambda item: item.template not in leaked), (*task.notes, note)
 
 

@@ -21,6 +21,7 @@ from snipbias.scores import Scores
 from snipbias.summary import ABOVE_CHANCE, SHIFT, Summary
 from snipbias.tables import ALWAYS_UNKNOWN, BEST_OFFSET, Grid, number, percent
 from snipbias.tasks.items import Task
+from snipbias.words import held_out, plural
 
 _SPOKEN = {
     "acc.": "accuracy",
@@ -68,10 +69,10 @@ class Trials:
 
     def grid(self) -> Grid:
         """The table: means over trials, with the standard deviation of accuracy."""
+        rows = self.comparisons[0].task
+        measured = held_out(len(rows), len(rows.templates), len(self.task.instructions))
         return Grid(
-            f"{self.task.name}: {len(self.comparisons[0].task)} held-out items of "
-            f"{len(self.comparisons[0].task.templates)} templates, "
-            f"{len(self.task.instructions)} instructions, {len(self.comparisons)} trials",
+            f"{self.task.name}: {measured}, {plural(len(self.comparisons), 'trial')}",
             (
                 "method",
                 "n",

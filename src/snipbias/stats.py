@@ -14,7 +14,7 @@ where few rows decide; a figure that no row disagrees on (0 of 400) has an inter
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,10 +26,15 @@ from snipbias.errors import SnipbiasError
 from snipbias.measures import Mean, Metric
 from snipbias.resample import Draws
 from snipbias.rows import Rows
+from snipbias.words import fixed, plural, signed
 
 Trials = Sequence[Rows]
 RESAMPLES = 2000
 FLIPS = 9999
+SIGNIFICANT = 0.05
+# The fewest templates G with which a p-value by sign flip, at least 2 / 2^G, can be significant.
+# Intervals of fewer are short as well.
+FEWEST_TEMPLATES = 6
 
 
 @dataclass(frozen=True)
@@ -57,12 +62,18 @@ class Interval:
     @property
     def percent(self) -> str:
         """A share in percent: "65.6 [60.1, 71.0]"."""
-        return f"{100 * self.estimate:.1f} [{100 * self.low:.1f}, {100 * self.high:.1f}]"
+        return self._shown(fixed)
 
     @property
     def points(self) -> str:
         """A difference of shares in percent points: "-0.4 [-1.9, +1.0]"."""
-        return f"{100 * self.estimate:+.1f} [{100 * self.low:+.1f}, {100 * self.high:+.1f}]"
+        return self._shown(signed)
+
+    def _shown(self, form: Callable[[float, int], str]) -> str:
+        estimate, low, high = (
+            form(100 * value, 1) for value in (self.estimate, self.low, self.high)
+        )
+        return f"{estimate} [{low}, {high}]"
 
     @property
     def excludes_zero(self) -> bool:
@@ -196,6 +207,22 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
         highest = max(highest, min(1.0, p * (len(known) - rank)))
         adjusted[i] = highest
     return adjusted
+
+
+def unsettled(change: Interval | None, p_value: float | None) -> str:
+    """Why nothing is to be concluded from a change, in words; empty where something is.
+
+    An interval of few templates is short, so it alone does not show a change: the p-value by sign
+    flip has to agree. One that includes 0 needs no p-value.
+    """
+    if change is None:
+        return "too few templates for an interval"
+    if change.templates < FEWEST_TEMPLATES:
+        few = plural(change.templates, "template")
+        return f"with {few} the interval is too short, and no p-value can be below {SIGNIFICANT:g}"
+    if change.excludes_zero and p_value is not None and p_value > SIGNIFICANT:
+        return f"the interval excludes 0, and the p-value by sign flip is {p_value:.3f}"
+    return ""
 
 
 def spread_over_trials(metric: Metric, trials: Trials) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
@@ -123,6 +124,16 @@ def gain(summary: Summary, original: Summary) -> float | None:
     return gain_over_offset((ambiguous, disambiguated), original.offset_curve)
 
 
+def forewarned(task: str, said: Sequence[str]) -> str:
+    """The verdicts on an original, as what they mean for every edit of it; empty without any."""
+    if not said:
+        return ""
+    return (
+        f"On {task} the original model {', and '.join(said)}: what edits change on these rows "
+        "says little."
+    )
+
+
 def verdicts(summary: Summary, original: Summary | None = None) -> tuple[str, ...]:
     """What is wrong with a model, one plain sentence fragment each; empty if nothing is seen.
 
@@ -144,7 +155,7 @@ def verdicts(summary: Summary, original: Summary | None = None) -> tuple[str, ..
 def _wild_text(summary: Summary) -> str | None:
     values = (summary.perplexity, summary.kl_per_token)
     if any(value is not None and not math.isfinite(value) for value in values):
-        return "perplexity or KL on neutral text is not finite"
+        return "has a perplexity or KL on neutral text that is not finite"
     if summary.kl_per_token is not None and summary.kl_per_token > KL_PER_TOKEN:
         return f"predicts neutral text differently by {summary.kl_per_token:.2f} nats a token"
     return None
@@ -191,11 +202,16 @@ def _illiterate(summary: Summary) -> str | None:
     )
 
 
+def guesses(perplexity: float) -> bool:
+    """Whether a model guesses at neutral text, so that a change of its perplexity says nothing."""
+    return perplexity > GUESSING
+
+
 def _worse_text(summary: Summary, original: Summary) -> str | None:
     now, before = summary.perplexity, original.perplexity
     if now is None or before is None or not (math.isfinite(now) and math.isfinite(before)):
         return None  # `_wild_text` speaks of these
-    if now <= PERPLEXITY_RATIO * before or before > GUESSING:
+    if now <= PERPLEXITY_RATIO * before or guesses(before):
         return None
     return f"perplexity on neutral text rose from {before:.3g} to {now:.3g}"
 

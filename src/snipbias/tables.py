@@ -16,6 +16,7 @@ from snipbias.evaluate import ORIGINAL
 from snipbias.harness import MARGIN, HarnessScores
 from snipbias.metrics import ByCondition
 from snipbias.stats import Interval
+from snipbias.words import fixed, held_out, signed
 
 WIDTH = 118
 MIN_NAME = 12
@@ -115,17 +116,14 @@ def comparison_grids(comparison: Comparison) -> tuple[Grid, ...]:
 def comparison_renderable(comparison: Comparison) -> RenderableType:
     """The whole comparison: tables, verdicts, and how to read them."""
     task = comparison.task
-    head = (
-        f"{task.name}: {len(task)} held-out items of {len(task.templates)} templates, "
-        f"{len(task.instructions)} instruction(s)"
-    )
+    rows = held_out(len(task), len(task.templates), len(task.instructions))
     grids = [part for grid in comparison_grids(comparison) for part in (Text(), grid.rich())]
     lines = [
         *_verdict_lines(comparison),
         *_retained_lines(comparison),
         *(f"note: {note}" for note in comparison.notes),
     ]
-    return Group(Text(head), *grids, *map(Text, lines), Text(LEGEND, "dim"))
+    return Group(Text(f"{task.name}: {rows}"), *grids, *map(Text, lines), Text(LEGEND, "dim"))
 
 
 LEGEND = (
@@ -137,8 +135,9 @@ LEGEND = (
     "over templates, and over instructions if there are five or more; p: sign flip of whole "
     "templates. P(gold): mean percent, renormalised over the options, over all, ambiguous (a) and "
     "disambiguated rows (d). positions: percent of answers that are the first, second, ... option, "
-    "and last none of them. KL: nats a token from the original on neutral text. !: something is "
-    "wrong with this model; see the lines above."
+    "and last none of them. KL: nats a token from the original on neutral text. random, same "
+    "sites: controls, as many neurons drawn by chance, from the whole model or from the sites of "
+    "that edit; #0: the first draw. !: something is wrong with this model; see the lines above."
 )
 
 
@@ -309,12 +308,13 @@ def p_value(value: float | None) -> str:
 
 def percent(value: float | None, *, sign: bool = False) -> str:
     """A share as percent with one digit; a dash where it is undefined."""
-    return "-" if value is None else f"{100 * value:{'+' if sign else ''}.1f}"
+    return "-" if value is None else (signed if sign else fixed)(100 * value, 1)
 
 
 def number(value: float | None, *, sign: bool = False, digits: int | None = None) -> str:
     """A figure with two decimals, or with so many significant digits."""
     if value is None:
         return "-"
-    form = f".{digits}g" if digits else ".2f"
-    return f"{value:{'+' if sign else ''}{form}}"
+    if digits:
+        return f"{value:{'+' if sign else ''}.{digits}g}"
+    return (signed if sign else fixed)(value, 2)

@@ -33,6 +33,7 @@ from snipbias.record import RunRecord
 from snipbias.share import CARD_FILE, hub_id
 from snipbias.tasks import available
 from snipbias.text import passages
+from snipbias.words import plural
 
 Arguments = dict[str, Any]
 SHOWN_SITES = 24
@@ -242,8 +243,9 @@ def edit_table(edit: NeuronEdit) -> Group:
     if edit.found_on is not None:
         found = edit.found_on
         lines.append(
-            f"found on {len(found.items)} items of {len(found.templates)} templates of "
-            f"{found.task}, {found.instructions} instruction(s)"
+            f"found on {plural(len(found.items), 'item')} of "
+            f"{plural(len(found.templates), 'template')} of {found.task}, "
+            f"{plural(found.instructions, 'instruction')}"
         )
     table = Table(box=None)
     table.add_column("site")

@@ -64,8 +64,3 @@ def save(figure: Figure, stem: Path) -> None:
     for ending, metadata in ((".png", {"Software": None}), (".svg", {"Date": None})):
         with atomic_file(stem.with_suffix(ending)) as new:
             figure.savefig(new, dpi=150, format=ending[1:], metadata=metadata)
-
-
-def plural(number: int, what: str) -> str:
-    """So many of something."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

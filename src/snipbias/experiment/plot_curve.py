@@ -21,11 +21,11 @@ from snipbias.experiment.drawing import (
     label_panel,
     legend_beside,
     new_figure,
-    plural,
 )
 from snipbias.experiment.figures import outcomes_of
 from snipbias.experiment.outcome import Experiment, Outcome, TaskInfo
 from snipbias.metrics import accuracy, unknown_floor
+from snipbias.words import plural
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from snipbias.experiment.drawing import ACROSS, PALE, label_figure, new_figure, plural
+from snipbias.experiment.drawing import ACROSS, PALE, label_figure, new_figure
 from snipbias.experiment.figures import edits_of
 from snipbias.experiment.outcome import Experiment
 from snipbias.experiment.places import Place, count_places, every_place, modules_order
 from snipbias.neurons import Side
+from snipbias.words import plural
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -20,12 +20,12 @@ from snipbias.experiment.drawing import (
     label_panel,
     legend_beside,
     new_figure,
-    plural,
 )
 from snipbias.experiment.figures import outcomes_of
 from snipbias.experiment.outcome import Experiment, Outcome
 from snipbias.metrics import option_probabilities
 from snipbias.rows import Rows
+from snipbias.words import plural
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

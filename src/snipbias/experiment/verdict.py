@@ -24,7 +24,8 @@ from snipbias.experiment.figures import (
 )
 from snipbias.experiment.outcome import Experiment, Outcome
 from snipbias.experiment.settings import CONTROLS, SCORES_ALONE, STEERING
-from snipbias.summary import GUESSING, INHERITED, Summary, summarize, verdicts
+from snipbias.summary import INHERITED, Summary, guesses, summarize, verdicts
+from snipbias.words import signed
 
 Answer = Literal["yes", "no", "not shown"]
 # What a method has to beat before it is worth anything, in the order of the table; what else finds
@@ -102,14 +103,15 @@ def alarms(experiment: Experiment, task: str, method: str) -> list[str]:
     return [f"! Trial {', '.join(where)}: {said}." for said, where in trials.items()]
 
 
+def of_original(experiment: Experiment, task: str) -> tuple[str, ...]:
+    """What is wrong with the original model on a task's rows."""
+    before = outcomes_of(experiment, task, ORIGINAL)
+    return verdicts(_summary(before[0])) if before else ()
+
+
 def points(estimate: Estimate, digits: int = 1) -> str:
     """A difference of shares in percent points with its interval; a dash where undefined."""
     return shown(estimate, lambda value: signed(100 * value, digits))
-
-
-def signed(value: float, digits: int) -> str:
-    """With its sign; what rounds to zero is +0."""
-    return f"{round(value, digits) + 0.0:+.{digits}f}"
 
 
 def shown(estimate: Estimate, form: Callable[[float], str]) -> str:
@@ -168,7 +170,7 @@ def _kept(figures: Figures, margin: float) -> Iterator[Check]:
 def _was_guessing(figures: Figures) -> bool:
     """Whether the original already guessed at neutral text, so that its perplexity says nothing."""
     ratio, text = figures.perplexity_ratio.value, figures.text
-    return ratio is None or text is None or text.perplexity / ratio > GUESSING
+    return ratio is None or text is None or guesses(text.perplexity / ratio)
 
 
 def _bound(name: str, what: str, worse: str, answer: Answer, said: str) -> Check:

@@ -64,7 +64,7 @@ class Answer:
     @property
     def chosen(self) -> int:
         """The option with the highest log-probability; the first of several."""
-        return max(range(len(self.logprobs)), key=self.logprobs.__getitem__)
+        return _best(self.logprobs)
 
     @property
     def shares(self) -> tuple[float, ...]:
@@ -136,6 +136,13 @@ def prompt_text(lm: LanguageModel, item: Item, instruction: str) -> str:
     return lm.prompt_text(render(instruction, item))
 
 
+def choice(lm: LanguageModel, item: Item, instruction: str, edit: NeuronEdit | None = None) -> int:
+    """The option that `answer` chooses, without the text that takes most of its time."""
+    query = _query(lm, item, instruction)
+    with _running(lm, edit):
+        return _best(lm.score([query]).logprobs[0].tolist())
+
+
 def answer(
     lm: LanguageModel, item: Item, instruction: str, edit: NeuronEdit | None = None
 ) -> Answer:
@@ -175,6 +182,10 @@ def firings(
             place = _place(sites[name], unit)
             found.append(Firing(Neuron(name, unit), place, factor, tokens, column))
     return sorted(found, key=lambda f: -abs(f.factor - 1) * abs(f.outputs[f.strongest]))
+
+
+def _best(logprobs: Sequence[float]) -> int:
+    return max(range(len(logprobs)), key=logprobs.__getitem__)
 
 
 def _query(lm: LanguageModel, item: Item, instruction: str) -> Query:

@@ -19,7 +19,7 @@ CONDITIONS = {"all": "All rows", "ambiguous": "Ambiguous", "disambiguated": "Dis
 class Chooser:
     """Both ways to a question; the one whose tab is open counts."""
 
-    def __init__(self, tasks: Sequence[Task], edits: Sequence[NeuronEdit]) -> None:
+    def __init__(self, tasks: Sequence[Task], edits: Sequence[NeuronEdit], opening: Item) -> None:
         self.on_change: Callable[[], None] = lambda: None
         with section("Question"):
             with ui.tabs().props("dense no-caps align=justify") as tabs:
@@ -27,7 +27,9 @@ class Chooser:
                 ui.tab(TYPED)
             with ui.tab_panels(tabs, value=PICKED, animated=False, keep_alive=True):
                 with ui.tab_panel(PICKED):
-                    self._picker = Picker(tasks, edits, lambda: self.on_change(), self._edit)
+                    self._picker = Picker(
+                        tasks, edits, opening, lambda: self.on_change(), self._edit
+                    )
                 with ui.tab_panel(TYPED):
                     self._typed = Typed(lambda: self.on_change())
         self._tabs = tabs
@@ -50,12 +52,13 @@ class Chooser:
 
 
 class Picker:
-    """One row of a task."""
+    """One row of a task; first of all the one to open on."""
 
     def __init__(
         self,
         tasks: Sequence[Task],
         edits: Sequence[NeuronEdit],
+        opening: Item,
         changed: Callable[[], None],
         edit: Callable[[], None],
     ) -> None:
@@ -93,6 +96,7 @@ class Picker:
         ui.button("Change this question", on_click=edit).props("flat dense no-caps")
         self._offer_instructions()
         self._find()
+        self._go(self._rows.index(opening) if opening in self._rows else 0)
 
     @property
     def item(self) -> Item:
@@ -107,7 +111,9 @@ class Picker:
     def _take(self, name: str) -> None:
         self._task = self._tasks[name]
         self._offer_instructions()
-        self._filter()
+        self._find()
+        self._go(questions.first(self._rows))
+        self._changed()
 
     def _offer_instructions(self) -> None:
         texts = {i: f"{i + 1}. {text}" for i, text in enumerate(self._task.instructions)}
@@ -124,8 +130,7 @@ class Picker:
         self._condition.set_visibility(any(item.condition for item in pool.items))
         condition = self._condition.value if self._condition.visible else "all"
         self._rows = questions.rows(pool, condition, self._containing.value or "")
-        self._place = 0
-        self._draw()
+        self._go(0)
 
     def _step(self, by: int) -> None:
         self._number.set_value(self._place + 1 + by)
@@ -133,9 +138,12 @@ class Picker:
     def _jump(self) -> None:
         place = int(self._number.value or 1) - 1
         if 0 <= place < len(self._rows) and place != self._place:
-            self._place = place
-            self._draw()
+            self._go(place)
             self._changed()
+
+    def _go(self, place: int) -> None:
+        self._place = place
+        self._draw()
 
     def _draw(self) -> None:
         count = len(self._rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,11 +11,14 @@ from threading import Lock
 from snipbias.edit import NeuronEdit
 from snipbias.errors import SnipbiasError
 from snipbias.models import LanguageModel
-from snipbias.play.answers import Answer, Firing, Switch, answer, firings, fit, together
+from snipbias.play import questions
+from snipbias.play.answers import Answer, Firing, Switch, answer, choice, firings, fit, together
 from snipbias.play.answers import prompt_text as exact_prompt
 from snipbias.tasks.items import Item, Task
 
 KEPT = 64  # answers of the original that are not asked for again
+# What is spent on finding a row to open on: so many rows, and no new one after so many seconds.
+TRIED, SECONDS = 8, 0.5
 
 
 @dataclass(frozen=True)
@@ -50,17 +54,20 @@ class Desk:
     Attributes:
         edits: under labels that differ.
         tasks: at least one.
+        opening: the row of the first task that the page opens on.
     """
 
     lm: LanguageModel
     edits: Sequence[NeuronEdit]
     tasks: Sequence[Task]
     notes: dict[str, tuple[bool, str]] = field(init=False)
+    opening: Item = field(init=False)
     _lock: Lock = field(default_factory=Lock, init=False)
     _originals: OrderedDict[Question, Answer] = field(default_factory=OrderedDict, init=False)
 
     def __post_init__(self) -> None:
         self.notes = {edit.label: fit(self.lm, edit) for edit in self.edits}
+        self.opening = self._telling()
 
     def ask(
         self,
@@ -87,6 +94,32 @@ class Desk:
         off = frozenset(neuron for switch in switches for neuron in switch.off)
         prompt = exact_prompt(self.lm, item, instruction)
         return Result(question, prompt, original, edited, tuple(fired), off)
+
+    def _telling(self) -> Item:
+        """A row that shows at once what an edit does.
+
+        An ambiguous held-out one; of the first few, one whose answer changes with the first edit,
+        which is the one that is on.
+        """
+        task = self.tasks[0]
+        rows = questions.rows(questions.held_out(task, self.edits) or task)
+        plain = rows[questions.first(rows)]
+        edit = next(iter(self.edits), None)
+        if edit is None or not self.notes[edit.label][0]:
+            return plain
+        end = time.monotonic() + SECONDS
+        try:
+            for item in [row for row in rows if row.condition == plain.condition][:TRIED]:
+                before, after = (
+                    choice(self.lm, item, task.instructions[0], each) for each in (None, edit)
+                )
+                if before != after:
+                    return item
+                if time.monotonic() > end:
+                    break
+        except SnipbiasError:  # a prompt that does not fit: the page says so when it is asked
+            pass
+        return plain
 
     def _original(self, question: Question) -> Answer:
         found = self._originals.pop(question, None)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from nicegui.elements.mixins.text_element import TextElement
 
+from snipbias.words import fixed
+
 MINUS = "\N{MINUS SIGN}"
 
 
@@ -24,7 +26,7 @@ def section(title: str = "") -> TextElement:
 
 def signed(number: float, digits: int = 2) -> str:
     """A number with a real minus sign, and none before a zero."""
-    return f"{round(number, digits) + 0.0:.{digits}f}".replace("-", MINUS)
+    return fixed(number, digits).replace("-", MINUS)
 
 
 def sentence(text: str) -> str:

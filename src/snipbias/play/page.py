@@ -22,7 +22,7 @@ def build(desk: Desk) -> None:
     _header(desk)
     with html("div", "columns"):
         with html("div", "asking"):
-            chooser = Chooser(desk.tasks, desk.edits)
+            chooser = Chooser(desk.tasks, desk.edits, desk.opening)
             board = Switchboard(desk)
         with html("div", "answers") as answers:
             view = View(desk, chooser.question, board.switches)

@@ -40,6 +40,11 @@ def held_out(task: Task, edits: Sequence[NeuronEdit]) -> Task | None:
         return None
 
 
+def first(rows: Sequence[Item]) -> int:
+    """The place of the first ambiguous row, the kind that edits are for; 0 where there is none."""
+    return next((i for i, item in enumerate(rows) if item.condition == "ambiguous"), 0)
+
+
 def found_with(item: Item, edits: Collection[NeuronEdit]) -> list[str]:
     """Labels of the edits that were found on rows of this item's template."""
     return [

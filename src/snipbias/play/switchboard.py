@@ -11,6 +11,7 @@ from snipbias.neurons import Neuron
 from snipbias.play.answers import Switch
 from snipbias.play.desk import Desk
 from snipbias.play.html import MINUS, html, section, sentence, signed
+from snipbias.words import plural
 
 TICKS = (f"{MINUS}1", "0: nothing", "1: as found", "2")  # at -1, 0, 1 and 2
 
@@ -93,7 +94,7 @@ class Strength:
 
 def count(edit: NeuronEdit) -> str:
     """How many neurons it holds."""
-    return f"{len(edit)} neuron{'s' * (len(edit) != 1)}"
+    return plural(len(edit), "neuron")
 
 
 def _how_to_get_one(model: str) -> None:

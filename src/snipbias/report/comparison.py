@@ -17,8 +17,9 @@ from snipbias.offset import OffsetCurve, OffsetPoint
 from snipbias.report.page import Finding
 from snipbias.report.plane import Spot
 from snipbias.stats import Interval
-from snipbias.summary import INHERITED, SHIFT, Summary
+from snipbias.summary import INHERITED, SHIFT, Summary, forewarned
 from snipbias.tables import ALWAYS_UNKNOWN, BEST_OFFSET, Grid, comparison_grids
+from snipbias.words import held_out
 
 Json = Mapping[str, Any]
 _BY_CONDITION = (
@@ -77,6 +78,11 @@ class Recorded:
         said = self.data["methods"][method]["verdicts"]
         return tuple(verdict for verdict in said if not verdict.endswith(INHERITED))
 
+    @property
+    def warning(self) -> str:
+        """What the original's own verdicts mean for every finding."""
+        return forewarned(self.data["task"], self.data["methods"][ORIGINAL]["verdicts"])
+
     def kept(self, method: str) -> tuple[tuple[bool, str], ...]:
         """What was shown to be kept within the margin, and what may have been lost."""
         found = self.data["methods"][method]["retained"]
@@ -85,9 +91,7 @@ class Recorded:
     @property
     def where(self) -> str:
         """The rows, in words."""
-        counts = ((self.data[name], name[:-1]) for name in ("items", "templates", "instructions"))
-        items, templates, instructions = (f"{n} {w}{'' if n == 1 else 's'}" for n, w in counts)
-        return f"{items.replace(' ', ' held-out ')} of {templates}, {instructions}"
+        return held_out(*(self.data[name] for name in ("items", "templates", "instructions")))
 
     @property
     def spots(self) -> list[Spot]:
@@ -153,6 +157,7 @@ def finding(recorded: Recorded, edit: str) -> Finding:
         shifted=any(said.startswith(SHIFT) for said in alarms),
         alarms=tuple(said for said in alarms if not said.startswith(SHIFT)),
         kept=recorded.kept(edit),
+        p_value=overall.sign_flip,
     )
 
 

@@ -62,6 +62,7 @@ def evaluated_section(folder: Path, record: RunRecord, texts: Texts) -> Section:
             *(harness.sentences(recorded.data["margin"]) if harness else ()),
             *([texts.missing] if texts.missing else []),
         ),
+        warning=recorded.warning,
     )
 
 
@@ -188,6 +189,7 @@ def _trials(folder: Path, result: Mapping[str, Any], texts: Texts) -> Section:
             )
         ),
         notes=(*result["verdicts"], *([texts.missing] if texts.missing else [])),
+        warning=trials[0].warning,
     )
 
 
@@ -218,6 +220,7 @@ def _over_trials(trials: Sequence[Recorded], tables: Sequence[pa.Table], label: 
         shifted=all(one.shifted for one in each),
         alarms=tuple(f"trial {i}: {said}" for i in numbers for said in each[i].alarms),
         kept=tuple((ok, f"trial {i}, {said}") for i in numbers for ok, said in each[i].kept),
+        p_value=stats.sign_flip_of(ACCURACY, runs, before),
     )
 
 

@@ -10,6 +10,7 @@ from snipbias.record import RunRecord
 from snipbias.report.evaluated import maps
 from snipbias.report.page import Section
 from snipbias.tables import Grid
+from snipbias.words import plural
 
 LISTED = 100
 
@@ -27,8 +28,9 @@ def found_section(folder: Path, record: RunRecord) -> Section:
         title=f"Neurons found on {task}",
         lead=f"{sizes} of {largest.model.neurons:,} neurons of {model}"
         + (
-            f", found on {len(found.items)} items of {len(found.templates)} templates under "
-            f"{found.instructions} instructions."
+            f", found on {plural(len(found.items), 'item')} of "
+            f"{plural(len(found.templates), 'template')} under "
+            f"{plural(found.instructions, 'instruction')}."
             if found
             else "."
         ),

@@ -45,8 +45,8 @@ TERMS: tuple[tuple[str, str], ...] = (
         "the floor, and the best overall accuracy that a constant reaches",
     ),
     (
-        "random, same sites, layer-matched",
-        "as many neurons drawn by chance: anywhere; in the same layers",
+        "random, same sites, layer-matched, #0",
+        "as many neurons drawn by chance: anywhere; in the same layers; #0 is the first draw",
     ),
     ("s_AMB, s_DIS", "BBQ's bias scores; a dash where nobody was named"),
     (

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from snipbias import stats
 from snipbias.record import RunRecord
 from snipbias.stats import Interval
 from snipbias.summary import ABOVE_CHANCE
@@ -25,6 +26,7 @@ class Finding:
         where: the rows that it was measured on, in words.
         before, after: accuracy overall, ambiguous, disambiguated; None is undefined.
         change: of the overall accuracy, paired, with its interval.
+        p_value: of the same, by sign flip; None where it is not known.
         rivals: what to hold the accuracy against, by name: controls and floors.
         gain: disambiguated accuracy above what a constant on "unknown" reaches.
         shifted: whether the verdict is that such a constant would have served too.
@@ -44,13 +46,14 @@ class Finding:
     shifted: bool
     alarms: tuple[str, ...] = ()
     kept: tuple[tuple[bool, str], ...] = ()
+    p_value: float | None = None
 
     @property
     def tag(self) -> tuple[Tone, str]:
-        """The finding in two or three words, and how to look at it. No interval shows nothing."""
+        """The finding in two or three words, and how to look at it."""
         if self.alarms:
             return "bad", "Something broke"
-        if self.change is None:
+        if self.change is None or self._unsettled:
             return "even", "Not settled"
         if self.change.high < 0:
             return "bad", "Less accurate"
@@ -67,6 +70,10 @@ class Finding:
         """The same in two or three sentences, as plain for a bad result as for a good one."""
         return [self._what_happened(), *self._against(), *self._offset()]
 
+    @property
+    def _unsettled(self) -> str:
+        return stats.unsettled(self.change, self.p_value)
+
     def _what_happened(self) -> str:
         before, after = percent(self.before[0]), percent(self.after[0])
         said = (
@@ -75,12 +82,13 @@ class Finding:
             else f"Pruning {self.size} neurons took accuracy from {before} to {after} %"
         )
         if self.change is None:
-            return f"{said}; too few templates for an interval."
+            return f"{said}; {self._unsettled}."
         change, low, high = (
-            f"{100 * value:+.1f}"
+            percent(value, sign=True)
             for value in (self.change.estimate, self.change.low, self.change.high)
         )
-        return f"{said}: {change} points (95\N{NO-BREAK SPACE}% interval {low} to {high})."
+        so = f" Not settled: {self._unsettled}." if self._unsettled else ""
+        return f"{said}: {change} points (95\N{NO-BREAK SPACE}% interval {low} to {high}).{so}"
 
     def _against(self) -> list[str]:
         known = [
@@ -154,7 +162,11 @@ class Example:
 
 @dataclass(frozen=True)
 class Section:
-    """One task of a run (or a whole run): its findings, tables, plots and examples."""
+    """One task of a run (or a whole run): its findings, tables, plots and examples.
+
+    Attributes:
+        warning: what is wrong with the original model, so that the findings say little.
+    """
 
     name: str
     title: str
@@ -165,6 +177,7 @@ class Section:
     plots: tuple[Plot, ...] = ()
     examples: tuple[Example, ...] = ()
     notes: tuple[str, ...] = ()
+    warning: str = ""
 
     @property
     def figures(self) -> list[list[Plot]]:

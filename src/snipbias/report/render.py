@@ -7,12 +7,14 @@ import hashlib
 import json
 import shlex
 from collections.abc import Sequence
+from functools import partial
 from importlib.resources import files as resources
 from typing import Any
 
 from snipbias.errors import SnipbiasError
 from snipbias.report.glossary import TERMS
 from snipbias.report.page import Part
+from snipbias.tables import percent
 from snipbias.version import __version__
 
 WIDE = 40  # characters beyond which a cell is text to be wrapped and not a figure
@@ -39,7 +41,8 @@ def page(parts: Sequence[Part], title: str) -> str:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {
-        "percent": _percent,
+        "percent": percent,
+        "points": partial(percent, sign=True),
         "wide": _is_wide,
         "seconds": _seconds,
         "command": _command,
@@ -53,6 +56,7 @@ def page(parts: Sequence[Part], title: str) -> str:
         title=title,
         parts=parts,
         findings=[(f, part) for part in parts for s in part.sections for f in s.findings],
+        warnings=[(s.warning, part) for part in parts for s in part.sections if s.warning],
         terms=TERMS,
         version=__version__,
         figures=jinja2.utils.htmlsafe_json_dumps({plot.name: plot.figure for plot in plots}),
@@ -125,10 +129,6 @@ def _items(value: Any) -> list[tuple[str, str]]:
 
 def _shown(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f}"
 
 
 def _seconds(value: float) -> str:

@@ -32,7 +32,8 @@ from snipbias.report.plane import Spot, plane
 from snipbias.report.shift import shift
 from snipbias.report.texts import Texts
 from snipbias.rows import Rows
-from snipbias.summary import SHIFT
+from snipbias.summary import SHIFT, forewarned
+from snipbias.words import plural
 
 PARTS = ("overall", "ambiguous", "disambiguated")
 RIVALS = {
@@ -72,8 +73,9 @@ def _task(folder: Path, results: Results, task: str, texts: Texts) -> Section:
     return Section(
         name=slug(task),
         title=task,
-        lead=f"{len(set(before.test['item'].to_pylist()))} held-out items of {each.templates} "
-        f"templates, {_trials(each)} of {method} on {experiment.model.name}.",
+        lead=f"{plural(len(set(before.test['item'].to_pylist())), 'held-out item')} of "
+        f"{plural(each.templates, 'template')}, {plural(each.trials, 'trial')} of {method} on "
+        f"{experiment.model.name}.",
         findings=(_finding(experiment, figures, task),),
         grids=tuple(_grids(results, task)),
         plots=(
@@ -92,6 +94,7 @@ def _task(folder: Path, results: Results, task: str, texts: Texts) -> Section:
             )
         ),
         notes=(texts.missing,) if texts.missing else (),
+        warning=forewarned(task, verdict.of_original(experiment, task)),
     )
 
 
@@ -108,7 +111,7 @@ def _finding(experiment: Experiment, figures: All, task: str) -> Finding:
         task=task,
         label=method,
         size="/".join(map(str, sorted(set(each.sizes)))) or "0",
-        where=f"{each.rows} rows of {each.templates} templates",
+        where=f"{plural(each.rows, 'row')} of {plural(each.templates, 'template')}",
         before=_values(original),
         after=_values(each),
         change=each.differences["overall"].interval,
@@ -125,6 +128,7 @@ def _finding(experiment: Experiment, figures: All, task: str) -> Finding:
             for check in asked
             if check.name.endswith(" kept")
         ),
+        p_value=each.p_sign_flip,
     )
 
 
@@ -213,10 +217,6 @@ def _accuracy(each: Figures) -> ByCondition:
 def _mean(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return mean(known) if known else None
-
-
-def _trials(each: Figures) -> str:
-    return f"{each.trials} trial{'' if each.trials == 1 else 's'}"
 
 
 def _neurons(experiment: Experiment) -> str:
