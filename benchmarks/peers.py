@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from snipbias.models import LanguageModel, Query
-from snipbias.tensors import in_batches, positions, token_logprobs
+from snipbias.models.language_model import LanguageModel, Query
+from snipbias.models.padding import in_batches, positions, token_logprobs
 
 if TYPE_CHECKING:
     from benchmarks.workloads import Workload

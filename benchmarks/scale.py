@@ -15,10 +15,10 @@ from typing import Any
 import torch
 
 import snipbias as sb
-from snipbias import memory
-from snipbias.attribute import Asked, asked, batch_bias
-from snipbias.method import Method
-from snipbias.models import LanguageModel
+from snipbias.method.attribute import Asked, asked, batch_bias
+from snipbias.method.equations import Method
+from snipbias.models import memory
+from snipbias.models.language_model import LanguageModel
 
 
 def run(

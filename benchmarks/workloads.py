@@ -12,11 +12,11 @@ import torch
 import transformers as tf
 
 import snipbias as sb
-from snipbias.demo import fetch_smollm2
-from snipbias.models import LanguageModel, Query
-from snipbias.prompts import render
+from snipbias.cli.demo import fetch_smollm2
+from snipbias.models.language_model import LanguageModel, Query
+from snipbias.models.padding import in_batches
 from snipbias.tasks.items import Item, Task
-from snipbias.tensors import in_batches
+from snipbias.tasks.prompts import render
 
 MODELS = ("smollm2", "flan-t5-base")
 TASK = "mini:age"

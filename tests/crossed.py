@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from snipbias.rows import Rows
+from snipbias.evaluation.rows import Rows
 
 
 def crossed_rows(

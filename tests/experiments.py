@@ -8,14 +8,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from snipbias.edit import NeuronEdit
-from snipbias.evaluate import _SCHEMA
-from snipbias.experiment.figures import Estimate as Estimate
+from snipbias.edits.edit import NeuronEdit
+from snipbias.edits.provenance import ModelId
+from snipbias.evaluation.evaluate import _SCHEMA
+from snipbias.evaluation.neutral_text import Passage, TextShift
 from snipbias.experiment.outcome import Experiment, Outcome, Point, TaskInfo
 from snipbias.experiment.settings import Settings
-from snipbias.identity import ModelId
-from snipbias.neurons import Block, Neuron, Side, Site
-from snipbias.text import Passage, TextShift
+from snipbias.experiment.tables.figures import Estimate as Estimate
+from snipbias.models.sites import Block, Neuron, Side, Site
 
 UNKNOWN, BIASED, OTHER = 2, 0, 1
 P_CHOSEN, P_REST = 0.6, 0.2

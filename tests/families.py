@@ -11,7 +11,7 @@ import transformers as tf
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from snipbias.models import LanguageModel
+from snipbias.models.language_model import LanguageModel
 
 VOCABULARY = 64
 COMMON: dict[str, Any] = {

@@ -7,8 +7,8 @@ from functools import cache
 import torch
 import transformers as tf
 
-from snipbias.loading import wrap
-from snipbias.models import LanguageModel
+from snipbias.models.language_model import LanguageModel
+from snipbias.models.loading import wrap
 
 PAD, END, UNKNOWN = 0, 1, 2
 WORDS = """Answer the question . Context : The old man and boy met who did it Question Options -

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from snipbias.models import LanguageModel
+from snipbias.models.language_model import LanguageModel
 
 
 def write_gguf(path: Path, lm: LanguageModel, kind: str = "F32") -> None:

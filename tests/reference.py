@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from snipbias.method import Method
-from snipbias.models import LanguageModel, Query
-from snipbias.prompts import render
+from snipbias.method.equations import Method
+from snipbias.models.language_model import LanguageModel, Query
 from snipbias.tasks.items import Task
+from snipbias.tasks.prompts import render
 
 
 def option_logprob(lm: LanguageModel, query: Query, option: tuple[int, ...]) -> Tensor:

@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 
 from families import tiny
-from snipbias import demo
-from snipbias.cli import main
-from snipbias.loading import quiet_transformers
-from snipbias.protocol import Protocol
+from snipbias.cli import demo, main
+from snipbias.experiment.protocol import Protocol
+from snipbias.models.loading import quiet_transformers
 
 _MADE: list[Path] = []
 KEPT = [

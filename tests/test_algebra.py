@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from families import tiny
-from snipbias import algebra
-from snipbias.algebra import flat
-from snipbias.edit import NeuronEdit
-from snipbias.errors import SnipbiasError
-from snipbias.identity import MadeOf, ModelId, Provenance
-from snipbias.models import Query
-from snipbias.neurons import Neuron
+from snipbias.base.errors import SnipbiasError
+from snipbias.edits import algebra
+from snipbias.edits.algebra import flat
+from snipbias.edits.edit import NeuronEdit
+from snipbias.edits.provenance import MadeOf, ModelId, Provenance
+from snipbias.models.language_model import Query
+from snipbias.models.sites import Neuron
 
 MODEL = ModelId("toy", "Toy", 12, "f00")
 SITES = ("block.2.a", "block.10.b")

@@ -14,14 +14,14 @@ from torch import Tensor
 
 import reference
 from families import FAMILIES, VOCABULARY, one_neuron, tiny
-from snipbias.attribute import attribute, batch_bias
-from snipbias.edit import NeuronEdit
-from snipbias.errors import SnipbiasError
-from snipbias.method import Method
-from snipbias.models import Query
-from snipbias.neurons import Neuron
-from snipbias.prompts import render
+from snipbias.base.errors import SnipbiasError
+from snipbias.edits.edit import NeuronEdit
+from snipbias.method.attribute import attribute, batch_bias
+from snipbias.method.equations import Method
+from snipbias.models.language_model import Query
+from snipbias.models.sites import Neuron
 from snipbias.tasks.items import Item, Task
+from snipbias.tasks.prompts import render
 
 ITEMS = (
     Item("a", "who is it?", ("the old man", "him", "nobody"), 1, "a man and a dog", "t1"),
@@ -172,8 +172,8 @@ def test_the_model_is_left_as_it_was_after_an_exception(step, monkeypatch, uncha
 
     lm = tiny("llama")
     lm.model.train()
-    # `import snipbias.attribute` gives the function of that name.
-    monkeypatch.setattr(importlib.import_module("snipbias.attribute"), step, fail)
+    # `import snipbias.method.attribute` gives the function of that name.
+    monkeypatch.setattr(importlib.import_module("snipbias.method.attribute"), step, fail)
     with unchanged(lm.model), pytest.raises(KeyboardInterrupt):
         attribute(lm, TASK)
 

@@ -6,15 +6,16 @@ import pytest
 import torch
 
 from families import tiny
-from snipbias import batching, memory, scorers
-from snipbias.activations import magnitude
-from snipbias.attribute import attribute
-from snipbias.batching import run_batches
-from snipbias.errors import SnipbiasError
-from snipbias.evaluate import Reading, evaluate
-from snipbias.models import LanguageModel
-from snipbias.parallel import Workers
-from snipbias.steering import mean_difference
+from snipbias.base.errors import SnipbiasError
+from snipbias.base.parallel import Workers
+from snipbias.evaluation.evaluate import Reading, evaluate
+from snipbias.experiment.baselines.steering import mean_difference
+from snipbias.method import margins as scorers
+from snipbias.method.activations import magnitude
+from snipbias.method.attribute import attribute
+from snipbias.models import batching, memory
+from snipbias.models.batching import run_batches
+from snipbias.models.language_model import LanguageModel
 from toys import RAGGED, task
 
 

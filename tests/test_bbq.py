@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bbq_rows import Answer, dump, quartet
-from snipbias.errors import SnipbiasError
+from snipbias.base.errors import SnipbiasError
 from snipbias.tasks import bbq, task
 from snipbias.tasks.items import Item
 

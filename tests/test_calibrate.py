@@ -18,14 +18,14 @@ import torch
 
 from families import tiny
 from reference import option_logprob
-from snipbias import calibrate
-from snipbias.calibrate import Measured, choose_offset, domain_texts, offset
-from snipbias.errors import SnipbiasError
-from snipbias.evaluate import ORIGINAL, Evaluation, Reading, evaluate
-from snipbias.metrics import accuracy, discrimination, unknown_floor
-from snipbias.models import LanguageModel, Query
-from snipbias.offset import offset_curve
-from snipbias.passes import Scored
+from snipbias.base.errors import SnipbiasError
+from snipbias.evaluation.evaluate import ORIGINAL, Evaluation, Reading, evaluate
+from snipbias.evaluation.metrics import accuracy, discrimination, unknown_floor
+from snipbias.evaluation.offset_curve import offset_curve
+from snipbias.experiment.baselines import calibration as calibrate
+from snipbias.experiment.baselines.calibration import Measured, choose_offset, domain_texts, offset
+from snipbias.models.language_model import LanguageModel, Query
+from snipbias.models.scoring import Scored
 from snipbias.tasks.items import Item, Task
 from toys import INSTRUCTIONS, RAGGED, rows, task
 

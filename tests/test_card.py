@@ -16,18 +16,18 @@ from markdown_it.token import Token
 
 import toys
 from families import tiny
-from snipbias.card import GENERATED, model_card
-from snipbias.card_facts import base_on_hub, data_of, without_folders
-from snipbias.card_figures import Figures, command
+from snipbias.base.errors import SnipbiasError
+from snipbias.base.markdown import code, fenced, shown
+from snipbias.base.record import RunRecord
 from snipbias.cli.commands import write_comparison
-from snipbias.compare import compare
-from snipbias.edit import NeuronEdit
-from snipbias.errors import SnipbiasError
-from snipbias.identity import ModelId, Provenance
-from snipbias.markdown import code, fenced, shown
-from snipbias.neurons import Neuron
-from snipbias.record import RunRecord
-from snipbias.tables import percent
+from snipbias.edits.card.card import GENERATED, model_card
+from snipbias.edits.card.facts import base_on_hub, data_of, without_folders
+from snipbias.edits.card.figures import Figures, command
+from snipbias.edits.edit import NeuronEdit
+from snipbias.edits.provenance import ModelId, Provenance
+from snipbias.evaluation.compare import compare
+from snipbias.evaluation.tables import percent
+from snipbias.models.sites import Neuron
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 MODEL = ModelId("google/flan-t5-base", "T5ForConditionalGeneration", 500, "f0f0", COMMIT)

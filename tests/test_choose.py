@@ -6,10 +6,10 @@ import math
 
 import pytest
 
+from snipbias.evaluation.metrics import ByCondition
 from snipbias.experiment import choose
 from snipbias.experiment.outcome import Point
 from snipbias.experiment.settings import Settings
-from snipbias.metrics import ByCondition
 
 ORIGINAL = ByCondition(0.5, 0.1, 0.9)
 

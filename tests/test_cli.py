@@ -23,10 +23,10 @@ from safetensors.torch import load_file, save_file
 
 import snipbias as sb
 from families import tiny, tokenizer
+from snipbias.base.record import RunRecord
 from snipbias.cli import main
 from snipbias.cli.app import app
-from snipbias.loading import quiet_transformers
-from snipbias.record import RunRecord
+from snipbias.models.loading import quiet_transformers
 
 COMMANDS = (
     *("find", "evaluate", "apply", "export", "show", "tasks", "demo", "reproduce"),

@@ -11,25 +11,25 @@ import numpy as np
 import pytest
 
 from families import tiny
-from snipbias import stats
-from snipbias.changes import PARTS, accuracy_changes
-from snipbias.compare import Comparison, compare, count_work, hold_out
-from snipbias.edit import NeuronEdit
-from snipbias.errors import SnipbiasError
-from snipbias.evaluate import ORIGINAL, Reading, evaluate
-from snipbias.find import find
-from snipbias.select import layer_matched_edit, random_edit
-from snipbias.summary import GUESSING
-from snipbias.tables import (
+from snipbias.base.errors import SnipbiasError
+from snipbias.base.words import plural
+from snipbias.edits.controls import layer_matched_edit, random_edit
+from snipbias.edits.edit import NeuronEdit
+from snipbias.evaluation import stats
+from snipbias.evaluation.changes import PARTS, accuracy_changes
+from snipbias.evaluation.compare import Comparison, compare, count_work, hold_out
+from snipbias.evaluation.evaluate import ORIGINAL, Reading, evaluate
+from snipbias.evaluation.neutral_text import kl_interval, perplexity_ratio
+from snipbias.evaluation.summary import GUESSING
+from snipbias.evaluation.tables import (
     ALWAYS_UNKNOWN,
     BEST_OFFSET,
     comparison_grids,
     comparison_markdown,
     comparison_text,
 )
+from snipbias.method.find import find
 from snipbias.tasks.items import Item, Task
-from snipbias.text import kl_interval, perplexity_ratio
-from snipbias.words import plural
 from toys import task
 
 TEXTS = ("the rain let up. she looked out", "a bridge carries its load")
@@ -141,7 +141,7 @@ def test_labels_that_meet_are_told_apart() -> None:
     ids=["plain", "all", "letters", "default text"],
 )
 def test_work_is_what_progress_sums_to(settings: dict, monkeypatch) -> None:
-    monkeypatch.setattr(sys.modules["snipbias.compare"], "passages", lambda: TEXTS)
+    monkeypatch.setattr(sys.modules["snipbias.evaluation.compare"], "passages", lambda: TEXTS)
     lm, (first, second) = tiny("flan-t5"), found()
     done: list[int] = []
     compare(lm, task(), first, second, progress=done.append, batch_size=5, **settings)

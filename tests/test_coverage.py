@@ -14,10 +14,10 @@ import pytest
 from numpy.polynomial.hermite_e import hermegauss
 from scipy.special import expit
 
-from snipbias.measures import ACCURACY
-from snipbias.resample import Draws
-from snipbias.rows import Rows
-from snipbias.stats import Interval, from_figures, interval, sign_flip
+from snipbias.evaluation.bootstrap import Draws
+from snipbias.evaluation.measures import ACCURACY
+from snipbias.evaluation.rows import Rows
+from snipbias.evaluation.stats import Interval, from_figures, interval, sign_flip
 
 SETS = 1000
 ITEMS = 6

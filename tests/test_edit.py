@@ -15,14 +15,14 @@ import torch
 from torch import nn
 
 from families import FAMILIES, GENERIC, tiny
-from snipbias.ablation import MeanAblation
-from snipbias.edit import NeuronEdit
-from snipbias.errors import SnipbiasError
-from snipbias.files import atomic_folder
-from snipbias.identity import ModelId, Provenance
-from snipbias.models import Query
-from snipbias.neurons import Neuron, unit_dim
-from snipbias.switch import switched
+from snipbias.base.errors import SnipbiasError
+from snipbias.base.files import atomic_folder
+from snipbias.edits.edit import NeuronEdit
+from snipbias.edits.provenance import ModelId, Provenance
+from snipbias.edits.switch import switched
+from snipbias.experiment.baselines.ablation import MeanAblation
+from snipbias.models.language_model import Query
+from snipbias.models.sites import Neuron, unit_dim
 
 QUERIES = [Query((5, 6, 7, 8), ((9, 10, 11), (12,))), Query((20,), ((5, 6), (7, 8), (9,)))]
 # Powers of two: baked and by hand are the same to the bit.

@@ -12,15 +12,22 @@ import pytest
 import torch
 
 from families import tiny
-from snipbias.edit import NeuronEdit
-from snipbias.errors import SnipbiasError
-from snipbias.evaluate import ORIGINAL, Evaluation, Reading, count_prompts, evaluate, match
-from snipbias.identity import ModelId
-from snipbias.models import LanguageModel, Query
-from snipbias.passes import Scored
-from snipbias.prompts import render, render_letters
-from snipbias.select import random_edit
+from snipbias.base.errors import SnipbiasError
+from snipbias.edits.controls import random_edit
+from snipbias.edits.edit import NeuronEdit
+from snipbias.edits.provenance import ModelId
+from snipbias.evaluation.evaluate import (
+    ORIGINAL,
+    Evaluation,
+    Reading,
+    count_prompts,
+    evaluate,
+    match,
+)
+from snipbias.models.language_model import LanguageModel, Query
+from snipbias.models.scoring import Scored
 from snipbias.tasks.items import Item, Task
+from snipbias.tasks.prompts import render, render_letters
 from toys import RAGGED, rows, task
 
 KINDS = ("flan-t5", "llama")

@@ -14,14 +14,12 @@ import pytest
 import torch
 
 from families import tiny
-from snipbias.ablation import MeanAblation
-from snipbias.activations import mean_activation
-from snipbias.attribute import attribute
-from snipbias.edit import NeuronEdit
-from snipbias.errors import SnipbiasError
-from snipbias.evaluate import evaluate
+from snipbias.base.errors import SnipbiasError
+from snipbias.edits.edit import NeuronEdit
+from snipbias.evaluation.evaluate import evaluate
 from snipbias.experiment import store as stores
-from snipbias.experiment.bench import named
+from snipbias.experiment.baselines.ablation import MeanAblation
+from snipbias.experiment.cell import named
 from snipbias.experiment.chosen import in_short
 from snipbias.experiment.methods import METHODS, pruned
 from snipbias.experiment.outcome import Experiment, Outcome
@@ -29,9 +27,11 @@ from snipbias.experiment.plan import Plan
 from snipbias.experiment.run import count, reproduce
 from snipbias.experiment.settings import KNOWN, ORIGINAL, PRESETS, Settings, preset
 from snipbias.experiment.store import Store
-from snipbias.method import Method
-from snipbias.neurons import ROLES
-from snipbias.recipes import RECIPES, Recipe, without_roles
+from snipbias.method.activations import mean_activation
+from snipbias.method.attribute import attribute
+from snipbias.method.equations import Method
+from snipbias.method.recipes import RECIPES, Recipe, without_roles
+from snipbias.models.sites import ROLES
 from snipbias.tasks.items import Task
 from toys import task
 

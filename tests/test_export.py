@@ -18,17 +18,17 @@ from transformers.pytorch_utils import Conv1D
 from typer.testing import CliRunner
 
 from families import FAMILIES, GENERIC, tiny, tokenizer
-from snipbias.card import model_card
+from snipbias.base.errors import SnipbiasError
 from snipbias.cli.app import app
-from snipbias.edit import NeuronEdit
-from snipbias.errors import SnipbiasError
-from snipbias.export import lora, write
-from snipbias.export.base import Base
-from snipbias.export.check import float32_twin
-from snipbias.export.write import export
-from snipbias.identity import ModelId
-from snipbias.loading import load, quiet_transformers
-from snipbias.models import LanguageModel
+from snipbias.edits.card.card import model_card
+from snipbias.edits.edit import NeuronEdit
+from snipbias.edits.export import lora, write
+from snipbias.edits.export.base import Base
+from snipbias.edits.export.check import float32_twin
+from snipbias.edits.export.write import export
+from snipbias.edits.provenance import ModelId
+from snipbias.models.language_model import LanguageModel
+from snipbias.models.loading import load, quiet_transformers
 
 peft = pytest.importorskip("peft")
 

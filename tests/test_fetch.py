@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bbq_rows import dump, quartet, write
-from snipbias.errors import SnipbiasError
+from snipbias.base.errors import SnipbiasError
 from snipbias.tasks import fetch, task
 
 ROWS = quartet([("mystery", "unknown"), ("x", "Muslim"), ("y", "Lutheran")], ["Muslim"])

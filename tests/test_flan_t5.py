@@ -13,11 +13,11 @@ from torch import Tensor
 import snipbias as sb
 from families import tiny
 from flan import END, PAD, UNKNOWN, flan_t5, sentencepiece_like
-from snipbias.errors import SnipbiasError
-from snipbias.loading import load, wrap
-from snipbias.models import LanguageModel
-from snipbias.prompts import render
+from snipbias.base.errors import SnipbiasError
+from snipbias.models.language_model import LanguageModel
+from snipbias.models.loading import load, wrap
 from snipbias.tasks.items import Item, Task
+from snipbias.tasks.prompts import render
 
 ITEM = Item("a", "Who did it?", ("The old man", "The boy", "Nobody can tell"), 2, "They met.", "t")
 INSTRUCTION = "Answer the question."

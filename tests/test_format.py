@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from snipbias import format as edit_format
-from snipbias.edit import NeuronEdit
-from snipbias.errors import SnipbiasError
+from snipbias.base.errors import SnipbiasError
+from snipbias.edits import format as edit_format
+from snipbias.edits.edit import NeuronEdit
 
 MODEL = {"name": "toy", "architecture": "Toy", "neurons": 5, "weights": "f0", "revision": None}
 FOUND_ON = {

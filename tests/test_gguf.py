@@ -12,12 +12,12 @@ import transformers as tf
 
 from families import COMMON, LLAMA_LIKE, tokenizer
 from gguf_file import write_gguf
-from snipbias.edit import NeuronEdit
-from snipbias.export.write import export
-from snipbias.identity import ModelId
-from snipbias.loading import load
-from snipbias.models import LanguageModel
-from snipbias.neurons import Neuron
+from snipbias.edits.edit import NeuronEdit
+from snipbias.edits.export.write import export
+from snipbias.edits.provenance import ModelId
+from snipbias.models.language_model import LanguageModel
+from snipbias.models.loading import load
+from snipbias.models.sites import Neuron
 
 gguf = pytest.importorskip("gguf")
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import snipbias as sb
-from snipbias.errors import SnipbiasError
+from snipbias.base.errors import SnipbiasError
 from snipbias.tasks import available, glue, task
 
 MRPC = [

@@ -18,10 +18,10 @@ import snipbias as sb
 import toys
 from families import tiny
 from flan import flan_t5
+from snipbias.base.errors import SnipbiasError
 from snipbias.cli import main
-from snipbias.errors import SnipbiasError
-from snipbias.harness import HarnessScore, _change, harness_scores
-from snipbias.stats import Interval
+from snipbias.evaluation.harness import HarnessScore, _change, harness_scores
+from snipbias.evaluation.stats import Interval
 
 CHOICE = """
 task: own_choice
@@ -409,4 +409,4 @@ def test_it_is_declared_to_versions_that_look_for_plugins() -> None:
     from importlib.metadata import entry_points
 
     (entry,) = entry_points(group="lm_eval.models", name="snipbias") or [None]
-    assert entry is None or entry.value == "snipbias.edited_lm:EditedLM"
+    assert entry is None or entry.value == "snipbias.evaluation.edited_lm:EditedLM"

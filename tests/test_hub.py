@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from snipbias.errors import SnipbiasError
+from snipbias.base.errors import SnipbiasError
 from snipbias.tasks import task
 
 datasets = pytest.importorskip("datasets")

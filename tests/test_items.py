@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import toys
-from snipbias.errors import SnipbiasError
+from snipbias.base.errors import SnipbiasError
 from snipbias.tasks.items import Item, Task, draw
 
 ITEM = {"id": "a", "question": "Who?", "options": ("Ann", "Ben"), "gold": 0}

@@ -14,11 +14,11 @@ from safetensors.torch import load_file, save_file
 
 from families import FAMILIES, tiny, tokenizer
 from gguf_file import write_gguf
-from snipbias.attribute import attribute
-from snipbias.errors import SnipbiasError
-from snipbias.identity import ModelId
-from snipbias.loading import load, wrap
-from snipbias.models import LanguageModel, Query
+from snipbias.base.errors import SnipbiasError
+from snipbias.edits.provenance import ModelId
+from snipbias.method.attribute import attribute
+from snipbias.models.language_model import LanguageModel, Query
+from snipbias.models.loading import load, wrap
 from snipbias.tasks.items import Item, Task
 
 TASK = Task("toy", (Item("a", "who?", ("the man", "him", "no"), 1, "", "t"),), ("say it.",))

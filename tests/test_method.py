@@ -9,9 +9,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snipbias import method as crispr
-from snipbias.errors import SnipbiasError
-from snipbias.method import Method
+from snipbias.base.errors import SnipbiasError
+from snipbias.method import equations as crispr
+from snipbias.method.equations import Method
 
 INF = float("inf")
 numbers = st.floats(-10, 10, width=32)

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from snipbias import metrics, summary
-from snipbias.errors import SnipbiasError
-from snipbias.metrics import ByCondition, Positions
-from snipbias.offset import OffsetCurve, gain_over_offset, offset_curve
-from snipbias.rows import Rows
-from snipbias.summary import Summary, summarize, verdicts
+from snipbias.base.errors import SnipbiasError
+from snipbias.evaluation import metrics, summary
+from snipbias.evaluation.metrics import ByCondition, Positions
+from snipbias.evaluation.offset_curve import OffsetCurve, gain_over_offset, offset_curve
+from snipbias.evaluation.rows import Rows
+from snipbias.evaluation.summary import Summary, summarize, verdicts
 from snipbias.tasks.items import Condition
 
 AMB: Condition = "ambiguous"

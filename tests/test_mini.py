@@ -4,9 +4,9 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from snipbias.prompts import render
 from snipbias.tasks import mini, task
 from snipbias.tasks.items import Item
+from snipbias.tasks.prompts import render
 
 each_category = pytest.mark.parametrize("category", mini.CATEGORIES)
 

@@ -13,10 +13,10 @@ from transformers.activations import NewGELUActivation
 
 import reference
 from families import ENCODER_DECODERS, FAMILIES, GENERIC, tiny, tokenizer
-from snipbias import passes
-from snipbias.errors import SnipbiasError
-from snipbias.loading import wrap
-from snipbias.models import LanguageModel, Query
+from snipbias.base.errors import SnipbiasError
+from snipbias.models import scoring as passes
+from snipbias.models.language_model import LanguageModel, Query
+from snipbias.models.loading import wrap
 
 DECODERS = [family for family in FAMILIES if family not in ENCODER_DECODERS]
 TEMPLATE = (

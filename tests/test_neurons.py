@@ -11,8 +11,8 @@ import transformers as tf
 from torch import nn
 
 from families import COMMON, ENCODER_DECODERS, FAMILIES, GENERIC, LLAMA_LIKE, T5_LIKE, tiny
-from snipbias.errors import SnipbiasError
-from snipbias.neurons import Site, find_sites, get_linear, unit_dim, width
+from snipbias.base.errors import SnipbiasError
+from snipbias.models.sites import Site, find_sites, get_linear, unit_dim, width
 
 ALL = [*FAMILIES, *GENERIC]
 

@@ -11,14 +11,14 @@ import pytest
 
 import snipbias as sb
 from families import FAMILIES, GENERIC, tiny
+from snipbias.base.errors import SnipbiasError
 from snipbias.cli import main
-from snipbias.compare import compare
-from snipbias.edit import NeuronEdit
-from snipbias.errors import SnipbiasError
-from snipbias.identity import ModelId
-from snipbias.neurons import Neuron, Site, find_sites, module_by_name
-from snipbias.overlap import overlap
-from snipbias.together import compare_together, count_together, together_grids
+from snipbias.edits.edit import NeuronEdit
+from snipbias.edits.overlap import overlap
+from snipbias.edits.provenance import ModelId
+from snipbias.evaluation.compare import compare
+from snipbias.evaluation.together import compare_together, count_together, together_grids
+from snipbias.models.sites import Neuron, Site, find_sites, module_by_name
 from test_algebra import found_on
 
 MODEL = ModelId("toy", "Toy", 8, "f00")

@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from snipbias import parallel
-from snipbias.errors import SnipbiasError
-from snipbias.loading import load
-from snipbias.parallel import DIED, Workers, data_parallel, workers
+from snipbias.base import parallel
+from snipbias.base.errors import SnipbiasError
+from snipbias.base.parallel import DIED, Workers, data_parallel, workers
+from snipbias.models.loading import load
 from together import KINDS, everything
 
 HERE = Path(__file__).parent
@@ -218,7 +218,7 @@ def files(folder: Path) -> set[Path]:
 def test_one_process_needs_no_accelerate_and_no_torch():
     code = (
         "import sys; sys.modules['accelerate'] = None\n"
-        "from snipbias.parallel import data_parallel\n"
+        "from snipbias.base.parallel import data_parallel\n"
         "with data_parallel() as who:\n"
         "    assert who.share([1, 2]) == [1, 2] and who.gather({0: 1}) == {0: 1}\n"
         "    assert who.from_main(lambda: 3) == who.main_first(lambda: 3) == 3\n"
@@ -241,7 +241,7 @@ def test_a_launch_without_accelerate_names_the_extra(monkeypatch):
 
 
 def test_fsdp_and_a_device_map_for_each_are_refused(monkeypatch):
-    monkeypatch.setattr("snipbias.loading.workers", lambda: Workers(0, 2))
+    monkeypatch.setattr("snipbias.models.loading.workers", lambda: Workers(0, 2))
     with pytest.raises(SnipbiasError, match="run one process"):
         load("demo", device_map="auto")
     monkeypatch.setenv("WORLD_SIZE", "2")

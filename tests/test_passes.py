@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from families import FAMILIES, GENERIC, tiny
-from snipbias import passes
-from snipbias.packed import Packed
+from snipbias.models import scoring as passes
+from snipbias.models.packed_options import Packed
 from test_models import STARTS_SHARED, make_queries
 
 

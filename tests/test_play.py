@@ -17,14 +17,15 @@ import torch
 
 import snipbias as sb
 from families import FAMILIES, GENERIC, one_neuron, tiny
+from snipbias.base.errors import SnipbiasError
 from snipbias.cli import main
-from snipbias.compare import hold_out
-from snipbias.edit import NeuronEdit
-from snipbias.errors import SnipbiasError
-from snipbias.evaluate import Reading, evaluate
-from snipbias.identity import ModelId
-from snipbias.models import LanguageModel
-from snipbias.neurons import Neuron
+from snipbias.edits.controls import random_edit
+from snipbias.edits.edit import NeuronEdit
+from snipbias.edits.provenance import ModelId
+from snipbias.evaluation.compare import hold_out
+from snipbias.evaluation.evaluate import Reading, evaluate
+from snipbias.models.language_model import LanguageModel
+from snipbias.models.sites import Neuron
 from snipbias.play import desk as desks
 from snipbias.play import questions
 from snipbias.play.answers import (
@@ -41,9 +42,8 @@ from snipbias.play.answers import (
 )
 from snipbias.play.desk import KEPT, TRIED, Desk, Question
 from snipbias.play.guard import HEADERS, Guard, is_loopback, is_own_name
-from snipbias.prompts import render
-from snipbias.select import random_edit
 from snipbias.tasks.items import Item, Task
+from snipbias.tasks.prompts import render
 from toys import RAGGED, rows, task
 
 KINDS = ("flan-t5", "bart", "gpt2", "opt", "llama", "qwen2")

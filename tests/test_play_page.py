@@ -20,10 +20,10 @@ import pytest
 import snipbias as sb
 from browser import browser, screenshot  # noqa: F401
 from families import tiny
-from snipbias.evaluate import Reading
+from snipbias.edits.controls import random_edit
+from snipbias.evaluation.evaluate import Reading
 from snipbias.play.answers import Switch, together
 from snipbias.play.questions import held_out, own
-from snipbias.select import random_edit
 from snipbias.tasks.items import Item, Task
 
 pytest.importorskip("nicegui", reason="pip install 'snipbias[play]'")

@@ -12,8 +12,8 @@ from experiments import BIASED, outcome, right, says
 
 pytest.importorskip("matplotlib")
 
-from snipbias.experiment import plots
 from snipbias.experiment.outcome import Experiment
+from snipbias.experiment.plots import plots
 
 
 def experiment() -> Experiment:

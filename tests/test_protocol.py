@@ -10,11 +10,11 @@ from statistics import mean, stdev
 import torch
 
 from families import tiny
-from snipbias.attribute import attribute
-from snipbias.evaluate import ORIGINAL, Reading, count_prompts, evaluate
-from snipbias.method import Method
-from snipbias.protocol import Protocol, Trials, _best_size, count_trials, run_trials
-from snipbias.tables import ALWAYS_UNKNOWN, BEST_OFFSET
+from snipbias.evaluation.evaluate import ORIGINAL, Reading, count_prompts, evaluate
+from snipbias.evaluation.tables import ALWAYS_UNKNOWN, BEST_OFFSET
+from snipbias.experiment.protocol import Protocol, Trials, _best_size, count_trials, run_trials
+from snipbias.method.attribute import attribute
+from snipbias.method.equations import Method
 from snipbias.tasks.items import Task
 from toys import INSTRUCTIONS, task
 
@@ -49,7 +49,7 @@ def test_trials_differ_in_their_samples(monkeypatch) -> None:
         drawn.append(sample)
         return attribute(lm, sample, *rest, **options)
 
-    monkeypatch.setattr("snipbias.protocol.attribute", watched)
+    monkeypatch.setattr("snipbias.experiment.protocol.attribute", watched)
     run_trials(tiny("flan-t5"), task(12), PROTOCOL)
     assert [len(part) for part in drawn] == [3, 3, 3]
     assert len({part.fingerprint for part in drawn}) == 3

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from snipbias.experiment import published
 from snipbias.experiment.settings import KNOWN
+from snipbias.experiment.tables import published
 
 BASE, LARGE, XL = (f"google/flan-t5-{size}" for size in ("base", "large", "xl"))
 

@@ -12,9 +12,9 @@ import torch
 
 import reference
 import snipbias as sb
-from snipbias.demo import fetch_smollm2
-from snipbias.errors import SnipbiasError
-from snipbias.prompts import render
+from snipbias.base.errors import SnipbiasError
+from snipbias.cli.demo import fetch_smollm2
+from snipbias.tasks.prompts import render
 
 pytestmark = pytest.mark.slow
 

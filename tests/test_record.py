@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import snipbias
-from snipbias.errors import SnipbiasError
-from snipbias.record import FILE, RunRecord
+from snipbias.base.errors import SnipbiasError
+from snipbias.base.record import FILE, RunRecord
 
 ARGV = ["find", "demo", "mini:age", "--n", "3", "--out", "here"]
 

@@ -16,14 +16,16 @@ import pytest
 import experiments
 import snipbias as sb
 from report_runs import runs as runs
-from snipbias.evaluate import ORIGINAL
-from snipbias.experiment import verdict
-from snipbias.experiment.reading import read_experiment
+from snipbias.base.record import RunRecord
+from snipbias.edits.provenance import ModelId
+from snipbias.evaluation.evaluate import ORIGINAL
+from snipbias.evaluation.harness import HarnessScore
+from snipbias.evaluation.metrics import ByCondition
+from snipbias.evaluation.stats import Interval
+from snipbias.evaluation.tables import Grid, percent
 from snipbias.experiment.results import Results
-from snipbias.harness import HarnessScore
-from snipbias.identity import ModelId
-from snipbias.metrics import ByCondition
-from snipbias.record import RunRecord
+from snipbias.experiment.tables import verdict
+from snipbias.experiment.tables.reading import read_experiment
 from snipbias.report.examples import changed_examples
 from snipbias.report.lines import Step, by_size
 from snipbias.report.page import Example, Finding, Part, Plot, Section
@@ -31,8 +33,6 @@ from snipbias.report.plane import Spot, plane
 from snipbias.report.render import page
 from snipbias.report.texts import Texts, texts_of
 from snipbias.report.write import write_report
-from snipbias.stats import Interval
-from snipbias.tables import Grid, percent
 from snipbias.tasks.fetch import OFFLINE
 
 ALL = ("found", "evaluated", "demo", "reproduced")
@@ -491,7 +491,7 @@ def test_the_plane_and_the_sizes_by_hand() -> None:
 
 
 def test_many_edits_of_a_name_and_of_no_neurons_that_are_known(runs: Path, tmp_path: Path) -> None:
-    from snipbias.kept import read_edits, read_sites, write_edits, write_sites
+    from snipbias.edits.kept import read_edits, read_sites, write_edits, write_sites
 
     edits = [
         sb.NeuronEdit({"a": {i: 0.0}}, ModelId("m", "M", 9, "0"), label=f"v1 n={i}/x")

@@ -18,14 +18,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from families import tiny
+from snipbias.base.errors import SnipbiasError
+from snipbias.base.record import RunRecord
 from snipbias.cli import experiment as command
 from snipbias.cli import main
 from snipbias.cli.reproduce import reproduce
-from snipbias.edit import NeuronEdit
-from snipbias.errors import SnipbiasError
+from snipbias.edits.edit import NeuronEdit
 from snipbias.experiment.settings import RIVALS, preset
-from snipbias.loading import quiet_transformers
-from snipbias.record import RunRecord
+from snipbias.models.loading import quiet_transformers
 
 QUICK = [
     *("--task", "mini:age", "--task", "mini:ses", "--instructions", "1", "--samples", "2"),
@@ -100,7 +100,7 @@ def test_the_same_command_ends_with_the_same_bytes_and_does_nothing_twice(
 ) -> None:
     first = cli("reproduce", model, *QUICK, "--out", "run")
     before = files(here / "run")
-    monkeypatch.setattr("snipbias.experiment.bench.evaluate", None)  # nothing is left to do
+    monkeypatch.setattr("snipbias.experiment.cell.evaluate", None)  # nothing is left to do
     assert cli("reproduce", model, *QUICK, "--out", "run") == first
     assert files(here / "run") == before
     assert "v1" in first[1]

@@ -15,15 +15,15 @@ import pytest
 
 import experiments as made
 from experiments import BIASED, UNKNOWN, outcome, right, says
-from snipbias.experiment import sheets
-from snipbias.experiment.figures import figures
+from snipbias.evaluation.stats import Interval
+from snipbias.evaluation.tables import Grid
 from snipbias.experiment.outcome import Experiment
-from snipbias.experiment.places import count_places
 from snipbias.experiment.results import Results
 from snipbias.experiment.settings import KNOWN, Settings
-from snipbias.experiment.verdict import RIVALS, checks, judged, points
-from snipbias.stats import Interval
-from snipbias.tables import Grid
+from snipbias.experiment.tables import sheets
+from snipbias.experiment.tables.figures import figures
+from snipbias.experiment.tables.verdict import RIVALS, checks, judged, points
+from snipbias.models.places import count_places
 
 BOTH = (outcome("original", says(BIASED)), outcome("v1", right, trial=0))
 

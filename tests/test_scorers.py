@@ -13,13 +13,15 @@ import torch
 import reference
 import toys
 from families import VOCABULARY, one_neuron, tiny
-from snipbias import SnipbiasError, activations, attribute, scorers
-from snipbias.edit import NeuronEdit
-from snipbias.identity import ModelId
-from snipbias.method import Method
-from snipbias.models import Query
-from snipbias.prompts import render
+from snipbias import SnipbiasError, attribute
+from snipbias.edits.edit import NeuronEdit
+from snipbias.edits.provenance import ModelId
+from snipbias.method import activations
+from snipbias.method import margins as scorers
+from snipbias.method.equations import Method
+from snipbias.models.language_model import Query
 from snipbias.tasks.items import Item, Task
+from snipbias.tasks.prompts import render
 
 FAMILIES = ["flan-t5", "gpt2", "llama", "bart"]
 TASK = toys.task(3)

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 import toys
 from families import tiny
-from snipbias.attribute import attribute
-from snipbias.errors import SnipbiasError
-from snipbias.identity import ModelId, Provenance
-from snipbias.method import Method
-from snipbias.neurons import Neuron, Site
-from snipbias.scorers import gap
-from snipbias.scores import Scores, neuron_at
+from snipbias.base.errors import SnipbiasError
+from snipbias.edits.provenance import ModelId, Provenance
+from snipbias.method.attribute import attribute
+from snipbias.method.equations import Method
+from snipbias.method.margins import gap
+from snipbias.method.scores import Scores, neuron_at
+from snipbias.models.sites import Neuron, Site
 
 SITES = (
     Site("a", 3, "decoder", 0, "self-attention", (("q", 3),)),

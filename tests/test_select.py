@@ -7,11 +7,11 @@ from collections import Counter
 import pytest
 
 from families import tiny
-from snipbias.edit import NeuronEdit
-from snipbias.errors import SnipbiasError
-from snipbias.identity import ModelId
-from snipbias.neurons import Neuron
-from snipbias.select import layer_matched_edit, random_edit
+from snipbias.base.errors import SnipbiasError
+from snipbias.edits.controls import layer_matched_edit, random_edit
+from snipbias.edits.edit import NeuronEdit
+from snipbias.edits.provenance import ModelId
+from snipbias.models.sites import Neuron
 
 
 def of_site(lm, index: int, units) -> NeuronEdit:

@@ -28,10 +28,10 @@ with install_import_hook("snipbias", "beartype.beartype"):
     edit.bake(lm).undo()
     for reading in (sb.Reading("byte"), sb.Reading(options="letters"), sb.Reading(generate=True)):
         print(sb.compare(lm, TASK, edit, reading=reading, texts=["one two three four five"]))
-    import snipbias.method
+    import snipbias.method.equations
 
     try:
-        snipbias.method.attribution(edit, edit)
+        snipbias.method.equations.attribution(edit, edit)
     except Exception as error:
         print(type(error).__name__)
 """

@@ -16,15 +16,22 @@ import pytest
 from huggingface_hub import constants
 
 from hub import READER, TOKEN, Hub, hub
-from snipbias.card import GENERATED
-from snipbias.card_figures import Figures
+from snipbias.base.errors import SnipbiasError
+from snipbias.base.record import RunRecord
 from snipbias.cli import main
-from snipbias.edit import NeuronEdit
-from snipbias.errors import SnipbiasError
-from snipbias.identity import ModelId, Provenance
-from snipbias.loading import load
-from snipbias.record import RunRecord
-from snipbias.share import CARD_FILE, EXPORT_FILE, hub_id, is_generated, record_of, write_card
+from snipbias.edits.card.card import GENERATED
+from snipbias.edits.card.figures import Figures
+from snipbias.edits.edit import NeuronEdit
+from snipbias.edits.provenance import ModelId, Provenance
+from snipbias.edits.sharing import (
+    CARD_FILE,
+    EXPORT_FILE,
+    hub_id,
+    is_generated,
+    record_of,
+    write_card,
+)
+from snipbias.models.loading import load
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 MODEL = ModelId("google/flan-t5-base", "T5ForConditionalGeneration", 500, "f0f0", COMMIT)
@@ -346,7 +353,7 @@ def test_a_process_of_its_own_knows_the_hub_by_its_environment(online: Hub, tmp_
     """HF_ENDPOINT is all that is changed; the edit of the hub is applied to a model."""
     code = """
 import snipbias as sb
-from snipbias.identity import ModelId
+from snipbias.edits.provenance import ModelId
 lm = sb.load("demo")
 edit = sb.NeuronEdit.of([(lm.sites[0].name, 1)], ModelId.of(lm), label="one")
 edit.push_to_hub("jane/one", private=True)

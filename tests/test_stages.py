@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from families import FAMILIES, GENERIC, tiny
-from snipbias import attribute, stages
+from snipbias import attribute
+from snipbias.method import staged_backward as stages
 from test_attribute import TASK
 
 

@@ -12,13 +12,13 @@ from scipy.stats import norm
 from scipy.stats import t as student
 
 from crossed import crossed_rows
-from snipbias import measures, metrics, stats, tables
-from snipbias.errors import SnipbiasError
-from snipbias.measures import ACCURACY, DISCRIMINATION, Mean
-from snipbias.resample import Draws, _stretch, figures
-from snipbias.rows import Rows
-from snipbias.stats import Interval
-from snipbias.words import fixed, signed
+from snipbias.base.errors import SnipbiasError
+from snipbias.base.words import fixed, signed
+from snipbias.evaluation import measures, metrics, stats, tables
+from snipbias.evaluation.bootstrap import Draws, _stretch, figures
+from snipbias.evaluation.measures import ACCURACY, DISCRIMINATION, Mean
+from snipbias.evaluation.rows import Rows
+from snipbias.evaluation.stats import Interval
 
 QUICK = {
     "accuracy": (ACCURACY, lambda rows: metrics.accuracy(rows).overall),

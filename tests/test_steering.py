@@ -9,9 +9,9 @@ import reference
 import toys
 from families import tiny
 from snipbias import SnipbiasError
-from snipbias.evaluate import evaluate
-from snipbias.prompts import render
-from snipbias.steering import mean_difference
+from snipbias.evaluation.evaluate import evaluate
+from snipbias.experiment.baselines.steering import mean_difference
+from snipbias.tasks.prompts import render
 
 TASK = toys.task(3)
 FAMILIES = ["flan-t5", "gpt2", "llama", "bart"]

@@ -10,11 +10,11 @@ import torch
 
 import snipbias as sb
 from families import FAMILIES, GENERIC, tiny
-from snipbias.edit import NeuronEdit
-from snipbias.errors import SnipbiasError
-from snipbias.identity import ModelId
-from snipbias.models import LanguageModel, Query
-from snipbias.neurons import Neuron
+from snipbias.base.errors import SnipbiasError
+from snipbias.edits.edit import NeuronEdit
+from snipbias.edits.provenance import ModelId
+from snipbias.models.language_model import LanguageModel, Query
+from snipbias.models.sites import Neuron
 
 EVERY = [*FAMILIES, *GENERIC]
 # Numbers of options and lengths differ, so that rows of the options' pass are not the queries'.

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bbq_rows import quartet, write
-from snipbias.errors import SnipbiasError
+from snipbias.base.errors import SnipbiasError
 from snipbias.tasks import available, general_instructions, mini, task
 
 ROWS = quartet([("mystery", "unknown"), ("x", "disabled"), ("y", "nonDisabled")], ["disabled"])

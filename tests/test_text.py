@@ -9,13 +9,11 @@ import pytest
 import torch
 
 from families import tiny
-from snipbias.edit import NeuronEdit
-from snipbias.errors import SnipbiasError
-from snipbias.identity import ModelId
-from snipbias.neurons import Neuron
-from snipbias.select import random_edit
-from snipbias.stats import Interval
-from snipbias.text import (
+from snipbias.base.errors import SnipbiasError
+from snipbias.edits.controls import random_edit
+from snipbias.edits.edit import NeuronEdit
+from snipbias.edits.provenance import ModelId
+from snipbias.evaluation.neutral_text import (
     Passage,
     TextShift,
     divergence,
@@ -27,6 +25,8 @@ from snipbias.text import (
     perplexity_ratio,
     text_shifts,
 )
+from snipbias.evaluation.stats import Interval
+from snipbias.models.sites import Neuron
 
 TEXTS = ("the rain let up. she looked out at the garden", "a bridge carries its load")
 

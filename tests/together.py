@@ -12,15 +12,15 @@ from pathlib import Path
 import torch
 
 from families import tiny
-from snipbias import scorers
-from snipbias.activations import magnitude, skill_neurons
-from snipbias.attribute import attribute
-from snipbias.errors import SnipbiasError
-from snipbias.evaluate import Reading, evaluate
-from snipbias.parallel import data_parallel, workers
-from snipbias.select import random_edit
-from snipbias.steering import mean_difference
-from snipbias.text import passages, text_shifts
+from snipbias.base.errors import SnipbiasError
+from snipbias.base.parallel import data_parallel, workers
+from snipbias.edits.controls import random_edit
+from snipbias.evaluation.evaluate import Reading, evaluate
+from snipbias.evaluation.neutral_text import passages, text_shifts
+from snipbias.experiment.baselines.steering import mean_difference
+from snipbias.method import margins as scorers
+from snipbias.method.activations import magnitude, skill_neurons
+from snipbias.method.attribute import attribute
 from toys import task
 
 KINDS = ("flan-t5", "llama")

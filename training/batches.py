@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from snipbias.prompts import render
+from snipbias.tasks.prompts import render
 from training.examples import Example, Source
 from training.vocabulary import Words
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase, T5ForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutput
 
-from snipbias.prompts import render
 from snipbias.tasks.items import Item, Task
+from snipbias.tasks.prompts import render
 
 Model = T5ForConditionalGeneration
 

@@ -4,8 +4,13 @@ The public names are listed in `__init__.pyi`; they are imported when first used
 snipbias loads neither torch nor transformers.
 """
 
+import sys
+
 import lazy_loader
 
-from snipbias.version import __version__ as __version__
+from snipbias._moved import MovedModules
+from snipbias.base.version import __version__ as __version__
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+sys.meta_path.append(MovedModules())  # type: ignore[arg-type]

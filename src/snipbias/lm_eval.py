@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import sys
 
-from snipbias.errors import SnipbiasError
-from snipbias.harness import library
+from snipbias.base.errors import SnipbiasError
+from snipbias.evaluation.harness import library
 
 
 def main() -> None:
     """Register the model and hand over; what the user can mend is one sentence."""
     try:
-        library("snipbias.edited_lm")
+        library("snipbias.evaluation.edited_lm")
         library("lm_eval.__main__").cli_evaluate()
     except SnipbiasError as error:
         print("error:", " ".join(str(error).split()), file=sys.stderr)

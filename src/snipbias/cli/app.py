@@ -12,7 +12,9 @@ from typing import Annotated
 
 import typer
 
-from snipbias import parallel
+from snipbias.base import parallel
+from snipbias.base.errors import InterruptError, SnipbiasError
+from snipbias.base.markdown import printable
 from snipbias.cli import options as o
 from snipbias.cli.algebra import combine, overlap
 from snipbias.cli.export import apply, export
@@ -20,8 +22,6 @@ from snipbias.cli.play import play
 from snipbias.cli.report import report
 from snipbias.cli.reproduce import reproduce
 from snipbias.cli.share import card, push
-from snipbias.errors import InterruptError, SnipbiasError
-from snipbias.markdown import printable
 
 INTERRUPTED = 130  # what typer makes of an interrupt
 # The commands that the processes of `accelerate launch` share.
@@ -78,7 +78,7 @@ def _misuse(message: str) -> str:
     choice = re.fullmatch(r"(.*'(.*)' is not one of ('.*'))\.", message)
     if choice is None:
         return message
-    from snipbias.tasks.rows import did_you_mean
+    from snipbias.tasks.readers import did_you_mean
 
     said, wrong, listed = choice.groups()
     known = listed.strip("'").split("', '")
@@ -104,7 +104,7 @@ def _teller() -> Callable[..., None]:
 
 def _version(asked: bool) -> None:
     if asked:
-        from snipbias.version import __version__
+        from snipbias.base.version import __version__
 
         print(f"snipbias {__version__}")
         raise typer.Exit
@@ -306,7 +306,7 @@ def demo(
     draws of ten items each find the neurons; the table is the mean over the three.
     """
     arguments = dict(locals())
-    from snipbias import demo as demonstration
+    from snipbias.cli import demo as demonstration
 
     demonstration.run_demo(arguments)
 

@@ -11,19 +11,19 @@ from typing import Any
 from rich.console import Group
 from rich.text import Text
 
-from snipbias.algebra import COMBINE
-from snipbias.card_facts import without_folders
+from snipbias.base.errors import SnipbiasError
 from snipbias.cli.commands import edit_table, output, pick, write_comparison
 from snipbias.cli.run import Run, run, show
-from snipbias.compare import Comparison, distinct
-from snipbias.edit import NeuronEdit
-from snipbias.errors import SnipbiasError
-from snipbias.experiment.bench import refuse_alike, slug
-from snipbias.loading import load
-from snipbias.overlap import Overlap, overlap
-from snipbias.tables import LEGEND, Grid, number, p_value
-from snipbias.text import passages
-from snipbias.together import compare_together, count_together, together_grids
+from snipbias.edits.algebra import COMBINE
+from snipbias.edits.card.facts import without_folders
+from snipbias.edits.edit import NeuronEdit
+from snipbias.edits.overlap import Overlap, overlap
+from snipbias.evaluation.compare import Comparison, distinct
+from snipbias.evaluation.neutral_text import passages
+from snipbias.evaluation.tables import LEGEND, Grid, number, p_value
+from snipbias.evaluation.together import compare_together, count_together, together_grids
+from snipbias.experiment.cell import refuse_alike, slug
+from snipbias.models.loading import load
 
 Arguments = dict[str, Any]
 SHOWN_PLACES = 24

@@ -15,25 +15,25 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from snipbias import tables
-from snipbias.card import model_card
+from snipbias.base.errors import SnipbiasError
+from snipbias.base.parallel import workers
+from snipbias.base.record import RunRecord
+from snipbias.base.words import plural
 from snipbias.cli.run import Run, run, show
-from snipbias.compare import Comparison, compare, count_work, distinct
-from snipbias.edit import NeuronEdit
-from snipbias.errors import SnipbiasError
-from snipbias.evaluate import Reading
-from snipbias.find import as_recipe
-from snipbias.format import FILE as EDIT_FILE
-from snipbias.harness import HarnessScores, harness_scores
-from snipbias.kept import write_edits, write_sites
-from snipbias.method import Method
-from snipbias.models import LanguageModel
-from snipbias.parallel import workers
-from snipbias.record import RunRecord
-from snipbias.share import CARD_FILE, hub_id
+from snipbias.edits.card.card import model_card
+from snipbias.edits.edit import NeuronEdit
+from snipbias.edits.format import FILE as EDIT_FILE
+from snipbias.edits.kept import write_edits, write_sites
+from snipbias.edits.sharing import CARD_FILE, hub_id
+from snipbias.evaluation import tables
+from snipbias.evaluation.compare import Comparison, compare, count_work, distinct
+from snipbias.evaluation.evaluate import Reading
+from snipbias.evaluation.harness import HarnessScores, harness_scores
+from snipbias.evaluation.neutral_text import passages
+from snipbias.method.equations import Method
+from snipbias.method.find import as_recipe
+from snipbias.models.language_model import LanguageModel
 from snipbias.tasks import available
-from snipbias.text import passages
-from snipbias.words import plural
 
 Arguments = dict[str, Any]
 SHOWN_SITES = 24

@@ -12,14 +12,14 @@ from typing import Any
 from rich.console import Group
 from rich.text import Text
 
+from snipbias.base.errors import SnipbiasError
+from snipbias.base.parallel import workers
 from snipbias.cli.run import Run, resumable_run
-from snipbias.errors import SnipbiasError
-from snipbias.experiment.bench import slug
+from snipbias.edits.kept import write_sites
+from snipbias.experiment.cell import slug
 from snipbias.experiment.results import Results
 from snipbias.experiment.run import count, reproduce
 from snipbias.experiment.settings import ORIGINAL, Settings, preset
-from snipbias.kept import write_sites
-from snipbias.parallel import workers
 from snipbias.tasks.items import Task
 from snipbias.tasks.mini import CATEGORIES
 

@@ -108,10 +108,10 @@ def run_export(command: str, arguments: dict[str, Any]) -> None:
     """Load the model and the edit, write the export, and say how near it is."""
     from rich.text import Text
 
-    from snipbias.card_figures import command as command_line
     from snipbias.cli.run import run
-    from snipbias.edit import NeuronEdit
-    from snipbias.export.write import fill, refuse_base
+    from snipbias.edits.card.figures import command as command_line
+    from snipbias.edits.edit import NeuronEdit
+    from snipbias.edits.export.write import fill, refuse_base
 
     output = {name: arguments[name] for name in ("out", "overwrite", "as_json", "quiet")}
     with run(command, arguments, **output) as (this, folder):

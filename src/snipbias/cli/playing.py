@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from snipbias.cli.run import columns
-from snipbias.compare import distinct
-from snipbias.edit import NeuronEdit
-from snipbias.loading import load
+from snipbias.edits.edit import NeuronEdit
+from snipbias.evaluation.compare import distinct
+from snipbias.models.loading import load
 from snipbias.play.desk import Desk
 from snipbias.play.guard import is_loopback
 from snipbias.play.server import require_nicegui, serve

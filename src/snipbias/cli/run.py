@@ -17,14 +17,14 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.segment import Segment
 
-from snipbias.errors import InterruptError, SnipbiasError
-from snipbias.files import atomic_folder, refuse_existing
-from snipbias.identity import ModelId
-from snipbias.loading import load
-from snipbias.markdown import printable
-from snipbias.models import LanguageModel
-from snipbias.parallel import workers
-from snipbias.record import RunRecord
+from snipbias.base.errors import InterruptError, SnipbiasError
+from snipbias.base.files import atomic_folder, refuse_existing
+from snipbias.base.markdown import printable
+from snipbias.base.parallel import workers
+from snipbias.base.record import RunRecord
+from snipbias.edits.provenance import ModelId
+from snipbias.models.language_model import LanguageModel
+from snipbias.models.loading import load
 from snipbias.tasks import task as read_task
 from snipbias.tasks.items import Task
 

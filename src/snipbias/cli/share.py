@@ -29,10 +29,10 @@ def card(
     """
     from rich.text import Text
 
-    from snipbias import share
+    from snipbias.base.errors import SnipbiasError
     from snipbias.cli.run import show
-    from snipbias.edit import NeuronEdit
-    from snipbias.errors import SnipbiasError
+    from snipbias.edits import sharing as share
+    from snipbias.edits.edit import NeuronEdit
 
     if share.hub_id(edit):
         raise SnipbiasError(f"there is no folder {edit}: save the edit into one, or `push` it.")
@@ -75,9 +75,9 @@ def push(
     """
     from rich.text import Text
 
-    from snipbias import share
     from snipbias.cli.run import show
-    from snipbias.edit import NeuronEdit
+    from snipbias.edits import sharing as share
+    from snipbias.edits.edit import NeuronEdit
 
     folder = share.locate(edit).parent
     found = NeuronEdit.load(edit)

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import pairwise
 
+from snipbias.evaluation.metrics import ByCondition
 from snipbias.experiment.outcome import Point
 from snipbias.experiment.settings import Settings
-from snipbias.metrics import ByCondition
 
 Objective = Callable[[ByCondition], float]
 FORBIDDEN = -math.inf

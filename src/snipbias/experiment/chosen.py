@@ -7,11 +7,11 @@ from dataclasses import asdict
 from functools import cache
 from typing import Any
 
-from snipbias.edit import NeuronEdit
+from snipbias.edits.edit import NeuronEdit
+from snipbias.edits.interventions import Intervention
 from snipbias.experiment import choose
-from snipbias.experiment.bench import Bench, Make, accuracy
+from snipbias.experiment.cell import Bench, Make, accuracy
 from snipbias.experiment.outcome import Outcome, Point
-from snipbias.interventions import Intervention
 
 Setting = Mapping[str, float]
 

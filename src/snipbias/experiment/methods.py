@@ -10,24 +10,24 @@ from typing import Any
 
 import numpy as np
 
-from snipbias import calibrate
-from snipbias.ablation import MeanAblation
-from snipbias.activations import mean_activation
-from snipbias.calibrate import Measured
-from snipbias.edit import NeuronEdit
-from snipbias.evaluate import Evaluation
+from snipbias.edits.controls import layer_matched_edit, random_edit
+from snipbias.edits.edit import NeuronEdit
+from snipbias.edits.interventions import Intervention
+from snipbias.evaluation.evaluate import Evaluation
+from snipbias.evaluation.metrics import ByCondition
 from snipbias.experiment import choose
-from snipbias.experiment.bench import Bench, accuracy, named
+from snipbias.experiment.baselines import calibration as calibrate
+from snipbias.experiment.baselines.ablation import MeanAblation
+from snipbias.experiment.baselines.calibration import Measured
+from snipbias.experiment.baselines.steering import mean_difference
+from snipbias.experiment.cell import Bench, accuracy, named
 from snipbias.experiment.chosen import Setting, chosen, in_short
 from snipbias.experiment.outcome import Outcome, Point
 from snipbias.experiment.settings import NO_WEIGHT, ORIGINAL, STEERING
-from snipbias.interventions import Intervention
-from snipbias.metrics import ByCondition
-from snipbias.neurons import Neuron
-from snipbias.recipes import RECIPES, Recipe
-from snipbias.scores import Scores
-from snipbias.select import layer_matched_edit, random_edit
-from snipbias.steering import mean_difference
+from snipbias.method.activations import mean_activation
+from snipbias.method.recipes import RECIPES, Recipe
+from snipbias.method.scores import Scores
+from snipbias.models.sites import Neuron
 
 # Edits by number of neurons and factor: Scores.top, but for what it is kept in.
 Top = Callable[[int, float], NeuronEdit]

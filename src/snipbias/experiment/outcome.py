@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from snipbias.edit import NeuronEdit
+from snipbias.edits.edit import NeuronEdit
+from snipbias.edits.provenance import ModelId
+from snipbias.evaluation.neutral_text import TextShift
 from snipbias.experiment.settings import Settings
-from snipbias.identity import ModelId
-from snipbias.neurons import Site
+from snipbias.models.sites import Site
 from snipbias.tasks.items import Task
-from snipbias.text import TextShift
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,12 @@ from functools import partial
 from itertools import product
 from typing import Any, Literal
 
-from snipbias.batching import BatchSize
-from snipbias.errors import SnipbiasError
-from snipbias.evaluate import Reading, count_prompts
-from snipbias.experiment.bench import Bench, refuse_alike, slug
+from snipbias.base.errors import SnipbiasError
+from snipbias.base.record import package_versions
+from snipbias.edits.provenance import ModelId
+from snipbias.evaluation.evaluate import Reading, count_prompts
+from snipbias.evaluation.neutral_text import passages, passages_to_protect
+from snipbias.experiment.cell import Bench, refuse_alike, slug
 from snipbias.experiment.methods import METHODS, sizes_of
 from snipbias.experiment.outcome import Outcome
 from snipbias.experiment.settings import (
@@ -23,13 +25,11 @@ from snipbias.experiment.settings import (
     Settings,
 )
 from snipbias.experiment.store import Store
-from snipbias.identity import ModelId
-from snipbias.models import LanguageModel
-from snipbias.recipes import RECIPES
-from snipbias.record import package_versions
+from snipbias.method.recipes import RECIPES
+from snipbias.models.batching import BatchSize
+from snipbias.models.language_model import LanguageModel
 from snipbias.tasks import task as named_task
 from snipbias.tasks.items import Task
-from snipbias.text import passages, passages_to_protect
 
 Kind = Literal["outcomes", "sample_curve", "transfer"]
 # What a resumed run must share with the one that was killed, beside settings, model and data.

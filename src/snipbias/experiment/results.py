@@ -14,12 +14,13 @@ import pyarrow.parquet as pq
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from snipbias.experiment import grids, plots, sheets
-from snipbias.experiment.figures import All, figures
+from snipbias.base.files import atomic_file
+from snipbias.evaluation.tables import Grid
 from snipbias.experiment.outcome import Experiment, Outcome
-from snipbias.experiment.verdict import in_words
-from snipbias.files import atomic_file
-from snipbias.tables import Grid
+from snipbias.experiment.plots import plots
+from snipbias.experiment.tables import grids, sheets
+from snipbias.experiment.tables.figures import All, figures
+from snipbias.experiment.tables.verdict import in_words
 
 LEGEND = """\
 All figures are of the test part, which shares no template with the items that the neurons were

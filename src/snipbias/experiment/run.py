@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from snipbias.batching import BatchSize, Progress
-from snipbias.experiment.bench import Bench
+from snipbias.edits.provenance import ModelId
+from snipbias.experiment.cell import Bench
 from snipbias.experiment.outcome import Experiment, Outcome, TaskInfo
 from snipbias.experiment.plan import Kind, Plan, left_out
 from snipbias.experiment.settings import Settings
 from snipbias.experiment.store import Store
-from snipbias.identity import ModelId
-from snipbias.models import LanguageModel
+from snipbias.models.batching import BatchSize, Progress
+from snipbias.models.language_model import LanguageModel
 from snipbias.tasks.items import Task
 
 NO_CONDITIONS = "no row is ambiguous or disambiguated: settings are chosen by overall accuracy"

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, get_args
 
-from snipbias.errors import SnipbiasError
-from snipbias.recipes import RECIPES, Objective
+from snipbias.base.errors import SnipbiasError
+from snipbias.method.recipes import RECIPES, Objective
 
 OBJECTIVES = get_args(Objective)
 ORIGINAL = "original"

@@ -17,9 +17,9 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from snipbias.errors import SnipbiasError
-from snipbias.files import atomic_file, is_leftover, refuse_existing
-from snipbias.parallel import workers
+from snipbias.base.errors import SnipbiasError
+from snipbias.base.files import atomic_file, is_leftover, refuse_existing
+from snipbias.base.parallel import workers
 
 T = TypeVar("T")
 SETTINGS = "settings.json"

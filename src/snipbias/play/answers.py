@@ -13,15 +13,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from snipbias.algebra import flat, stronger
-from snipbias.edit import NeuronEdit
-from snipbias.errors import SnipbiasError
-from snipbias.evaluate import match
-from snipbias.identity import ModelId
-from snipbias.models import LanguageModel, Query
-from snipbias.neurons import Neuron, Site
-from snipbias.prompts import render
+from snipbias.base.errors import SnipbiasError
+from snipbias.edits.algebra import flat, stronger
+from snipbias.edits.edit import NeuronEdit
+from snipbias.edits.provenance import ModelId
+from snipbias.evaluation.evaluate import match
+from snipbias.models.language_model import LanguageModel, Query
+from snipbias.models.sites import Neuron, Site
 from snipbias.tasks.items import Item
+from snipbias.tasks.prompts import render
 
 # Tokens of a prompt: a pass over more can take all of a computer's memory, and T5 has no limit.
 LONGEST = 4096

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from nicegui import ui
 
-from snipbias.edit import NeuronEdit
+from snipbias.edits.edit import NeuronEdit
 from snipbias.play import questions
 from snipbias.play.desk import Question
 from snipbias.play.html import html, section

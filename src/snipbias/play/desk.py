@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from threading import Lock
 
-from snipbias.edit import NeuronEdit
-from snipbias.errors import SnipbiasError
-from snipbias.models import LanguageModel
+from snipbias.base.errors import SnipbiasError
+from snipbias.edits.edit import NeuronEdit
+from snipbias.models.language_model import LanguageModel
 from snipbias.play import questions
 from snipbias.play.answers import Answer, Firing, Switch, answer, choice, firings, fit, together
 from snipbias.play.answers import prompt_text as exact_prompt

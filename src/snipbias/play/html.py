@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nicegui.elements.mixins.text_element import TextElement
 
-from snipbias.words import fixed
+from snipbias.base.words import fixed
 
 MINUS = "\N{MINUS SIGN}"
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from nicegui import ui
 from nicegui.elements.mixins.text_element import TextElement
 
-from snipbias.neurons import Neuron
+from snipbias.models.sites import Neuron
 from snipbias.play.answers import Firing
 from snipbias.play.desk import Result
 from snipbias.play.html import html, signed

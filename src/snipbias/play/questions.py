@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Literal, get_args
 
-from snipbias.compare import hold_out
-from snipbias.edit import NeuronEdit
-from snipbias.errors import SnipbiasError
+from snipbias.base.errors import SnipbiasError
+from snipbias.edits.edit import NeuronEdit
+from snipbias.evaluation.compare import hold_out
 from snipbias.tasks.items import Item, Task
 
 Condition = Literal["all", "ambiguous", "disambiguated"]

@@ -8,7 +8,7 @@ import webbrowser
 from collections.abc import Callable
 from functools import partial
 
-from snipbias.errors import SnipbiasError
+from snipbias.base.errors import SnipbiasError
 from snipbias.play.desk import Desk
 from snipbias.play.guard import Guard
 

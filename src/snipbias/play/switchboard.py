@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 from nicegui import ui
 
-from snipbias.edit import NeuronEdit
-from snipbias.neurons import Neuron
+from snipbias.base.words import plural
+from snipbias.edits.edit import NeuronEdit
+from snipbias.models.sites import Neuron
 from snipbias.play.answers import Switch
 from snipbias.play.desk import Desk
 from snipbias.play.html import MINUS, html, section, sentence, signed
-from snipbias.words import plural
 
 TICKS = (f"{MINUS}1", "0: nothing", "1: as found", "2")  # at -1, 0, 1 and 2
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from nicegui import background_tasks, run, ui
 
-from snipbias.errors import SnipbiasError
-from snipbias.neurons import Neuron
+from snipbias.base.errors import SnipbiasError
+from snipbias.models.sites import Neuron
 from snipbias.play import neurons, panels
 from snipbias.play.answers import Switch
 from snipbias.play.desk import Desk, Question, Result

@@ -9,17 +9,17 @@ from typing import Any, cast
 
 import numpy as np
 
-from snipbias.changes import Change
-from snipbias.compare import Comparison
-from snipbias.evaluate import ORIGINAL
-from snipbias.metrics import ByCondition, Positions, Spread
-from snipbias.offset import OffsetCurve, OffsetPoint
+from snipbias.base.words import held_out
+from snipbias.evaluation.changes import Change
+from snipbias.evaluation.compare import Comparison
+from snipbias.evaluation.evaluate import ORIGINAL
+from snipbias.evaluation.metrics import ByCondition, Positions, Spread
+from snipbias.evaluation.offset_curve import OffsetCurve, OffsetPoint
+from snipbias.evaluation.stats import Interval
+from snipbias.evaluation.summary import INHERITED, SHIFT, Summary, forewarned
+from snipbias.evaluation.tables import ALWAYS_UNKNOWN, BEST_OFFSET, Grid, comparison_grids
 from snipbias.report.page import Finding
 from snipbias.report.plane import Spot
-from snipbias.stats import Interval
-from snipbias.summary import INHERITED, SHIFT, Summary, forewarned
-from snipbias.tables import ALWAYS_UNKNOWN, BEST_OFFSET, Grid, comparison_grids
-from snipbias.words import held_out
 
 Json = Mapping[str, Any]
 _BY_CONDITION = (

@@ -12,16 +12,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from snipbias import stats
-from snipbias.edit import NeuronEdit
-from snipbias.evaluate import ORIGINAL
-from snipbias.experiment.bench import rows_of, slug
-from snipbias.experiment.figures import mean_of
-from snipbias.experiment.places import count_places
-from snipbias.harness import HarnessScore, HarnessScores
-from snipbias.kept import read_edits, read_sites
-from snipbias.measures import ACCURACY
-from snipbias.record import RunRecord
+from snipbias.base.record import RunRecord
+from snipbias.edits.edit import NeuronEdit
+from snipbias.edits.kept import read_edits, read_sites
+from snipbias.evaluation import stats
+from snipbias.evaluation.evaluate import ORIGINAL
+from snipbias.evaluation.harness import HarnessScore, HarnessScores
+from snipbias.evaluation.measures import ACCURACY
+from snipbias.evaluation.stats import Interval
+from snipbias.evaluation.tables import Grid, harness_grid
+from snipbias.experiment.cell import rows_of, slug
+from snipbias.experiment.tables.figures import mean_of
+from snipbias.models.places import count_places
 from snipbias.report import comparison
 from snipbias.report.comparison import Recorded
 from snipbias.report.examples import by_edit, changed_examples
@@ -31,8 +33,6 @@ from snipbias.report.page import Finding, Plot, Section
 from snipbias.report.plane import Spot, plane
 from snipbias.report.shift import shift
 from snipbias.report.texts import Texts
-from snipbias.stats import Interval
-from snipbias.tables import Grid, harness_grid
 
 Figures = tuple[float | None, float | None, float | None]
 SHOWN_EDITS = 6  # marks and colours that can be told apart

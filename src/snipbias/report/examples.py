@@ -8,13 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from snipbias.evaluate import ORIGINAL
-from snipbias.experiment.bench import rows_of
-from snipbias.metrics import option_probabilities
-from snipbias.prompts import render, render_letters
+from snipbias.evaluation.evaluate import ORIGINAL
+from snipbias.evaluation.metrics import option_probabilities
+from snipbias.evaluation.rows import Rows
+from snipbias.experiment.cell import rows_of
 from snipbias.report.page import Example
 from snipbias.report.texts import Texts
-from snipbias.rows import Rows
+from snipbias.tasks.prompts import render, render_letters
 
 SHOWN = 12  # of each edit, on either side
 ROUNDING = 1e-6  # a smaller change of a probability is none

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from snipbias.edit import NeuronEdit
-from snipbias.format import FILE as EDIT_FILE
-from snipbias.record import RunRecord
+from snipbias.base.record import RunRecord
+from snipbias.base.words import plural
+from snipbias.edits.edit import NeuronEdit
+from snipbias.edits.format import FILE as EDIT_FILE
+from snipbias.evaluation.tables import Grid
 from snipbias.report.evaluated import maps
 from snipbias.report.page import Section
-from snipbias.tables import Grid
-from snipbias.words import plural
 
 LISTED = 100
 

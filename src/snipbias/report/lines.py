@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from snipbias.metrics import ByCondition
+from snipbias.evaluation.metrics import ByCondition
+from snipbias.evaluation.tables import Grid, percent
 from snipbias.report.drawing import CONDITIONS, mark, percents
 from snipbias.report.page import Plot
-from snipbias.tables import Grid, percent
 
 FLOOR = "always unknown"
 LINES = (

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from snipbias.evaluation.tables import Grid, number
 from snipbias.report.page import Plot
-from snipbias.tables import Grid, number
 
 
 def neuron_map(

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from snipbias import stats
-from snipbias.record import RunRecord
-from snipbias.stats import Interval
-from snipbias.summary import ABOVE_CHANCE
-from snipbias.tables import Grid, percent
+from snipbias.base.record import RunRecord
+from snipbias.evaluation import stats
+from snipbias.evaluation.stats import Interval
+from snipbias.evaluation.summary import ABOVE_CHANCE
+from snipbias.evaluation.tables import Grid, percent
 
 Tone = Literal["good", "even", "bad"]
 GAIN: tuple[Tone, str] = ("good", "A gain")

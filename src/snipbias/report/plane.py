@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from snipbias.metrics import ByCondition
-from snipbias.offset import OffsetCurve
+from snipbias.evaluation.metrics import ByCondition
+from snipbias.evaluation.offset_curve import OffsetCurve
+from snipbias.evaluation.tables import Grid, percent
 from snipbias.report.drawing import mark, percents
 from snipbias.report.page import Plot
-from snipbias.tables import Grid, percent
 
 
 @dataclass(frozen=True)

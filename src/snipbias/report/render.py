@@ -11,11 +11,11 @@ from functools import partial
 from importlib.resources import files as resources
 from typing import Any
 
-from snipbias.errors import SnipbiasError
+from snipbias.base.errors import SnipbiasError
+from snipbias.base.version import __version__
+from snipbias.evaluation.tables import percent
 from snipbias.report.glossary import TERMS
 from snipbias.report.page import Part
-from snipbias.tables import percent
-from snipbias.version import __version__
 
 WIDE = 40  # characters beyond which a cell is text to be wrapped and not a figure
 

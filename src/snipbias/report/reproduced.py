@@ -6,15 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 
-from snipbias.evaluate import ORIGINAL
-from snipbias.experiment import grids, verdict
-from snipbias.experiment.bench import accuracy, rows_of, slug
-from snipbias.experiment.figures import All, Figures, edits_of, outcomes_of
-from snipbias.experiment.outcome import Experiment, Outcome
-from snipbias.experiment.reading import read_experiment
-from snipbias.experiment.results import Results
-from snipbias.experiment.settings import CONTROLS
-from snipbias.metrics import (
+from snipbias.base.words import plural
+from snipbias.evaluation.evaluate import ORIGINAL
+from snipbias.evaluation.metrics import (
     ByCondition,
     accuracy_by_instruction,
     biased_probability,
@@ -22,7 +16,16 @@ from snipbias.metrics import (
     unknown_floor,
     unknown_probability,
 )
-from snipbias.offset import offset_curve
+from snipbias.evaluation.offset_curve import offset_curve
+from snipbias.evaluation.rows import Rows
+from snipbias.evaluation.summary import SHIFT, forewarned
+from snipbias.experiment.cell import accuracy, rows_of, slug
+from snipbias.experiment.outcome import Experiment, Outcome
+from snipbias.experiment.results import Results
+from snipbias.experiment.settings import CONTROLS
+from snipbias.experiment.tables import grids, verdict
+from snipbias.experiment.tables.figures import All, Figures, edits_of, outcomes_of
+from snipbias.experiment.tables.reading import read_experiment
 from snipbias.report.comparison import parts
 from snipbias.report.evaluated import maps
 from snipbias.report.examples import changed_examples
@@ -31,9 +34,6 @@ from snipbias.report.page import Finding, Plot, Section
 from snipbias.report.plane import Spot, plane
 from snipbias.report.shift import shift
 from snipbias.report.texts import Texts
-from snipbias.rows import Rows
-from snipbias.summary import SHIFT, forewarned
-from snipbias.words import plural
 
 PARTS = ("overall", "ambiguous", "disambiguated")
 RIVALS = {

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from snipbias.metrics import ByCondition
+from snipbias.evaluation.metrics import ByCondition
+from snipbias.evaluation.tables import Grid, percent
 from snipbias.report.drawing import average, mark, percents
 from snipbias.report.page import Plot
-from snipbias.tables import Grid, percent
 
 KINDS = ("right", "biased", "unknown")
 

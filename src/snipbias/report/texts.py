@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from snipbias.errors import SnipbiasError
-from snipbias.record import RunRecord
+from snipbias.base.errors import SnipbiasError
+from snipbias.base.record import RunRecord
 from snipbias.tasks import task as read_task
 from snipbias.tasks.fetch import OFFLINE
 from snipbias.tasks.items import Item

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from snipbias.errors import SnipbiasError
-from snipbias.files import atomic_file
-from snipbias.record import RunRecord
+from snipbias.base.errors import SnipbiasError
+from snipbias.base.files import atomic_file
+from snipbias.base.record import RunRecord
 from snipbias.report.evaluated import demo_sections, evaluated_section
 from snipbias.report.found import found_section
 from snipbias.report.page import Part, Section

@@ -10,10 +10,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from snipbias.errors import SnipbiasError
+from snipbias.base.errors import SnipbiasError
 from snipbias.tasks.fetch import OFFICIAL, fetch
 from snipbias.tasks.items import Condition, Item, Task
-from snipbias.tasks.rows import decode, item_at, json_lines
+from snipbias.tasks.readers import decode, item_at, json_lines
 
 CATEGORIES = tuple(OFFICIAL)
 CONDITIONS: dict[str, Condition] = {"ambig": "ambiguous", "disambig": "disambiguated"}

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
-from snipbias.errors import SnipbiasError
-from snipbias.files import atomic_file
-from snipbias.tasks.rows import read_bytes
+from snipbias.base.errors import SnipbiasError
+from snipbias.base.files import atomic_file
+from snipbias.tasks.readers import read_bytes
 
 COMMIT = "9eba1ba179cc3169f75a1c03a8b392a58d188303"
 BASE_URL = f"https://raw.githubusercontent.com/nyu-mll/BBQ/{COMMIT}/data"

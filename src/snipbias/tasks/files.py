@@ -26,9 +26,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from snipbias.errors import SnipbiasError
+from snipbias.base.errors import SnipbiasError
 from snipbias.tasks.items import Condition, Item, Task
-from snipbias.tasks.rows import (
+from snipbias.tasks.readers import (
     csv_rows,
     decode,
     did_you_mean,

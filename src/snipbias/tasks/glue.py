@@ -25,11 +25,19 @@ import pyarrow.parquet as pq
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from snipbias.errors import SnipbiasError
+from snipbias.base.errors import SnipbiasError
 from snipbias.tasks import hub
 from snipbias.tasks.fetch import data_folders, offline
 from snipbias.tasks.items import Item, Task
-from snipbias.tasks.rows import at, csv_rows, decode, did_you_mean, item_at, json_lines, read_bytes
+from snipbias.tasks.readers import (
+    at,
+    csv_rows,
+    decode,
+    did_you_mean,
+    item_at,
+    json_lines,
+    read_bytes,
+)
 
 REPOSITORY = "nyu-mll/glue"
 REVISION = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"

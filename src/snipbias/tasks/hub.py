@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from snipbias.errors import SnipbiasError
+from snipbias.base.errors import SnipbiasError
 from snipbias.tasks.fetch import offline
 from snipbias.tasks.files import Columns, Row, from_rows
 from snipbias.tasks.items import Task

@@ -11,7 +11,7 @@ from functools import cached_property
 from itertools import zip_longest
 from typing import Literal, TypeVar, get_args
 
-from snipbias.errors import SnipbiasError
+from snipbias.base.errors import SnipbiasError
 
 Condition = Literal["ambiguous", "disambiguated"]
 Balance = Literal["none", "condition", "twins"]

@@ -1,0 +1,289 @@
+"""The processes of one run: jobs are dealt out, sums are added up, and one of them writes.
+
+Inside `data_parallel` the processes that `accelerate launch` started work on one thing together:
+each runs the whole program, and the loops over prompts (`batching.run_batches`) do a share each.
+Nothing else is split. With one process every function here does nothing.
+
+All of them meet before anything is exchanged and tell each other whether they failed, so that a
+failure of one is the failure of all, with the same sentence, and none waits for a process that
+will not come.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import threading
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from snipbias.base.errors import InterruptError, SnipbiasError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+T = TypeVar("T")
+# How long one waits for another that is alive: it may be writing, or running lm-eval alone. One
+# that died is noticed at once.
+TIMEOUT = timedelta(hours=12)
+DIED = (
+    "a process of this run died or was told to stop, and the run with it: run the same command "
+    "again ('snipbias reproduce' goes on from what is done)."
+)
+
+
+class LostError(SnipbiasError):
+    """Another process is gone, or this one is being stopped."""
+
+
+class ToldError(SnipbiasError):
+    """Another process failed, and said how."""
+
+
+@dataclass(frozen=True)
+class Workers:
+    """The processes that work together, as one of them sees it; one process by itself if not told.
+
+    Attributes:
+        rank: number of this process; 0 shows, prints and writes.
+        count: how many there are.
+        group: torch's group of them, through which CPU tensors go; None is the default one.
+    """
+
+    rank: int = 0
+    count: int = 1
+    group: Any = None
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the process that shows, prints and writes."""
+        return self.rank == 0
+
+    def share(self, jobs: Sequence[T]) -> Sequence[T]:
+        """This process's jobs, every job being somebody's; neighbours go to different ones."""
+        return jobs[self.rank :: self.count]
+
+    def add(self, tensors: Iterable[Tensor]) -> None:
+        """Put the sum over all processes in the place of each tensor (on the CPU)."""
+        if self.count == 1:
+            return
+        import torch.distributed as dist
+
+        self._meet()
+        with _noticing():
+            for tensor in tensors:
+                dist.all_reduce(tensor, group=self.group)
+
+    def gather(self, mine: Mapping[int, T]) -> dict[int, T]:
+        """What all of them have, by number."""
+        if self.count == 1:
+            return dict(mine)
+        import torch.distributed as dist
+
+        self._meet()
+        parts: list[Any] = [None] * self.count
+        with _noticing():
+            dist.all_gather_object(parts, dict(mine), group=self.group)
+        return {number: found for part in parts for number, found in part.items()}
+
+    def from_main(self, make: Callable[[], T]) -> T:
+        """What `make` gives in the main process, which alone calls it, in all of them."""
+        if self.count == 1:
+            return make()
+        import torch.distributed as dist
+
+        box: list[Any] = [make() if self.is_main else None]
+        self._meet()
+        with _noticing():
+            dist.broadcast_object_list(box, src=0, group=self.group)
+        return box[0]
+
+    def main_first(self, make: Callable[[], T]) -> T:
+        """What `make` gives, called by the others when the main one is through: it may download."""
+        if self.is_main:
+            made = make()
+            self._meet()
+            return made
+        self._meet()
+        return make()
+
+    def _meet(self, problem: str | None = None) -> None:
+        """Wait for all; raise if any of the others failed.
+
+        Raises:
+            ToldError: another has a problem and this one has none.
+            LostError: another is gone.
+        """
+        if self.count == 1:
+            return
+        import torch.distributed as dist
+
+        problems: list[str | None] = [None] * self.count
+        with _noticing():
+            dist.all_gather_object(problems, problem, group=self.group)
+        told = next((told for told in problems if told is not None), None)
+        if problem is None and told is not None:
+            raise ToldError(told)
+
+
+_here: ContextVar[Workers] = ContextVar("workers", default=Workers())  # noqa: B039 (it is frozen)
+
+
+def workers() -> Workers:
+    """The processes that work together here; one by itself outside `data_parallel`."""
+    return _here.get()
+
+
+def launched() -> int:
+    """How many processes a launcher (accelerate, torchrun, mpirun) says that it has started."""
+    names = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+    return max(int(os.environ.get(name) or 1) for name in names)
+
+
+def launched_rank() -> int:
+    """The number of this process by what its launcher says; 0 where it started no others."""
+    if launched() == 1:
+        return 0
+    names = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
+    return next((int(os.environ[name]) for name in names if os.environ.get(name)), 0)
+
+
+@contextmanager
+def data_parallel() -> Iterator[Workers]:
+    """Inside, the processes that `accelerate launch` started share the work, and fail as one.
+
+    All of them must enter, run the same calls in the same order, and leave. With one process it
+    changes nothing.
+
+    Raises:
+        SnipbiasError: the launcher's setting is not supported, or another process failed.
+    """
+    outer = workers()
+    who = outer if outer.count > 1 else _join()
+    if who.count == 1:
+        yield who
+        return
+    here = _here.set(who)
+    try:
+        with _told_to_stop():
+            try:
+                yield who
+            except (ToldError, LostError, InterruptError):
+                _mind_no_signal()
+                raise
+            except Exception as error:
+                _mind_no_signal()  # the launcher stops all that are left: not before they spoke
+                with suppress(SnipbiasError):
+                    who._meet(_in_words(error, who))
+                raise
+            else:
+                who._meet()
+    finally:
+        _here.reset(here)
+
+
+def speaks(error: SnipbiasError) -> bool:
+    """Whether this process is the one to print an error that ends the run.
+
+    The main one is; but if a process died it may have been that one, and the first to ask is.
+    """
+    if not isinstance(error, LostError):
+        return launched_rank() == 0
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+    try:  # kept by the launcher's own process, which is still there
+        address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        store = TCPStore(address, port, is_master=False, timeout=timedelta(seconds=5))
+        return store.add("snipbias/lost", 1) == 1
+    except (KeyError, RuntimeError):
+        return True
+
+
+def _join() -> Workers:
+    """Meet the other processes, if a launcher started any."""
+    if launched() == 1:
+        if os.environ.get("ACCELERATE_USE_CPU") == "True" and "MASTER_ADDR" in os.environ:
+            warnings.warn(
+                "accelerate started one process only: on CPUs, launch with --multi_gpu in place of "
+                "--cpu to get several.",
+                stacklevel=2,
+            )
+        return Workers()
+    if os.environ.get("ACCELERATE_USE_FSDP") == "true":
+        raise SnipbiasError(
+            "FSDP is not supported, since each process answers other prompts: for a model larger "
+            "than a GPU run one process with --device-map auto."
+        )
+    try:
+        from accelerate import PartialState
+    except ImportError:
+        raise SnipbiasError(
+            "several processes need the package accelerate: pip install 'snipbias[accelerate]'."
+        ) from None
+    import torch
+    import torch.distributed as dist
+
+    # Through gloo on GPUs as well: what is exchanged is little and lies on the CPU, and gloo
+    # notices a process that died at once.
+    with _noticing():
+        state = PartialState(cpu=True, timeout=TIMEOUT)
+        group = None if dist.get_backend() == "gloo" else dist.new_group(backend="gloo")
+    if torch.cuda.is_available():
+        torch.cuda.set_device(state.local_process_index % torch.cuda.device_count())
+    atexit.register(_leave)
+    return Workers(state.process_index, state.num_processes, group)
+
+
+def _leave() -> None:
+    import torch.distributed as dist
+
+    if dist.is_initialized():
+        with suppress(RuntimeError):  # of others that died
+            dist.destroy_process_group()
+
+
+def _in_words(error: Exception, who: Workers) -> str:
+    """What the others are told of a failure here."""
+    if isinstance(error, SnipbiasError):
+        return str(error)
+    return f"process {who.rank} of {who.count} failed ({type(error).__name__}: {error}): see above."
+
+
+@contextmanager
+def _noticing() -> Iterator[None]:
+    """Turn what torch raises when another process is gone into one sentence."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise LostError(DIED) from error
+
+
+@contextmanager
+def _told_to_stop() -> Iterator[None]:
+    """A launcher stops the processes that are left when one has died: one sentence then too."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: object) -> None:
+        _mind_no_signal()
+        raise LostError(DIED)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGTERM) is stop:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _mind_no_signal() -> None:
+    """So that what is being said and cleaned up is not cut short; a launcher kills soon anyway."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)

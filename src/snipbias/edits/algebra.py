@@ -1,0 +1,168 @@
+"""Edits of one model put together: union, difference, intersection, scaling.
+
+At each neuron, factors are ordered by how far they are from 1, which would change nothing; a neuron
+that an edit leaves out comes before all. Union takes the stronger and intersection the weaker of
+two in this order, so that edits form a distributive lattice: both operations are idempotent,
+commutative and associative, and each absorbs and distributes over the other.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import reduce
+from typing import TYPE_CHECKING
+
+from snipbias.base.errors import SnipbiasError
+from snipbias.edits.provenance import MadeOf, Provenance
+from snipbias.models.sites import Neuron
+
+if TYPE_CHECKING:
+    from snipbias.edits.edit import NeuronEdit
+
+Factors = dict[Neuron, float]
+UNION, INTERSECTION, DIFFERENCE = "union", "intersection", "difference"
+
+
+def union(*edits: NeuronEdit) -> NeuronEdit:
+    """Every neuron that any of the edits holds, by the factor farthest from 1.
+
+    The stronger, since each edit was found to be needed that strong; not the product, with which an
+    edit united with itself would be another. Of two as far from 1 it takes the smaller.
+    """
+    return _combined(UNION, " | ", edits, stronger)
+
+
+def intersection(*edits: NeuronEdit) -> NeuronEdit:
+    """Only the neurons that all of the edits hold, by the factor nearest to 1.
+
+    It may hold none, and then changes nothing.
+    """
+    return _combined(INTERSECTION, " & ", edits, _weaker)
+
+
+def difference(first: NeuronEdit, *others: NeuronEdit) -> NeuronEdit:
+    """The neurons of the first edit that none of the others holds, whatever the factors there."""
+    return _combined(DIFFERENCE, " - ", (first, *others), _without)
+
+
+def scaled(edit: NeuronEdit, strength: float) -> NeuronEdit:
+    """The edit at a strength: factor f becomes 1 + strength * (f - 1).
+
+    0 changes nothing and 1 is the edit itself; 2 goes as far again beyond it, so that a pruned
+    neuron has its sign turned. The neurons stay listed at strength 0.
+
+    Raises:
+        SnipbiasError: the strength is no finite number.
+    """
+    if not math.isfinite(strength):
+        raise SnipbiasError(f"the strength {strength} is no finite number: give another.")
+    # Written so that strength 1 gives back the very factors, without rounding.
+    factors = {
+        site: {unit: strength * factor + (1 - strength) for unit, factor in units.items()}
+        for site, units in edit.factors.items()
+    }
+    part = MadeOf(edit.label, edit.fingerprint, f"scaled by {strength:g}")
+    label = f"{strength:g} x ({edit.label})" if edit.made_of else f"{strength:g} x {edit.label}"
+    return replace(edit, factors=factors, label=label, made_of=(part,))
+
+
+COMBINE: Mapping[str, Callable[..., NeuronEdit]] = {
+    UNION: union,
+    DIFFERENCE: difference,
+    INTERSECTION: intersection,
+}
+
+
+def flat(edit: NeuronEdit) -> Factors:
+    """Neuron -> factor."""
+    return {
+        Neuron(site, unit): factor
+        for site, units in edit.factors.items()
+        for unit, factor in units.items()
+    }
+
+
+def stronger(a: Factors, b: Factors) -> Factors:
+    """Every neuron of either, by the factor farthest from 1."""
+    return {n: max((f[n] for f in (a, b) if n in f), key=_strength) for n in {**a, **b}}
+
+
+def _weaker(a: Factors, b: Factors) -> Factors:
+    return {n: min(a[n], b[n], key=_strength) for n in a if n in b}
+
+
+def _without(a: Factors, b: Factors) -> Factors:
+    return {n: factor for n, factor in a.items() if n not in b}
+
+
+def _strength(factor: float) -> tuple[float, float]:
+    """What factors are ordered by; no two factors are equal in it."""
+    return abs(factor - 1), -factor
+
+
+def _combined(
+    operation: str,
+    sign: str,
+    edits: tuple[NeuronEdit, ...],
+    step: Callable[[Factors, Factors], Factors],
+) -> NeuronEdit:
+    if not edits:
+        raise SnipbiasError(f"a {operation} needs edits: give at least one.")
+    first = edits[0]
+    for edit in edits[1:]:
+        refuse_other_model(first, edit)
+    return replace(
+        first,
+        factors=_in_order(reduce(step, map(flat, edits))),
+        found_on=reduce(_together, (edit.found_on for edit in edits)),
+        label=sign.join(f"({edit.label})" if edit.made_of else edit.label for edit in edits),
+        made_of=tuple(MadeOf(edit.label, edit.fingerprint, operation) for edit in edits),
+    )
+
+
+def refuse_other_model(a: NeuronEdit, b: NeuronEdit) -> None:
+    """Refuse two edits of different models: their neurons are not the same things.
+
+    The name that a model was loaded by may differ.
+    """
+    same = (a.model.architecture, a.model.neurons, a.model.weights)
+    if same != (b.model.architecture, b.model.neurons, b.model.weights):
+        raise SnipbiasError(
+            f"{a.label!r} was found on {a.model.name} ({same[0]}, weights {same[2]}) and "
+            f"{b.label!r} on {b.model.name} ({b.model.architecture}, weights {b.model.weights}): "
+            "only edits of the same model go together."
+        )
+
+
+def _in_order(factors: Factors) -> dict[str, dict[int, float]]:
+    """By site and unit, in one order wherever they come from, so that the fingerprint is one."""
+    ordered: dict[str, dict[int, float]] = {}
+    for neuron in sorted(factors, key=lambda n: (_natural(n.site), n.unit)):
+        ordered.setdefault(neuron.site, {})[neuron.unit] = factors[neuron]
+    return ordered
+
+
+def _natural(name: str) -> list[tuple[bool, int, str]]:
+    """Sorts layer 2 before layer 10."""
+    parts = re.split(r"(\d+)", name)
+    return [(p.isdigit(), int(p) if p.isdigit() else 0, p) for p in parts]
+
+
+def _together(a: Provenance | None, b: Provenance | None) -> Provenance | None:
+    """Both kept: none of either's templates may count as held out, nor is a row listed twice.
+
+    Also for a difference, whose neurons depend on what the other edit was found on.
+    """
+    if a is None or b is None or a == b:
+        return a or b
+    methods = [m for p in (a, b) for m in p.method.get("combined", [p.method])]
+    methods = [m for i, m in enumerate(methods) if m not in methods[:i]]
+    return replace(
+        a + b,
+        items=tuple(dict.fromkeys((*a.items, *b.items))),
+        instructions=max(a.instructions, b.instructions),
+        method=methods[0] if len(methods) == 1 else {"combined": methods},
+    )

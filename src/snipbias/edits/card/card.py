@@ -1,0 +1,188 @@
+"""The model card of an edit: what was found on what, what it changed, its limits, how to load it.
+
+Nothing is computed anew: figures are those of an evaluation's files, and what is not known is said
+to be unknown. Every text that comes from a file or a user is escaped (`markdown.shown`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from snipbias.base.errors import SnipbiasError
+from snipbias.base.markdown import Markdown, code, fenced, shown, table
+from snipbias.base.version import __version__
+from snipbias.base.words import plural
+from snipbias.edits.card.facts import base_on_hub, data_of, licence_of, without_folders
+from snipbias.edits.card.figures import Figures, command
+from snipbias.edits.card.loading import loading
+from snipbias.edits.card.metadata import metadata
+from snipbias.edits.card.tables import measured
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+    from snipbias.base.record import RunRecord
+    from snipbias.edits.edit import NeuronEdit
+
+UNKNOWN = "unknown"
+# By this line a card is known as one that may be written again.
+GENERATED = "<!-- Written by snipbias, which may write it again: delete this line to keep it. -->"
+
+
+def model_card(
+    edit: NeuronEdit,
+    *,
+    figures: Figures | None = None,
+    record: RunRecord | None = None,
+    place: str = "EDIT",
+    base: str | None = None,
+    licence: str | None = None,
+    base_licence: str | None = None,
+    exported: str | None = None,
+    load: str | None = None,
+    checked: str | None = None,
+    export_command: str | None = None,
+) -> str:
+    """The card of an edit as Markdown with a YAML head, as the hub reads it.
+
+    Args:
+        figures: of an evaluation: `Figures.of(edit, folder)`.
+        record: the run that found it, for its seed, its instructions and the command.
+        place: what the edit is loaded by: a hub id, or a folder.
+        base: the base's name on the hub, where the edit does not tell.
+        licence: of the edit; by default its base's.
+        base_licence: what the hub says, where somebody asked it.
+        exported: "lora", "ia3" or "checkpoint", where the card is that of such an export.
+        load: the code that loads such an export, if it is not the usual one.
+        checked: how it was checked against the edited model, in a sentence.
+        export_command: the command that made it.
+
+    Raises:
+        SnipbiasError: the figures are damaged.
+    """
+    base_licence = base_licence or licence_of(edit.model)
+    licence = licence or base_licence
+    try:
+        results = measured(edit, figures) if figures else None
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise SnipbiasError(
+            f"the figures of {edit.label} are damaged ({type(error).__name__}: {error}): run "
+            "`snipbias evaluate` again."
+        ) from None
+    base = base or base_on_hub(edit.model)
+    tasks = edit.found_on.task.split(" + ") if edit.found_on else []
+    return _template().render(
+        metadata=Markdown(metadata(edit, base, figures, licence, exported)),
+        marker=Markdown(GENERATED),
+        label=edit.label,
+        neurons=f"{len(edit):,} of {edit.model.neurons:,} neurons",
+        share=f"{100 * len(edit) / max(1, edit.model.neurons):.2g} %",
+        does=_does(edit),
+        base=_link(base) if base else code(without_folders(edit.model.name)),
+        exported=exported,
+        facts=table(("what", "which"), _facts(edit, record), figures=False),
+        instructions=_instructions(edit, record),
+        results=results,
+        found_on=edit.found_on,
+        loading=loading(edit, base, place, exported, load),
+        checked=checked,
+        evaluate=fenced(
+            f"snipbias evaluate {_word(edit.model.name)} {_word(' '.join(tasks[:1]) or 'TASK')} "
+            f"--edit {_word(place)} --out RUN\n{_renewed(place, exported)}",
+            "sh",
+        ),
+        licence=licence or UNKNOWN,
+        base_licence=base_licence or f"{UNKNOWN}; see the base",
+        data=[data_of(task) for task in tasks],
+        command=fenced(command(record), "sh") if record else None,
+        export_command=fenced(export_command, "sh") if export_command else None,
+        version=record.versions.get("snipbias", __version__) if record else None,
+        place=code(place),
+    )
+
+
+@cache
+def _template() -> Template:
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(
+        finalize=shown, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    text = files("snipbias") / "data" / "card.md.jinja"
+    return environment.from_string(text.read_text(encoding="utf-8"))
+
+
+def _does(edit: NeuronEdit) -> str:
+    """What becomes of the neurons' outputs, in words."""
+    factors = {factor for units in edit.factors.values() for factor in units.values()}
+    if factors == {0.0}:
+        return "sets to zero (prunes) the outputs of"
+    if len(factors) == 1:
+        return f"multiplies by {next(iter(factors)):g} the outputs of"
+    return f"multiplies by factors from {min(factors):g} to {max(factors):g} the outputs of"
+
+
+def _facts(edit: NeuronEdit, record: RunRecord | None) -> list[tuple[str, object]]:
+    """What was found on what, a row a fact."""
+    model, found = edit.model, edit.found_on
+    rows: list[tuple[str, object]] = [
+        ("base model", f"{without_folders(model.name)} ({model.architecture})"),
+        ("its revision", code(model.revision) if model.revision else UNKNOWN),
+        ("hash of its weights", code(model.weights)),
+        ("neurons", f"{len(edit):,} of {model.neurons:,}, in {len(edit.factors)} layers"),
+        ("hash of neurons and factors", code(edit.fingerprint)),
+    ]
+    made_of = getattr(edit, "made_of", None)
+    if made_of:
+        rows.append(("combined from", "; ".join(map(_part, made_of))))
+    if found is None:
+        return [*rows, ("found on", "no data: it is a control, or its origin is unknown")]
+    items = f"{plural(len(found.items), 'item')} of {plural(len(found.templates), 'template')}"
+    seed = record.seeds.get("sample of items", UNKNOWN) if record else UNKNOWN
+    return [
+        *rows,
+        ("found on", f"{items} of {' + '.join(map(without_folders, found.task.split(' + ')))}"),
+        ("the templates", ", ".join(found.templates)),
+        ("each asked under", plural(found.instructions, "instruction")),
+        ("seed of the draw of items", seed),
+        ("settings of the method", _settings(found.method) or UNKNOWN),
+        ("hash of the rows", code(found.fingerprint)),
+    ]
+
+
+def _part(part: Any) -> str:
+    """One edit that this one combines, as the algebra keeps it."""
+    fields = part if isinstance(part, Mapping) else vars(part)
+    return f"{fields['label']} ({fields['operation']}, {fields['fingerprint'][:12]})"
+
+
+def _settings(method: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} = {value}" for name, value in method.items())
+
+
+def _instructions(edit: NeuronEdit, record: RunRecord | None) -> list[str]:
+    """The words of the instructions, where the run that found it noted them."""
+    if record is None or edit.found_on is None:
+        return []
+    entry = record.data.get(record.arguments.get("task", ""), {})
+    return list(entry.get("instructions", []))
+
+
+def _renewed(place: str, exported: str | None) -> str:
+    """The command that writes the card with the figures of RUN."""
+    if exported is None:
+        return f"snipbias card {_word(place)} --run RUN"
+    return f"snipbias export {_word(place)} --format {exported} --run RUN --out NEW"
+
+
+def _link(repository: str) -> Markdown:
+    return Markdown(f"[{shown(repository)}](https://huggingface.co/{repository})")
+
+
+def _word(text: str) -> str:
+    import shlex
+
+    return shlex.quote(without_folders(text))

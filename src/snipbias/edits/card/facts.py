@@ -1,0 +1,68 @@
+"""What a model card says of a base model and of data: where they are, and under which licence."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import PurePosixPath, PureWindowsPath
+
+from snipbias.edits.provenance import ModelId
+
+COMMIT = re.compile(r"[0-9a-f]{40}")
+REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+OWN_LICENCE = "apache-2.0"  # of this package, with the demo model and the task mini
+GLUE = ("mrpc", "rte", "qnli")
+
+
+@dataclass(frozen=True)
+class Data:
+    """A task's rows.
+
+    Attributes:
+        licence: in words; None where it is not known.
+        repository: the dataset on the hub, if it is one.
+        language: its code, where it is known.
+    """
+
+    task: str
+    licence: str | None = None
+    repository: str | None = None
+    language: str | None = None
+
+
+def base_on_hub(model: ModelId) -> str | None:
+    """The repository of a base model; None where a folder could bear the same name.
+
+    Only what came from the hub has a commit.
+    """
+    from_hub = model.revision is not None and COMMIT.fullmatch(model.revision)
+    return model.name if from_hub and REPOSITORY.fullmatch(model.name) else None
+
+
+def licence_of(model: ModelId) -> str | None:
+    """The licence of the demo model; all others' are for the hub to say."""
+    return OWN_LICENCE if model.name == "demo" else None
+
+
+def data_of(task: str) -> Data:
+    """What is known of a task by its name."""
+    kind, _, rest = task.partition(":")
+    if kind == "bbq":
+        return Data(task, "CC-BY-4.0 (BBQ, Parrish et al. 2022)", language="en")
+    if kind == "mini":
+        return Data(task, "Apache-2.0 (part of snipbias)", language="en")
+    if task in GLUE:
+        return Data(task, repository="nyu-mll/glue", language="en")
+    if kind.lower() == "hf":
+        name = re.split("[:@]", rest)[0]
+        return Data(task, repository=name if REPOSITORY.fullmatch(name) else None)
+    return Data(without_folders(task))
+
+
+def without_folders(name: str) -> str:
+    """A name as it is; of an absolute path, which says where somebody works, the last part."""
+    if name.startswith(("/", "~")):
+        return PurePosixPath(name).name
+    if PureWindowsPath(name).is_absolute():
+        return PureWindowsPath(name).name
+    return name

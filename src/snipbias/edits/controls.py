@@ -1,0 +1,41 @@
+"""Random controls to stand beside every edit."""
+
+from __future__ import annotations
+
+import random
+
+from snipbias.base.errors import SnipbiasError
+from snipbias.edits.edit import NeuronEdit
+from snipbias.edits.provenance import ModelId
+from snipbias.method.scores import neuron_at
+from snipbias.models.language_model import LanguageModel
+
+
+def random_edit(lm: LanguageModel, n: int, seed: int = 0, factor: float = 0.0) -> NeuronEdit:
+    """Scale `n` neurons drawn evenly from the whole model."""
+    total = sum(site.width for site in lm.sites)
+    if not 0 < n <= total:
+        raise SnipbiasError(f"asked for {n} of {total} neurons: ask for 1 to {total}.")
+    drawn = random.Random(seed).sample(range(total), n)
+    neurons = [neuron_at(lm.sites, index) for index in sorted(drawn)]
+    scaled = "" if factor == 0 else f" x {factor:g}"
+    label = f"random n={n}{scaled} #{seed}"
+    return NeuronEdit.of(neurons, ModelId.of(lm), factor, label=label)
+
+
+def layer_matched_edit(lm: LanguageModel, edit: NeuronEdit, seed: int = 0) -> NeuronEdit:
+    """Scale as many neurons of each site by the edit's factors, drawn from the site's other ones.
+
+    Where the edit takes more than half of a site, there are not as many others: some of its own
+    are drawn again.
+    """
+    edit.check(lm)
+    widths = {site.name: site.width for site in lm.sites}
+    rng = random.Random(seed)
+    factors: dict[str, dict[int, float]] = {}
+    for site, units in edit.factors.items():
+        others = [unit for unit in range(widths[site]) if unit not in units]
+        short = max(0, len(units) - len(others))
+        drawn = rng.sample(others, len(units) - short) + rng.sample(sorted(units), short)
+        factors[site] = dict(zip(drawn, units.values(), strict=True))
+    return NeuronEdit(factors, ModelId.of(lm), label=f"same sites as {edit.label} #{seed}")

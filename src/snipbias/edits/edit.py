@@ -1,0 +1,293 @@
+"""NeuronEdit: which neurons to scale and by how much; applied, baked, undone, saved."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from snipbias.base.errors import SnipbiasError
+from snipbias.base.files import atomic_folder
+from snipbias.edits import algebra
+from snipbias.edits.format import FILE, MAJOR, MINOR, check, read
+from snipbias.edits.provenance import MadeOf, ModelId, Provenance
+from snipbias.edits.pruning import Baked, bake_site, hooks_count, scale_outputs, tensors
+from snipbias.models.sites import Neuron
+
+if TYPE_CHECKING:
+    from huggingface_hub import CommitInfo
+
+    from snipbias.models.language_model import LanguageModel
+
+
+@dataclass(frozen=True)
+class NeuronEdit:
+    """A few neurons, the factor that each one's output is multiplied by, and where they come from.
+
+    Attributes:
+        factors: per site, unit -> factor; 0 prunes, 1 would change nothing.
+        model: the model it was found on.
+        found_on: the rows it was found on; None for a control that was found on none.
+        label: what to call it in a table.
+        made_of: the edits that it was put together from, if it was.
+    """
+
+    factors: Mapping[str, Mapping[int, float]]
+    model: ModelId
+    found_on: Provenance | None = None
+    label: str = "edit"
+    made_of: tuple[MadeOf, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        neurons: Iterable[Neuron],
+        model: ModelId,
+        factor: float = 0.0,
+        found_on: Provenance | None = None,
+        label: str = "edit",
+    ) -> NeuronEdit:
+        """The edit that scales each of some neurons by one factor."""
+        factors: dict[str, dict[int, float]] = {}
+        for site, unit in neurons:
+            factors.setdefault(site, {})[unit] = float(factor)
+        return cls(factors, model, found_on, label)
+
+    def __post_init__(self) -> None:
+        for site, units in self.factors.items():
+            if not units:
+                raise SnipbiasError(f"{site} is listed without a neuron: leave the site out.")
+            for factor in units.values():
+                if not math.isfinite(factor):
+                    raise SnipbiasError(f"the factor {factor} is no finite number: give another.")
+
+    def __len__(self) -> int:
+        """Number of neurons."""
+        return sum(map(len, self.factors.values()))
+
+    @property
+    def neurons(self) -> list[Neuron]:
+        """Its neurons, site after site."""
+        return [Neuron(site, unit) for site, units in self.factors.items() for unit in units]
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the neurons and their factors."""
+        return hashlib.sha256(json.dumps(self.to_dict()["sites"]).encode()).hexdigest()
+
+    # -- with other edits of the same model ----------------------------------------------------
+
+    def __or__(self, other: NeuronEdit) -> NeuronEdit:
+        """`algebra.union`: the neurons of both."""
+        return algebra.union(self, other)
+
+    def __and__(self, other: NeuronEdit) -> NeuronEdit:
+        """`algebra.intersection`: the neurons that both hold."""
+        return algebra.intersection(self, other)
+
+    def __sub__(self, other: NeuronEdit) -> NeuronEdit:
+        """`algebra.difference`: the neurons that the other lacks."""
+        return algebra.difference(self, other)
+
+    def scaled(self, strength: float) -> NeuronEdit:
+        """`algebra.scaled`: 0 changes nothing, 1 is the edit."""
+        return algebra.scaled(self, strength)
+
+    # -- on a model --------------------------------------------------------------------------
+
+    def check(self, lm: LanguageModel) -> None:
+        """Refuse a model that the edit does not fit; warn where only the weights differ."""
+        here = ModelId.of(lm)
+        widths = {site.name: site.width for site in lm.sites}
+        for site, units in self.factors.items():
+            if site not in widths or min(units) < 0 or max(units) >= widths[site]:
+                raise SnipbiasError(
+                    f"this edit was found on {self.model.name} ({self.model.architecture}, "
+                    f"{self.model.neurons} neurons) and does not fit {here.name} "
+                    f"({here.architecture}, {here.neurons} neurons), which has no {site} of that "
+                    "width: use it on its own model."
+                )
+        if here.weights != self.model.weights:
+            warnings.warn(
+                f"the edit was found on other weights ({self.model.name}) than those of "
+                f"{here.name}: its neurons need not mean the same there.",
+                stacklevel=3,
+            )
+
+    @contextmanager
+    def applied(self, lm: LanguageModel) -> Iterator[None]:
+        """While inside, the neurons' outputs are scaled; no weight is touched."""
+        self.check(lm)
+        with ExitStack() as stack:
+            stack.enter_context(hooks_count())
+            for site, units in self.factors.items():
+                module = lm.module(site)
+                hook = partial(scale_outputs, *tensors(units))
+                # prepend: whoever else listens to this layer sees the edited output
+                handle = module.register_forward_hook(hook, prepend=True)
+                stack.callback(handle.remove)
+            yield
+
+    def bake(self, lm: LanguageModel) -> Baked:
+        """Scale the rows of the weights (and bias terms) themselves; `undo` the result to go back.
+
+        Raises:
+            SnipbiasError: the edit does not fit, or a weight is quantised or not in memory.
+        """
+        self.check(lm)
+        baked = Baked([])
+        try:
+            with torch.no_grad():
+                for site, units in self.factors.items():
+                    bake_site(lm.module(site), units, site, baked)
+        except BaseException:
+            baked.undo()
+            raise
+        return baked
+
+    # -- on disk and on the hub ----------------------------------------------------------------
+
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
+        """Write a small folder: `edit.json`, whole or not at all."""
+        with atomic_folder(folder, overwrite=overwrite) as new:
+            self.write_into(new)
+        return Path(folder)
+
+    def write_into(self, folder: Path) -> None:
+        """Write the files into a folder that is being filled."""
+        (folder / FILE).write_text(self.to_json(), encoding="utf-8")
+
+    def save_pretrained(self, folder: str | Path, *, evaluation: str | Path | None = None) -> Path:
+        """Write `edit.json` and a model card, README.md, into a folder, old or new.
+
+        Other files in there stay, and so does a README.md that somebody wrote by hand.
+
+        Args:
+            evaluation: the folder of a run of `snipbias evaluate`, for the figures of the card.
+        """
+        from snipbias.edits import sharing as share
+
+        return share.save(self, folder, evaluation=evaluation)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        token: str | bool | None = None,
+        commit_message: str | None = None,
+        revision: str | None = None,
+        create_pr: bool = False,
+        evaluation: str | Path | None = None,
+    ) -> CommitInfo:
+        """Upload `edit.json` and a model card to a repository of the hub, made if it is not there.
+
+        Args:
+            private: for a new repository; None leaves it to the hub's settings.
+            token: of the account; by default the one that is logged in, or HF_TOKEN.
+            revision: the branch to write to.
+            create_pr: propose the change instead of making it.
+            evaluation: the folder of a run of `snipbias evaluate`, for the figures of the card.
+
+        Raises:
+            SnipbiasError: no hub, no right to write, or a public repository is there already and
+                `private` is asked for.
+        """
+        from snipbias.edits import sharing as share
+
+        return share.push(
+            self,
+            repo_id,
+            private=private,
+            token=token,
+            commit_message=commit_message,
+            revision=revision,
+            create_pr=create_pr,
+            evaluation=evaluation,
+        )
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        place: str | Path,
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+    ) -> NeuronEdit:
+        """Read an edit from a local folder (or its `edit.json`), else from the hub.
+
+        Args:
+            place: what is there locally comes first; `owner/name` or `owner/name@revision` is a
+                repository of the hub otherwise.
+            revision: branch, tag or commit of the repository.
+            token: for a private repository.
+            cache_dir: instead of the hub's usual cache.
+
+        Raises:
+            SnipbiasError: there is none, or it is damaged, or it is not to be had offline.
+        """
+        from snipbias.edits import sharing as share
+
+        path = share.locate(place, revision=revision, token=token, cache_dir=cache_dir)
+        return cls.from_dict(read(path), path)
+
+    @classmethod
+    def load(cls, place: str | Path) -> NeuronEdit:
+        """`from_pretrained` without its options."""
+        return cls.from_pretrained(place)
+
+    def to_json(self) -> str:
+        """The text of `edit.json`.
+
+        Raises:
+            SnipbiasError: there is no neuron in it, and so no edit to read again.
+        """
+        if not len(self):
+            raise SnipbiasError(f"{self.label} holds no neuron: there is nothing to write.")
+        return json.dumps(self.to_dict(), indent=1) + "\n"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form; `data/edit.schema.json` describes it."""
+        return {
+            "format": MAJOR,
+            "minor": MINOR,
+            "label": self.label,
+            "model": asdict(self.model),
+            "found_on": asdict(self.found_on) if self.found_on else None,
+            "sites": {
+                # As they are read again, so that the fingerprint is the same then: 0 as 0.0.
+                site: {
+                    "units": list(map(int, units)),
+                    "factors": list(map(float, units.values())),
+                }
+                for site, units in self.factors.items()
+            },
+            **({"made_of": list(map(asdict, self.made_of))} if self.made_of else {}),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Any, source: str | Path = "the edit") -> NeuronEdit:
+        """The edit of a JSON form; `format.check` says what it must be."""
+        fields = check(data, source)
+        found_on = fields["found_on"]
+        return cls(
+            {site: _units(**part) for site, part in fields["sites"].items()},
+            ModelId(**fields["model"]),
+            None if found_on is None else Provenance.from_dict(found_on),
+            fields["label"],
+            tuple(MadeOf(**part) for part in fields.get("made_of", ())),
+        )
+
+
+def _units(units: list[Any], factors: list[Any]) -> dict[int, float]:
+    return {unit: float(factor) for unit, factor in zip(units, factors, strict=True)}

@@ -1,0 +1,134 @@
+"""The proof of an export: what was written answers as the model with the edit hooked in.
+
+Both are run in float32 on one short text. The difference is the largest one between their logits,
+as a share of the largest logit.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from snipbias.base.errors import SnipbiasError
+from snipbias.edits.edit import NeuronEdit
+from snipbias.evaluation.neutral_text import passages
+from snipbias.models.language_model import LanguageModel, Query
+from snipbias.models.loading import quiet_transformers
+
+TOLERANCE = 1e-5
+TOKENS = 64
+
+
+@dataclass(frozen=True)
+class Check:
+    """How far an exported model is from the hooked one.
+
+    Attributes:
+        difference: largest difference of logits, exported against hooked.
+        effect: the same, hooked against original: what the edit does.
+        tolerance: what `difference` may be.
+        tokens: length of the text.
+    """
+
+    difference: float
+    effect: float
+    tolerance: float
+    tokens: int
+
+
+def check_export(
+    lm: LanguageModel, edit: NeuronEdit, write: Callable[[], None], load: Loader, rounding: float
+) -> Check:
+    """Answer hooked, write, load what was written, and compare.
+
+    Args:
+        write: writes the folder; called once the hooked model has answered.
+        load: from a float32 copy of the model to what was written, likewise in float32.
+        rounding: relative error of a stored weight, allowed on top of float32's.
+
+    Raises:
+        SnipbiasError: they differ by more than the tolerance, or the model is quantised.
+    """
+    query = _query(lm)
+    twin = float32_twin(lm.model)
+    original = _logits(twin, query, lm.device)
+    with edit.applied(LanguageModel(twin, lm.tokenizer, lm.name, lm.chat, lm.revision)):
+        hooked = _logits(twin, query, lm.device)
+    write()
+    with warnings.catch_warnings(), quiet_transformers():
+        warnings.simplefilter("ignore")  # PEFT's remarks are for those who train
+        exported = _logits(load(twin).eval().to(lm.device), query, lm.device)
+    check = Check(
+        difference=_difference(exported, hooked),
+        effect=_difference(original, hooked),
+        tolerance=max(TOLERANCE, rounding),
+        tokens=sum(map(len, (query.prompt, *query.options))),
+    )
+    if not check.difference <= check.tolerance:  # so that NaN is caught
+        raise SnipbiasError(
+            f"what was written answers otherwise than the edited model (logits differ by "
+            f"{check.difference:.1e} of the largest, {check.tolerance:.0e} is allowed): choose "
+            "another format (ia3 is exact), or --no-check if that is near enough."
+        )
+    return check
+
+
+Loader = Callable[[PreTrainedModel], nn.Module]
+
+
+def load_adapter(folder: Path) -> Loader:
+    """Plain PEFT's way to put an adapter on a model."""
+    from peft import PeftModel
+
+    return lambda twin: PeftModel.from_pretrained(twin, str(folder))
+
+
+def load_checkpoint(folder: Path, kind: type[PreTrainedModel]) -> Loader:
+    """Plain transformers' way to load a checkpoint."""
+    return lambda twin: kind.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+
+
+def float32_twin(model: PreTrainedModel) -> PreTrainedModel:
+    """The same model in float32, with modules of its own, sharing tensors that are in it already.
+
+    Raises:
+        SnipbiasError: a weight is quantised or not in memory.
+    """
+    memo: dict[int, object] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.is_meta or not parameter.is_floating_point() or parameter.element_size() == 1:
+            raise SnipbiasError(
+                f"{name} is quantised or not in memory, so the export cannot be checked in "
+                "float32: load the model otherwise, or give --no-check."
+            )
+        memo[id(parameter)] = nn.Parameter(parameter.detach().float(), requires_grad=False)
+    for buffer in model.buffers():
+        memo[id(buffer)] = buffer.float() if buffer.is_floating_point() else buffer
+    return copy.deepcopy(model, memo).eval()
+
+
+def _query(lm: LanguageModel) -> Query:
+    """A short text: a prompt and what follows it."""
+    queries = (lm.text_query(text) for text in passages())
+    query = next(query for query in queries if query is not None)
+    return Query(query.prompt[: TOKENS // 2], (query.options[0][: TOKENS // 2],))
+
+
+@torch.no_grad()
+def _logits(model: nn.Module, query: Query, device: torch.device) -> Tensor:
+    first = torch.tensor([query.prompt], device=device)
+    second = torch.tensor([query.options[0]], device=device)
+    if model.config.is_encoder_decoder:  # type: ignore[union-attr]
+        return model(input_ids=first, labels=second).logits
+    return model(input_ids=torch.cat([first, second], dim=1)).logits
+
+
+def _difference(one: Tensor, other: Tensor) -> float:
+    return float((one - other).abs().max() / other.abs().max().clamp(min=1.0))

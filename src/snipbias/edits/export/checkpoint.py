@@ -1,0 +1,61 @@
+"""A plain Hugging Face checkpoint with the edit in its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel
+
+from snipbias.edits.edit import NeuronEdit
+from snipbias.models.language_model import LanguageModel
+from snipbias.models.loading import quiet_transformers
+
+
+def write_checkpoint(lm: LanguageModel, edit: NeuronEdit, folder: Path) -> None:
+    """Bake, save model and tokenizer, and put the model back as it was.
+
+    Raises:
+        SnipbiasError: a weight is quantised or not in memory.
+    """
+    baked = edit.bake(lm)
+    try:
+        with _plain(lm.model), quiet_transformers():
+            lm.model.save_pretrained(folder)
+            lm.tokenizer.save_pretrained(folder)
+    except Exception as error:
+        if "(os error " in str(error):  # how libraries in Rust say that the disk is full
+            raise OSError(str(error)) from error
+        raise
+    finally:
+        baked.undo()
+
+
+@contextmanager
+def _plain(model: PreTrainedModel) -> Iterator[None]:
+    """Without the mark that says "read from GGUF", with which transformers refuses to save.
+
+    Its weights are plain numbers since they were read, and are to be loaded as such.
+    """
+    quantizer = getattr(model, "hf_quantizer", None)
+    method = getattr(getattr(quantizer, "quantization_config", None), "quant_method", None)
+    owners = ((model, "hf_quantizer"), (model.config, "quantization_config"))
+    marks = [(owner, name) for owner, name in owners if name in vars(owner) and method == "gguf"]
+    kept = [vars(owner).pop(name) for owner, name in marks]
+    try:
+        yield
+    finally:
+        for (owner, name), value in zip(marks, kept, strict=True):
+            setattr(owner, name, value)
+
+
+def rounding(lm: LanguageModel, edit: NeuronEdit) -> float:
+    """How far a scaled row can be off, relatively: 0 where the weights' type holds it exactly.
+
+    Zeros are exact in every type; other factors are not in 16 bits.
+    """
+    scaled = [site for site, units in edit.factors.items() if any(units.values())]
+    types = {lm.module(site).weight.dtype for site in scaled} - {torch.float32, torch.float64}
+    return max((torch.finfo(dtype).eps for dtype in types), default=0.0)

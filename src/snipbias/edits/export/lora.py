@@ -1,0 +1,94 @@
+"""A LoRA adapter: scaling r rows of a weight is exactly an update of rank r.
+
+Row u of W becomes f W_u, that is W + (f - 1) e_u W_u: one row of A, (f - 1) W_u, and one column of
+B that picks unit u. A bias term b becomes b + (f - 1) b_u, which PEFT keeps beside B. The scaling
+(alpha over rank) is 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from transformers.pytorch_utils import Conv1D
+
+from snipbias.edits.edit import NeuronEdit
+from snipbias.edits.export.base import Base
+from snipbias.edits.pruning import plain_tensors
+from snipbias.models.language_model import LanguageModel
+from snipbias.models.sites import Linear, width
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
+
+
+def lora_tensors(lm: LanguageModel, edit: NeuronEdit, *, one_rank: bool) -> dict[str, Tensor]:
+    """A and B of every edited site, in float32, by the names that PEFT stores them under.
+
+    With `one_rank` all of them have the rank of the largest, filled up with zeros.
+
+    Raises:
+        SnipbiasError: a weight is quantised or not in memory.
+    """
+    modules = {site: lm.module(site) for site in edit.factors}
+    with_bias = has_bias(lm, edit)
+    largest = max(map(len, edit.factors.values()))
+    tensors: dict[str, Tensor] = {}
+    for site, module in modules.items():
+        units = edit.factors[site]
+        rank = largest if one_rank else len(units)
+        for part, tensor in _update(module, units, site, rank, with_bias=with_bias).items():
+            tensors[f"base_model.model.{site}.{part}"] = tensor
+    return tensors
+
+
+def lora_config(lm: LanguageModel, edit: NeuronEdit, base: Base, *, one_rank: bool) -> LoraConfig:
+    """The configuration that goes with `lora_tensors`."""
+    from peft import LoraConfig
+
+    modules = {site: lm.module(site) for site in edit.factors}
+    ranks = {site: len(units) for site, units in edit.factors.items()}
+    largest = max(ranks.values())
+    smaller = {} if one_rank else {site: r for site, r in ranks.items() if r < largest}
+    config = LoraConfig(
+        task_type=base.task_type,
+        r=largest,  # servers that read no patterns take this one, and a scaling of 1, for all
+        lora_alpha=largest,
+        rank_pattern=dict(smaller),
+        alpha_pattern=dict(smaller),
+        target_modules=list(modules),  # whole names: a last part alone would match other layers
+        lora_bias=has_bias(lm, edit),
+        fan_in_fan_out=any(isinstance(module, Conv1D) for module in modules.values()),
+    )
+    config.target_modules = list(modules)  # it makes a set of them, in another order each time
+    return config
+
+
+def has_bias(lm: LanguageModel, edit: NeuronEdit) -> bool:
+    """Whether any edited layer has a bias term: PEFT has one switch for all."""
+    return any(lm.module(site).bias is not None for site in edit.factors)
+
+
+def _update(
+    module: Linear, units: Mapping[int, float], site: str, rank: int, *, with_bias: bool
+) -> dict[str, Tensor]:
+    """A [r, in], B [out, r] and, if asked for, what is added to the bias term [out]."""
+    index = torch.tensor(list(units))
+    change = torch.tensor(list(units.values())) - 1
+    columns = torch.arange(len(units))
+    b = torch.zeros(width(module), rank)
+    b[index, columns] = 1.0
+    bias = torch.zeros(width(module))
+    a = torch.zeros(0)
+    for name, tensor, dim in plain_tensors(module, site):
+        rows = tensor.detach().index_select(dim, index.to(tensor.device)).float().cpu()
+        if name == "bias":
+            bias[index] = change * rows
+        else:
+            rows = rows.T if dim else rows
+            a = torch.zeros(rank, rows.shape[1])
+            a[columns] = change[:, None] * rows
+    update = {"lora_A.weight": a, "lora_B.weight": b}
+    return {**update, "lora_B.bias": bias} if with_bias else update

@@ -1,0 +1,216 @@
+"""`sb.export`: an edit written in a form that other software loads."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from snipbias.base.errors import SnipbiasError
+from snipbias.base.files import atomic_folder
+from snipbias.edits.edit import NeuronEdit
+from snipbias.edits.export.base import Base
+from snipbias.edits.export.check import Check, check_export, load_adapter, load_checkpoint
+from snipbias.edits.export.checkpoint import rounding, write_checkpoint
+from snipbias.edits.export.ia3 import ia3_config, ia3_tensors
+from snipbias.edits.export.lora import has_bias, lora_config, lora_tensors
+from snipbias.edits.export.readme import readme
+from snipbias.edits.sharing import CARD_FILE, EXPORT_FILE, FIGURES_FILE, figures_for, record_of
+from snipbias.models.language_model import LanguageModel
+
+if TYPE_CHECKING:
+    from peft import PeftConfig
+
+Format = Literal["lora", "ia3", "checkpoint"]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written.
+
+    Attributes:
+        base: the model that it belongs to.
+        neurons: how many outputs it changes, in `modules` layers.
+        rank: the largest of a LoRA adapter; None for other formats.
+        bias: whether it is a LoRA adapter with bias terms, which PEFT reads and others may not.
+        check: how far it is from the hooked model; None if that was not asked.
+    """
+
+    format: Format
+    base: Base
+    neurons: int
+    modules: int
+    rank: int | None
+    bias: bool
+    check: Check | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        return asdict(self)
+
+
+def export(
+    lm: LanguageModel,
+    edit: NeuronEdit,
+    format: Format,
+    out: str | Path,
+    *,
+    base: str | None = None,
+    one_rank: bool = False,
+    check: bool = True,
+    overwrite: bool = False,
+    evaluation: str | Path | None = None,
+) -> Exported:
+    """Write an edit as a folder that needs none of this package when it is used.
+
+    Args:
+        lm: the model it belongs to; left as it is.
+        format: `lora` or `ia3`, adapters for PEFT; `checkpoint`, the whole model, baked.
+        out: the folder; it holds the edit itself too, so that nothing is lost.
+        base: what an adapter is to call its base model, if not where `lm` was loaded from.
+        one_rank: give all layers of a LoRA adapter the largest rank, for servers that read no
+            `rank_pattern`.
+        check: run what was written against the hooked model, in float32.
+        evaluation: folder of a run of `snipbias evaluate` with this edit: the card's figures.
+
+    Raises:
+        SnipbiasError: the edit does not fit or changes nothing, weights are quantised, what was
+            written answers otherwise, `out` holds the model itself, or PEFT is not installed.
+    """
+    refuse_base(lm, Path(out))
+    with atomic_folder(out, overwrite=overwrite) as folder:
+        return fill(
+            folder,
+            lm,
+            edit,
+            format,
+            base=base,
+            one_rank=one_rank,
+            check=check,
+            evaluation=evaluation,
+            name=Path(out).absolute().name,
+        )
+
+
+def refuse_base(lm: LanguageModel, out: Path) -> None:
+    """Refuse to overwrite the model itself: an adapter would have lost what it belongs to."""
+    place = Base.of(lm).name
+    if place and os.path.isdir(place) and Path(place).resolve().is_relative_to(out.resolve()):
+        raise SnipbiasError(f"{out} holds the model itself, which would be lost: choose another.")
+
+
+def fill(
+    folder: Path,
+    lm: LanguageModel,
+    edit: NeuronEdit,
+    format: Format,
+    *,
+    base: str | None = None,
+    one_rank: bool = False,
+    check: bool = True,
+    evaluation: str | Path | None = None,
+    name: str,
+    command: str | None = None,
+    beside: Path | None = None,
+) -> Exported:
+    """Write the files of an export into a folder that is being filled.
+
+    Args:
+        evaluation: the run whose figures the card has; by default those that lie beside the edit.
+        name: what the folder will be called, for the card.
+        command: the command line that asked for it, for the card.
+        beside: where the edit lies, with its figures and the record of how it was found.
+    """
+    if format not in get_args(Format):
+        raise SnipbiasError(f"there is no format {format!r}: give one of {get_args(Format)}.")
+    edit.check(lm)
+    figures = figures_for(edit, evaluation, beside)
+    changes = _without_ones(edit)
+    place = Base.of(lm, base)
+    if format == "checkpoint":
+        write = partial(write_checkpoint, lm, changes, folder)
+        load, tolerance = load_checkpoint(folder, type(lm.model)), rounding(lm, changes)
+    else:
+        write = _adapter_writer(folder, lm, changes, format, place, one_rank=one_rank)
+        load, tolerance = load_adapter(folder), 0.0
+    result = None
+    if check:
+        result = check_export(lm, changes, write, load, tolerance)
+    else:
+        write()
+    exported = Exported(
+        format=format,
+        base=place,
+        neurons=len(changes),
+        modules=len(changes.factors),
+        rank=max(map(len, changes.factors.values())) if format == "lora" else None,
+        bias=format == "lora" and has_bias(lm, changes),
+        check=result,
+    )
+    for file in folder.glob("*.safetensors"):
+        file.chmod(0o644)  # safetensors makes them for their owner alone
+    edit.write_into(folder)
+    text = json.dumps(exported.to_dict(), indent=1)
+    (folder / EXPORT_FILE).write_text(text + "\n", encoding="utf-8")
+    record = record_of(edit, beside) if beside else None
+    card = readme(edit, exported, name, figures=figures, record=record, command=command)
+    (folder / CARD_FILE).write_text(card, encoding="utf-8")
+    if figures is not None:
+        (folder / FIGURES_FILE).write_text(figures.to_json(), encoding="utf-8")
+    return exported
+
+
+def _without_ones(edit: NeuronEdit) -> NeuronEdit:
+    """The edit without neurons that are multiplied by 1."""
+    kept = {
+        site: {unit: factor for unit, factor in units.items() if factor != 1.0}
+        for site, units in edit.factors.items()
+    }
+    kept = {site: units for site, units in kept.items() if units}
+    if not kept:
+        raise SnipbiasError(f"{edit.label} multiplies by 1, which is nothing to export.")
+    return replace(edit, factors=kept)
+
+
+def _adapter_writer(
+    folder: Path, lm: LanguageModel, edit: NeuronEdit, format: Format, base: Base, *, one_rank: bool
+) -> Callable[[], None]:
+    """What writes the adapter; refused here, before any work, if PEFT is missing."""
+    require_peft()
+    if format == "lora":
+        config = lora_config(lm, edit, base, one_rank=one_rank)
+        return lambda: _write_adapter(
+            folder, config, lora_tensors(lm, edit, one_rank=one_rank), base
+        )
+    return lambda: _write_adapter(folder, ia3_config(lm, edit, base), ia3_tensors(lm, edit), base)
+
+
+def _write_adapter(
+    folder: Path, config: PeftConfig, tensors: dict[str, Tensor], base: Base
+) -> None:
+    config.base_model_name_or_path = base.name
+    config.revision = base.revision
+    config.inference_mode = True
+    config.save_pretrained(str(folder))
+    try:
+        save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    except SafetensorError as error:  # its way to say that the disk is full
+        raise OSError(str(error)) from error
+
+
+def require_peft() -> None:
+    """Refuse in one sentence where PEFT is not installed."""
+    try:
+        import peft  # noqa: F401
+    except ImportError:
+        raise SnipbiasError(
+            "writing an adapter needs the package peft: pip install 'snipbias[peft]'."
+        ) from None

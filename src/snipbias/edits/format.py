@@ -1,0 +1,175 @@
+"""The format of `edit.json`: its versions, its schema, and what a file must be to be read.
+
+`data/edit.schema.json` is the one description of the fields; what it cannot say is checked here.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from snipbias.base.errors import SnipbiasError
+
+if TYPE_CHECKING:
+    from jsonschema import Draft202012Validator
+
+FILE = "edit.json"
+MAJOR, MINOR = 1, 1
+LONGEST_REASON = 200
+DEEPEST = 50  # of objects within each other, which Python walks by recursion
+
+
+@cache
+def schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of an edit."""
+    path = files("snipbias") / "data" / "edit.schema.json"
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def read(path: Path) -> Any:
+    """The JSON of a file, which need not be an edit yet.
+
+    Raises:
+        SnipbiasError: it cannot be read, or is no JSON that stands for one thing only.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        # NaN is no JSON: as a text it is refused where a number belongs, by the field's name.
+        data = json.loads(text, object_pairs_hook=_once, parse_constant=str)
+        json.dumps(data, ensure_ascii=False).encode()  # half a character could be shown nowhere
+        return data
+    except (ValueError, OSError, RecursionError) as error:
+        raise SnipbiasError(
+            f"{path} is damaged ({_short(error)}): find or download the edit again."
+        ) from None
+
+
+def check(data: Any, source: str | Path) -> dict[str, Any]:
+    """The data of an edit without the fields that this version does not know, which are warned of.
+
+    Raises:
+        SnipbiasError: the format is newer, or a field is missing or malformed; names the field.
+    """
+    _refuse_newer(data, source)
+    fault = _fault(data)
+    if fault is not None:
+        raise SnipbiasError(
+            f"{source} is not a complete edit ({fault}): find or download it again."
+        )
+    unknown = list(_unknown(data, schema(), ""))
+    if unknown:
+        newer = data.get("minor", 0) > MINOR
+        why = "upgrade snipbias to read" if newer else "snipbias has no use for"
+        warnings.warn(
+            f"{source} has fields that are left out ({_short(', '.join(unknown))}): {why} them.",
+            stacklevel=4,
+        )
+    return _known(data, schema())
+
+
+def _refuse_newer(data: Any, source: str | Path) -> None:
+    version = data.get("format") if isinstance(data, dict) else None
+    if type(version) is int and version > MAJOR:
+        raise SnipbiasError(
+            f"{source} has format {_short(version)}, newer than this snipbias reads ({MAJOR}): "
+            "upgrade snipbias."
+        )
+
+
+def _fault(data: Any) -> str | None:
+    """What is wrong with an edit, with the name of the field; None if nothing is."""
+    from jsonschema.exceptions import best_match
+
+    error = best_match(_validator().iter_errors(data))
+    if error is not None:
+        return f"{_path(error.absolute_path)}{_short(error.message)}"
+    if _is_deeper(data, DEEPEST):
+        return f"its fields are nested more than {DEEPEST} deep"
+    for site, part in data["sites"].items():
+        units, factors = len(part["units"]), len(part["factors"])
+        if units != factors:
+            return f"{_path(('sites', site))}{units} units have {factors} factors"
+    listed, neurons = sum(len(s["units"]) for s in data["sites"].values()), data["model"]["neurons"]
+    if listed > neurons:
+        return f"model.neurons: {neurons} is fewer than the {listed} that are listed"
+    return None
+
+
+def _is_deeper(data: Any, levels: int) -> bool:
+    inside = data.values() if isinstance(data, dict) else data if isinstance(data, list) else ()
+    return levels < 0 or any(_is_deeper(part, levels - 1) for part in inside)
+
+
+@cache
+def _validator() -> Draft202012Validator:
+    from jsonschema import Draft202012Validator
+
+    return Draft202012Validator(schema())
+
+
+def _unknown(data: Any, part: Mapping[str, Any], place: str) -> Iterator[str]:
+    """The places of the fields that the schema does not list."""
+    for name, inner, described in _fields(data, part):
+        where = f"{place}.{name}".lstrip(".")
+        if described is None:
+            yield where
+        else:
+            yield from _unknown(inner, described, where)
+
+
+def _known(data: Any, part: Mapping[str, Any]) -> Any:
+    """The data without those fields, its integers as such."""
+    if part.get("type") == "integer":
+        return int(data)  # JSON has one kind of number, so that its 1.0 is an integer
+    if isinstance(data, list) and "items" in part:
+        return [_known(inner, part["items"]) for inner in data]
+    if isinstance(data, dict) and _lists_fields(part):
+        kept = _fields(data, part)
+        return {name: _known(inner, inside) for name, inner, inside in kept if inside is not None}
+    return data
+
+
+def _fields(
+    data: Any, part: Mapping[str, Any]
+) -> Iterator[tuple[str, Any, Mapping[str, Any] | None]]:
+    """What is inside an object or array, and the schema of each; None where there is none."""
+    if isinstance(data, list):
+        for number, inner in enumerate(data if "items" in part else ()):
+            yield str(number), inner, part["items"]
+    elif isinstance(data, dict) and _lists_fields(part):
+        listed, others = part.get("properties", {}), part.get("additionalProperties")
+        for name, inner in data.items():
+            yield name, inner, listed.get(name, others)
+
+
+def _lists_fields(part: Mapping[str, Any]) -> bool:
+    """Whether a schema says which fields there are; the settings of a method are free."""
+    return "properties" in part or "additionalProperties" in part
+
+
+def _path(parts: Any) -> str:
+    """`sites.a.units.0: `, or nothing for the whole."""
+    place = ".".join(map(str, parts))
+    return f"{_short(place)}: " if place else ""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object's fields; of two of one name, one would be lost without a word."""
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the field {twice!r} stands twice")
+    return fields
+
+
+def _short(said: object) -> str:
+    """One line, cut where a file's own content makes it long."""
+    line = " ".join(str(said).split())
+    half = LONGEST_REASON // 2
+    return line if len(line) <= LONGEST_REASON else f"{line[:half]} ... {line[-half:]}"

@@ -1,0 +1,27 @@
+"""What can be done to a model for a while: the one thing that evaluation needs to know."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from snipbias.models.language_model import LanguageModel
+
+
+@runtime_checkable
+class Intervention(Protocol):
+    """A `NeuronEdit`, a steering vector, a mean ablation: anything that can be switched on."""
+
+    @property
+    def label(self) -> str:
+        """What to call it in a table."""
+        ...
+
+    def check(self, lm: LanguageModel) -> None:
+        """Refuse a model that it does not fit."""
+        ...
+
+    def applied(self, lm: LanguageModel) -> AbstractContextManager[None]:
+        """While inside, the model answers under it; afterwards it is as it was."""
+        ...

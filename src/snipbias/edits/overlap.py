@@ -1,0 +1,189 @@
+"""What edits of one model share, beside what they would share by chance."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from scipy.stats import hypergeom
+
+from snipbias.base.errors import SnipbiasError
+from snipbias.edits.algebra import flat, refuse_other_model
+from snipbias.edits.edit import NeuronEdit
+from snipbias.models.sites import Neuron, Side, Site, module_by_name
+
+
+class Place(NamedTuple):
+    """Where in the model a neuron is: stack, layer, and module with its role (`ffn gate`)."""
+
+    stack: Side
+    layer: int
+    module: str
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What two edits share.
+
+    Attributes:
+        first, second: their labels.
+        sizes: neurons of each.
+        shared: neurons in both.
+        same_factor: how many of these are scaled by the same factor.
+        jaccard: shared by those in either; None where neither holds any.
+        expected: neurons that two random draws of these sizes from the whole model share on
+            average, and `p` how often as many or more (hypergeometric, one-sided).
+        expected_in_sites, p_in_sites: the same for draws that keep how many neurons each edit has
+            in each site; None where the widths of the sites are not known. An edit's neurons
+            gather in few sites, so this is the harder comparison.
+    """
+
+    first: str
+    second: str
+    sizes: tuple[int, int]
+    shared: int
+    same_factor: int
+    jaccard: float | None
+    expected: float
+    p: float
+    expected_in_sites: float | None = None
+    p_in_sites: float | None = None
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """What each two edits share, and where the neurons of all of them are.
+
+    Attributes:
+        labels: of the edits, in order.
+        neurons: of the whole model.
+        in_all: neurons that every edit holds.
+        in_any: neurons that at least one holds.
+        places: at each place where an edit has neurons, how many each of them has there, and last
+            how many at least two of them share.
+    """
+
+    labels: tuple[str, ...]
+    neurons: int
+    in_all: int
+    in_any: int
+    pairs: tuple[Pair, ...]
+    places: Mapping[Place, tuple[int, ...]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "labels": list(self.labels),
+            "neurons": self.neurons,
+            "in_all": self.in_all,
+            "in_any": self.in_any,
+            "pairs": [asdict(pair) for pair in self.pairs],
+            "places": [
+                {
+                    **place._asdict(),
+                    "neurons": dict(zip(self.labels, counts[:-1], strict=True)),
+                    "shared": counts[-1],
+                }
+                for place, counts in self.places.items()
+            ],
+        }
+
+
+def overlap(*edits: NeuronEdit, sites: Sequence[Site] = ()) -> Overlap:
+    """What edits share, pair by pair and place by place.
+
+    Args:
+        edits: at least two, of the same model, with labels that differ.
+        sites: `sb.sites(lm)`, from which the roles inside fused layers and the comparison within
+            sites come; without them a fused layer is one module.
+
+    Raises:
+        SnipbiasError: they are fewer, of different models or not of that of the sites, or share a
+            label.
+    """
+    if len(edits) < 2:
+        raise SnipbiasError(f"an overlap is of two edits or more: {len(edits)} given.")
+    labels = tuple(edit.label for edit in edits)
+    if len(set(labels)) < len(labels):
+        raise SnipbiasError(f"two edits have the same label ({', '.join(labels)}): relabel one.")
+    for edit in edits[1:]:
+        refuse_other_model(edits[0], edit)
+    known = {site.name: site for site in sites}
+    for edit in edits if known else ():
+        _refuse_other_sites(edit, known)
+    every = [flat(edit) for edit in edits]
+    holders = Counter(neuron for factors in every for neuron in factors)
+    return Overlap(
+        labels=labels,
+        neurons=edits[0].model.neurons,
+        in_all=sum(count == len(edits) for count in holders.values()),
+        in_any=len(holders),
+        pairs=tuple(_pair(a, b, known) for a, b in combinations(edits, 2)),
+        places=_places(every, holders, known),
+    )
+
+
+def _refuse_other_sites(edit: NeuronEdit, sites: Mapping[str, Site]) -> None:
+    for site, units in edit.factors.items():
+        if site not in sites or max(units) >= sites[site].width:
+            raise SnipbiasError(
+                f"{edit.label!r} was found on {edit.model.name} and does not fit the model given, "
+                f"which has no {site} of that width: give its own model."
+            )
+
+
+def _pair(a: NeuronEdit, b: NeuronEdit, sites: Mapping[str, Site]) -> Pair:
+    one, two = flat(a), flat(b)
+    both = one.keys() & two.keys()
+    whole = hypergeom(a.model.neurons, len(one), len(two))
+    in_sites = _in_sites(one, two, sites) if sites else None
+    either = len(one.keys() | two.keys())
+    return Pair(
+        first=a.label,
+        second=b.label,
+        sizes=(len(one), len(two)),
+        shared=len(both),
+        same_factor=sum(one[neuron] == two[neuron] for neuron in both),
+        jaccard=len(both) / either if either else None,
+        expected=float(whole.mean()),
+        p=float(whole.sf(len(both) - 1)),
+        expected_in_sites=None if in_sites is None else float(in_sites @ np.arange(len(in_sites))),
+        p_in_sites=None if in_sites is None else min(1.0, float(in_sites[len(both) :].sum())),
+    )
+
+
+def _in_sites(
+    one: Iterable[Neuron], two: Iterable[Neuron], sites: Mapping[str, Site]
+) -> Float[np.ndarray, " shared"]:
+    """Chance of each number of shared neurons when each site's are drawn anew within it."""
+    first, second = (Counter(neuron.site for neuron in neurons) for neurons in (one, two))
+    chances = np.ones(1)
+    for site in first.keys() & second.keys():
+        a, b = first[site], second[site]
+        here = hypergeom.pmf(np.arange(min(a, b) + 1), sites[site].width, a, b)
+        chances = np.convolve(chances, here)
+    return chances
+
+
+def _places(
+    every: Sequence[Mapping[Neuron, float]],
+    holders: Mapping[Neuron, int],
+    sites: Mapping[str, Site],
+) -> dict[Place, tuple[int, ...]]:
+    groups = [*every, [neuron for neuron, count in holders.items() if count > 1]]
+    counts = [Counter(_place(neuron, sites) for neuron in group) for group in groups]
+    found = sorted({place for count in counts for place in count})
+    found.sort(key=lambda place: place.stack, reverse=True)  # the encoder first
+    return {place: tuple(count[place] for count in counts) for place in found}
+
+
+def _place(neuron: Neuron, sites: Mapping[str, Site]) -> Place:
+    if neuron.site not in sites:
+        return Place(*module_by_name(neuron.site))
+    site = sites[neuron.site]
+    return Place(site.side, site.layer, f"{site.block} {site.role(neuron.unit)}")

@@ -1,0 +1,130 @@
+"""Which model an edit belongs to, and which rows it was found on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from snipbias.models.sites import unit_dim
+
+if TYPE_CHECKING:
+    from snipbias.method.equations import Method, Scoring
+    from snipbias.models.language_model import LanguageModel
+    from snipbias.tasks.items import Task
+
+
+@dataclass(frozen=True)
+class ModelId:
+    """Which model an edit belongs to.
+
+    Attributes:
+        weights: hash of a row and a column of every site, rounded to bfloat16 so that the type the
+            model is loaded in does not change it. The column tells of every neuron that was pruned.
+    """
+
+    name: str
+    architecture: str
+    neurons: int
+    weights: str
+    revision: str | None = None
+
+    @classmethod
+    def of(cls, lm: LanguageModel) -> ModelId:
+        """The identity of a loaded model."""
+        return cls(
+            name=lm.name,
+            architecture=type(lm.model).__name__,
+            neurons=sum(site.width for site in lm.sites),
+            weights=_weights_hash(lm),
+            revision=lm.revision,
+        )
+
+
+def _weights_hash(lm: LanguageModel) -> str:
+    digest = hashlib.sha256()
+    for site in lm.sites:
+        module = lm.module(site.name)
+        with _in_memory(module):
+            weight = module.weight.detach()
+            for dim in (unit_dim(module), 1 - unit_dim(module)):
+                middle = weight.select(dim, weight.shape[dim] // 2)
+                if not middle.is_meta:
+                    middle = middle.float().to(torch.bfloat16).cpu()
+                    digest.update(middle.contiguous().view(torch.int16).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _in_memory(module: nn.Module) -> AbstractContextManager[None]:
+    """Inside, a layer that accelerate has offloaded has its weights."""
+    if not hasattr(module, "_hf_hook"):
+        return nullcontext()
+    from accelerate.utils import align_module_device  # whoever placed the hook has accelerate
+
+    return align_module_device(module)
+
+
+@dataclass(frozen=True)
+class MadeOf:
+    """One of the edits that another was put together from.
+
+    Attributes:
+        fingerprint: of its neurons and factors.
+        operation: union, intersection, difference (the first of them is what is taken from), or
+            "scaled by" and a strength.
+    """
+
+    label: str
+    fingerprint: str
+    operation: str
+
+    def __post_init__(self) -> None:
+        if not all(isinstance(t, str) for t in (self.label, self.fingerprint, self.operation)):
+            raise ValueError("made_of holds something that is no text")
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What neurons were found on: a task's rows and templates, by which method."""
+
+    task: str
+    templates: tuple[str, ...]
+    items: tuple[str, ...]
+    instructions: int
+    fingerprint: str
+    method: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, task: Task, method: Method | Scoring) -> Provenance:
+        """The provenance of scores of a task's items."""
+        return cls(
+            task=task.name,
+            templates=task.templates,
+            items=tuple(item.id for item in task.items),
+            instructions=len(task.instructions),
+            fingerprint=task.fingerprint,
+            method=method.to_dict(),
+        )
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Provenance:
+        """The provenance of its JSON form, in which tuples are lists."""
+        lists = {name: tuple(fields[name]) for name in ("templates", "items")}
+        return cls(**{**fields, **lists})
+
+    def __add__(self, other: Provenance) -> Provenance:
+        names = dict.fromkeys((self.task, other.task))
+        return replace(
+            self,
+            task=" + ".join(names),
+            templates=tuple(sorted({*self.templates, *other.templates})),
+            items=(*self.items, *other.items),
+            fingerprint=hashlib.sha256(
+                "".join(sorted((self.fingerprint, other.fingerprint))).encode()
+            ).hexdigest(),
+        )

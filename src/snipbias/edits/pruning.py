@@ -1,0 +1,89 @@
+"""Pruning (paper, section 3.5): outputs of a layer times a factor, in a hook or in its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from snipbias.base.errors import SnipbiasError
+from snipbias.models.sites import Linear, unit_dim, width
+
+
+@dataclass(frozen=True)
+class Baked:
+    """Weights as they were before `bake`; undoing never divides, so it is exact to the bit."""
+
+    originals: list[tuple[Tensor, Tensor, int, Tensor]]
+
+    def undo(self) -> None:
+        """Put the original rows back."""
+        with torch.no_grad():
+            while self.originals:
+                weight, units, dim, rows = self.originals.pop()
+                weight.index_copy_(dim, units, rows)
+
+
+def plain_tensors(module: Linear, site: str) -> Iterator[tuple[str, Tensor, int]]:
+    """A site's weight and bias term, if it has one, each with the dimension of its units.
+
+    Raises:
+        SnipbiasError: one of them is quantised or not in memory.
+    """
+    for name, dim in (("weight", unit_dim(module)), ("bias", 0)):
+        tensor = getattr(module, name, None)
+        if tensor is None:
+            continue
+        is_plain = tensor.is_floating_point() and tensor.element_size() > 1  # 1: float8, quantised
+        if tensor.is_meta or not is_plain or tensor.shape[dim] != width(module):
+            raise SnipbiasError(
+                f"cannot bake or export {site}: its {name} is quantised or not in memory; load the "
+                "model unquantised and without offloading."
+            )
+        yield name, tensor, dim
+
+
+def bake_site(module: Linear, units: Mapping[int, float], site: str, baked: Baked) -> None:
+    """Scale units in a layer's weight and bias term, and note in `baked` what was there."""
+    for _, weight, dim in plain_tensors(module, site):
+        index, factors = tensors(units)
+        index = index.to(weight.device)
+        rows = weight.index_select(dim, index)
+        baked.originals.append((weight, index, dim, rows))
+        weight.index_copy_(dim, index, _scaled(rows, factors, dim))
+
+
+def hooks_count() -> AbstractContextManager[None]:
+    """Inside, hooks are called also where the model was compiled.
+
+    Compiled code leaves out hooks that came after it, and keeps those that are gone.
+    """
+    return torch.compiler.set_stance("force_eager")
+
+
+def scale_outputs(
+    index: Tensor, factors: Tensor, module: nn.Module, args: object, output: Tensor
+) -> Tensor:
+    """Forward hook: the layer's output with its edited units scaled."""
+    index = index.to(output.device)
+    return output.index_copy(-1, index, _scaled(output.index_select(-1, index), factors, -1))
+
+
+def _scaled(values: Tensor, factors: Tensor, dim: int) -> Tensor:
+    """`values` times `factors` along a dimension."""
+    shape = [1] * values.ndim
+    shape[dim] = -1
+    return times(values, factors.to(values.device, values.dtype).view(shape))
+
+
+def times(values: Tensor, factors: Tensor) -> Tensor:
+    """`values` times factors that broadcast to them; 0 is written, since 0 * inf would not be 0."""
+    return torch.where(factors == 0, torch.zeros_like(values), values * factors)
+
+
+def tensors(units: Mapping[int, float]) -> tuple[Tensor, Tensor]:
+    """Numbers of the units, and their factors."""
+    return torch.tensor(list(units)), torch.tensor(list(units.values()))

@@ -1,0 +1,306 @@
+"""Edits in folders and on the hub of Hugging Face: found, written with a card, uploaded."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from textwrap import shorten
+from typing import TYPE_CHECKING
+
+from snipbias.base.errors import SnipbiasError
+from snipbias.base.files import atomic_file
+from snipbias.base.hub import answers
+from snipbias.base.record import FILE as RECORD_FILE
+from snipbias.base.record import RunRecord
+from snipbias.edits.card.card import GENERATED, model_card
+from snipbias.edits.card.facts import base_on_hub, without_folders
+from snipbias.edits.card.figures import FILE as FIGURES_FILE
+from snipbias.edits.card.figures import Figures
+from snipbias.edits.format import FILE
+from snipbias.tasks.fetch import offline
+
+if TYPE_CHECKING:
+    from huggingface_hub import CommitInfo, HfApi
+
+    from snipbias.edits.edit import NeuronEdit
+
+CARD_FILE = "README.md"
+EXPORT_FILE = "export.json"  # in the folder of an export
+# A letter or digit first: "../edits" and "./edits" are folders.
+HUB_ID = re.compile(r"(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@(?P<revision>[^@\s]+))?")
+
+
+def hub_id(place: str | Path) -> tuple[str, str | None] | None:
+    """The repository and revision of `owner/name` or `owner/name@revision`; None for a path."""
+    text = str(place)
+    match = HUB_ID.fullmatch(text)
+    if match is None or text.endswith(".json") or os.path.exists(text):
+        return None
+    return match["repo"], match["revision"]
+
+
+def locate(
+    place: str | Path,
+    *,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: str | Path | None = None,
+) -> Path:
+    """Where the `edit.json` of a local folder is, or that of a repository of the hub, downloaded.
+
+    Raises:
+        SnipbiasError: there is none, or it is not to be had.
+    """
+    path = Path(place).expanduser()
+    path = path / FILE if os.path.isdir(path) or path.suffix != ".json" else path
+    if os.path.isfile(path):  # unlike Path.is_file, it lets any impossible or forbidden name pass
+        return path
+    named = hub_id(place)
+    near = _edits_near(path)
+    there = f"name one of {', '.join(near)}" if near else "give the folder of one"
+    unknown = SnipbiasError(
+        f"there is no edit at {place}: {there}, as `snipbias find --out` writes them."
+    )
+    if named is None:
+        raise unknown
+    repo, pinned = named
+    try:
+        with _one_sentence(f"there is no edit at {place}: no folder here"):
+            return _download(repo, revision or pinned, token, cache_dir)
+    except SnipbiasError:
+        if near:  # somebody mistyped one of these, and meant no repository
+            raise unknown from None
+        raise
+
+
+def _edits_near(file: Path) -> list[str]:
+    """The folders of edits in the folder of a missing `edit.json`, else those beside it."""
+    for place in (file.parent, file.parent.parent):
+        if os.path.isdir(place) and (found := sorted(place.glob(f"*/{FILE}"))):
+            return [str(edit.parent) for edit in found]
+    return []
+
+
+def _download(
+    repo: str, revision: str | None, token: str | bool | None, cache_dir: str | Path | None
+) -> Path:
+    """A repository's `edit.json`: as it is on the hub, or from the cache where there is no hub."""
+    from huggingface_hub import hf_hub_download
+
+    no_hub = not answers(repo, FILE, revision=revision, token=token)
+    options = {"revision": revision, "token": token, "local_files_only": no_hub}
+    return Path(hf_hub_download(repo, FILE, cache_dir=cache_dir, **options))
+
+
+def save(edit: NeuronEdit, folder: str | Path, *, evaluation: str | Path | None = None) -> Path:
+    """Write an edit, its card and the card's figures into a folder, beside what is there."""
+    folder = Path(folder)
+    figures = figures_for(edit, evaluation, folder)
+    texts = {FILE: edit.to_json()}
+    if is_generated(folder):
+        record = record_of(edit, folder)
+        texts.update(_card_texts(edit, folder, figures=figures, record=record, licence=None))
+    _write(texts, folder)
+    return folder
+
+
+def write_card(
+    edit: NeuronEdit,
+    folder: Path,
+    *,
+    figures: Figures | None = None,
+    record: RunRecord | None = None,
+    licence: str | None = None,
+) -> None:
+    """Write the card, README.md, and its figures into the folder of an edit."""
+    texts = _card_texts(edit, folder, figures=figures, record=record, licence=licence)
+    _write(texts, folder)
+
+
+def _card_texts(
+    edit: NeuronEdit,
+    folder: Path,
+    *,
+    figures: Figures | None,
+    record: RunRecord | None,
+    licence: str | None,
+) -> dict[str, str]:
+    """The card and its figures, by the names of their files."""
+    if (folder / EXPORT_FILE).is_file():
+        raise SnipbiasError(
+            f"{folder} is an export, whose card says how to load it: write the card of the edit "
+            "that it was made of, and export that again."
+        )
+    text = model_card(edit, figures=figures, record=record, place=str(folder), licence=licence)
+    kept = {} if figures is None else {FIGURES_FILE: figures.to_json()}
+    return {**kept, CARD_FILE: text}
+
+
+def _write(texts: Mapping[str, str], folder: Path) -> None:
+    """Files by their names, once all of them are known."""
+    for name, text in texts.items():
+        with atomic_file(folder / name) as new:
+            new.write_text(text, encoding="utf-8")
+
+
+def figures_for(
+    edit: NeuronEdit, evaluation: str | Path | None, folder: Path | None
+) -> Figures | None:
+    """Those of an evaluation, else those that a folder holds of this edit."""
+    if evaluation is not None:
+        return Figures.of(edit, evaluation)
+    return Figures.beside(edit, folder) if folder is not None else None
+
+
+def record_of(edit: NeuronEdit, folder: Path) -> RunRecord | None:
+    """The record of the run that found an edit: in its folder, or above those of several sizes."""
+    for place in (folder, folder.resolve().parent):
+        if (place / RECORD_FILE).is_file():
+            record = RunRecord.read(place)
+            weights = [model.get("weights") for model in record.models.values()]
+            edits = record.data.get("edits")
+            found = edits.values() if isinstance(edits, dict) else ()
+            is_its = edit.fingerprint in found and edit.model.weights in weights
+            if record.command == "find" and is_its:
+                return record
+    return None
+
+
+def push(
+    edit: NeuronEdit,
+    repo_id: str,
+    *,
+    private: bool | None = None,
+    token: str | bool | None = None,
+    commit_message: str | None = None,
+    revision: str | None = None,
+    create_pr: bool = False,
+    evaluation: str | Path | None = None,
+    record: RunRecord | None = None,
+    licence: str | None = None,
+    folder: Path | None = None,
+) -> CommitInfo:
+    """Upload an edit, its card and the card's figures; see `NeuronEdit.push_to_hub`.
+
+    Args:
+        record: the run that found it, for the card.
+        licence: of the edit; by default the base's, where the hub knows it.
+        folder: where it was saved: a README.md that somebody wrote there goes up as it is, and
+            figures there are used if there is no evaluation.
+    """
+    from huggingface_hub import CommitOperationAdd, HfApi
+
+    edit = _portable(edit)
+    figures = figures_for(edit, evaluation, folder)
+    api = HfApi(token=token)
+    with _one_sentence(f"cannot push to {repo_id}"):
+        repo = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+        if private and not api.model_info(repo).private:
+            raise SnipbiasError(
+                f"{repo} is there already and is public, so nothing was uploaded: make it private "
+                "in its settings on the hub, or push without asking for private."
+            )
+        if folder is not None and not is_generated(folder):
+            text = (folder / CARD_FILE).read_text(encoding="utf-8")
+        else:
+            known = {"licence": licence, "base_licence": _licence_of_base(api, edit)}
+            text = model_card(edit, figures=figures, record=record, place=repo, **known)
+        texts = {FILE: edit.to_json(), CARD_FILE: text}
+        if figures is not None:
+            texts[FIGURES_FILE] = figures.to_json()
+        return api.create_commit(
+            repo,
+            [CommitOperationAdd(name, content.encode()) for name, content in texts.items()],
+            commit_message=commit_message or f"Upload {edit.label}",
+            revision=revision,
+            create_pr=create_pr,
+        )
+
+
+def is_generated(folder: Path) -> bool:
+    """Whether a folder's README.md is missing or was written here: one that may be replaced."""
+    path = folder / CARD_FILE
+    try:
+        return not os.path.lexists(path) or GENERATED in path.read_text("utf-8", errors="replace")
+    except OSError as error:
+        raise SnipbiasError(
+            f"{path} cannot be read ({error.strerror}): move it out of the way."
+        ) from None
+
+
+def _portable(edit: NeuronEdit) -> NeuronEdit:
+    """The edit as others may see it: of absolute paths, only the last part."""
+    model = replace(edit.model, name=without_folders(edit.model.name))
+    found = edit.found_on
+    if found is not None:
+        found = replace(found, task=" + ".join(map(without_folders, found.task.split(" + "))))
+    return replace(edit, model=model, found_on=found)
+
+
+def _licence_of_base(api: HfApi, edit: NeuronEdit) -> str | None:
+    """The licence that the hub names for the base; None where it names none, or does not say."""
+    from huggingface_hub import errors
+
+    base = base_on_hub(edit.model)
+    if base is None:
+        return None
+    try:
+        data = api.model_info(base).card_data
+    except (errors.HfHubHTTPError, errors.HFValidationError):
+        return None
+    found = data.get("license") if data else None
+    return found if isinstance(found, str) else None
+
+
+@contextmanager
+def _one_sentence(begin: str) -> Iterator[None]:
+    """Turn what the hub's client raises into one sentence that begins so."""
+    from huggingface_hub import errors
+
+    try:
+        yield
+    except SnipbiasError:
+        raise
+    except errors.GatedRepoError:
+        end = "the hub asks for consent: ask for access on its page, and log in by `hf auth login`"
+    except errors.RepositoryNotFoundError:
+        end = (
+            "the hub has no such repository that you may use: check the name, or log in by `hf "
+            "auth login` (or HF_TOKEN) where it is private or yours"
+        )
+    except errors.RevisionNotFoundError:
+        end = "the repository has no such revision: name a branch, a tag or a commit of it"
+    except errors.LocalEntryNotFoundError:
+        end = _unreachable("is not in the local cache")
+    except errors.EntryNotFoundError:
+        end = f"the repository of the hub holds no {FILE}: name one that holds an edit"
+    except errors.OfflineModeIsEnabled:
+        end = _unreachable("needs the hub")
+    except errors.HfHubHTTPError as error:
+        status = error.response.status_code
+        end = f"the hub refuses ({status}, {_one_line(error)})"
+        if status in (401, 403):
+            end += ": log in by `hf auth login` with a token that may write there"
+    except errors.HFValidationError as error:
+        end = f"that is no name of a repository ({_one_line(error)}): write owner/name"
+    # HTTPError is that of the client's own HTTP library: a lost connection, say.
+    except (errors.HTTPError, OSError, ValueError) as error:  # pyright: ignore[reportPrivateImportUsage]
+        end = f"the hub gives no usable answer ({_one_line(error)}): check the connection"
+    else:
+        return
+    raise SnipbiasError(f"{begin}, and {end}.")
+
+
+def _unreachable(what: str) -> str:
+    forbidden = offline()
+    if forbidden:
+        return f"{forbidden} is set while it {what}: unset it, or get it where there is a network"
+    return f"it {what} and the hub cannot be reached: check the connection"
+
+
+def _one_line(error: Exception) -> str:
+    return (shorten(str(error), 200) or type(error).__name__).rstrip(".")

@@ -1,0 +1,114 @@
+"""What an edit changed and what it kept, each with the interval that says how sure that is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from snipbias.evaluation import measures, stats
+from snipbias.evaluation.evaluate import ORIGINAL, Evaluation
+from snipbias.evaluation.measures import Mean
+from snipbias.evaluation.neutral_text import kl_interval, kl_kept, perplexity_kept, perplexity_ratio
+from snipbias.evaluation.rows import Rows
+from snipbias.evaluation.stats import Interval
+from snipbias.evaluation.summary import guesses
+
+# Points of accuracy, percent of perplexity, and hundredths of a nat of KL that may be lost.
+MARGIN = 0.02
+PARTS = {
+    "overall": measures.ACCURACY,
+    "ambiguous": measures.AMBIGUOUS_ACCURACY,
+    "disambiguated": measures.DISAMBIGUATED_ACCURACY,
+}
+
+
+@dataclass(frozen=True)
+class Change:
+    """A method's accuracy on some rows, and how much higher it is than the original's there.
+
+    Attributes:
+        accuracy: with its interval; None where one template cannot give one.
+        difference: to the original, paired; None for the original itself too.
+        sign_flip: p-value of the difference, whole templates exchanged.
+        mcnemar: p-value that takes rows for independent, and so is too small.
+    """
+
+    accuracy: Interval | None
+    difference: Interval | None
+    sign_flip: float | None
+    mcnemar: float | None
+
+
+@dataclass(frozen=True)
+class Retained:
+    """Whether something that should stay as it was did, within a margin.
+
+    Attributes:
+        what: the retention task, or "perplexity" or "KL" on neutral text.
+        interval: of the difference in accuracy, of the ratio of perplexities, or of the KL.
+        kept: whether the whole interval is within the margin.
+        sentence: the same in words.
+    """
+
+    what: str
+    interval: Interval | None
+    kept: bool
+    sentence: str
+
+
+def accuracy_changes(evaluation: Evaluation) -> dict[str, dict[str, Change]]:
+    """For every method its accuracy overall and by condition, where there are such rows."""
+    original = evaluation.rows(ORIGINAL)
+    return {
+        method: {
+            part: _change(metric, original if method == ORIGINAL else rows, original)
+            for part, metric in PARTS.items()
+            if metric(original) is not None
+        }
+        for method, rows in ((m, evaluation.rows(m)) for m in evaluation.methods)
+    }
+
+
+def retained(evaluation: Evaluation, method: str, margin: float = MARGIN) -> tuple[Retained, ...]:
+    """What a method kept of the retention tasks and of neutral text, or may have lost.
+
+    Of a model that guesses at neutral text anyway, nothing is said of perplexity.
+
+    The margin is in accuracy (0.02 are two points), as a share of perplexity (two percent) and in
+    nats a token of KL, which is about the same as a share of perplexity.
+    """
+    return (*_tasks(evaluation, method, margin), *_text(evaluation, method, margin))
+
+
+def _change(metric: Mean, rows: Rows, original: Rows) -> Change:
+    accuracy = stats.interval(metric, [rows])
+    if rows is original:
+        return Change(accuracy, None, None, None)
+    now, counted = metric.values(rows)
+    before, _ = metric.values(original)
+    return Change(
+        accuracy,
+        stats.difference(metric, [rows], [original]),
+        stats.sign_flip_of(metric, [rows], [original]),
+        stats.mcnemar(now[counted], before[counted]),
+    )
+
+
+def _tasks(evaluation: Evaluation, method: str, margin: float) -> Iterator[Retained]:
+    for task, answers in evaluation.retention.items():
+        both = [answers.rows(method)], [answers.rows(ORIGINAL)]
+        change = stats.difference(measures.ACCURACY, *both)
+        kept = stats.non_inferior(change, margin)
+        yield Retained(task, change, kept, stats.non_inferiority(change, margin))
+
+
+def _text(evaluation: Evaluation, method: str, margin: float) -> Iterator[Retained]:
+    if method not in evaluation.text:
+        return
+    shift, before = evaluation.text[method], evaluation.text[ORIGINAL]
+    if not guesses(before.perplexity):
+        ratio = perplexity_ratio(shift, before)
+        kept = stats.stays_below(ratio, 1 + margin)
+        yield Retained("perplexity", ratio, kept, perplexity_kept(ratio, margin))
+    moved = kl_interval(shift)
+    yield Retained("KL", moved, stats.stays_below(moved, margin), kl_kept(moved, margin))

@@ -1,0 +1,235 @@
+"""An edit beside the original model and its controls, on templates it was not found on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from statistics import mean
+from typing import Any
+
+from snipbias.base.errors import SnipbiasError
+from snipbias.base.words import plural
+from snipbias.edits.controls import layer_matched_edit, random_edit
+from snipbias.edits.edit import NeuronEdit
+from snipbias.evaluation.changes import MARGIN, Change, Retained, accuracy_changes, retained
+from snipbias.evaluation.evaluate import ORIGINAL, Evaluation, Reading, count_prompts, evaluate
+from snipbias.evaluation.neutral_text import passages, text_shifts
+from snipbias.evaluation.summary import INHERITED, Summary, gain, plain, verdicts
+from snipbias.models.batching import BatchSize, Progress
+from snipbias.models.language_model import LanguageModel
+from snipbias.tasks.items import Task
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Original, edits and controls on held-out rows; printing it shows the table.
+
+    Attributes:
+        task: the held-out rows it was made on.
+        evaluation: rows, figures on neutral text and rows of the retention tasks.
+        neurons: number of neurons that each method scales.
+        controls: which methods are controls.
+        margin: how much of what should be kept may be lost; `changes.retained` says in what.
+    """
+
+    task: Task
+    evaluation: Evaluation
+    neurons: dict[str, int]
+    controls: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    margin: float = MARGIN
+
+    @property
+    def summaries(self) -> dict[str, Summary]:
+        """Every figure of every method."""
+        return self.evaluation.summaries
+
+    @property
+    def original(self) -> Summary:
+        """The unedited model's figures."""
+        return self.summaries[ORIGINAL]
+
+    @property
+    def edits(self) -> tuple[str, ...]:
+        """The methods that are neither the original nor a control."""
+        return tuple(m for m in self.neurons if m != ORIGINAL and m not in self.controls)
+
+    @cached_property
+    def changes(self) -> dict[str, dict[str, Change]]:
+        """Every method's accuracy and its difference to the original's, with intervals."""
+        return accuracy_changes(self.evaluation)
+
+    def retained(self, method: str) -> tuple[Retained, ...]:
+        """What a method kept within the margin of retention tasks and neutral text, or may not."""
+        return retained(self.evaluation, method, self.margin)
+
+    def gain_over_offset(self, method: str) -> float | None:
+        """How far a method lies outside the curve that a constant on 'unknown' reaches."""
+        return gain(self.summaries[method], self.original)
+
+    def verdicts(self, method: str) -> tuple[str, ...]:
+        """What is wrong with a method's model, in words."""
+        original = None if method == ORIGINAL else self.original
+        return verdicts(self.summaries[method], original)
+
+    def alarms(self, method: str) -> tuple[str, ...]:
+        """The verdicts that the original does not share: what a table marks."""
+        return tuple(said for said in self.verdicts(method) if not said.endswith(INHERITED))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "task": self.task.name,
+            "part": self.task.part,
+            "items": len(self.task),
+            "templates": len(self.task.templates),
+            "instructions": len(self.task.instructions),
+            "fingerprint": self.task.fingerprint,
+            "notes": list(self.notes),
+            "margin": self.margin,
+            "methods": {
+                method: {
+                    "neurons": self.neurons[method],
+                    "control": method in self.controls,
+                    "gain_over_offset": self.gain_over_offset(method),
+                    "verdicts": list(self.verdicts(method)),
+                    "retention": {
+                        task: answers.summaries[method].accuracy.overall
+                        for task, answers in self.evaluation.retention.items()
+                    },
+                    "retained": [plain(part) for part in self.retained(method)]
+                    if method != ORIGINAL
+                    else [],
+                    "changes": {
+                        part: plain(change) for part, change in self.changes[method].items()
+                    },
+                    **summary.to_dict(),
+                }
+                for method, summary in self.summaries.items()
+            },
+        }
+
+    def __str__(self) -> str:
+        from snipbias.evaluation.tables import comparison_text
+
+        return comparison_text(self)
+
+
+def compare(
+    lm: LanguageModel,
+    task: Task,
+    *edits: NeuronEdit,
+    reading: Reading | None = None,
+    items: int | None = None,
+    controls: int = 1,
+    seed: int = 0,
+    texts: Sequence[str] | None = None,
+    retention: Sequence[Task] = (),
+    margin: float = MARGIN,
+    batch_size: BatchSize = "auto",
+    progress: Progress = lambda done: None,
+) -> Comparison:
+    """Evaluate the original model, edits and random controls on templates held out from finding.
+
+    Args:
+        task: its `test` part is used, less any template that an edit was found on.
+        items: use at most so many items, spread over the templates.
+        controls: draws of each kind of random control (any neurons, the same sites' neurons).
+        seed: of the first draw of the controls; the next ones count up.
+        texts: neutral passages for perplexity and KL divergence; by default the page that ships
+            with the package. An empty sequence leaves these figures out.
+        retention: other tasks whose accuracy should not fall.
+        margin: by how much it may, 0.02 being two points of accuracy; also two percent of
+            perplexity and 0.02 nats a token of KL on neutral text.
+        progress: called with the number of prompts just done; see `count_work`.
+    """
+    reading = reading or Reading()
+    texts = passages() if texts is None else texts
+    edits = tuple(distinct(edits))
+    held_out, notes = hold_out(task, edits)
+    held_out = held_out.subsample(items)
+    every = distinct([*edits, *_controls(lm, edits, range(seed, seed + controls))])
+    options: dict[str, Any] = {"batch_size": batch_size, "progress": progress}
+    evaluation = evaluate(lm, held_out, every, reading=reading, **options)
+    if texts:
+        shifts = text_shifts(lm, texts, every, progress=progress)
+        evaluation.text = dict(zip(evaluation.methods, shifts, strict=True))
+    evaluation.retention = {
+        other.name: evaluate(lm, other, every, **options) for other in retention
+    }
+    sizes = {ORIGINAL: 0, **{edit.label: len(edit) for edit in every}}
+    controls_of = tuple(sizes)[1 + len(edits) :]
+    return Comparison(held_out, evaluation, sizes, controls_of, notes, margin)
+
+
+def count_work(
+    task: Task,
+    edits: Sequence[NeuronEdit],
+    *,
+    reading: Reading | None = None,
+    items: int | None = None,
+    controls: int = 1,
+    texts: Sequence[str] | None = None,
+    retention: Sequence[Task] = (),
+) -> int:
+    """What the `progress` calls of a `compare` with these arguments will add up to."""
+    methods = 1 + len(edits) + controls * (len(_kinds(edits)) + len(edits))
+    texts = passages() if texts is None else texts
+    held_out = hold_out(task, edits)[0].subsample(items)
+    work = count_prompts(held_out, methods, reading or Reading()) + len(texts) * methods
+    return work + sum(count_prompts(other, methods, Reading()) for other in retention)
+
+
+def hold_out(task: Task, edits: Sequence[NeuronEdit]) -> tuple[Task, tuple[str, ...]]:
+    """The test part, less the templates that any edit was found on; a note if there are some."""
+    test = task.test if task.part == "all" else task
+    seen = {
+        template
+        for edit in edits
+        if edit.found_on is not None
+        for template in edit.found_on.templates
+    }
+    leaked = seen & set(test.templates)
+    if not leaked:
+        return test, task.notes
+    if leaked == set(test.templates):
+        raise SnipbiasError(
+            f"every held-out template of {task.name!r} was used to find an edit: find it on "
+            "task.sample(...), or evaluate it on another task."
+        )
+    left_out = "is left out" if len(leaked) == 1 else "are left out"
+    note = f"{plural(len(leaked), 'template')} that an edit was found on {left_out}"
+    return test.where(lambda item: item.template not in leaked), (*task.notes, note)
+
+
+def distinct(edits: Sequence[NeuronEdit]) -> list[NeuronEdit]:
+    """The edits under labels that differ."""
+    labels = [edit.label for edit in edits]
+    return [
+        replace(edit, label=f"{edit.label} #{labels[: i + 1].count(edit.label)}")
+        if labels.count(edit.label) > 1
+        else edit
+        for i, edit in enumerate(edits)
+    ]
+
+
+def _kinds(edits: Sequence[NeuronEdit]) -> list[tuple[int, float]]:
+    """The distinct sizes and factors; an edit with several factors counts with their mean."""
+    return list(
+        dict.fromkeys(
+            (len(edit), mean(f for units in edit.factors.values() for f in units.values()))
+            for edit in edits
+        )
+    )
+
+
+def _controls(
+    lm: LanguageModel, edits: Sequence[NeuronEdit], seeds: Iterable[int]
+) -> list[NeuronEdit]:
+    """For each number of neurons random ones, and for each edit random ones of the same sites."""
+    drawn = []
+    for seed in seeds:
+        drawn += [random_edit(lm, n, seed, factor) for n, factor in _kinds(edits)]
+        drawn += [layer_matched_edit(lm, edit, seed) for edit in edits]
+    return drawn

@@ -1,0 +1,358 @@
+"""What a model answers, with and without edits: one row an item, instruction and method."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from string import ascii_uppercase
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import torch
+
+from snipbias.base.errors import SnipbiasError
+from snipbias.base.files import atomic_file
+from snipbias.base.parallel import workers
+from snipbias.edits.interventions import Intervention
+from snipbias.evaluation.neutral_text import TextShift
+from snipbias.evaluation.rows import Rows
+from snipbias.evaluation.summary import Summary, summarize
+from snipbias.models.batching import BatchSize, Progress, run_batches, size_of
+from snipbias.models.language_model import LanguageModel, Query
+from snipbias.tasks.items import Item, Task
+from snipbias.tasks.prompts import render, render_letters
+
+ORIGINAL = "original"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How an answer is read off the model.
+
+    Attributes:
+        normalize: divide an option's log-probability by its tokens or bytes; `sum` divides by
+            nothing, which favours short options, as the paper does.
+        options: `text` scores the option's own words; `letters` lists them as A, B, C and scores
+            the letter, as the mean log-probability over the options' orders (all of them up to
+            three options, the rotations beyond).
+        generate: let the model write greedily and match its text to the options, instead of taking
+            the option with the highest score. The scores are kept all the same.
+    """
+
+    normalize: Literal["sum", "token", "byte"] = "sum"
+    options: Literal["text", "letters"] = "text"
+    generate: bool = False
+
+    def __post_init__(self) -> None:
+        if self.normalize not in ("sum", "token", "byte"):
+            raise SnipbiasError(f"cannot normalize by {self.normalize!r}: use sum, token or byte.")
+        if self.options not in ("text", "letters"):
+            raise SnipbiasError(f"cannot list options as {self.options!r}: use text or letters.")
+        if self.generate and self.options == "letters":
+            raise SnipbiasError("generated text is matched to options as text: drop the letters.")
+        if self.normalize != "sum" and self.options == "letters":
+            raise SnipbiasError("letters are all as long: drop the normalization, or the letters.")
+
+
+@dataclass(frozen=True)
+class _Prompt:
+    """A query of one item under one instruction; `order[j]` is the option at place j."""
+
+    item: int
+    instruction: int
+    order: tuple[int, ...]
+    query: Query
+
+
+@dataclass
+class Evaluation:
+    """Rows of one or more methods (the original model, edits, controls) on one task.
+
+    Attributes:
+        table: one row an item, instruction and method, with every option's log-probability.
+        reading: how the answers were read.
+        text: perplexity and KL divergence on neutral text by method, where measured.
+        retention: the same methods on other tasks, by task.
+    """
+
+    table: pa.Table
+    reading: Reading
+    text: Mapping[str, TextShift] = field(default_factory=dict)
+    retention: Mapping[str, Evaluation] = field(default_factory=dict)
+
+    @property
+    def methods(self) -> list[str]:
+        """Names of the methods, in the order they were run."""
+        return self.table["method"].unique().to_pylist()
+
+    def rows(self, method: str = ORIGINAL) -> Rows:
+        """The rows of one method as arrays, for the metrics."""
+        same = pc.equal(self.table["method"], method)  # type: ignore[attr-defined]
+        part = self.table.filter(same).to_pydict()
+        if not part["gold"]:
+            raise SnipbiasError(f"there is no method {method!r} here: {', '.join(self.methods)}.")
+        return Rows.from_lists(
+            part["score"],
+            part["gold"],
+            unknown=part["unknown"],
+            biased=part["biased"],
+            chosen=part["chosen"],
+            condition=part["condition"],
+            instruction=part["instruction"],
+            template=part["template"],
+            probabilities=all(part["probabilities"]),
+        )
+
+    @cached_property
+    def summaries(self) -> dict[str, Summary]:
+        """Every figure of every method."""
+        return {
+            method: summarize(
+                self.rows(method),
+                perplexity=self.text[method].perplexity if method in self.text else None,
+                kl_per_token=self.text[method].kl_per_token if method in self.text else None,
+            )
+            for method in self.methods
+        }
+
+    def save(self, path: str | Path) -> None:
+        """Write the rows as Parquet."""
+        with atomic_file(path) as new:
+            pq.write_table(self.table, new)
+
+
+def evaluate(
+    lm: LanguageModel,
+    task: Task,
+    edits: Sequence[Intervention] = (),
+    *,
+    reading: Reading | None = None,
+    batch_size: BatchSize = "auto",
+    progress: Progress = lambda done: None,
+) -> Evaluation:
+    """Answer every item under every instruction by the original model and by each edit alone.
+
+    Args:
+        edits: applied one after the other, each on the original model; labels tell them apart.
+        reading: sums of log-probabilities of option texts if not given.
+        batch_size: prompts per pass, or `auto`; the result does not depend on it.
+        progress: called with the number of prompts just done.
+    """
+    reading = reading or Reading()
+    labels = [ORIGINAL, *(edit.label for edit in edits)]
+    if len(set(labels)) < len(labels):
+        raise SnipbiasError(
+            f"two edits have the same label ({', '.join(labels[1:])}): relabel one."
+        )
+    for edit in edits:
+        edit.check(lm)  # before the work, not when its turn comes
+    prompts = _prompts(lm, task, reading)
+    tables = []
+    for label, edit in zip(labels, (None, *edits), strict=True):
+        with ExitStack() as stack:
+            stack.enter_context(lm.frozen())
+            stack.enter_context(torch.inference_mode())
+            if edit is not None:
+                stack.enter_context(edit.applied(lm))
+            queries = [prompt.query for prompt in prompts]
+            logprobs = score_queries(lm, queries, batch_size, progress)
+            texts = _generate(lm, task, batch_size, progress) if reading.generate else None
+        tables.append(_table(label, task, prompts, logprobs, reading, texts))
+    return Evaluation(pa.concat_tables(tables), reading)
+
+
+def count_prompts(task: Task, methods: int, reading: Reading) -> int:
+    """Prompts that `evaluate` will send, for a progress bar."""
+    per_item = sum(len(_orders(item, reading)) for item in task.items)
+    if reading.generate:  # each prompt is scored, and answered in writing
+        per_item *= 2
+    return per_item * len(task.instructions) * methods
+
+
+def _orders(item: Item, reading: Reading) -> list[tuple[int, ...]]:
+    if reading.options == "text":
+        return [tuple(range(len(item.options)))]
+    return balanced_orders(len(item.options))
+
+
+def balanced_orders(options: int) -> list[tuple[int, ...]]:
+    """Orders in which every option stands at every place as often; the first is as given.
+
+    All of them up to three options, the rotations beyond.
+    """
+    places = tuple(range(options))
+    if options <= 3:
+        return list(itertools.permutations(places))
+    return [places[i:] + places[:i] for i in places]
+
+
+def _prompts(lm: LanguageModel, task: Task, reading: Reading) -> list[_Prompt]:
+    """Every query of the task."""
+
+    def query(instruction: str, item: Item, order: tuple[int, ...]) -> Query:
+        if reading.options == "letters":
+            prompt = render_letters(instruction, item, order)
+            return lm.query(prompt, ascii_uppercase[: len(order)])
+        return lm.query(render(instruction, item), item.options)
+
+    return [
+        _Prompt(i, j, order, query(instruction, item, order))
+        for j, instruction in enumerate(task.instructions)
+        for i, item in enumerate(task.items)
+        for order in _orders(item, reading)
+    ]
+
+
+def score_queries(
+    lm: LanguageModel, queries: Sequence[Query], batch_size: BatchSize, progress: Progress
+) -> list[list[float]]:
+    """Log-probabilities of each query's options, in its order; alike prompts run together."""
+    scores: dict[int, list[float]] = {}
+
+    def keep(numbers: Sequence[int], logprobs: list[list[float]]) -> None:
+        for number, row in zip(numbers, logprobs, strict=True):
+            scores[number] = row[: len(queries[number].options)]
+
+    run_batches(
+        lm,
+        queries,
+        lambda batch: lm.score(batch, share_start=True).logprobs.tolist(),
+        keep,
+        size=size_of,
+        alike=lm.alike,
+        kind="answers",
+        batch_size=batch_size,
+        progress=progress,
+    )
+    every = workers().gather(scores)
+    return [every[number] for number in range(len(queries))]
+
+
+def _table(
+    label: str,
+    task: Task,
+    prompts: Sequence[_Prompt],
+    logprobs: Sequence[Sequence[float]],
+    reading: Reading,
+    texts: Mapping[tuple[int, int], str] | None,
+) -> pa.Table:
+    by_row: dict[tuple[int, int], list[np.ndarray]] = {}
+    tokens: dict[tuple[int, int], list[int]] = {}
+    for prompt, scores in zip(prompts, logprobs, strict=True):
+        by_option = np.empty(len(scores))
+        by_option[list(prompt.order)] = scores
+        by_row.setdefault((prompt.item, prompt.instruction), []).append(by_option)
+        tokens[prompt.item, prompt.instruction] = [len(o) for o in prompt.query.options]
+    records = []
+    for (i, j), orders in sorted(by_row.items()):
+        item = task.items[i]
+        logprob = np.mean(orders, axis=0)
+        score = logprob / _lengths(item, tokens[i, j], reading)
+        text = texts[i, j] if texts is not None else None
+        records.append(
+            {
+                "method": label,
+                "item": item.id,
+                "instruction": j,
+                "template": item.template,
+                "condition": item.condition,
+                "polarity": item.polarity,
+                "gold": item.gold,
+                "unknown": item.unknown,
+                "biased": item.biased,
+                "chosen": int(score.argmax()) if text is None else match(text, item.options),
+                "logprob": logprob.tolist(),
+                "score": score.tolist(),
+                "probabilities": reading.options == "text" and reading.normalize == "sum",
+                "tokens": tokens[i, j],
+                "text": text,
+            }
+        )
+    return pa.Table.from_pylist(records, schema=_SCHEMA)
+
+
+_SCHEMA = pa.schema(
+    [
+        ("method", pa.string()),
+        ("item", pa.string()),
+        ("instruction", pa.int32()),
+        ("template", pa.string()),
+        ("condition", pa.string()),
+        ("polarity", pa.string()),
+        ("gold", pa.int32()),
+        ("unknown", pa.int32()),
+        ("biased", pa.int32()),
+        ("chosen", pa.int32()),
+        ("logprob", pa.list_(pa.float64())),
+        ("score", pa.list_(pa.float64())),
+        ("probabilities", pa.bool_()),  # whether exp(score) is the option's probability
+        ("tokens", pa.list_(pa.int32())),
+        ("text", pa.string()),
+    ]
+)
+
+
+def _lengths(item: Item, tokens: Sequence[int], reading: Reading) -> np.ndarray:
+    if reading.normalize == "token":
+        return np.array(tokens, dtype=float)
+    if reading.normalize == "byte":
+        return np.array([len(option.encode()) for option in item.options], dtype=float)
+    return np.ones(len(item.options))
+
+
+def _generate(
+    lm: LanguageModel, task: Task, batch_size: BatchSize, progress: Progress
+) -> dict[tuple[int, int], str]:
+    """What the model writes by itself for each (item, instruction)."""
+    places = [(i, j) for j in range(len(task.instructions)) for i in range(len(task.items))]
+    queries = [
+        lm.query(render(task.instructions[j], task.items[i]), task.items[i].options)
+        for i, j in places
+    ]
+    texts: dict[int, str] = {}
+    run_batches(
+        lm,
+        queries,
+        lm.generate,
+        lambda numbers, written: texts.update(zip(numbers, written, strict=True)),
+        size=size_of,
+        kind="writing",
+        batch_size=batch_size,
+        progress=progress,
+    )
+    every = workers().gather(texts)
+    return {place: every[number] for number, place in enumerate(places)}
+
+
+def match(text: str, options: Sequence[str]) -> int:
+    """Index of the option that a generated text gives, -1 if none.
+
+    The text is the option, at most but for case, punctuation and a leading article; or else it
+    holds just one option, or the option that it names first (of several there, the longest).
+    """
+    for plain in (str.strip, str.casefold, _words, _plain):
+        said, wanted = plain(text), [plain(option) for option in options]
+        if said and said in wanted:
+            return wanted.index(said)
+    places = [
+        (found.start(), -len(option), index)
+        for index, option in enumerate(wanted)
+        if option and (found := re.search(rf"\b{re.escape(option)}\b", said))
+    ]
+    return min(places)[2] if places else -1
+
+
+def _words(text: str) -> str:
+    return " ".join(re.sub(r"[^\w\s']", " ", text.casefold().replace("\u2019", "'")).split())
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"^(the|an?) ", "", _words(text))

@@ -1,0 +1,347 @@
+"""Any task of EleutherAI's lm-evaluation-harness before and after each edit (extra `lm-eval`).
+
+The harness does the work with its own prompts, metrics and model class; only the model is ours,
+with each edit switched on in turn. An encoder-decoder runs on its `seq2seq` backend, which (unlike
+the rest of this package) does not score the end token of an answer.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stderr
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.stats import binomtest, ttest_rel
+
+from snipbias.base.errors import SnipbiasError
+from snipbias.edits.interventions import Intervention
+from snipbias.evaluation.evaluate import ORIGINAL
+from snipbias.evaluation.stats import Interval, in_words, non_inferior
+from snipbias.models.batching import BatchSize, Progress
+from snipbias.models.language_model import LanguageModel
+from snipbias.tasks.readers import did_you_mean
+
+INSTALL = "pip install 'snipbias[lm-eval]'"
+MARGIN = 0.02
+BATCH_SIZE = 16
+LEVEL = 0.95
+# Draws for the stderr of the few metrics that are no mean (BLEU, F1, ...); the harness's own
+# 100,000 take minutes and change the third digit.
+BOOTSTRAPS = 1000
+
+
+@dataclass(frozen=True)
+class HarnessScore:
+    """One metric of one task under one method.
+
+    Attributes:
+        metric: as the harness names it, with the filter where there is one ("exact_match,strict").
+        value: of the metric, on its own scale.
+        stderr: the harness's own; None where it gives none.
+        n: samples.
+        higher_is_better: None where the harness does not say.
+        is_share: whether every sample's value lies in [0, 1], so that points have a meaning.
+        change: the mean difference to the original, paired by sample; None for the original, and
+            for a metric that is no mean over samples.
+    """
+
+    task: str
+    metric: str
+    method: str
+    value: float
+    stderr: float | None
+    n: int
+    higher_is_better: bool | None
+    is_share: bool
+    change: Interval | None = None
+
+    def loss_within(self, margin: float) -> bool | None:
+        """Whether the interval rules out a loss of more than the margin; None where unknown."""
+        if self.change is None or not self.is_share or self.higher_is_better is None:
+            return None
+        if self.higher_is_better:
+            return non_inferior(self.change, margin)
+        return self.change.high < margin
+
+    @property
+    def shown_change(self) -> str:
+        """The change in points, or on the metric's own scale; empty where there is none."""
+        if self.change is None:
+            return ""
+        return f"{self.change.points} points" if self.is_share else str(self.change)
+
+    def sentence(self, margin: float) -> str:
+        """What the interval says about a loss of more than the margin; empty for the original."""
+        if self.method == ORIGINAL:
+            return ""
+        what, kept = f"{self.method}, {self.task} {self.metric}", self.loss_within(margin)
+        if kept is None:
+            shown = self.shown_change or "no interval can be given"
+            return f"{what}: no margin in points applies: {shown}"
+        worse = f"worse by more than {100 * margin:.1f} points"
+        return f"{what}: {in_words(worse, kept, self.shown_change)}"
+
+
+@dataclass(frozen=True)
+class HarnessScores:
+    """Every metric of every task, the original first; printing it shows the table.
+
+    Attributes:
+        versions: of the harness, and of each task.
+    """
+
+    scores: tuple[HarnessScore, ...]
+    versions: Mapping[str, str]
+
+    def sentences(self, margin: float = MARGIN) -> list[str]:
+        """For each edit and metric, whether it is worse by more than the margin (0.02: 2 points).
+
+        Never just "not significant": an interval that reaches beyond the margin says so.
+        """
+        return [said for score in self.scores if (said := score.sentence(margin))]
+
+    def to_dict(self, margin: float = MARGIN) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "versions": dict(self.versions),
+            "margin": margin,
+            "scores": [
+                {**asdict(score), "loss_within_margin": score.loss_within(margin)}
+                for score in self.scores
+            ],
+            "sentences": self.sentences(margin),
+        }
+
+    def __str__(self) -> str:
+        from snipbias.evaluation.tables import harness_text
+
+        return harness_text(self)
+
+
+def harness_scores(
+    lm: LanguageModel,
+    tasks: Sequence[str],
+    edits: Sequence[Intervention] = (),
+    *,
+    limit: int | None = None,
+    batch_size: BatchSize = "auto",
+    include_path: str | Path | None = None,
+    progress: Progress = lambda done: None,
+) -> HarnessScores:
+    """Run tasks of the lm-evaluation-harness on the original model and under each edit alone.
+
+    Prompts go through the chat template where `lm.chat` says so. Samples count as independent of
+    each other: the interval of a change is Student's t over the paired differences of samples, and
+    where no sample differs at all, what as many samples can rule out.
+
+    Args:
+        tasks: names of tasks, groups or tags of the harness.
+        edits: anything that can be applied; labels tell them apart.
+        limit: only the first so many samples of each task.
+        batch_size: of the harness; `auto` is 16, its own search for one runs on GPUs only.
+        include_path: a folder with task files (YAML) of your own.
+        progress: called with 1 whenever a method is through.
+
+    Raises:
+        SnipbiasError: the package or a task is missing, or its data cannot be had.
+    """
+    labels = [ORIGINAL, *(edit.label for edit in edits)]
+    if len(set(labels)) < len(labels):
+        raise SnipbiasError(
+            f"two edits have the same label ({', '.join(labels[1:])}): relabel one."
+        )
+    for edit in edits:
+        edit.check(lm)
+    results: dict[str, Any] = {}
+    with _undisturbed():
+        manager = _manager(tasks, include_path)
+        for label, edit in zip(labels, (None, *edits), strict=True):
+            with ExitStack() as stack:
+                stack.enter_context(lm.frozen())
+                if edit is not None:
+                    stack.enter_context(edit.applied(lm))
+                results[label] = _run(lm, tasks, manager, limit, batch_size)
+            progress(1)
+    first = results[ORIGINAL]
+    names = [(task, key) for task in first["results"] for key in _metrics(first, task)]
+    scores = [
+        _score(label, task, key, results[label], None if label == ORIGINAL else first)
+        for task, key in names
+        for label in labels
+    ]
+    versions = {"lm_eval": version("lm_eval"), **{k: str(v) for k, v in first["versions"].items()}}
+    return HarnessScores(tuple(scores), versions)
+
+
+def _run(
+    lm: LanguageModel, tasks: Sequence[str], manager: Any, limit: int | None, batch_size: BatchSize
+) -> Any:
+    with weights_as_they_are(lm):
+        wrapped = library("lm_eval.models.huggingface").HFLM(
+            pretrained=lm.model,
+            tokenizer=copy.deepcopy(lm.tokenizer),  # it may be given a padding token
+            backend="seq2seq" if lm.is_encoder_decoder else "causal",
+            batch_size=BATCH_SIZE if batch_size == "auto" else batch_size,
+        )
+    try:
+        return library("lm_eval").simple_evaluate(
+            model=wrapped,
+            tasks=list(tasks),
+            task_manager=manager,
+            limit=limit,
+            bootstrap_iters=BOOTSTRAPS,
+            apply_chat_template=lm.chat,
+        )
+    except (OSError, ValueError, KeyError, ImportError) as error:  # the data's loader raises any
+        raise SnipbiasError(
+            f"lm-evaluation-harness could not run {', '.join(tasks)} ({_one_line(error)}): check "
+            "the task's data, and the connection to the hub."
+        ) from error
+
+
+def _manager(tasks: Sequence[str], include_path: str | Path | None) -> Any:
+    """The harness's index of tasks, in which all the tasks are."""
+    make = library("lm_eval.tasks").TaskManager
+    if not tasks:
+        raise SnipbiasError("no task of lm-evaluation-harness is named: name at least one.")
+    if include_path is not None:
+        if not Path(include_path).is_dir():
+            raise SnipbiasError(
+                f"there is no folder {include_path}: give one with task files (YAML)."
+            )
+        own = make(include_path=str(include_path), include_defaults=False)
+        if set(tasks) <= set(own.all_subtasks):
+            return own  # reading the harness's thousands of tasks takes many seconds
+    manager = make(include_path=None if include_path is None else str(include_path))
+    known = manager.all_tasks
+    for task in tasks:
+        if task not in known:
+            raise SnipbiasError(
+                f"lm-evaluation-harness has no task {task!r}{did_you_mean(task, known)}: "
+                "'lm-eval ls tasks' lists them, and a folder with task files adds your own."
+            )
+    return manager
+
+
+def _metrics(result: Any, task: str) -> list[str]:
+    """The keys of a task's metrics ("acc,none"), without their standard errors."""
+    return [
+        key
+        for key, value in result["results"][task].items()
+        if "," in key and "_stderr," not in key and isinstance(value, (int, float))
+    ]
+
+
+def _score(method: str, task: str, key: str, result: Any, original: Any) -> HarnessScore:
+    entry, (metric, chosen) = result["results"][task], key.split(",", 1)
+    stderr = entry.get(f"{metric}_stderr,{chosen}")
+    samples = _samples(result, task, key)
+    before = _samples(original, task, key) if original is not None else None
+    paired = samples is not None and before is not None and len(samples) == len(before)
+    is_share = samples is not None and bool(((samples >= 0) & (samples <= 1)).all())
+    return HarnessScore(
+        task=task,
+        metric=metric if chosen == "none" else key,
+        method=method,
+        value=float(entry[key]),
+        stderr=float(stderr) if isinstance(stderr, (int, float)) else None,
+        n=int(entry.get("sample_len") or (0 if samples is None else len(samples))),
+        higher_is_better=result["higher_is_better"].get(task, {}).get(metric),
+        is_share=is_share,
+        change=_change(samples, before, is_share) if paired else None,  # type: ignore[arg-type]
+    )
+
+
+def _samples(result: Any, task: str, key: str) -> Float[np.ndarray, " samples"] | None:
+    """A metric's value for each sample; None where their mean is not the metric."""
+    metric, chosen = key.split(",", 1)
+    logged = [s for s in result["samples"].get(task, ()) if s["filter"] == chosen and metric in s]
+    logged.sort(key=lambda sample: sample["doc_id"])
+    values = [sample[metric] for sample in logged]
+    if not values or not all(isinstance(value, (bool, int, float, np.number)) for value in values):
+        return None
+    found = np.array(values, dtype=float)
+    return found if np.isclose(found.mean(), result["results"][task][key]) else None
+
+
+def _change(
+    after: Float[np.ndarray, " samples"], before: Float[np.ndarray, " samples"], is_share: bool
+) -> Interval | None:
+    """Mean paired difference with Student's t interval over samples."""
+    difference, n = after - before, len(after)
+    if n < 2:
+        return None
+    low = high = estimate = float(difference.mean())
+    if np.ptp(difference) > 0:
+        low, high = map(float, ttest_rel(after, before).confidence_interval(LEVEL))
+    elif is_share and estimate == 0:
+        # That none of n samples differs leaves room for as many as Clopper and Pearson's bound.
+        high = float(binomtest(0, n).proportion_ci(LEVEL).high)
+        low = -high
+    return Interval(estimate, low, high, LEVEL, n, 1, False)
+
+
+def library(module: str) -> Any:
+    """A module of the harness, which carries no types and need not be there."""
+    try:
+        return import_module(module)
+    except ImportError:
+        raise SnipbiasError(
+            f"tasks of the lm-evaluation-harness need the package lm-eval: {INSTALL}."
+        ) from None
+
+
+@contextmanager
+def weights_as_they_are(lm: LanguageModel) -> Iterator[None]:
+    """Without tying weights: the harness ties them anew, and transformers 5 takes the head of every
+    T5 for tied, so that Flan-T5's own head would be lost.
+    """
+    model: Any = lm.model
+    model.tie_weights = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        del model.tie_weights
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Without the harness's notes and bars, and without the seeds that it sets for everybody."""
+    logger = logging.getLogger("lm_eval")
+    level, python, numpy = logger.level, random.getstate(), np.random.get_state()
+    logger.setLevel(logging.ERROR)
+    try:
+        with torch.random.fork_rng(), _silent_stderr():
+            yield
+    finally:
+        logger.setLevel(level)
+        random.setstate(python)
+        np.random.set_state(numpy)
+
+
+@contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Also for other processes: the harness asks git about the folder it runs in."""
+    with open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
+        kept = os.dup(2)
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def _one_line(error: Exception) -> str:
+    return (" ".join(str(error).split()) or type(error).__name__)[:200].rstrip(".")

@@ -1,0 +1,153 @@
+"""Metrics that give their values in thousands of draws at once.
+
+Each is a function of `Rows` like those of `metrics`, whose definitions it has, and each knows a way
+to its value in every draw of a bootstrap without taking the rows of any. What has no such way is
+an ordinary function, and slower by a factor of some hundreds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from snipbias.evaluation import metrics
+from snipbias.evaluation.bootstrap import Draws, figures
+from snipbias.evaluation.rows import Rows
+
+Metric = Callable[[Rows], "float | None"]
+# The value of each row, and whether it counts.
+Valued = tuple[np.ndarray, np.ndarray]
+
+
+@runtime_checkable
+class Drawable(Protocol):
+    """A metric with a quick way to its values in all draws."""
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The lowest and the highest value that it can have."""
+        ...
+
+    def __call__(self, rows: Rows) -> float | None: ...
+
+    def over(self, rows: Rows, draws: Draws) -> Float[np.ndarray, " draws"]:
+        """Its value in each draw, NaN where undefined."""
+        ...
+
+
+@dataclass(frozen=True)
+class Mean:
+    """Mean of a value of each row over the rows that count.
+
+    Attributes:
+        values: for given rows, the value of each and whether it counts.
+        bounds: the lowest and the highest value there is.
+    """
+
+    values: Callable[[Rows], Valued]
+    bounds: tuple[float, float] = (0.0, 1.0)
+
+    def __call__(self, rows: Rows) -> float | None:
+        values, counted = self.values(rows)
+        return float(values[counted].mean()) if counted.any() else None
+
+    def over(self, rows: Rows, draws: Draws) -> Float[np.ndarray, " draws"]:
+        """Two matrix products: sums and counts of every template under every instruction."""
+        values, counted = self.values(rows)
+        sums = draws.totals(draws.cells(np.where(counted, values, 0.0)))
+        counts = draws.totals(draws.cells(counted))
+        return np.divide(sums, counts, out=np.full(len(counts), np.nan), where=counts > 0)
+
+
+@dataclass(frozen=True)
+class Discrimination:
+    """AUROC of the unknown margin within an instruction, mean over instructions."""
+
+    bounds: tuple[float, float] = (0.0, 1.0)
+
+    def __call__(self, rows: Rows) -> float | None:
+        return metrics.discrimination(rows)
+
+    def over(self, rows: Rows, draws: Draws) -> Float[np.ndarray, " draws"]:
+        """For each instruction a quadratic form in how often the templates are drawn.
+
+        A pair of rows of two templates is there as often as one is drawn times the other.
+        """
+        margin = metrics.unknown_margin(rows)
+        usable = rows.unknown >= 0
+        number = draws.templates.shape[1]
+        total, weight = np.zeros((2, len(draws.templates)))
+        for i, often in enumerate(draws.instructions.T):
+            here = usable & (draws.instruction == i)
+            higher, lower = here & rows.ambiguous, here & rows.disambiguated
+            of_higher, of_lower = (np.eye(number)[draws.template[p]].T for p in (higher, lower))
+            won = of_higher @ _wins(margin[higher], margin[lower]) @ of_lower.T
+            won = ((draws.templates @ won) * draws.templates).sum(axis=1)
+            pairs = (draws.templates @ of_higher.sum(1)) * (draws.templates @ of_lower.sum(1))
+            total += often * won / np.maximum(pairs, 1)
+            weight += often * (pairs > 0)
+        return np.divide(total, weight, out=np.full(len(weight), np.nan), where=weight > 0)
+
+
+def over(metric: Metric, rows: Rows, draws: Draws) -> Float[np.ndarray, " draws"]:
+    """A metric's value in each draw, by the quick way if it has one."""
+    if isinstance(metric, Drawable):
+        return metric.over(rows, draws)
+    return figures(metric, rows, draws)
+
+
+def bounds(metric: Metric) -> tuple[float, float]:
+    """The lowest and the highest value of a metric, as far as it says."""
+    return metric.bounds if isinstance(metric, Drawable) else (-np.inf, np.inf)
+
+
+def _wins(high: Float[np.ndarray, " p"], low: Float[np.ndarray, " n"]) -> Float[np.ndarray, "p n"]:
+    """1 where the one of a pair is higher than the other, one half where they are equal."""
+    return (high[:, None] > low) + 0.5 * (high[:, None] == low)
+
+
+def _right(rows: Rows) -> Valued:
+    return rows.chosen == rows.gold, np.ones(len(rows), dtype=bool)
+
+
+def _unknown(rows: Rows) -> Valued:
+    return rows.chosen == rows.unknown, rows.unknown >= 0
+
+
+def _gold(rows: Rows) -> Valued:
+    of_gold = np.take_along_axis(metrics.option_probabilities(rows), rows.gold[:, None], axis=1)
+    return of_gold[:, 0], np.ones(len(rows), dtype=bool)
+
+
+def _named(rows: Rows) -> Valued:
+    return metrics.named_credit(rows), metrics.readable(rows)
+
+
+def _ambiguous(values: Callable[[Rows], Valued]) -> Mean:
+    return Mean(lambda rows: _among(values(rows), rows.ambiguous))
+
+
+def _disambiguated(values: Callable[[Rows], Valued]) -> Mean:
+    return Mean(lambda rows: _among(values(rows), rows.disambiguated))
+
+
+def _among(valued: Valued, part: Bool[np.ndarray, " rows"]) -> Valued:
+    values, counted = valued
+    return values, counted & part
+
+
+ACCURACY = Mean(_right)
+AMBIGUOUS_ACCURACY = _ambiguous(_right)
+DISAMBIGUATED_ACCURACY = _disambiguated(_right)
+NAMED_ACCURACY = Mean(_named)
+UNKNOWN_RATE = Mean(_unknown)
+AMBIGUOUS_UNKNOWN_RATE = _ambiguous(_unknown)
+DISAMBIGUATED_UNKNOWN_RATE = _disambiguated(_unknown)
+GOLD_PROBABILITY = Mean(_gold)
+AMBIGUOUS_GOLD_PROBABILITY = _ambiguous(_gold)
+DISAMBIGUATED_GOLD_PROBABILITY = _disambiguated(_gold)
+DISCRIMINATION = Discrimination()

@@ -1,0 +1,119 @@
+"""The offset control: what one constant on the unknown option's score does, no neuron touched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from snipbias.evaluation.metrics import named_credit, unknown_margin
+from snipbias.evaluation.rows import Rows
+
+# Accuracies are sums of credits divided by counts: two equal ones may differ in the last bits.
+ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class OffsetPoint:
+    """Accuracies reached with one constant added to the unknown option's score."""
+
+    offset: float
+    ambiguous: float
+    disambiguated: float
+    overall: float
+
+
+@dataclass(frozen=True, eq=False)
+class OffsetCurve:
+    """All (ambiguous, disambiguated) accuracies that a constant on the unknown option can reach.
+
+    Points go from "never unknown" (lowest offset) to "always unknown". Accuracy only changes where
+    the offset passes some row's margin, so there is one point for each stretch between two such
+    breakpoints; `offsets` holds a value inside the stretch.
+    """
+
+    offsets: Float[np.ndarray, " points"]
+    ambiguous: Float[np.ndarray, " points"]
+    disambiguated: Float[np.ndarray, " points"]
+    overall: Float[np.ndarray, " points"]
+
+    @property
+    def best(self) -> OffsetPoint:
+        """Highest overall accuracy; among equals the one with the smallest offset."""
+        equals = np.flatnonzero(self.overall >= self.overall.max() - ROUNDING)
+        return self.point(int(equals[np.abs(self.offsets[equals]).argmin()]))
+
+    def thinned(self, points: int = 201) -> OffsetCurve:
+        """At most `points` points, evenly picked with both ends: enough to draw, not to compare."""
+        last = len(self.offsets) - 1
+        keep = np.unique(np.linspace(0, last, min(points, last + 1)).round().astype(np.int64))
+        return OffsetCurve(
+            self.offsets[keep], self.ambiguous[keep], self.disambiguated[keep], self.overall[keep]
+        )
+
+    def point(self, i: int) -> OffsetPoint:
+        """The i-th, counted from "never unknown"."""
+        columns = (self.offsets, self.ambiguous, self.disambiguated, self.overall)
+        return OffsetPoint(*(float(column[i]) for column in columns))
+
+
+def offset_curve(rows: Rows) -> OffsetCurve | None:
+    """The curve by its breakpoints, exact: c is the offset, m the unknown margin of a row.
+
+    A row answers "unknown" where m + c > 0, else with its highest named option. It answers from the
+    scores, whatever `chosen` says. Rows with m + c = 0 are ties that no point decides: they lie on
+    a breakpoint and the points on its two sides. Rows without an unknown option keep their answer.
+    None if no row has an unknown option or one of the conditions has no row.
+    """
+    if not (rows.unknown >= 0).any() or not rows.ambiguous.any() or not rows.disambiguated.any():
+        return None
+    margin = unknown_margin(rows)
+    # Descending: the k-th point has moved the rows of the k highest distinct margins to "unknown".
+    steps = np.unique(margin[np.isfinite(margin)])[::-1]
+    step_of = np.searchsorted(-steps, -margin)
+    named = named_credit(rows)
+    change = (rows.gold == rows.unknown) - named
+    everyone = np.ones(len(rows), dtype=bool)
+    ambiguous, disambiguated, overall = (
+        (named[part].sum() + _cumulative(step_of[part], change[part], len(steps))) / part.sum()
+        for part in (rows.ambiguous, rows.disambiguated, everyone)
+    )
+    return OffsetCurve(_inside(-steps), ambiguous, disambiguated, overall)
+
+
+def gain_over_offset(edit_point: tuple[float, float], original_curve: OffsetCurve) -> float:
+    """How far an edit's (ambiguous, disambiguated) accuracy lies outside the original's curve.
+
+    Its disambiguated accuracy minus the best one that an offset reaches with an ambiguous accuracy
+    at least as high. Negative: inside, an offset does better than the edit; 0: on the curve;
+    positive: the edit gained what no offset can. If no offset reaches the ambiguous accuracy, the
+    offsets count as 0.
+
+    The curve has one constant for all instructions, and an edit may shift each instruction by
+    another: read the gain beside `discrimination`, which no shift of an instruction changes.
+    """
+    ambiguous, disambiguated = edit_point
+    as_good = original_curve.ambiguous >= ambiguous - ROUNDING
+    best = original_curve.disambiguated[as_good].max(initial=0.0)
+    return float(disambiguated - best)
+
+
+def _cumulative(
+    step: Int[np.ndarray, " part"], change: Float[np.ndarray, " part"], steps: int
+) -> Float[np.ndarray, " points"]:
+    """Total change after 0, 1, ..., `steps` breakpoints; rows at step `steps` never change."""
+    at_step = np.bincount(step, weights=change, minlength=steps + 1)[:steps]
+    return np.concatenate([[0.0], np.cumsum(at_step)])
+
+
+def _inside(breakpoints: Float[np.ndarray, " steps"]) -> Float[np.ndarray, " points"]:
+    """A value in each stretch between ascending breakpoints, and one nat beyond either end.
+
+    The stretch that holds 0 is represented by 0: the scores as they are.
+    """
+    low = np.concatenate([[-np.inf], breakpoints])
+    high = np.concatenate([breakpoints, [np.inf]])
+    middle = (breakpoints[:-1] + breakpoints[1:]) / 2
+    inside = np.concatenate([[breakpoints[0] - 1], middle, [breakpoints[-1] + 1]])
+    return np.where((low < 0) & (high > 0), 0.0, inside)

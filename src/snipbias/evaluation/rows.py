@@ -1,0 +1,191 @@
+"""What every metric is computed from: one row for each item under each instruction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TypeVar, get_args
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
+
+from snipbias.base.errors import SnipbiasError
+from snipbias.tasks.items import Condition
+
+T = TypeVar("T")
+
+# A log-probability may exceed 0 by the rounding of a float32 log-softmax, but not by more.
+_ROUNDING = 1e-4
+_LABELS = ("gold", "unknown", "biased", "chosen", "condition", "instruction", "template")
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Scores and labels of R rows with up to C options; `from_lists` pads ragged scores.
+
+    Attributes:
+        scores: score of every option, -inf where the row has no such option.
+        gold: index of the right option.
+        unknown: index of the option that declines to answer, -1 if there is none.
+        biased: index of the option that the stereotype names, -1 if the data does not say.
+        chosen: index of the option answered with, -1 if a generated text matched none.
+        condition: "ambiguous", "disambiguated" or "" (the data does not say).
+        instruction: index of the instruction.
+        template: the cluster of the row's item.
+        probabilities: whether exp(score) is the probability of the option. False for calibrated
+            or length-normalised scores, which only have a meaning relative to each other.
+    """
+
+    scores: Float[np.ndarray, "rows options"]
+    gold: Int[np.ndarray, " rows"]
+    unknown: Int[np.ndarray, " rows"]
+    biased: Int[np.ndarray, " rows"]
+    chosen: Int[np.ndarray, " rows"]
+    condition: Shaped[np.ndarray, " rows"]
+    instruction: Int[np.ndarray, " rows"]
+    template: Shaped[np.ndarray, " rows"]
+    probabilities: bool = True
+
+    def __post_init__(self) -> None:
+        self._check_shapes()
+        self._check_scores()
+        self._check_labels()
+
+    @classmethod
+    def from_lists(
+        cls,
+        scores: Sequence[Sequence[float]],
+        gold: Sequence[int],
+        *,
+        unknown: Sequence[int | None] | None = None,
+        biased: Sequence[int | None] | None = None,
+        chosen: Sequence[int] | None = None,
+        condition: Sequence[Condition | None] | None = None,
+        instruction: Sequence[int] | None = None,
+        template: Sequence[str] | None = None,
+        probabilities: bool = True,
+    ) -> Rows:
+        """Rows from ragged lists, one entry a row.
+
+        Labels that are left out are unknown to every row; `chosen` left out is the argmax of the
+        scores, the first of equals. `None` in a list of labels means the same as -1.
+        """
+        matrix = _pad(scores)
+        n = len(matrix)
+        return cls(
+            scores=matrix,
+            gold=np.array(gold, dtype=np.int64),
+            unknown=_labels(unknown, n),
+            biased=_labels(biased, n),
+            chosen=matrix.argmax(axis=1) if chosen is None else np.array(chosen, dtype=np.int64),
+            condition=np.array([c or "" for c in _or(condition, None, n)], dtype=np.str_),
+            instruction=np.array(_or(instruction, 0, n), dtype=np.int64),
+            template=np.array(_or(template, "", n), dtype=np.str_),
+            probabilities=probabilities,
+        )
+
+    def __len__(self) -> int:
+        return len(self.gold)
+
+    def take(self, index: Shaped[np.ndarray, " taken"]) -> Rows:
+        """The rows at `index`: positions (with repeats, for a bootstrap) or a mask."""
+        labels = {name: getattr(self, name)[index] for name in _LABELS}
+        return Rows(self.scores[index], **labels, probabilities=self.probabilities)
+
+    def relabelled(
+        self,
+        template: Shaped[np.ndarray, " rows"],
+        instruction: Int[np.ndarray, " rows"],
+    ) -> Rows:
+        """The same rows under other templates and instructions."""
+        return replace(self, template=template, instruction=instruction)
+
+    @cached_property
+    def present(self) -> Bool[np.ndarray, "rows options"]:
+        """Which cells are options rather than padding."""
+        return np.isfinite(self.scores)
+
+    @cached_property
+    def named(self) -> Bool[np.ndarray, "rows options"]:
+        """Which options name somebody: all but the unknown one."""
+        return self.present & (np.arange(self.scores.shape[1]) != self.unknown[:, None])
+
+    @cached_property
+    def ambiguous(self) -> Bool[np.ndarray, " rows"]:
+        """Rows whose context does not hold the answer."""
+        return self.condition == "ambiguous"
+
+    @cached_property
+    def disambiguated(self) -> Bool[np.ndarray, " rows"]:
+        """Rows whose context holds the answer."""
+        return self.condition == "disambiguated"
+
+    def _check_shapes(self) -> None:
+        if self.scores.ndim != 2 or self.scores.shape[0] == 0:
+            raise SnipbiasError("there are no rows to measure: evaluate at least one item.")
+        for name in _LABELS:
+            shape = getattr(self, name).shape
+            if shape != (len(self.scores),):
+                raise ValueError(
+                    f"{name} has shape {shape}, but there are {len(self.scores)} rows."
+                )
+
+    def _check_scores(self) -> None:
+        # Read off -inf, not off isfinite: a NaN among the options must not pass for padding.
+        absent = np.isneginf(self.scores)
+        bad = np.flatnonzero((~absent & ~np.isfinite(self.scores)).any(axis=1))
+        if bad.size:
+            raise SnipbiasError(
+                f"{bad.size} of {len(self)} rows have a score that is NaN or infinite (first: row "
+                f"{bad[0]}): the model overflowed, so load it in float32 or cut less out."
+            )
+        # A hole, or fewer than two options, is an option of probability 0 and not padding.
+        hole = (absent[:, :-1] & ~absent[:, 1:]).any(axis=1) | ((~absent).sum(axis=1) < 2)
+        if hole.any():
+            raise SnipbiasError(
+                f"row {np.flatnonzero(hole)[0]} does not start with two options of finite score: "
+                "score every option of the row."
+            )
+        if self.probabilities and self.scores.max() > _ROUNDING:
+            raise ValueError(
+                f"a log-probability is {self.scores.max():.4g}, above 0: pass probabilities=False "
+                "for calibrated or length-normalised scores."
+            )
+
+    def _check_labels(self) -> None:
+        count = self.present.sum(axis=1)
+        for name, lowest in (("gold", 0), ("unknown", -1), ("biased", -1), ("chosen", -1)):
+            index = getattr(self, name)
+            bad = np.flatnonzero((index < lowest) | (index >= count))
+            if bad.size:
+                raise ValueError(
+                    f"row {bad[0]} has {name} = {index[bad[0]]}, but its options are numbered "
+                    f"0 to {count[bad[0]] - 1}."
+                )
+        both = np.flatnonzero((self.unknown >= 0) & (self.unknown == self.biased))
+        if both.size:
+            raise ValueError(f"row {both[0]} has one option as both unknown and biased.")
+        strange = set(self.condition.tolist()) - {"", *get_args(Condition)}
+        if strange:
+            raise ValueError(f"condition {min(strange)!r}: use {', '.join(get_args(Condition))}.")
+
+
+def _pad(scores: Sequence[Sequence[float]]) -> Float[np.ndarray, "rows options"]:
+    matrix = np.full((len(scores), max((len(row) for row in scores), default=1)), -np.inf)
+    for i, row in enumerate(scores):
+        if not np.isfinite(row).all():
+            raise SnipbiasError(
+                f"row {i} has a score that is NaN or infinite: the model overflowed, so load it in "
+                "float32 or cut less out."
+            )
+        matrix[i, : len(row)] = row
+    return matrix
+
+
+def _or(given: Sequence[T] | None, default: T, n: int) -> Sequence[T]:
+    return [default] * n if given is None else given
+
+
+def _labels(index: Sequence[int | None] | None, n: int) -> Int[np.ndarray, " rows"]:
+    return np.array([-1 if i is None else i for i in _or(index, None, n)], dtype=np.int64)

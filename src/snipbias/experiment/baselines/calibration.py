@@ -1,0 +1,289 @@
+"""Score-only rivals of an edit: no neuron is touched, only the original model's scores.
+
+Each takes the rows of the original model and gives the same rows in the same order under its own
+label, with a new `score` and the option it chooses; `logprob` stays as it was measured. The papers
+calibrate a fixed set of single-token labels. Here options are texts of several tokens that change
+from row to row, so a score is log P(option | prompt) less the log of what the option gets anyway.
+Dividing by the sum over the row's options, as the papers do last, is left out: it changes no answer
+and none of the figures made of renormalised probabilities.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from statistics import mean
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from jaxtyping import Float
+from scipy.special import log_softmax, logsumexp
+
+from snipbias.base.errors import SnipbiasError
+from snipbias.evaluation.evaluate import (
+    ORIGINAL,
+    Evaluation,
+    Reading,
+    balanced_orders,
+    score_queries,
+)
+from snipbias.evaluation.offset_curve import ROUNDING, OffsetPoint, offset_curve
+from snipbias.models.batching import BatchSize, Progress
+from snipbias.models.language_model import LanguageModel
+from snipbias.tasks.items import Item, Task
+from snipbias.tasks.prompts import render
+
+CONTENT_FREE = ("N/A", "", "[MASK]")  # Zhao et al. 2021
+DOMAIN_TEXTS = 20  # Fei et al. 2023
+_IMPOSSIBLE = -100.0  # log P of what is never said: finite, as an option's score must be
+
+Objective = Callable[[float, float, float], float]
+Scores = Float[np.ndarray, " options"]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a score-only method may look at; every method takes one of these and no more.
+
+    Attributes:
+        task: the rows to answer.
+        original: the unedited model on them, read as sums of log-probabilities of option texts.
+        dev: the development part, which shares no template with them.
+        batch_size: prompts per pass, or `auto`; the result does not depend on it.
+        seed: of DC's random words, the only thing that is drawn.
+        progress: called with the number of prompts just done.
+    """
+
+    lm: LanguageModel
+    task: Task
+    original: Evaluation
+    dev: Task
+    batch_size: BatchSize = "auto"
+    seed: int = 0
+    progress: Progress = lambda done: None
+
+    def __post_init__(self) -> None:
+        if self.original.reading != Reading():
+            raise SnipbiasError(
+                "scores can be calibrated where they are sums of log-probabilities of option "
+                "texts: evaluate without letters, normalization or generation."
+            )
+        found = _original(self.original).select(["item", "instruction"]).to_pylist()
+        asked = [
+            {"item": item.id, "instruction": j}
+            for item in self.task.items
+            for j in range(len(self.task.instructions))
+        ]
+        if found != asked:
+            raise SnipbiasError(
+                f"the original's rows are not those of {self.task.name!r}: evaluate the model on "
+                "the same items and instructions."
+            )
+
+    @property
+    def questions(self) -> list[tuple[str, Item]]:
+        """The instruction and the item of each row of `original`, in its order."""
+        return [(text, item) for item in self.task.items for text in self.task.instructions]
+
+    @property
+    def logprobs(self) -> list[Scores]:
+        """The original model's log P of every option, row by row."""
+        return [np.array(row) for row in _original(self.original)["logprob"].to_pylist()]
+
+
+def cc(measured: Measured) -> Evaluation:
+    """Contextual calibration (Zhao et al. 2021): less the log of the mean P on contentless inputs.
+
+    "N/A", "" and "[MASK]" stand where the question was, and also where the context was in a row
+    that has one; an empty context has no line, as in every prompt.
+    """
+    texts = [(text, text) for text in CONTENT_FREE]
+    return _less_prior("CC", measured, texts)
+
+
+def dc(measured: Measured) -> Evaluation:
+    """Domain-context calibration (Fei et al. 2023): the same with texts of random in-domain words.
+
+    Twenty texts, the same for all rows. `domain_texts` says where their words come from.
+    """
+    texts = domain_texts(measured.dev.items, measured.seed)
+    return _less_prior("DC", measured, texts)
+
+
+def domain_texts(items: Sequence[Item], seed: int) -> list[tuple[str, str]]:
+    """Twenty (context, question) of random words, as long as those of the items are on average.
+
+    Words are what white space parts, drawn with replacement from all contexts and questions
+    together, a frequent word more often. A text has as many words as a context and a question
+    have; its first words stand for the context, the rest for the question. Options give no words:
+    the calibrated prompt lists the row's own.
+    """
+    contexts = [item.context.split() for item in items if item.context]
+    questions = [item.question.split() for item in items]
+    words = sorted(word for text in (*contexts, *questions) for word in text)
+    in_context, in_question = _mean_length(contexts), _mean_length(questions)
+    rng = random.Random(seed)
+    texts = [rng.choices(words, k=in_context + in_question) for _ in range(DOMAIN_TEXTS)]
+    return [(" ".join(text[:in_context]), " ".join(text[in_context:])) for text in texts]
+
+
+def _mean_length(texts: Sequence[Sequence[str]]) -> int:
+    """In words, at least one; 0 where there is no text at all."""
+    return max(1, round(mean(map(len, texts)))) if texts else 0
+
+
+def batch_calibration(measured: Measured) -> Evaluation:
+    """Batch calibration (Zhou et al. 2023): less the log of the mean P over the batch, by position.
+
+    The paper divides the probability of a label by its mean over a batch of unlabelled inputs.
+    Options here are other texts in every row, and what rows share is their positions: so P is
+    taken relative to the row's own options, and averaged by position over the rows of the same
+    instruction and the same number of options. The batch is all of them, no gold is read.
+    """
+    logprobs = measured.logprobs
+    batches: dict[tuple[str, int], list[int]] = {}
+    for row, (instruction, item) in enumerate(measured.questions):
+        batches.setdefault((instruction, len(item.options)), []).append(row)
+    scores = list(logprobs)
+    for rows in batches.values():
+        batch = np.stack([logprobs[row] for row in rows])
+        prior = _log_mean_exp(log_softmax(batch, axis=1))
+        for row in rows:
+            scores[row] = logprobs[row] - prior
+    return _answered("batch calibration", measured.original, scores)
+
+
+def permutation_averaging(measured: Measured) -> Evaluation:
+    """Options listed in several orders; an option's score is its mean log-probability over them.
+
+    What PriDe (Zheng et al. 2023) approximates by a prior estimated on few rows, done in full: in
+    every order up to three options, in every rotation beyond, so that each option stood at every
+    place as often. The order as given is the original's own row and not run again.
+    """
+    queries, turns = [], []
+    for row, (instruction, item) in enumerate(measured.questions):
+        for order in balanced_orders(len(item.options))[1:]:
+            listed = tuple(item.options[i] for i in order)
+            queries.append((render(instruction, replace(item, options=listed)), listed))
+            turns.append((row, order))
+    by_row = [[scores] for scores in measured.logprobs]
+    for (row, order), by_place in zip(turns, _score(measured, queries), strict=True):
+        by_option = np.empty(len(order))
+        by_option[list(order)] = by_place
+        by_row[row].append(by_option)
+    scores = [np.mean(orders, axis=0) for orders in by_row]
+    return _answered("permutation averaging", measured.original, scores)
+
+
+def always_unknown(measured: Measured) -> Evaluation:
+    """Answers "unknown" whatever is asked: the floor that a useful method must beat.
+
+    The unknown option is certain and the others are equal, so that every margin is the same and
+    discrimination is a guess. A row without an unknown option gets no answer, which counts as
+    wrong.
+    """
+    unknown = _original(measured.original)["unknown"].to_pylist()
+    scores = [np.zeros(len(item.options)) for _, item in measured.questions]
+    for row, index in zip(scores, unknown, strict=True):
+        if index is not None:
+            row[np.arange(len(row)) != index] = _IMPOSSIBLE
+    chosen = [-1 if index is None else index for index in unknown]
+    return _answered("always unknown", measured.original, scores, chosen)
+
+
+def offset(original: Evaluation, constant: float) -> Evaluation:
+    """The offset control: the constant is added to the unknown option's score."""
+    table = _original(original)
+    scores = [np.array(row) for row in table["score"].to_pylist()]
+    for row, index in zip(scores, table["unknown"].to_pylist(), strict=True):
+        if index is not None:
+            row[index] += constant
+    return _answered("offset", original, scores)
+
+
+def choose_offset(dev_original: Evaluation, objective: Objective) -> OffsetPoint | None:
+    """The constant whose accuracies on the development part have the highest objective.
+
+    Tried is one constant in each stretch within which no answer changes; of equals the one nearest
+    to 0 is taken. None where the rows have no unknown option or lack one of the conditions.
+
+    Args:
+        objective: of the overall, the ambiguous and the disambiguated accuracy.
+    """
+    curve = offset_curve(dev_original.rows())
+    if curve is None:
+        return None
+    accuracies = (curve.overall, curve.ambiguous, curve.disambiguated)
+    values = np.array([objective(*point) for point in np.stack(accuracies, axis=1).tolist()])
+    equals = np.flatnonzero(values >= values.max() - ROUNDING)
+    return curve.point(int(equals[np.abs(curve.offsets[equals]).argmin()]))
+
+
+# -- what the methods share ----------------------------------------------------------------------
+
+
+def _less_prior(label: str, measured: Measured, texts: Iterable[tuple[str, str]]) -> Evaluation:
+    """score(c) = log P(c | x) - log mean_m P(c | x_m); x_m is x with another context, question.
+
+    Rows with the same instruction and options share their x_m, which are scored once.
+    """
+    texts = list(texts)
+    keys = [(text, item.options, bool(item.context)) for text, item in measured.questions]
+    queries = []
+    distinct = dict(zip(keys, measured.questions, strict=True))
+    for (_, options, has_context), (instruction, item) in distinct.items():
+        for context, question in texts:
+            asked = replace(item, context=context if has_context else "", question=question)
+            queries.append((render(instruction, asked), options))
+    scored = _score(measured, queries)
+    priors = {
+        key: _log_mean_exp(np.stack(scored[k * len(texts) : (k + 1) * len(texts)]))
+        for k, key in enumerate(distinct)
+    }
+    scores = [row - priors[key] for row, key in zip(measured.logprobs, keys, strict=True)]
+    return _answered(label, measured.original, scores)
+
+
+def _log_mean_exp(logprobs: Float[np.ndarray, "texts options"]) -> Scores:
+    """log of the mean over the rows of exp(logprobs), which itself would underflow."""
+    return np.asarray(logsumexp(logprobs, axis=0)) - np.log(len(logprobs))
+
+
+def _score(measured: Measured, queries: Iterable[tuple[str, Sequence[str]]]) -> list[Scores]:
+    """log P of the options after each prompt."""
+    lm = measured.lm
+    tokenized = [lm.query(prompt, options) for prompt, options in queries]
+    with lm.frozen(), torch.inference_mode():
+        rows = score_queries(lm, tokenized, measured.batch_size, measured.progress)
+    return [np.array(row) for row in rows]
+
+
+def _original(evaluation: Evaluation) -> pa.Table:
+    table = evaluation.table
+    return table.filter(pc.equal(table["method"], ORIGINAL))  # type: ignore[attr-defined]
+
+
+def _answered(
+    label: str,
+    original: Evaluation,
+    scores: Sequence[Scores],
+    chosen: Sequence[int] | None = None,
+) -> Evaluation:
+    """The original's rows with other scores; the option that scores highest is chosen."""
+    table = _original(original)
+    answers = [int(row.argmax()) for row in scores] if chosen is None else chosen
+    records = [
+        {
+            **record,
+            "method": label,
+            "score": row.tolist(),
+            "chosen": answer,
+            "probabilities": False,
+            "text": None,
+        }
+        for record, row, answer in zip(table.to_pylist(), scores, answers, strict=True)
+    ]
+    return Evaluation(pa.Table.from_pylist(records, schema=table.schema), original.reading)

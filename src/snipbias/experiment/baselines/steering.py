@@ -1,0 +1,154 @@
+"""A steering vector: the rival that moves the residual stream instead of cutting neurons."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from snipbias.base.errors import SnipbiasError
+from snipbias.base.parallel import workers
+from snipbias.edits.pruning import hooks_count
+from snipbias.method import equations as crispr
+from snipbias.method.attribute import Asked, asked, finite_logprobs
+from snipbias.models.batching import BatchSize, Progress, run_batches, size_of
+from snipbias.models.language_model import LanguageModel, Query
+from snipbias.tasks.items import Task
+
+
+@dataclass(frozen=True, eq=False)
+class Steering:
+    """A vector added to one block's output at every token, times a strength."""
+
+    vector: Float[Tensor, " d"]
+    block: str
+    strength: float
+    label: str
+
+    def check(self, lm: LanguageModel) -> None:
+        """Refuse a model without that block."""
+        if self.block not in dict(lm.blocks("decoder")):
+            raise SnipbiasError(
+                f"{lm.name} has no block {self.block!r}: use the vector on its own model."
+            )
+
+    @contextmanager
+    def applied(self, lm: LanguageModel) -> Iterator[None]:
+        """While inside, the vector is added."""
+        self.check(lm)
+        hook = partial(_add, self.vector * self.strength)
+        handle = lm.model.get_submodule(self.block).register_forward_hook(hook)
+        try:
+            with hooks_count():
+                yield
+        finally:
+            handle.remove()
+
+
+@dataclass(frozen=True, eq=False)
+class SteeringVectors:
+    """One vector for every block of the decoder."""
+
+    vectors: Float[Tensor, "l d"]
+    blocks: tuple[str, ...]
+
+    @property
+    def layers(self) -> range:
+        """Numbers of the decoder's blocks."""
+        return range(len(self.blocks))
+
+    def at(self, layer: int, strength: float) -> Steering:
+        """The intervention that adds `strength` times the vector behind a block."""
+        if layer not in self.layers:
+            raise SnipbiasError(f"there is no block {layer}: choose 0 to {len(self.blocks) - 1}.")
+        label = f"steering layer={layer} x {strength:g}"
+        return Steering(self.vectors[layer], self.blocks[layer], strength, label)
+
+
+def mean_difference(
+    lm: LanguageModel,
+    task: Task,
+    *,
+    batch_size: BatchSize = "auto",
+    progress: Progress = lambda done: None,
+) -> SteeringVectors:
+    """Mean over instances of (states at the gold answer's tokens) - (at those of yhat).
+
+    The states are each decoder block's output, averaged over the tokens of the answer; yhat is the
+    wrong option that the model prefers, as for CRISPR, so that both get the same labels.
+    """
+    named = lm.blocks("decoder")
+    sums = torch.zeros(len(named), lm.model.config.get_text_config().hidden_size).double()
+    jobs = asked(lm, task)
+
+    def do(batch: Sequence[Asked]) -> Tensor:
+        gold = torch.tensor([job.item.gold for job in batch], device=lm.device)
+        scored = lm.score([job.query for job in batch])
+        wrong = crispr.most_confusing(finite_logprobs(scored), gold).tolist()
+        contrast = [
+            _read_whole(lm, job.query, (job.item.gold, other))
+            for job, other in zip(batch, wrong, strict=True)
+        ]
+        states: dict[str, Tensor] = {}
+        with _keeping_last(lm, named, states):
+            scored = lm.score(contrast)
+        real = scored.options_mask[..., None]
+        differences = []
+        for block, _ in named:
+            h = scored.by_row(states[block]).float()
+            each = (h * real.to(h.device)).sum(1) / real.sum(1).to(h.device)
+            differences.append((each[0::2] - each[1::2]).double().sum(0).cpu())
+        return torch.stack(differences)
+
+    with torch.inference_mode(), lm.frozen():
+        run_batches(
+            lm,
+            jobs,
+            do,
+            lambda numbers, differences: sums.add_(differences),
+            size=lambda job: size_of(job.query),
+            kind="answers",
+            batch_size=batch_size,
+            progress=progress,
+        )
+        workers().add([sums])
+    return SteeringVectors((sums / len(jobs)).float(), tuple(block for block, _ in named))
+
+
+def _read_whole(lm: LanguageModel, query: Query, options: tuple[int, int]) -> Query:
+    """The query with two of its options, each to be read to its last token.
+
+    The pass reads all tokens of an option but the last, which is only predicted; one more is
+    appended, whichever, where an encoder-decoder's end token does not stand there already.
+    """
+    more = () if lm.is_encoder_decoder else (0,)
+    return Query(query.prompt, tuple(query.options[o] + more for o in options))
+
+
+@contextmanager
+def _keeping_last(
+    lm: LanguageModel, named: list[tuple[str, nn.Module]], into: dict[str, Tensor]
+) -> Iterator[None]:
+    """Keep the latest output of every block: that of the options' pass."""
+
+    def keep(name: str, module: nn.Module, args: object, output: Any) -> None:
+        into[name] = output[0] if isinstance(output, tuple) else output
+
+    handles = [module.register_forward_hook(partial(keep, name)) for name, module in named]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _add(vector: Tensor, module: nn.Module, args: object, output: Any) -> Any:
+    if isinstance(output, tuple):
+        return (_add(vector, module, args, output[0]), *output[1:])
+    return output + vector.to(output.device, output.dtype)

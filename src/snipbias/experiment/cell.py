@@ -1,0 +1,203 @@
+"""What a method works with: the parts of a task, the model, and where its results are kept."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+
+from snipbias.base.errors import SnipbiasError
+from snipbias.edits.interventions import Intervention
+from snipbias.evaluation import metrics
+from snipbias.evaluation.evaluate import Evaluation, Reading, evaluate
+from snipbias.evaluation.metrics import ByCondition
+from snipbias.evaluation.neutral_text import Passage, TextShift, passages, text_shifts
+from snipbias.evaluation.rows import Rows
+from snipbias.experiment.outcome import Outcome
+from snipbias.experiment.settings import ORIGINAL, Settings
+from snipbias.experiment.store import Store
+from snipbias.models.batching import BatchSize, Progress
+from snipbias.models.language_model import LanguageModel
+from snipbias.tasks.items import Balance, Task
+
+Make = Callable[[], Intervention]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The place of one method on one task, in one trial and draw.
+
+    Attributes:
+        task: the whole task; items are drawn from its `find` part.
+        dev: what settings are chosen on; it shares no template with `test`.
+        test: what is reported.
+        retention: the tasks that must not get worse, whole.
+        method: the name that the outcome gets.
+        trial: None for a method that depends on no draw of items.
+        draw: of a random control.
+        samples: number of items that neurons are found on.
+    """
+
+    lm: LanguageModel
+    settings: Settings
+    task: Task
+    dev: Task
+    test: Task
+    retention: tuple[Task, ...]
+    store: Store
+    method: str = ORIGINAL
+    trial: int | None = None
+    draw: int = 0
+    samples: int = 10
+    batch_size: BatchSize = "auto"
+    progress: Progress = lambda done: None
+
+    def of(self, method: str) -> Bench:
+        """The bench of another method in the same trial."""
+        return replace(self, method=method, draw=0)
+
+    @property
+    def unedited(self) -> Bench:
+        """The bench of the original model, whose results all trials share."""
+        return replace(self.of(ORIGINAL), trial=None, samples=self.settings.samples)
+
+    def key(self, part: str) -> str:
+        """Where a part of this method's results is kept."""
+        places = [slug(self.task.name)]
+        if self.trial is not None:
+            other = "" if self.samples == self.settings.samples else f"-samples{self.samples}"
+            places.append(f"trial{self.trial}{other}")
+        places.append(slug(self.method))
+        if self.draw:
+            places.append(f"draw{self.draw}")
+        return "/".join([*places, part])
+
+    def sample(self, balance: Balance = "none") -> Task:
+        """The items that this trial's neurons are found on."""
+        assert self.trial is not None
+        return self.task.sample(self.samples, self.settings.seed + self.trial, balance=balance)
+
+    @property
+    def half_batch(self) -> BatchSize:
+        """Prompts per pass where gradients or activations are kept."""
+        return "auto" if self.batch_size == "auto" else max(1, self.batch_size // 2)
+
+    @property
+    def kept(self) -> Mapping[str, Task]:
+        """The held-out rows of the retention tasks."""
+        return {task.name: self._limited(task.test) for task in self.retention}
+
+    @property
+    def kept_dev(self) -> Mapping[str, Task]:
+        """Their rows to choose settings by."""
+        return {task.name: self._limited(task.dev) for task in self.retention}
+
+    @property
+    def original(self) -> Evaluation:
+        """The unedited model on the test part."""
+        return Evaluation(self.unedited.rows("test", self.test), Reading())
+
+    @property
+    def original_dev(self) -> Evaluation:
+        """The unedited model on the development part."""
+        return Evaluation(self.unedited.rows("dev", self.dev), Reading())
+
+    def rows(self, part: str, task: Task, make: Make | None = None) -> pa.Table:
+        """Rows of the model under an intervention (None: as it is), computed once."""
+        return self.store.rows(self.key(part), lambda: self._evaluate(task, make))
+
+    def relabelled(self, part: str, compute: Callable[[], Evaluation]) -> pa.Table:
+        """Rows that a method makes by itself, under this method's name."""
+        return self.store.rows(self.key(part), lambda: named(compute().table, self.method))
+
+    def text(self, make: Make | None = None) -> TextShift | None:
+        """Figures on neutral text; None where the settings leave them out."""
+        texts = passages()[: self.settings.texts]
+        if not texts:
+            return None
+
+        def compute() -> list[Passage]:
+            edits = [] if make is None else [make()]
+            return list(text_shifts(self.lm, texts, edits, progress=self.progress)[-1].passages)
+
+        found = self.store.value(self.key("text"), compute)
+        return TextShift.of([Passage(*passage) for passage in found])
+
+    def held(self, make: Make | None = None, *, dev: str = "") -> Mapping[str, pa.Table]:
+        """Rows on the retention tasks; with `dev`, a setting's name, on what they are chosen by."""
+        parts = self.kept_dev if dev else self.kept
+        return {
+            name: self.rows(f"retention{dev}-{slug(name)}", task, make)
+            for name, task in parts.items()
+        }
+
+    def outcome(self, make: Make | None = None, **fields: Any) -> Outcome:
+        """What an intervention does to the test part, neutral text and the retention tasks."""
+        return self.report(
+            self.rows("test", self.test, make),
+            text=self.text(make),
+            retention=self.held(make),
+            **fields,
+        )
+
+    def unchanged(self, **fields: Any) -> Outcome:
+        """The outcome of a method that found it best to change nothing."""
+        original = self.unedited
+        return self.report(
+            named(self.original.table, self.method),
+            dev=named(self.original_dev.table, self.method),
+            text=original.text(),
+            retention={name: named(table, self.method) for name, table in original.held().items()},
+            **fields,
+        )
+
+    def report(self, test: pa.Table, **fields: Any) -> Outcome:
+        """An outcome under this method's name."""
+        samples = None if self.samples == self.settings.samples else self.samples
+        return Outcome(
+            self.method, self.task.name, self.trial, self.draw, test, samples=samples, **fields
+        )
+
+    def _evaluate(self, task: Task, make: Make | None) -> pa.Table:
+        with nullcontext() if make is None else make().applied(self.lm):
+            evaluation = evaluate(self.lm, task, batch_size=self.batch_size, progress=self.progress)
+        return named(evaluation.table, self.method)
+
+    def _limited(self, part: Task) -> Task:
+        asked = part.instructions[: self.settings.retention_instructions]
+        return part.subsample(self.settings.retention_items).with_instructions(asked)
+
+
+def named(table: pa.Table, method: str) -> pa.Table:
+    """The rows under another method's name."""
+    names = pa.array([method] * len(table), pa.string())
+    return table.set_column(table.column_names.index("method"), "method", names)
+
+
+def rows_of(table: pa.Table) -> Rows:
+    """The rows of one method, for the metrics."""
+    (method,) = table["method"].unique().to_pylist()
+    return Evaluation(table, Reading()).rows(method)
+
+
+def accuracy(table: pa.Table) -> ByCondition:
+    """Accuracy of one method's rows by condition."""
+    return metrics.accuracy(rows_of(table))
+
+
+def slug(name: str) -> str:
+    """A name as a folder: bbq:SES is bbq-SES."""
+    return re.sub(r"[^\w.]+", "-", name).strip("-.") or "unnamed"
+
+
+def refuse_alike(names: tuple[str, ...]) -> None:
+    """Refuse names whose folders would be the same."""
+    folders: dict[str, str] = {}
+    for name in names:
+        other = folders.setdefault(slug(name).casefold(), name)
+        if other != name:
+            raise SnipbiasError(f"{other!r} and {name!r} would share a folder: rename one.")

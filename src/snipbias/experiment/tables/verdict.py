@@ -1,0 +1,241 @@
+"""What an experiment shows and what it does not, in words with intervals.
+
+Each question has one of three answers: the interval says yes, it says no, or it does not say. No
+answer is drawn from a p-value, and "not shown" is not "no".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from snipbias.base.words import signed
+from snipbias.evaluation import measures
+from snipbias.evaluation.evaluate import ORIGINAL
+from snipbias.evaluation.summary import INHERITED, Summary, guesses, summarize, verdicts
+from snipbias.experiment.cell import rows_of
+from snipbias.experiment.outcome import Experiment, Outcome
+from snipbias.experiment.settings import CONTROLS, SCORES_ALONE, STEERING
+from snipbias.experiment.tables.figures import (
+    NOTHING,
+    All,
+    Estimate,
+    Figures,
+    difference,
+    methods_of,
+    outcomes_of,
+)
+
+Answer = Literal["yes", "no", "not shown"]
+# What a method has to beat before it is worth anything, in the order of the table; what else finds
+# neurons stands in the tables.
+RIVALS = (ORIGINAL, "v1", "v2", *CONTROLS, STEERING, *SCORES_ALONE)
+
+# Whole procedures that somebody might ship, each judged where it ran.
+PACKAGES = ("v1", "v2", "snipbias")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One question about the preset's method on one task, and what the interval says.
+
+    Attributes:
+        name: the question in short.
+        shown: the figure with its interval, as printed.
+        sentence: the answer in words.
+        rival: the method that it is compared with, where the question is which is more accurate.
+    """
+
+    name: str
+    answer: Answer
+    shown: str
+    sentence: str
+    rival: str | None = None
+
+
+def judged(experiment: Experiment) -> tuple[str, ...]:
+    """The methods that get a verdict: the preset's own, and the other presets' where they ran."""
+    ran = methods_of(experiment)
+    return tuple(dict.fromkeys((experiment.settings.method, *(m for m in PACKAGES if m in ran))))
+
+
+def checks(
+    experiment: Experiment, figures: All, method: str | None = None
+) -> dict[str, list[Check]]:
+    """Every question by task, about the preset's method or another."""
+    method = method or experiment.settings.method
+    return {
+        task.name: [
+            *_against_rivals(experiment, task.name, method),
+            *_kept(figures[task.name, method], experiment.settings.margin),
+        ]
+        for task in experiment.tasks
+        if (task.name, method) in figures
+    }
+
+
+def in_words(experiment: Experiment, figures: All) -> str:
+    """One paragraph a task and method that is judged."""
+    paragraphs = []
+    for method in judged(experiment):
+        for task, asked in checks(experiment, figures, method).items():
+            before = figures.get((task, ORIGINAL))
+            lines = [f"{task}: {method} {_accuracy(figures[task, method], before)}"]
+            lines += _rivals_in_words(asked)
+            lines += [check.sentence for check in asked if check.rival is None]
+            lines += alarms(experiment, task, method)
+            paragraphs.append(" ".join(lines))
+    return "\n\n".join(paragraphs)
+
+
+def alarms(experiment: Experiment, task: str, method: str) -> list[str]:
+    """What is wrong with the edited models that was not wrong with the original, by trial."""
+    before = outcomes_of(experiment, task, ORIGINAL)
+    if not before:
+        return []
+    original = _summary(before[0])
+    trials: dict[str, list[str]] = {}
+    for each in outcomes_of(experiment, task, method):
+        for said in verdicts(_summary(each), original):
+            if not said.endswith(INHERITED):
+                trials.setdefault(said, []).append(str(each.trial))
+    return [f"! Trial {', '.join(where)}: {said}." for said, where in trials.items()]
+
+
+def of_original(experiment: Experiment, task: str) -> tuple[str, ...]:
+    """What is wrong with the original model on a task's rows."""
+    before = outcomes_of(experiment, task, ORIGINAL)
+    return verdicts(_summary(before[0])) if before else ()
+
+
+def points(estimate: Estimate, digits: int = 1) -> str:
+    """A difference of shares in percent points with its interval; a dash where undefined."""
+    return shown(estimate, lambda value: signed(100 * value, digits))
+
+
+def shown(estimate: Estimate, form: Callable[[float], str]) -> str:
+    """A figure with its interval in brackets; a dash where it is undefined."""
+    if estimate.value is None:
+        return "-"
+    if estimate.low is None or estimate.high is None:
+        return f"{form(estimate.value)} (no interval)"
+    return f"{form(estimate.value)} [{form(estimate.low)}, {form(estimate.high)}]"
+
+
+def _against_rivals(experiment: Experiment, task: str, method: str) -> Iterator[Check]:
+    """Accuracy against every rival; against other packages also what no shift can change."""
+    rows = [rows_of(each.test) for each in outcomes_of(experiment, task, method)]
+    for rival in RIVALS:
+        if rival == method or rival not in methods_of(experiment):
+            continue
+        others = [rows_of(each.test) for each in outcomes_of(experiment, task, rival)]
+        if others:
+            found = difference(measures.ACCURACY, rows, others)
+            yield Check(f"beats {rival}", _above(found, 0.0), points(found), "", rival)
+        if others and rival in PACKAGES:
+            found = difference(measures.DISCRIMINATION, rows, others)
+            if found.value is not None:
+                said, answer = shown(found, lambda value: signed(value, 3)), _above(found, 0.0)
+                verb = {"yes": "is higher than", "no": "is lower than"}.get(
+                    answer, "is not shown to differ from"
+                )
+                sentence = f"Its AUROC {verb} {rival}'s: {said}."
+                yield Check(f"AUROC above {rival}", answer, said, sentence)
+
+
+def _kept(figures: Figures, margin: float) -> Iterator[Check]:
+    rise = figures.differences.get("discrimination", NOTHING)
+    if rise.value is not None:
+        said = shown(rise, lambda value: signed(value, 3))
+        answer = _above(rise, 0.0)
+        verb = {"yes": "rose", "no": "fell", "not shown": "is not shown to have risen"}[answer]
+        yield Check("AUROC rose", answer, said, f"Discrimination (AUROC) {verb}: {said}.")
+    fallen = figures.differences.get("disambiguated", NOTHING)
+    worse = f"worse by more than {100 * margin:g} points"
+    if fallen.value is not None:
+        answer = _above(fallen, -margin)
+        yield _bound("disambiguated", "disambiguated accuracy", worse, answer, points(fallen))
+    for name, change in figures.retention.items():
+        if change.value is not None:
+            answer = _above(change, -margin)
+            yield _bound(name, f"accuracy on {name}", worse, answer, points(change))
+    ratio = figures.perplexity_ratio
+    if ratio.value is not None and not _was_guessing(figures):
+        said = "x " + shown(ratio, lambda value: f"{value:.3f}" if value < 1e4 else f"{value:.1e}")
+        answer, worse = _below(ratio, 1 + margin), f"up by more than {100 * margin:g} %"
+        yield _bound("perplexity", "perplexity", worse, answer, said)
+
+
+def _was_guessing(figures: Figures) -> bool:
+    """Whether the original already guessed at neutral text, so that its perplexity says nothing."""
+    ratio, text = figures.perplexity_ratio.value, figures.text
+    return ratio is None or text is None or guesses(text.perplexity / ratio)
+
+
+def _bound(name: str, what: str, worse: str, answer: Answer, said: str) -> Check:
+    """Whether something got no worse than it may: never just "not significantly"."""
+    verb = {"yes": "is not", "no": "is", "not shown": "may be"}[answer]
+    sentence = f"{what[0].upper()}{what[1:]} {verb} {worse}: {said}."
+    return Check(f"{name} kept", answer, said, sentence)
+
+
+def _above(estimate: Estimate, bound: float) -> Answer:
+    if estimate.low is None or estimate.high is None:
+        return "not shown"
+    if estimate.low > bound:
+        return "yes"
+    return "no" if estimate.high < bound else "not shown"
+
+
+def _below(estimate: Estimate, bound: float) -> Answer:
+    if estimate.low is None or estimate.high is None:
+        return "not shown"
+    if estimate.high < bound:
+        return "yes"
+    return "no" if estimate.low > bound else "not shown"
+
+
+def _accuracy(now: Figures, before: Figures | None) -> str:
+    parts = []
+    for name, word in (
+        ("overall", "accuracy"),
+        ("ambiguous", "ambiguous"),
+        ("disambiguated", "disambiguated"),
+    ):
+        value = now.values[name].value
+        if value is not None:
+            was = before.values[name].value if before else None
+            parts.append(
+                f"{word} {100 * value:.1f}"
+                if was is None
+                else f"{word} {100 * was:.1f} to {100 * value:.1f}"
+            )
+    pruned = f"prunes {_span(now.sizes)} neurons" if now.sizes else "answers"
+    return f"{pruned}: {', '.join(parts)} %."
+
+
+def _span(sizes: tuple[int, ...]) -> str:
+    low, high = min(sizes), max(sizes)
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _rivals_in_words(asked: list[Check]) -> Iterator[str]:
+    """Rivals by answer; what is not shown is said as plainly as what is."""
+    for answer, words in (
+        ("yes", "More accurate than"),
+        ("no", "Less accurate than"),
+        ("not shown", "Not shown to differ from"),
+    ):
+        found = [c for c in asked if c.rival is not None and c.answer == answer]
+        if found:
+            yield f"{words}: {'; '.join(f'{c.rival} ({c.shown})' for c in found)}."
+
+
+def _summary(outcome: Outcome) -> Summary:
+    text = outcome.text
+    return summarize(
+        rows_of(outcome.test),
+        perplexity=text.perplexity if text else None,
+        kl_per_token=text.kl_per_token if text else None,
+    )

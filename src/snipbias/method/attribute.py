@@ -1,0 +1,170 @@
+"""Attribution of the biased answer to every neuron: batches of prompts to Scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from snipbias.base.errors import SnipbiasError
+from snipbias.base.parallel import workers
+from snipbias.method import equations as crispr
+from snipbias.method.equations import Method, Scoring
+from snipbias.method.gradients import Plan, Tape, Term
+from snipbias.method.scores import Scores
+from snipbias.models.batching import BatchSize, Kind, Progress, run_batches, size_of
+from snipbias.models.language_model import LanguageModel, Query
+from snipbias.models.scoring import Scored
+from snipbias.tasks.items import Item, Task
+from snipbias.tasks.prompts import render
+
+ScoreBatch = Callable[[Sequence[Query], Sequence[Item]], dict[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """An item under an instruction, by its number, and the query that it makes."""
+
+    instruction: int
+    item: Item
+    query: Query
+
+
+def attribute(
+    lm: LanguageModel,
+    task: Task,
+    method: Method | None = None,
+    *,
+    batch_size: BatchSize = "auto",
+    progress: Progress = lambda done: None,
+) -> Scores:
+    """Bias score of every neuron over all items and instructions of a task (Eq. 1 to 4).
+
+    Args:
+        task: the few items that neurons are found on, as `task.sample(10, seed=0)` draws them.
+        method: v1 if not given.
+        batch_size: prompts per pass, or `auto`; the result does not depend on it.
+        progress: called with the number of prompts just done.
+
+    Raises:
+        SnipbiasError: the model or a prompt is not supported, or a score is not finite.
+    """
+    how = method or Method.v1()
+
+    def score(queries: Sequence[Query], items: Sequence[Item]) -> dict[str, Tensor]:
+        gold = torch.tensor([item.gold for item in items], device=lm.device)
+        return batch_bias(lm, queries, gold, how)
+
+    return score_task(lm, task, how, score, batch_size=batch_size, progress=progress)
+
+
+def score_task(
+    lm: LanguageModel,
+    task: Task,
+    method: Method | Scoring,
+    score: ScoreBatch,
+    *,
+    batch_size: BatchSize,
+    progress: Progress,
+    kind: Kind = "gradients",
+) -> Scores:
+    """Scores of a task from those of its batches: the loop that all additive scorers share."""
+    jobs = asked(lm, task)
+
+    def do(batch: Sequence[Asked]) -> dict[str, Tensor]:
+        return score([job.query for job in batch], [job.item for job in batch])
+
+    with torch.inference_mode(False), lm.frozen():
+        scores = Scores.zeros(lm, task, method)
+
+        def keep(numbers: Sequence[int], bias: dict[str, Tensor]) -> None:
+            scores.add(bias, torch.tensor([jobs[number].instruction for number in numbers]))
+
+        run_batches(
+            lm,
+            jobs,
+            do,
+            keep,
+            size=lambda job: size_of(job.query),
+            kind=kind,
+            batch_size=batch_size,
+            progress=progress,
+        )
+        workers().add([*scores.sums.values(), scores.counts])
+    scores.check()
+    return scores
+
+
+def asked(lm: LanguageModel, task: Task) -> list[Asked]:
+    """Every item under every instruction."""
+    return [
+        Asked(number, item, lm.query(render(instruction, item), item.options))
+        for number, instruction in enumerate(task.instructions)
+        for item in task.items
+    ]
+
+
+def batch_bias(
+    lm: LanguageModel, queries: Sequence[Query], gold: Int[Tensor, " b"], method: Method
+) -> dict[str, Float[Tensor, "b d"]]:
+    """B_i(x_j), weighted by alpha_j, of every neuron for each query of a batch; float64.
+
+    One forward pass scores the options, which names yhat (Eq. 3), and keeps the graph; one backward
+    pass from each of log P(y) and log P(yhat) is reduced to a score per neuron inside its hooks.
+    """
+    with torch.enable_grad(), Tape(lm).recording() as tape:
+        scored = tape.score(queries)
+        bias = tape.read(scored, crispr_plan(scored, gold, method))
+    if method.instances == "rank":
+        widths = [site.shape[1] for site in bias.values()]
+        ranked = crispr.ranks(torch.cat([site.cpu() for site in bias.values()], 1))
+        bias = dict(zip(bias, ranked.split(widths, 1), strict=True))
+    return bias
+
+
+def crispr_plan(scored: Scored, gold: Int[Tensor, " b"], method: Method) -> Plan:
+    """The backward passes of Eq. 1 and 2: from the gold option, unless it is left out, and yhat."""
+    logprobs = finite_logprobs(scored)
+    wrong = crispr.most_confusing(logprobs.detach(), gold)
+    if method.target == "share":
+        # In float64: of one share near 1 float32 leaves no digits of what the others have.
+        logprobs = logprobs.double().log_softmax(1)
+    logp_gold, logp_wrong = pick(logprobs, gold), pick(logprobs, wrong)
+    scale, share_wrong, share_gold = crispr.targets_scale(
+        logp_wrong.detach(), logp_gold.detach(), method.target
+    )
+
+    def term(option: Tensor, objective: Tensor, share: Tensor) -> Term:
+        # A share depends on all options of the row, a probability on its own.
+        rows = scored.rows if method.target == "share" else pick(scored.rows, option)[:, None]
+        return Term(objective * share.to(objective.dtype), rows)
+
+    def bias(*attributions: Tensor) -> Tensor:
+        if len(attributions) == 1:
+            return attributions[0]
+        of_gold, of_wrong = attributions
+        return crispr.bias_attribution(of_wrong, of_gold, method.skill, method.clamp)
+
+    terms = (term(wrong, logp_wrong, share_wrong),)
+    if method.skill != 0:
+        terms = (term(gold, logp_gold, share_gold), *terms)
+    weight = crispr.instance_weight(logp_wrong.detach(), method.weight)
+    return Plan(terms, bias, method.tokens, scale * weight)
+
+
+def finite_logprobs(scored: Scored) -> Float[Tensor, "b c"]:
+    """The options' log-probabilities, refused where one of them is no finite number."""
+    if not torch.isfinite(scored.logprobs[scored.rows >= 0]).all():
+        raise SnipbiasError(
+            "the model gives an option a probability that is not a number or zero: load it in a "
+            "wider type (--dtype float32)."
+        )
+    return scored.logprobs
+
+
+def pick(table: Tensor, option: Int[Tensor, " b"]) -> Tensor:
+    """The entry of each row's option."""
+    return table.gather(1, option[:, None])[:, 0]

@@ -1,0 +1,184 @@
+"""CRISPR (Yang et al. 2023), one small function an equation; pure, on tensors.
+
+Shapes: B instances, K token positions, D neurons of one site, C options. Attributions are kept as
+h * dlogP/dh and multiplied by P late, in float64, because P of a long option underflows float32.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal, get_args
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from snipbias.base.errors import SnipbiasError
+
+Target = Literal["prob", "logprob", "share"]
+TokenReduction = Literal["max", "mean", "sum", "last", "quantile"]
+InstanceWeight = Literal["none", "confusion"]
+InstanceAggregate = Literal["mean", "rank"]
+InstructionAggregate = Literal["mean", "max"]
+
+# The token quantile: high enough to find a neuron that acts on a few tokens, low enough that one
+# token alone, such as the first one of a decoder with its massive activations, cannot decide.
+QUANTILE = 0.9
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How scores other than CRISPR's were made: a name for tables, and the settings."""
+
+    name: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    instructions: InstructionAggregate = "mean"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Name and settings, for a record."""
+        return {"name": self.name, **self.settings}
+
+
+@dataclass(frozen=True)
+class Method:
+    """Every choice in which the paper, its second version and the ablations differ.
+
+    Attributes:
+        target: attribute the option's probability (the paper, Eq. 1), its logarithm, or its share
+            of the options' probability, which no option is too long for.
+        tokens: how one instance's token scores become one (Eq. 4: max); `last` is the prompt's last
+            token alone, `quantile` the 0.9 quantile.
+        skill: weight of the gold option's attribution that is subtracted (Eq. 2: 1; 0: A(yhat)
+            alone).
+        clamp: whether negative gold attributions count as zero (Eq. 2: yes).
+        weight: weight of an instance in the mean: none (v1), or the confusion P(yhat) (v2).
+        instances: average the scores (Eq. 4), or each instance's ranks of all neurons, so that no
+            instance counts more than another.
+        instructions: how the instructions' means become one score.
+    """
+
+    target: Target = "prob"
+    tokens: TokenReduction = "max"
+    skill: float = 1.0
+    clamp: bool = True
+    weight: InstanceWeight = "none"
+    instances: InstanceAggregate = "mean"
+    instructions: InstructionAggregate = "mean"
+
+    def __post_init__(self) -> None:
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise SnipbiasError(
+                    f"Method has {name} = {getattr(self, name)!r}: choose {' or '.join(choices)}."
+                )
+        if not isinstance(self.skill, (int, float)) or not math.isfinite(self.skill):
+            raise SnipbiasError(f"Method has skill = {self.skill!r}: give a number.")
+
+    @classmethod
+    def v1(cls, **changes: Any) -> Method:
+        """The method of arXiv 2311.09627v1, with single deviations given by name."""
+        return replace(cls(), **changes)
+
+    @classmethod
+    def v2(cls, **changes: Any) -> Method:
+        """The method of the ACL 2024 version: v1 with the confusion weight."""
+        return replace(cls(weight="confusion"), **changes)
+
+    @property
+    def name(self) -> str:
+        """v1 or v2, with what deviates from it."""
+        base, name = (Method.v2(), "v2") if self.weight == "confusion" else (Method.v1(), "v1")
+        changed = [f for f, v in asdict(self).items() if v != getattr(base, f)]
+        return " ".join([name, *(f"{field}={getattr(self, field)}" for field in changed)])
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields, for a record."""
+        return asdict(self)
+
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "target": get_args(Target),
+    "tokens": get_args(TokenReduction),
+    "weight": get_args(InstanceWeight),
+    "instances": get_args(InstanceAggregate),
+    "instructions": get_args(InstructionAggregate),
+}
+
+
+def attribution(h: Float[Tensor, "b k d"], grad: Float[Tensor, "b k d"]) -> Float[Tensor, "b k d"]:
+    """Eq. 1 with dlogP/dh in the place of dP/dh; `targets_scale` holds the factor P."""
+    return h.float() * grad.float()
+
+
+def most_confusing(logprobs: Float[Tensor, "b c"], gold: Int[Tensor, " b"]) -> Int[Tensor, " b"]:
+    """Eq. 3: yhat, the wrong option with the highest probability. Absent options are -inf."""
+    return logprobs.scatter(1, gold[:, None], -torch.inf).argmax(1)
+
+
+def targets_scale(
+    logp_wrong: Float[Tensor, " b"], logp_gold: Float[Tensor, " b"], target: Target
+) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"], Float[Tensor, " b"]]:
+    """What turns attributions of log P into those of the target, without underflow.
+
+    Returns:
+        (scale, wrong, gold), float64: an attribution of log P(yhat) is to be multiplied by
+        scale * wrong, one of log P(y) by scale * gold; wrong and gold are at most 1 and one of
+        them is 1, so that they are safe in float32 before `scale` comes in.
+    """
+    if target == "logprob":
+        one = torch.ones_like(logp_wrong, dtype=torch.float64)
+        return one, one, one
+    logp_wrong, logp_gold = logp_wrong.double(), logp_gold.double()
+    largest = torch.maximum(logp_wrong, logp_gold)
+    return largest.exp(), (logp_wrong - largest).exp(), (logp_gold - largest).exp()
+
+
+def bias_attribution(
+    wrong: Float[Tensor, "b k d"], gold: Float[Tensor, "b k d"], skill: float, clamp: bool
+) -> Float[Tensor, "b k d"]:
+    """Eq. 2: A(yhat) less the skill term, the gold option's attribution with negatives zeroed."""
+    return torch.sub(wrong, gold.clamp(min=0) if clamp else gold, alpha=skill)
+
+
+def reduce_tokens(
+    bias: Float[Tensor, "b k d"], real: Bool[Tensor, "b k"], how: TokenReduction
+) -> Float[Tensor, "b d"]:
+    """Eq. 4, first line, over an instance's real tokens only (for `last`, over those marked)."""
+    if how == "max":
+        # Padding is excluded rather than zeroed: 0 would beat a neuron that is negative everywhere.
+        return bias.masked_fill(~real[..., None], -torch.inf).amax(1)
+    if how == "quantile":
+        ordered = bias.masked_fill(~real[..., None], torch.inf).sort(dim=1).values
+        place = (QUANTILE * (real.sum(1) - 1)).long().clamp(min=0)
+        return ordered.gather(1, place[:, None, None].expand(-1, 1, bias.shape[2]))[:, 0]
+    total = (bias * real[..., None]).sum(1)
+    return total / real.sum(1, keepdim=True) if how == "mean" else total
+
+
+def last_token(real: Bool[Tensor, "b k"]) -> Bool[Tensor, "b k"]:
+    """The last real token of each row, wherever the padding is."""
+    return real & (real.long().flip(1).cumsum(1).flip(1) == 1)
+
+
+def instance_weight(logp_wrong: Float[Tensor, " b"], how: InstanceWeight) -> Float[Tensor, " b"]:
+    """alpha_j of the second version: the confusion P(yhat_j), or 1."""
+    return logp_wrong.double().exp() if how == "confusion" else torch.ones_like(logp_wrong).double()
+
+
+def ranks(scores: Float[Tensor, "b n"]) -> Float[Tensor, "b n"]:
+    """Each instance's neurons by rank, from 0 (lowest score) to 1; ties by place."""
+    order = scores.argsort(dim=1, stable=True)
+    places = torch.arange(scores.shape[1], device=scores.device).expand_as(order)
+    rank = torch.empty_like(order).scatter_(1, order, places)
+    return rank.double() / max(1, scores.shape[1] - 1)
+
+
+def over_instructions(
+    sums: Float[Tensor, "i d"], counts: Int[Tensor, " i"], how: InstructionAggregate
+) -> Float[Tensor, " d"]:
+    """Eq. 4, second line: the mean over instances, then over instructions."""
+    seen = counts > 0
+    means = sums[seen] / counts[seen, None]
+    return means.amax(0) if how == "max" else means.mean(0)

@@ -1,0 +1,55 @@
+"""find = draw + score + select."""
+
+from __future__ import annotations
+
+from snipbias.base.errors import SnipbiasError
+from snipbias.edits.edit import NeuronEdit
+from snipbias.method.equations import Method
+from snipbias.method.recipes import Recipe, crispr, recipe
+from snipbias.models.batching import BatchSize, Progress
+from snipbias.models.language_model import LanguageModel
+from snipbias.tasks.items import Task
+
+
+def find(
+    lm: LanguageModel,
+    task: Task,
+    n: int = 50,
+    *,
+    method: Method | Recipe | str = "v1",
+    samples: int = 10,
+    seed: int = 0,
+    factor: float = 0.0,
+    batch_size: BatchSize = "auto",
+    progress: Progress = lambda done: None,
+) -> NeuronEdit:
+    """The edit of the `n` neurons that most push the model to its biased answers.
+
+    Args:
+        task: items are drawn from its `find` part only, so that its `test` part stays unseen.
+        method: the name of a recipe (`v1`, `v2`, `paired` ...), one of your own, or a `Method`.
+        samples: number of items drawn (the paper: ten), each asked under every instruction.
+        seed: of the draw.
+        factor: what to multiply the neurons' outputs by; 0 prunes them.
+    """
+    chosen = as_recipe(method)
+    drawn = task.sample(samples, seed, balance=chosen.balance)
+    return chosen.scores(lm, drawn, batch_size=batch_size, progress=progress).top(n, factor)
+
+
+def as_recipe(method: Method | Recipe | str) -> Recipe:
+    """The recipe that a name or a `Method` stands for.
+
+    Raises:
+        SnipbiasError: there is none, or it does more than to score neurons once and prune the top.
+    """
+    if isinstance(method, Method):
+        return Recipe(crispr(method))
+    found = recipe(method) if isinstance(method, str) else method
+    if found.rounds > 1 or found.at_mean or len(found.factors) > 1:
+        name = repr(method) if isinstance(method, str) else "this recipe"
+        raise SnipbiasError(
+            f"{name} does more than to prune the top neurons of one scoring: run it by `snipbias "
+            "reproduce --methods`."
+        )
+    return found

@@ -1,0 +1,278 @@
+"""Activations of one forward pass, made a score per neuron inside the hooks of backward passes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from snipbias.edits.pruning import hooks_count
+from snipbias.method import equations as crispr
+from snipbias.method import staged_backward as stages
+from snipbias.method.equations import TokenReduction
+from snipbias.models.language_model import LanguageModel, Query
+from snipbias.models.scoring import Border, Scored
+from snipbias.models.sites import Site
+
+Combine = Callable[..., Tensor]
+
+# Bytes of a layer's output that are made scores at once: on a CPU what stays in its caches, since
+# to fetch each product from memory again takes as long as the product.
+AT_ONCE = {"cpu": 1 << 20}
+PREFIX, OPTIONS = 0, 1  # the stretches of a pass, in the order in which a site sees them
+
+
+@dataclass(frozen=True)
+class Term:
+    """One objective that is differentiated.
+
+    Attributes:
+        objective: one number an instance; its gradients must fit into float32.
+        rows: rows of the options pass that each instance's objective reads, -1 for none: [B, M].
+    """
+
+    objective: Float[Tensor, " b"]
+    rows: Int[Tensor, "b m"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to do with a scored batch of B instances.
+
+    Attributes:
+        terms: the objectives, in order.
+        combine: the attributions of all terms at each token -> the token's score [B, K, D].
+        tokens: how an instance's token scores become one.
+        factor: what each instance's score is multiplied by, in float64.
+    """
+
+    terms: tuple[Term, ...]
+    combine: Combine
+    tokens: TokenReduction
+    factor: Float[Tensor, " b"]
+
+
+class Tape:
+    """Hooks on every site during one forward pass and the backward passes from it.
+
+    A site fires once for the prefix and, where it sees the answer's tokens, once for the options;
+    these are its stretches. The way back goes through the options first, for all terms together
+    where each reads copies of its own, and then through the prefix once a term. What the options
+    give is short, and is held until the prefix's arrives. No activation is kept for longer than its
+    last gradient takes to come.
+
+    Args:
+        gate: what every site's output is multiplied by; gradients are taken behind it.
+    """
+
+    def __init__(self, lm: LanguageModel, gate: float = 1.0) -> None:
+        self._lm = lm
+        self._gate = gate
+        self._leaves: tuple[list[Tensor], list[Tensor]] = ([], [])
+        self._entries: dict[str, object] = {}
+        self._outputs: dict[tuple[str, int], Tensor] = {}
+        self._scored: Scored | None = None
+        self._plan: Plan | None = None
+        self._walking: Sequence[Term] = ()
+        self._earlier: dict[tuple[str, int], list[Tensor]] = {}
+        self._held: dict[str, tuple[Tensor, Tensor]] = {}
+        self._totals: dict[str, Tensor] = {}
+
+    @contextmanager
+    def recording(self) -> Iterator[Tape]:
+        """Hooks on every site, gone afterwards whatever happens."""
+        handles = [
+            self._lm.module(site.name).register_forward_hook(partial(self._on_forward, site))
+            for site in self._lm.sites
+        ]
+        for name, block in self._lm.blocks("encoder" if self._lm.is_encoder_decoder else "decoder"):
+            enter = partial(self._on_block, name)
+            handles.append(block.register_forward_pre_hook(enter, with_kwargs=True))
+        try:
+            with hooks_count():
+                yield self
+        finally:
+            for handle in handles:
+                handle.remove()
+            # The graph's hooks refer to this tape; without these it does not refer back, so that
+            # the graph goes with the batch instead of waiting for the garbage collector.
+            for leaves in self._leaves:
+                leaves.clear()
+            self._outputs.clear()
+            self._entries.clear()
+            self._plan = self._scored = None
+            self._walking = ()
+
+    def score(self, queries: Sequence[Query]) -> Scored:
+        """The one forward pass, as `read` needs it."""
+        return self._lm.score(queries, cut=True)
+
+    def read(self, scored: Scored, plan: Plan) -> dict[str, Float[Tensor, "b d"]]:
+        """Run the plan's backward passes; each site's scores per instance, in float64."""
+        assert scored.border is not None  # as score() leaves it
+        assert scored.border.is_cut
+        self._scored, self._plan = scored, plan
+        given_back = self._through_options(scored.border, plan.terms)
+        self._through_prefix(scored.border, plan.terms, given_back)
+        for site, (bias, real) in self._held.items():  # sites that only the answer goes through
+            self._totals[site] = crispr.reduce_tokens(bias, real, plan.tokens)
+        factor = plan.factor.double()
+        return {
+            site: total.double() * factor.to(total.device)[:, None]
+            for site, total in self._totals.items()
+        }
+
+    def _through_options(
+        self, border: Border, terms: Sequence[Term]
+    ) -> list[Sequence[Tensor | None]]:
+        """Each term's gradients of what the prefix gave, a row a prompt."""
+        given_back: list[Sequence[Tensor | None]] = []
+        leaves = [*border.options, *self._leaves[OPTIONS]]
+        together = border.owner is not None and _read_different_rows(terms)
+        passes = [terms] if together else [[term] for term in terms]
+        for walking in passes:
+            self._walking = walking
+            grads = torch.autograd.grad(
+                [term.objective.sum() for term in walking],
+                leaves,
+                retain_graph=walking is not passes[-1],
+                allow_unused=True,
+            )[: len(border.options)]
+            for term in walking:
+                shared = border.owner is None
+                given_back.append(grads if shared else [_of_prompts(g, term.rows) for g in grads])
+        border.options.clear()
+        return given_back
+
+    def _through_prefix(
+        self, border: Border, terms: Sequence[Term], grads: list[Sequence[Tensor | None]]
+    ) -> None:
+        """From what the prefix gave back to its first sites, in stages of a block each.
+
+        These sites are leaves: asking for their gradients reaches all other sites and computes none
+        for weights.
+        """
+        entries = [t for t in self._entries.values() if isinstance(t, Tensor) and t.requires_grad]
+        above: list[tuple[Tensor, Tensor | None] | None] = [None] * len(terms)
+        for stage in stages.backwards(entries, self._leaves[PREFIX], border.prefix):
+            to = [*([] if stage.entry is None else [stage.entry]), *stage.leaves]
+            for number, term in enumerate(terms):
+                given = [(border.prefix[end], grads[number][end]) for end in stage.ends]
+                given = [pair for pair in (above[number], *given) if pair and pair[1] is not None]
+                if not given:
+                    continue
+                self._walking = [term]
+                ends, gradients = zip(*given, strict=True)
+                more = number + 1 < len(terms)
+                found = torch.autograd.grad(
+                    ends, to, gradients, retain_graph=more, allow_unused=True
+                )
+                above[number] = None if stage.entry is None else (stage.entry, found[0])
+
+    def _on_block(
+        self, name: str, module: nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object]
+    ) -> None:
+        """What a block reads in its first pass, that over the prompt."""
+        self._entries.setdefault(name, args[0] if args else kwargs.get("hidden_states"))
+
+    def _on_forward(
+        self, site: Site, module: nn.Module, args: object, output: Tensor
+    ) -> Tensor | None:
+        stretch = OPTIONS if (site.name, PREFIX) in self._outputs else PREFIX
+        self._outputs[site.name, stretch] = output.detach()
+        gated = output if self._gate == 1 else output * self._gate
+        if not gated.requires_grad:
+            gated.requires_grad_(True)
+            self._leaves[stretch].append(gated)
+        gated.register_hook(partial(self._on_gradient, site, stretch))
+        return None if gated is output else gated
+
+    def _on_gradient(self, site: Site, stretch: int, grad: Tensor) -> None:
+        scored, plan = self._scored, self._plan
+        assert scored is not None  # read() comes before any gradient
+        assert plan is not None
+        place = site.name, stretch
+        h, earlier = self._outputs[place], self._earlier.setdefault(place, [])
+        is_last = len(earlier) + len(self._walking) == len(plan.terms)
+        if stretch == OPTIONS:
+            h, grad = scored.by_row(h), scored.by_row(grad)
+            earlier += [_of_rows(h, grad, term.rows.to(h.device)) for term in self._walking]
+            if is_last:
+                real = self._real(site, stretch).to(h.device)
+                self._held[site.name] = plan.combine(*earlier), real
+        else:
+            shape = (len(scored.prefix_mask), -1, site.width)  # OPT flattens [b, k]
+            h, grad = h.reshape(shape), grad.reshape(shape)
+            if is_last:
+                self._totals[site.name] = self._reduced(site, h, grad, earlier)
+            else:
+                earlier.append(crispr.attribution(h, grad))
+        if is_last:
+            del self._outputs[place], self._earlier[place]
+
+    def _reduced(
+        self, site: Site, h: Tensor, grad: Tensor, earlier: Sequence[Tensor]
+    ) -> Float[Tensor, "b d"]:
+        """An instance's score over prompt and answer; some instances at a time."""
+        assert self._plan is not None
+        real = self._real(site, PREFIX).to(h.device)
+        answer = self._held.pop(site.name, None)
+        most = AT_ONCE.get(h.device.type, math.inf)
+        step = int(max(1, min(len(h), most // max(1, 4 * h[0].numel()))))
+        found = []
+        for start in range(0, len(h), step):
+            part = slice(start, start + step)
+            last = crispr.attribution(h[part], grad[part])
+            bias, there = self._plan.combine(*(kept[part] for kept in earlier), last), real[part]
+            if answer is not None:
+                bias = torch.cat([bias, answer[0][part]], 1)
+                there = torch.cat([there, answer[1][part]], 1)
+            found.append(crispr.reduce_tokens(bias, there, self._plan.tokens))
+        return torch.cat(found)
+
+    def _real(self, site: Site, stretch: int) -> Bool[Tensor, "b k"]:
+        """Which of a stretch's positions are tokens that take part."""
+        scored, plan = self._scored, self._plan
+        assert scored is not None
+        assert plan is not None
+        last_only = plan.tokens == "last"
+        if stretch == OPTIONS:
+            # Positions align from the first answer token; where only one option has one it counts.
+            rows = torch.cat([term.rows for term in plan.terms], 1)
+            there = (rows >= 0)[..., None] & scored.options_mask[rows]
+            return there.any(1) & (not last_only)
+        if site.sees_prompt or not self._lm.is_encoder_decoder:
+            return crispr.last_token(scored.prefix_mask) if last_only else scored.prefix_mask
+        start_token = (len(scored.prefix_mask), 1)
+        return torch.ones(start_token, dtype=torch.bool)
+
+
+def _of_rows(
+    h: Float[Tensor, "r t d"], grad: Float[Tensor, "r t d"], rows: Int[Tensor, "b m"]
+) -> Float[Tensor, "b t d"]:
+    """Attributions at the answer's positions, summed over the options that each instance reads."""
+    return _summed(crispr.attribution(h, grad), rows)
+
+
+def _summed(by_row: Float[Tensor, "r ..."], rows: Int[Tensor, "b m"]) -> Float[Tensor, "b ..."]:
+    """What stands at the rows of each instance, added up."""
+    absent = (rows < 0).view(*rows.shape, *[1] * (by_row.ndim - 1))
+    found = by_row[rows].masked_fill_(absent, 0)
+    return found[:, 0] if rows.shape[1] == 1 else found.sum(1)
+
+
+def _of_prompts(grad: Tensor | None, rows: Int[Tensor, "b m"]) -> Tensor | None:
+    """The gradients of the copies that an instance's objective reads are its prompt's together."""
+    return None if grad is None else _summed(grad, rows.to(grad.device))
+
+
+def _read_different_rows(terms: Sequence[Term]) -> bool:
+    rows = torch.cat([term.rows for term in terms], 1)
+    rows = rows[rows >= 0]
+    return len(rows.unique()) == len(rows)

@@ -1,0 +1,227 @@
+"""Scores of neurons other than CRISPR's own: rivals from the literature, and what goes past it.
+
+Each is `(lm, task, ...) -> Scores`, as `attribute` is, `task` being the few items that neurons are
+found on. Where a score stands for what a neuron adds to some margin of log-probabilities, it is the
+sum over tokens of h * d(margin)/dh: the first-order effect of pruning the neuron, with its sign
+turned, so that the highest scores are to be pruned. Scores without a gradient: `activations.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from snipbias.base.errors import SnipbiasError
+from snipbias.base.parallel import workers
+from snipbias.method import equations as crispr
+from snipbias.method.attribute import finite_logprobs, pick, score_task
+from snipbias.method.equations import Scoring, TokenReduction
+from snipbias.method.gradients import Plan, Tape, Term
+from snipbias.method.scores import Scores
+from snipbias.models.batching import BatchSize, Progress, run_batches, size_of
+from snipbias.models.language_model import LanguageModel, Query
+from snipbias.models.scoring import Scored
+from snipbias.tasks.items import Item, Task
+
+Scorer = Callable[..., Scores]
+Bias = dict[str, Float[Tensor, "b d"]]
+
+
+def gap(
+    lm: LanguageModel,
+    task: Task,
+    *,
+    tokens: TokenReduction = "sum",
+    batch_size: BatchSize = "auto",
+    progress: Progress = lambda done: None,
+) -> Scores:
+    """h * d(log P(yhat) - log P(y))/dh: both options of Eq. 2 in one backward pass, no clamp."""
+
+    def score(queries: Sequence[Query], items: Sequence[Item]) -> Bias:
+        with torch.enable_grad(), Tape(lm).recording() as tape:
+            scored = tape.score(queries)
+            gold = option_index(lm, [item.gold for item in items])
+            wrong = crispr.most_confusing(finite_logprobs(scored).detach(), gold)
+            return tape.read(scored, margin_plan(scored, wrong, gold, tokens))
+
+    how = Scoring("gap", {"tokens": tokens})
+    return score_task(lm, task, how, score, batch_size=batch_size, progress=progress)
+
+
+def integrated_gap(
+    lm: LanguageModel,
+    task: Task,
+    *,
+    steps: int = 8,
+    batch_size: BatchSize = "auto",
+    progress: Progress = lambda done: None,
+) -> Scores:
+    """The gap score integrated while all neurons are switched on together, in `steps` steps.
+
+    IG2 (2024) switches one neuron on at a time, which takes a pass for each of them. Here one gate
+    t multiplies the outputs of all sites, and a neuron's score is the integral over t in [0, 1] of
+    the derivative of the gap by the neuron's own gate (midpoint rule). The scores of all neurons
+    add up to the whole model's gap less that of the model with every neuron pruned.
+
+    Args:
+        progress: called with the number of prompts just done, each counted once.
+    """
+    if steps < 1:
+        raise SnipbiasError(f"asked to integrate in {steps} steps: ask for at least 1.")
+
+    def score(queries: Sequence[Query], items: Sequence[Item]) -> Bias:
+        gold = option_index(lm, [item.gold for item in items])
+        with torch.no_grad():
+            wrong = crispr.most_confusing(finite_logprobs(lm.score(queries)), gold)
+        total: Bias = {}
+        for step in range(steps):
+            with torch.enable_grad(), Tape(lm, gate=(step + 0.5) / steps).recording() as tape:
+                scored = tape.score(queries)
+                finite_logprobs(scored)
+                part = tape.read(scored, margin_plan(scored, wrong, gold, "sum"))
+            for site, values in part.items():
+                total[site] = total.get(site, 0) + values / steps
+        return total
+
+    how = Scoring("integrated gap", {"steps": steps})
+    return score_task(lm, task, how, score, batch_size=batch_size, progress=progress)
+
+
+def paired_contrast(
+    lm: LanguageModel,
+    task: Task,
+    *,
+    gold: float = 1.0,
+    clamp: bool = False,
+    tokens: TokenReduction = "sum",
+    batch_size: BatchSize = "auto",
+    progress: Progress = lambda done: None,
+) -> Scores:
+    """What a neuron adds to naming somebody without a reason, less what it adds to naming right.
+
+    In ambiguous rows that is its part of the margin of the best named option over "unknown", in
+    their disambiguated twins its part of the margin of the gold option over the best other one. A
+    neuron that raises both alike scores 0: pruning the top ones widens the distance between the two
+    conditions instead of shifting both.
+
+    Args:
+        task: as many rows of either condition, best twins: `task.sample(10, balance="twins")`.
+        gold: weight of the disambiguated rows.
+        clamp: count a neuron that lowers the gold margin as neutral there, as Eq. 2 does.
+
+    Raises:
+        SnipbiasError: rows of a condition, or their unknown options, are missing.
+    """
+    conditions = {item.condition for item in task.items}
+    answerable = [i for i in task.items if i.condition == "ambiguous" and i.gold != i.unknown]
+    if conditions != {"ambiguous", "disambiguated"} or answerable:
+        raise SnipbiasError(
+            f"{task.name!r} gives no contrast: it takes ambiguous rows, whose right answer is "
+            "their unknown option, and disambiguated ones; draw them with balance='twins', or use "
+            "another method."
+        )
+
+    def score(queries: Sequence[Query], items: Sequence[Item]) -> Bias:
+        ambiguous = torch.tensor([item.condition == "ambiguous" for item in items])
+        with torch.enable_grad(), Tape(lm).recording() as tape:
+            scored = tape.score(queries)
+            right = option_index(lm, [item.gold for item in items])
+            # In an ambiguous row the gold option is "unknown" and the best other one is named.
+            other = crispr.most_confusing(finite_logprobs(scored).detach(), right)
+            is_ambiguous = ambiguous.to(lm.device)
+            up = torch.where(is_ambiguous, other, right)
+            down = torch.where(is_ambiguous, right, other)
+            margins = tape.read(scored, margin_plan(scored, up, down, tokens))
+        return {
+            site: torch.where(
+                ambiguous.to(values.device)[:, None],
+                values,
+                -gold * (values.clamp(min=0) if clamp else values),
+            )
+            for site, values in margins.items()
+        }
+
+    how = Scoring("paired contrast", {"gold": gold, "clamp": clamp, "tokens": tokens})
+    return score_task(lm, task, how, score, batch_size=batch_size, progress=progress)
+
+
+def utility(
+    lm: LanguageModel,
+    task: Task,
+    *,
+    batch_size: BatchSize = "auto",
+    progress: Progress = lambda done: None,
+) -> Scores:
+    """How much the answers that should stay depend on a neuron: mean |sum of h * dlogP(y)/dh|."""
+
+    def score(queries: Sequence[Query], items: Sequence[Item]) -> Bias:
+        return _gold_effect(lm, queries, option_index(lm, [item.gold for item in items]))
+
+    how = Scoring("utility")
+    return score_task(lm, task, how, score, batch_size=batch_size, progress=progress)
+
+
+def text_utility(
+    lm: LanguageModel,
+    texts: Sequence[str],
+    like: Scores,
+    *,
+    batch_size: BatchSize = "auto",
+    progress: Progress = lambda done: None,
+) -> Scores:
+    """The same for predicting the second half of neutral passages from their first half.
+
+    Args:
+        like: scores of the same model, whose provenance the result carries.
+    """
+    queries = [query for text in texts if (query := lm.text_query(text)) is not None]
+    if not queries:
+        raise SnipbiasError("no passage of the text is long enough to predict: give longer ones.")
+    scores = replace(
+        like,
+        sums={s.name: torch.zeros(1, s.width, dtype=torch.float64) for s in lm.sites},
+        counts=torch.zeros(1, dtype=torch.long),
+        method=Scoring("text utility"),
+    )
+    with torch.inference_mode(False), lm.frozen():
+        run_batches(
+            lm,
+            queries,
+            lambda batch: _gold_effect(lm, batch, option_index(lm, [0] * len(batch))),
+            lambda numbers, bias: scores.add(bias, torch.zeros(len(numbers), dtype=torch.long)),
+            size=size_of,
+            kind="gradients",
+            batch_size=batch_size,
+            progress=progress,
+        )
+        workers().add([*scores.sums.values(), scores.counts])
+    return scores
+
+
+def margin_plan(
+    scored: Scored, up: Int[Tensor, " b"], down: Int[Tensor, " b"], tokens: TokenReduction
+) -> Plan:
+    """One backward pass from log P(up) - log P(down) of each instance."""
+    logprobs = scored.logprobs
+    rows = torch.stack([pick(scored.rows, up), pick(scored.rows, down)], 1)
+    one = torch.ones(len(up), device=logprobs.device)
+    term = Term(pick(logprobs, up) - pick(logprobs, down), rows)
+    return Plan((term,), lambda attribution: attribution, tokens, one)
+
+
+def _gold_effect(lm: LanguageModel, queries: Sequence[Query], gold: Int[Tensor, " b"]) -> Bias:
+    with torch.enable_grad(), Tape(lm).recording() as tape:
+        scored = tape.score(queries)
+        one = torch.ones(len(gold), device=lm.device)
+        term = Term(pick(finite_logprobs(scored), gold), pick(scored.rows, gold)[:, None])
+        effect = tape.read(scored, Plan((term,), lambda attribution: attribution, "sum", one))
+    return {site: values.abs() for site, values in effect.items()}
+
+
+def option_index(lm: LanguageModel, numbers: Sequence[int]) -> Int[Tensor, " b"]:
+    """Numbers of options as a tensor where the model is."""
+    return torch.tensor(numbers, device=lm.device)

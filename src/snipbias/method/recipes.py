@@ -1,0 +1,184 @@
+"""Recipes: every way of finding neurons under a name, CRISPR's and what was tried beyond it.
+
+A recipe draws items, scores all neurons on them, leaves some out, and says what may be done to the
+top ones. The number of neurons is no part of it: that is chosen on the development templates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+from snipbias.base.errors import SnipbiasError
+from snipbias.evaluation.neutral_text import passages_to_protect
+from snipbias.method import activations, filters
+from snipbias.method import margins as scorers
+from snipbias.method.attribute import attribute
+from snipbias.method.equations import Method
+from snipbias.method.margins import Scorer
+from snipbias.method.scores import Scores
+from snipbias.models.batching import BatchSize, Progress
+from snipbias.models.language_model import LanguageModel
+from snipbias.tasks.items import Balance, Task
+from snipbias.tasks.readers import did_you_mean
+
+Objective = Literal["overall", "balanced", "no-harm"]
+Filter = Callable[[LanguageModel, Task, Scores, BatchSize], Scores]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How neurons are found.
+
+    Attributes:
+        score: `(lm, drawn items, batch_size=, progress=) -> Scores`.
+        balance: how the items are drawn.
+        filters: `(lm, drawn items, scores, batch_size) -> Scores`, one after the other.
+        factors: what the top neurons' outputs may be multiplied by; more than one are chosen from
+            on the development templates, as the number of neurons is.
+        rounds: into how many rounds the pruning is divided, with a new attribution before each.
+        at_mean: hold the neurons at their mean activation instead of multiplying them.
+        objective: what the number of neurons is chosen by, where a recipe insists; else it is the
+            experiment's choice.
+    """
+
+    score: Scorer
+    balance: Balance = "none"
+    filters: tuple[Filter, ...] = ()
+    factors: tuple[float, ...] = (0.0,)
+    rounds: int = 1
+    at_mean: bool = False
+    objective: Objective | None = None
+
+    def scores(
+        self,
+        lm: LanguageModel,
+        drawn: Task,
+        *,
+        batch_size: BatchSize = "auto",
+        progress: Progress = lambda done: None,
+    ) -> Scores:
+        """Filtered scores of drawn items."""
+        scores = self.score(lm, drawn, batch_size=batch_size, progress=progress)
+        for leave_out in self.filters:
+            scores = leave_out(lm, drawn, scores, batch_size)
+        return scores
+
+
+def recipe(name: str) -> Recipe:
+    """The recipe of a name.
+
+    Raises:
+        SnipbiasError: there is none.
+    """
+    if name not in RECIPES:
+        raise SnipbiasError(
+            f"there is no method {name!r}{did_you_mean(name, list(RECIPES))}: use "
+            f"{', '.join(RECIPES)}."
+        )
+    return RECIPES[name]
+
+
+def without_roles(*roles: str) -> Filter:
+    """Leave out units with these roles."""
+    return lambda lm, drawn, scores, batch_size: filters.without_roles(scores, roles)
+
+
+def without_outliers(share: float = 0.01) -> Filter:
+    """Leave out the neurons with the largest single activations."""
+
+    def leave_out(lm: LanguageModel, drawn: Task, scores: Scores, batch_size: BatchSize) -> Scores:
+        largest = activations.magnitude(lm, drawn, largest=True, batch_size=batch_size)
+        return filters.without_top(scores, largest, share)
+
+    return leave_out
+
+
+def protect_text(share: float = 0.05) -> Filter:
+    """Leave out the neurons that predicting neutral text depends on most; never the text that
+    perplexity is measured on.
+    """
+
+    def leave_out(lm: LanguageModel, drawn: Task, scores: Scores, batch_size: BatchSize) -> Scores:
+        texts = passages_to_protect()
+        useful = scorers.text_utility(lm, texts, scores, batch_size=batch_size)
+        return filters.without_top(scores, useful, share)
+
+    return leave_out
+
+
+def less_text(weight: float = 1.0) -> Filter:
+    """Subtract what neutral text loses by a neuron, in nats as the margin that it is taken from."""
+
+    def subtract(lm: LanguageModel, drawn: Task, scores: Scores, batch_size: BatchSize) -> Scores:
+        texts = passages_to_protect()
+        useful = scorers.text_utility(lm, texts, scores, batch_size=batch_size)
+        return filters.less(scores, useful, weight)
+
+    return subtract
+
+
+def protect_answers(share: float = 0.05) -> Filter:
+    """Leave out the neurons that the right answers in disambiguated rows depend on most."""
+
+    def leave_out(lm: LanguageModel, drawn: Task, scores: Scores, batch_size: BatchSize) -> Scores:
+        known = drawn.where(lambda item: item.condition == "disambiguated")
+        useful = scorers.utility(lm, known, batch_size=batch_size)
+        return filters.without_top(scores, useful, share)
+
+    return leave_out
+
+
+def crispr(method: Method) -> Scorer:
+    """The scorer of a `Method`."""
+    return partial(attribute, method=method)
+
+
+NO_OUTLIERS = (without_roles(*filters.RESIDUAL, *filters.KEYS),)
+PROTECTED = (*NO_OUTLIERS, protect_text(), protect_answers())
+
+RECIPES: dict[str, Recipe] = {
+    # The paper and its second version.
+    "v1": Recipe(crispr(Method.v1())),
+    "v2": Recipe(crispr(Method.v2())),
+    # What docs/beyond-the-paper.md arrives at.
+    "snipbias": Recipe(
+        scorers.paired_contrast, balance="twins", filters=PROTECTED, objective="no-harm"
+    ),
+    # Their ablations, and what they build on.
+    "v2 mean over tokens": Recipe(crispr(Method.v2(tokens="mean"))),
+    "v2 no skill term": Recipe(crispr(Method.v2(skill=0.0))),
+    "A(yhat)": Recipe(crispr(Method.v1(skill=0.0))),
+    # Rivals.
+    "skill neurons": Recipe(activations.skill_neurons),
+    "gap": Recipe(scorers.gap),
+    "integrated gap": Recipe(scorers.integrated_gap),
+    "magnitude": Recipe(activations.magnitude),
+    # One change to v1 at a time.
+    "share": Recipe(crispr(Method.v1(target="share"))),
+    "log P": Recipe(crispr(Method.v1(target="logprob"))),
+    "quantile": Recipe(crispr(Method.v1(tokens="quantile"))),
+    "last token": Recipe(crispr(Method.v1(tokens="last"))),
+    "ranks": Recipe(crispr(Method.v1(instances="rank"))),
+    "balanced": Recipe(crispr(Method.v1()), balance="condition"),
+    "no residual or keys": Recipe(crispr(Method.v1()), filters=NO_OUTLIERS),
+    "no outliers": Recipe(crispr(Method.v1()), filters=(without_outliers(),)),
+    "protected": Recipe(crispr(Method.v1()), balance="condition", filters=PROTECTED),
+    "soft": Recipe(crispr(Method.v1()), factors=(0.0, 0.25, 0.5, 0.75, 1.5)),
+    "at mean": Recipe(crispr(Method.v1()), at_mean=True),
+    "rounds": Recipe(crispr(Method.v1()), rounds=4),
+    # The paired contrast.
+    "paired": Recipe(scorers.paired_contrast, balance="twins"),
+    "paired clamped": Recipe(partial(scorers.paired_contrast, clamp=True), balance="twins"),
+    "paired last token": Recipe(partial(scorers.paired_contrast, tokens="last"), balance="twins"),
+    "paired protected": Recipe(scorers.paired_contrast, balance="twins", filters=PROTECTED),
+    "paired subtracted": Recipe(scorers.paired_contrast, balance="twins", filters=(less_text(),)),
+    "paired soft": Recipe(
+        scorers.paired_contrast, balance="twins", filters=NO_OUTLIERS, factors=(0.0, 0.5, 1.5, 2.0)
+    ),
+    "paired rounds": Recipe(
+        scorers.paired_contrast, balance="twins", filters=NO_OUTLIERS, rounds=4
+    ),
+}

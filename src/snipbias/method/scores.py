@@ -1,0 +1,214 @@
+"""Scores: one number a neuron, that can be added up over parts of the work."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Bool, Float, Int
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from snipbias.base.errors import SnipbiasError
+from snipbias.base.files import atomic_file
+from snipbias.edits.edit import NeuronEdit
+from snipbias.edits.provenance import ModelId, Provenance
+from snipbias.method import equations as crispr
+from snipbias.method.equations import Method, Scoring
+from snipbias.models.sites import Neuron, Site
+
+if TYPE_CHECKING:
+    from snipbias.models.language_model import LanguageModel
+    from snipbias.tasks.items import Task
+
+
+_SUM = "sum/"
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """Bias scores of all neurons, kept as sums so that two halves of the work add to the whole.
+
+    Attributes:
+        sites: the model's sites, in order.
+        sums: per site, weighted sums over instances, one row an instruction: [I, D] float64.
+        counts: instances per instruction: [I].
+        method: how they were computed.
+        found_on: task, templates and rows they were computed on.
+        model: which model they belong to.
+    """
+
+    sites: tuple[Site, ...]
+    sums: Mapping[str, Float[Tensor, "i d"]]
+    counts: Int[Tensor, " i"]
+    method: Method | Scoring
+    found_on: Provenance
+    model: ModelId
+
+    @classmethod
+    def zeros(cls, lm: LanguageModel, task: Task, method: Method | Scoring) -> Scores:
+        """Scores of no instance yet."""
+        shape = len(task.instructions)
+        return cls(
+            sites=lm.sites,
+            sums={s.name: torch.zeros(shape, s.width, dtype=torch.float64) for s in lm.sites},
+            counts=torch.zeros(shape, dtype=torch.long),
+            method=method,
+            found_on=Provenance.of(task, method),
+            model=ModelId.of(lm),
+        )
+
+    def add(
+        self, bias: Mapping[str, Float[Tensor, "b d"]], instructions: Int[Tensor, " b"]
+    ) -> None:
+        """Add a batch's instance scores; `instructions` numbers each instance's instruction."""
+        for site, values in bias.items():
+            rows = torch.zeros_like(self.sums[site], device=values.device)
+            rows.index_add_(0, instructions.to(values.device), values)
+            self.sums[site].add_(rows.cpu())
+        self.counts.add_(instructions.bincount(minlength=len(self.counts)))
+
+    def __add__(self, other: Scores) -> Scores:
+        """Scores over both parts' instances.
+
+        Raises:
+            SnipbiasError: they are of different models, methods or instructions.
+        """
+        if self._kind != other._kind:
+            raise SnipbiasError(
+                "scores of different models, methods or numbers of instructions do not add: "
+                "compute both with the same ones."
+            )
+        return Scores(
+            sites=self.sites,
+            sums={site: total + other.sums[site] for site, total in self.sums.items()},
+            counts=self.counts + other.counts,
+            method=self.method,
+            found_on=self.found_on + other.found_on,
+            model=self.model,
+        )
+
+    @property
+    def _kind(self) -> tuple[object, ...]:
+        """What must be equal for two to add; the name a model was loaded by need not be."""
+        return self.method, self.sites, self.model.weights, len(self.counts)
+
+    def __getitem__(self, site: str | Site) -> Float[Tensor, " d"]:
+        """The scores of one site's neurons."""
+        name = site.name if isinstance(site, Site) else site
+        if name not in self.sums:
+            raise SnipbiasError(f"there is no site {name!r}: see sb.sites(lm) for their names.")
+        return crispr.over_instructions(self.sums[name], self.counts, self.method.instructions)
+
+    @cached_property
+    def flat(self) -> Float[Tensor, " n"]:
+        """All neurons' scores, site after site."""
+        return torch.cat([self[site] for site in self.sites])
+
+    def __len__(self) -> int:
+        """Number of neurons."""
+        return sum(site.width for site in self.sites)
+
+    def keep(self, allowed: Mapping[str, Bool[Tensor, " d"]]) -> Scores:
+        """The scores with every neuron that is not allowed moved behind all others.
+
+        Args:
+            allowed: which neurons of each site may be picked; a site that is left out may not.
+        """
+        nobody = torch.zeros(1, dtype=torch.bool)
+        return replace(
+            self,
+            sums={
+                site: total.masked_fill(~allowed.get(site, nobody), -torch.inf)
+                for site, total in self.sums.items()
+            },
+        )
+
+    @property
+    def allowed(self) -> int:
+        """How many neurons may be picked: all but those that a filter left out."""
+        return int((self.flat > -torch.inf).sum())
+
+    def ranking(self, n: int) -> list[Neuron]:
+        """The `n` neurons with the highest scores; ties go to the earlier site and unit."""
+        there = self.allowed
+        if not 0 < n <= there:
+            raise SnipbiasError(f"asked for {n} of {there} neurons: ask for 1 to {there}.")
+        order = self.flat.sort(descending=True, stable=True).indices[:n]
+        return [neuron_at(self.sites, int(i)) for i in order]
+
+    def top(self, n: int, factor: float = 0.0) -> NeuronEdit:
+        """The edit that scales the `n` highest-scoring neurons by `factor` (0: prunes them)."""
+        label = f"{self.method.name} n={n}"
+        return NeuronEdit.of(self.ranking(n), self.model, factor, self.found_on, label)
+
+    def save(self, path: str | Path) -> None:
+        """Write them as a safetensors file: sums and counts, and what they are of."""
+        described = {
+            "method": self.method.to_dict(),
+            "is_crispr": isinstance(self.method, Method),
+            "found_on": asdict(self.found_on),
+            "model": asdict(self.model),
+        }
+        tensors = {"counts": self.counts, **{_SUM + site: t for site, t in self.sums.items()}}
+        with atomic_file(path) as new:
+            save_file(tensors, new, {"snipbias": json.dumps(described)})
+
+    @classmethod
+    def load(cls, path: str | Path, sites: tuple[Site, ...]) -> Scores:
+        """Read scores of a model with these sites.
+
+        Raises:
+            SnipbiasError: there are none, or they are damaged or of another model.
+        """
+        try:
+            with safe_open(path, "pt") as file:
+                described = json.loads(file.metadata()["snipbias"])
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            of_crispr, method = described["is_crispr"], dict(described["method"])
+            scores = cls(
+                sites=sites,
+                sums={site.name: tensors[_SUM + site.name] for site in sites},
+                counts=tensors["counts"],
+                method=Method(**method) if of_crispr else Scoring(method.pop("name"), method),
+                found_on=Provenance.from_dict(described["found_on"]),
+                model=ModelId(**described["model"]),
+            )
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise SnipbiasError(
+                f"{path} does not hold scores of this model ({error}): attribute again."
+            ) from None
+        if [t.shape[1] for t in scores.sums.values()] != [site.width for site in sites]:
+            raise SnipbiasError(f"{path} holds scores of another model: attribute again.")
+        return scores
+
+    def check(self) -> None:
+        """Refuse scores that are not numbers, naming the first site; and scores that are all 0."""
+        for site, total in self.sums.items():
+            if not torch.isfinite(total).all():
+                raise SnipbiasError(
+                    f"scores of {site} are not finite: the model overflows in its number type; "
+                    "load it in a wider one (--dtype float32 or bfloat16)."
+                )
+
+        if not any(total.any() for total in self.sums.values()):
+            raise SnipbiasError(
+                "every score is 0: no neuron is told from another. If the options are so "
+                "improbable that their probabilities vanish, attribute their logarithms (--target "
+                "logprob)."
+            )
+
+
+def neuron_at(sites: tuple[Site, ...], index: int) -> Neuron:
+    """The neuron at a place in the order site after site."""
+    for site in sites:
+        if index < site.width:
+            return Neuron(site.name, index)
+        index -= site.width
+    raise IndexError("index past the last neuron")

@@ -1,0 +1,307 @@
+"""A model with its tokenizer: how it is prompted, scored, and made to write."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from snipbias.base.errors import SnipbiasError
+from snipbias.models import scoring as passes
+from snipbias.models.fused import fused_activations
+from snipbias.models.padding import no_logprobs, pad
+from snipbias.models.scoring import Scored
+from snipbias.models.sites import Linear, Side, Site, find_sites, get_linear
+
+_BLOCK = re.compile(r".*?\.\d+(?=\.)")
+
+
+@dataclass(frozen=True)
+class Query:
+    """A tokenized prompt with its tokenized options."""
+
+    prompt: tuple[int, ...]
+    options: tuple[tuple[int, ...], ...]
+
+
+@dataclass
+class LanguageModel:
+    """A Hugging Face model and tokenizer, left as they are; everything here is undone by itself.
+
+    Attributes:
+        name: what the user called it.
+        chat: whether prompts go through the tokenizer's chat template.
+        revision: the hub's commit or the file's hash, where there is one.
+        row_owner: while `score` or `generate` runs the model, the query that each of its rows
+            reads for (on the CPU).
+        rows_differ: whether each row is under edits of its own, so that rows share nothing.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    name: str = "in-memory model"
+    chat: bool = False
+    revision: str | None = None
+    row_owner: Int[Tensor, " r"] | None = field(default=None, init=False, repr=False, compare=False)
+    rows_differ: bool = field(default=False, init=False, repr=False, compare=False)
+
+    @cached_property
+    def sites(self) -> tuple[Site, ...]:
+        """Every linear layer whose outputs are neurons."""
+        return find_sites(self.model)
+
+    @property
+    def is_encoder_decoder(self) -> bool:
+        return bool(self.model.config.is_encoder_decoder)
+
+    @property
+    def device(self) -> torch.device:
+        """Where inputs go: the device of the input embeddings."""
+        embeddings = self.model.get_input_embeddings()
+        weight = next(embeddings.parameters())
+        if weight.is_meta:  # offloaded by accelerate, which knows where it will run
+            return torch.device(embeddings._hf_hook.execution_device)  # type: ignore[union-attr]
+        return weight.device
+
+    def module(self, site: str) -> Linear:
+        """The linear layer of that name."""
+        return get_linear(self.model, site)
+
+    def blocks(self, side: Side) -> list[tuple[str, nn.Module]]:
+        """The transformer blocks of one stack, in order: name and module."""
+        found = (_BLOCK.match(site.name) for site in self.sites if site.side == side)
+        names = dict.fromkeys(match[0] for match in found if match)
+        return [(name, self.model.get_submodule(name)) for name in names]
+
+    # -- prompting ---------------------------------------------------------------------------
+
+    def query(self, prompt: str, options: Sequence[str]) -> Query:
+        """Tokenize a prompt and its options as the model is to read and write them.
+
+        Raises:
+            SnipbiasError: it does not fit into the model's context.
+        """
+        if self.is_encoder_decoder:
+            query = self._encoder_decoder_query(prompt, options)
+            longest = max(len(query.prompt), *map(len, query.options))
+        else:
+            query = self._decoder_only_query(prompt, options)
+            # An answer's last token is predicted and never read.
+            longest = len(query.prompt) + max(map(len, query.options), default=1) - 1
+        if self.context_length is not None and longest > self.context_length:
+            raise SnipbiasError(
+                f"a prompt of {longest} tokens does not fit into {self.name}'s context of "
+                f"{self.context_length}: shorten it, or use a model with a longer context "
+                f"(it begins {prompt[:60]!r})."
+            )
+        if not query.prompt:
+            raise SnipbiasError(
+                f"the tokenizer of {self.name} turns the prompt {prompt[:60]!r} into nothing: "
+                "give it a text."
+            )
+        if any(not option for option in query.options):
+            raise SnipbiasError(
+                f"the tokenizer of {self.name} turns an option of {list(options)} into nothing: "
+                "give it another text."
+            )
+        return query
+
+    @cached_property
+    def context_length(self) -> int | None:
+        """Positions that the model has; None where positions are relative and unlimited."""
+        config = self.model.config.get_text_config()
+        if getattr(config, "relative_attention_num_buckets", None) is not None:
+            return None
+        return getattr(config, "max_position_embeddings", None)
+
+    def prompt_text(self, prompt: str) -> str:
+        """The prompt as the tokenizer gets it: inside the chat template if that is on."""
+        if not self.chat:
+            return prompt
+        text = self.tokenizer.apply_chat_template(
+            [{"role": "user", "content": prompt}],
+            tokenize=False,
+            add_generation_prompt=True,
+            enable_thinking=False,  # Qwen3: answer at once; other templates do not read it
+        )
+        assert isinstance(text, str)
+        return text
+
+    def _encode(self, text: str) -> list[int]:
+        # A chat template writes its own special tokens; twice would be another prompt.
+        return self.tokenizer(text, add_special_tokens=not self.chat)["input_ids"]  # type: ignore[return-value]
+
+    def _encode_open(self, text: str) -> list[int]:
+        """Without the end token that some tokenizers close every text with: more is to come."""
+        ids, end = self._encode(text), self.tokenizer.eos_token
+        closed = ids[1:] and ids[-1] == self.tokenizer.eos_token_id and not text.endswith(str(end))
+        return ids[:-1] if closed else ids
+
+    def _encoder_decoder_query(self, prompt: str, options: Sequence[str]) -> Query:
+        end = self.model.config.get_text_config().eos_token_id
+        end = end[0] if isinstance(end, list) else end
+        answers = []
+        for option in options:
+            ids = list(self.tokenizer(text_target=option)["input_ids"])  # type: ignore[arg-type]
+            answers.append(tuple(ids if ids[-1:] == [end] else [*ids, end]))
+        return Query(tuple(self._encode(self.prompt_text(prompt))), tuple(answers))
+
+    def _decoder_only_query(self, prompt: str, options: Sequence[str]) -> Query:
+        text = self.prompt_text(prompt)
+        gap = "" if self.chat else " "
+        prefix = self._encode_open(text)
+        answers = []
+        for option in options:
+            whole = self._encode_open(text + gap + option)
+            if whole[: len(prefix)] != prefix:
+                # The tokenizer merges across the border; take the option's own tokens instead.
+                whole = prefix + self.tokenizer(gap + option, add_special_tokens=False)["input_ids"]  # type: ignore[operator]
+            answers.append(tuple(whole[len(prefix) :]))
+        return Query(tuple(prefix), tuple(answers))
+
+    # -- passes ------------------------------------------------------------------------------
+
+    def score(
+        self, queries: Sequence[Query], *, share_start: bool = False, cut: bool = False
+    ) -> Scored:
+        """Log-probability of every option of every query, each prompt encoded once.
+
+        Differentiable when gradients are on; nothing depends on the batch.
+
+        Args:
+            share_start: encode what all prompts begin with once for the whole batch, where the
+                model allows it. For scores alone: whatever hooks see there belongs to no one row.
+            cut: cut the graph between prompts and options, for a `Tape`.
+        """
+        return passes.score(self, queries, share_start=share_start, cut=cut)
+
+    def alike(self, query: Query) -> tuple[Any, ...]:
+        """What to sort queries by, so that a batch starts alike and its prompts are as long."""
+        return passes.alike(self, query)
+
+    @contextmanager
+    def rows_of(self, owner: Int[Tensor, " r"]) -> Iterator[None]:
+        """Inside, the model's rows read for these queries."""
+        self.row_owner = owner
+        try:
+            yield
+        finally:
+            self.row_owner = None
+
+    def generate(self, queries: Sequence[Query]) -> list[str]:
+        """Greedy continuation of each prompt, a little longer than its longest option."""
+        side = "right" if self.is_encoder_decoder else "left"
+        ids, mask = pad([query.prompt for query in queries], self.device, side)
+        # A row's own limit, so that what it may say does not depend on the rest of the batch.
+        limits = [max(map(len, query.options)) + 8 for query in queries]
+        filler = self.tokenizer.pad_token_id
+        # A checkpoint's own settings (repetition penalties, minimal lengths) are not greedy.
+        settings = GenerationConfig(
+            max_new_tokens=max(limits),
+            do_sample=False,
+            num_beams=1,
+            eos_token_id=self.model.generation_config.eos_token_id,  # type: ignore[union-attr]
+            pad_token_id=self.tokenizer.eos_token_id if filler is None else filler,
+            decoder_start_token_id=self.start_token if self.is_encoder_decoder else None,
+        )
+        # Swapped rather than passed: what is passed gets its gaps filled from the checkpoint's.
+        own, self.model.generation_config = self.model.generation_config, settings
+        try:
+            with self.rows_of(torch.arange(len(queries))):
+                written = self.model.generate(input_ids=ids, attention_mask=mask.long())  # type: ignore[operator]
+        finally:
+            self.model.generation_config = own
+        skip = 1 if self.is_encoder_decoder else ids.shape[1]
+        answers = [row[skip : skip + limit] for row, limit in zip(written, limits, strict=True)]
+        texts = self.tokenizer.batch_decode(answers, skip_special_tokens=True)
+        return [text.strip() for text in texts]
+
+    def text_logprobs(self, text: str) -> tuple[Float[Tensor, "t v"], Int[Tensor, " t"]]:
+        """Next-token log-probabilities over a plain text, in float32, and the tokens that come.
+
+        An encoder-decoder reads the first half of the words and predicts the second; a decoder-only
+        model predicts every token after the first. A text longer than the context is cut; one that
+        is too short to predict anything gives no token.
+        """
+        if self.is_encoder_decoder:
+            query = self.text_query(text)
+            if query is None:
+                return no_logprobs()
+            targets = torch.tensor([query.options[0]], device=self.device)
+            logits = self.model(
+                input_ids=torch.tensor([query.prompt], device=self.device), labels=targets
+            ).logits
+            return logits[0].float().log_softmax(-1), targets[0]
+        ids = self.tokenizer(text)["input_ids"][: self.context_length]  # type: ignore[index]
+        if len(ids) < 2:
+            return no_logprobs()
+        tokens = torch.tensor(ids, device=self.device)
+        logits = self.model(input_ids=tokens[None, :-1]).logits
+        return logits[0].float().log_softmax(-1), tokens[1:]
+
+    def text_query(self, text: str) -> Query | None:
+        """A plain text as a query: its first half is the prompt, its second the only option.
+
+        Halves of the words for an encoder-decoder, which closes each with its end token; of the
+        tokens for a decoder-only model. None if the text is too short.
+        """
+        if self.is_encoder_decoder:
+            words = text.split()
+            first, second = words[: len(words) // 2], words[len(words) // 2 :]
+            query = self._encoder_decoder_query(" ".join(first), [" ".join(second)])
+            limit = self.context_length
+            query = Query(query.prompt[:limit], (query.options[0][:limit],))
+            return query if query.prompt else None
+        ids = tuple(self.tokenizer(text)["input_ids"][: self.context_length])  # type: ignore[arg-type]
+        half = len(ids) // 2
+        return Query(ids[:half], (ids[half:],)) if half else None
+
+    @cached_property
+    def start_token(self) -> int:
+        """What an encoder-decoder's answer starts with; T5Gemma calls it bos_token_id."""
+        config = self.model.config.get_text_config()
+        start = getattr(config, "decoder_start_token_id", None)
+        start = getattr(config, "bos_token_id", None) if start is None else start
+        if start is None:
+            raise SnipbiasError(
+                f"{self.name} does not say which token its answers start with: set "
+                "config.decoder_start_token_id."
+            )
+        return start
+
+    @cached_property
+    def last_logits_only(self) -> dict[str, int]:
+        """Argument of the model's call that leaves out the logits that nobody reads."""
+        supported = "logits_to_keep" in inspect.signature(self.model.forward).parameters
+        return {"logits_to_keep": 1} if supported else {}
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Evaluation mode, fused activations, no weight gradients; all restored afterwards."""
+        trainable = [p for p in self.model.parameters() if p.requires_grad]
+        was_training = [(module, module.training) for module in self.model.modules()]
+        self.model.eval()
+        for parameter in trainable:
+            parameter.requires_grad_(False)
+        try:
+            with fused_activations(self.model):
+                yield
+        finally:
+            for parameter in trainable:
+                parameter.requires_grad_(True)
+            for module, mode in was_training:
+                module.training = mode
+
+
+def sites(lm: LanguageModel) -> tuple[Site, ...]:
+    """Every site of a loaded model: name, width, encoder or decoder side."""
+    return lm.sites

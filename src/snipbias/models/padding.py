@@ -1,0 +1,64 @@
+"""Small things done to batches of token sequences."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Literal, TypeVar
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from snipbias.base.errors import SnipbiasError
+
+T = TypeVar("T")
+
+
+def in_batches(jobs: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """Stretches of at most `size` jobs, in order."""
+    if size < 1:
+        raise SnipbiasError(f"the batch size is {size}: give at least 1.")
+    for start in range(0, len(jobs), size):
+        yield jobs[start : start + size]
+
+
+def common_start(sequences: Sequence[tuple[int, ...]]) -> int:
+    """How many tokens all sequences begin with."""
+    first, last = min(sequences), max(sequences)  # what these two share all between them do
+    return sum(
+        1
+        for _ in itertools.takewhile(
+            lambda pair: pair[0] == pair[1], zip(first, last, strict=False)
+        )
+    )
+
+
+def pad(
+    sequences: Sequence[Sequence[int]], device: torch.device, side: Literal["left", "right"]
+) -> tuple[Int[Tensor, "n l"], Bool[Tensor, "n l"]]:
+    longest = max(map(len, sequences))
+    ids = torch.zeros((len(sequences), longest), dtype=torch.long)
+    mask = torch.zeros((len(sequences), longest), dtype=torch.bool)
+    for row, sequence in enumerate(sequences):
+        place = slice(longest - len(sequence), None) if side == "left" else slice(len(sequence))
+        ids[row, place] = torch.tensor(sequence)
+        mask[row, place] = True
+    return ids.to(device), mask.to(device)
+
+
+def no_logprobs() -> tuple[Float[Tensor, "t v"], Int[Tensor, " t"]]:
+    return torch.empty(0, 0), torch.empty(0, dtype=torch.long)
+
+
+def positions(mask: Bool[Tensor, "b s"]) -> Int[Tensor, "b s"]:
+    return (mask.long().cumsum(1) - 1).clamp(min=0)
+
+
+def token_logprobs(
+    logits: Float[Tensor, "r t v"], targets: Int[Tensor, "r t"]
+) -> Float[Tensor, "r t"]:
+    """log P of each target token, in float32 whatever the model computes in."""
+    logits = logits.float()
+    picked = logits.gather(-1, targets[..., None]).squeeze(-1)
+    return picked - logits.logsumexp(-1)

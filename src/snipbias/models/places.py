@@ -1,0 +1,51 @@
+"""Where in the network the neurons of edits sit: by stack, layer and module."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from snipbias.edits.edit import NeuronEdit
+from snipbias.models.sites import Side, Site
+
+_BLOCKS = {"self-attention": "self", "cross-attention": "cross", "ffn": "ffn"}
+_ROLES = ("q", "k", "v", "o", "gate", "up", "down")
+
+
+class Place(NamedTuple):
+    """A module of a layer, such as ("decoder", 3, "cross q")."""
+
+    side: Side
+    layer: int
+    module: str
+
+
+def count_places(sites: Sequence[Site], edits: Sequence[NeuronEdit | None]) -> dict[Place, float]:
+    """Neurons in each place, as the mean over edits (None: an edit of no neurons), zeros included.
+
+    In the order of the network; the units of a fused layer count for their own roles.
+    """
+    by_name = {site.name: site for site in sites}
+    counts = dict.fromkeys(every_place(sites), 0)
+    for edit in edits:
+        for name, unit in edit.neurons if edit is not None else ():
+            site = by_name[name]
+            counts[_place(site, site.role(unit))] += 1
+    return {place: count / max(len(edits), 1) for place, count in counts.items()}
+
+
+def every_place(sites: Sequence[Site]) -> list[Place]:
+    """Every place that the model has: stack, then layer, then attention before ffn."""
+    found = {_place(site, role) for site in sites for role, _ in site.layout}
+    sides = {"encoder": 0, "decoder": 1}
+    return sorted(found, key=lambda p: (sides[p.side], p.layer, modules_order(p.module)))
+
+
+def modules_order(module: str) -> tuple[int, int]:
+    """Self-attention, cross-attention, ffn; q, k, v, o, gate, up, down."""
+    block, role = module.split()
+    return list(_BLOCKS.values()).index(block), _ROLES.index(role)
+
+
+def _place(site: Site, role: str) -> Place:
+    return Place(site.side, site.layer, f"{_BLOCKS[site.block]} {role}")

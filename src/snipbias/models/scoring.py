@@ -1,0 +1,274 @@
+"""Passes over prompts and their options, each prompt encoded once for all its options.
+
+How an encoder-decoder and a decoder-only model are run is known here alone. Both are read as a
+*prefix* that all options of a prompt share (encoder and decoder start, or the prompt) and the
+*options* that continue it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from transformers import EncoderDecoderCache
+from transformers.modeling_outputs import BaseModelOutput
+
+from snipbias.base.errors import SnipbiasError
+from snipbias.models.packed_options import Packed
+from snipbias.models.padding import common_start, pad, positions, token_logprobs
+
+if TYPE_CHECKING:
+    from snipbias.models.language_model import LanguageModel, Query
+
+# Fewer tokens in common are not worth a pass of their own.
+WORTH_SHARING = 8
+# Enough to tell instructions apart, few enough not to sort by what comes after them.
+SORTED_BY = 32
+
+
+@dataclass(frozen=True)
+class Border:
+    """What the options read of the prefix, and where the graph is cut in two if it is to be.
+
+    Where each option reads a copy of its own, one backward pass through the options leaves the
+    gradients of several objectives side by side, if each reads other options. The prefix, which all
+    share, is walked through once for each.
+
+    Attributes:
+        owner: which prompt an option belongs to; None where the options of a prompt read the same.
+        is_cut: whether the options' graph ends here.
+        prefix: what the prefix gives, a row a prompt; the ends of its graph.
+        options: what the options read, a row an option or a prompt; the leaves of their graph.
+    """
+
+    owner: Int[Tensor, " r"] | None
+    is_cut: bool
+    prefix: list[Tensor] = field(default_factory=list)
+    options: list[Tensor] = field(default_factory=list)
+
+    def cross(self, given: Tensor) -> Tensor:
+        """What the options read of something that the prefix gives a row a prompt."""
+        read = given if self.owner is None else given[self.owner]
+        if self.is_cut and given.requires_grad:
+            read = read.detach().requires_grad_()
+            self.prefix.append(given)
+            self.options.append(read)
+        return read
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Log-probabilities of the options of a batch of B queries, C being the most options.
+
+    Attributes:
+        logprobs: sum over an option's tokens; -inf where a query has fewer options.
+        rows: index of each option's row in the options pass, -1 where there is none.
+        prefix_mask: real tokens of the prompts.
+        options_mask: real tokens that the options pass reads, one row an option.
+        packed: where that pass holds the options of a prompt behind each other.
+        border: what that pass read of the one over the prompts.
+    """
+
+    logprobs: Float[Tensor, "b c"]
+    rows: Int[Tensor, "b c"]
+    prefix_mask: Bool[Tensor, "b s"]
+    options_mask: Bool[Tensor, "r t"]
+    packed: Packed | None = None
+    border: Border | None = None
+
+    def by_row(self, output: Tensor) -> Float[Tensor, "r t d"]:
+        """What a layer gave in the options pass, one row an option.
+
+        At padding it is anything, and a gradient there is 0.
+        """
+        if self.packed is not None:
+            return self.packed.by_row(output)
+        # OPT takes batch and tokens as one dimension in some layers.
+        return output.reshape(*self.options_mask.shape, output.shape[-1])
+
+
+def score(
+    lm: LanguageModel, queries: Sequence[Query], *, share_start: bool = False, cut: bool = False
+) -> Scored:
+    """Log-probability of every option of every query; see `LanguageModel.score`."""
+    owners = [b for b, query in enumerate(queries) for _ in query.options]
+    options = [option for query in queries for option in query.options]
+    owner = torch.tensor(owners)  # on the CPU: it indexes layers' caches wherever they are
+
+    prompts = [query.prompt for query in queries]
+    with lm.rows_of(torch.arange(len(queries))):
+        if lm.is_encoder_decoder:
+            first_logits, prompt_mask, state = _encode(lm, prompts)
+        else:
+            shared = _shared_start(lm, prompts) if share_start and not lm.rows_differ else 0
+            first_logits, prompt_mask, state = _read(lm, prompts, shared)
+    targets, target_mask = pad(options, lm.device, "right")
+    options_mask = target_mask[:, 1:]
+    packed = Packed.of(owner, options_mask) if takes_trees(lm) else None
+    border = Border(None if packed else owner, cut)
+    first = border.cross(first_logits)
+    logprobs = token_logprobs((first[owner] if packed else first)[:, None], targets[:, :1])
+    if targets.shape[1] > 1:
+        _map_cache(state[0], border.cross)
+        if packed is not None:
+            with lm.rows_of(torch.arange(len(queries))):
+                rest = _go_on_packed(lm, targets, prompt_mask, packed, state)
+        else:
+            follow = _answer if lm.is_encoder_decoder else _go_on
+            with lm.rows_of(owner):
+                logits = follow(lm, targets[:, :-1], options_mask, prompt_mask, owner, state)
+            rest = token_logprobs(logits, targets[:, 1:])
+        logprobs = torch.cat([logprobs, rest.masked_fill(~options_mask, 0.0)], dim=1)
+
+    most = max(len(query.options) for query in queries)
+    rows = torch.full((len(queries), most), -1, device=lm.device)
+    slot = torch.tensor([c for query in queries for c in range(len(query.options))])
+    rows[owner, slot] = torch.arange(len(options), device=lm.device)
+    summed = torch.full((len(queries), most), -torch.inf, device=lm.device)
+    summed = summed.index_put((owner, slot), logprobs.sum(1))
+    return Scored(summed, rows, prompt_mask, options_mask, packed, border)
+
+
+def alike(lm: LanguageModel, query: Query) -> tuple[Any, ...]:
+    """A key that puts prompts next to each other that share their start and are as long."""
+    start = query.prompt[:SORTED_BY] if _is_told_positions(lm) else ()
+    return start, len(query.prompt)
+
+
+# Of each kind of model one function reads the prompts -> (logits of the first answer token [B, V],
+# which of the prompts' tokens are real [B, S], its cache and what else the options continue from),
+# and one goes on with the options, row r from prompt owner[r] and the cache changed to such rows ->
+# the logits after each of their tokens [R, T, V].
+
+
+def _encode(lm: LanguageModel, prompts: Sequence[tuple[int, ...]]) -> tuple[Tensor, Tensor, Any]:
+    # An encoder with absolute positions (BART) counts from the first token: padding goes right.
+    ids, mask = pad(prompts, lm.device, "right")
+    states = lm.model.get_encoder()(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+    out = lm.model(
+        encoder_outputs=BaseModelOutput(last_hidden_state=states),
+        attention_mask=mask.long(),
+        decoder_input_ids=torch.full((len(ids), 1), lm.start_token, device=lm.device),
+        use_cache=True,
+    )
+    return out.logits[:, -1], mask, (out.past_key_values, states)
+
+
+def _answer(
+    lm: LanguageModel, ids: Tensor, mask: Tensor, prompt_mask: Tensor, owner: Tensor, state: Any
+) -> Tensor:
+    cache, states = state
+    return lm.model(
+        # The cache holds this input's keys and values; only its shape is still read.
+        encoder_outputs=BaseModelOutput(last_hidden_state=states.detach()[owner]),
+        attention_mask=prompt_mask[owner].long(),
+        decoder_input_ids=ids,
+        past_key_values=cache,
+        use_cache=True,
+    ).logits
+
+
+def _read(
+    lm: LanguageModel, prompts: Sequence[tuple[int, ...]], shared: int
+) -> tuple[Tensor, Tensor, Any]:
+    # A decoder continues from the last column, so padding goes left of it.
+    ids, mask = pad([prompt[shared:] for prompt in prompts], lm.device, "left")
+    cache = None
+    if shared:
+        start = torch.tensor([prompts[0][:shared]], device=lm.device)
+        cache = lm.model(input_ids=start, use_cache=True, **lm.last_logits_only).past_key_values
+        cache.batch_repeat_interleave(len(prompts))
+        mask = torch.cat([mask.new_ones(len(prompts), shared), mask], dim=1)
+    out = lm.model(
+        input_ids=ids,
+        attention_mask=mask.long(),
+        position_ids=positions(mask)[:, shared:],
+        past_key_values=cache,
+        use_cache=True,
+        **lm.last_logits_only,
+    )
+    if getattr(out, "past_key_values", None) is None:
+        raise SnipbiasError(
+            f"{type(lm.model).__name__} keeps no key-value cache, which is not supported: "
+            "what is missing is a pass that shares a prompt between its options."
+        )
+    return out.logits[:, -1], mask, (out.past_key_values,)
+
+
+def _go_on(
+    lm: LanguageModel, ids: Tensor, mask: Tensor, prompt_mask: Tensor, owner: Tensor, state: Any
+) -> Tensor:
+    start = prompt_mask.sum(1)[owner, None]
+    return lm.model(
+        input_ids=ids,
+        attention_mask=torch.cat([prompt_mask[owner], mask], dim=1).long(),
+        position_ids=start + torch.arange(ids.shape[1], device=lm.device),
+        past_key_values=state[0],
+        use_cache=True,
+    ).logits
+
+
+def _map_cache(cache: Any, change: Callable[[Tensor], Tensor]) -> None:
+    """Change the keys and values of every layer."""
+    both = isinstance(cache, EncoderDecoderCache)
+    parts = (cache.self_attention_cache, cache.cross_attention_cache) if both else (cache,)
+    layers: list[Any] = [layer for part in parts for layer in part.layers]
+    for layer in layers:
+        if layer.get_seq_length() > 0:  # Gemma 3n: some layers read the keys of others
+            layer.keys, layer.values = change(layer.keys), change(layer.values)
+
+
+def _go_on_packed(
+    lm: LanguageModel, targets: Tensor, prompt_mask: Tensor, packed: Packed, state: Any
+) -> Tensor:
+    """Log P of each token after the first [R, T], the options of a prompt in one sequence.
+
+    No cache is copied, and short options are not padded to the longest.
+    """
+    sees = torch.cat([prompt_mask[:, None].expand(-1, packed.shape[1], -1), packed.tree()], dim=2)
+    kind = lm.model.dtype
+    bar = torch.zeros(sees.shape, dtype=kind, device=lm.device)
+    bar.masked_fill_(~sees, torch.finfo(kind).min)
+    steps = torch.arange(packed.place.shape[1], device=lm.device)
+    logits = lm.model(
+        input_ids=packed.spread(targets[:, :-1], 0),
+        attention_mask=bar[:, None],
+        position_ids=packed.spread(prompt_mask.sum(1)[packed.owner, None] + steps, 0),
+        past_key_values=state[0],
+        use_cache=True,
+    ).logits
+    return packed.by_row(token_logprobs(logits, packed.spread(targets[:, 1:], 0)))
+
+
+def _shared_start(lm: LanguageModel, prompts: Sequence[tuple[int, ...]]) -> int:
+    """How many tokens all prompts begin with that are encoded once; each keeps one of its own."""
+    if len(prompts) == 1 or not _is_told_positions(lm):
+        return 0
+    shared = min(common_start(prompts), min(map(len, prompts)) - 1)
+    return shared if shared >= WORTH_SHARING else 0
+
+
+def takes_trees(lm: LanguageModel) -> bool:
+    """Whether options can be packed: by transformers' own code for masks of four dimensions."""
+    own = type(lm.model).__module__.startswith("transformers.")
+    kernel = lm.model.config._attn_implementation
+    return own and kernel in ("sdpa", "eager") and _is_told_positions(lm)
+
+
+def _is_told_positions(lm: LanguageModel) -> bool:
+    """Whether a token's place is what the model is told, and not where it stands in the batch.
+
+    So it is with rotary positions, full attention and no other bias (Falcon has either). Then
+    padding may stand in the middle, and options behind each other.
+    """
+    config = lm.model.config.get_text_config()
+    is_rotary = getattr(config, "rope_parameters", None) is not None
+    has_window = getattr(config, "sliding_window", None) or any(
+        kind != "full_attention" for kind in getattr(config, "layer_types", None) or ()
+    )
+    has_bias = getattr(config, "alibi", False)
+    return is_rotary and not (has_window or has_bias or lm.is_encoder_decoder)

@@ -1,0 +1,254 @@
+"""Which modules of a model are sites: linear layers whose output units are the neurons.
+
+A neuron is one output unit of one linear layer of self-attention, cross-attention or FFN (paper,
+section 3.5); embeddings and the language-model head are not. Families differ in how they name the
+layers and in which of them they fuse, and this file is the only place that knows it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from torch import nn
+from transformers import PretrainedConfig, PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from snipbias.base.errors import SnipbiasError
+
+Side = Literal["encoder", "decoder"]
+Block = Literal["self-attention", "cross-attention", "ffn"]
+Linear = nn.Linear | Conv1D
+
+ROLES = {
+    "q": ("q", "q_proj", "query", "q_attn"),
+    "k": ("k", "k_proj", "key"),
+    "v": ("v", "v_proj", "value"),
+    "gate": ("wi_0", "gate_proj"),
+    "up": ("wi", "wi_1", "up_proj", "fc1", "c_fc", "dense_h_to_4h", "fc_in"),
+    "down": ("wo", "down_proj", "fc2", "c_proj", "dense_4h_to_h", "fc_out"),
+}
+ATTENTION_OUTPUTS = ("o", "o_proj", "out_proj", "c_proj", "dense")
+FUSED_QKV = ("c_attn", "query_key_value", "qkv_proj", "Wqkv")
+INTERLEAVED = ("bloom", "falcon", "gpt_bigcode", "gpt_neox", "gpt_neox_japanese", "persimmon")
+
+
+class Neuron(NamedTuple):
+    """One output unit of one site."""
+
+    site: str
+    unit: int
+
+
+@dataclass(frozen=True)
+class Site:
+    """A linear layer inside a transformer block.
+
+    Attributes:
+        name: the module's dotted path in the Hugging Face model.
+        width: number of output units, the neurons.
+        side: which stack it belongs to; decoder-only models have only a decoder.
+        layer: number of its transformer block within that stack.
+        block: self-attention, cross-attention or ffn.
+        layout: roles of the units in order, as (role, count) and repeated to the width: a fused
+            layer has several roles (q, k, v or gate, up), a plain one has one.
+    """
+
+    name: str
+    width: int
+    side: Side
+    layer: int
+    block: Block
+    layout: tuple[tuple[str, int], ...]
+
+    def role(self, unit: int) -> str:
+        """The role of one unit: q, k, v, o, gate, up or down."""
+        unit %= sum(count for _, count in self.layout)
+        for role, count in self.layout:
+            if unit < count:
+                return role
+            unit -= count
+        raise AssertionError("the layout covers every unit")
+
+    @property
+    def sees_prompt(self) -> bool:
+        """Whether an encoder-decoder feeds it the prompt's tokens (rather than the answer's)."""
+        is_cross_input = self.block == "cross-attention" and self.layout[0][0] in ("k", "v")
+        return self.side == "encoder" or is_cross_input
+
+
+def find_sites(model: PreTrainedModel) -> tuple[Site, ...]:
+    """Every site of the model, in the order of its modules.
+
+    Raises:
+        SnipbiasError: the architecture has layers whose outputs are not neurons in this sense, or
+            that are not known to be.
+    """
+    _refuse_unsupported(model)
+    found = tuple(_site(model, name, module) for name, module in _linear_layers(model))
+    blocks: dict[tuple[Side, int], set[Block]] = {(s.side, s.layer): set() for s in found}
+    for site in found:
+        _refuse_unknown(model, site)
+        blocks[site.side, site.layer].add(site.block)
+    incomplete = [key for key, kinds in blocks.items() if not {"self-attention", "ffn"} <= kinds]
+    if not found or incomplete:
+        where = f"{incomplete[0][0]} layer {incomplete[0][1]}" if incomplete else "it"
+        raise SnipbiasError(
+            f"{type(model).__name__} cannot be edited: {where} has no linear layers of both "
+            "self-attention and FFN, and neurons of other layers are not defined."
+        )
+    return found
+
+
+def get_linear(model: PreTrainedModel, site: str) -> Linear:
+    """The site's module.
+
+    Raises:
+        SnipbiasError: the model has no linear layer of that name.
+    """
+    try:
+        module = model.get_submodule(site)
+    except AttributeError:
+        module = None
+    if not isinstance(module, Linear):
+        raise SnipbiasError(
+            f"{type(model).__name__} has no linear layer {site!r}: use the model it came from."
+        )
+    return module
+
+
+def width(module: Linear) -> int:
+    """Number of output units of a linear layer."""
+    return module.nf if isinstance(module, Conv1D) else module.out_features
+
+
+def unit_dim(module: Linear) -> int:
+    """The dimension of `module.weight` that runs over output units: 1 for Conv1D, else 0."""
+    return 1 if isinstance(module, Conv1D) else 0
+
+
+def module_by_name(site: str) -> tuple[Side, int, str]:
+    """Stack, layer, and block with role, as far as a site's name tells them without the model.
+
+    The roles of a fused layer stand together, as in `self-attention q/k/v`.
+    """
+    layer, leaf, block = re.search(r"\.(\d+)\.", site), site.rsplit(".", 1)[-1], _block(site)
+    if leaf in FUSED_QKV:
+        role = "q/k/v"
+    elif leaf == "gate_up_proj":
+        role = "gate/up"
+    else:
+        role = _role(leaf, block)
+    side: Side = "encoder" if _in_encoder(site) else "decoder"
+    return side, int(layer.group(1)) if layer else 0, f"{block} {role}"
+
+
+def _linear_layers(model: PreTrainedModel) -> Iterator[tuple[str, Linear]]:
+    """The linear layers inside numbered blocks of the text stacks."""
+    for name, module in model.named_modules():
+        is_numbered = re.search(r"\.\d+\.", name) and not _is_vision_or_audio(name)
+        if is_numbered and isinstance(module, Linear):
+            yield name, module
+
+
+def _is_vision_or_audio(name: str) -> bool:
+    return re.search(r"vision|visual|image|audio", name) is not None
+
+
+def _refuse_unsupported(model: PreTrainedModel) -> None:
+    kind = type(model).__name__
+    for name, module in model.named_modules():
+        if type(module).__module__.startswith("peft."):
+            raise SnipbiasError(f"{kind} carries a PEFT adapter: merge_and_unload() it first.")
+        if re.search(r"expert|\brouter\b", name, re.IGNORECASE):
+            raise SnipbiasError(
+                f"{kind} is a mixture of experts ({name}), which is not supported: what is missing "
+                "is a definition of neurons for tokens that are routed past them."
+            )
+        if re.search(r"mamba|ssm|linear_attn|rwkv|recurrent", name, re.IGNORECASE):
+            raise SnipbiasError(
+                f"{kind} has recurrent layers ({name}), which are not supported: what is missing "
+                "is a definition of neurons outside attention and FFN."
+            )
+
+
+def _refuse_unknown(model: PreTrainedModel, site: Site) -> None:
+    kind = type(model).__name__
+    unknown = {role for role, _ in site.layout} - {*ROLES, "o"}
+    if unknown:
+        raise SnipbiasError(
+            f"{kind} has a layer {site.name} of a kind that is not known here, so it is not "
+            "supported: what is missing is its place in attention or FFN (snipbias/neurons.py)."
+        )
+    if site.block == "cross-attention" and not model.config.is_encoder_decoder:
+        raise SnipbiasError(
+            f"{kind} is a decoder with cross-attention ({site.name}) and no encoder to attend to, "
+            "which is not supported: load the whole encoder-decoder."
+        )
+
+
+def _site(model: PreTrainedModel, name: str, module: Linear) -> Site:
+    block = _block(name)
+    layer = re.search(r"\.(\d+)\.", name)
+    assert layer is not None  # _linear_layers asks for it
+    is_encoder = bool(model.config.is_encoder_decoder) and _in_encoder(name)
+    return Site(
+        name=name,
+        width=width(module),
+        side="encoder" if is_encoder else "decoder",
+        layer=int(layer.group(1)),
+        block=block,
+        layout=_layout(model, name.rsplit(".", 1)[-1], block, width(module)),
+    )
+
+
+def _in_encoder(name: str) -> bool:
+    return re.match(r"(model\.)?encoder\.", name) is not None
+
+
+def _block(name: str) -> Block:
+    if re.search(r"cross_?att|encoder_attn|EncDecAttention", name):
+        return "cross-attention"
+    if re.search(r"attn|attention", name, re.IGNORECASE):
+        return "self-attention"
+    return "ffn"
+
+
+def _layout(
+    model: PreTrainedModel, leaf: str, block: Block, units: int
+) -> tuple[tuple[str, int], ...]:
+    if leaf in FUSED_QKV:
+        return _fused_qkv(model, leaf, units)
+    if leaf == "gate_up_proj":
+        return (("gate", units // 2), ("up", units // 2))
+    return ((_role(leaf, block), units),)
+
+
+def _role(leaf: str, block: Block) -> str:
+    """The role of all units of a layer that is not fused; its own name where it is unknown."""
+    if block != "ffn" and leaf in ATTENTION_OUTPUTS:
+        return "o"
+    return next((role for role, leaves in ROLES.items() if leaf in leaves), leaf)
+
+
+def _fused_qkv(model: PreTrainedModel, leaf: str, units: int) -> tuple[tuple[str, int], ...]:
+    """GPT-2 and Phi-3 stack q, k and v; GPT-NeoX repeats them head by head (key-value head)."""
+    config = model.config.get_text_config()
+    heads = config.num_attention_heads
+    key_value_heads = _key_value_heads(config) or heads
+    head = units // (heads + 2 * key_value_heads)
+    if config.model_type == "codegen":  # four stacks, and v comes before k
+        return (("q", units // 12), ("v", units // 12), ("k", units // 12))
+    repeats = key_value_heads if config.model_type in INTERLEAVED else 1
+    queries, keys = head * heads // repeats, head * key_value_heads // repeats
+    return (("q", queries), ("k", keys), ("v", keys))
+
+
+def _key_value_heads(config: PretrainedConfig) -> int | None:
+    if getattr(config, "multi_query", False) and not getattr(
+        config, "new_decoder_architecture", False
+    ):
+        return 1
+    return getattr(config, "num_key_value_heads", None) or getattr(config, "num_kv_heads", None)

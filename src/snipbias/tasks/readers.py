@@ -1,0 +1,126 @@
+"""What the readers of files share: decoding, lines and cells, errors that name file and line."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from snipbias.base.errors import SnipbiasError
+from snipbias.tasks.items import Item
+
+SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons"}
+
+
+def read_bytes(path: Path) -> bytes:
+    """The file's bytes; a missing, unreadable or wrong kind of path is one sentence."""
+    if path.is_dir():
+        raise SnipbiasError(f"{path} is a folder: give the path of a file in it.")
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise SnipbiasError(f"there is no file {path}: check the path.") from None
+    except OSError as error:
+        raise SnipbiasError(
+            f"{path} cannot be read ({error.strerror}): check that it is a file that you may read."
+        ) from error
+
+
+def decode(content: bytes, path: Path) -> str:
+    """The text of a UTF-8 file, with or without a byte order mark."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise SnipbiasError(
+            f"{at(path, line)}: this is not UTF-8 text; save the file with the encoding UTF-8."
+        ) from None
+
+
+def json_lines(text: str, path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(file and line, row) for every line that is not blank."""
+    # Not splitlines(): that also cuts at U+2028, which may stand inside a JSON string.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        where = at(path, number)
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+            raise SnipbiasError(
+                f"{where}: this line is not valid JSON ({reason}); write one JSON object a line."
+            ) from None
+        if not isinstance(row, dict):
+            raise SnipbiasError(
+                f'{where}: this line is not a JSON object; write {{"question": ...}} a line.'
+            )
+        yield where, row
+
+
+def csv_rows(text: str, path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """(file and line, row) for every row under the header; .tsv has tabs, all else commas."""
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    header: list[str] | None = None
+    start = 1  # a row with line breaks in its cells is named by its first line
+    try:
+        for cells in reader:
+            where, start = at(path, start), reader.line_num + 1
+            if not any(cell.strip() for cell in cells):
+                continue
+            if header is None:
+                header = _header(where, cells, delimiter)
+            elif len(cells) != len(header):
+                raise SnipbiasError(
+                    f"{where}: this row has {len(cells)} cells, the first row {len(header)}; put "
+                    "cells that contain a separator between double quotes."
+                )
+            else:
+                yield where, dict(zip(header, cells, strict=True))
+    except csv.Error as error:
+        raise SnipbiasError(
+            f"{at(path, start)}: this is not valid {path.suffix[1:].upper()} ({error}); check "
+            "the double quotes."
+        ) from None
+
+
+def _header(where: str, cells: Sequence[str], delimiter: str) -> list[str]:
+    names = [cell.strip() for cell in cells]
+    others = [name for name in SEPARATORS if name != delimiter and name in cells[0]]
+    if len(cells) == 1 and others:
+        raise SnipbiasError(
+            f"{where}: the only column is {cells[0]!r}; put {SEPARATORS[delimiter]} between the "
+            f"cells, not {SEPARATORS[others[0]]}."
+        )
+    twice = {name for name in names if name and names.count(name) > 1}
+    if twice:
+        raise SnipbiasError(
+            f"{where}: the column {min(twice)!r} is there twice; give every column its own name."
+        )
+    return names
+
+
+def at(path: Path, line: int) -> str:
+    """How every error names a place in a file."""
+    return f"{path}, line {line}"
+
+
+def item_at(where: str, **fields: Any) -> Item:
+    """The item of a row; what is wrong with it is reported with its place."""
+    try:
+        return Item(**fields)
+    except SnipbiasError as error:
+        raise SnipbiasError(f"{where}: {error}") from None
+
+
+def did_you_mean(wrong: str, known: list[str]) -> str:
+    """` (did you mean 'x'?)`, or nothing where nothing is close."""
+    by_lower = {name.lower(): name for name in known}
+    begun = [name for name in by_lower if name.startswith(wrong.lower())]
+    close = begun or get_close_matches(wrong.lower(), by_lower, n=1)
+    return f" (did you mean {by_lower[close[0]]!r}?)" if close else ""
