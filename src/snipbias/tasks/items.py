@@ -8,14 +8,13 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from itertools import zip_longest
-from typing import Literal, TypeVar, get_args
+from typing import Literal, get_args
 
 from snipbias.base.errors import SnipbiasError
+from snipbias.tasks.draws import Levels, balanced, draw, seed_of
 
 Condition = Literal["ambiguous", "disambiguated"]
 Balance = Literal["none", "condition", "twins"]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,30 +201,49 @@ class Task:
         if balance == "twins":
             pairs = draw(zip(*halves, strict=True), n // 2, seed)
             return pool._with_items(item for pair in pairs for item in pair)
-        return pool._with_items(item for half in halves for item in draw(half, n // 2, seed))
+        # Halves of equal length under one seed would give twins.
+        drawn = (draw(half, n // 2, seed_of(seed, str(k))) for k, half in enumerate(halves))
+        return pool._with_items(item for half in drawn for item in half)
 
     def subsample(self, n: int | None, seed: int = 0) -> Task:
-        """At most `n` items, spread as evenly over the templates as they allow.
+        """At most `n` items, spread as evenly over the templates as they allow, and balanced.
 
-        Twins stay together, so that both conditions are there in the same number: where a pair no
-        longer fits, one item less than asked for is taken.
+        Polarity, condition, whom the fact favours and the people keep the shares that they have in
+        the templates, over the whole subsample and within every template. Twins stay together:
+        where a pair no longer fits, one item less than asked for is taken.
         """
         if n is None or n >= len(self.items):
             return self
-        by_template: dict[str, dict[str, list[Item]]] = {}
+        by_template: dict[str, dict[str, tuple[Item, ...]]] = {}
         for item in sorted(self.items, key=repr):
             questions = by_template.setdefault(item.template, {})
-            questions.setdefault(item.twin or item.id, []).append(item)
-        queues = [
-            draw(by_template[template].values(), None, seed)
-            for template in draw(by_template, None, seed)
-        ]
-        rounds = (twins for turn in zip_longest(*queues) for twins in turn if twins is not None)
+            name = item.twin or item.id
+            questions[name] = (*questions.get(name, ()), item)
+        units = {template: questions.values() for template, questions in by_template.items()}
         chosen: list[Item] = []
-        for twins in rounds:
+        for twins in balanced(units, _levels, seed):
             if len(chosen) + len(twins) <= n:
                 chosen += twins
-        return self._with_items(chosen or [next(iter(self.items))])
+        return self._with_items(chosen or draw(self.items, 1, seed))
+
+
+def _levels(twins: Sequence[Item]) -> tuple[Levels, Levels]:
+    """What a subsample balances: polarity, condition and whom the fact favours; then the people
+    and the places of the right answers.
+    """
+    polarity = tuple(item.polarity for item in twins)
+    facts = tuple(sorted((item.condition or "", _favoured(item)) for item in twins))
+    people = frozenset(twins[0].options[i] for i in twins[0].named)
+    places = tuple(item.gold for item in twins)
+    cell = (polarity, facts)
+    # The cells count twice, or even margins could leave two of four cells empty.
+    return (cell, cell, polarity, facts), (people, places)
+
+
+def _favoured(item: Item) -> str:
+    """Whom the right answer names, as far as the data says."""
+    roles = {item.unknown: "nobody", item.biased: "whom the stereotype names"}
+    return roles.get(item.gold, "the other")
 
 
 def _halves(items: Iterable[Item], balance: Balance) -> tuple[list[Item], list[Item]]:
@@ -237,9 +255,3 @@ def _halves(items: Iterable[Item], balance: Balance) -> tuple[list[Item], list[I
         ambiguous = [item for item in ambiguous if item.twin in by_twin]
         disambiguated = [by_twin[item.twin] for item in ambiguous]
     return ambiguous, disambiguated
-
-
-def draw(pool: Iterable[T], n: int | None, seed: int) -> tuple[T, ...]:
-    """`n` elements (None: all, shuffled), the same whatever order the pool comes in."""
-    ordered = sorted(pool, key=repr)
-    return tuple(random.Random(seed).sample(ordered, len(ordered) if n is None else n))
