@@ -17,6 +17,12 @@ settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the thousands of generated inputs to those who ask for them."""
+    if "fuzz" not in config.option.markexpr:
+        items[:] = [item for item in items if "fuzz" not in item.keywords]
+
+
 def _state(model: nn.Module) -> dict[str, object]:
     hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     return {

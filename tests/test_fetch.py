@@ -10,6 +10,7 @@ import pytest
 
 from bbq_rows import dump, quartet, write
 from snipbias.base.errors import SnipbiasError
+from snipbias.base.hub import cache_dir
 from snipbias.tasks import fetch, task
 
 ROWS = quartet([("mystery", "unknown"), ("x", "Muslim"), ("y", "Lutheran")], ["Muslim"])
@@ -161,8 +162,8 @@ def test_a_cache_that_cannot_be_written_is_one_sentence(
 def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("SNIPBIAS_CACHE", raising=False)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    assert fetch.cache_dir() == Path.home() / ".cache" / "snipbias"
+    assert cache_dir() == Path.home() / ".cache" / "snipbias"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert fetch.cache_dir() == tmp_path / "snipbias"
+    assert cache_dir() == tmp_path / "snipbias"
     monkeypatch.setenv("SNIPBIAS_CACHE", str(tmp_path / "own"))
-    assert fetch.cache_dir() == tmp_path / "own"
+    assert cache_dir() == tmp_path / "own"

@@ -16,6 +16,7 @@ import pytest
 import experiments
 import snipbias as sb
 from report_runs import runs as runs
+from snipbias.base.hub import OFFLINE
 from snipbias.base.record import RunRecord
 from snipbias.edits.provenance import ModelId
 from snipbias.evaluation.evaluate import ORIGINAL
@@ -33,7 +34,6 @@ from snipbias.report.plane import Spot, plane
 from snipbias.report.render import page
 from snipbias.report.texts import Texts, texts_of
 from snipbias.report.write import write_report
-from snipbias.tasks.fetch import OFFLINE
 
 ALL = ("found", "evaluated", "demo", "reproduced")
 EVIL = "</script><script>window.bad=1</script><img src=x onerror=window.bad=1>'\"&"

@@ -1,6 +1,11 @@
-"""Whether the hub of Hugging Face is there."""
+"""The network: whether it may be asked, whether the hub answers, where downloads are kept."""
 
 from __future__ import annotations
+
+import os
+from pathlib import Path
+
+OFFLINE = "SNIPBIAS_OFFLINE"  # forbids every download; HF_HUB_OFFLINE those from the hub and BBQ's
 
 
 def answers(
@@ -22,3 +27,19 @@ def answers(
     except (errors.HTTPError, OSError):  # pyright: ignore[reportPrivateImportUsage]
         return False
     return True
+
+
+def cache_dir() -> Path:
+    """SNIPBIAS_CACHE, else `snipbias` in XDG_CACHE_HOME, else ~/.cache/snipbias."""
+    own = os.environ.get("SNIPBIAS_CACHE")
+    if own:
+        return Path(own).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "snipbias"
+
+
+def offline() -> str | None:
+    """The name of the environment variable that forbids the network, if one does."""
+    for name in (OFFLINE, "HF_HUB_OFFLINE"):
+        if os.environ.get(name, "").strip().lower() in {"1", "true", "yes", "on"}:
+            return name
+    return None

@@ -1,6 +1,18 @@
-"""Numbers and counts as they are printed, wherever that is."""
+"""How numbers, counts and a user's own values are printed, wherever that is."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from reprlib import Repr
+from typing import Any
+
+SCREEN = 800  # letters of a message: about ten lines of a terminal
+LISTED = 8
+
+_short = Repr()
+_short.maxstring = _short.maxother = 80
+_short.maxlist = _short.maxtuple = _short.maxset = _short.maxdict = LISTED
 
 
 def plural(number: int, what: str) -> str:
@@ -28,3 +40,34 @@ def signed(value: float, digits: int) -> str:
 
 def _rounded(value: float, digits: int) -> float:
     return round(value, digits) + 0.0  # -0.0 + 0.0 is 0.0
+
+
+def quoted(value: Any) -> str:
+    """A user's value on one short line: long texts, lists and objects lose their middle."""
+    try:
+        return " ".join(clipped(_short.repr(value), 200).split())
+    except Exception:  # its __repr__ raises, or it is an int of thousands of digits
+        return f"a value of type {type(value).__name__}"
+
+
+def listed(values: Sequence[Any]) -> str:
+    """A user's values, quoted, with commas between; the last of many are only counted."""
+    shown = [quoted(value) for value in values[:LISTED]]
+    more = [f"and {len(values) - LISTED:,} more"] if len(values) > LISTED else []
+    return ", ".join(shown + more)
+
+
+def clipped(text: str, limit: int = SCREEN) -> str:
+    """The text, or its beginning and end where it is longer than the limit."""
+    if len(text) <= limit:
+        return text
+    half = (limit - 5) // 2
+    return f"{text[:half]} ... {text[-half:]}"
+
+
+def did_you_mean(wrong: str, known: list[str]) -> str:
+    """` (did you mean 'x'?)`, or nothing where nothing is close."""
+    by_lower = {name.lower(): name for name in known}
+    begun = [name for name in by_lower if name.startswith(wrong.lower())]
+    close = begun or get_close_matches(wrong.lower(), by_lower, n=1)
+    return f" (did you mean {by_lower[close[0]]!r}?)" if close else ""

@@ -78,7 +78,7 @@ def _misuse(message: str) -> str:
     choice = re.fullmatch(r"(.*'(.*)' is not one of ('.*'))\.", message)
     if choice is None:
         return message
-    from snipbias.tasks.readers import did_you_mean
+    from snipbias.base.words import did_you_mean
 
     said, wrong, listed = choice.groups()
     known = listed.strip("'").split("', '")

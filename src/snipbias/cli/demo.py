@@ -18,13 +18,13 @@ from rich.text import Text
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import atomic_file
+from snipbias.base.hub import OFFLINE, cache_dir, offline
 from snipbias.cli.run import Run, run
 from snipbias.edits.kept import write_edits, write_sites
 from snipbias.evaluation.neutral_text import passages
 from snipbias.experiment.protocol import Protocol, Trials, count_trials, run_trials
 from snipbias.models.language_model import LanguageModel
 from snipbias.models.loading import require_gguf
-from snipbias.tasks.fetch import OFFLINE, cache_dir, offline
 from snipbias.tasks.items import Task
 from snipbias.tasks.mini import CATEGORIES
 

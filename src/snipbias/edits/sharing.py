@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import atomic_file
-from snipbias.base.hub import answers
+from snipbias.base.hub import answers, offline
 from snipbias.base.record import FILE as RECORD_FILE
 from snipbias.base.record import RunRecord
 from snipbias.edits.card.card import GENERATED, model_card
@@ -21,7 +21,6 @@ from snipbias.edits.card.facts import base_on_hub, without_folders
 from snipbias.edits.card.figures import FILE as FIGURES_FILE
 from snipbias.edits.card.figures import Figures
 from snipbias.edits.format import FILE
-from snipbias.tasks.fetch import offline
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo, HfApi

@@ -11,11 +11,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from snipbias.base.errors import SnipbiasError
+from snipbias.base.words import did_you_mean
 from snipbias.edits.algebra import union
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.pruning import hooks_count, times
 from snipbias.models.language_model import LanguageModel
-from snipbias.tasks.readers import did_you_mean
 
 # What a model is given that has a row a request, whatever else it is given.
 INPUTS = ("input_ids", "inputs_embeds", "decoder_input_ids", "decoder_inputs_embeds")

@@ -15,13 +15,13 @@ import torch
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.version import __version__
+from snipbias.base.words import did_you_mean
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.interventions import Intervention
 from snipbias.edits.provenance import ModelId
 from snipbias.evaluation.harness import library, weights_as_they_are
 from snipbias.models.language_model import LanguageModel
 from snipbias.models.loading import load
-from snipbias.tasks.readers import did_you_mean
 
 HFLM: Any = library("lm_eval.models.huggingface").HFLM
 DTYPES = ("auto", "stored", "float32", "bfloat16", "float16")

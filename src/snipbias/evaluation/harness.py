@@ -25,12 +25,12 @@ from jaxtyping import Float
 from scipy.stats import binomtest, ttest_rel
 
 from snipbias.base.errors import SnipbiasError
+from snipbias.base.words import did_you_mean
 from snipbias.edits.interventions import Intervention
 from snipbias.evaluation.evaluate import ORIGINAL
 from snipbias.evaluation.stats import Interval, in_words, non_inferior
 from snipbias.models.batching import BatchSize, Progress
 from snipbias.models.language_model import LanguageModel
-from snipbias.tasks.readers import did_you_mean
 
 INSTALL = "pip install 'snipbias[lm-eval]'"
 MARGIN = 0.02

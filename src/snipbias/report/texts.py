@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from snipbias.base.errors import SnipbiasError
+from snipbias.base.hub import OFFLINE
 from snipbias.base.record import RunRecord
 from snipbias.tasks import task as read_task
-from snipbias.tasks.fetch import OFFLINE
 from snipbias.tasks.items import Item
 
 

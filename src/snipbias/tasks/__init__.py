@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from snipbias.base.errors import SnipbiasError
+from snipbias.base.words import did_you_mean
 from snipbias.tasks import bbq, fetch, files, glue, hub, mini, skills
 from snipbias.tasks.items import Item, Task
-from snipbias.tasks.readers import did_you_mean
 
 __all__ = ["Item", "Task", "available", "general_instructions", "task"]
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import atomic_file
+from snipbias.base.hub import cache_dir, offline
 from snipbias.tasks.readers import read_bytes
 
 COMMIT = "9eba1ba179cc3169f75a1c03a8b392a58d188303"
 BASE_URL = f"https://raw.githubusercontent.com/nyu-mll/BBQ/{COMMIT}/data"
 TIMEOUT_SECONDS = 60
-OFFLINE = "SNIPBIAS_OFFLINE"  # forbids every download; HF_HUB_OFFLINE those from the hub and BBQ's
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,22 +83,6 @@ def fetch(category: str, data_dir: str | Path | None = None) -> Fetched:
     else:
         content = _download(category, path)
     return Fetched(path, content, _source(category, path, content))
-
-
-def cache_dir() -> Path:
-    """SNIPBIAS_CACHE, else `snipbias` in XDG_CACHE_HOME, else ~/.cache/snipbias."""
-    own = os.environ.get("SNIPBIAS_CACHE")
-    if own:
-        return Path(own).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "snipbias"
-
-
-def offline() -> str | None:
-    """The name of the environment variable that forbids the network, if one does."""
-    for name in (OFFLINE, "HF_HUB_OFFLINE"):
-        if os.environ.get(name, "").strip().lower() in {"1", "true", "yes", "on"}:
-            return name
-    return None
 
 
 def difference(category: str, content: bytes) -> str:

@@ -27,11 +27,11 @@ from pathlib import Path
 from typing import Any
 
 from snipbias.base.errors import SnipbiasError
+from snipbias.base.words import did_you_mean
 from snipbias.tasks.items import Condition, Item, Task
 from snipbias.tasks.readers import (
     csv_rows,
     decode,
-    did_you_mean,
     item_at,
     json_lines,
     read_bytes,

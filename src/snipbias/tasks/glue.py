@@ -26,14 +26,15 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from snipbias.base.errors import SnipbiasError
+from snipbias.base.hub import offline
+from snipbias.base.words import did_you_mean
 from snipbias.tasks import hub
-from snipbias.tasks.fetch import data_folders, offline
+from snipbias.tasks.fetch import data_folders
 from snipbias.tasks.items import Item, Task
 from snipbias.tasks.readers import (
     at,
     csv_rows,
     decode,
-    did_you_mean,
     item_at,
     json_lines,
     read_bytes,

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from snipbias.base.errors import SnipbiasError
-from snipbias.tasks.fetch import offline
+from snipbias.base.hub import offline
 from snipbias.tasks.files import Columns, Row, from_rows
 from snipbias.tasks.items import Task
 

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -116,11 +115,3 @@ def item_at(where: str, **fields: Any) -> Item:
         return Item(**fields)
     except SnipbiasError as error:
         raise SnipbiasError(f"{where}: {error}") from None
-
-
-def did_you_mean(wrong: str, known: list[str]) -> str:
-    """` (did you mean 'x'?)`, or nothing where nothing is close."""
-    by_lower = {name.lower(): name for name in known}
-    begun = [name for name in by_lower if name.startswith(wrong.lower())]
-    close = begun or get_close_matches(wrong.lower(), by_lower, n=1)
-    return f" (did you mean {by_lower[close[0]]!r}?)" if close else ""
