@@ -19,7 +19,12 @@ import torch
 from families import tiny
 from reference import option_logprob
 from snipbias.base.errors import SnipbiasError
-from snipbias.evaluation.evaluate import ORIGINAL, Evaluation, Reading, evaluate
+from snipbias.base.words import ORIGINAL
+from snipbias.evaluation.evaluate import (
+    Evaluation,
+    Reading,
+    evaluate,
+)
 from snipbias.evaluation.metrics import accuracy, discrimination, unknown_floor
 from snipbias.evaluation.offset_curve import offset_curve
 from snipbias.experiment.baselines import calibration as calibrate

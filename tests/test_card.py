@@ -19,6 +19,7 @@ from families import tiny
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.markdown import code, fenced, shown
 from snipbias.base.record import RunRecord
+from snipbias.base.table import percent
 from snipbias.cli.commands import write_comparison
 from snipbias.edits.card.card import GENERATED, model_card
 from snipbias.edits.card.facts import base_on_hub, data_of, without_folders
@@ -26,7 +27,6 @@ from snipbias.edits.card.figures import Figures, command
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.provenance import ModelId, Provenance
 from snipbias.evaluation.compare import compare
-from snipbias.evaluation.tables import percent
 from snipbias.models.sites import Neuron
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -12,18 +12,24 @@ import pytest
 
 from families import tiny
 from snipbias.base.errors import SnipbiasError
-from snipbias.base.words import plural
+from snipbias.base.words import (
+    ALWAYS_UNKNOWN,
+    BEST_OFFSET,
+    ORIGINAL,
+    plural,
+)
 from snipbias.edits.controls import layer_matched_edit, random_edit
 from snipbias.edits.edit import NeuronEdit
 from snipbias.evaluation import stats
 from snipbias.evaluation.changes import PARTS, accuracy_changes
 from snipbias.evaluation.compare import Comparison, compare, count_work, hold_out
-from snipbias.evaluation.evaluate import ORIGINAL, Reading, evaluate
+from snipbias.evaluation.evaluate import (
+    Reading,
+    evaluate,
+)
 from snipbias.evaluation.neutral_text import kl_interval, perplexity_ratio
 from snipbias.evaluation.summary import GUESSING
 from snipbias.evaluation.tables import (
-    ALWAYS_UNKNOWN,
-    BEST_OFFSET,
     comparison_grids,
     comparison_markdown,
     comparison_text,

@@ -13,11 +13,11 @@ import torch
 
 from families import tiny
 from snipbias.base.errors import SnipbiasError
+from snipbias.base.words import ORIGINAL
 from snipbias.edits.controls import random_edit
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.provenance import ModelId
 from snipbias.evaluation.evaluate import (
-    ORIGINAL,
     Evaluation,
     Reading,
     count_prompts,

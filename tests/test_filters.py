@@ -8,11 +8,11 @@ import torch
 import toys
 from families import tiny
 from snipbias import SnipbiasError, attribute, find
-from snipbias.evaluation.neutral_text import passages
 from snipbias.experiment.baselines.ablation import MeanAblation
 from snipbias.method import activations, filters, recipes
 from snipbias.method import margins as scorers
 from snipbias.method.recipes import RECIPES, recipe
+from snipbias.tasks.neutral_text import passages
 
 TASK = toys.task(10)
 

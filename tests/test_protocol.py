@@ -10,8 +10,16 @@ from statistics import mean, stdev
 import torch
 
 from families import tiny
-from snipbias.evaluation.evaluate import ORIGINAL, Reading, count_prompts, evaluate
-from snipbias.evaluation.tables import ALWAYS_UNKNOWN, BEST_OFFSET
+from snipbias.base.words import (
+    ALWAYS_UNKNOWN,
+    BEST_OFFSET,
+    ORIGINAL,
+)
+from snipbias.evaluation.evaluate import (
+    Reading,
+    count_prompts,
+    evaluate,
+)
 from snipbias.experiment.protocol import Protocol, Trials, _best_size, count_trials, run_trials
 from snipbias.method.attribute import attribute
 from snipbias.method.equations import Method

@@ -18,12 +18,15 @@ import snipbias as sb
 from report_runs import runs as runs
 from snipbias.base.hub import OFFLINE
 from snipbias.base.record import RunRecord
+from snipbias.base.table import (
+    Grid,
+    percent,
+)
+from snipbias.base.words import ORIGINAL
 from snipbias.edits.provenance import ModelId
-from snipbias.evaluation.evaluate import ORIGINAL
-from snipbias.evaluation.harness import HarnessScore
+from snipbias.evaluation.harness_scores import HarnessScore
 from snipbias.evaluation.metrics import ByCondition
 from snipbias.evaluation.stats import Interval
-from snipbias.evaluation.tables import Grid, percent
 from snipbias.experiment.results import Results
 from snipbias.experiment.tables import verdict
 from snipbias.experiment.tables.reading import read_experiment

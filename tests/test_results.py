@@ -15,8 +15,8 @@ import pytest
 
 import experiments as made
 from experiments import BIASED, UNKNOWN, outcome, right, says
+from snipbias.base.table import Grid
 from snipbias.evaluation.stats import Interval
-from snipbias.evaluation.tables import Grid
 from snipbias.experiment.outcome import Experiment
 from snipbias.experiment.results import Results
 from snipbias.experiment.settings import KNOWN, Settings

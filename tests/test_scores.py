@@ -16,8 +16,8 @@ from snipbias.edits.provenance import ModelId, Provenance
 from snipbias.method.attribute import attribute
 from snipbias.method.equations import Method
 from snipbias.method.margins import gap
-from snipbias.method.scores import Scores, neuron_at
-from snipbias.models.sites import Neuron, Site
+from snipbias.method.scores import Scores
+from snipbias.models.sites import Neuron, Site, neuron_at
 
 SITES = (
     Site("a", 3, "decoder", 0, "self-attention", (("q", 3),)),

@@ -19,14 +19,16 @@ from snipbias.evaluation.neutral_text import (
     divergence,
     kl_interval,
     kl_kept,
-    passages,
-    passages_to_protect,
     perplexity_kept,
     perplexity_ratio,
     text_shifts,
 )
 from snipbias.evaluation.stats import Interval
 from snipbias.models.sites import Neuron
+from snipbias.tasks.neutral_text import (
+    passages,
+    passages_to_protect,
+)
 
 TEXTS = ("the rain let up. she looked out at the garden", "a bridge carries its load")
 

@@ -16,11 +16,12 @@ from snipbias.base.errors import SnipbiasError
 from snipbias.base.parallel import data_parallel, workers
 from snipbias.edits.controls import random_edit
 from snipbias.evaluation.evaluate import Reading, evaluate
-from snipbias.evaluation.neutral_text import passages, text_shifts
+from snipbias.evaluation.neutral_text import text_shifts
 from snipbias.experiment.baselines.steering import mean_difference
 from snipbias.method import margins as scorers
 from snipbias.method.activations import magnitude, skill_neurons
 from snipbias.method.attribute import attribute
+from snipbias.tasks.neutral_text import passages
 from toys import task
 
 KINDS = ("flan-t5", "llama")

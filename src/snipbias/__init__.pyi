@@ -19,9 +19,8 @@ from .evaluation.edited_lm import lm_eval_model as lm_eval_model
 from .evaluation.evaluate import Evaluation as Evaluation
 from .evaluation.evaluate import Reading as Reading
 from .evaluation.evaluate import evaluate as evaluate
-from .evaluation.harness import HarnessScores as HarnessScores
 from .evaluation.harness import harness_scores as harness_scores
-from .evaluation.neutral_text import passages as passages
+from .evaluation.harness_scores import HarnessScores as HarnessScores
 from .experiment.results import Results as Results
 from .experiment.run import reproduce as reproduce
 from .experiment.settings import Settings as Settings
@@ -42,3 +41,4 @@ from .report.write import write_report as write_report
 from .tasks import task as task
 from .tasks.items import Item as Item
 from .tasks.items import Task as Task
+from .tasks.neutral_text import passages as passages

@@ -7,6 +7,14 @@ from difflib import get_close_matches
 from reprlib import Repr
 from typing import Any
 
+# Rows of tables that are no method, and the method that is no edit.
+ORIGINAL = "original"
+ALWAYS_UNKNOWN = "always unknown"
+BEST_OFFSET = "best offset"
+# What a verdict may end with, and begin with.
+INHERITED = ", as before the edit"
+SHIFT = "a shift and not a gain"
+
 SCREEN = 800  # letters of a message: about ten lines of a terminal
 LISTED = 8
 

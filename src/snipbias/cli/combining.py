@@ -12,6 +12,11 @@ from rich.console import Group
 from rich.text import Text
 
 from snipbias.base.errors import SnipbiasError
+from snipbias.base.table import (
+    Grid,
+    number,
+    p_value,
+)
 from snipbias.cli.commands import edit_table, output, pick, write_comparison
 from snipbias.cli.run import Run, run, show
 from snipbias.edits.algebra import COMBINE
@@ -19,11 +24,11 @@ from snipbias.edits.card.facts import without_folders
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.overlap import Overlap, overlap
 from snipbias.evaluation.compare import Comparison, distinct
-from snipbias.evaluation.neutral_text import passages
-from snipbias.evaluation.tables import LEGEND, Grid, number, p_value
+from snipbias.evaluation.tables import LEGEND
 from snipbias.evaluation.together import compare_together, count_together, together_grids
 from snipbias.experiment.cell import refuse_alike, slug
 from snipbias.models.loading import load
+from snipbias.tasks.neutral_text import passages
 
 Arguments = dict[str, Any]
 SHOWN_PLACES = 24

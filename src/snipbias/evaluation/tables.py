@@ -2,71 +2,50 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
 
-from rich.console import Console, Group, RenderableType
-from rich.markup import escape
-from rich.table import Table
+from rich.console import Group, RenderableType
 from rich.text import Text
 
-from snipbias.base.words import fixed, held_out, signed
-from snipbias.evaluation.compare import Comparison
-from snipbias.evaluation.evaluate import ORIGINAL
-from snipbias.evaluation.harness import MARGIN, HarnessScores
+from snipbias.base.table import WIDTH, Grid, number, p_value, percent, plain_text
+from snipbias.base.words import ALWAYS_UNKNOWN, BEST_OFFSET, ORIGINAL, held_out
+from snipbias.evaluation.changes import Change, Retained
+from snipbias.evaluation.evaluate import Evaluation
 from snipbias.evaluation.metrics import ByCondition
 from snipbias.evaluation.stats import Interval
+from snipbias.evaluation.summary import Summary
+from snipbias.tasks.items import Task
 
-WIDTH = 118
-MIN_NAME = 12
-LONGEST_WORD = 10
-ALWAYS_UNKNOWN = "always unknown"
-BEST_OFFSET = "best offset"
 SHORT = {"overall": "all", "ambiguous": "ambig.", "disambiguated": "disambig."}
 
 
-@dataclass(frozen=True)
-class Grid:
-    """A table before it is drawn: title, header and cells, the first column left-aligned."""
+class Compared(Protocol):
+    """What a table needs of a comparison, which prints itself by means of it."""
 
-    title: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    strong: tuple[str, ...] = ()
+    @property
+    def task(self) -> Task: ...
+    @property
+    def evaluation(self) -> Evaluation: ...
+    @property
+    def neurons(self) -> Mapping[str, int]: ...
+    @property
+    def notes(self) -> Sequence[str]: ...
+    @property
+    def summaries(self) -> Mapping[str, Summary]: ...
+    @property
+    def original(self) -> Summary: ...
+    @property
+    def edits(self) -> tuple[str, ...]: ...
+    @property
+    def changes(self) -> Mapping[str, Mapping[str, Change]]: ...
 
-    def without_empty_columns(self) -> Grid:
-        """Without the columns that no row has a figure in, as on a task without conditions."""
-        columns = list(zip(self.header, *self.rows, strict=True))
-        kept = [column for column in columns if set(column[1:]) - {"-", ""}]
-        if not kept:
-            return self
-        header, *rows = zip(*kept, strict=True)
-        return replace(self, header=header, rows=tuple(rows))
-
-    def rich(self) -> Table:
-        """For a terminal."""
-        table = Table(title=self.title, title_justify="left", title_style="bold", box=None)
-        table.pad_edge, table.collapse_padding = False, True
-        table.add_column(escape(self.header[0]), min_width=MIN_NAME, overflow="fold")
-        for name, *cells in list(zip(self.header, *self.rows, strict=True))[1:]:
-            # Headers and names are broken over lines on a narrow terminal, figures never.
-            word = min(max(map(len, name.split())), LONGEST_WORD)
-            width = max(word, *map(len, cells))
-            table.add_column(escape(name), justify="right", width=width, overflow="fold")
-        for row in self.rows:
-            style = "bold" if row[0].removesuffix(" !") in self.strong else None
-            table.add_row(*map(escape, row), style=style)
-        return table
-
-    def markdown(self) -> str:
-        """For a document."""
-        lines = [self.header, ("---", *("---:" for _ in self.header[1:])), *self.rows]
-        escaped = ([cell.replace("|", "\\|") for cell in line] for line in lines)
-        return "\n".join("| " + " | ".join(line) + " |" for line in escaped)
+    def retained(self, method: str) -> Sequence[Retained]: ...
+    def gain_over_offset(self, method: str) -> float | None: ...
+    def alarms(self, method: str) -> Sequence[str]: ...
 
 
-def comparison_grids(comparison: Comparison) -> tuple[Grid, ...]:
+def comparison_grids(comparison: Compared) -> tuple[Grid, ...]:
     """Answers by condition, how sure the accuracies are, and what else changed."""
     edits = comparison.edits
     return (
@@ -113,7 +92,7 @@ def comparison_grids(comparison: Comparison) -> tuple[Grid, ...]:
     )
 
 
-def comparison_renderable(comparison: Comparison) -> RenderableType:
+def comparison_renderable(comparison: Compared) -> RenderableType:
     """The whole comparison: tables, verdicts, and how to read them."""
     task = comparison.task
     rows = held_out(len(task), len(task.templates), len(task.instructions))
@@ -141,20 +120,12 @@ LEGEND = (
 )
 
 
-def comparison_text(comparison: Comparison, width: int = WIDTH) -> str:
+def comparison_text(comparison: Compared, width: int = WIDTH) -> str:
     """The comparison as plain text."""
-    return _plain_text(comparison_renderable(comparison), width)
+    return plain_text(comparison_renderable(comparison), width)
 
 
-def _plain_text(renderable: RenderableType, width: int) -> str:
-    console = Console(file=io.StringIO(), width=width, color_system=None)
-    console.print(renderable)
-    file = console.file
-    assert isinstance(file, io.StringIO)
-    return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
-
-
-def comparison_markdown(comparison: Comparison) -> str:
+def comparison_markdown(comparison: Compared) -> str:
     """The comparison as Markdown."""
     grids = comparison_grids(comparison)
     parts = [f"**{grid.title}**\n\n{grid.markdown()}" for grid in grids]
@@ -162,41 +133,7 @@ def comparison_markdown(comparison: Comparison) -> str:
     return "\n\n".join([*parts, *(["\n".join(lines)] if lines else []), LEGEND]) + "\n"
 
 
-def harness_grid(results: HarnessScores) -> Grid:
-    """Scores of the lm-evaluation-harness, before and after each edit."""
-    rows = [
-        (
-            score.method,
-            score.task,
-            score.metric,
-            number(score.value, digits=4),
-            number(score.stderr, digits=2),
-            str(score.n),
-            score.shown_change,
-        )
-        for score in results.scores
-    ]
-    header = ("method", "task", "metric", "value", "± stderr", "samples", "change [95 %]")
-    return Grid("lm-evaluation-harness", header, tuple(rows))
-
-
-def harness_renderable(results: HarnessScores, margin: float) -> RenderableType:
-    """The grid, and what it says about a loss of more than the margin."""
-    return Group(harness_grid(results).rich(), *map(Text, results.sentences(margin)))
-
-
-def harness_markdown(results: HarnessScores, margin: float) -> str:
-    """The same as Markdown."""
-    grid, lines = harness_grid(results), [f"- {said}" for said in results.sentences(margin)]
-    return f"**{grid.title}**\n\n{grid.markdown()}\n\n" + "\n".join(lines) + "\n"
-
-
-def harness_text(results: HarnessScores, margin: float = MARGIN, width: int = WIDTH) -> str:
-    """The same as plain text."""
-    return _plain_text(harness_renderable(results, margin), width)
-
-
-def _answer_rows(comparison: Comparison) -> Iterator[tuple[str, ...]]:
+def _answer_rows(comparison: Compared) -> Iterator[tuple[str, ...]]:
     for method, summary in comparison.summaries.items():
         gain = comparison.gain_over_offset(method) if method != ORIGINAL else None
         yield (
@@ -220,7 +157,7 @@ def _answer_rows(comparison: Comparison) -> Iterator[tuple[str, ...]]:
         yield _floor_row(BEST_OFFSET, point, "")
 
 
-def _change_rows(comparison: Comparison) -> Iterator[tuple[str, ...]]:
+def _change_rows(comparison: Compared) -> Iterator[tuple[str, ...]]:
     for method, changes in comparison.changes.items():
         for part, change in changes.items():
             # A single template has no interval, but the accuracy is known all the same.
@@ -258,7 +195,7 @@ def _floor_row(name: str, accuracy: ByCondition, unknown: str) -> tuple[str, ...
     )
 
 
-def _side_rows(comparison: Comparison) -> Iterator[tuple[str, ...]]:
+def _side_rows(comparison: Compared) -> Iterator[tuple[str, ...]]:
     for method, summary in comparison.summaries.items():
         gold = summary.gold_probability
         by_condition = gold.ambiguous is not None or gold.disambiguated is not None
@@ -279,11 +216,11 @@ def _side_rows(comparison: Comparison) -> Iterator[tuple[str, ...]]:
         )
 
 
-def _marked(comparison: Comparison, method: str) -> str:
+def _marked(comparison: Compared, method: str) -> str:
     return f"{method} !" if comparison.alarms(method) else method
 
 
-def _verdict_lines(comparison: Comparison) -> Sequence[str]:
+def _verdict_lines(comparison: Compared) -> Sequence[str]:
     return [
         f"! {method}: {'; '.join(said)}"
         for method in comparison.summaries
@@ -291,30 +228,9 @@ def _verdict_lines(comparison: Comparison) -> Sequence[str]:
     ]
 
 
-def _retained_lines(comparison: Comparison) -> list[str]:
+def _retained_lines(comparison: Compared) -> list[str]:
     return [
         f"{method}: {part.what} {part.sentence}"
         for method in comparison.edits
         for part in comparison.retained(method)
     ]
-
-
-def p_value(value: float | None) -> str:
-    """A p-value with three decimals; a dash where there is none."""
-    if value is None:
-        return "-"
-    return "<.001" if value < 0.001 else f"{value:.3f}".removeprefix("0")
-
-
-def percent(value: float | None, *, sign: bool = False) -> str:
-    """A share as percent with one digit; a dash where it is undefined."""
-    return "-" if value is None else (signed if sign else fixed)(100 * value, 1)
-
-
-def number(value: float | None, *, sign: bool = False, digits: int | None = None) -> str:
-    """A figure with two decimals, or with so many significant digits."""
-    if value is None:
-        return "-"
-    if digits:
-        return f"{value:{'+' if sign else ''}.{digits}g}"
-    return (signed if sign else fixed)(value, 2)

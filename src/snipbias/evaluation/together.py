@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from snipbias.base.table import Grid
 from snipbias.edits.algebra import INTERSECTION, UNION, intersection, union
 from snipbias.edits.edit import NeuronEdit
 from snipbias.evaluation.changes import MARGIN
 from snipbias.evaluation.compare import Comparison, compare, count_work, distinct
 from snipbias.evaluation.evaluate import Evaluation
-from snipbias.evaluation.tables import Grid, comparison_grids
+from snipbias.evaluation.tables import comparison_grids
 from snipbias.models.batching import BatchSize, Progress
 from snipbias.models.language_model import LanguageModel
 from snipbias.tasks.items import Task

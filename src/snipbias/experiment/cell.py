@@ -15,7 +15,11 @@ from snipbias.edits.interventions import Intervention
 from snipbias.evaluation import metrics
 from snipbias.evaluation.evaluate import Evaluation, Reading, evaluate
 from snipbias.evaluation.metrics import ByCondition
-from snipbias.evaluation.neutral_text import Passage, TextShift, passages, text_shifts
+from snipbias.evaluation.neutral_text import (
+    Passage,
+    TextShift,
+    text_shifts,
+)
 from snipbias.evaluation.rows import Rows
 from snipbias.experiment.outcome import Outcome
 from snipbias.experiment.settings import ORIGINAL, Settings
@@ -23,6 +27,7 @@ from snipbias.experiment.store import Store
 from snipbias.models.batching import BatchSize, Progress
 from snipbias.models.language_model import LanguageModel
 from snipbias.tasks.items import Balance, Task
+from snipbias.tasks.neutral_text import passages
 
 Make = Callable[[], Intervention]
 

@@ -13,7 +13,6 @@ from snipbias.base.errors import SnipbiasError
 from snipbias.base.record import package_versions
 from snipbias.edits.provenance import ModelId
 from snipbias.evaluation.evaluate import Reading, count_prompts
-from snipbias.evaluation.neutral_text import passages, passages_to_protect
 from snipbias.experiment.cell import Bench, refuse_alike, slug
 from snipbias.experiment.methods import METHODS, sizes_of
 from snipbias.experiment.outcome import Outcome
@@ -30,6 +29,10 @@ from snipbias.models.batching import BatchSize
 from snipbias.models.language_model import LanguageModel
 from snipbias.tasks import task as named_task
 from snipbias.tasks.items import Task
+from snipbias.tasks.neutral_text import (
+    passages,
+    passages_to_protect,
+)
 
 Kind = Literal["outcomes", "sample_curve", "transfer"]
 # What a resumed run must share with the one that was killed, beside settings, model and data.

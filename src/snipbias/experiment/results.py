@@ -15,7 +15,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from snipbias.base.files import atomic_file
-from snipbias.evaluation.tables import Grid
+from snipbias.base.table import Grid
 from snipbias.experiment.outcome import Experiment, Outcome
 from snipbias.experiment.plots import plots
 from snipbias.experiment.tables import grids, sheets

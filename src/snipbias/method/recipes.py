@@ -13,7 +13,6 @@ from typing import Literal
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.words import did_you_mean
-from snipbias.evaluation.neutral_text import passages_to_protect
 from snipbias.method import activations, filters
 from snipbias.method import margins as scorers
 from snipbias.method.attribute import attribute
@@ -23,6 +22,7 @@ from snipbias.method.scores import Scores
 from snipbias.models.batching import BatchSize, Progress
 from snipbias.models.language_model import LanguageModel
 from snipbias.tasks.items import Balance, Task
+from snipbias.tasks.neutral_text import passages_to_protect
 
 Objective = Literal["overall", "balanced", "no-harm"]
 Filter = Callable[[LanguageModel, Task, Scores, BatchSize], Scores]

@@ -21,7 +21,7 @@ from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.provenance import ModelId, Provenance
 from snipbias.method import equations as crispr
 from snipbias.method.equations import Method, Scoring
-from snipbias.models.sites import Neuron, Site
+from snipbias.models.sites import Neuron, Site, neuron_at
 
 if TYPE_CHECKING:
     from snipbias.models.language_model import LanguageModel
@@ -60,7 +60,7 @@ class Scores:
             sums={s.name: torch.zeros(shape, s.width, dtype=torch.float64) for s in lm.sites},
             counts=torch.zeros(shape, dtype=torch.long),
             method=method,
-            found_on=Provenance.of(task, method),
+            found_on=Provenance.of(task, method.to_dict()),
             model=ModelId.of(lm),
         )
 
@@ -203,12 +203,3 @@ class Scores:
                 "improbable that their probabilities vanish, attribute their logarithms (--target "
                 "logprob)."
             )
-
-
-def neuron_at(sites: tuple[Site, ...], index: int) -> Neuron:
-    """The neuron at a place in the order site after site."""
-    for site in sites:
-        if index < site.width:
-            return Neuron(site.name, index)
-        index -= site.width
-    raise IndexError("index past the last neuron")

@@ -252,3 +252,12 @@ def _key_value_heads(config: PretrainedConfig) -> int | None:
     ):
         return 1
     return getattr(config, "num_key_value_heads", None) or getattr(config, "num_kv_heads", None)
+
+
+def neuron_at(sites: tuple[Site, ...], index: int) -> Neuron:
+    """The neuron at a place in the order site after site."""
+    for site in sites:
+        if index < site.width:
+            return Neuron(site.name, index)
+        index -= site.width
+    raise IndexError("index past the last neuron")

@@ -13,14 +13,18 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from snipbias.base.record import RunRecord
+from snipbias.base.table import Grid
+from snipbias.base.words import ORIGINAL
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.kept import read_edits, read_sites
 from snipbias.evaluation import stats
-from snipbias.evaluation.evaluate import ORIGINAL
-from snipbias.evaluation.harness import HarnessScore, HarnessScores
+from snipbias.evaluation.harness_scores import (
+    HarnessScore,
+    HarnessScores,
+    harness_grid,
+)
 from snipbias.evaluation.measures import ACCURACY
 from snipbias.evaluation.stats import Interval
-from snipbias.evaluation.tables import Grid, harness_grid
 from snipbias.experiment.cell import rows_of, slug
 from snipbias.experiment.tables.figures import mean_of
 from snipbias.models.places import count_places

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from snipbias.evaluation.evaluate import ORIGINAL
+from snipbias.base.words import ORIGINAL
 from snipbias.evaluation.metrics import option_probabilities
 from snipbias.evaluation.rows import Rows
 from snipbias.experiment.cell import rows_of

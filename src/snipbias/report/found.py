@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from snipbias.base.record import RunRecord
+from snipbias.base.table import Grid
 from snipbias.base.words import plural
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.format import FILE as EDIT_FILE
-from snipbias.evaluation.tables import Grid
 from snipbias.report.evaluated import maps
 from snipbias.report.page import Section
 

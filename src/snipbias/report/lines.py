@@ -6,8 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from snipbias.base.table import (
+    Grid,
+    percent,
+)
 from snipbias.evaluation.metrics import ByCondition
-from snipbias.evaluation.tables import Grid, percent
 from snipbias.report.drawing import CONDITIONS, mark, percents
 from snipbias.report.page import Plot
 

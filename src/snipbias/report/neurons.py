@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from snipbias.evaluation.tables import Grid, number
+from snipbias.base.table import (
+    Grid,
+    number,
+)
 from snipbias.report.page import Plot
 
 

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from snipbias.base.record import RunRecord
+from snipbias.base.table import (
+    Grid,
+    percent,
+)
 from snipbias.evaluation import stats
 from snipbias.evaluation.stats import Interval
 from snipbias.evaluation.summary import ABOVE_CHANCE
-from snipbias.evaluation.tables import Grid, percent
 
 Tone = Literal["good", "even", "bad"]
 GAIN: tuple[Tone, str] = ("good", "A gain")

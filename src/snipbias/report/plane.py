@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from snipbias.base.table import (
+    Grid,
+    percent,
+)
 from snipbias.evaluation.metrics import ByCondition
 from snipbias.evaluation.offset_curve import OffsetCurve
-from snipbias.evaluation.tables import Grid, percent
 from snipbias.report.drawing import mark, percents
 from snipbias.report.page import Plot
 

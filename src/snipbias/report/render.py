@@ -12,8 +12,8 @@ from importlib.resources import files as resources
 from typing import Any
 
 from snipbias.base.errors import SnipbiasError
+from snipbias.base.table import percent
 from snipbias.base.version import __version__
-from snipbias.evaluation.tables import percent
 from snipbias.report.glossary import TERMS
 from snipbias.report.page import Part
 

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 
-from snipbias.base.words import plural
-from snipbias.evaluation.evaluate import ORIGINAL
+from snipbias.base.words import ORIGINAL, SHIFT, plural
 from snipbias.evaluation.metrics import (
     ByCondition,
     accuracy_by_instruction,
@@ -18,7 +17,7 @@ from snipbias.evaluation.metrics import (
 )
 from snipbias.evaluation.offset_curve import offset_curve
 from snipbias.evaluation.rows import Rows
-from snipbias.evaluation.summary import SHIFT, forewarned
+from snipbias.evaluation.summary import forewarned
 from snipbias.experiment.cell import accuracy, rows_of, slug
 from snipbias.experiment.outcome import Experiment, Outcome
 from snipbias.experiment.results import Results

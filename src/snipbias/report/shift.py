@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from snipbias.base.table import (
+    Grid,
+    percent,
+)
 from snipbias.evaluation.metrics import ByCondition
-from snipbias.evaluation.tables import Grid, percent
 from snipbias.report.drawing import average, mark, percents
 from snipbias.report.page import Plot
 

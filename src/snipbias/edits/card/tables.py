@@ -7,11 +7,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from snipbias.base.markdown import Markdown, code, fenced, table
-from snipbias.base.words import plural
+from snipbias.base.table import (
+    number,
+    percent,
+)
+from snipbias.base.words import (
+    ALWAYS_UNKNOWN,
+    BEST_OFFSET,
+    ORIGINAL,
+    SHIFT,
+    plural,
+)
 from snipbias.edits.card.figures import Figures
-from snipbias.evaluation.evaluate import ORIGINAL
-from snipbias.evaluation.summary import SHIFT
-from snipbias.evaluation.tables import ALWAYS_UNKNOWN, BEST_OFFSET, number, percent
 
 if TYPE_CHECKING:
     from snipbias.edits.edit import NeuronEdit

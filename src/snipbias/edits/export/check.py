@@ -18,9 +18,9 @@ from transformers import PreTrainedModel
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.edits.edit import NeuronEdit
-from snipbias.evaluation.neutral_text import passages
 from snipbias.models.language_model import LanguageModel, Query
 from snipbias.models.loading import quiet_transformers
+from snipbias.tasks.neutral_text import passages
 
 TOLERANCE = 1e-5
 TOKENS = 64

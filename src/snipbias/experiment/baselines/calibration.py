@@ -23,8 +23,8 @@ from jaxtyping import Float
 from scipy.special import log_softmax, logsumexp
 
 from snipbias.base.errors import SnipbiasError
+from snipbias.base.words import ORIGINAL
 from snipbias.evaluation.evaluate import (
-    ORIGINAL,
     Evaluation,
     Reading,
     balanced_orders,

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from snipbias.base.words import plural
-from snipbias.evaluation.evaluate import ORIGINAL
+from snipbias.base.words import ORIGINAL, plural
 from snipbias.evaluation.metrics import accuracy, unknown_floor
 from snipbias.experiment.cell import rows_of
 from snipbias.experiment.outcome import Experiment, Outcome, TaskInfo

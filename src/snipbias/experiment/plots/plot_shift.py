@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from snipbias.base.words import plural
-from snipbias.evaluation.evaluate import ORIGINAL
+from snipbias.base.words import ORIGINAL, plural
 from snipbias.evaluation.metrics import option_probabilities
 from snipbias.evaluation.rows import Rows
 from snipbias.experiment.cell import rows_of

@@ -16,9 +16,9 @@ from statistics import mean, median, stdev
 
 import numpy as np
 
+from snipbias.base.words import ORIGINAL
 from snipbias.edits.edit import NeuronEdit
 from snipbias.evaluation import measures, metrics, stats
-from snipbias.evaluation.evaluate import ORIGINAL
 from snipbias.evaluation.measures import Metric
 from snipbias.evaluation.metrics import ByCondition
 from snipbias.evaluation.neutral_text import Passage, TextShift, perplexity_ratio

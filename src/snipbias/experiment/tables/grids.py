@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from statistics import mean
 
+from snipbias.base.table import (
+    Grid,
+    number,
+    percent,
+)
+from snipbias.base.words import ORIGINAL
 from snipbias.evaluation import measures, stats
-from snipbias.evaluation.evaluate import ORIGINAL
-from snipbias.evaluation.tables import Grid, number, percent
 from snipbias.experiment.cell import rows_of
 from snipbias.experiment.outcome import Experiment
 from snipbias.experiment.settings import ABLATIONS, CONTROLS

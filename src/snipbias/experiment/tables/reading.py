@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.record import RunRecord
+from snipbias.base.words import ORIGINAL
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.format import FILE as EDIT_FILE
 from snipbias.edits.kept import read_sites
 from snipbias.edits.provenance import ModelId
-from snipbias.evaluation.evaluate import ORIGINAL
 from snipbias.evaluation.neutral_text import Passage, TextShift
 from snipbias.experiment.cell import slug
 from snipbias.experiment.choose import best

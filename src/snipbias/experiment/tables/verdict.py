@@ -10,10 +10,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from snipbias.base.words import signed
+from snipbias.base.words import INHERITED, ORIGINAL, signed
 from snipbias.evaluation import measures
-from snipbias.evaluation.evaluate import ORIGINAL
-from snipbias.evaluation.summary import INHERITED, Summary, guesses, summarize, verdicts
+from snipbias.evaluation.summary import (
+    Summary,
+    guesses,
+    summarize,
+    verdicts,
+)
 from snipbias.experiment.cell import rows_of
 from snipbias.experiment.outcome import Experiment, Outcome
 from snipbias.experiment.settings import CONTROLS, SCORES_ALONE, STEERING

@@ -1,0 +1,136 @@
+"""Scores of the lm-evaluation-harness before and after each edit, and their table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from snipbias.base.table import WIDTH, Grid, number, plain_text
+from snipbias.base.words import ORIGINAL
+from snipbias.evaluation.stats import Interval, in_words, non_inferior
+
+MARGIN = 0.02
+
+
+@dataclass(frozen=True)
+class HarnessScore:
+    """One metric of one task under one method.
+
+    Attributes:
+        metric: as the harness names it, with the filter where there is one ("exact_match,strict").
+        value: of the metric, on its own scale.
+        stderr: the harness's own; None where it gives none.
+        n: samples.
+        higher_is_better: None where the harness does not say.
+        is_share: whether every sample's value lies in [0, 1], so that points have a meaning.
+        change: the mean difference to the original, paired by sample; None for the original, and
+            for a metric that is no mean over samples.
+    """
+
+    task: str
+    metric: str
+    method: str
+    value: float
+    stderr: float | None
+    n: int
+    higher_is_better: bool | None
+    is_share: bool
+    change: Interval | None = None
+
+    def loss_within(self, margin: float) -> bool | None:
+        """Whether the interval rules out a loss of more than the margin; None where unknown."""
+        if self.change is None or not self.is_share or self.higher_is_better is None:
+            return None
+        if self.higher_is_better:
+            return non_inferior(self.change, margin)
+        return self.change.high < margin
+
+    @property
+    def shown_change(self) -> str:
+        """The change in points, or on the metric's own scale; empty where there is none."""
+        if self.change is None:
+            return ""
+        return f"{self.change.points} points" if self.is_share else str(self.change)
+
+    def sentence(self, margin: float) -> str:
+        """What the interval says about a loss of more than the margin; empty for the original."""
+        if self.method == ORIGINAL:
+            return ""
+        what, kept = f"{self.method}, {self.task} {self.metric}", self.loss_within(margin)
+        if kept is None:
+            shown = self.shown_change or "no interval can be given"
+            return f"{what}: no margin in points applies: {shown}"
+        worse = f"worse by more than {100 * margin:.1f} points"
+        return f"{what}: {in_words(worse, kept, self.shown_change)}"
+
+
+@dataclass(frozen=True)
+class HarnessScores:
+    """Every metric of every task, the original first; printing it shows the table.
+
+    Attributes:
+        versions: of the harness, and of each task.
+    """
+
+    scores: tuple[HarnessScore, ...]
+    versions: Mapping[str, str]
+
+    def sentences(self, margin: float = MARGIN) -> list[str]:
+        """For each edit and metric, whether it is worse by more than the margin (0.02: 2 points).
+
+        Never just "not significant": an interval that reaches beyond the margin says so.
+        """
+        return [said for score in self.scores if (said := score.sentence(margin))]
+
+    def to_dict(self, margin: float = MARGIN) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "versions": dict(self.versions),
+            "margin": margin,
+            "scores": [
+                {**asdict(score), "loss_within_margin": score.loss_within(margin)}
+                for score in self.scores
+            ],
+            "sentences": self.sentences(margin),
+        }
+
+    def __str__(self) -> str:
+        return harness_text(self)
+
+
+def harness_grid(results: HarnessScores) -> Grid:
+    """Scores of the lm-evaluation-harness, before and after each edit."""
+    rows = [
+        (
+            score.method,
+            score.task,
+            score.metric,
+            number(score.value, digits=4),
+            number(score.stderr, digits=2),
+            str(score.n),
+            score.shown_change,
+        )
+        for score in results.scores
+    ]
+    header = ("method", "task", "metric", "value", "± stderr", "samples", "change [95 %]")
+    return Grid("lm-evaluation-harness", header, tuple(rows))
+
+
+def harness_renderable(results: HarnessScores, margin: float) -> RenderableType:
+    """The grid, and what it says about a loss of more than the margin."""
+    return Group(harness_grid(results).rich(), *map(Text, results.sentences(margin)))
+
+
+def harness_markdown(results: HarnessScores, margin: float) -> str:
+    """The same as Markdown."""
+    grid, lines = harness_grid(results), [f"- {said}" for said in results.sentences(margin)]
+    return f"**{grid.title}**\n\n{grid.markdown()}\n\n" + "\n".join(lines) + "\n"
+
+
+def harness_text(results: HarnessScores, margin: float = MARGIN, width: int = WIDTH) -> str:
+    """The same as plain text."""
+    return plain_text(harness_renderable(results, margin), width)
