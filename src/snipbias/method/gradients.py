@@ -17,7 +17,7 @@ from snipbias.method import equations as crispr
 from snipbias.method import staged_backward as stages
 from snipbias.method.equations import TokenReduction
 from snipbias.models.language_model import LanguageModel, Query
-from snipbias.models.scoring import Border, Scored
+from snipbias.models.scoring import GraphCut, Scored
 from snipbias.models.sites import Site
 
 Combine = Callable[..., Tensor]
@@ -115,11 +115,11 @@ class Tape:
 
     def read(self, scored: Scored, plan: Plan) -> dict[str, Float[Tensor, "b d"]]:
         """Run the plan's backward passes; each site's scores per instance, in float64."""
-        assert scored.border is not None  # as score() leaves it
-        assert scored.border.is_cut
+        assert scored.graph_cut is not None  # as score() leaves it
+        assert scored.graph_cut.is_cut
         self._scored, self._plan = scored, plan
-        given_back = self._through_options(scored.border, plan.terms)
-        self._through_prefix(scored.border, plan.terms, given_back)
+        given_back = self._through_options(scored.graph_cut, plan.terms)
+        self._through_prefix(scored.graph_cut, plan.terms, given_back)
         for site, (bias, real) in self._held.items():  # sites that only the answer goes through
             self._totals[site] = crispr.reduce_tokens(bias, real, plan.tokens)
         factor = plan.factor.double()
@@ -129,12 +129,12 @@ class Tape:
         }
 
     def _through_options(
-        self, border: Border, terms: Sequence[Term]
+        self, graph_cut: GraphCut, terms: Sequence[Term]
     ) -> list[Sequence[Tensor | None]]:
         """Each term's gradients of what the prefix gave, a row a prompt."""
         given_back: list[Sequence[Tensor | None]] = []
-        leaves = [*border.options, *self._leaves[OPTIONS]]
-        together = border.owner is not None and _read_different_rows(terms)
+        leaves = [*graph_cut.options, *self._leaves[OPTIONS]]
+        together = graph_cut.owner is not None and _read_different_rows(terms)
         passes = [terms] if together else [[term] for term in terms]
         for walking in passes:
             self._walking = walking
@@ -143,15 +143,15 @@ class Tape:
                 leaves,
                 retain_graph=walking is not passes[-1],
                 allow_unused=True,
-            )[: len(border.options)]
+            )[: len(graph_cut.options)]
             for term in walking:
-                shared = border.owner is None
+                shared = graph_cut.owner is None
                 given_back.append(grads if shared else [_of_prompts(g, term.rows) for g in grads])
-        border.options.clear()
+        graph_cut.options.clear()
         return given_back
 
     def _through_prefix(
-        self, border: Border, terms: Sequence[Term], grads: list[Sequence[Tensor | None]]
+        self, graph_cut: GraphCut, terms: Sequence[Term], grads: list[Sequence[Tensor | None]]
     ) -> None:
         """From what the prefix gave back to its first sites, in stages of a block each.
 
@@ -160,10 +160,10 @@ class Tape:
         """
         entries = [t for t in self._entries.values() if isinstance(t, Tensor) and t.requires_grad]
         above: list[tuple[Tensor, Tensor | None] | None] = [None] * len(terms)
-        for stage in stages.backwards(entries, self._leaves[PREFIX], border.prefix):
+        for stage in stages.backwards(entries, self._leaves[PREFIX], graph_cut.prefix):
             to = [*([] if stage.entry is None else [stage.entry]), *stage.leaves]
             for number, term in enumerate(terms):
-                given = [(border.prefix[end], grads[number][end]) for end in stage.ends]
+                given = [(graph_cut.prefix[end], grads[number][end]) for end in stage.ends]
                 given = [pair for pair in (above[number], *given) if pair and pair[1] is not None]
                 if not given:
                     continue

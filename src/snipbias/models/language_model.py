@@ -2,85 +2,38 @@
 
 from __future__ import annotations
 
-import inspect
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from torch import Tensor
+from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from snipbias.base.errors import SnipbiasError
-from snipbias.models import scoring as passes
-from snipbias.models.fused import fused_activations
+from snipbias.models import scoring
+from snipbias.models.backbone import Backbone, Query
 from snipbias.models.padding import no_logprobs, pad
 from snipbias.models.scoring import Scored
-from snipbias.models.sites import Linear, Side, Site, find_sites, get_linear
-
-_BLOCK = re.compile(r".*?\.\d+(?=\.)")
-
-
-@dataclass(frozen=True)
-class Query:
-    """A tokenized prompt with its tokenized options."""
-
-    prompt: tuple[int, ...]
-    options: tuple[tuple[int, ...], ...]
+from snipbias.models.sites import Site
 
 
 @dataclass
-class LanguageModel:
+class LanguageModel(Backbone):
     """A Hugging Face model and tokenizer, left as they are; everything here is undone by itself.
 
     Attributes:
         name: what the user called it.
         chat: whether prompts go through the tokenizer's chat template.
         revision: the hub's commit or the file's hash, where there is one.
-        row_owner: while `score` or `generate` runs the model, the query that each of its rows
-            reads for (on the CPU).
-        rows_differ: whether each row is under edits of its own, so that rows share nothing.
     """
 
-    model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     name: str = "in-memory model"
     chat: bool = False
     revision: str | None = None
-    row_owner: Int[Tensor, " r"] | None = field(default=None, init=False, repr=False, compare=False)
-    rows_differ: bool = field(default=False, init=False, repr=False, compare=False)
-
-    @cached_property
-    def sites(self) -> tuple[Site, ...]:
-        """Every linear layer whose outputs are neurons."""
-        return find_sites(self.model)
-
-    @property
-    def is_encoder_decoder(self) -> bool:
-        return bool(self.model.config.is_encoder_decoder)
-
-    @property
-    def device(self) -> torch.device:
-        """Where inputs go: the device of the input embeddings."""
-        embeddings = self.model.get_input_embeddings()
-        weight = next(embeddings.parameters())
-        if weight.is_meta:  # offloaded by accelerate, which knows where it will run
-            return torch.device(embeddings._hf_hook.execution_device)  # type: ignore[union-attr]
-        return weight.device
-
-    def module(self, site: str) -> Linear:
-        """The linear layer of that name."""
-        return get_linear(self.model, site)
-
-    def blocks(self, side: Side) -> list[tuple[str, nn.Module]]:
-        """The transformer blocks of one stack, in order: name and module."""
-        found = (_BLOCK.match(site.name) for site in self.sites if site.side == side)
-        names = dict.fromkeys(match[0] for match in found if match)
-        return [(name, self.model.get_submodule(name)) for name in names]
 
     # -- prompting ---------------------------------------------------------------------------
 
@@ -182,20 +135,11 @@ class LanguageModel:
                 model allows it. For scores alone: whatever hooks see there belongs to no one row.
             cut: cut the graph between prompts and options, for a `Tape`.
         """
-        return passes.score(self, queries, share_start=share_start, cut=cut)
+        return scoring.score(self, queries, share_start=share_start, cut=cut)
 
     def alike(self, query: Query) -> tuple[Any, ...]:
         """What to sort queries by, so that a batch starts alike and its prompts are as long."""
-        return passes.alike(self, query)
-
-    @contextmanager
-    def rows_of(self, owner: Int[Tensor, " r"]) -> Iterator[None]:
-        """Inside, the model's rows read for these queries."""
-        self.row_owner = owner
-        try:
-            yield
-        finally:
-            self.row_owner = None
+        return scoring.alike(self, query)
 
     def generate(self, queries: Sequence[Query]) -> list[str]:
         """Greedy continuation of each prompt, a little longer than its longest option."""
@@ -264,42 +208,6 @@ class LanguageModel:
         ids = tuple(self.tokenizer(text)["input_ids"][: self.context_length])  # type: ignore[arg-type]
         half = len(ids) // 2
         return Query(ids[:half], (ids[half:],)) if half else None
-
-    @cached_property
-    def start_token(self) -> int:
-        """What an encoder-decoder's answer starts with; T5Gemma calls it bos_token_id."""
-        config = self.model.config.get_text_config()
-        start = getattr(config, "decoder_start_token_id", None)
-        start = getattr(config, "bos_token_id", None) if start is None else start
-        if start is None:
-            raise SnipbiasError(
-                f"{self.name} does not say which token its answers start with: set "
-                "config.decoder_start_token_id."
-            )
-        return start
-
-    @cached_property
-    def last_logits_only(self) -> dict[str, int]:
-        """Argument of the model's call that leaves out the logits that nobody reads."""
-        supported = "logits_to_keep" in inspect.signature(self.model.forward).parameters
-        return {"logits_to_keep": 1} if supported else {}
-
-    @contextmanager
-    def frozen(self) -> Iterator[None]:
-        """Evaluation mode, fused activations, no weight gradients; all restored afterwards."""
-        trainable = [p for p in self.model.parameters() if p.requires_grad]
-        was_training = [(module, module.training) for module in self.model.modules()]
-        self.model.eval()
-        for parameter in trainable:
-            parameter.requires_grad_(False)
-        try:
-            with fused_activations(self.model):
-                yield
-        finally:
-            for parameter in trainable:
-                parameter.requires_grad_(True)
-            for module, mode in was_training:
-                module.training = mode
 
 
 def sites(lm: LanguageModel) -> tuple[Site, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -18,11 +18,9 @@ from transformers import EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput
 
 from snipbias.base.errors import SnipbiasError
+from snipbias.models.backbone import Backbone, Query
 from snipbias.models.packed_options import Packed
 from snipbias.models.padding import common_start, pad, positions, token_logprobs
-
-if TYPE_CHECKING:
-    from snipbias.models.language_model import LanguageModel, Query
 
 # Fewer tokens in common are not worth a pass of their own.
 WORTH_SHARING = 8
@@ -31,7 +29,7 @@ SORTED_BY = 32
 
 
 @dataclass(frozen=True)
-class Border:
+class GraphCut:
     """What the options read of the prefix, and where the graph is cut in two if it is to be.
 
     Where each option reads a copy of its own, one backward pass through the options leaves the
@@ -70,7 +68,7 @@ class Scored:
         prefix_mask: real tokens of the prompts.
         options_mask: real tokens that the options pass reads, one row an option.
         packed: where that pass holds the options of a prompt behind each other.
-        border: what that pass read of the one over the prompts.
+        graph_cut: what that pass read of the one over the prompts.
     """
 
     logprobs: Float[Tensor, "b c"]
@@ -78,7 +76,7 @@ class Scored:
     prefix_mask: Bool[Tensor, "b s"]
     options_mask: Bool[Tensor, "r t"]
     packed: Packed | None = None
-    border: Border | None = None
+    graph_cut: GraphCut | None = None
 
     def by_row(self, output: Tensor) -> Float[Tensor, "r t d"]:
         """What a layer gave in the options pass, one row an option.
@@ -92,7 +90,7 @@ class Scored:
 
 
 def score(
-    lm: LanguageModel, queries: Sequence[Query], *, share_start: bool = False, cut: bool = False
+    lm: Backbone, queries: Sequence[Query], *, share_start: bool = False, cut: bool = False
 ) -> Scored:
     """Log-probability of every option of every query; see `LanguageModel.score`."""
     owners = [b for b, query in enumerate(queries) for _ in query.options]
@@ -102,23 +100,23 @@ def score(
     prompts = [query.prompt for query in queries]
     with lm.rows_of(torch.arange(len(queries))):
         if lm.is_encoder_decoder:
-            first_logits, prompt_mask, state = _encode(lm, prompts)
+            first_logits, prompt_mask, state = _encode_prompts(lm, prompts)
         else:
             shared = _shared_start(lm, prompts) if share_start and not lm.rows_differ else 0
-            first_logits, prompt_mask, state = _read(lm, prompts, shared)
+            first_logits, prompt_mask, state = _read_prompts(lm, prompts, shared)
     targets, target_mask = pad(options, lm.device, "right")
     options_mask = target_mask[:, 1:]
     packed = Packed.of(owner, options_mask) if takes_trees(lm) else None
-    border = Border(None if packed else owner, cut)
-    first = border.cross(first_logits)
+    graph_cut = GraphCut(None if packed else owner, cut)
+    first = graph_cut.cross(first_logits)
     logprobs = token_logprobs((first[owner] if packed else first)[:, None], targets[:, :1])
     if targets.shape[1] > 1:
-        _map_cache(state[0], border.cross)
+        _map_cache(state[0], graph_cut.cross)
         if packed is not None:
             with lm.rows_of(torch.arange(len(queries))):
-                rest = _go_on_packed(lm, targets, prompt_mask, packed, state)
+                rest = _continue_packed(lm, targets, prompt_mask, packed, state)
         else:
-            follow = _answer if lm.is_encoder_decoder else _go_on
+            follow = _decode_options if lm.is_encoder_decoder else _continue_options
             with lm.rows_of(owner):
                 logits = follow(lm, targets[:, :-1], options_mask, prompt_mask, owner, state)
             rest = token_logprobs(logits, targets[:, 1:])
@@ -130,10 +128,10 @@ def score(
     rows[owner, slot] = torch.arange(len(options), device=lm.device)
     summed = torch.full((len(queries), most), -torch.inf, device=lm.device)
     summed = summed.index_put((owner, slot), logprobs.sum(1))
-    return Scored(summed, rows, prompt_mask, options_mask, packed, border)
+    return Scored(summed, rows, prompt_mask, options_mask, packed, graph_cut)
 
 
-def alike(lm: LanguageModel, query: Query) -> tuple[Any, ...]:
+def alike(lm: Backbone, query: Query) -> tuple[Any, ...]:
     """A key that puts prompts next to each other that share their start and are as long."""
     start = query.prompt[:SORTED_BY] if _is_told_positions(lm) else ()
     return start, len(query.prompt)
@@ -145,7 +143,7 @@ def alike(lm: LanguageModel, query: Query) -> tuple[Any, ...]:
 # the logits after each of their tokens [R, T, V].
 
 
-def _encode(lm: LanguageModel, prompts: Sequence[tuple[int, ...]]) -> tuple[Tensor, Tensor, Any]:
+def _encode_prompts(lm: Backbone, prompts: Sequence[tuple[int, ...]]) -> tuple[Tensor, Tensor, Any]:
     # An encoder with absolute positions (BART) counts from the first token: padding goes right.
     ids, mask = pad(prompts, lm.device, "right")
     states = lm.model.get_encoder()(input_ids=ids, attention_mask=mask.long()).last_hidden_state
@@ -158,8 +156,8 @@ def _encode(lm: LanguageModel, prompts: Sequence[tuple[int, ...]]) -> tuple[Tens
     return out.logits[:, -1], mask, (out.past_key_values, states)
 
 
-def _answer(
-    lm: LanguageModel, ids: Tensor, mask: Tensor, prompt_mask: Tensor, owner: Tensor, state: Any
+def _decode_options(
+    lm: Backbone, ids: Tensor, mask: Tensor, prompt_mask: Tensor, owner: Tensor, state: Any
 ) -> Tensor:
     cache, states = state
     return lm.model(
@@ -172,8 +170,8 @@ def _answer(
     ).logits
 
 
-def _read(
-    lm: LanguageModel, prompts: Sequence[tuple[int, ...]], shared: int
+def _read_prompts(
+    lm: Backbone, prompts: Sequence[tuple[int, ...]], shared: int
 ) -> tuple[Tensor, Tensor, Any]:
     # A decoder continues from the last column, so padding goes left of it.
     ids, mask = pad([prompt[shared:] for prompt in prompts], lm.device, "left")
@@ -199,8 +197,8 @@ def _read(
     return out.logits[:, -1], mask, (out.past_key_values,)
 
 
-def _go_on(
-    lm: LanguageModel, ids: Tensor, mask: Tensor, prompt_mask: Tensor, owner: Tensor, state: Any
+def _continue_options(
+    lm: Backbone, ids: Tensor, mask: Tensor, prompt_mask: Tensor, owner: Tensor, state: Any
 ) -> Tensor:
     start = prompt_mask.sum(1)[owner, None]
     return lm.model(
@@ -222,8 +220,8 @@ def _map_cache(cache: Any, change: Callable[[Tensor], Tensor]) -> None:
             layer.keys, layer.values = change(layer.keys), change(layer.values)
 
 
-def _go_on_packed(
-    lm: LanguageModel, targets: Tensor, prompt_mask: Tensor, packed: Packed, state: Any
+def _continue_packed(
+    lm: Backbone, targets: Tensor, prompt_mask: Tensor, packed: Packed, state: Any
 ) -> Tensor:
     """Log P of each token after the first [R, T], the options of a prompt in one sequence.
 
@@ -244,7 +242,7 @@ def _go_on_packed(
     return packed.by_row(token_logprobs(logits, packed.spread(targets[:, 1:], 0)))
 
 
-def _shared_start(lm: LanguageModel, prompts: Sequence[tuple[int, ...]]) -> int:
+def _shared_start(lm: Backbone, prompts: Sequence[tuple[int, ...]]) -> int:
     """How many tokens all prompts begin with that are encoded once; each keeps one of its own."""
     if len(prompts) == 1 or not _is_told_positions(lm):
         return 0
@@ -252,14 +250,14 @@ def _shared_start(lm: LanguageModel, prompts: Sequence[tuple[int, ...]]) -> int:
     return shared if shared >= WORTH_SHARING else 0
 
 
-def takes_trees(lm: LanguageModel) -> bool:
+def takes_trees(lm: Backbone) -> bool:
     """Whether options can be packed: by transformers' own code for masks of four dimensions."""
     own = type(lm.model).__module__.startswith("transformers.")
     kernel = lm.model.config._attn_implementation
     return own and kernel in ("sdpa", "eager") and _is_told_positions(lm)
 
 
-def _is_told_positions(lm: LanguageModel) -> bool:
+def _is_told_positions(lm: Backbone) -> bool:
     """Whether a token's place is what the model is told, and not where it stands in the batch.
 
     So it is with rotary positions, full attention and no other bias (Falcon has either). Then
