@@ -14,7 +14,7 @@ import pytest
 from families import tiny
 from snipbias.cli import demo, main
 from snipbias.experiment.protocol import Protocol
-from snipbias.models.loading import quiet_transformers
+from snipbias.models.source import quiet_transformers
 
 _MADE: list[Path] = []
 KEPT = [

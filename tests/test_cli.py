@@ -26,7 +26,7 @@ from families import tiny, tokenizer
 from snipbias.base.record import RunRecord
 from snipbias.cli import main
 from snipbias.cli.app import app
-from snipbias.models.loading import quiet_transformers
+from snipbias.models.source import quiet_transformers
 
 COMMANDS = (
     *("find", "evaluate", "apply", "export", "show", "tasks", "demo", "reproduce"),

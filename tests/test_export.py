@@ -28,7 +28,8 @@ from snipbias.edits.export.check import float32_twin
 from snipbias.edits.export.write import export
 from snipbias.edits.provenance import ModelId
 from snipbias.models.language_model import LanguageModel
-from snipbias.models.loading import load, quiet_transformers
+from snipbias.models.loading import load
+from snipbias.models.source import quiet_transformers
 
 peft = pytest.importorskip("peft")
 

@@ -25,7 +25,7 @@ from snipbias.cli import main
 from snipbias.cli.reproduce import reproduce
 from snipbias.edits.edit import NeuronEdit
 from snipbias.experiment.settings import RIVALS, preset
-from snipbias.models.loading import quiet_transformers
+from snipbias.models.source import quiet_transformers
 
 QUICK = [
     *("--task", "mini:age", "--task", "mini:ses", "--instructions", "1", "--samples", "2"),

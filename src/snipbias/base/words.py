@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from difflib import get_close_matches
 from reprlib import Repr
+from textwrap import shorten
 from typing import Any
 
 # Rows of tables that are no method, and the method that is no edit.
@@ -71,6 +72,11 @@ def clipped(text: str, limit: int = SCREEN) -> str:
         return text
     half = (limit - 5) // 2
     return f"{text[:half]} ... {text[-half:]}"
+
+
+def one_line(error: object) -> str:
+    """What a library's error says, on one short line without its full stop."""
+    return (shorten(str(error), 200) or type(error).__name__).rstrip(".")
 
 
 def did_you_mean(wrong: str, known: list[str]) -> str:

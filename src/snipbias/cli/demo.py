@@ -23,7 +23,7 @@ from snipbias.cli.run import Run, run
 from snipbias.edits.kept import write_edits, write_sites
 from snipbias.experiment.protocol import Protocol, Trials, count_trials, run_trials
 from snipbias.models.language_model import LanguageModel
-from snipbias.models.loading import require_gguf
+from snipbias.models.source import require_gguf
 from snipbias.tasks.items import Task
 from snipbias.tasks.mini import CATEGORIES
 from snipbias.tasks.neutral_text import passages

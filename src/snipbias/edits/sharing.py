@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from snipbias.base.errors import SnipbiasError
@@ -16,6 +15,7 @@ from snipbias.base.files import atomic_file
 from snipbias.base.hub import answers, offline
 from snipbias.base.record import FILE as RECORD_FILE
 from snipbias.base.record import RunRecord
+from snipbias.base.words import one_line
 from snipbias.edits.card.card import GENERATED, model_card
 from snipbias.edits.card.facts import base_on_hub, without_folders
 from snipbias.edits.card.figures import FILE as FIGURES_FILE
@@ -281,14 +281,14 @@ def _one_sentence(begin: str) -> Iterator[None]:
         end = _unreachable("needs the hub")
     except errors.HfHubHTTPError as error:
         status = error.response.status_code
-        end = f"the hub refuses ({status}, {_one_line(error)})"
+        end = f"the hub refuses ({status}, {one_line(error)})"
         if status in (401, 403):
             end += ": log in by `hf auth login` with a token that may write there"
     except errors.HFValidationError as error:
-        end = f"that is no name of a repository ({_one_line(error)}): write owner/name"
+        end = f"that is no name of a repository ({one_line(error)}): write owner/name"
     # HTTPError is that of the client's own HTTP library: a lost connection, say.
     except (errors.HTTPError, OSError, ValueError) as error:  # pyright: ignore[reportPrivateImportUsage]
-        end = f"the hub gives no usable answer ({_one_line(error)}): check the connection"
+        end = f"the hub gives no usable answer ({one_line(error)}): check the connection"
     else:
         return
     raise SnipbiasError(f"{begin}, and {end}.")
@@ -299,7 +299,3 @@ def _unreachable(what: str) -> str:
     if forbidden:
         return f"{forbidden} is set while it {what}: unset it, or get it where there is a network"
     return f"it {what} and the hub cannot be reached: check the connection"
-
-
-def _one_line(error: Exception) -> str:
-    return (shorten(str(error), 200) or type(error).__name__).rstrip(".")

@@ -24,7 +24,7 @@ from jaxtyping import Float
 from scipy.stats import binomtest, ttest_rel
 
 from snipbias.base.errors import SnipbiasError
-from snipbias.base.words import ORIGINAL, did_you_mean
+from snipbias.base.words import ORIGINAL, did_you_mean, one_line
 from snipbias.edits.interventions import Intervention
 from snipbias.evaluation.harness_scores import HarnessScore, HarnessScores
 from snipbias.evaluation.stats import Interval
@@ -115,7 +115,7 @@ def _run(
         )
     except (OSError, ValueError, KeyError, ImportError) as error:  # the data's loader raises any
         raise SnipbiasError(
-            f"lm-evaluation-harness could not run {', '.join(tasks)} ({_one_line(error)}): check "
+            f"lm-evaluation-harness could not run {', '.join(tasks)} ({one_line(error)}): check "
             "the task's data, and the connection to the hub."
         ) from error
 
@@ -251,7 +251,3 @@ def _silent_stderr() -> Iterator[None]:
         finally:
             os.dup2(kept, 2)
             os.close(kept)
-
-
-def _one_line(error: Exception) -> str:
-    return (" ".join(str(error).split()) or type(error).__name__)[:200].rstrip(".")

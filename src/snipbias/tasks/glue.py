@@ -27,7 +27,7 @@ from scipy.sparse.csgraph import connected_components
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.hub import offline
-from snipbias.base.words import did_you_mean
+from snipbias.base.words import did_you_mean, one_line
 from snipbias.tasks import hub
 from snipbias.tasks.fetch import data_folders
 from snipbias.tasks.items import Item, Task
@@ -222,7 +222,7 @@ def _parquet_rows(path: Path, content: bytes) -> Iterator[tuple[str, Row]]:
         table = pq.read_table(pa.BufferReader(content))
     except (pa.ArrowException, OSError) as error:
         raise SnipbiasError(
-            f"{path} is no whole Parquet file ({_one_line(error)}): download it again."
+            f"{path} is no whole Parquet file ({one_line(error)}): download it again."
         ) from None
     for number, row in enumerate(table.to_pylist(), start=1):
         yield f"{path}, row {number}", row
@@ -237,16 +237,12 @@ def _from_hub(name: str) -> Iterator[tuple[str, Row]]:
         if reason is None:  # the library is missing, and the sentence says how to install it
             raise
         raise SnipbiasError(
-            f"{name} is not on this machine and was not downloaded ({_one_line(reason)}): save the "
+            f"{name} is not on this machine and was not downloaded ({one_line(reason)}): save the "
             f"{SPLIT} split of {REPOSITORY} as {name}.parquet (or .jsonl, .csv, .tsv) in a folder "
             "that you give as data_dir or SNIPBIAS_DATA_DIR."
         ) from error
     for number, row in enumerate(dataset, start=1):
         yield f"{spec}, row {number}", row
-
-
-def _one_line(reason: object) -> str:
-    return " ".join(str(reason).split())[:200].rstrip(".")
 
 
 def _sha256(content: bytes) -> str:

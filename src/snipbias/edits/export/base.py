@@ -7,7 +7,7 @@ from pathlib import Path
 
 from snipbias.edits.card.facts import REPOSITORY
 from snipbias.models.language_model import LanguageModel
-from snipbias.models.loading import DEMO
+from snipbias.models.source import DEMO
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 from snipbias.base.errors import SnipbiasError
 from snipbias.edits.edit import NeuronEdit
 from snipbias.models.language_model import LanguageModel, Query
-from snipbias.models.loading import quiet_transformers
+from snipbias.models.source import quiet_transformers
 from snipbias.tasks.neutral_text import passages
 
 TOLERANCE = 1e-5

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from snipbias.edits.edit import NeuronEdit
 from snipbias.models.language_model import LanguageModel
-from snipbias.models.loading import quiet_transformers
+from snipbias.models.source import quiet_transformers
 
 
 def write_checkpoint(lm: LanguageModel, edit: NeuronEdit, folder: Path) -> None:

@@ -1,0 +1,161 @@
+"""Where a model's files are: a hub id, a folder, a GGUF file or `demo`; and what is said if not."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
+from difflib import get_close_matches
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import constants
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+)
+from transformers import AutoConfig, PretrainedConfig
+from transformers.utils import logging as transformers_logging
+
+from snipbias.base.errors import SnipbiasError
+from snipbias.base.hub import answers
+from snipbias.base.words import one_line
+
+DEMO = Path(str(files("snipbias") / "data" / "demo"))  # the folder of the model
+
+
+class Source:
+    """Where a model's files are, and the arguments that name them to transformers."""
+
+    def __init__(self, name: str, place: str, gguf: str | None, revision: str | None, trust: bool):
+        self.name = name
+        self.place = place
+        self._gguf = gguf
+        self._revision = revision
+        self._trust = trust
+
+    @classmethod
+    def of(cls, name: str, revision: str | None, trust: bool) -> Source:
+        if name == "demo":
+            return cls(name, str(DEMO), None, None, trust)
+        path = Path(name).expanduser()
+        if path.suffix.lower() == ".gguf":
+            if not path.is_file():
+                raise SnipbiasError(f"there is no file {name}: check the path of the GGUF file.")
+            require_gguf()
+            return cls(name, str(path.parent), path.name, None, trust)
+        looks_local = path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1
+        if path.is_dir():
+            if not (path / "config.json").is_file():
+                raise SnipbiasError(
+                    f"{name} holds no config.json: give a folder that save_pretrained wrote."
+                )
+            return cls(name, str(path), None, None, trust)
+        if "/" not in name and get_close_matches(name, ["demo"]) and not path.exists():
+            raise SnipbiasError(f"there is no model {name!r}: did you mean 'demo'?")
+        if looks_local or path.exists():
+            raise SnipbiasError(
+                f"there is no model at {name}: give a folder, a .gguf file or a hub id."
+            )
+        return cls(name, name, None, revision, trust)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the files are a folder of this machine rather than the hub's."""
+        return Path(self.place).is_dir()
+
+    @cached_property
+    def is_out_of_reach(self) -> bool:
+        """Whether they are the hub's, and it does not answer."""
+        if self.is_local:
+            return False
+        try:
+            return not answers(self.place, "config.json", revision=self._revision)
+        except (HfHubHTTPError, HFValidationError):  # transformers knows better why
+            return False
+
+    def arguments(self, *, weights: bool = True) -> dict[str, Any]:
+        common: dict[str, Any] = {"trust_remote_code": self._trust}
+        if self._gguf:
+            return {**common, "gguf_file": self._gguf}
+        if self._revision:
+            common["revision"] = self._revision
+        if self.is_out_of_reach:
+            common["local_files_only"] = True
+            if weights:  # the factory looks for an adapter, and does not pass the above on
+                common["adapter_kwargs"] = {"local_files_only": True}
+        # Pickled weights could run code.
+        return {**common, "use_safetensors": True} if weights else common
+
+    def config(self) -> PretrainedConfig:
+        with one_sentence(self), quiet_transformers():
+            return AutoConfig.from_pretrained(self.place, **self.arguments(weights=False))
+
+    def identity(self, config: PretrainedConfig) -> str | None:
+        """The hub's commit, or the hash of a GGUF file."""
+        if self._gguf:
+            digest = hashlib.sha256()
+            with open(Path(self.place) / self._gguf, "rb") as file:
+                while chunk := file.read(1 << 20):
+                    digest.update(chunk)
+            return "sha256:" + digest.hexdigest()
+        return getattr(config, "_commit_hash", None)
+
+
+def require_gguf() -> None:
+    try:
+        import gguf  # noqa: F401
+    except ImportError:
+        raise SnipbiasError(
+            "reading a GGUF file needs the package gguf: pip install 'snipbias[gguf]'."
+        ) from None
+
+
+@contextmanager
+def one_sentence(source: Source) -> Iterator[None]:
+    """Turn what transformers raises for a model it cannot load into one sentence.
+
+    A damaged configuration or file surfaces as almost any exception, hence the broad clause.
+    """
+    try:
+        yield
+    except SnipbiasError:
+        raise
+    except ImportError as error:
+        raise SnipbiasError(f"{source.name} cannot be loaded: {one_line(error)}.") from error
+    except Exception as error:
+        said = one_line(error)
+        if isinstance(error.__cause__, LocalEntryNotFoundError):
+            gone = "" if constants.HF_HUB_OFFLINE else " and the hub cannot be reached"
+            said = f"it is not in the local cache{gone}"
+        if source.is_local:
+            hint = "check that its files are whole"
+            if list(Path(source.place).glob("*.bin")):
+                hint = "pickled weights (*.bin) could run code: save it again as safetensors"
+        elif constants.HF_HUB_OFFLINE:
+            hint = "HF_HUB_OFFLINE is set, so get it where there is a network"
+        else:
+            hint = "check its name and the connection to the hub"
+        raise SnipbiasError(f"cannot load the model {source.name} ({said}): {hint}.") from error
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Without transformers' progress bars and notes, which are not about the user's work."""
+    level = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity(logging.ERROR)
+    transformers_logging.disable_progress_bar()
+    try:
+        # The GGUF reader draws a bar of its own that no setting turns off.
+        with redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()
