@@ -8,7 +8,7 @@ from torch import Tensor
 from snipbias.method.equations import Method
 from snipbias.models.language_model import LanguageModel, Query
 from snipbias.tasks.items import Task
-from snipbias.tasks.prompts import render
+from snipbias.tasks.prompts import DEFAULT
 
 
 def option_logprob(lm: LanguageModel, query: Query, option: tuple[int, ...]) -> Tensor:
@@ -78,7 +78,7 @@ def scores(lm: LanguageModel, task: Task, method: Method) -> dict[str, Tensor]:
     for instruction in task.instructions:
         instances: dict[str, list[Tensor]] = {}
         for item in task.items:
-            query = lm.query(render(instruction, item), item.options)
+            query = lm.query(DEFAULT.render(instruction, item), item.options)
             every = [token_attributions(lm, query, option) for option in query.options]
             wrong = max((p, c) for c, (p, _) in enumerate(every) if c != item.gold)[1]
             if method.target == "share":

@@ -21,7 +21,7 @@ from snipbias.method.equations import Method
 from snipbias.models.language_model import Query
 from snipbias.models.sites import Neuron
 from snipbias.tasks.items import Item, Task
-from snipbias.tasks.prompts import render
+from snipbias.tasks.prompts import DEFAULT
 
 ITEMS = (
     Item("a", "who is it?", ("the old man", "him", "nobody"), 1, "a man and a dog", "t1"),
@@ -269,7 +269,7 @@ def test_scaling_a_neuron_changes_the_probability_by_its_attribution(family):
     task = Task("one", ITEMS[:1], ("say it.",))
     method = Method.v1(tokens="sum", skill=0.0)
     found = attribute(lm, task, method)
-    query = lm.query(render(task.instructions[0], ITEMS[0]), ITEMS[0].options)
+    query = lm.query(DEFAULT.render(task.instructions[0], ITEMS[0]), ITEMS[0].options)
     wrong = reference_wrong(lm, query, ITEMS[0].gold)
 
     def probability(neuron: Neuron, factor: float) -> float:

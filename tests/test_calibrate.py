@@ -133,6 +133,23 @@ def test_a_row_without_context_gets_none_from_cc() -> None:
     assert sorted(lm.scored) == expected
 
 
+def test_calibration_asks_in_the_tasks_own_wording() -> None:
+    """CC replaces the texts of the one-line form; other orders move options, not letters."""
+    lm, made = by_hand(lambda prompt, o: -1.0, one("a", "b", context="").with_prompt("paper"))
+    calibrate.cc(made)
+    expected = [f"say. Question: {text} Options: a, b Answer:" for text in ("", "N/A", "[MASK]")]
+    assert sorted(lm.scored) == expected
+    asked = one("x", "y", context="").with_prompt("letters")
+    shown = {"A. x\nB. y": (0.6, 0.4), "A. y\nB. x": (0.9, 0.1)}
+
+    def logprob(prompt: str, letter: str) -> float:
+        return math.log(next(p for text, p in shown.items() if text in prompt)["AB".index(letter)])
+
+    lm, made = by_hand(logprob, asked)
+    mean = [math.log(0.6 * 0.1) / 2, math.log(0.4 * 0.9) / 2]
+    assert_near(calibrate.permutation_averaging(made), [mean], 1e-12)
+
+
 def test_rows_with_and_without_context_have_their_own_prior() -> None:
     """P of "a" is 1/e in a prompt with a context and 1/e**3 in one without."""
     both = tuple(replace(one("a", "b", context=c).items[0], id=c) for c in ("x y", ""))

@@ -27,7 +27,7 @@ from snipbias.evaluation.evaluate import (
 from snipbias.models.language_model import LanguageModel, Query
 from snipbias.models.scoring import Scored
 from snipbias.tasks.items import Item, Task
-from snipbias.tasks.prompts import render, render_letters
+from snipbias.tasks.prompts import DEFAULT
 from toys import RAGGED, rows, task
 
 KINDS = ("flan-t5", "llama")
@@ -90,7 +90,7 @@ def test_scores_are_those_of_the_plain_model(family: str) -> None:
     found = records(evaluate(lm, RAGGED))
     assert len(found) == len(RAGGED) * 2
     for item, (j, instruction) in itertools.product(RAGGED.items, enumerate(RAGGED.instructions)):
-        expected = [plain_logprob(lm, render(instruction, item), o) for o in item.options]
+        expected = [plain_logprob(lm, DEFAULT.render(instruction, item), o) for o in item.options]
         row = found[item.id, j]
         assert row["logprob"] == pytest.approx(expected, rel=1e-5)
         assert row["score"] == row["logprob"]
@@ -134,7 +134,7 @@ def test_letters_are_the_mean_over_orders(options: int, orders: int) -> None:
     assert len(turns) == orders == count_prompts(one, 1, LETTERS)
     expected = np.zeros(options)
     for order in turns:
-        prompt = render_letters("say it.", item, order)
+        prompt = DEFAULT.lettered().ask("say it.", item, order)[0]
         for place, option in enumerate(order):
             assert f"{'ABCD'[place]}. {texts[option]}" in prompt
             expected[option] += plain_logprob(lm, prompt, "ABCD"[place]) / orders
@@ -172,7 +172,7 @@ def test_generation_is_that_of_the_plain_model(family: str) -> None:
     found = records(evaluate(lm, RAGGED, reading=Reading(generate=True)))
     scored = records(evaluate(lm, RAGGED))
     for item, (j, instruction) in itertools.product(RAGGED.items, enumerate(RAGGED.instructions)):
-        query = lm.query(render(instruction, item), item.options)
+        query = lm.query(DEFAULT.render(instruction, item), item.options)
         ids = torch.tensor([query.prompt])
         limit = max(map(len, query.options)) + 8
         written = lm.model.generate(

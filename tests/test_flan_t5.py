@@ -17,7 +17,7 @@ from snipbias.base.errors import SnipbiasError
 from snipbias.models.language_model import LanguageModel
 from snipbias.models.loading import load, wrap
 from snipbias.tasks.items import Item, Task
-from snipbias.tasks.prompts import render
+from snipbias.tasks.prompts import DEFAULT
 
 ITEM = Item("a", "Who did it?", ("The old man", "The boy", "Nobody can tell"), 2, "They met.", "t")
 INSTRUCTION = "Answer the question."
@@ -42,7 +42,7 @@ def teacher_forced(lm: LanguageModel, prompt: str, option: str) -> Tensor:
 
 def test_the_prompt_is_what_the_encoder_reads_and_ends_once() -> None:
     """T5's tokenizer knows no line breaks: they are read as spaces, and no word is lost."""
-    prompt = render(INSTRUCTION, ITEM)
+    prompt = DEFAULT.render(INSTRUCTION, ITEM)
     query = flan_t5().query(prompt, ITEM.options)
     tokens = sentencepiece_like()
     assert "\n" in prompt
@@ -67,7 +67,7 @@ def test_no_chat_template_is_used() -> None:
 def test_option_scores_are_the_models_own_loss_on_labels(make) -> None:
     """All tokens of an option and its end token, by teacher forcing from the decoder's start."""
     lm = make()
-    prompt = render(INSTRUCTION, ITEM)
+    prompt = DEFAULT.render(INSTRUCTION, ITEM)
     with lm.frozen(), torch.no_grad():
         query = lm.query(prompt, ITEM.options)
         found = lm.score([query]).logprobs[0]
@@ -102,8 +102,8 @@ def test_a_saved_folder_prompts_and_scores_alike(device_map, tmp_path) -> None:
     lm.tokenizer.save_pretrained(tmp_path)
     again = load(tmp_path, device="cpu", device_map=device_map)
     assert type(again.tokenizer) is type(lm.tokenizer)
-    query = lm.query(render(INSTRUCTION, ITEM), ITEM.options)
-    assert again.query(render(INSTRUCTION, ITEM), ITEM.options) == query
+    query = lm.query(DEFAULT.render(INSTRUCTION, ITEM), ITEM.options)
+    assert again.query(DEFAULT.render(INSTRUCTION, ITEM), ITEM.options) == query
     with torch.no_grad():
         torch.testing.assert_close(again.score([query]).logprobs, lm.score([query]).logprobs)
     assert torch.equal(again.model.lm_head.weight, lm.model.lm_head.weight)
@@ -113,7 +113,7 @@ def test_a_saved_folder_prompts_and_scores_alike(device_map, tmp_path) -> None:
 def test_what_it_writes_has_no_special_tokens() -> None:
     lm = flan_t5()
     with lm.frozen():
-        texts = lm.generate([lm.query(render(INSTRUCTION, ITEM), ITEM.options)])
+        texts = lm.generate([lm.query(DEFAULT.render(INSTRUCTION, ITEM), ITEM.options)])
     assert not any(mark in texts[0] for mark in ("<pad>", "</s>", "<extra_id"))
 
 
@@ -142,7 +142,7 @@ def test_activations_beyond_float16_do_no_harm(dtype: torch.dtype) -> None:
     assert largest_ffn_activation(lm) > torch.finfo(torch.float16).max
     task = Task("one", (ITEM,), (INSTRUCTION,))
     with lm.frozen(), torch.no_grad():
-        logprobs = lm.score([lm.query(render(INSTRUCTION, ITEM), ITEM.options)]).logprobs
+        logprobs = lm.score([lm.query(DEFAULT.render(INSTRUCTION, ITEM), ITEM.options)]).logprobs
     assert logprobs.isfinite().all()
     scores = sb.attribute(lm, task, sb.Method.v1())
     assert all(sums.isfinite().all() for sums in scores.sums.values())
@@ -154,7 +154,7 @@ def test_why_float16_is_refused() -> None:
     lm.model.half()
     assert largest_ffn_activation(lm) == float("inf")
     with torch.no_grad():
-        logprobs = lm.score([lm.query(render(INSTRUCTION, ITEM), ITEM.options)]).logprobs
+        logprobs = lm.score([lm.query(DEFAULT.render(INSTRUCTION, ITEM), ITEM.options)]).logprobs
     assert not logprobs.isfinite().all()
 
 
@@ -169,7 +169,7 @@ def largest_ffn_activation(lm: LanguageModel) -> float:
         )
         for module in outputs
     ]
-    lm.score([lm.query(render(INSTRUCTION, ITEM), ITEM.options)])
+    lm.score([lm.query(DEFAULT.render(INSTRUCTION, ITEM), ITEM.options)])
     for handle in handles:
         handle.remove()
     return max(seen)

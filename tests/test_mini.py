@@ -6,7 +6,7 @@ import pytest
 
 from snipbias.tasks import mini, task
 from snipbias.tasks.items import Item
-from snipbias.tasks.prompts import render
+from snipbias.tasks.prompts import DEFAULT
 
 each_category = pytest.mark.parametrize("category", mini.CATEGORIES)
 
@@ -101,7 +101,7 @@ def test_published_and_training_combinations_are_disjoint_and_everything(categor
 
 
 def test_no_prompt_twice() -> None:
-    prompts = Counter(render("Answer.", item) for item in task("mini").items)
+    prompts = Counter(DEFAULT.render("Answer.", item) for item in task("mini").items)
     assert [prompt for prompt, times in prompts.items() if times > 1] == []
 
 

@@ -43,7 +43,7 @@ from snipbias.play.answers import (
 from snipbias.play.desk import KEPT, TRIED, Desk, Question
 from snipbias.play.guard import HEADERS, Guard, is_loopback, is_own_name
 from snipbias.tasks.items import Item, Task
-from snipbias.tasks.prompts import render
+from snipbias.tasks.prompts import DEFAULT
 from toys import RAGGED, rows, task
 
 KINDS = ("flan-t5", "bart", "gpt2", "opt", "llama", "qwen2")
@@ -95,7 +95,7 @@ def test_an_answer_on_paper() -> None:
     (fired,) = firings(lm, item, SAY, prune, 0)
     assert set(fired.outputs) == {0.5}
     assert fired.tokens[-3:] == ("##e", "##r", "##:")
-    assert len(fired.tokens) == len(lm.query(render(SAY, item), item.options).prompt)
+    assert len(fired.tokens) == len(lm.query(DEFAULT.render(SAY, item), item.options).prompt)
 
 
 def test_shares_and_choice_by_hand() -> None:
@@ -124,7 +124,7 @@ def test_numbers_as_the_page_writes_them() -> None:
 
 def plain_outputs(lm: LanguageModel, site: str, item: Item, option: int) -> torch.Tensor:
     """Outputs of a layer in one pass of the Hugging Face model over prompt and answer."""
-    query = lm.query(render(SAY, item), item.options)
+    query = lm.query(DEFAULT.render(SAY, item), item.options)
     prompt, words = list(query.prompt), list(query.options[option])
     kept: list[torch.Tensor] = []
     handle = lm.module(site).register_forward_hook(lambda m, a, out: kept.append(out))
@@ -168,7 +168,7 @@ def test_tokens_are_those_that_the_layer_sees() -> None:
     decoder = {"decoder.block.0.layer.1.EncDecAttention.q": {0: 0.0}}
     edit = edit_of(lm, {**sides, **cross, **decoder})
     tokens = {f.neuron.site: f.tokens for f in firings(lm, ITEM, SAY, edit, 1)}
-    prompt = lm.query(render(SAY, ITEM), ITEM.options).prompt
+    prompt = lm.query(DEFAULT.render(SAY, ITEM), ITEM.options).prompt
     words = tuple(lm.tokenizer.convert_ids_to_tokens(list(prompt)))
     assert tokens[next(iter(sides))] == tokens[next(iter(cross))]
     assert [t.lstrip("#") for t in tokens[next(iter(sides))]] == [w.lstrip("#") for w in words]
@@ -263,7 +263,7 @@ def opened_on(monkeypatch, changed: set[int], edits: int = 1, seconds: float = 6
     there = questions.rows(held_out_of(toy))
     asked: list[int] = []
 
-    def choice(lm: LanguageModel, item: Item, instruction: str, edit: NeuronEdit | None) -> int:
+    def choice(lm, item: Item, instruction: str, edit: NeuronEdit | None, prompt: object) -> int:
         assert edit in (None, *found[:1])
         assert instruction == toy.instructions[0]
         asked.append(there.index(item))
@@ -336,7 +336,7 @@ def test_a_result_holds_what_the_page_shows() -> None:
     question = Question(ITEM, SAY)
     left = frozenset(edit.neurons[:1])
     result = desk.ask(question, [Switch(edit, 0.5, left)])
-    assert result.prompt == prompt_text(lm, ITEM, SAY) == render(SAY, ITEM)
+    assert result.prompt == prompt_text(lm, ITEM, SAY) == DEFAULT.render(SAY, ITEM)
     assert result.original == answer(lm, ITEM, SAY)
     half = edit_of(lm, {s: dict.fromkeys(u, 0.5) for s, u in edit.factors.items()})
     assert {f.neuron for f in result.firings} == set(edit.neurons)  # also the one left alone
@@ -357,7 +357,8 @@ def test_what_nobody_waits_for_is_not_computed() -> None:
 
 
 def test_only_the_latest_originals_are_kept(monkeypatch) -> None:
-    monkeypatch.setattr("snipbias.play.desk.answer", lambda lm, item, instruction: instruction)
+    asked = lambda lm, item, instruction, prompt: instruction  # noqa: E731
+    monkeypatch.setattr("snipbias.play.desk.answer", asked)
     desk = Desk(tiny("llama"), [], [RAGGED])
     for number in (*range(KEPT), 0, KEPT, 0):
         assert desk._original(Question(ITEM, str(number))) == str(number)

@@ -14,7 +14,7 @@ import reference
 import snipbias as sb
 from snipbias.base.errors import SnipbiasError
 from snipbias.cli.demo import fetch_smollm2
-from snipbias.tasks.prompts import render
+from snipbias.tasks.prompts import DEFAULT
 
 pytestmark = pytest.mark.slow
 
@@ -45,7 +45,7 @@ def test_option_scores_are_the_plain_models(smollm2, few):
     with torch.no_grad():
         for row in table:
             item = items[row["item"]]
-            query = smollm2.query(render(few.instructions[0], item), item.options)
+            query = smollm2.query(DEFAULT.render(few.instructions[0], item), item.options)
             plain = [float(reference.option_logprob(smollm2, query, o)) for o in query.options]
             assert row["logprob"] == pytest.approx(plain, rel=1e-4)
 

@@ -21,7 +21,7 @@ from snipbias.method import margins as scorers
 from snipbias.method.equations import Method
 from snipbias.models.language_model import Query
 from snipbias.tasks.items import Item, Task
-from snipbias.tasks.prompts import render
+from snipbias.tasks.prompts import DEFAULT
 
 FAMILIES = ["flan-t5", "gpt2", "llama", "bart"]
 TASK = toys.task(3)
@@ -46,7 +46,7 @@ SCORERS = {
 def queries(lm, task):
     """(instruction, item, query) of every row, in order."""
     return [
-        (number, item, lm.query(render(instruction, item), item.options))
+        (number, item, lm.query(DEFAULT.render(instruction, item), item.options))
         for number, instruction in enumerate(task.instructions)
         for item in task.items
     ]

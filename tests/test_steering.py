@@ -11,7 +11,7 @@ from families import tiny
 from snipbias import SnipbiasError
 from snipbias.evaluation.evaluate import evaluate
 from snipbias.experiment.baselines.steering import mean_difference
-from snipbias.tasks.prompts import render
+from snipbias.tasks.prompts import DEFAULT
 
 TASK = toys.task(3)
 FAMILIES = ["flan-t5", "gpt2", "llama", "bart"]
@@ -51,7 +51,7 @@ def test_vectors_are_gold_less_biased_states(family, unchanged):
         vectors = mean_difference(lm, TASK, batch_size=4)
     for instruction in TASK.instructions:
         for item in TASK.items:
-            query = lm.query(render(instruction, item), item.options)
+            query = lm.query(DEFAULT.render(instruction, item), item.options)
             logs = [reference.option_logprob(lm, query, o).item() for o in query.options]
             wrong = max((p, c) for c, p in enumerate(logs) if c != item.gold)[1]
             gold = states(lm, query, query.options[item.gold])

@@ -83,6 +83,7 @@ def overlap(
     data_dir: o.DataDir = None,
     instruction: o.Instruction = None,
     instructions: o.Instructions = None,
+    prompt: o.Prompt = None,
     column: o.Column = None,
     revision: o.Revision = None,
     dtype: o.Dtype = o.DType.auto,

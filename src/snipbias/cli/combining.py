@@ -17,7 +17,7 @@ from snipbias.base.table import (
     number,
     p_value,
 )
-from snipbias.cli.commands import edit_table, output, pick, write_comparison
+from snipbias.cli.commands import TASK_OPTIONS, edit_table, output, pick, write_comparison
 from snipbias.cli.run import Run, run, show
 from snipbias.edits.algebra import COMBINE
 from snipbias.edits.card.facts import without_folders
@@ -72,10 +72,11 @@ def _overlap_on_tasks(arguments: Arguments, model_options: Arguments) -> None:
     with run("overlap", arguments, **output(arguments)) as (this, folder):
         edits = _read(arguments["edits"], this)
         this.record.seeds = {"sample of items": 0}
-        asked = pick(arguments, ("data_dir", "instruction", "instructions", "column"))
+        asked = pick(arguments, TASK_OPTIONS)
         tasks = [this.task(name, **asked) for name in names]
         refuse_alike(tuple(task.name for task in tasks))
-        retained = () if arguments["no_retention"] else (this.task("mini:skills").test,)
+        kept = [] if arguments["no_retention"] else ["mini:skills"]
+        retained = [this.task(name, prompt=arguments["prompt"]).test for name in kept]
         settings: Arguments = {
             "items": arguments["items"],
             "texts": () if arguments["no_text"] else passages(),

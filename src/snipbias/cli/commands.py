@@ -38,7 +38,7 @@ from snipbias.tasks.neutral_text import passages
 
 Arguments = dict[str, Any]
 SHOWN_SITES = 24
-_TASK_OPTIONS = ("data_dir", "instruction", "instructions", "column")
+TASK_OPTIONS = ("data_dir", "instruction", "instructions", "prompt", "column")
 
 
 def find(
@@ -51,7 +51,7 @@ def find(
     chosen = as_recipe(method)
     with run("find", effective, **output(arguments)) as (this, folder):
         this.record.seeds = {"sample of items": arguments["seed"]}
-        task = this.task(arguments["task"], **pick(arguments, _TASK_OPTIONS))
+        task = this.task(arguments["task"], **pick(arguments, TASK_OPTIONS))
         drawn = task.sample(arguments["samples"], arguments["seed"], balance=chosen.balance)
         lm = this.load(arguments["model"], model_options)
         with this.progress("attributing", len(drawn) * len(drawn.instructions)) as progress:
@@ -89,7 +89,7 @@ def evaluate(arguments: Arguments, model_options: Arguments) -> None:
         }
         this.record.data["text"] = str(arguments["text"] or "shipped with the package")
         this.record.seeds = {"sample of items": 0, "controls": list(range(arguments["controls"]))}
-        task = this.task(arguments["task"], **pick(arguments, _TASK_OPTIONS))
+        task = this.task(arguments["task"], **pick(arguments, TASK_OPTIONS))
         retention = _retention(arguments, this)
         settings: Arguments = {
             "reading": Reading(
@@ -235,7 +235,8 @@ def _retention(arguments: Arguments, this: Any) -> list[Any]:
     if arguments["no_retention"]:
         return []
     names = arguments["retention"] or ["mini:skills"]
-    return [this.task(name, data_dir=arguments["data_dir"]).test for name in names]
+    shared = pick(arguments, ("data_dir", "prompt"))
+    return [this.task(name, **shared).test for name in names]
 
 
 def edit_table(edit: NeuronEdit) -> Group:

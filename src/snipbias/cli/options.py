@@ -118,6 +118,15 @@ Instructions = Annotated[
         rich_help_panel=TASK_PANEL,
     ),
 ]
+Prompt = Annotated[
+    str | None,
+    typer.Option(
+        help="Wording of the prompts: list, paper, letters, letters-text, plain, a .txt or .json "
+        "file, or a text with {instruction} {context} {question} {options}.",
+        show_default="list",
+        rich_help_panel=TASK_PANEL,
+    ),
+]
 Column = Annotated[
     list[str] | None,
     typer.Option(

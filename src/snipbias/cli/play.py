@@ -39,6 +39,7 @@ def play(
     ] = True,
     data_dir: o.DataDir = None,
     instruction: o.Instruction = None,
+    prompt: o.Prompt = None,
     column: o.Column = None,
     revision: o.Revision = None,
     dtype: o.Dtype = o.DType.auto,

@@ -15,6 +15,7 @@ from snipbias.play.desk import Desk
 from snipbias.play.guard import is_loopback
 from snipbias.play.server import require_nicegui, serve
 from snipbias.tasks import task as read_task
+from snipbias.tasks.prompts import DEFAULT
 
 DEFAULT_TASKS = ("mini",)
 
@@ -29,6 +30,7 @@ def run_play(arguments: dict[str, Any], model_options: dict[str, Any]) -> None:
             name,
             data_dir=arguments["data_dir"],
             instructions=arguments["instruction"] or None,
+            prompt=arguments["prompt"] or DEFAULT,
             columns=columns(arguments["column"]),
         )
         for name in arguments["task"] or DEFAULT_TASKS

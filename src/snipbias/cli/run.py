@@ -27,6 +27,7 @@ from snipbias.models.language_model import LanguageModel
 from snipbias.models.loading import load
 from snipbias.tasks import task as read_task
 from snipbias.tasks.items import Task
+from snipbias.tasks.prompts import DEFAULT
 
 
 class Run:
@@ -58,12 +59,18 @@ class Run:
         data_dir: Path | None = None,
         instruction: list[str] | None = None,
         instructions: int | None = None,
+        prompt: str | None = None,
         column: list[str] | None = None,
     ) -> Task:
         """Read a task and note its fingerprint."""
         renamed = columns(column)
         read = partial(
-            read_task, name, data_dir=data_dir, instructions=instruction or None, columns=renamed
+            read_task,
+            name,
+            data_dir=data_dir,
+            instructions=instruction or None,
+            columns=renamed,
+            prompt=prompt or DEFAULT,
         )
         task = workers().main_first(read)  # which may download it
         if instructions is not None:
@@ -73,6 +80,7 @@ class Run:
             "source": task.source,
             "items": len(task),
             "instructions": list(task.instructions),
+            "prompt": task.prompt.spec,
             "notes": list(task.notes),
         }
         return task

@@ -29,7 +29,7 @@ from snipbias.evaluation.summary import Summary, summarize
 from snipbias.models.batching import BatchSize, Progress, run_batches, size_of
 from snipbias.models.language_model import LanguageModel, Query
 from snipbias.tasks.items import Item, Task
-from snipbias.tasks.prompts import render, render_letters
+from snipbias.tasks.prompts import PromptTemplate
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,7 @@ class _Prompt:
     item: int
     instruction: int
     order: tuple[int, ...]
+    answers: tuple[str, ...]
     query: Query
 
 
@@ -195,16 +196,15 @@ def balanced_orders(options: int) -> list[tuple[int, ...]]:
 
 def _prompts(lm: LanguageModel, task: Task, reading: Reading) -> list[_Prompt]:
     """Every query of the task."""
+    wording = task.prompt.lettered() if reading.options == "letters" else task.prompt
 
-    def query(instruction: str, item: Item, order: tuple[int, ...]) -> Query:
-        if reading.options == "letters":
-            prompt = render_letters(instruction, item, order)
-            return lm.query(prompt, ascii_uppercase[: len(order)])
-        return lm.query(render(instruction, item), item.options)
+    def prompt(i: int, j: int, order: tuple[int, ...]) -> _Prompt:
+        text, answers = wording.ask(task.instructions[j], task.items[i], order)
+        return _Prompt(i, j, order, answers, lm.query(text, answers))
 
     return [
-        _Prompt(i, j, order, query(instruction, item, order))
-        for j, instruction in enumerate(task.instructions)
+        prompt(i, j, order)
+        for j in range(len(task.instructions))
         for i, item in enumerate(task.items)
         for order in _orders(item, reading)
     ]
@@ -244,17 +244,18 @@ def _table(
     texts: Mapping[tuple[int, int], str] | None,
 ) -> pa.Table:
     by_row: dict[tuple[int, int], list[np.ndarray]] = {}
-    tokens: dict[tuple[int, int], list[int]] = {}
+    last: dict[tuple[int, int], _Prompt] = {}
     for prompt, scores in zip(prompts, logprobs, strict=True):
         by_option = np.empty(len(scores))
         by_option[list(prompt.order)] = scores
         by_row.setdefault((prompt.item, prompt.instruction), []).append(by_option)
-        tokens[prompt.item, prompt.instruction] = [len(o) for o in prompt.query.options]
+        last[prompt.item, prompt.instruction] = prompt
     records = []
     for (i, j), orders in sorted(by_row.items()):
         item = task.items[i]
         logprob = np.mean(orders, axis=0)
-        score = logprob / _lengths(item, tokens[i, j], reading)
+        tokens = list(map(len, last[i, j].query.options))
+        score = logprob / _lengths(last[i, j].answers, tokens, reading)
         text = texts[i, j] if texts is not None else None
         records.append(
             {
@@ -267,11 +268,13 @@ def _table(
                 "gold": item.gold,
                 "unknown": item.unknown,
                 "biased": item.biased,
-                "chosen": int(score.argmax()) if text is None else match(text, item.options),
+                "chosen": (
+                    int(score.argmax()) if text is None else answered(task.prompt, item, text)
+                ),
                 "logprob": logprob.tolist(),
                 "score": score.tolist(),
                 "probabilities": reading.options == "text" and reading.normalize == "sum",
-                "tokens": tokens[i, j],
+                "tokens": tokens,
                 "text": text,
             }
         )
@@ -299,12 +302,12 @@ _SCHEMA = pa.schema(
 )
 
 
-def _lengths(item: Item, tokens: Sequence[int], reading: Reading) -> np.ndarray:
+def _lengths(answers: Sequence[str], tokens: Sequence[int], reading: Reading) -> np.ndarray:
     if reading.normalize == "token":
         return np.array(tokens, dtype=float)
     if reading.normalize == "byte":
-        return np.array([len(option.encode()) for option in item.options], dtype=float)
-    return np.ones(len(item.options))
+        return np.array([len(option.encode()) for option in answers], dtype=float)
+    return np.ones(len(answers))
 
 
 def _generate(
@@ -312,10 +315,7 @@ def _generate(
 ) -> dict[tuple[int, int], str]:
     """What the model writes by itself for each (item, instruction)."""
     places = [(i, j) for j in range(len(task.instructions)) for i in range(len(task.items))]
-    queries = [
-        lm.query(render(task.instructions[j], task.items[i]), task.items[i].options)
-        for i, j in places
-    ]
+    queries = [lm.query(*task.prompt.ask(task.instructions[j], task.items[i])) for i, j in places]
     texts: dict[int, str] = {}
     run_batches(
         lm,
@@ -329,6 +329,15 @@ def _generate(
     )
     every = workers().gather(texts)
     return {place: every[number] for number, place in enumerate(places)}
+
+
+def answered(prompt: PromptTemplate, item: Item, text: str) -> int:
+    """Index of the option that a generated text gives, by its letter or its words; -1 if none."""
+    letters = ascii_uppercase[: len(item.options)] if prompt.has_letters else ""
+    said = re.match(r"\W*([A-Z])(?=\W*$|[.:,)\]])", text)
+    if said and said[1] in letters:
+        return letters.index(said[1])
+    return match(text, item.options)
 
 
 def match(text: str, options: Sequence[str]) -> int:

@@ -19,7 +19,6 @@ from snipbias.models.batching import BatchSize, Kind, Progress, run_batches, siz
 from snipbias.models.language_model import LanguageModel, Query
 from snipbias.models.scoring import Scored
 from snipbias.tasks.items import Item, Task
-from snipbias.tasks.prompts import render
 
 ScoreBatch = Callable[[Sequence[Query], Sequence[Item]], dict[str, Tensor]]
 
@@ -101,7 +100,7 @@ def score_task(
 def asked(lm: LanguageModel, task: Task) -> list[Asked]:
     """Every item under every instruction."""
     return [
-        Asked(number, item, lm.query(render(instruction, item), item.options))
+        Asked(number, item, lm.query(*task.prompt.ask(instruction, item)))
         for number, instruction in enumerate(task.instructions)
         for item in task.items
     ]

@@ -17,11 +17,11 @@ from snipbias.base.errors import SnipbiasError
 from snipbias.edits.algebra import flat, stronger
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.provenance import ModelId
-from snipbias.evaluation.evaluate import match
+from snipbias.evaluation.evaluate import answered
 from snipbias.models.language_model import LanguageModel, Query
 from snipbias.models.sites import Neuron, Site
 from snipbias.tasks.items import Item
-from snipbias.tasks.prompts import render
+from snipbias.tasks.prompts import DEFAULT, PromptTemplate
 
 # Tokens of a prompt: a pass over more can take all of a computer's memory, and T5 has no limit.
 LONGEST = 4096
@@ -131,43 +131,60 @@ def fit(lm: LanguageModel, edit: NeuronEdit) -> tuple[bool, str]:
     return True, " ".join(str(warning.message) for warning in told)
 
 
-def prompt_text(lm: LanguageModel, item: Item, instruction: str) -> str:
+def prompt_text(
+    lm: LanguageModel, item: Item, instruction: str, prompt: PromptTemplate = DEFAULT
+) -> str:
     """Exactly what the tokenizer gets, chat template included."""
-    return lm.prompt_text(render(instruction, item))
+    return lm.prompt_text(prompt.render(instruction, item))
 
 
-def choice(lm: LanguageModel, item: Item, instruction: str, edit: NeuronEdit | None = None) -> int:
+def choice(
+    lm: LanguageModel,
+    item: Item,
+    instruction: str,
+    edit: NeuronEdit | None = None,
+    prompt: PromptTemplate = DEFAULT,
+) -> int:
     """The option that `answer` chooses, without the text that takes most of its time."""
-    query = _query(lm, item, instruction)
+    query = _query(lm, item, instruction, prompt)
     with _running(lm, edit):
         return _best(lm.score([query]).logprobs[0].tolist())
 
 
 def answer(
-    lm: LanguageModel, item: Item, instruction: str, edit: NeuronEdit | None = None
+    lm: LanguageModel,
+    item: Item,
+    instruction: str,
+    edit: NeuronEdit | None = None,
+    prompt: PromptTemplate = DEFAULT,
 ) -> Answer:
     """The model's answer to one item under one instruction, with an edit or as it is.
 
     Raises:
         SnipbiasError: the prompt does not fit into the model, nor the edit on it.
     """
-    query = _query(lm, item, instruction)
+    query = _query(lm, item, instruction, prompt)
     with _running(lm, edit):
         logprobs = lm.score([query]).logprobs[0].tolist()
         text = lm.generate([query])[0]
-    matched = match(text, item.options)
+    matched = answered(prompt, item, text)
     return Answer(tuple(logprobs), text, None if matched < 0 else matched)
 
 
 def firings(
-    lm: LanguageModel, item: Item, instruction: str, edit: NeuronEdit, option: int
+    lm: LanguageModel,
+    item: Item,
+    instruction: str,
+    edit: NeuronEdit,
+    option: int,
+    prompt: PromptTemplate = DEFAULT,
 ) -> list[Firing]:
     """How an edit's neurons fire in the original model, those that lose or gain most first.
 
     A neuron sees the prompt's tokens, those of the given option as far as they are read (the last
     one is only predicted), or both.
     """
-    whole = _query(lm, item, instruction)
+    whole = _query(lm, item, instruction, prompt)
     query = Query(whole.prompt, (whole.options[option],))
     with _running(lm, None), _outputs(lm, edit.factors) as outputs:
         lm.score([query])
@@ -188,8 +205,8 @@ def _best(logprobs: Sequence[float]) -> int:
     return max(range(len(logprobs)), key=logprobs.__getitem__)
 
 
-def _query(lm: LanguageModel, item: Item, instruction: str) -> Query:
-    query = lm.query(render(instruction, item), item.options)
+def _query(lm: LanguageModel, item: Item, instruction: str, prompt: PromptTemplate) -> Query:
+    query = lm.query(*prompt.ask(instruction, item))
     if len(query.prompt) > LONGEST:
         raise SnipbiasError(
             f"the prompt has {len(query.prompt):,} tokens, and {LONGEST:,} is the most that is "

@@ -11,6 +11,7 @@ from snipbias.play import questions
 from snipbias.play.desk import Question
 from snipbias.play.html import html, section
 from snipbias.tasks.items import Item, Task
+from snipbias.tasks.prompts import PromptTemplate
 
 PICKED, TYPED = "From a task", "Your own"
 CONDITIONS = {"all": "All rows", "ambiguous": "Ambiguous", "disambiguated": "Disambiguated"}
@@ -33,7 +34,7 @@ class Chooser:
                 with ui.tab_panel(TYPED):
                     self._typed = Typed(lambda: self.on_change())
         self._tabs = tabs
-        self._typed.fill(self._picker.item, self._picker.instruction)
+        self._fill()
         tabs.on_value_change(lambda: self.on_change())
 
     def question(self) -> Question:
@@ -44,10 +45,13 @@ class Chooser:
         """
         if self._tabs.value == TYPED:
             return self._typed.question()
-        return Question(self._picker.item, self._picker.instruction)
+        return Question(self._picker.item, self._picker.instruction, prompt=self._picker.prompt)
+
+    def _fill(self) -> None:
+        self._typed.fill(self._picker.item, self._picker.instruction, self._picker.prompt)
 
     def _edit(self) -> None:
-        self._typed.fill(self._picker.item, self._picker.instruction)
+        self._fill()
         self._tabs.set_value(TYPED)
 
 
@@ -107,6 +111,11 @@ class Picker:
     def instruction(self) -> str:
         """The instruction that is chosen."""
         return self._task.instructions[self._instruction.value or 0]
+
+    @property
+    def prompt(self) -> PromptTemplate:
+        """The wording of the task that is chosen."""
+        return self._task.prompt
 
     def _take(self, name: str) -> None:
         self._task = self._tasks[name]
@@ -185,10 +194,11 @@ class Typed:
         """
         texts = [option.value or "" for option in self._options]
         item = questions.own(self._context.value or "", self._asked.value or "", texts)
-        return Question(item, self._instruction.value or "", is_own=True)
+        return Question(item, self._instruction.value or "", is_own=True, prompt=self._prompt)
 
-    def fill(self, item: Item, instruction: str) -> None:
-        """Begin from a row of a task."""
+    def fill(self, item: Item, instruction: str, prompt: PromptTemplate) -> None:
+        """Begin from a row of a task, in its wording."""
+        self._prompt = prompt
         self._instruction.set_value(instruction)
         self._context.set_value(item.context)
         self._asked.set_value(item.question)

@@ -15,6 +15,7 @@ from snipbias.play import questions
 from snipbias.play.answers import Answer, Firing, Switch, answer, choice, firings, fit, together
 from snipbias.play.answers import prompt_text as exact_prompt
 from snipbias.tasks.items import Item, Task
+from snipbias.tasks.prompts import DEFAULT, PromptTemplate
 
 KEPT = 64  # answers of the original that are not asked for again
 # What is spent on finding a row to open on: so many rows, and no new one after so many seconds.
@@ -23,11 +24,12 @@ TRIED, SECONDS = 8, 0.5
 
 @dataclass(frozen=True)
 class Question:
-    """An item, the instruction under which it is asked, and whether its gold option is known."""
+    """An item, the instruction and wording it is asked in, and whether its gold option is known."""
 
     item: Item
     instruction: str
     is_own: bool = False
+    prompt: PromptTemplate = DEFAULT
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class Desk:
         Raises:
             SnipbiasError: the prompt does not fit into the model.
         """
-        item, instruction = question.item, question.instruction
+        item, instruction, prompt = question.item, question.instruction, question.prompt
         if not instruction.strip():
             raise SnipbiasError("the instruction is empty: type one.")
         with self._lock:
@@ -88,12 +90,16 @@ class Desk:
                 return None
             original = self._original(question)
             edit = together(self.lm, switches)
-            edited = None if edit is None else answer(self.lm, item, instruction, edit)
+            edited = None if edit is None else answer(self.lm, item, instruction, edit, prompt)
             listed = together(self.lm, [replace(switch, off=frozenset()) for switch in switches])
-            fired = firings(self.lm, item, instruction, listed, original.chosen) if listed else ()
+            fired = (
+                firings(self.lm, item, instruction, listed, original.chosen, prompt)
+                if listed
+                else ()
+            )
         off = frozenset(neuron for switch in switches for neuron in switch.off)
-        prompt = exact_prompt(self.lm, item, instruction)
-        return Result(question, prompt, original, edited, tuple(fired), off)
+        text = exact_prompt(self.lm, item, instruction, prompt)
+        return Result(question, text, original, edited, tuple(fired), off)
 
     def _telling(self) -> Item:
         """A row that shows at once what an edit does.
@@ -111,7 +117,8 @@ class Desk:
         try:
             for item in [row for row in rows if row.condition == plain.condition][:TRIED]:
                 before, after = (
-                    choice(self.lm, item, task.instructions[0], each) for each in (None, edit)
+                    choice(self.lm, item, task.instructions[0], each, task.prompt)
+                    for each in (None, edit)
                 )
                 if before != after:
                     return item
@@ -124,7 +131,7 @@ class Desk:
     def _original(self, question: Question) -> Answer:
         found = self._originals.pop(question, None)
         if found is None:
-            found = answer(self.lm, question.item, question.instruction)
+            found = answer(self.lm, question.item, question.instruction, prompt=question.prompt)
         self._originals[question] = found
         while len(self._originals) > KEPT:
             self._originals.popitem(last=False)

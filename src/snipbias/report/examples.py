@@ -14,7 +14,6 @@ from snipbias.evaluation.rows import Rows
 from snipbias.experiment.cell import rows_of
 from snipbias.report.page import Example
 from snipbias.report.texts import Texts
-from snipbias.tasks.prompts import render, render_letters
 
 SHOWN = 12  # of each edit, on either side
 ROUNDING = 1e-6  # a smaller change of a probability is none
@@ -83,9 +82,8 @@ def _example(
     options = item.options if item else tuple(f"option {n + 1}" for n in range(count))
     prompt = None
     if item is not None:
-        asked = texts.instructions[instruction]
-        order = tuple(range(count))
-        prompt = render_letters(asked, item, order) if letters else render(asked, item)
+        wording = texts.prompt.lettered() if letters else texts.prompt
+        prompt = wording.render(texts.instructions[instruction], item)
     chosen = int(before.chosen[i]), int(after.chosen[i])
     return Example(
         edit=label,

@@ -14,15 +14,17 @@ from snipbias.base.hub import OFFLINE
 from snipbias.base.record import RunRecord
 from snipbias.tasks import task as read_task
 from snipbias.tasks.items import Item
+from snipbias.tasks.prompts import DEFAULT, PromptTemplate
 
 
 @dataclass(frozen=True)
 class Texts:
-    """Items and instructions of a task; `missing` says why there are none."""
+    """Items, instructions and prompt of a task; `missing` says why there are no items."""
 
     items: Mapping[str, Item]
     instructions: tuple[str, ...]
     missing: str = ""
+    prompt: PromptTemplate = DEFAULT
 
 
 def texts_of(record: RunRecord, task: str, data_dir: Path | None = None) -> Texts:
@@ -42,13 +44,14 @@ def texts_of(record: RunRecord, task: str, data_dir: Path | None = None) -> Text
                 data_dir=data_dir or record.arguments.get("data_dir"),
                 instructions=instructions,
                 columns=_columns(record.arguments),
+                prompt=kept.get("prompt", DEFAULT),
             )
     except (SnipbiasError, OSError) as error:
         return Texts({}, instructions, f"The texts of {task} are not shown: {error}")
     if found.fingerprint != kept["fingerprint"]:
         said = f"The texts of {task} are not shown: its rows are no longer those of the run."
         return Texts({}, instructions, said)
-    return Texts({item.id: item for item in found.items}, instructions)
+    return Texts({item.id: item for item in found.items}, instructions, prompt=found.prompt)
 
 
 def _columns(arguments: Mapping[str, Any]) -> dict[str, str] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files as resources
 from pathlib import Path
@@ -13,6 +14,7 @@ from snipbias.base.errors import SnipbiasError
 from snipbias.base.words import did_you_mean
 from snipbias.tasks import bbq, fetch, files, glue, hub, mini, skills
 from snipbias.tasks.items import Item, Task
+from snipbias.tasks.prompts import DEFAULT, PromptTemplate, prompt_template
 
 __all__ = ["Item", "Task", "available", "general_instructions", "task"]
 
@@ -26,6 +28,7 @@ def task(
     data_dir: str | Path | None = None,
     instructions: Sequence[str] | None = None,
     columns: Mapping[str, str] | None = None,
+    prompt: PromptTemplate | Mapping[str, Any] | str | Path = DEFAULT,
 ) -> Task:
     """The task that `spec` names.
 
@@ -38,11 +41,21 @@ def task(
             download.
         instructions: instead of the task's own, or of those that the rows bring.
         columns: {our column: their column}, for rows of your own.
+        prompt: the wording of the prompts, as `prompt_template` takes it.
 
     Raises:
         SnipbiasError: there is no such task, or its data is missing or malformed.
     """
-    given = _checked(instructions)
+    wording = prompt_template(prompt)
+    return replace(_read(spec, data_dir, _checked(instructions), columns), prompt=wording)
+
+
+def _read(
+    spec: str | Path | Iterable[Mapping[str, Any]],
+    data_dir: str | Path | None,
+    given: tuple[str, ...] | None,
+    columns: Mapping[str, str] | None,
+) -> Task:
     if not isinstance(spec, (str, Path)):
         return _in_memory(spec, given, columns)
     general = general_instructions()

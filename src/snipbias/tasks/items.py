@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import Literal, get_args
+from pathlib import Path
+from typing import Any, Literal, get_args
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.tasks.draws import Levels, balanced, draw, seed_of
+from snipbias.tasks.prompts import DEFAULT, PromptTemplate, prompt_template
 
 Condition = Literal["ambiguous", "disambiguated"]
 Balance = Literal["none", "condition", "twins"]
@@ -78,6 +80,7 @@ class Task:
         split_over: the templates that the split is made of, where they are more than those of the
             rows: a filtered task must split as the whole does, or `find` of one would overlap
             with `test` of the other.
+        prompt: the wording that puts an instruction and an item to the model.
     """
 
     name: str
@@ -87,6 +90,7 @@ class Task:
     part: Literal["all", "find", "dev", "test"] = "all"
     notes: tuple[str, ...] = ()
     split_over: tuple[str, ...] = ()
+    prompt: PromptTemplate = DEFAULT
 
     def __post_init__(self) -> None:
         if not self.items:
@@ -104,9 +108,12 @@ class Task:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over items and instructions; the order of rows does not matter."""
+        """SHA-256 over items, instructions and the prompt's wording; the rows' order is ignored."""
         rows = sorted(json.dumps(asdict(item), sort_keys=True) for item in self.items)
-        return hashlib.sha256(json.dumps([rows, self.instructions]).encode()).hexdigest()
+        parts: list[Any] = [rows, self.instructions]
+        if self.prompt != DEFAULT:  # what was hashed before there were others
+            parts.append({**self.prompt.to_dict(), "name": ""})
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def where(self, keep: Callable[[Item], bool]) -> Task:
         """The task with only the items for which `keep` holds."""
@@ -115,6 +122,10 @@ class Task:
     def with_instructions(self, instructions: Sequence[str]) -> Task:
         """The same items under other instructions."""
         return replace(self, instructions=tuple(instructions))
+
+    def with_prompt(self, prompt: PromptTemplate | Mapping[str, Any] | Path | str) -> Task:
+        """The same items put to the model in another wording; see `prompt_template`."""
+        return replace(self, prompt=prompt_template(prompt))
 
     @property
     def find(self) -> Task:

@@ -1,34 +1,232 @@
-"""The text of a prompt: an instruction, the input, and the options (the paper's I, x and C)."""
+"""The wording of a prompt as data: where the instruction, the input and the options stand.
+
+The paper's I, x and C. Neither version of the paper prints a whole prompt.
+"""
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
 from string import ascii_uppercase
+from typing import Any, Protocol
 
 from snipbias.base.errors import SnipbiasError
-from snipbias.tasks.items import Item
+from snipbias.base.words import did_you_mean, listed, quoted
+
+FIELDS = ("instruction", "context", "question", "options")
+LETTER = "{letter}"
+_FIELD = re.compile(r"\{([A-Za-z_]\w*)\}")
 
 
-def render(instruction: str, item: Item) -> str:
-    """The prompt with options as text, to be answered by the text of an option."""
-    return _assemble(instruction, item, [f"- {option}" for option in item.options])
+class Asked(Protocol):
+    """What is asked of an item."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def context(self) -> str: ...
+    @property
+    def question(self) -> str: ...
+    @property
+    def options(self) -> tuple[str, ...]: ...
 
 
-def render_letters(instruction: str, item: Item, order: tuple[int, ...]) -> str:
-    """The prompt with lettered options, `order[j]` being the option that stands at letter j."""
-    if len(order) > len(ascii_uppercase):
-        raise SnipbiasError(
-            f"item {item.id!r} has {len(order)} options and there are 26 letters: "
-            "list them as text."
+@dataclass(frozen=True)
+class PromptTemplate:
+    """How an item is put to a model, and what of an option is scored as the answer.
+
+    Attributes:
+        text: the prompt with the fields {instruction}, {context}, {question} and {options}. A line
+            whose only field is {context} is left out for an item that has no context.
+        mark: what stands before every option; {letter} in it is A, B, C and so on.
+        between: what stands between two options.
+        join: what the lines of `text` are joined by; a space makes one line of them.
+        answer: `text` scores an option's own words, `letter` its letter.
+        name: what to call it; two templates of one wording are equal whatever their names.
+    """
+
+    text: str
+    mark: str = "- "
+    between: str = "\n"
+    join: str = "\n"
+    answer: str = "text"
+    name: str = field(default="own", compare=False)
+
+    def __post_init__(self) -> None:
+        for part in fields(self):
+            value = getattr(self, part.name)
+            if not isinstance(value, str) or any("\ud800" <= sign <= "\udfff" for sign in value):
+                raise SnipbiasError(f"the prompt's {part.name} is {quoted(value)}: give a text.")
+        # Blanks at the end would stand before the answer, which brings its own.
+        object.__setattr__(self, "text", self.text.strip())
+        said = f"the prompt {quoted(self.name)}"
+        used = set(_FIELD.findall(self.text))
+        if unknown := sorted(used - set(FIELDS)):
+            raise SnipbiasError(
+                f"{said} has a field {{{unknown[0]}}}"
+                f"{did_you_mean(unknown[0], list(FIELDS))}: its fields are {_braced(FIELDS)}."
+            )
+        if missing := [name for name in FIELDS if name not in used]:
+            raise SnipbiasError(
+                f"{said} has no place for {_braced(missing)}: write every one "
+                f"of {_braced(FIELDS)} into its text."
+            )
+        if set(_FIELD.findall(self.mark)) - {"letter"} or _FIELD.search(self.between):
+            raise SnipbiasError(
+                f"{said} has a field beside an option: only {LETTER} can stand "
+                "there, and only in the mark."
+            )
+        if not self.mark + self.between:
+            raise SnipbiasError(
+                f"{said} runs its options together: give it a mark before each "
+                "option, or something between them."
+            )
+        if self.answer not in ("text", "letter"):
+            raise SnipbiasError(
+                f"{said} cannot score {quoted(self.answer)} as the answer: use 'text' or 'letter'."
+            )
+        if self.answer == "letter" and not self.has_letters:
+            raise SnipbiasError(
+                f"{said} scores letters and shows none: write {LETTER} into its mark."
+            )
+
+    @property
+    def has_letters(self) -> bool:
+        """Whether a letter stands before every option."""
+        return LETTER in self.mark
+
+    def render(self, instruction: str, item: Asked) -> str:
+        """The prompt."""
+        return self.ask(instruction, item)[0]
+
+    def ask(
+        self, instruction: str, item: Asked, order: Sequence[int] | None = None
+    ) -> tuple[str, tuple[str, ...]]:
+        """The prompt, and what is scored for each of its options.
+
+        Args:
+            order: `order[j]` is the option at place j; as they come if not given.
+        """
+        shown = item.options if order is None else tuple(item.options[i] for i in order)
+        if self.has_letters and len(shown) > len(ascii_uppercase):
+            raise SnipbiasError(
+                f"item {item.id!r} has {len(shown)} options and there are 26 letters: "
+                "list them as text."
+            )
+        letters = tuple(ascii_uppercase[: len(shown)])
+        marks = (
+            [self.mark.replace(LETTER, letter) for letter in letters]
+            if self.has_letters
+            else [self.mark] * len(shown)
         )
-    lines = [
-        f"{letter}. {item.options[i]}" for letter, i in zip(ascii_uppercase, order, strict=False)
-    ]
-    return _assemble(instruction, item, lines)
+        values = {
+            "instruction": instruction,
+            "context": item.context,
+            "question": item.question,
+            "options": self.between.join(map("".join, zip(marks, shown, strict=True))),
+        }
+        lines = self.text.split("\n")
+        if not item.context:
+            lines = [line for line in lines if set(_FIELD.findall(line)) != {"context"}]
+        # In one pass, so that braces of an item's own are left as they are.
+        prompt = _FIELD.sub(lambda found: values[found[1]], self.join.join(lines))
+        return prompt, letters if self.answer == "letter" else shown
+
+    def lettered(self) -> PromptTemplate:
+        """The same with letters before the options, which are the answers."""
+        mark = self.mark if self.has_letters else f"{LETTER}. "
+        return replace(self, mark=mark, answer="letter", name=f"{self.name}, letters")
+
+    @property
+    def spec(self) -> str | dict[str, str]:
+        """What `prompt_template` makes this one of: its name, or the settings of one's own."""
+        return self.name if NAMED.get(self.name) == self else self.to_dict()
+
+    def to_dict(self) -> dict[str, str]:
+        """The fields, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Any, name: str = "own") -> PromptTemplate:
+        """The template of a JSON form, in which only `text` is needed.
+
+        Raises:
+            SnipbiasError: it is no object, or a field is unknown, missing or malformed.
+        """
+        known = [part.name for part in fields(cls)]
+        if not isinstance(data, Mapping) or "text" not in data:
+            raise SnipbiasError(
+                f"the prompt {quoted(name)} has no text: give an object with the field 'text', "
+                f"such as {json.dumps(DEFAULT.text)}."
+            )
+        if unknown := sorted(str(key) for key in data if key not in known):
+            raise SnipbiasError(
+                f"the prompt {quoted(name)} has no setting {quoted(unknown[0])}"
+                f"{did_you_mean(unknown[0], known)}: use {', '.join(known)}."
+            )
+        return cls(**{"name": name, **data})
 
 
-def _assemble(instruction: str, item: Item, option_lines: list[str]) -> str:
-    parts = [instruction]
-    if item.context:
-        parts.append(f"Context: {item.context}")
-    parts += [f"Question: {item.question}", "Options:", *option_lines, "Answer:"]
-    return "\n".join(parts)
+def _braced(names: Any) -> str:
+    return ", ".join(f"{{{name}}}" for name in names)
+
+
+_LABELLED = "{instruction}\nContext: {context}\nQuestion: {question}\nOptions:\n{options}\nAnswer:"
+DEFAULT = PromptTemplate(_LABELLED, name="list")
+NAMED = {
+    template.name: template
+    for template in (
+        DEFAULT,
+        PromptTemplate(
+            _LABELLED.replace("Options:\n", "Options: "),
+            mark="",
+            between=", ",
+            join=" ",
+            name="paper",
+        ),
+        PromptTemplate(_LABELLED, mark=f"{LETTER}. ", answer="letter", name="letters"),
+        PromptTemplate(_LABELLED, mark=f"{LETTER}. ", name="letters-text"),
+        PromptTemplate("{instruction}\n{context}\n{question}\n{options}", name="plain"),
+    )
+}
+
+
+def prompt_template(spec: str | Path | Mapping[str, Any] | PromptTemplate) -> PromptTemplate:
+    """The template that `spec` names.
+
+    Args:
+        spec: one of `NAMED`; a text with fields; the path of a .txt file of one, or of a .json file
+            with the settings of a `PromptTemplate`; these settings in a dictionary.
+
+    Raises:
+        SnipbiasError: there is none of that name, or it is malformed.
+    """
+    if isinstance(spec, PromptTemplate):
+        return spec
+    if isinstance(spec, Mapping):
+        return PromptTemplate.from_dict(spec)
+    if not isinstance(spec, (str, Path)):
+        raise SnipbiasError(f"the prompt is {quoted(spec)}: give a name, a text or a file.")
+    if spec in NAMED:
+        return NAMED[str(spec)]
+    if isinstance(spec, str) and _FIELD.search(spec):
+        return PromptTemplate(spec)
+    path = Path(spec)
+    if path.suffix not in (".txt", ".json"):
+        raise SnipbiasError(
+            f"there is no prompt {quoted(str(spec))}{did_you_mean(str(spec), list(NAMED))}: use "
+            f"{listed(list(NAMED))}, a text with the fields {_braced(FIELDS)}, or the path of a "
+            ".txt or .json file with one."
+        )
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        data = json.loads(text) if path.suffix == ".json" else {"text": text}
+    except (OSError, ValueError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise SnipbiasError(
+            f"the prompt {quoted(str(path))} cannot be read ({reason}): give a text file, or JSON."
+        ) from None
+    return PromptTemplate.from_dict(data, path.stem)

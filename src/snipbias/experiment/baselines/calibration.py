@@ -34,7 +34,6 @@ from snipbias.evaluation.offset_curve import ROUNDING, OffsetPoint, offset_curve
 from snipbias.models.batching import BatchSize, Progress
 from snipbias.models.language_model import LanguageModel
 from snipbias.tasks.items import Item, Task
-from snipbias.tasks.prompts import render
 
 CONTENT_FREE = ("N/A", "", "[MASK]")  # Zhao et al. 2021
 DOMAIN_TEXTS = 20  # Fei et al. 2023
@@ -166,8 +165,7 @@ def permutation_averaging(measured: Measured) -> Evaluation:
     queries, turns = [], []
     for row, (instruction, item) in enumerate(measured.questions):
         for order in balanced_orders(len(item.options))[1:]:
-            listed = tuple(item.options[i] for i in order)
-            queries.append((render(instruction, replace(item, options=listed)), listed))
+            queries.append(measured.task.prompt.ask(instruction, item, order))
             turns.append((row, order))
     by_row = [[scores] for scores in measured.logprobs]
     for (row, order), by_place in zip(turns, _score(measured, queries), strict=True):
@@ -234,10 +232,10 @@ def _less_prior(label: str, measured: Measured, texts: Iterable[tuple[str, str]]
     keys = [(text, item.options, bool(item.context)) for text, item in measured.questions]
     queries = []
     distinct = dict(zip(keys, measured.questions, strict=True))
-    for (_, options, has_context), (instruction, item) in distinct.items():
+    for (_, _, has_context), (instruction, item) in distinct.items():
         for context, question in texts:
             asked = replace(item, context=context if has_context else "", question=question)
-            queries.append((render(instruction, asked), options))
+            queries.append(measured.task.prompt.ask(instruction, asked))
     scored = _score(measured, queries)
     priors = {
         key: _log_mean_exp(np.stack(scored[k * len(texts) : (k + 1) * len(texts)]))
