@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snipbias.base.errors import SnipbiasError
+from snipbias.base.words import SCREEN
 from snipbias.tasks import general_instructions, task
 from snipbias.tasks.items import Item
 
@@ -253,6 +254,56 @@ def test_a_bad_file_is_one_sentence(
     assert str(error.value).startswith(str(path))
     assert sentence in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_first_line_that_names_the_separator(tmp_path: Path) -> None:
+    for name, separator in (
+        ("own.csv", ";"),
+        ("own.csv", ","),
+        ("own.tsv", "\t"),
+        ("own.tsv", "|"),
+    ):
+        rows = [["question", "options", "gold"], ["Who, say?", "Ann\nBen", "B"], ["Who?", "", "C"]]
+        cells = "\n".join(separator.join(f'"{cell}"' for cell in row) for row in rows)
+        path = text_file(tmp_path, name, f"sep={separator}\n{cells}\n")
+        with pytest.raises(SnipbiasError, match="line 5: there is no value for 'options'"):
+            task(path)
+        path.write_text(path.read_text().rpartition('"Who?"')[0])
+        assert task(path).items[0].options[1] == "Ben"
+
+
+def test_half_a_letter_is_refused_by_row(tmp_path: Path) -> None:
+    half = "Ann \ud800"
+    for row in ({"question": half}, {"options": [half, "Ben"]}, {"twin": half}, {"polarity": half}):
+        path = text_file(tmp_path, "own.jsonl", json.dumps(ROW | row))
+        with pytest.raises(SnipbiasError, match=r"line 1: the text 'Ann .*' holds half of a lett"):
+            task(path)
+    with pytest.raises(SnipbiasError, match="holds half of a letter"):
+        task([ROW], instructions=[half])
+
+
+def test_a_mapped_column_does_not_fill_its_namesake_too() -> None:
+    row = {"context": "Who won?", "options": ["Ann", "Ben"], "label": 0, "answer": 1, "x": 5}
+    loaded = task([row], columns={"question": "context", "gold": "answer"})
+    assert (loaded.items[0].question, loaded.items[0].context) == ("Who won?", "")
+    assert loaded.notes[1:] == ("columns that are not read: 'x'",)
+    swapped = task([ROW | {"context": "c"}], columns={"question": "context", "context": "question"})
+    assert (swapped.items[0].question, swapped.items[0].context) == ("c", "Who won?")
+    with pytest.raises(SnipbiasError, match="no value for 'gold'"):  # and not the label
+        task([row | {"answer": None}], columns={"question": "context", "gold": "answer"})
+
+
+def test_a_message_is_never_longer_than_a_screen(tmp_path: Path) -> None:
+    long = "x" * 100_000
+    rows = [{"condition": [long]}, {"gold": long}, {"options": long}, {"id": [long] * 9}]
+    for row in (*rows, {"options": [long, long]}, {long: 1, "question": ""}):
+        with pytest.raises(SnipbiasError) as error:
+            task(jsonl(tmp_path, ROW | row))
+        assert len(str(error.value)) <= SCREEN
+    for columns in ({long: "question"}, {"question": long}):
+        with pytest.raises(SnipbiasError) as error:
+            task([ROW], columns=columns)
+        assert len(str(error.value)) <= SCREEN
 
 
 def test_a_folder_and_nothing_at_all(tmp_path: Path) -> None:

@@ -53,6 +53,42 @@ def test_class_labels_are_indices_of_options_and_names_elsewhere(dataset: Any) -
     assert loaded.source == "dataset (in memory)"
 
 
+def labelled(names: list[str], options: list[list[str]], places: list[int]) -> Any:
+    rows = {"question": ["?"] * len(options), "options": options, "label": places}
+    labels = datasets.ClassLabel(names=names)
+    return datasets.Dataset.from_dict(rows).cast_column("label", labels)
+
+
+def test_a_label_counts_by_its_name_where_names_are_options() -> None:
+    for names, options, places, gold in [
+        (["no", "yes"], [["yes", "no"]] * 2, [0, 1], ["no", "yes"]),
+        (["No", "Yes"], [["yes", "no"]], [1], ["yes"]),
+        (["Ann", "Ben", "Cleo"], [["Cleo", "Ann"], ["Ben", "Cleo"]], [2, 1], ["Cleo", "Ben"]),
+        (["A", "B"], [["x1", "x2"], ["B", "O"]], [0, 1], ["x1", "O"]),  # letters are places
+        (["A", "B"], [["B", "A"]], [0], ["A"]),  # but not where all options are these letters
+        (["good", "bad"], [["x1", "x2"]], [1], ["x2"]),
+    ]:
+        items = task(labelled(names, options, places)).items
+        assert [item.options[item.gold] for item in items] == gold, names
+    with pytest.raises(SnipbiasError, match="row 2: 'label' is 'Ben', which is none of the"):
+        task(labelled(["Ann", "Ben"], [["Ann", "Dan"], ["Ann", "Eve"]], [0, 1]))
+
+
+def test_labels_in_lists_and_unlabelled_cells(dataset: Any) -> None:
+    names = datasets.ClassLabel(names=["Ben", "Ann"])
+    lists = dataset.remove_columns("options").add_column("options", [[1, 0], [1, 0]])
+    lists = lists.cast_column("options", datasets.Sequence(names))
+    assert task(lists).items[0].options == ("Ann", "Ben")
+    unlabelled = dataset.remove_columns("condition").add_column("condition", [-1, 0])
+    unlabelled = unlabelled.cast_column("condition", FEATURES["condition"])
+    assert [item.condition for item in task(unlabelled).items] == [None, "ambiguous"]
+
+
+def test_a_dataset_in_the_format_of_another_library(dataset: Any) -> None:
+    for name in ("numpy", "torch", "pandas", "arrow"):
+        assert task(dataset.with_format(name)).items == task(dataset).items, name
+
+
 def test_a_stream_is_read_like_a_dataset(dataset: Any) -> None:
     assert task(dataset.to_iterable_dataset()).items == task(dataset).items
 

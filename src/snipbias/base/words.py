@@ -81,7 +81,7 @@ def one_line(error: object) -> str:
 
 def did_you_mean(wrong: str, known: list[str]) -> str:
     """` (did you mean 'x'?)`, or nothing where nothing is close."""
-    by_lower = {name.lower(): name for name in known}
+    by_lower = {name.lower(): name for name in known if len(name) <= 80}
     begun = [name for name in by_lower if name.startswith(wrong.lower())]
-    close = begun or get_close_matches(wrong.lower(), by_lower, n=1)
+    close = begun or get_close_matches(wrong[:80].lower(), by_lower, n=1)
     return f" (did you mean {by_lower[close[0]]!r}?)" if close else ""

@@ -69,12 +69,19 @@ def find(
         write_sites(lm.sites, folder)
         written = [this.folder if len(edits) == 1 else this.folder / f"n{n}" for n in edits]
     largest = max(edits)
+    notes = "".join(f"\nnote: {note}" for note in task.notes)
     more = f"\nthis is n{largest} only; to see another: snipbias show {written[0]}\n"
     this.show(
-        {"edits": list(map(str, written)), "found_on": asdict(scores.found_on)},
+        {
+            "edits": list(map(str, written)),
+            "found_on": asdict(scores.found_on),
+            "notes": list(task.notes),
+        },
         Group(
             edit_table(edits[largest]),
-            Text(f"{more if len(edits) > 1 else ''}\nwritten: {', '.join(map(str, written))}"),
+            Text(
+                f"{notes}{more if len(edits) > 1 else ''}\nwritten: {', '.join(map(str, written))}"
+            ),
         ),
     )
 

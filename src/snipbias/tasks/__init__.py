@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from snipbias.base.errors import SnipbiasError
-from snipbias.base.words import did_you_mean
+from snipbias.base.words import did_you_mean, quoted
 from snipbias.tasks import bbq, fetch, files, glue, hub, mini, skills
 from snipbias.tasks.items import Item, Task
 from snipbias.tasks.prompts import DEFAULT, PromptTemplate, prompt_template
@@ -105,7 +105,7 @@ def _checked(instructions: Sequence[str] | None) -> tuple[str, ...] | None:
     texts = (instructions,) if isinstance(instructions, str) else tuple(instructions)
     if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
         raise SnipbiasError(
-            f"the instructions are {list(texts)!r}: give at least one, and no empty one."
+            f"the instructions are {quoted(list(texts))}: give at least one, and no empty one."
         )
     return texts
 
@@ -126,15 +126,34 @@ def _in_memory(
     columns: Mapping[str, str] | None,
 ) -> Task:
     general = general_instructions()
-    if hasattr(rows, "features") or isinstance(rows, Mapping):
+    rows = _from_table(rows)
+    if hasattr(rows, "info") or _are_splits(rows):
         return hub.from_dataset(rows, given, columns, default_instructions=general)
+    if isinstance(rows, Mapping) or not isinstance(rows, Iterable):
+        raise SnipbiasError(
+            f"a task is not made of {quoted(rows)}: give its name, a path, or a list of "
+            "dictionaries, one per row."
+        )
     numbered = [(f"row {number}", row) for number, row in enumerate(rows, start=1)]
     for where, row in numbered:
         if not isinstance(row, Mapping):
-            raise SnipbiasError(f"{where} is {row!r}: give every row as a dictionary.")
+            raise SnipbiasError(f"{where} is {quoted(row)}: give every row as a dictionary.")
     return files.from_rows(
         numbered, "rows", given, columns, default_instructions=general, source="rows in memory"
     )
+
+
+def _from_table(rows: Any) -> Any:
+    """The rows of a table of Arrow, polars or pandas; anything else as it is."""
+    if hasattr(rows, "to_pylist"):
+        return rows.to_pylist()
+    if hasattr(rows, "to_dicts"):
+        return rows.to_dicts()
+    return rows.to_dict("records") if hasattr(rows, "iterrows") else rows
+
+
+def _are_splits(rows: Any) -> bool:
+    return isinstance(rows, Mapping) and all(hasattr(split, "features") for split in rows.values())
 
 
 def _is_own_file(spec: str) -> bool:
@@ -175,6 +194,6 @@ def _skills() -> Task:
 def _unknown(spec: str) -> SnipbiasError:
     names = [name for name, _, _ in available()]
     return SnipbiasError(
-        f"there is no task {spec!r}{did_you_mean(spec, names)}: use {', '.join(names)}, or the "
-        "path of a .jsonl, .csv or .tsv file, or hf:owner/name."
+        f"there is no task {quoted(spec)}{did_you_mean(spec, names)}: use {', '.join(names)}, or "
+        "the path of a .jsonl, .csv or .tsv file, or hf:owner/name."
     )

@@ -39,7 +39,13 @@ def load(category: str, instructions: Sequence[str], data_dir: str | Path | None
     """
     file = fetch(category, data_dir)
     items, notes = parse(decode(file.content, file.path), file.path, category)
-    return Task(f"bbq:{category}", items, tuple(instructions), source=file.source, notes=notes)
+    return Task(
+        f"bbq:{category}",
+        items,
+        tuple(instructions),
+        source=file.source,
+        notes=(*file.notes, *notes),
+    )
 
 
 def parse(text: str, path: Path, category: str) -> tuple[tuple[Item, ...], tuple[str, ...]]:

@@ -58,6 +58,7 @@ class Fetched:
     path: Path
     content: bytes
     source: str
+    notes: tuple[str, ...] = ()
 
 
 def fetch(category: str, data_dir: str | Path | None = None) -> Fetched:
@@ -70,7 +71,9 @@ def fetch(category: str, data_dir: str | Path | None = None) -> Fetched:
     own = _in_folder(category, data_dir)
     if own is not None:
         content = read_bytes(own)
-        return Fetched(own, content, _source(category, own, content))
+        problem = difference(category, content)
+        notes = (f"{own} is not the official file ({problem})",) if problem else ()
+        return Fetched(own, content, _source(category, own, content), notes)
     path = cache_dir() / "bbq" / f"{category}.jsonl"
     if path.exists():
         content = read_bytes(path)

@@ -1,14 +1,13 @@
 """A user's own rows: JSONL, CSV and TSV files, Hugging Face datasets, or rows in memory.
 
-Columns (any other is ignored; an empty cell counts as absent):
+Columns (any other is left out and noted; an empty cell counts as absent):
 
 - `question`: required.
-- `options`: a list, or in CSV "a | b | c"; or one column each, `option_0`, `option_1`, ... or
-  `ans0`, `ans1`, ...
-- `gold` (or `label`): the right option, by its text or its index from 0. Where the options
-  themselves are numbers, a text that is one of them means that option.
+- `options`: a list; or one text, as `options.read_options` describes; or one column each,
+  `option_0`, `option_1`, ... or `ans0`, `ans1`, ...
+- `gold` (or `label`): the right option, by its text, its letter or its index from 0.
 - `context`, `template`, `condition` (ambiguous | disambiguated, also ambig | disambig),
-  `polarity`, `unknown` and `biased` (text or index of the option), `id`, `twin`: optional.
+  `polarity`, `unknown` and `biased` (an option, named as `gold` names it), `id`, `twin`: optional.
   `template` names what sibling rows were made from; without it twins are siblings and any other
   row is on its own.
 - `instruction` (a text) or `instructions` (a list, in CSV "a | b"): the distinct values over all
@@ -20,15 +19,32 @@ A mapping {our column: their column} renames columns for any reader.
 from __future__ import annotations
 
 import hashlib
-import math
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from snipbias.base.errors import SnipbiasError
-from snipbias.base.words import did_you_mean
+from snipbias.base.markdown import printable
+from snipbias.base.words import did_you_mean, listed, quoted
+from snipbias.tasks.cells import Label, as_text, as_texts
+from snipbias.tasks.columns import (
+    COLUMNS,
+    OPTION_COLUMN,
+    Columns,
+    Row,
+    check_columns,
+    notes,
+    rename,
+)
 from snipbias.tasks.items import Condition, Item, Task
+from snipbias.tasks.options import (
+    Options,
+    choice,
+    first_number,
+    labels_are_names,
+    printed_list,
+    read_options,
+)
 from snipbias.tasks.readers import (
     csv_rows,
     decode,
@@ -37,21 +53,6 @@ from snipbias.tasks.readers import (
     read_bytes,
 )
 
-COLUMNS = (
-    "question",
-    "options",
-    "gold",
-    "context",
-    "template",
-    "condition",
-    "polarity",
-    "unknown",
-    "biased",
-    "id",
-    "twin",
-    "instruction",
-    "instructions",
-)
 SUFFIXES = (".jsonl", ".csv", ".tsv")
 CONDITIONS: dict[str, Condition] = {
     "ambiguous": "ambiguous",
@@ -59,11 +60,8 @@ CONDITIONS: dict[str, Condition] = {
     "disambiguated": "disambiguated",
     "disambig": "disambiguated",
 }
-OPTION_COLUMN = re.compile(r"(option_|ans)(\d+)")
-MANY_INSTRUCTIONS = 20
-
-Row = Mapping[str, Any]
-Columns = Mapping[str, str]
+INDICES = ("gold", "label", "unknown", "biased")
+MOST_OPTIONS = 1_000
 
 
 def load(
@@ -106,16 +104,19 @@ def from_rows(
     read = list(rows)
     if not read:
         raise SnipbiasError(f"{name} has no rows: give it at least one, with question and options.")
-    _check_columns(name, read, columns or {})
-    renamed = [(where, _rename(row, columns or {})) for where, row in read]
+    columns = columns or {}
+    check_columns(name, read, columns)
+    renamed = [(where, rename(row, columns)) for where, row in read]
+    options = [_options(where, row) for where, row in renamed]
+    first = _settle_indices([row for _, row in renamed], options)
     items: list[Item] = []
     places: dict[str, str] = {}
-    for number, (where, row) in enumerate(renamed, start=1):
-        item = _item(where, row, number)
+    for number, ((where, row), theirs) in enumerate(zip(renamed, options, strict=True), start=1):
+        item = _item(where, row, number, theirs, first)
         if item.id in places:
             raise SnipbiasError(
-                f"{where}: the id {item.id!r} is already that of {places[item.id]}; give every row "
-                "its own, or drop the column 'id'."
+                f"{where}: the id {quoted(item.id)} is already that of {places[item.id]}; give "
+                "every row its own, or drop the column 'id'."
             )
         places[item.id] = where
         items.append(item)
@@ -125,73 +126,55 @@ def from_rows(
         tuple(items),
         tuple(instructions or own or default_instructions),
         source=source,
-        notes=tuple(_notes(renamed, own, instructions)),
+        notes=tuple(notes([row for _, row in renamed], own, instructions)),
     )
-
-
-def _check_columns(name: str, rows: Sequence[tuple[str, Row]], columns: Columns) -> None:
-    there = list(dict.fromkeys(str(column) for _, row in rows for column in row))
-    for ours, theirs in columns.items():
-        if ours not in COLUMNS and not OPTION_COLUMN.fullmatch(ours):
-            raise SnipbiasError(
-                f"the column mapping names {ours!r}, which is no column of ours"
-                f"{did_you_mean(ours, list(COLUMNS))}: use {', '.join(COLUMNS)}."
-            )
-        if theirs not in there:
-            raise SnipbiasError(
-                f"{name} has no column {theirs!r}{did_you_mean(theirs, there)}: correct what the "
-                f"column mapping says for {ours!r}."
-            )
-
-
-def _rename(row: Row, columns: Columns) -> dict[str, Any]:
-    """The row under our names, without empty cells; a mapped column replaces one of our name."""
-    renamed = {**row, **{ours: row.get(theirs) for ours, theirs in columns.items()}}
-    return {name: value for name, value in renamed.items() if not _is_absent(value)}
-
-
-def _is_absent(value: Any) -> bool:
-    if isinstance(value, str):
-        return not value.strip()
-    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _own_template(question: str, context: str, options: Sequence[str]) -> str:
     """A name by content: the same row in two files is one template, two first rows are not."""
     content = "\n".join([question, context, *options])
-    return f"row-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+    return f"row-{hashlib.sha256(content.encode(errors='surrogatepass')).hexdigest()[:12]}"
 
 
-def _item(where: str, row: Row, number: int) -> Item:
-    _refuse_incomplete(where, row)
-    options = _options(where, row)
-    gold = "gold" if "gold" in row else "label"
-    identity = _text(where, row, "id") or f"row-{number}"
+def _settle_indices(rows: Sequence[dict[str, Any]], options: Sequence[Options]) -> int | None:
+    """Turn labels into names or places, in place; where numbered options are counted from."""
+    both = list(zip(rows, options, strict=True))
+    for column in INDICES:
+        labels = [(row[column], o) for row, o in both if isinstance(row.get(column), Label)]
+        by_name = labels_are_names(labels)
+        for row in rows:
+            if isinstance(label := row.get(column), Label):
+                row[column] = label.name if by_name and label.name is not None else label.place
+    return first_number((row[column], o) for row, o in both for column in INDICES if column in row)
+
+
+def _item(where: str, row: Row, number: int, options: Options, first: int | None) -> Item:
     twin = _text(where, row, "twin")
     question, context = _text(where, row, "question"), _text(where, row, "context")
+    texts = options.texts
+    indices = {name: _index(where, row, name, options, first) for name in INDICES if name in row}
+    label = indices.pop("label", None)
     return item_at(
         where,
-        id=identity,
+        id=_text(where, row, "id") or f"row-{number}",
         question=question,
-        options=options,
-        gold=_index(where, row, gold, options),
+        options=texts,
+        gold=indices.pop("gold", label),
         context=context,
-        template=_text(where, row, "template") or twin or _own_template(question, context, options),
+        template=_text(where, row, "template") or twin or _own_template(question, context, texts),
         condition=_condition(where, row),
         polarity=_text(where, row, "polarity") or None,
-        unknown=_index(where, row, "unknown", options) if "unknown" in row else None,
-        biased=_index(where, row, "biased", options) if "biased" in row else None,
         twin=twin,
+        **indices,
     )
 
 
 def _text(where: str, row: Row, column: str) -> str:
-    value = row.get(column)
-    if value is None:
-        return ""
-    if isinstance(value, (str, int, float)) and not isinstance(value, bool):
-        return str(value).strip()
-    raise SnipbiasError(f"{where}: {column!r} is {value!r}; write a text.")
+    value = row.get(column, "")
+    text = as_text((value.name or "") if isinstance(value, Label) else value)
+    if text is None:
+        raise SnipbiasError(f"{where}: {column!r} is {quoted(value)}; write a text.")
+    return text
 
 
 def _refuse_incomplete(where: str, row: Row) -> None:
@@ -209,59 +192,57 @@ def _refuse_incomplete(where: str, row: Row) -> None:
     others = [name for name in there if name not in (*COLUMNS, *numbered)]
     wanted = ", ".join(f"{name!r}{did_you_mean(name, others)}" for name in absent)
     raise SnipbiasError(
-        f"{where}: there is no value for {wanted}; the row has {', '.join(there) or 'nothing'}: "
+        f"{where}: there is no value for {wanted}; the row has "
+        f"{', '.join(map(printable, there[:20])) or 'nothing'}: "
         f"rename the columns or map each, --column {absent[0]}=YOURS on the command line, "
         f"columns={{{absent[0]!r}: 'YOURS'}} in Python."
     )
 
 
-def _options(where: str, row: Row) -> tuple[str, ...]:
+def _options(where: str, row: Row) -> Options:
+    _refuse_incomplete(where, row)
     if "options" in row:
-        return tuple(_list(where, row, "options"))
-    numbered = {
-        int(match[2]): name for name in row if (match := OPTION_COLUMN.fullmatch(str(name)))
-    }
-    if sorted(numbered) != list(range(len(numbered))):
+        options = read_options(row["options"])
+        if options is None:
+            raise _no_list(where, row, "options")
+    else:
+        named = {int(match[2]): name for name in row if (match := OPTION_COLUMN.fullmatch(name))}
+        if sorted(named) != list(range(len(named))):
+            raise SnipbiasError(
+                f"{where}: the options {', '.join(named[i] for i in sorted(named))} do not count "
+                "0, 1, 2, ... without a gap; number them so, and leave empty cells at the end only."
+            )
+        options = Options(tuple(_text(where, row, named[i]) for i in range(len(named))))
+    if len(options.texts) > MOST_OPTIONS:
         raise SnipbiasError(
-            f"{where}: the options {', '.join(numbered[i] for i in sorted(numbered))} do not count "
-            "0, 1, 2, ... without a gap; number them so, and leave empty cells at the end only."
+            f"{where}: there are {len(options.texts):,} options, and each takes a pass through the "
+            f"model; give at most {MOST_OPTIONS:,}."
         )
-    return tuple(_text(where, row, numbered[i]) for i in range(len(numbered)))
+    return options
 
 
-def _list(where: str, row: Row, column: str) -> list[str]:
-    """The texts of a list, or of one text with | between them."""
-    value = row[column]
-    parts = value.split("|") if isinstance(value, str) else value
-    if not isinstance(parts, Sequence) or not all(
-        isinstance(part, (str, int, float)) and not isinstance(part, bool) for part in parts
-    ):
-        raise SnipbiasError(
-            f"{where}: {column!r} is {value!r}; write a list of texts, or texts with | between."
-        )
-    return [str(part).strip() for part in parts]
-
-
-def _index(where: str, row: Row, column: str, options: Sequence[str]) -> int:
-    """The option that a column names, by its text or by its index."""
-    value = row[column]
-    if isinstance(value, str):
-        text = value.strip()
-        if text in options:
-            return options.index(text)
-        value = int(text) if re.fullmatch(r"[0-9]+", text) else text
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(options):
-        return value
-    raise SnipbiasError(
-        f"{where}: {column!r} is {value!r}, which is none of the options {_listed(options)}; write "
-        f"the text of one, or its number from 0 to {len(options) - 1}."
+def _no_list(where: str, row: Row, column: str) -> SnipbiasError:
+    return SnipbiasError(
+        f"{where}: {column!r} is {quoted(row[column])}; write a list of texts, or texts with | "
+        "between."
     )
 
 
-def _listed(options: Sequence[str]) -> str:
-    return ", ".join(repr(option) for option in options)
+def _index(where: str, row: Row, column: str, options: Options, first: int | None) -> int:
+    """The option that a column names."""
+    value, texts = row[column], options.texts
+    index = choice(value, options, first if options.are_numbered else 0)
+    if index is not None:
+        return index
+    if options.are_numbered and first is None and choice(value, options, 1) is not None:
+        raise SnipbiasError(
+            f"{where}: {column!r} is {quoted(value)}, counted from 0 or as the options are "
+            "numbered; write the text of the option."
+        )
+    raise SnipbiasError(
+        f"{where}: {column!r} is {quoted(value)}, which is none of the options {listed(texts)}; "
+        f"write the text of one, or its number from 0 to {len(texts) - 1}."
+    )
 
 
 def _condition(where: str, row: Row) -> Condition | None:
@@ -277,19 +258,13 @@ def _instructions(rows: Iterable[tuple[str, Row]]) -> tuple[str, ...]:
     """The distinct instructions of all rows, in the order in which they first come."""
     found: dict[str, None] = {}
     for where, row in rows:
-        if "instructions" in row:
-            found |= dict.fromkeys(_list(where, row, "instructions"))
+        if (value := row.get("instructions")) is not None:
+            texts = as_texts(value)
+            if isinstance(value, str):
+                texts = printed_list(value) or [text.strip() for text in value.split("|")]
+            if texts is None:
+                raise _no_list(where, row, "instructions")
+            found |= dict.fromkeys(texts)
         if "instruction" in row:
             found[_text(where, row, "instruction")] = None
     return tuple(text for text in found if text)
-
-
-def _notes(
-    rows: Sequence[tuple[str, Row]], own: Sequence[str], given: Sequence[str] | None
-) -> Iterator[str]:
-    if not any("template" in row or "twin" in row for _, row in rows):
-        yield "there is no column 'template': every row counts as independent of all others"
-    if own and given:
-        yield "the rows bring their own instructions: those given were used instead"
-    if len(own) > MANY_INSTRUCTIONS:
-        yield f"the rows bring {len(own)} instructions: every row is asked under each of them"

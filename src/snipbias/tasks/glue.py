@@ -79,9 +79,12 @@ def load(name: str, instructions: Sequence[str] | None, data_dir: str | Path | N
         content = read_bytes(path)
         rows, source = _from_file(path, content), f"{path}, sha256 {_sha256(content)}"
     items = parse(name, rows, source)
+    notes: tuple[str, ...] = ()
     if len(items) != ROWS[name]:
-        source += f": {len(items):,} rows, the {SPLIT} split has {ROWS[name]:,}"
-    return Task(name, items, tuple(instructions or wording(name).instructions), source=source)
+        notes = (f"{len(items):,} rows, the {SPLIT} split has {ROWS[name]:,}",)
+        source += f": {notes[0]}"
+    asked = tuple(instructions or wording(name).instructions)
+    return Task(name, items, asked, source=source, notes=notes)
 
 
 @cache

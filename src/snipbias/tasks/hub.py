@@ -8,15 +8,15 @@ from typing import Any
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.hub import offline
-from snipbias.tasks.files import Columns, Row, from_rows
+from snipbias.tasks.cells import Label, plain
+from snipbias.tasks.columns import Columns, Row
+from snipbias.tasks.files import from_rows
 from snipbias.tasks.items import Task
 
 INSTALL = "pip install 'snipbias[datasets]'"
 SPEC = re.compile(
     r"(?i:hf):(?P<path>[^:@]+)(@(?P<revision>[^:]+))?(:(?P<config>[^:]*)(:(?P<split>.+))?)?"
 )
-# Columns whose ClassLabel numbers are options; in all others the label's name is meant.
-INDEX_COLUMNS = ("gold", "label", "unknown", "biased")
 
 
 def load(
@@ -48,11 +48,10 @@ def from_dataset(
     name: str = "dataset",
 ) -> Task:
     """The task of a `datasets.Dataset`; a dict of splits must be one split."""
-    chosen = _only_split(dataset, name)
-    features = getattr(chosen, "features", None) or {}
+    chosen = _as_python(_only_split(dataset, name))
     found = ", ".join(str(x) for x in (chosen.split, chosen.info.version) if x)
     return from_rows(
-        _rows(chosen, name, _decoders(features, columns or {})),
+        _rows(chosen, name),
         name,
         instructions,
         columns,
@@ -99,21 +98,28 @@ def _only_split(dataset: Any, name: str) -> Any:
     )
 
 
-def _decoders(features: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
-    """Per ClassLabel column that is not an option's index: number -> name."""
-    indices = {columns.get(name, name) for name in INDEX_COLUMNS}
-    return {
-        column: feature.int2str
-        for column, feature in features.items()
-        if hasattr(feature, "int2str") and column not in indices
-    }
+def _as_python(dataset: Any) -> Any:
+    """The dataset without a format of numpy, torch or pandas; a user's own transform stays."""
+    form = getattr(dataset, "format", None) or {}
+    if form.get("type") in (None, "custom"):
+        return dataset
+    return dataset.with_format(None, columns=form["columns"])
 
 
-def _rows(dataset: Any, name: str, decoders: Mapping[str, Any]) -> Iterator[tuple[str, Row]]:
+def _rows(dataset: Any, name: str) -> Iterator[tuple[str, Row]]:
+    features = getattr(dataset, "features", None) or {}
     for number, row in enumerate(dataset, start=1):
-        decoded = {
-            column: decode(row[column])
-            for column, decode in decoders.items()
-            if row[column] is not None
-        }
-        yield f"{name}, row {number}", {**row, **decoded}
+        labelled = {column: _labels(value, features.get(column)) for column, value in row.items()}
+        yield f"{name}, row {number}", labelled
+
+
+def _labels(value: Any, feature: Any) -> Any:
+    """A ClassLabel's number with its names, and a list of them as their names."""
+    names = getattr(feature, "names", None)
+    if names is not None:
+        number = plain(value)
+        return Label(number, tuple(names)) if isinstance(number, int) else value
+    names = getattr(getattr(feature, "feature", None), "names", None)
+    if names is None or not isinstance(values := plain(value), list):
+        return value
+    return [Label(n, tuple(names)).name if isinstance(n, int) else n for n in values]

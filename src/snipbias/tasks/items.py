@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from snipbias.base.errors import SnipbiasError
+from snipbias.base.words import quoted
 from snipbias.tasks.draws import Levels, balanced, draw, seed_of
 from snipbias.tasks.prompts import DEFAULT, PromptTemplate, prompt_template
 
@@ -42,21 +43,30 @@ class Item:
     twin: str = ""
 
     def __post_init__(self) -> None:
+        texts = (
+            self.id,
+            self.question,
+            self.context,
+            self.template,
+            self.twin,
+            self.polarity or "",
+        )
+        for text in (*texts, *self.options):
+            refuse_half_letters(text)
+        name = quoted(self.id)
         if len(self.options) < 2:
             raise SnipbiasError(
-                f"item {self.id!r} has {len(self.options)} option(s): give at least two."
+                f"item {name} has {len(self.options)} option(s): give at least two."
             )
         if any(not option.strip() for option in self.options):
-            raise SnipbiasError(f"item {self.id!r} has an empty option: give every option a text.")
+            raise SnipbiasError(f"item {name} has an empty option: give every option a text.")
         if len({option.strip() for option in self.options}) < len(self.options):
-            raise SnipbiasError(
-                f"item {self.id!r} has the same option twice: make its options differ."
-            )
-        for name in ("gold", "unknown", "biased"):
-            index = getattr(self, name)
+            raise SnipbiasError(f"item {name} has the same option twice: make its options differ.")
+        for field in ("gold", "unknown", "biased"):
+            index = getattr(self, field)
             if index is not None and not 0 <= index < len(self.options):
                 raise SnipbiasError(
-                    f"item {self.id!r} has {name} = {index}, but its options are numbered "
+                    f"item {name} has {field} = {index}, but its options are numbered "
                     f"0 to {len(self.options) - 1}."
                 )
 
@@ -97,6 +107,8 @@ class Task:
             raise SnipbiasError(f"task {self.name!r} has no items: give it at least one row.")
         if not self.instructions:
             raise SnipbiasError(f"task {self.name!r} has no instruction: give it at least one.")
+        for instruction in self.instructions:
+            refuse_half_letters(instruction)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -255,6 +267,17 @@ def _favoured(item: Item) -> str:
     """Whom the right answer names, as far as the data says."""
     roles = {item.unknown: "nobody", item.biased: "whom the stereotype names"}
     return roles.get(item.gold, "the other")
+
+
+def refuse_half_letters(text: str) -> None:
+    """Refuse a text with half of a UTF-16 pair in it: no tokenizer and no file takes it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise SnipbiasError(
+            f"the text {quoted(text)} holds half of a letter ({quoted(text[error.start])}): save "
+            "the rows anew as UTF-8, or take it out."
+        ) from None
 
 
 def _halves(items: Iterable[Item], balance: Balance) -> tuple[list[Item], list[Item]]:

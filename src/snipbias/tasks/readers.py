@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from snipbias.base.errors import SnipbiasError
 from snipbias.tasks.items import Item
 
 SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons"}
+SEPARATOR_LINE = re.compile(r"\"?sep=(.)\"?(?=\r|\n|$)", re.IGNORECASE)
 
 
 def read_bytes(path: Path) -> bytes:
@@ -64,6 +66,9 @@ def json_lines(text: str, path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 def csv_rows(text: str, path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """(file and line, row) for every row under the header; .tsv has tabs, all else commas."""
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    said = SEPARATOR_LINE.match(text)
+    if said:  # Excel's way; the line stays as an empty one, so that the others keep their numbers
+        delimiter, text = said[1], text[said.end() :]
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     header: list[str] | None = None
     start = 1  # a row with line breaks in its cells is named by its first line

@@ -1,0 +1,86 @@
+"""The columns of a user's own rows: which are ours, how they are renamed, which are left out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from snipbias.base.errors import SnipbiasError
+from snipbias.base.words import did_you_mean, listed, quoted
+from snipbias.tasks.cells import plain
+
+COLUMNS = (
+    "question",
+    "options",
+    "gold",
+    "context",
+    "template",
+    "condition",
+    "polarity",
+    "unknown",
+    "biased",
+    "id",
+    "twin",
+    "instruction",
+    "instructions",
+)
+OPTION_COLUMN = re.compile(r"(option_|ans)([0-9]{1,4})")
+MANY_INSTRUCTIONS = 20
+
+Row = Mapping[str, Any]
+Columns = Mapping[str, str]
+
+
+def check_columns(name: str, rows: Sequence[tuple[str, Row]], columns: Columns) -> None:
+    there = list(dict.fromkeys(str(column) for _, row in rows for column in row))
+    for ours, theirs in columns.items():
+        if ours not in COLUMNS and not OPTION_COLUMN.fullmatch(ours):
+            raise SnipbiasError(
+                f"the column mapping names {quoted(ours)}, which is no column of ours"
+                f"{did_you_mean(ours, list(COLUMNS))}: use {', '.join(COLUMNS)}."
+            )
+        if theirs not in there:
+            raise SnipbiasError(
+                f"{name} has no column {quoted(theirs)}{did_you_mean(str(theirs), there)}: correct "
+                f"what the column mapping says for {ours!r}."
+            )
+
+
+def rename(row: Row, columns: Columns) -> dict[str, Any]:
+    """The row under our names, without empty cells.
+
+    A mapped column has that meaning alone: it does not fill one of ours of its own name, and
+    nothing else (`label` beside a mapped `gold`) stands in where it is empty.
+    """
+    kept = {
+        str(name): value
+        for name, value in row.items()
+        if name not in columns.values() and not _is_replaced(str(name), columns)
+    }
+    kept |= {ours: row.get(theirs) for ours, theirs in columns.items()}
+    renamed = {name: plain(value) if _is_ours(name) else value for name, value in kept.items()}
+    return {name: value for name, value in renamed.items() if value is not None}
+
+
+def _is_replaced(name: str, columns: Columns) -> bool:
+    is_an_option = OPTION_COLUMN.fullmatch(name) is not None
+    return (name == "label" and "gold" in columns) or (is_an_option and "options" in columns)
+
+
+def _is_ours(name: str) -> bool:
+    return name in COLUMNS or name == "label" or OPTION_COLUMN.fullmatch(name) is not None
+
+
+def notes(rows: Sequence[Row], own: Sequence[str], given: Sequence[str] | None) -> Iterator[str]:
+    columns = dict.fromkeys(name for row in rows for name in row)
+    if "template" not in columns and "twin" not in columns:
+        yield "there is no column 'template': every row counts as independent of all others"
+    others = [name for name in columns if name.strip() and not _is_ours(name)]
+    others += ["label"] if any("label" in row and "gold" in row for row in rows) else []
+    if others:
+        yield f"columns that are not read: {listed(others)}"
+    if own and given:
+        yield "the rows bring their own instructions: those given were used instead"
+    if len(own) > MANY_INSTRUCTIONS:
+        yield f"the rows bring {len(own)} instructions: every row is asked under each of them"

@@ -1,0 +1,207 @@
+"""The options of a row in the ways people write them, and which of them a cell names."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from snipbias.tasks.cells import Label, as_text, as_texts, plain
+
+# "A. x", "A: x", "A) x", "(A) x", "[A] x", and the same with numbers. A point or a colon needs a
+# space behind it: "A.M." and "1.5" are texts.
+MARKED = re.compile(
+    r"(?P<open>[(\[]?)(?P<mark>[A-Za-z]|[0-9]{1,3})(?P<close>[)\]]|[.:](?=\s|$))\s*(?P<text>.*)",
+    re.DOTALL,
+)
+BULLET = re.compile(r"[-*\u2022]\s+(?P<text>\S.*)", re.DOTALL)
+HEADING = re.compile(r"(options|choices|answers)\s*:?", re.IGNORECASE)
+NUMBER = re.compile(r"([0-9]{1,9})(\.0*)?")
+# One of a list that Python or numpy printed: a quoted text or a number, a comma or a space.
+ELEMENT = re.compile(
+    r"\s*(?:np\.\w+\()?(?P<value>'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[-+]?[0-9][0-9.e+-]*)\)?"
+    r"(?P<between>\s*,\s*|\s+|$)",
+    re.DOTALL,
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Texts, and the letters or numbers that were printed before them, in lower case."""
+
+    texts: tuple[str, ...]
+    marks: tuple[str, ...] = ()
+
+    @property
+    def are_numbered(self) -> bool:
+        """Whether they carry the numbers 1, 2, 3, ..., which are not their places from 0."""
+        return bool(self.marks) and self.marks[0] == "1"
+
+
+def read_options(value: Any) -> Options | None:
+    """The options of a plain cell; None where it is not clear where one ends.
+
+    A list is taken as it is. A text is a printed list, or one option per line, or options with |
+    or, where nothing else could separate them, ; between. Letters, numbers or bullets that are
+    printed before every option are taken off.
+    """
+    if not isinstance(value, str):
+        texts = as_texts(value)
+        return None if texts is None else Options(texts)
+    text = value.strip()
+    if text.startswith(("[", "(", "array(")):
+        texts = printed_list(text)
+        if texts is not None:
+            return Options(texts)
+        if re.match(r"(array\()?[\[(]\s*(np\.\w+\()?[\"']", text) and text.endswith(("]", ")")):
+            return None
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if lines and HEADING.fullmatch(lines[0]):
+        lines = lines[1:]
+    if len(lines) > 1 and (unmarked := _unmarked(lines)):
+        return unmarked
+    if "|" in text:
+        parts = [part.strip() for part in text.split("|")]
+        return _unmarked(parts) or Options(tuple(parts))
+    if len(lines) > 1:  # an option of several lines is not told from several options
+        marks = [match["mark"].lower() for line in lines if (match := MARKED.fullmatch(line))]
+        return None if len(marks) > 1 and _are_in_order(marks) else Options(tuple(lines))
+    parts = [part.strip() for part in text.split(";")]
+    if len(parts) < 2 or not all(parts):
+        return None
+    return _unmarked(parts) or (None if re.search(r"[,/&\t]", text) else Options(tuple(parts)))
+
+
+def printed_list(text: str) -> tuple[str, ...] | None:
+    """The texts of a list as JSON, Python or numpy prints it; None if it is not one."""
+    try:
+        return as_texts(plain(json.loads(text)))
+    except (ValueError, RecursionError):
+        pass
+    if text.startswith("array("):
+        text = text[len("array(") : -1].partition(", dtype=")[0]
+    if text[:1] + text[-1:] not in ("[]", "()"):
+        return None
+    inside = text[1:-1].strip().removesuffix(",")
+    values: list[str] = []
+    separators: set[bool] = set()
+    at = 0
+    while at < len(inside):
+        element = ELEMENT.match(inside, at)
+        if element is None:
+            return None
+        values.append(element["value"])
+        at = element.end()
+        if at < len(inside):
+            separators.add("," in element["between"])
+    if not values or len(separators) > 1:  # 'a', 'b' 'c' is one text less in Python than in numpy
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a backslash that escapes nothing
+            return tuple(
+                str(ast.literal_eval(value)).strip() if value[0] in "'\"" else value
+                for value in values
+            )
+    except (ValueError, SyntaxError):
+        return None
+
+
+def _unmarked(parts: Sequence[str]) -> Options | None:
+    """Options without what is printed before each; None unless all carry it, and in order."""
+    bullets = [BULLET.fullmatch(part) for part in parts]
+    if all(bullets):
+        return Options(tuple(match["text"] for match in bullets if match))
+    matches = [match for part in parts if (match := MARKED.fullmatch(part))]
+    marks = tuple(match["mark"].lower() for match in matches)
+    styles = {(match["open"], match["close"]) for match in matches}
+    if len(matches) < len(parts) or len(styles) > 1 or not _are_in_order(marks):
+        return None
+    return Options(tuple(match["text"].strip() for match in matches), marks)
+
+
+def _are_in_order(marks: Sequence[str]) -> bool:
+    """Whether they are a, b, c, ... or count from 0 or 1."""
+    ways: tuple[Callable[[int], str], ...] = (lambda i: chr(97 + i), str, lambda i: str(i + 1))
+    return any(all(mark == way(i) for i, mark in enumerate(marks)) for way in ways)
+
+
+def by_text(text: str, options: Options) -> int | None:
+    """The option of that text, else the only one in another letter case."""
+    if text in options.texts:
+        return options.texts.index(text)
+    alike = [i for i, o in enumerate(options.texts) if o.casefold() == text.casefold()]
+    return alike[0] if len(alike) == 1 else None
+
+
+def choice(value: Any, options: Options, first: int | None = 0) -> int | None:
+    """The option that a plain cell names; None where it names none, or two.
+
+    It does so by the option's text, by a printed letter or number, by a letter that counts the
+    options where no option is a letter itself, or by a number that counts from `first` (a text of
+    digits only where no option is a number itself).
+    """
+    if not isinstance(value, str):
+        text = as_text(value)
+        return None if text is None else _place(text, options, first)
+    text = value.strip()
+    named, meant = by_text(text, options), _by_mark(text.strip("()[].: ").lower(), options)
+    if named is not None:
+        return None if options.marks and meant not in (None, named) else named
+    if meant is not None:
+        return meant
+    marked = MARKED.fullmatch(text)
+    if marked and (place := by_text(marked["text"].strip(), options)) is not None:
+        mark = options.marks[place] if options.marks else chr(ord("a") + place)
+        return place if marked["mark"].lower() == mark else None
+    return None if any(map(NUMBER.fullmatch, options.texts)) else _place(text, options, first)
+
+
+def _by_mark(letter: str, options: Options) -> int | None:
+    """The option of that letter, printed or counted; numbers are left to `_place`."""
+    if not re.fullmatch("[a-z]", letter):
+        return None
+    if options.marks:
+        return options.marks.index(letter) if letter in options.marks else None
+    if any(len(option) == 1 and option.isalpha() for option in options.texts):
+        return None
+    place = ord(letter) - ord("a")
+    return place if place < len(options.texts) else None
+
+
+def _place(text: str, options: Options, first: int | None) -> int | None:
+    number = NUMBER.fullmatch(text.strip("()[]: "))
+    if number is None or first is None:
+        return None
+    place = int(number[1]) - first
+    return place if 0 <= place < len(options.texts) else None
+
+
+def first_number(cells: Iterable[tuple[Any, Options]]) -> int | None:
+    """Whether cells count options that are numbered 1, 2, 3, ... from 0 or from 1.
+
+    A 0 among them, or the last option's number, tells; None where neither is there.
+    """
+    seen = {0: False, 1: False}
+    for value, options in cells:
+        if options.are_numbered and (number := NUMBER.fullmatch(as_text(value) or "")):
+            seen[0] |= int(number[1]) == 0
+            seen[1] |= int(number[1]) == len(options.texts)
+    return 0 if seen[0] else 1 if seen[1] else None
+
+
+def labels_are_names(cells: Iterable[tuple[Label, Options]]) -> bool:
+    """Whether the labels of a column name options, or count them.
+
+    They name them if every row has an option of its label's name. If only some have, they do so
+    unless the names are but letters or numbers in order, as MMLU's "A" to "D".
+    """
+    labelled = [(label, options) for label, options in cells if label.name is not None]
+    found = [by_text(str(label.name), options) is not None for label, options in labelled]
+    if all(found):
+        return bool(found)
+    return any(found) and not _are_in_order([name.lower() for name in labelled[0][0].names])

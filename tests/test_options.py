@@ -1,0 +1,157 @@
+"""Options and cells in the ways that people and libraries write them."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from snipbias.base.errors import SnipbiasError
+from snipbias.tasks import task
+from snipbias.tasks.options import Options, choice, read_options
+
+ANN_BEN = ("Ann", "Ben")
+
+
+def gold_of(options: Any, gold: Any) -> str:
+    item = task([{"question": "Who?", "options": options, "gold": gold}]).items[0]
+    return item.options[item.gold]
+
+
+def test_one_text_that_holds_all_options() -> None:
+    same = [
+        "Ann|Ben",
+        "Ann\nBen",
+        "Ann\r\n\r\nBen\n",
+        "A. Ann\nB. Ben",
+        "A) Ann\nB) Ben",
+        "(A) Ann\n(B) Ben",
+        "[a] Ann\n[b] Ben",
+        "A: Ann | B: Ben",
+        "1. Ann\n2. Ben",
+        "0) Ann; 1) Ben",
+        "- Ann\n- Ben",
+        "Options:\n* Ann\n* Ben",
+        "Ann; Ben",
+        "['Ann', 'Ben']",
+        '["Ann", "Ben"]',
+        "('Ann', 'Ben')",
+        "['Ann' 'Ben']",
+        "['Ann'\n 'Ben']",
+        "array(['Ann', 'Ben'], dtype=object)",
+        "[np.str_('Ann'), np.str_('Ben')]",
+    ]
+    for text in same:
+        found = read_options(text)
+        assert found is not None, text
+        assert found.texts == ANN_BEN, text
+    texts = {
+        "J. Smith\nK. Jones": ("J. Smith", "K. Jones"),  # initials are no letters in order
+        "1.5\n2.5": ("1.5", "2.5"),
+        "A.M.\nB.C.": ("A.M.", "B.C."),
+        """["it's" 'say "x"']""": ("it's", 'say "x"'),
+        "[1 2 3]": ("1", "2", "3"),
+        "[0.5, 1e3]": ("0.5", "1000.0"),
+        "A. x | y\nB. z": ("x | y", "z"),
+        "a\nb | c": ("a\nb", "c"),
+    }
+    for text, expected in texts.items():
+        found = read_options(text)
+        assert found is not None, text
+        assert found.texts == expected, text
+
+
+def test_where_it_is_unclear_where_an_option_ends_the_message_names_options() -> None:
+    unclear = [
+        "Ann",
+        "Ann, Ben",
+        "Paris, Texas; Ben",
+        "Ann; ; Ben",
+        "A. Ann\nwho ran\nB. Ben",
+        "['Ann', 'Ben' 'Cleo']",
+        "['Ann', None]",
+        "['Ann' ... 'Ben']",
+        "{'text': ['Ann', 'Ben']}",
+        ["Ann", float("nan")],
+        ["Ann", float("inf")],
+        [["Ann"], ["Ben"]],
+        {"Ann", "Ben"},
+    ]
+    for options in unclear:
+        with pytest.raises(SnipbiasError, match=r"^row 1: 'options' is .*; write a list of texts"):
+            gold_of(options, 0)
+
+
+def test_gold_by_letter_number_or_text() -> None:
+    lettered, numbered = "A. Xu\nB. Yi\nC. Zoe", "1. Xu\n2. Yi\n3. Zoe"
+    for gold in ("B", "b", "(B)", "B.", "Yi", "yi", "B. Yi", "b) Yi", 1, "1", 1.0, "1.0"):
+        assert gold_of(lettered, gold) == "Yi", gold
+        assert gold_of(["Xu", "Yi", "Zoe"], gold) == "Yi", gold
+    for gold, right in ((0, "Xu"), (3, "Zoe"), ("3", "Zoe"), ("2) Yi", "Yi"), ("Yi", "Yi")):
+        assert gold_of(numbered, gold) == right, gold
+    with pytest.raises(SnipbiasError, match="'gold' is 1, counted from 0 or as the options are"):
+        gold_of(numbered, 1)
+    rows = [{"question": "?", "options": numbered, "gold": gold} for gold in (1, 2, 3)]
+    assert [item.gold for item in task(rows).items] == [0, 1, 2]  # the 3 tells: from 1
+    rows = [{"question": "?", "options": numbered, "gold": gold} for gold in (1, 2, 0)]
+    assert [item.gold for item in task(rows).items] == [1, 2, 0]  # the 0 tells: from 0
+
+
+def test_a_letter_or_number_that_is_an_option_too() -> None:
+    assert gold_of(["B", "A"], "A") == "A"
+    assert gold_of(["2", "1", "7"], "1") == "1"
+    for options, gold in ((["A", "C"], "B"), (["7", "8", "9"], "1"), ("A. B\nB. A", "A")):
+        with pytest.raises(SnipbiasError, match="'gold' is"):
+            gold_of(options, gold)
+    assert choice(1, Options(("7", "8"))) == 1
+
+
+def test_cells_of_numpy_torch_arrow_and_decimal() -> None:
+    for options in (np.array(ANN_BEN), np.array(ANN_BEN, dtype=object), pa.array(ANN_BEN)):
+        assert gold_of(options, 1) == "Ben"
+    assert gold_of(pa.scalar(ANN_BEN, pa.large_list(pa.string())), 1) == "Ben"
+    assert gold_of(torch.tensor([7, 8]), 1) == "8"
+    ones = (np.int64(1), np.float32(1), np.array(1), torch.tensor(1), torch.tensor(1.0))
+    for gold in (*ones, pa.scalar(1), Decimal(1), np.str_("Ben"), b"Ben"):
+        assert gold_of(ANN_BEN, gold) == "Ben", repr(gold)
+    for gold in (np.bool_(True), torch.tensor([1]), np.int64(-1), 10**5000, "1" * 5000):
+        with pytest.raises(SnipbiasError, match="'gold' is"):
+            gold_of(ANN_BEN, gold)
+    absent = (np.nan, np.float32("nan"), np.datetime64("NaT"), Decimal("nan"), pa.scalar(None), " ")
+    for gold in absent:
+        with pytest.raises(SnipbiasError, match="no value for 'gold'"):
+            gold_of(ANN_BEN, gold)
+
+
+def test_pandas_rows_and_frames() -> None:
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame(
+        {
+            "question": ["Who?", "Who?"],
+            "options": [np.array(ANN_BEN), list(ANN_BEN)],
+            "gold": pd.array([1, None], dtype="Int64"),
+            "label": pd.Categorical(["Ann", "Ann"]),
+            "twin": [pd.NaT, "t"],
+        }
+    )
+    for rows in (frame, frame.to_dict("records")):
+        assert [item.gold for item in task(rows).items] == [1, 0]
+        assert [item.twin for item in task(rows).items] == ["", "t"]
+
+
+def test_what_is_no_rows_is_one_sentence() -> None:
+    for rows in (5, None, {"question": ["Who?"], "options": [["a", "b"]]}, object()):
+        with pytest.raises(SnipbiasError, match="a list of dictionaries, one per row"):
+            task(rows)  # pyright: ignore[reportArgumentType]
+
+
+def test_thousands_of_options_name_their_row() -> None:
+    with pytest.raises(SnipbiasError, match="row 1: there are 5,000 options"):
+        gold_of([f"o{i}" for i in range(5000)], 0)
+    with pytest.raises(SnipbiasError, match=r"none of the options 'o0', .* and 892 more") as error:
+        gold_of([f"o{i}" for i in range(900)], "nobody")
+    assert len(str(error.value)) < 300
