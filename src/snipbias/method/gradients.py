@@ -74,7 +74,6 @@ class Tape:
     def __init__(self, lm: LanguageModel, gate: float = 1.0) -> None:
         self._lm = lm
         self._gate = gate
-        self._leaves: tuple[list[Tensor], list[Tensor]] = ([], [])
         self._entries: dict[str, object] = {}
         self._outputs: dict[tuple[str, int], Tensor] = {}
         self._scored: Scored | None = None
@@ -102,8 +101,6 @@ class Tape:
                 handle.remove()
             # The graph's hooks refer to this tape; without these it does not refer back, so that
             # the graph goes with the batch instead of waiting for the garbage collector.
-            for leaves in self._leaves:
-                leaves.clear()
             self._outputs.clear()
             self._entries.clear()
             self._plan = self._scored = None
@@ -133,7 +130,7 @@ class Tape:
     ) -> list[Sequence[Tensor | None]]:
         """Each term's gradients of what the prefix gave, a row a prompt."""
         given_back: list[Sequence[Tensor | None]] = []
-        leaves = [*graph_cut.options, *self._leaves[OPTIONS]]
+        leaves = [*graph_cut.options, *stages.leaves([term.objective for term in terms])]
         together = graph_cut.owner is not None and _read_different_rows(terms)
         passes = [terms] if together else [[term] for term in terms]
         for walking in passes:
@@ -153,14 +150,14 @@ class Tape:
     def _through_prefix(
         self, graph_cut: GraphCut, terms: Sequence[Term], grads: list[Sequence[Tensor | None]]
     ) -> None:
-        """From what the prefix gave back to its first sites, in stages of a block each.
+        """From what the prefix gave back to the leaves of its graph, in stages of a block each.
 
-        These sites are leaves: asking for their gradients reaches all other sites and computes none
-        for weights.
+        The leaves are the first sites, or what a hook of the model's owner has made to require
+        gradients before them. Asking for these reaches all sites and computes none for weights.
         """
         entries = [t for t in self._entries.values() if isinstance(t, Tensor) and t.requires_grad]
         above: list[tuple[Tensor, Tensor | None] | None] = [None] * len(terms)
-        for stage in stages.backwards(entries, self._leaves[PREFIX], graph_cut.prefix):
+        for stage in stages.backwards(entries, stages.leaves(graph_cut.prefix), graph_cut.prefix):
             to = [*([] if stage.entry is None else [stage.entry]), *stage.leaves]
             for number, term in enumerate(terms):
                 given = [(graph_cut.prefix[end], grads[number][end]) for end in stage.ends]
@@ -189,7 +186,6 @@ class Tape:
         gated = output if self._gate == 1 else output * self._gate
         if not gated.requires_grad:
             gated.requires_grad_(True)
-            self._leaves[stretch].append(gated)
         gated.register_hook(partial(self._on_gradient, site, stretch))
         return None if gated is output else gated
 

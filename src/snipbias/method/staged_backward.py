@@ -52,6 +52,22 @@ def backwards(
     return stages[::-1]
 
 
+def leaves(ends: Sequence[Tensor]) -> list[Tensor]:
+    """The tensors that a graph begins with, whoever made them require gradients."""
+    found: dict[Node, Tensor] = {}
+    seen: set[Node] = set()
+    waiting = [get_gradient_edge(end).node for end in ends]
+    while waiting:
+        node = waiting.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            found[node] = node.variable
+        waiting += [below for below, _ in node.next_functions if below is not None]
+    return list(found.values())
+
+
 def _stages_of_nodes(entries: Sequence[Tensor], ends: Sequence[Tensor]) -> dict[Node, int] | None:
     """Which stage each node of the graph is in; None if they are not apart."""
     last = len(entries)
