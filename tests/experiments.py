@@ -14,7 +14,7 @@ from snipbias.evaluation.evaluate import _SCHEMA
 from snipbias.evaluation.neutral_text import Passage, TextShift
 from snipbias.experiment.outcome import Experiment, Outcome, Point, TaskInfo
 from snipbias.experiment.settings import Settings
-from snipbias.experiment.tables.figures import Estimate as Estimate
+from snipbias.experiment.tables.estimate import Estimate as Estimate
 from snipbias.models.sites import Block, Neuron, Side, Site
 
 UNKNOWN, BIASED, OTHER = 2, 0, 1

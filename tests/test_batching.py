@@ -8,7 +8,8 @@ import torch
 from families import tiny
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.parallel import Workers
-from snipbias.evaluation.evaluate import Reading, evaluate
+from snipbias.evaluation.evaluate import evaluate
+from snipbias.evaluation.reading import Reading
 from snipbias.experiment.baselines.steering import mean_difference
 from snipbias.method import margins as scorers
 from snipbias.method.activations import magnitude

@@ -22,11 +22,11 @@ from snipbias.base.errors import SnipbiasError
 from snipbias.base.words import ORIGINAL
 from snipbias.evaluation.evaluate import (
     Evaluation,
-    Reading,
     evaluate,
 )
 from snipbias.evaluation.metrics import accuracy, discrimination, unknown_floor
 from snipbias.evaluation.offset_curve import offset_curve
+from snipbias.evaluation.reading import Reading
 from snipbias.experiment.baselines import calibration as calibrate
 from snipbias.experiment.baselines.calibration import Measured, choose_offset, domain_texts, offset
 from snipbias.models.language_model import LanguageModel, Query

@@ -23,11 +23,9 @@ from snipbias.edits.edit import NeuronEdit
 from snipbias.evaluation import stats
 from snipbias.evaluation.changes import PARTS, accuracy_changes
 from snipbias.evaluation.compare import Comparison, compare, count_work, hold_out
-from snipbias.evaluation.evaluate import (
-    Reading,
-    evaluate,
-)
+from snipbias.evaluation.evaluate import evaluate
 from snipbias.evaluation.neutral_text import kl_interval, perplexity_ratio
+from snipbias.evaluation.reading import Reading
 from snipbias.evaluation.summary import GUESSING
 from snipbias.evaluation.tables import (
     comparison_grids,

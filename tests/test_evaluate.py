@@ -19,9 +19,11 @@ from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.provenance import ModelId
 from snipbias.evaluation.evaluate import (
     Evaluation,
-    Reading,
     count_prompts,
     evaluate,
+)
+from snipbias.evaluation.reading import (
+    Reading,
     match,
 )
 from snipbias.models.language_model import LanguageModel, Query

@@ -23,7 +23,8 @@ from snipbias.edits.controls import random_edit
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.provenance import ModelId
 from snipbias.evaluation.compare import hold_out
-from snipbias.evaluation.evaluate import Reading, evaluate
+from snipbias.evaluation.evaluate import evaluate
+from snipbias.evaluation.reading import Reading
 from snipbias.models.language_model import LanguageModel
 from snipbias.models.sites import Neuron
 from snipbias.play import desk as desks

@@ -21,7 +21,7 @@ import snipbias as sb
 from browser import browser, screenshot  # noqa: F401
 from families import tiny
 from snipbias.edits.controls import random_edit
-from snipbias.evaluation.evaluate import Reading
+from snipbias.evaluation.reading import Reading
 from snipbias.play.answers import Switch, together
 from snipbias.play.questions import held_out, own
 from snipbias.tasks.items import Item, Task

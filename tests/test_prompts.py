@@ -10,7 +10,8 @@ import pytest
 
 from families import tiny
 from snipbias.base.errors import SnipbiasError
-from snipbias.evaluation.evaluate import Reading, answered, evaluate
+from snipbias.evaluation.evaluate import evaluate
+from snipbias.evaluation.reading import Reading, answered
 from snipbias.method.attribute import attribute
 from snipbias.tasks import task as named_task
 from snipbias.tasks.items import Item, Task

@@ -16,10 +16,10 @@ from snipbias.base.words import (
     ORIGINAL,
 )
 from snipbias.evaluation.evaluate import (
-    Reading,
     count_prompts,
     evaluate,
 )
+from snipbias.evaluation.reading import Reading
 from snipbias.experiment.protocol import Protocol, Trials, _best_size, count_trials, run_trials
 from snipbias.method.attribute import attribute
 from snipbias.method.equations import Method

@@ -17,7 +17,7 @@ import experiments as made
 from experiments import BIASED, UNKNOWN, outcome, right, says
 from snipbias.base.table import Grid
 from snipbias.evaluation.stats import Interval
-from snipbias.experiment.outcome import Experiment
+from snipbias.experiment.outcome import Experiment, neurons_of
 from snipbias.experiment.results import Results
 from snipbias.experiment.settings import KNOWN, Settings
 from snipbias.experiment.tables import sheets
@@ -234,7 +234,7 @@ def test_numbers_of_neurons_count_no_edit_as_none():
     assert (cells(experiment, "v1")["n"], cells(experiment, "CC")["n"]) == ("1.5", "")
     pruned = grid(experiment, "Neurons pruned")
     assert [row[:2] for row in pruned.rows] == [("v1", "3/0 (0.150 %)")]
-    counts = count_places(sites, [each.edit for each in outcomes[1:3]])
+    counts = count_places(sites, neurons_of([each.edit for each in outcomes[1:3]]))
     assert {tuple(p): c for p, c in counts.items() if c} == {
         ("encoder", 0, "self q"): 1.0,
         ("encoder", 0, "self k"): 0.5,

@@ -15,8 +15,9 @@ from families import tiny
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.parallel import data_parallel, workers
 from snipbias.edits.controls import random_edit
-from snipbias.evaluation.evaluate import Reading, evaluate
+from snipbias.evaluation.evaluate import evaluate
 from snipbias.evaluation.neutral_text import text_shifts
+from snipbias.evaluation.reading import Reading
 from snipbias.experiment.baselines.steering import mean_difference
 from snipbias.method import margins as scorers
 from snipbias.method.activations import magnitude, skill_neurons

@@ -6,7 +6,7 @@ from .edits.card.figures import Figures as Figures
 from .edits.controls import layer_matched_edit as layer_matched_edit
 from .edits.controls import random_edit as random_edit
 from .edits.edit import NeuronEdit as NeuronEdit
-from .edits.export.write import Exported as Exported
+from .edits.export.base import Exported as Exported
 from .edits.export.write import export as export
 from .edits.overlap import Overlap as Overlap
 from .edits.overlap import overlap as overlap
@@ -17,10 +17,10 @@ from .evaluation.compare import compare as compare
 from .evaluation.edited_lm import EditedLM as EditedLM
 from .evaluation.edited_lm import lm_eval_model as lm_eval_model
 from .evaluation.evaluate import Evaluation as Evaluation
-from .evaluation.evaluate import Reading as Reading
 from .evaluation.evaluate import evaluate as evaluate
 from .evaluation.harness import harness_scores as harness_scores
 from .evaluation.harness_scores import HarnessScores as HarnessScores
+from .evaluation.reading import Reading as Reading
 from .experiment.results import Results as Results
 from .experiment.run import reproduce as reproduce
 from .experiment.settings import Settings as Settings

@@ -1,5 +1,7 @@
 """The one exception that a user is meant to read."""
 
+from importlib import import_module
+
 from snipbias.base.words import clipped
 
 
@@ -16,3 +18,22 @@ class SnipbiasError(Exception):
 
 class InterruptError(Exception):
     """The user stopped a run that can go on later; the message says what is kept."""
+
+
+def require(package: str, what: str, extra: str | None = None) -> None:
+    """Refuse to go on without a package of an extra.
+
+    Args:
+        package: the module to import.
+        what: needs it, in the plural or not: "writing an adapter needs".
+        extra: of this package, where it is not called as the module.
+
+    Raises:
+        SnipbiasError: it is not installed.
+    """
+    try:
+        import_module(package)
+    except ImportError:
+        raise SnipbiasError(
+            f"{what} the package {package}: pip install 'snipbias[{extra or package}]'."
+        ) from None

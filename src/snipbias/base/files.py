@@ -99,3 +99,17 @@ def _disk_error(path: Path, error: OSError) -> SnipbiasError:
         f"could not write {path} ({error.strerror or error}): free some space or choose another "
         "place; nothing was left behind."
     )
+
+
+def slug(name: str) -> str:
+    """A name as a folder: bbq:SES is bbq-SES."""
+    return re.sub(r"[^\w.]+", "-", name).strip("-.") or "unnamed"
+
+
+def refuse_alike(names: tuple[str, ...]) -> None:
+    """Refuse names whose folders would be the same."""
+    folders: dict[str, str] = {}
+    for name in names:
+        other = folders.setdefault(slug(name).casefold(), name)
+        if other != name:
+            raise SnipbiasError(f"{other!r} and {name!r} would share a folder: rename one.")

@@ -12,6 +12,10 @@ from rich.console import Group
 from rich.text import Text
 
 from snipbias.base.errors import SnipbiasError
+from snipbias.base.files import (
+    refuse_alike,
+    slug,
+)
 from snipbias.base.table import (
     Grid,
     number,
@@ -26,7 +30,6 @@ from snipbias.edits.overlap import Overlap, overlap
 from snipbias.evaluation.compare import Comparison, distinct
 from snipbias.evaluation.tables import LEGEND
 from snipbias.evaluation.together import compare_together, count_together, together_grids
-from snipbias.experiment.cell import refuse_alike, slug
 from snipbias.models.loading import load
 from snipbias.tasks.neutral_text import passages
 

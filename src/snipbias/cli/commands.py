@@ -27,9 +27,9 @@ from snipbias.edits.kept import write_edits, write_sites
 from snipbias.edits.sharing import CARD_FILE, hub_id
 from snipbias.evaluation import tables
 from snipbias.evaluation.compare import Comparison, compare, count_work, distinct
-from snipbias.evaluation.evaluate import Reading
 from snipbias.evaluation.harness import harness_scores
 from snipbias.evaluation.harness_scores import HarnessScores, harness_markdown, harness_renderable
+from snipbias.evaluation.reading import Reading
 from snipbias.method.equations import Method
 from snipbias.method.find import as_recipe
 from snipbias.models.language_model import LanguageModel

@@ -13,10 +13,10 @@ from rich.console import Group
 from rich.text import Text
 
 from snipbias.base.errors import SnipbiasError
+from snipbias.base.files import slug
 from snipbias.base.parallel import workers
 from snipbias.cli.run import Run, resumable_run
 from snipbias.edits.kept import write_sites
-from snipbias.experiment.cell import slug
 from snipbias.experiment.results import Results
 from snipbias.experiment.run import count, reproduce
 from snipbias.experiment.settings import ORIGINAL, Settings, preset

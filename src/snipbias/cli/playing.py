@@ -7,13 +7,14 @@ import warnings
 from dataclasses import replace
 from typing import Any
 
+from snipbias.base.errors import require
 from snipbias.cli.run import columns
 from snipbias.edits.edit import NeuronEdit
 from snipbias.evaluation.compare import distinct
 from snipbias.models.loading import load
 from snipbias.play.desk import Desk
 from snipbias.play.guard import is_loopback
-from snipbias.play.server import require_nicegui, serve
+from snipbias.play.server import serve
 from snipbias.tasks import task as read_task
 from snipbias.tasks.prompts import DEFAULT
 
@@ -22,7 +23,7 @@ DEFAULT_TASKS = ("mini",)
 
 def run_play(arguments: dict[str, Any], model_options: dict[str, Any]) -> None:
     """Load everything, then serve the page until the user interrupts it."""
-    require_nicegui()
+    require("nicegui", "the playground needs", "play")
     # Called what the user called them: several may be "v1 n=10".
     edits = [replace(NeuronEdit.load(place), label=place) for place in arguments["edit"] or ()]
     tasks = [

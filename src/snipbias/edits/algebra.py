@@ -13,20 +13,19 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import reduce
-from typing import TYPE_CHECKING
+from typing import TypeVar
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.edits.provenance import MadeOf, Provenance
+from snipbias.edits.record import EditRecord
 from snipbias.models.sites import Neuron
 
-if TYPE_CHECKING:
-    from snipbias.edits.edit import NeuronEdit
-
+Edit = TypeVar("Edit", bound=EditRecord)
 Factors = dict[Neuron, float]
 UNION, INTERSECTION, DIFFERENCE = "union", "intersection", "difference"
 
 
-def union(*edits: NeuronEdit) -> NeuronEdit:
+def union(*edits: Edit) -> Edit:
     """Every neuron that any of the edits holds, by the factor farthest from 1.
 
     The stronger, since each edit was found to be needed that strong; not the product, with which an
@@ -35,7 +34,7 @@ def union(*edits: NeuronEdit) -> NeuronEdit:
     return _combined(UNION, " | ", edits, stronger)
 
 
-def intersection(*edits: NeuronEdit) -> NeuronEdit:
+def intersection(*edits: Edit) -> Edit:
     """Only the neurons that all of the edits hold, by the factor nearest to 1.
 
     It may hold none, and then changes nothing.
@@ -43,12 +42,12 @@ def intersection(*edits: NeuronEdit) -> NeuronEdit:
     return _combined(INTERSECTION, " & ", edits, _weaker)
 
 
-def difference(first: NeuronEdit, *others: NeuronEdit) -> NeuronEdit:
+def difference(first: Edit, *others: Edit) -> Edit:
     """The neurons of the first edit that none of the others holds, whatever the factors there."""
     return _combined(DIFFERENCE, " - ", (first, *others), _without)
 
 
-def scaled(edit: NeuronEdit, strength: float) -> NeuronEdit:
+def scaled(edit: Edit, strength: float) -> Edit:
     """The edit at a strength: factor f becomes 1 + strength * (f - 1).
 
     0 changes nothing and 1 is the edit itself; 2 goes as far again beyond it, so that a pruned
@@ -69,14 +68,14 @@ def scaled(edit: NeuronEdit, strength: float) -> NeuronEdit:
     return replace(edit, factors=factors, label=label, made_of=(part,))
 
 
-COMBINE: Mapping[str, Callable[..., NeuronEdit]] = {
+COMBINE: Mapping[str, Callable[..., EditRecord]] = {
     UNION: union,
     DIFFERENCE: difference,
     INTERSECTION: intersection,
 }
 
 
-def flat(edit: NeuronEdit) -> Factors:
+def flat(edit: EditRecord) -> Factors:
     """Neuron -> factor."""
     return {
         Neuron(site, unit): factor
@@ -106,9 +105,9 @@ def _strength(factor: float) -> tuple[float, float]:
 def _combined(
     operation: str,
     sign: str,
-    edits: tuple[NeuronEdit, ...],
+    edits: tuple[Edit, ...],
     step: Callable[[Factors, Factors], Factors],
-) -> NeuronEdit:
+) -> Edit:
     if not edits:
         raise SnipbiasError(f"a {operation} needs edits: give at least one.")
     first = edits[0]
@@ -123,7 +122,7 @@ def _combined(
     )
 
 
-def refuse_other_model(a: NeuronEdit, b: NeuronEdit) -> None:
+def refuse_other_model(a: EditRecord, b: EditRecord) -> None:
     """Refuse two edits of different models: their neurons are not the same things.
 
     The name that a model was loaded by may differ.

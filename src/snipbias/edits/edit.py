@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import atomic_folder
-from snipbias.edits import algebra
-from snipbias.edits.format import FILE, MAJOR, MINOR, check, read
-from snipbias.edits.provenance import MadeOf, ModelId, Provenance
+from snipbias.edits import algebra, sharing
+from snipbias.edits.format import FILE, read
+from snipbias.edits.provenance import ModelId
 from snipbias.edits.pruning import Baked, bake_site, hooks_count, scale_outputs, tensors
-from snipbias.models.sites import Neuron
+from snipbias.edits.record import EditRecord
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo
@@ -30,59 +27,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class NeuronEdit:
+class NeuronEdit(EditRecord):
     """A few neurons, the factor that each one's output is multiplied by, and where they come from.
 
-    Attributes:
-        factors: per site, unit -> factor; 0 prunes, 1 would change nothing.
-        model: the model it was found on.
-        found_on: the rows it was found on; None for a control that was found on none.
-        label: what to call it in a table.
-        made_of: the edits that it was put together from, if it was.
+    `EditRecord` lists its fields.
     """
-
-    factors: Mapping[str, Mapping[int, float]]
-    model: ModelId
-    found_on: Provenance | None = None
-    label: str = "edit"
-    made_of: tuple[MadeOf, ...] = ()
-
-    @classmethod
-    def of(
-        cls,
-        neurons: Iterable[Neuron],
-        model: ModelId,
-        factor: float = 0.0,
-        found_on: Provenance | None = None,
-        label: str = "edit",
-    ) -> NeuronEdit:
-        """The edit that scales each of some neurons by one factor."""
-        factors: dict[str, dict[int, float]] = {}
-        for site, unit in neurons:
-            factors.setdefault(site, {})[unit] = float(factor)
-        return cls(factors, model, found_on, label)
-
-    def __post_init__(self) -> None:
-        for site, units in self.factors.items():
-            if not units:
-                raise SnipbiasError(f"{site} is listed without a neuron: leave the site out.")
-            for factor in units.values():
-                if not math.isfinite(factor):
-                    raise SnipbiasError(f"the factor {factor} is no finite number: give another.")
-
-    def __len__(self) -> int:
-        """Number of neurons."""
-        return sum(map(len, self.factors.values()))
-
-    @property
-    def neurons(self) -> list[Neuron]:
-        """Its neurons, site after site."""
-        return [Neuron(site, unit) for site, units in self.factors.items() for unit in units]
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 of the neurons and their factors."""
-        return hashlib.sha256(json.dumps(self.to_dict()["sites"]).encode()).hexdigest()
 
     # -- with other edits of the same model ----------------------------------------------------
 
@@ -174,9 +123,7 @@ class NeuronEdit:
         Args:
             evaluation: the folder of a run of `snipbias evaluate`, for the figures of the card.
         """
-        from snipbias.edits import sharing as share
-
-        return share.save(self, folder, evaluation=evaluation)
+        return sharing.save(self, folder, evaluation=evaluation)
 
     def push_to_hub(
         self,
@@ -202,9 +149,7 @@ class NeuronEdit:
             SnipbiasError: no hub, no right to write, or a public repository is there already and
                 `private` is asked for.
         """
-        from snipbias.edits import sharing as share
-
-        return share.push(
+        return sharing.push(
             self,
             repo_id,
             private=private,
@@ -236,58 +181,10 @@ class NeuronEdit:
         Raises:
             SnipbiasError: there is none, or it is damaged, or it is not to be had offline.
         """
-        from snipbias.edits import sharing as share
-
-        path = share.locate(place, revision=revision, token=token, cache_dir=cache_dir)
+        path = sharing.locate(place, revision=revision, token=token, cache_dir=cache_dir)
         return cls.from_dict(read(path), path)
 
     @classmethod
     def load(cls, place: str | Path) -> NeuronEdit:
         """`from_pretrained` without its options."""
         return cls.from_pretrained(place)
-
-    def to_json(self) -> str:
-        """The text of `edit.json`.
-
-        Raises:
-            SnipbiasError: there is no neuron in it, and so no edit to read again.
-        """
-        if not len(self):
-            raise SnipbiasError(f"{self.label} holds no neuron: there is nothing to write.")
-        return json.dumps(self.to_dict(), indent=1) + "\n"
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON form; `data/edit.schema.json` describes it."""
-        return {
-            "format": MAJOR,
-            "minor": MINOR,
-            "label": self.label,
-            "model": asdict(self.model),
-            "found_on": asdict(self.found_on) if self.found_on else None,
-            "sites": {
-                # As they are read again, so that the fingerprint is the same then: 0 as 0.0.
-                site: {
-                    "units": list(map(int, units)),
-                    "factors": list(map(float, units.values())),
-                }
-                for site, units in self.factors.items()
-            },
-            **({"made_of": list(map(asdict, self.made_of))} if self.made_of else {}),
-        }
-
-    @classmethod
-    def from_dict(cls, data: Any, source: str | Path = "the edit") -> NeuronEdit:
-        """The edit of a JSON form; `format.check` says what it must be."""
-        fields = check(data, source)
-        found_on = fields["found_on"]
-        return cls(
-            {site: _units(**part) for site, part in fields["sites"].items()},
-            ModelId(**fields["model"]),
-            None if found_on is None else Provenance.from_dict(found_on),
-            fields["label"],
-            tuple(MadeOf(**part) for part in fields.get("made_of", ())),
-        )
-
-
-def _units(units: list[Any], factors: list[Any]) -> dict[int, float]:
-    return {unit: float(factor) for unit, factor in zip(units, factors, strict=True)}

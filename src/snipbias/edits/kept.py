@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from snipbias.base.files import slug
 from snipbias.edits.edit import NeuronEdit
 from snipbias.models.sites import Site
 
@@ -32,7 +32,7 @@ def read_sites(folder: Path) -> tuple[Site, ...]:
 def write_edits(edits: Sequence[NeuronEdit], folder: Path) -> None:
     """Keep edits in their order, each in a folder that `snipbias show` reads."""
     for number, edit in enumerate(edits):
-        name = re.sub(r"[^\w.]+", "-", edit.label).strip("-.")
+        name = slug(edit.label)
         edit.save(folder / EDITS / f"{number}-{name}")
 
 

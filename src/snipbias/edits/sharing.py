@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import atomic_file
-from snipbias.base.hub import answers, offline
+from snipbias.base.hub import answers, one_sentence
 from snipbias.base.record import FILE as RECORD_FILE
 from snipbias.base.record import RunRecord
-from snipbias.base.words import one_line
 from snipbias.edits.card.card import GENERATED, model_card
 from snipbias.edits.card.facts import base_on_hub, without_folders
 from snipbias.edits.card.figures import FILE as FIGURES_FILE
 from snipbias.edits.card.figures import Figures
 from snipbias.edits.format import FILE
+from snipbias.edits.record import EditRecord
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo, HfApi
 
-    from snipbias.edits.edit import NeuronEdit
 
 CARD_FILE = "README.md"
 EXPORT_FILE = "export.json"  # in the folder of an export
@@ -68,7 +66,7 @@ def locate(
         raise unknown
     repo, pinned = named
     try:
-        with _one_sentence(f"there is no edit at {place}: no folder here"):
+        with one_sentence(f"there is no edit at {place}: no folder here", FILE):
             return _download(repo, revision or pinned, token, cache_dir)
     except SnipbiasError:
         if near:  # somebody mistyped one of these, and meant no repository
@@ -95,7 +93,7 @@ def _download(
     return Path(hf_hub_download(repo, FILE, cache_dir=cache_dir, **options))
 
 
-def save(edit: NeuronEdit, folder: str | Path, *, evaluation: str | Path | None = None) -> Path:
+def save(edit: EditRecord, folder: str | Path, *, evaluation: str | Path | None = None) -> Path:
     """Write an edit, its card and the card's figures into a folder, beside what is there."""
     folder = Path(folder)
     figures = figures_for(edit, evaluation, folder)
@@ -108,7 +106,7 @@ def save(edit: NeuronEdit, folder: str | Path, *, evaluation: str | Path | None 
 
 
 def write_card(
-    edit: NeuronEdit,
+    edit: EditRecord,
     folder: Path,
     *,
     figures: Figures | None = None,
@@ -121,7 +119,7 @@ def write_card(
 
 
 def _card_texts(
-    edit: NeuronEdit,
+    edit: EditRecord,
     folder: Path,
     *,
     figures: Figures | None,
@@ -147,7 +145,7 @@ def _write(texts: Mapping[str, str], folder: Path) -> None:
 
 
 def figures_for(
-    edit: NeuronEdit, evaluation: str | Path | None, folder: Path | None
+    edit: EditRecord, evaluation: str | Path | None, folder: Path | None
 ) -> Figures | None:
     """Those of an evaluation, else those that a folder holds of this edit."""
     if evaluation is not None:
@@ -155,7 +153,7 @@ def figures_for(
     return Figures.beside(edit, folder) if folder is not None else None
 
 
-def record_of(edit: NeuronEdit, folder: Path) -> RunRecord | None:
+def record_of(edit: EditRecord, folder: Path) -> RunRecord | None:
     """The record of the run that found an edit: in its folder, or above those of several sizes."""
     for place in (folder, folder.resolve().parent):
         if (place / RECORD_FILE).is_file():
@@ -170,7 +168,7 @@ def record_of(edit: NeuronEdit, folder: Path) -> RunRecord | None:
 
 
 def push(
-    edit: NeuronEdit,
+    edit: EditRecord,
     repo_id: str,
     *,
     private: bool | None = None,
@@ -196,7 +194,7 @@ def push(
     edit = _portable(edit)
     figures = figures_for(edit, evaluation, folder)
     api = HfApi(token=token)
-    with _one_sentence(f"cannot push to {repo_id}"):
+    with one_sentence(f"cannot push to {repo_id}", FILE):
         repo = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
         if private and not api.model_info(repo).private:
             raise SnipbiasError(
@@ -231,7 +229,7 @@ def is_generated(folder: Path) -> bool:
         ) from None
 
 
-def _portable(edit: NeuronEdit) -> NeuronEdit:
+def _portable(edit: EditRecord) -> EditRecord:
     """The edit as others may see it: of absolute paths, only the last part."""
     model = replace(edit.model, name=without_folders(edit.model.name))
     found = edit.found_on
@@ -240,7 +238,7 @@ def _portable(edit: NeuronEdit) -> NeuronEdit:
     return replace(edit, model=model, found_on=found)
 
 
-def _licence_of_base(api: HfApi, edit: NeuronEdit) -> str | None:
+def _licence_of_base(api: HfApi, edit: EditRecord) -> str | None:
     """The licence that the hub names for the base; None where it names none, or does not say."""
     from huggingface_hub import errors
 
@@ -253,49 +251,3 @@ def _licence_of_base(api: HfApi, edit: NeuronEdit) -> str | None:
         return None
     found = data.get("license") if data else None
     return found if isinstance(found, str) else None
-
-
-@contextmanager
-def _one_sentence(begin: str) -> Iterator[None]:
-    """Turn what the hub's client raises into one sentence that begins so."""
-    from huggingface_hub import errors
-
-    try:
-        yield
-    except SnipbiasError:
-        raise
-    except errors.GatedRepoError:
-        end = "the hub asks for consent: ask for access on its page, and log in by `hf auth login`"
-    except errors.RepositoryNotFoundError:
-        end = (
-            "the hub has no such repository that you may use: check the name, or log in by `hf "
-            "auth login` (or HF_TOKEN) where it is private or yours"
-        )
-    except errors.RevisionNotFoundError:
-        end = "the repository has no such revision: name a branch, a tag or a commit of it"
-    except errors.LocalEntryNotFoundError:
-        end = _unreachable("is not in the local cache")
-    except errors.EntryNotFoundError:
-        end = f"the repository of the hub holds no {FILE}: name one that holds an edit"
-    except errors.OfflineModeIsEnabled:
-        end = _unreachable("needs the hub")
-    except errors.HfHubHTTPError as error:
-        status = error.response.status_code
-        end = f"the hub refuses ({status}, {one_line(error)})"
-        if status in (401, 403):
-            end += ": log in by `hf auth login` with a token that may write there"
-    except errors.HFValidationError as error:
-        end = f"that is no name of a repository ({one_line(error)}): write owner/name"
-    # HTTPError is that of the client's own HTTP library: a lost connection, say.
-    except (errors.HTTPError, OSError, ValueError) as error:  # pyright: ignore[reportPrivateImportUsage]
-        end = f"the hub gives no usable answer ({one_line(error)}): check the connection"
-    else:
-        return
-    raise SnipbiasError(f"{begin}, and {end}.")
-
-
-def _unreachable(what: str) -> str:
-    forbidden = offline()
-    if forbidden:
-        return f"{forbidden} is set while it {what}: unset it, or get it where there is a network"
-    return f"it {what} and the hub cannot be reached: check the connection"

@@ -15,11 +15,11 @@ from snipbias.edits.edit import NeuronEdit
 from snipbias.evaluation.changes import MARGIN, Change, Retained, accuracy_changes, retained
 from snipbias.evaluation.evaluate import (
     Evaluation,
-    Reading,
     count_prompts,
     evaluate,
 )
 from snipbias.evaluation.neutral_text import text_shifts
+from snipbias.evaluation.reading import Reading
 from snipbias.evaluation.summary import (
     Summary,
     gain,

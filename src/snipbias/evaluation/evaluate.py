@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
-import re
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from string import ascii_uppercase
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -23,42 +19,15 @@ from snipbias.base.files import atomic_file
 from snipbias.base.parallel import workers
 from snipbias.base.words import ORIGINAL
 from snipbias.edits.interventions import Intervention
+from snipbias.evaluation import metrics
+from snipbias.evaluation.metrics import ByCondition
 from snipbias.evaluation.neutral_text import TextShift
+from snipbias.evaluation.reading import Reading, answered, balanced_orders, lengths
 from snipbias.evaluation.rows import Rows
 from snipbias.evaluation.summary import Summary, summarize
 from snipbias.models.batching import BatchSize, Progress, run_batches, size_of
 from snipbias.models.language_model import LanguageModel, Query
 from snipbias.tasks.items import Item, Task
-from snipbias.tasks.prompts import PromptTemplate
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How an answer is read off the model.
-
-    Attributes:
-        normalize: divide an option's log-probability by its tokens or bytes; `sum` divides by
-            nothing, which favours short options, as the paper does.
-        options: `text` scores the option's own words; `letters` lists them as A, B, C and scores
-            the letter, as the mean log-probability over the options' orders (all of them up to
-            three options, the rotations beyond).
-        generate: let the model write greedily and match its text to the options, instead of taking
-            the option with the highest score. The scores are kept all the same.
-    """
-
-    normalize: Literal["sum", "token", "byte"] = "sum"
-    options: Literal["text", "letters"] = "text"
-    generate: bool = False
-
-    def __post_init__(self) -> None:
-        if self.normalize not in ("sum", "token", "byte"):
-            raise SnipbiasError(f"cannot normalize by {self.normalize!r}: use sum, token or byte.")
-        if self.options not in ("text", "letters"):
-            raise SnipbiasError(f"cannot list options as {self.options!r}: use text or letters.")
-        if self.generate and self.options == "letters":
-            raise SnipbiasError("generated text is matched to options as text: drop the letters.")
-        if self.normalize != "sum" and self.options == "letters":
-            raise SnipbiasError("letters are all as long: drop the normalization, or the letters.")
 
 
 @dataclass(frozen=True)
@@ -183,17 +152,6 @@ def _orders(item: Item, reading: Reading) -> list[tuple[int, ...]]:
     return balanced_orders(len(item.options))
 
 
-def balanced_orders(options: int) -> list[tuple[int, ...]]:
-    """Orders in which every option stands at every place as often; the first is as given.
-
-    All of them up to three options, the rotations beyond.
-    """
-    places = tuple(range(options))
-    if options <= 3:
-        return list(itertools.permutations(places))
-    return [places[i:] + places[:i] for i in places]
-
-
 def _prompts(lm: LanguageModel, task: Task, reading: Reading) -> list[_Prompt]:
     """Every query of the task."""
     wording = task.prompt.lettered() if reading.options == "letters" else task.prompt
@@ -255,7 +213,7 @@ def _table(
         item = task.items[i]
         logprob = np.mean(orders, axis=0)
         tokens = list(map(len, last[i, j].query.options))
-        score = logprob / _lengths(last[i, j].answers, tokens, reading)
+        score = logprob / lengths(last[i, j].answers, tokens, reading)
         text = texts[i, j] if texts is not None else None
         records.append(
             {
@@ -302,14 +260,6 @@ _SCHEMA = pa.schema(
 )
 
 
-def _lengths(answers: Sequence[str], tokens: Sequence[int], reading: Reading) -> np.ndarray:
-    if reading.normalize == "token":
-        return np.array(tokens, dtype=float)
-    if reading.normalize == "byte":
-        return np.array([len(option.encode()) for option in answers], dtype=float)
-    return np.ones(len(answers))
-
-
 def _generate(
     lm: LanguageModel, task: Task, batch_size: BatchSize, progress: Progress
 ) -> dict[tuple[int, int], str]:
@@ -331,36 +281,12 @@ def _generate(
     return {place: every[number] for number, place in enumerate(places)}
 
 
-def answered(prompt: PromptTemplate, item: Item, text: str) -> int:
-    """Index of the option that a generated text gives, by its letter or its words; -1 if none."""
-    letters = ascii_uppercase[: len(item.options)] if prompt.has_letters else ""
-    said = re.match(r"\W*([A-Z])(?=\W*$|[.:,)\]])", text)
-    if said and said[1] in letters:
-        return letters.index(said[1])
-    return match(text, item.options)
+def rows_of(table: pa.Table) -> Rows:
+    """The rows of one method, for the metrics."""
+    (method,) = table["method"].unique().to_pylist()
+    return Evaluation(table, Reading()).rows(method)
 
 
-def match(text: str, options: Sequence[str]) -> int:
-    """Index of the option that a generated text gives, -1 if none.
-
-    The text is the option, at most but for case, punctuation and a leading article; or else it
-    holds just one option, or the option that it names first (of several there, the longest).
-    """
-    for plain in (str.strip, str.casefold, _words, _plain):
-        said, wanted = plain(text), [plain(option) for option in options]
-        if said and said in wanted:
-            return wanted.index(said)
-    places = [
-        (found.start(), -len(option), index)
-        for index, option in enumerate(wanted)
-        if option and (found := re.search(rf"\b{re.escape(option)}\b", said))
-    ]
-    return min(places)[2] if places else -1
-
-
-def _words(text: str) -> str:
-    return " ".join(re.sub(r"[^\w\s']", " ", text.casefold().replace("\u2019", "'")).split())
-
-
-def _plain(text: str) -> str:
-    return re.sub(r"^(the|an?) ", "", _words(text))
+def accuracy(table: pa.Table) -> ByCondition:
+    """Accuracy of one method's rows by condition."""
+    return metrics.accuracy(rows_of(table))

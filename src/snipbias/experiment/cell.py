@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -10,17 +9,18 @@ from typing import Any
 
 import pyarrow as pa
 
-from snipbias.base.errors import SnipbiasError
+from snipbias.base.files import slug
 from snipbias.edits.interventions import Intervention
-from snipbias.evaluation import metrics
-from snipbias.evaluation.evaluate import Evaluation, Reading, evaluate
-from snipbias.evaluation.metrics import ByCondition
+from snipbias.evaluation.evaluate import (
+    Evaluation,
+    evaluate,
+)
 from snipbias.evaluation.neutral_text import (
     Passage,
     TextShift,
     text_shifts,
 )
-from snipbias.evaluation.rows import Rows
+from snipbias.evaluation.reading import Reading
 from snipbias.experiment.outcome import Outcome
 from snipbias.experiment.settings import ORIGINAL, Settings
 from snipbias.experiment.store import Store
@@ -181,28 +181,3 @@ def named(table: pa.Table, method: str) -> pa.Table:
     """The rows under another method's name."""
     names = pa.array([method] * len(table), pa.string())
     return table.set_column(table.column_names.index("method"), "method", names)
-
-
-def rows_of(table: pa.Table) -> Rows:
-    """The rows of one method, for the metrics."""
-    (method,) = table["method"].unique().to_pylist()
-    return Evaluation(table, Reading()).rows(method)
-
-
-def accuracy(table: pa.Table) -> ByCondition:
-    """Accuracy of one method's rows by condition."""
-    return metrics.accuracy(rows_of(table))
-
-
-def slug(name: str) -> str:
-    """A name as a folder: bbq:SES is bbq-SES."""
-    return re.sub(r"[^\w.]+", "-", name).strip("-.") or "unnamed"
-
-
-def refuse_alike(names: tuple[str, ...]) -> None:
-    """Refuse names whose folders would be the same."""
-    folders: dict[str, str] = {}
-    for name in names:
-        other = folders.setdefault(slug(name).casefold(), name)
-        if other != name:
-            raise SnipbiasError(f"{other!r} and {name!r} would share a folder: rename one.")

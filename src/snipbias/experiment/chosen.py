@@ -9,8 +9,12 @@ from typing import Any
 
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.interventions import Intervention
+from snipbias.evaluation.evaluate import accuracy
 from snipbias.experiment import choose
-from snipbias.experiment.cell import Bench, Make, accuracy
+from snipbias.experiment.cell import (
+    Bench,
+    Make,
+)
 from snipbias.experiment.outcome import Outcome, Point
 
 Setting = Mapping[str, float]

@@ -13,14 +13,17 @@ import numpy as np
 from snipbias.edits.controls import layer_matched_edit, random_edit
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.interventions import Intervention
-from snipbias.evaluation.evaluate import Evaluation
+from snipbias.evaluation.evaluate import Evaluation, accuracy
 from snipbias.evaluation.metrics import ByCondition
 from snipbias.experiment import choose
 from snipbias.experiment.baselines import calibration as calibrate
 from snipbias.experiment.baselines.ablation import MeanAblation
 from snipbias.experiment.baselines.calibration import Measured
 from snipbias.experiment.baselines.steering import mean_difference
-from snipbias.experiment.cell import Bench, accuracy, named
+from snipbias.experiment.cell import (
+    Bench,
+    named,
+)
 from snipbias.experiment.chosen import Setting, chosen, in_short
 from snipbias.experiment.outcome import Outcome, Point
 from snipbias.experiment.settings import NO_WEIGHT, ORIGINAL, STEERING

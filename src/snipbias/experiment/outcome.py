@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from snipbias.base.words import ORIGINAL
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.provenance import ModelId
 from snipbias.evaluation.neutral_text import TextShift
 from snipbias.experiment.settings import Settings
-from snipbias.models.sites import Site
+from snipbias.models.sites import Neuron, Site
 from snipbias.tasks.items import Task
 
 
@@ -120,3 +121,26 @@ class Experiment:
     outcomes: tuple[Outcome, ...]
     transfer: tuple[Outcome, ...] = ()
     sample_curve: tuple[Outcome, ...] = ()
+
+
+def outcomes_of(experiment: Experiment, task: str, method: str) -> tuple[Outcome, ...]:
+    """What a method did on a task, by trial and draw."""
+    found = (each for each in experiment.outcomes if (each.task, each.method) == (task, method))
+    return tuple(sorted(found, key=lambda each: (each.trial or 0, each.draw)))
+
+
+def edits_of(experiment: Experiment, task: str, method: str) -> tuple[NeuronEdit | None, ...]:
+    """The edit of each trial (and draw); None where the original was best."""
+    return tuple(each.edit for each in outcomes_of(experiment, task, method))
+
+
+def methods_of(experiment: Experiment) -> tuple[str, ...]:
+    """The methods that have outcomes, in the order of the settings; the original is the first."""
+    ran = dict.fromkeys(each.method for each in experiment.outcomes)
+    ordered = [ORIGINAL, *experiment.settings.methods, *ran]
+    return tuple(method for method in dict.fromkeys(ordered) if method in ran)
+
+
+def neurons_of(edits: Sequence[NeuronEdit | None]) -> list[list[Neuron]]:
+    """The neurons of each edit; None is an edit of no neurons."""
+    return [edit.neurons if edit is not None else [] for edit in edits]

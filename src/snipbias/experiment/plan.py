@@ -10,10 +10,15 @@ from itertools import product
 from typing import Any, Literal
 
 from snipbias.base.errors import SnipbiasError
+from snipbias.base.files import (
+    refuse_alike,
+    slug,
+)
 from snipbias.base.record import package_versions
 from snipbias.edits.provenance import ModelId
-from snipbias.evaluation.evaluate import Reading, count_prompts
-from snipbias.experiment.cell import Bench, refuse_alike, slug
+from snipbias.evaluation.evaluate import count_prompts
+from snipbias.evaluation.reading import Reading
+from snipbias.experiment.cell import Bench
 from snipbias.experiment.methods import METHODS, sizes_of
 from snipbias.experiment.outcome import Outcome
 from snipbias.experiment.settings import (

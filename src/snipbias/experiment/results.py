@@ -18,7 +18,7 @@ from snipbias.base.files import atomic_file
 from snipbias.base.table import Grid
 from snipbias.experiment.outcome import Experiment, Outcome
 from snipbias.experiment.plots import plots
-from snipbias.experiment.tables import grids, sheets
+from snipbias.experiment.tables import detail_grids, grids, sheets
 from snipbias.experiment.tables.figures import All, figures
 from snipbias.experiment.tables.verdict import in_words
 
@@ -80,15 +80,15 @@ class Results:
             *(
                 grid
                 for task in experiment.tasks
-                for grid in grids.task_grids(experiment, found, task.name)
+                for grid in detail_grids.task_grids(experiment, found, task.name)
             ),
             *grids.neurons_grid(experiment, found),
-            *grids.places_grids(experiment),
+            *detail_grids.places_grids(experiment),
             *grids.spread_grid(experiment, found),
             *grids.ablation_grid(experiment, found),
-            *grids.transfer_grid(experiment),
-            *grids.samples_grid(experiment),
-            *grids.verdict_grids(experiment, found),
+            *detail_grids.transfer_grid(experiment),
+            *detail_grids.samples_grid(experiment),
+            *detail_grids.verdict_grids(experiment, found),
         ]
 
     @property

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from snipbias.edits.edit import NeuronEdit
-from snipbias.models.sites import Side, Site
+from snipbias.models.sites import Neuron, Side, Site
 
 _BLOCKS = {"self-attention": "self", "cross-attention": "cross", "ffn": "ffn"}
 _ROLES = ("q", "k", "v", "o", "gate", "up", "down")
@@ -20,18 +19,18 @@ class Place(NamedTuple):
     module: str
 
 
-def count_places(sites: Sequence[Site], edits: Sequence[NeuronEdit | None]) -> dict[Place, float]:
-    """Neurons in each place, as the mean over edits (None: an edit of no neurons), zeros included.
+def count_places(sites: Sequence[Site], draws: Sequence[Iterable[Neuron]]) -> dict[Place, float]:
+    """Neurons in each place, as the mean over draws of neurons, zeros included.
 
     In the order of the network; the units of a fused layer count for their own roles.
     """
     by_name = {site.name: site for site in sites}
     counts = dict.fromkeys(every_place(sites), 0)
-    for edit in edits:
-        for name, unit in edit.neurons if edit is not None else ():
+    for neurons in draws:
+        for name, unit in neurons:
             site = by_name[name]
             counts[_place(site, site.role(unit))] += 1
-    return {place: count / max(len(edits), 1) for place, count in counts.items()}
+    return {place: count / max(len(draws), 1) for place, count in counts.items()}
 
 
 def every_place(sites: Sequence[Site]) -> list[Place]:

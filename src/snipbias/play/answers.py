@@ -17,7 +17,7 @@ from snipbias.base.errors import SnipbiasError
 from snipbias.edits.algebra import flat, stronger
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.provenance import ModelId
-from snipbias.evaluation.evaluate import answered
+from snipbias.evaluation.reading import answered
 from snipbias.models.language_model import LanguageModel, Query
 from snipbias.models.sites import Neuron, Site
 from snipbias.tasks.items import Item

@@ -19,16 +19,6 @@ ICON = (
 )
 
 
-def require_nicegui() -> None:
-    """Refuse to go on without the extra; asked before a model is loaded."""
-    try:
-        import nicegui  # noqa: F401
-    except ImportError:
-        raise SnipbiasError(
-            "the playground needs the package nicegui: pip install 'snipbias[play]'."
-        ) from None
-
-
 def serve(
     desk: Desk, *, host: str, port: int, open_browser: bool, say: Callable[[str], None]
 ) -> None:

@@ -12,12 +12,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from snipbias.base.files import slug
 from snipbias.base.record import RunRecord
 from snipbias.base.table import Grid
 from snipbias.base.words import ORIGINAL
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.kept import read_edits, read_sites
 from snipbias.evaluation import stats
+from snipbias.evaluation.evaluate import rows_of
 from snipbias.evaluation.harness_scores import (
     HarnessScore,
     HarnessScores,
@@ -25,8 +27,8 @@ from snipbias.evaluation.harness_scores import (
 )
 from snipbias.evaluation.measures import ACCURACY
 from snipbias.evaluation.stats import Interval
-from snipbias.experiment.cell import rows_of, slug
-from snipbias.experiment.tables.figures import mean_of
+from snipbias.experiment.outcome import neurons_of
+from snipbias.experiment.tables.estimate import mean_of
 from snipbias.models.places import count_places
 from snipbias.report import comparison
 from snipbias.report.comparison import Recorded
@@ -83,7 +85,9 @@ def maps(folder: Path, place: str, edits: Mapping[str, Sequence[NeuronEdit | Non
     return [
         plot
         for number, (name, found) in enumerate(edits.items())
-        for plot in neuron_map(f"{group}{number}", count_places(sites, found), title, group, name)
+        for plot in neuron_map(
+            f"{group}{number}", count_places(sites, neurons_of(found)), title, group, name
+        )
     ]
 
 

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from snipbias.base.words import ORIGINAL
+from snipbias.evaluation.evaluate import rows_of
 from snipbias.evaluation.metrics import option_probabilities
 from snipbias.evaluation.rows import Rows
-from snipbias.experiment.cell import rows_of
 from snipbias.report.page import Example
 from snipbias.report.texts import Texts
 

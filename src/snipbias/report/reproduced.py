@@ -6,7 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 
+from snipbias.base.files import slug
+from snipbias.base.table import Grid
 from snipbias.base.words import ORIGINAL, SHIFT, plural
+from snipbias.evaluation.evaluate import (
+    accuracy,
+    rows_of,
+)
 from snipbias.evaluation.metrics import (
     ByCondition,
     accuracy_by_instruction,
@@ -18,12 +24,19 @@ from snipbias.evaluation.metrics import (
 from snipbias.evaluation.offset_curve import offset_curve
 from snipbias.evaluation.rows import Rows
 from snipbias.evaluation.summary import forewarned
-from snipbias.experiment.cell import accuracy, rows_of, slug
-from snipbias.experiment.outcome import Experiment, Outcome
+from snipbias.experiment.outcome import (
+    Experiment,
+    Outcome,
+    edits_of,
+    outcomes_of,
+)
 from snipbias.experiment.results import Results
 from snipbias.experiment.settings import CONTROLS
-from snipbias.experiment.tables import grids, verdict
-from snipbias.experiment.tables.figures import All, Figures, edits_of, outcomes_of
+from snipbias.experiment.tables import detail_grids, verdict
+from snipbias.experiment.tables.figures import (
+    All,
+    Figures,
+)
 from snipbias.experiment.tables.reading import read_experiment
 from snipbias.report.comparison import parts
 from snipbias.report.evaluated import maps
@@ -97,8 +110,8 @@ def _task(folder: Path, results: Results, task: str, texts: Texts) -> Section:
     )
 
 
-def _grids(results: Results, task: str) -> list[grids.Grid]:
-    return list(grids.task_grids(results.experiment, results.figures, task))
+def _grids(results: Results, task: str) -> list[Grid]:
+    return list(detail_grids.task_grids(results.experiment, results.figures, task))
 
 
 def _finding(experiment: Experiment, figures: All, task: str) -> Finding:

@@ -20,12 +20,12 @@ from snipbias.edits.card.figures import Figures, command
 from snipbias.edits.card.loading import loading
 from snipbias.edits.card.metadata import metadata
 from snipbias.edits.card.tables import measured
+from snipbias.edits.record import EditRecord
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
     from snipbias.base.record import RunRecord
-    from snipbias.edits.edit import NeuronEdit
 
 UNKNOWN = "unknown"
 # By this line a card is known as one that may be written again.
@@ -33,7 +33,7 @@ GENERATED = "<!-- Written by snipbias, which may write it again: delete this lin
 
 
 def model_card(
-    edit: NeuronEdit,
+    edit: EditRecord,
     *,
     figures: Figures | None = None,
     record: RunRecord | None = None,
@@ -115,7 +115,7 @@ def _template() -> Template:
     return environment.from_string(text.read_text(encoding="utf-8"))
 
 
-def _does(edit: NeuronEdit) -> str:
+def _does(edit: EditRecord) -> str:
     """What becomes of the neurons' outputs, in words."""
     factors = {factor for units in edit.factors.values() for factor in units.values()}
     if factors == {0.0}:
@@ -125,7 +125,7 @@ def _does(edit: NeuronEdit) -> str:
     return f"multiplies by factors from {min(factors):g} to {max(factors):g} the outputs of"
 
 
-def _facts(edit: NeuronEdit, record: RunRecord | None) -> list[tuple[str, object]]:
+def _facts(edit: EditRecord, record: RunRecord | None) -> list[tuple[str, object]]:
     """What was found on what, a row a fact."""
     model, found = edit.model, edit.found_on
     rows: list[tuple[str, object]] = [
@@ -163,7 +163,7 @@ def _settings(method: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} = {value}" for name, value in method.items())
 
 
-def _instructions(edit: NeuronEdit, record: RunRecord | None) -> list[str]:
+def _instructions(edit: EditRecord, record: RunRecord | None) -> list[str]:
     """The words of the instructions, where the run that found it noted them."""
     if record is None or edit.found_on is None:
         return []

@@ -7,14 +7,12 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.record import RunRecord
 from snipbias.edits.card.facts import without_folders
-
-if TYPE_CHECKING:
-    from snipbias.edits.edit import NeuronEdit
+from snipbias.edits.record import EditRecord
 
 FILE = "evaluation.json"
 SILENT = ("--overwrite", "--json", "--quiet", "-q")  # which change no result
@@ -46,7 +44,7 @@ class Figures:
     lm_eval: Mapping[str, Any] | None = None
 
     @classmethod
-    def of(cls, edit: NeuronEdit, run: str | Path) -> Figures:
+    def of(cls, edit: EditRecord, run: str | Path) -> Figures:
         """The figures of an edit in the folder of an evaluation.
 
         Raises:
@@ -73,7 +71,7 @@ class Figures:
             raise _damaged(run / "summary.json", error) from None
 
     @classmethod
-    def beside(cls, edit: NeuronEdit, folder: Path) -> Figures | None:
+    def beside(cls, edit: EditRecord, folder: Path) -> Figures | None:
         """Those that were kept beside an edit; None if there are none, or they are of another."""
         path = folder / FILE
         if not path.is_file():
@@ -111,7 +109,7 @@ def _word(word: str) -> str:
 
 
 def _label(
-    edit: NeuronEdit, run: Path, summary: Mapping[str, Any], recorded: Mapping[str, str]
+    edit: EditRecord, run: Path, summary: Mapping[str, Any], recorded: Mapping[str, str]
 ) -> str:
     """Under which name an edit stands in a summary; edits stand there in the order of the run's."""
     methods = summary["methods"]

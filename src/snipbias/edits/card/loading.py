@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING
 
 from snipbias.base.markdown import Markdown, fenced
 from snipbias.edits.card.facts import base_on_hub, without_folders
-
-if TYPE_CHECKING:
-    from snipbias.edits.edit import NeuronEdit
+from snipbias.edits.record import EditRecord
 
 ADAPTERS = ("lora", "ia3")
 # Where the demo model is on any machine that has snipbias.
@@ -18,7 +15,7 @@ DEMO_FOLDER = 'str(files("snipbias") / "data" / "demo")  # it comes with snipbia
 
 
 def loading(
-    edit: NeuronEdit, on_hub: str | None, place: str, exported: str | None, load: str | None
+    edit: EditRecord, on_hub: str | None, place: str, exported: str | None, load: str | None
 ) -> Markdown:
     """Commands and code, with the names of this edit and its base.
 
@@ -52,7 +49,7 @@ def _part(title: str, body: Markdown) -> Markdown:
     return Markdown(f"### {title}\n\n{body}")
 
 
-def _snipbias(edit: NeuronEdit, base: str, place: str) -> Markdown:
+def _snipbias(edit: EditRecord, base: str, place: str) -> Markdown:
     pinned = f", revision={edit.model.revision!r}" if base_on_hub(edit.model) == base else ""
     return fenced(
         f"""import snipbias as sb
@@ -65,7 +62,7 @@ with edit.applied(lm):  # outside of it, the model is as it was
     )
 
 
-def _peft(edit: NeuronEdit, base: str, adapter: str) -> Markdown:
+def _peft(edit: EditRecord, base: str, adapter: str) -> Markdown:
     auto = _auto_class(edit)
     first, name = (f"{DEMO_IMPORT}\n\n", DEMO_FOLDER) if base == "demo" else ("", repr(base))
     return fenced(
@@ -82,7 +79,7 @@ with model.disable_adapter():  # inside of it, the model is as it was
     )
 
 
-def _checkpoint(edit: NeuronEdit, place: str) -> Markdown:
+def _checkpoint(edit: EditRecord, place: str) -> Markdown:
     auto = _auto_class(edit)
     return fenced(
         f"""from transformers import {auto}, AutoTokenizer
@@ -93,7 +90,7 @@ tokenizer = AutoTokenizer.from_pretrained({place!r})""",
     )
 
 
-def _auto_class(edit: NeuronEdit) -> str:
+def _auto_class(edit: EditRecord) -> str:
     """Which of transformers' classes loads the base; encoder-decoders name their layers so."""
     split = {"encoder", "decoder"} & {part for site in edit.factors for part in site.split(".")}
     conditional = edit.model.architecture.endswith("ForConditionalGeneration")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from snipbias.base.markdown import printable
 from snipbias.edits.card.facts import data_of, without_folders
 from snipbias.edits.card.figures import Figures
-
-if TYPE_CHECKING:
-    from snipbias.edits.edit import NeuronEdit
+from snipbias.edits.record import EditRecord
 
 LIBRARIES = {None: "snipbias", "lora": "peft", "ia3": "peft", "checkpoint": "transformers"}
 PARTS = {
@@ -20,7 +18,7 @@ PARTS = {
 
 
 def metadata(
-    edit: NeuronEdit,
+    edit: EditRecord,
     base: str | None,
     figures: Figures | None,
     licence: str | None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from snipbias.base.markdown import Markdown, code, fenced, table
 from snipbias.base.table import (
@@ -19,9 +19,7 @@ from snipbias.base.words import (
     plural,
 )
 from snipbias.edits.card.figures import Figures
-
-if TYPE_CHECKING:
-    from snipbias.edits.edit import NeuronEdit
+from snipbias.edits.record import EditRecord
 
 Method = Mapping[str, Any]
 ANSWERS = (
@@ -64,7 +62,7 @@ class Measured:
     notes: list[str]
 
 
-def measured(edit: NeuronEdit, figures: Figures) -> Measured:
+def measured(edit: EditRecord, figures: Figures) -> Measured:
     """The edit beside the original and its controls."""
     summary = figures.summary
     methods = _beside(figures)
@@ -190,7 +188,7 @@ def _not_measured(own: Method, figures: Figures) -> list[str]:
     return [what for what, left_out in lists.items() if left_out]
 
 
-def _evaluated(edit: NeuronEdit, model: Mapping[str, Any]) -> Markdown:
+def _evaluated(edit: EditRecord, model: Mapping[str, Any]) -> Markdown:
     """Which model was evaluated, where it is not the one that the edit was found on."""
     weights = model.get("weights")
     if weights == edit.model.weights:

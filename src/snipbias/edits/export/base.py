@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 from snipbias.edits.card.facts import REPOSITORY
+from snipbias.edits.export.check import Check
 from snipbias.models.language_model import LanguageModel
 from snipbias.models.source import DEMO
+
+Format = Literal["lora", "ia3", "checkpoint"]
 
 
 @dataclass(frozen=True)
@@ -59,3 +63,28 @@ class Base:
     def task_type(self) -> str:
         """PEFT's word for the same."""
         return "SEQ_2_SEQ_LM" if self.is_encoder_decoder else "CAUSAL_LM"
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written.
+
+    Attributes:
+        base: the model that it belongs to.
+        neurons: how many outputs it changes, in `modules` layers.
+        rank: the largest of a LoRA adapter; None for other formats.
+        bias: whether it is a LoRA adapter with bias terms, which PEFT reads and others may not.
+        check: how far it is from the hooked model; None if that was not asked.
+    """
+
+    format: Format
+    base: Base
+    neurons: int
+    modules: int
+    rank: int | None
+    bias: bool
+    check: Check | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        return asdict(self)

@@ -12,7 +12,7 @@ from snipbias.edits.card.loading import DEMO_FOLDER, DEMO_IMPORT
 from snipbias.edits.edit import NeuronEdit
 
 if TYPE_CHECKING:
-    from snipbias.edits.export.write import Exported
+    from snipbias.edits.export.base import Exported
 
 PEFT_BASE = "PeftConfig.from_pretrained(folder).base_model_name_or_path"
 

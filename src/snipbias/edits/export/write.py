@@ -5,20 +5,20 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, get_args
 
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from snipbias.base.errors import SnipbiasError
+from snipbias.base.errors import SnipbiasError, require
 from snipbias.base.files import atomic_folder
 from snipbias.edits.edit import NeuronEdit
-from snipbias.edits.export.base import Base
-from snipbias.edits.export.check import Check, check_export, load_adapter, load_checkpoint
+from snipbias.edits.export.base import Base, Exported, Format
+from snipbias.edits.export.check import check_export, load_adapter, load_checkpoint
 from snipbias.edits.export.checkpoint import rounding, write_checkpoint
 from snipbias.edits.export.ia3 import ia3_config, ia3_tensors
 from snipbias.edits.export.lora import has_bias, lora_config, lora_tensors
@@ -28,33 +28,6 @@ from snipbias.models.language_model import LanguageModel
 
 if TYPE_CHECKING:
     from peft import PeftConfig
-
-Format = Literal["lora", "ia3", "checkpoint"]
-
-
-@dataclass(frozen=True)
-class Exported:
-    """What was written.
-
-    Attributes:
-        base: the model that it belongs to.
-        neurons: how many outputs it changes, in `modules` layers.
-        rank: the largest of a LoRA adapter; None for other formats.
-        bias: whether it is a LoRA adapter with bias terms, which PEFT reads and others may not.
-        check: how far it is from the hooked model; None if that was not asked.
-    """
-
-    format: Format
-    base: Base
-    neurons: int
-    modules: int
-    rank: int | None
-    bias: bool
-    check: Check | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON form."""
-        return asdict(self)
 
 
 def export(
@@ -184,7 +157,7 @@ def _adapter_writer(
     folder: Path, lm: LanguageModel, edit: NeuronEdit, format: Format, base: Base, *, one_rank: bool
 ) -> Callable[[], None]:
     """What writes the adapter; refused here, before any work, if PEFT is missing."""
-    require_peft()
+    require("peft", "writing an adapter needs")
     if format == "lora":
         config = lora_config(lm, edit, base, one_rank=one_rank)
         return lambda: _write_adapter(
@@ -204,13 +177,3 @@ def _write_adapter(
         save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     except SafetensorError as error:  # its way to say that the disk is full
         raise OSError(str(error)) from error
-
-
-def require_peft() -> None:
-    """Refuse in one sentence where PEFT is not installed."""
-    try:
-        import peft  # noqa: F401
-    except ImportError:
-        raise SnipbiasError(
-            "writing an adapter needs the package peft: pip install 'snipbias[peft]'."
-        ) from None

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from snipbias.base.words import ORIGINAL, plural
+from snipbias.evaluation.evaluate import rows_of
 from snipbias.evaluation.metrics import accuracy, unknown_floor
-from snipbias.experiment.cell import rows_of
-from snipbias.experiment.outcome import Experiment, Outcome, TaskInfo
+from snipbias.experiment.outcome import Experiment, Outcome, TaskInfo, outcomes_of
 from snipbias.experiment.plots.drawing import (
     ACROSS,
     BLACK,
@@ -24,7 +24,6 @@ from snipbias.experiment.plots.drawing import (
     legend_beside,
     new_figure,
 )
-from snipbias.experiment.tables.figures import outcomes_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from snipbias.base.words import plural
-from snipbias.experiment.outcome import Experiment
+from snipbias.experiment.outcome import (
+    Experiment,
+    edits_of,
+    neurons_of,
+)
 from snipbias.experiment.plots.drawing import ACROSS, PALE, label_figure, new_figure
-from snipbias.experiment.tables.figures import edits_of
 from snipbias.models.places import Place, count_places, every_place, modules_order
 from snipbias.models.sites import Side
 
@@ -28,7 +31,9 @@ def neuron_map(experiment: Experiment) -> Figure | None:
     method = experiment.settings.method
     edits = {task.name: edits_of(experiment, task.name, method) for task in experiment.tasks}
     counts = {
-        task: count_places(experiment.sites, found) for task, found in edits.items() if any(found)
+        task: count_places(experiment.sites, neurons_of(found))
+        for task, found in edits.items()
+        if any(found)
     }
     if not counts:
         return None

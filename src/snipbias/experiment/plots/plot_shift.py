@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from snipbias.base.words import ORIGINAL, plural
+from snipbias.evaluation.evaluate import rows_of
 from snipbias.evaluation.metrics import option_probabilities
 from snipbias.evaluation.rows import Rows
-from snipbias.experiment.cell import rows_of
-from snipbias.experiment.outcome import Experiment, Outcome
+from snipbias.experiment.outcome import Experiment, Outcome, outcomes_of
 from snipbias.experiment.plots.drawing import (
     BLACK,
     BLUE,
@@ -24,7 +24,6 @@ from snipbias.experiment.plots.drawing import (
     legend_beside,
     new_figure,
 )
-from snipbias.experiment.tables.figures import outcomes_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

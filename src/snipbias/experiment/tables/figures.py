@@ -8,7 +8,7 @@ is None.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
@@ -17,15 +17,21 @@ from statistics import mean, median, stdev
 import numpy as np
 
 from snipbias.base.words import ORIGINAL
-from snipbias.edits.edit import NeuronEdit
 from snipbias.evaluation import measures, metrics, stats
+from snipbias.evaluation.evaluate import rows_of
 from snipbias.evaluation.measures import Metric
 from snipbias.evaluation.metrics import ByCondition
 from snipbias.evaluation.neutral_text import Passage, TextShift, perplexity_ratio
 from snipbias.evaluation.offset_curve import OffsetCurve, gain_over_offset, offset_curve
 from snipbias.evaluation.rows import Rows
-from snipbias.experiment.cell import rows_of
-from snipbias.experiment.outcome import Experiment, Outcome
+from snipbias.experiment.outcome import Experiment, Outcome, methods_of, outcomes_of
+from snipbias.experiment.tables.estimate import (
+    NOTHING,
+    Estimate,
+    difference,
+    estimate,
+    mean_of,
+)
 
 # What is compared with the original's, in the order of the tables.
 COMPARED: dict[str, Metric] = {
@@ -39,27 +45,6 @@ GOLD: dict[str, Metric] = {
     "ambiguous": measures.AMBIGUOUS_GOLD_PROBABILITY,
     "disambiguated": measures.DISAMBIGUATED_GOLD_PROBABILITY,
 }
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A figure, and its 95 % interval where there are templates enough for one."""
-
-    value: float | None
-    interval: stats.Interval | None = None
-
-    @property
-    def low(self) -> float | None:
-        """Lower bound of the interval."""
-        return self.interval.low if self.interval else None
-
-    @property
-    def high(self) -> float | None:
-        """Upper bound of the interval."""
-        return self.interval.high if self.interval else None
-
-
-NOTHING = Estimate(None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,24 +124,6 @@ class Runs:
         return [rows_of(o.retention[task]) for o in self.outcomes if task in o.retention]
 
 
-def outcomes_of(experiment: Experiment, task: str, method: str) -> tuple[Outcome, ...]:
-    """What a method did on a task, by trial and draw."""
-    found = (each for each in experiment.outcomes if (each.task, each.method) == (task, method))
-    return tuple(sorted(found, key=lambda each: (each.trial or 0, each.draw)))
-
-
-def edits_of(experiment: Experiment, task: str, method: str) -> tuple[NeuronEdit | None, ...]:
-    """The edit of each trial (and draw); None where the original was best."""
-    return tuple(each.edit for each in outcomes_of(experiment, task, method))
-
-
-def methods_of(experiment: Experiment) -> tuple[str, ...]:
-    """The methods that have outcomes, in the order of the settings; the original is the first."""
-    ran = dict.fromkeys(each.method for each in experiment.outcomes)
-    ordered = [ORIGINAL, *experiment.settings.methods, *ran]
-    return tuple(method for method in dict.fromkeys(ordered) if method in ran)
-
-
 def figures(experiment: Experiment) -> dict[tuple[str, str], Figures]:
     """Every method's figures on every task, by (task, method)."""
     found: dict[tuple[str, str], Figures] = {}
@@ -174,30 +141,6 @@ def figures(experiment: Experiment) -> dict[tuple[str, str], Figures]:
     return {
         key: replace(each, p_holm=p) for (key, each), p in zip(found.items(), adjusted, strict=True)
     }
-
-
-def estimate(metric: Metric, runs: Sequence[Rows]) -> Estimate:
-    """Mean of the metric over trials, with its interval."""
-    return Estimate(average(metric, runs), stats.interval(metric, runs))
-
-
-def difference(metric: Metric, runs: Sequence[Rows], others: Sequence[Rows]) -> Estimate:
-    """How much more `runs` have than `others`, paired row by row."""
-    value, before = average(metric, runs), average(metric, others)
-    if value is None or before is None:
-        return NOTHING
-    return Estimate(value - before, stats.difference(metric, runs, others))
-
-
-def average(metric: Metric, runs: Sequence[Rows]) -> float | None:
-    """Mean over trials; None where it is undefined in one of them."""
-    return mean_of(metric(rows) for rows in runs)
-
-
-def mean_of(values: Iterable[float | None]) -> float | None:
-    """The mean; None where one is None or there are none."""
-    known = list(values)
-    return mean(v for v in known if v is not None) if known and None not in known else None
 
 
 def _figures(

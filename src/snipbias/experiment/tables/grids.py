@@ -7,28 +7,21 @@ from statistics import mean
 
 from snipbias.base.table import (
     Grid,
-    number,
     percent,
 )
-from snipbias.base.words import ORIGINAL
-from snipbias.evaluation import measures, stats
-from snipbias.experiment.cell import rows_of
-from snipbias.experiment.outcome import Experiment
+from snipbias.experiment.outcome import (
+    Experiment,
+    methods_of,
+)
 from snipbias.experiment.settings import ABLATIONS, CONTROLS
 from snipbias.experiment.tables import published
-from snipbias.experiment.tables.figures import (
-    NOTHING,
-    All,
+from snipbias.experiment.tables.estimate import (
     Estimate,
-    Figures,
-    difference,
-    edits_of,
-    estimate,
-    methods_of,
-    outcomes_of,
 )
-from snipbias.experiment.tables.verdict import checks, judged, points, shown
-from snipbias.models.places import count_places, modules_order
+from snipbias.experiment.tables.figures import (
+    All,
+)
+from snipbias.experiment.tables.verdict import shown
 
 PER_TABLE = 3  # tasks side by side, so that a terminal of 118 columns holds them
 
@@ -62,60 +55,6 @@ def table_2(experiment: Experiment, figures: All) -> Iterator[Grid]:
     yield from _methods_by_tasks(title, experiment, figures, cells)
 
 
-def task_grids(experiment: Experiment, figures: All, task: str) -> Iterator[Grid]:
-    """One task in detail: answers, differences to the original, what else changed."""
-    here = {method: each for (name, method), each in figures.items() if name == task}
-    strong = (experiment.settings.method,)
-    yield _filled(
-        f"{task}: answers (%)",
-        (
-            *("method", "n", "acc.", "± trials", "± draws", "± instr.", "ambig.", "disambig."),
-            *("unknown", "named", "AUROC", "vs offset", "dev acc."),
-        ),
-        tuple((method, *_answers(each)) for method, each in here.items()),
-        strong,
-    )
-    compared = {method: each for method, each in here.items() if each.differences}
-    if not compared:
-        return
-    yield _filled(
-        f"{task}: difference to the original (points; AUROC x 100) [95 % CI]",
-        ("method", "accuracy", "ambiguous", "disambiguated", "AUROC"),
-        tuple(
-            (method, *(points(each.differences.get(name, NOTHING)) for name in each.differences))
-            for method, each in compared.items()
-        ),
-        strong,
-    )
-    kept = list(dict.fromkeys(name for each in compared.values() for name in each.retention))
-    yield _filled(
-        f"{task}: p-values, neutral text, retention (points) [95 % CI]",
-        ("method", "p", "p Holm", "McNemar", "perplexity", "KL", *kept),
-        tuple((method, *_side(each, kept, experiment)) for method, each in here.items()),
-        strong,
-    )
-
-
-def verdict_grids(experiment: Experiment, figures: All) -> Iterator[Grid]:
-    """Every question about each method that is judged, answered by its interval."""
-    margin = f"{100 * experiment.settings.margin:g}"
-    for method in judged(experiment):
-        by_task = checks(experiment, figures, method)
-        names = list(dict.fromkeys(c.name for asked in by_task.values() for c in asked))
-        answers = {
-            (task, c.name): f"{c.answer}: {c.shown}"
-            for task, asked in by_task.items()
-            for c in asked
-        }
-        for part in _parts(list(by_task)):
-            yield Grid(
-                f"Verdict on {method}, by 95 % CI ('not shown' is not 'no'; beats: more accurate, "
-                f"points; kept: not worse by more than {margin} points or {margin} %)",
-                (method, *part),
-                tuple((name, *(answers.get((task, name), "") for task in part)) for name in names),
-            )
-
-
 def spread_grid(experiment: Experiment, figures: All) -> Iterator[Grid]:
     """v2: standard deviation of accuracy over instructions, in points."""
 
@@ -147,87 +86,6 @@ def neurons_grid(experiment: Experiment, figures: All) -> Iterator[Grid]:
             yield Grid(grid.title, grid.header, rows, grid.strong)
 
 
-def transfer_grid(experiment: Experiment) -> Iterator[Grid]:
-    """v2: neurons found on one task and evaluated on another; accuracy less the original's."""
-    if not experiment.transfer:
-        return
-    method = experiment.settings.method
-    names = [task.name for task in experiment.tasks]
-
-    def cell(found_on: str, task: str) -> str:
-        others = [
-            o.test
-            for o in experiment.transfer
-            if (o.found_on, o.task, o.method) == (found_on, task, method)
-        ]
-        same = [o.test for o in outcomes_of(experiment, task, method)]
-        tables = same if found_on == task else others
-        before = [rows_of(o.test) for o in outcomes_of(experiment, task, ORIGINAL)]
-        if not tables or not before:
-            return ""
-        return points(difference(measures.ACCURACY, [rows_of(t) for t in tables], before))
-
-    for part in _parts(names):
-        yield Grid(
-            f"Transfer of {method}: accuracy less the original's (points) [95 % CI]",
-            ("found on / evaluated on", *part),
-            tuple((found_on, *(cell(found_on, task) for task in part)) for found_on in names),
-        )
-
-
-def samples_grid(experiment: Experiment) -> Iterator[Grid]:
-    """v2: accuracy by the number of items that the neurons were found on."""
-    if not experiment.sample_curve:
-        return
-    settings = experiment.settings
-    names = [task.name for task in experiment.tasks]
-    sizes = sorted({settings.samples, *(o.samples for o in experiment.sample_curve if o.samples)})
-
-    def cell(samples: int, task: str) -> str:
-        found = (
-            outcomes_of(experiment, task, settings.method)
-            if samples == settings.samples
-            else [o for o in experiment.sample_curve if (o.samples, o.task) == (samples, task)]
-        )
-        rows = [rows_of(o.test) for o in found]
-        if not rows:
-            return ""
-        spread = stats.spread_over_trials(measures.ACCURACY, rows)
-        said = interval(estimate(measures.ACCURACY, rows))
-        return said if spread is None else f"{said} ± {percent(spread)}"
-
-    for part in _parts(names):
-        yield Grid(
-            f"Accuracy (%) of {settings.method} by number of samples [95 % CI] ± std over trials",
-            ("samples", *part),
-            tuple((str(size), *(cell(size, task) for task in part)) for size in sizes),
-        )
-
-
-def places_grids(experiment: Experiment) -> Iterator[Grid]:
-    """Where the pruned neurons sit: a table a stack, the mean over all tasks and trials."""
-    method = experiment.settings.method
-    edits = [e for task in experiment.tasks for e in edits_of(experiment, task.name, method)]
-    if not any(edits):
-        return
-    counts = count_places(experiment.sites, edits)
-    for side in dict.fromkeys(place.side for place in counts):
-        here = {(p.layer, p.module): count for p, count in counts.items() if p.side == side}
-        modules = sorted({module for _, module in here}, key=modules_order)
-        yield Grid(
-            f"Where the neurons of {method} sit, {side} (mean over tasks and trials)",
-            ("layer", *modules, "all"),
-            tuple(
-                (
-                    str(layer),
-                    *(_count(here.get((layer, module))) for module in modules),
-                    _count(sum(count for (at, _), count in here.items() if at == layer)),
-                )
-                for layer in sorted({layer for layer, _ in here})
-            ),
-        )
-
-
 def ablation_grid(experiment: Experiment, figures: All) -> Iterator[Grid]:
     """v2 less one of its parts at a time, and random neurons."""
     if not any(method in ABLATIONS for _, method in figures):
@@ -254,7 +112,7 @@ def percent2(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.2f}"
 
 
-def _parts(tasks: Sequence[str]) -> list[Sequence[str]]:
+def parts(tasks: Sequence[str]) -> list[Sequence[str]]:
     """The tasks, as many at a time as stand side by side."""
     return [tasks[start : start + PER_TABLE] for start in range(0, len(tasks), PER_TABLE)]
 
@@ -267,7 +125,7 @@ def _methods_by_tasks(
 ) -> Iterator[Grid]:
     """A row a method and a column a task, with one for what was published if anything was."""
     names = [task.name for task in experiment.tasks]
-    for part in _parts(names):
+    for part in parts(names):
         columns: list[list[str]] = []
         header = ["method"]
         methods = [m for m in methods_of(experiment) if any((task, m) in figures for task in part)]
@@ -282,70 +140,6 @@ def _methods_by_tasks(
                 header.append("published" if own else "(Flan-T5-base)")
         rows = tuple((m, *row) for m, *row in zip(methods, *columns, strict=True))
         yield Grid(title, tuple(header), rows, (experiment.settings.method,))
-
-
-def _filled(
-    title: str, header: Sequence[str], rows: Sequence[Sequence[str]], strong: tuple[str, ...]
-) -> Grid:
-    """A table without the columns in which no cell says anything."""
-    keep = [i for i in range(len(header)) if i == 0 or any(row[i] not in ("", "-") for row in rows)]
-    shown = tuple(tuple(row[i] for i in keep) for row in rows)
-    return Grid(title, tuple(header[i] for i in keep), shown, strong)
-
-
-def _answers(each: Figures) -> tuple[str, ...]:
-    values = {name: found.value for name, found in each.values.items()}
-    return (
-        f"{mean(each.sizes):.1f}".removesuffix(".0") if each.sizes else "",
-        percent(values["overall"]),
-        _blank(each.std_trials),
-        _blank(each.std_draws),
-        _blank(each.std_instructions),
-        percent(values["ambiguous"]),
-        percent(values["disambiguated"]),
-        percent(each.unknown_rate),
-        percent(each.named_accuracy),
-        number(values["discrimination"]),
-        percent(each.gain, sign=True) if each.differences else "",
-        _blank(each.dev),
-    )
-
-
-def _side(each: Figures, kept: Sequence[str], experiment: Experiment) -> tuple[str, ...]:
-    margin = experiment.settings.margin
-    text = each.text
-    retention = []
-    for name in kept:
-        change = each.retention.get(name)
-        if change is None:
-            retention.append("")
-        else:
-            fine = stats.non_inferior(change.interval, margin)
-            retention.append(f"{points(change)} {'kept' if fine else '?'}")
-    return (
-        _p(each.p_sign_flip),
-        _p(each.p_holm),
-        _p(each.p_mcnemar),
-        number(text.perplexity, digits=4) if text else "",
-        number(text.kl_per_token) if text else "",
-        *retention,
-    )
-
-
-def _blank(value: float | None) -> str:
-    return "" if value is None else percent(value)
-
-
-def _p(value: float | None) -> str:
-    if value is None:
-        return ""
-    return "<.001" if value < 0.0005 else f"{value:.3f}"
-
-
-def _count(value: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{value:.1f}" if value else "."
 
 
 def _published(found: published.Published | None) -> str:

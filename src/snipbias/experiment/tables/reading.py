@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from snipbias.base.errors import SnipbiasError
+from snipbias.base.files import slug
 from snipbias.base.record import RunRecord
 from snipbias.base.words import ORIGINAL
 from snipbias.edits.edit import NeuronEdit
@@ -19,7 +20,6 @@ from snipbias.edits.format import FILE as EDIT_FILE
 from snipbias.edits.kept import read_sites
 from snipbias.edits.provenance import ModelId
 from snipbias.evaluation.neutral_text import Passage, TextShift
-from snipbias.experiment.cell import slug
 from snipbias.experiment.choose import best
 from snipbias.experiment.outcome import Experiment, Outcome, Point, TaskInfo
 from snipbias.experiment.settings import Settings

@@ -11,7 +11,14 @@ from statistics import mean
 from snipbias.evaluation import stats
 from snipbias.experiment.outcome import Experiment
 from snipbias.experiment.tables import published
-from snipbias.experiment.tables.figures import NOTHING, All, Estimate, Figures
+from snipbias.experiment.tables.estimate import (
+    NOTHING,
+    Estimate,
+)
+from snipbias.experiment.tables.figures import (
+    All,
+    Figures,
+)
 
 Cells = dict[str, str]
 

@@ -1,0 +1,121 @@
+"""What an edit says, without a model: its neurons, their factors, and where they come from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from snipbias.base.errors import SnipbiasError
+from snipbias.edits.format import MAJOR, MINOR, check
+from snipbias.edits.provenance import MadeOf, ModelId, Provenance
+from snipbias.models.sites import Neuron
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+@dataclass(frozen=True)
+class EditRecord:
+    """The data of a `NeuronEdit`: what its file holds, its card says and its algebra combines.
+
+    Attributes:
+        factors: per site, unit -> factor; 0 prunes, 1 would change nothing.
+        model: the model it was found on.
+        found_on: the rows it was found on; None for a control that was found on none.
+        label: what to call it in a table.
+        made_of: the edits that it was put together from, if it was.
+    """
+
+    factors: Mapping[str, Mapping[int, float]]
+    model: ModelId
+    found_on: Provenance | None = None
+    label: str = "edit"
+    made_of: tuple[MadeOf, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        neurons: Iterable[Neuron],
+        model: ModelId,
+        factor: float = 0.0,
+        found_on: Provenance | None = None,
+        label: str = "edit",
+    ) -> Self:
+        """The edit that scales each of some neurons by one factor."""
+        factors: dict[str, dict[int, float]] = {}
+        for site, unit in neurons:
+            factors.setdefault(site, {})[unit] = float(factor)
+        return cls(factors, model, found_on, label)
+
+    def __post_init__(self) -> None:
+        for site, units in self.factors.items():
+            if not units:
+                raise SnipbiasError(f"{site} is listed without a neuron: leave the site out.")
+            for factor in units.values():
+                if not math.isfinite(factor):
+                    raise SnipbiasError(f"the factor {factor} is no finite number: give another.")
+
+    def __len__(self) -> int:
+        """Number of neurons."""
+        return sum(map(len, self.factors.values()))
+
+    @property
+    def neurons(self) -> list[Neuron]:
+        """Its neurons, site after site."""
+        return [Neuron(site, unit) for site, units in self.factors.items() for unit in units]
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the neurons and their factors."""
+        return hashlib.sha256(json.dumps(self.to_dict()["sites"]).encode()).hexdigest()
+
+    def to_json(self) -> str:
+        """The text of `edit.json`.
+
+        Raises:
+            SnipbiasError: there is no neuron in it, and so no edit to read again.
+        """
+        if not len(self):
+            raise SnipbiasError(f"{self.label} holds no neuron: there is nothing to write.")
+        return json.dumps(self.to_dict(), indent=1) + "\n"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form; `data/edit.schema.json` describes it."""
+        return {
+            "format": MAJOR,
+            "minor": MINOR,
+            "label": self.label,
+            "model": asdict(self.model),
+            "found_on": asdict(self.found_on) if self.found_on else None,
+            "sites": {
+                # As they are read again, so that the fingerprint is the same then: 0 as 0.0.
+                site: {
+                    "units": list(map(int, units)),
+                    "factors": list(map(float, units.values())),
+                }
+                for site, units in self.factors.items()
+            },
+            **({"made_of": list(map(asdict, self.made_of))} if self.made_of else {}),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Any, source: str | Path = "the edit") -> Self:
+        """The edit of a JSON form; `format.check` says what it must be."""
+        fields = check(data, source)
+        found_on = fields["found_on"]
+        return cls(
+            {site: _units(**part) for site, part in fields["sites"].items()},
+            ModelId(**fields["model"]),
+            None if found_on is None else Provenance.from_dict(found_on),
+            fields["label"],
+            tuple(MadeOf(**part) for part in fields.get("made_of", ())),
+        )
+
+
+def _units(units: list[Any], factors: list[Any]) -> dict[int, float]:
+    return {unit: float(factor) for unit, factor in zip(units, factors, strict=True)}
