@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from snipbias.base.errors import SnipbiasError
+from snipbias.base.words import quoted
 from snipbias.tasks.fetch import OFFICIAL, fetch
 from snipbias.tasks.items import Condition, Item, Task
 from snipbias.tasks.readers import decode, item_at, json_lines
@@ -101,7 +102,9 @@ class Row:
     @property
     def is_repetition(self) -> bool:
         """Whether the template is one of those beyond the category's own."""
-        return self.question_index.isdecimal() and int(self.question_index) > TEMPLATES
+        return bool(re.fullmatch(r"[0-9]{1,9}", self.question_index)) and (
+            int(self.question_index) > TEMPLATES
+        )
 
     @cached_property
     def unknown(self) -> int | None:
@@ -257,13 +260,13 @@ def _info(where: str, info: Mapping[str, Any], name: str) -> tuple[str, str]:
 
 def _number(where: str, record: Mapping[str, Any], key: str) -> int:
     value = _field(where, record, key, (int, str))
-    if isinstance(value, bool) or not re.fullmatch(r"\d+", str(value)):
-        raise SnipbiasError(f"{where}: {key!r} is {value!r}; write a number from 0 on.")
+    if isinstance(value, bool) or not re.fullmatch(r"[0-9]{1,9}", str(value)):
+        raise SnipbiasError(f"{where}: {key!r} is {quoted(value)}; write a number from 0 on.")
     return int(value)
 
 
 def _one_of(where: str, record: Mapping[str, Any], key: str, allowed: Iterable[str]) -> str:
     value = _field(where, record, key, str)
     if value not in allowed:
-        raise SnipbiasError(f"{where}: {key!r} is {value!r}; write {' or '.join(allowed)}.")
+        raise SnipbiasError(f"{where}: {key!r} is {quoted(value)}; write {' or '.join(allowed)}.")
     return value

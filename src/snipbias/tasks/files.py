@@ -249,7 +249,8 @@ def _condition(where: str, row: Row) -> Condition | None:
     value = _text(where, row, "condition").lower()
     if value and value not in CONDITIONS:
         raise SnipbiasError(
-            f"{where}: 'condition' is {value!r}; write ambiguous or disambiguated, or nothing."
+            f"{where}: 'condition' is {quoted(value)}; write ambiguous or disambiguated, or "
+            "nothing."
         )
     return CONDITIONS.get(value)
 

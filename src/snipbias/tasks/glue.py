@@ -27,7 +27,7 @@ from scipy.sparse.csgraph import connected_components
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.hub import offline
-from snipbias.base.words import did_you_mean, one_line
+from snipbias.base.words import did_you_mean, one_line, quoted
 from snipbias.tasks import hub
 from snipbias.tasks.fetch import data_folders
 from snipbias.tasks.items import Item, Task
@@ -154,7 +154,7 @@ def _texts(where: str, row: Row, words: Wording) -> tuple[str, ...]:
                 f"columns {', '.join((*words.columns, 'label'))}."
             )
         if not isinstance(row[column], str) or not row[column].strip():
-            raise SnipbiasError(f"{where}: {column!r} is {row[column]!r}; write a text.")
+            raise SnipbiasError(f"{where}: {column!r} is {quoted(row[column])}; write a text.")
     return tuple(row[column].strip() for column in words.columns)
 
 
@@ -172,7 +172,8 @@ def _gold(where: str, row: Row, words: Wording) -> int:
             f"published: use the {SPLIT} split."
         )
     raise SnipbiasError(
-        f"{where}: the label is {label!r}; write 0 or {words.labels[0]}, 1 or {words.labels[1]}."
+        f"{where}: the label is {quoted(label)}; write 0 or {words.labels[0]}, 1 or "
+        f"{words.labels[1]}."
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.hub import offline
+from snipbias.base.words import quoted
 from snipbias.tasks.cells import Label, plain
 from snipbias.tasks.columns import Columns, Row
 from snipbias.tasks.files import from_rows
@@ -30,8 +31,8 @@ def load(
     match = SPEC.fullmatch(spec)
     if match is None:
         raise SnipbiasError(
-            f"{spec!r} is no dataset of the hub: write hf:owner/name, hf:owner/name:config or "
-            "hf:owner/name:config:split."
+            f"{quoted(spec)} is no dataset of the hub: write hf:owner/name, hf:owner/name:config "
+            "or hf:owner/name:config:split."
         )
     dataset = download(spec, match["path"], match["config"], match["split"], match["revision"])
     return from_dataset(

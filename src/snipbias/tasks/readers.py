@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from snipbias.base.errors import SnipbiasError
+from snipbias.base.words import quoted
 from snipbias.tasks.items import Item
 
 SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons"}
-SEPARATOR_LINE = re.compile(r"\"?sep=(.)\"?(?=\r|\n|$)", re.IGNORECASE)
+SEPARATOR_LINE = re.compile(r"\"?sep=([,;|:^~\t])\"?(?=\r|\n|$)", re.IGNORECASE)
 
 
 def read_bytes(path: Path) -> bytes:
@@ -97,14 +98,16 @@ def _header(where: str, cells: Sequence[str], delimiter: str) -> list[str]:
     names = [cell.strip() for cell in cells]
     others = [name for name in SEPARATORS if name != delimiter and name in cells[0]]
     if len(cells) == 1 and others:
+        wanted = SEPARATORS.get(delimiter, delimiter)
         raise SnipbiasError(
-            f"{where}: the only column is {cells[0]!r}; put {SEPARATORS[delimiter]} between the "
-            f"cells, not {SEPARATORS[others[0]]}."
+            f"{where}: the only column is {quoted(cells[0])}; put {wanted} between the cells, not "
+            f"{SEPARATORS[others[0]]}."
         )
     twice = {name for name in names if name and names.count(name) > 1}
     if twice:
         raise SnipbiasError(
-            f"{where}: the column {min(twice)!r} is there twice; give every column its own name."
+            f"{where}: the column {quoted(min(twice))} is there twice; give every column its "
+            "own name."
         )
     return names
 
