@@ -20,10 +20,7 @@ from families import tiny
 from reference import option_logprob
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.words import ORIGINAL
-from snipbias.evaluation.evaluate import (
-    Evaluation,
-    evaluate,
-)
+from snipbias.evaluation.evaluate import Evaluation, evaluate
 from snipbias.evaluation.metrics import accuracy, discrimination, unknown_floor
 from snipbias.evaluation.offset_curve import offset_curve
 from snipbias.evaluation.reading import Reading

@@ -12,12 +12,7 @@ import pytest
 
 from families import tiny
 from snipbias.base.errors import SnipbiasError
-from snipbias.base.words import (
-    ALWAYS_UNKNOWN,
-    BEST_OFFSET,
-    ORIGINAL,
-    plural,
-)
+from snipbias.base.words import ALWAYS_UNKNOWN, BEST_OFFSET, ORIGINAL, plural
 from snipbias.edits.controls import layer_matched_edit, random_edit
 from snipbias.edits.edit import NeuronEdit
 from snipbias.evaluation import stats
@@ -27,11 +22,7 @@ from snipbias.evaluation.evaluate import evaluate
 from snipbias.evaluation.neutral_text import kl_interval, perplexity_ratio
 from snipbias.evaluation.reading import Reading
 from snipbias.evaluation.summary import GUESSING
-from snipbias.evaluation.tables import (
-    comparison_grids,
-    comparison_markdown,
-    comparison_text,
-)
+from snipbias.evaluation.tables import comparison_grids, comparison_markdown, comparison_text
 from snipbias.method.find import find
 from snipbias.tasks.items import Item, Task
 from toys import task

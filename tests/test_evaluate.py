@@ -17,15 +17,8 @@ from snipbias.base.words import ORIGINAL
 from snipbias.edits.controls import random_edit
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.provenance import ModelId
-from snipbias.evaluation.evaluate import (
-    Evaluation,
-    count_prompts,
-    evaluate,
-)
-from snipbias.evaluation.reading import (
-    Reading,
-    match,
-)
+from snipbias.evaluation.evaluate import Evaluation, count_prompts, evaluate
+from snipbias.evaluation.reading import Reading, match
 from snipbias.models.language_model import LanguageModel, Query
 from snipbias.models.scoring import Scored
 from snipbias.tasks.items import Item, Task

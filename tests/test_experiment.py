@@ -20,7 +20,7 @@ from snipbias.evaluation.evaluate import evaluate
 from snipbias.experiment import store as stores
 from snipbias.experiment.baselines.ablation import MeanAblation
 from snipbias.experiment.cell import named
-from snipbias.experiment.chosen import in_short
+from snipbias.experiment.choose import in_short
 from snipbias.experiment.methods import METHODS, pruned
 from snipbias.experiment.outcome import Experiment, Outcome
 from snipbias.experiment.plan import Plan
@@ -241,7 +241,7 @@ def test_a_method_is_left_out_where_the_task_has_no_rows_for_it() -> None:
     plain = Task("plain", tuple(replace(i, condition=None) for i in TOY.items), TOY.instructions)
     methods = (ORIGINAL, "v2", "paired")
     plan = Plan.of(tiny("flan-t5"), [plain, TOY], replace(SMALL, methods=methods), retention=[KEPT])
-    ran = [(job.bench.task.name, job.bench.method) for job in plan.jobs]
+    ran = [(job.cell.task.name, job.cell.method) for job in plan.jobs]
     assert ran == [*(("plain", m) for m in methods[:2]), *(("toy", m) for m in methods)]
     own = replace(SMALL, method="paired", methods=(ORIGINAL, "paired"))
     with pytest.raises(SnipbiasError, match="'paired' cannot run: 'plain' has no rows to balance"):
@@ -371,8 +371,8 @@ def test_no_more_neurons_are_tried_than_filters_leave() -> None:
         )
 
     recipe = Recipe(attribute, filters=(but_five,))
-    (bench,) = Plan.of(tiny("flan-t5"), [TOY], replace(SMALL, sizes=(3, 5, 6)), [KEPT]).grounds
-    outcome = pruned(replace(bench, method="v1", trial=0), recipe)
+    (cell,) = Plan.of(tiny("flan-t5"), [TOY], replace(SMALL, sizes=(3, 5, 6)), [KEPT]).grounds
+    outcome = pruned(replace(cell, method="v1", trial=0), recipe)
     assert [point.setting["n"] for point in outcome.curve] == [3, 5]
 
 

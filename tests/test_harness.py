@@ -20,10 +20,7 @@ from families import tiny
 from flan import flan_t5
 from snipbias.base.errors import SnipbiasError
 from snipbias.cli import main
-from snipbias.evaluation.harness import (
-    _change,
-    harness_scores,
-)
+from snipbias.evaluation.harness import _change, harness_scores
 from snipbias.evaluation.harness_scores import HarnessScore
 from snipbias.evaluation.stats import Interval
 

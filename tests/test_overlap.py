@@ -16,8 +16,12 @@ from snipbias.cli import main
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.overlap import overlap
 from snipbias.edits.provenance import ModelId
+from snipbias.evaluation.combinations import (
+    combination_grids,
+    compare_combinations,
+    count_combinations,
+)
 from snipbias.evaluation.compare import compare
-from snipbias.evaluation.together import compare_together, count_together, together_grids
 from snipbias.models.sites import Neuron, Site, find_sites, module_by_name
 from test_algebra import found_on
 
@@ -118,8 +122,8 @@ def test_on_tasks_it_is_what_compare_says(edits):
     skills = sb.task("mini:skills").test.subsample(4)
     settings = {"items": 8, "texts": sb.passages()[:2], "retention": [skills]}
     done: list[int] = []
-    found = compare_together(lm, tasks, [a, b], **settings, progress=done.append)
-    assert sum(done) == count_together(tasks, [a, b], **settings)
+    found = compare_combinations(lm, tasks, [a, b], **settings, progress=done.append)
+    assert sum(done) == count_combinations(tasks, [a, b], **settings)
     assert list(found) == ["mini:age", "mini:ses"]
     for task in tasks:
         together = found[task.name]
@@ -135,7 +139,7 @@ def test_on_tasks_it_is_what_compare_says(edits):
         alone = compare(lm, task, *every, controls=0, **settings)
         assert together.to_dict() == alone.to_dict()
         assert not set(together.task.templates) & set(a.found_on.templates)  # type: ignore[union-attr]
-    grid = together_grids(found)[0]
+    grid = combination_grids(found)[0]
     assert [row[0].removesuffix(" !") for row in grid.rows].count("union") == 2
     assert grid.rows[0] == ("mini:age", *[""] * (len(grid.header) - 1))
 

@@ -27,8 +27,8 @@ from snipbias.evaluation.evaluate import evaluate
 from snipbias.evaluation.reading import Reading
 from snipbias.models.language_model import LanguageModel
 from snipbias.models.sites import Neuron
-from snipbias.play import desk as desks
 from snipbias.play import questions
+from snipbias.play import session as sessions
 from snipbias.play.answers import (
     LONGEST,
     Answer,
@@ -41,8 +41,8 @@ from snipbias.play.answers import (
     prompt_text,
     together,
 )
-from snipbias.play.desk import KEPT, TRIED, Desk, Question
 from snipbias.play.guard import HEADERS, Guard, is_loopback, is_own_name
+from snipbias.play.session import KEPT, TRIED, Question, Session
 from snipbias.tasks.items import Item, Task
 from snipbias.tasks.prompts import DEFAULT
 from toys import RAGGED, rows, task
@@ -110,7 +110,7 @@ def test_shares_and_choice_by_hand() -> None:
 
 def test_numbers_as_the_page_writes_them() -> None:
     pytest.importorskip("nicegui")
-    from snipbias.play.html import signed
+    from snipbias.play.elements import signed
     from snipbias.play.panels import percent
 
     assert [signed(x) for x in (-1.005, 2, -0.001)] == ["\N{MINUS SIGN}1.00", "2.00", "0.00"]
@@ -239,22 +239,22 @@ def test_what_is_said_about_an_edit() -> None:
     assert "does not fit" in said
 
 
-# -- one desk for all tabs --------------------------------------------------------------------
+# -- one session for all tabs --------------------------------------------------------------------
 
 
 def test_tabs_at_once_get_their_own_answers(unchanged) -> None:
     lm = tiny("flan-t5")
     edits = [replace(random_edit(lm, 60, seed), label=str(seed)) for seed in range(2)]
-    desk = Desk(lm, edits, [RAGGED])
+    session = Session(lm, edits, [RAGGED])
     jobs = [
         (Question(item, SAY), [Switch(edit)] if edit else [])
         for item in RAGGED.items
         for edit in (None, *edits)
     ]
-    alone = [Desk(lm, edits, [RAGGED]).ask(*job) for job in jobs]
+    alone = [Session(lm, edits, [RAGGED]).ask(*job) for job in jobs]
     assert len({result.edited for result in alone}) == len(RAGGED) * len(edits) + 1
     with unchanged(lm.model), ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(lambda job: desk.ask(*job), jobs)) == alone
+        assert list(pool.map(lambda job: session.ask(*job), jobs)) == alone
 
 
 def opened_on(monkeypatch, changed: set[int], edits: int = 1, seconds: float = 60) -> int:
@@ -270,9 +270,9 @@ def opened_on(monkeypatch, changed: set[int], edits: int = 1, seconds: float = 6
         asked.append(there.index(item))
         return int(edit is not None and there.index(item) in changed)
 
-    monkeypatch.setattr(desks, "choice", choice)
-    monkeypatch.setattr(desks, "SECONDS", seconds)
-    row = there.index(Desk(lm, found, [toy]).opening)
+    monkeypatch.setattr(sessions, "choice", choice)
+    monkeypatch.setattr(sessions, "SECONDS", seconds)
+    row = there.index(Session(lm, found, [toy]).opening)
     assert {there[number].condition for number in asked} <= {"ambiguous"}
     assert len(asked) <= 2 * TRIED
     return row
@@ -307,9 +307,9 @@ def test_the_choice_is_the_answers_and_no_opening_row_is_an_error() -> None:
         for each in (None, edit):
             assert choice(lm, item, SAY, each) == answer(lm, item, SAY, each).chosen
     long = Task("long", tuple(replace(i, context="word " * 300) for i in rows()), (SAY,))
-    assert Desk(lm, [edit], [long]).opening in long.items
+    assert Session(lm, [edit], [long]).opening in long.items
     strange = random_edit(tiny("llama"), 3)
-    assert Desk(lm, [strange], [task()]).opening.condition == "ambiguous"
+    assert Session(lm, [strange], [task()]).opening.condition == "ambiguous"
 
 
 def test_the_picker_shows_the_opening_row(monkeypatch) -> None:
@@ -333,10 +333,10 @@ def test_the_picker_shows_the_opening_row(monkeypatch) -> None:
 def test_a_result_holds_what_the_page_shows() -> None:
     lm = tiny("flan-t5")
     edit = random_edit(lm, 6)
-    desk = Desk(lm, [edit], [RAGGED])
+    session = Session(lm, [edit], [RAGGED])
     question = Question(ITEM, SAY)
     left = frozenset(edit.neurons[:1])
-    result = desk.ask(question, [Switch(edit, 0.5, left)])
+    result = session.ask(question, [Switch(edit, 0.5, left)])
     assert result.prompt == prompt_text(lm, ITEM, SAY) == DEFAULT.render(SAY, ITEM)
     assert result.original == answer(lm, ITEM, SAY)
     half = edit_of(lm, {s: dict.fromkeys(u, 0.5) for s, u in edit.factors.items()})
@@ -346,24 +346,24 @@ def test_a_result_holds_what_the_page_shows() -> None:
     assert result.edited != answer(lm, ITEM, SAY, half)
     on = together(lm, [Switch(edit, 0.5, left)])
     assert result.edited == answer(lm, ITEM, SAY, on)
-    assert desk.ask(question, []).edited is None
-    assert desk.ask(question, []).firings == ()
+    assert session.ask(question, []).edited is None
+    assert session.ask(question, []).firings == ()
 
 
 def test_what_nobody_waits_for_is_not_computed() -> None:
     lm = tiny("llama")
-    desk = Desk(lm, [], [RAGGED])
+    session = Session(lm, [], [RAGGED])
     lm.score = None  # type: ignore[assignment, method-assign]
-    assert desk.ask(Question(ITEM, SAY), [], lambda: True) is None
+    assert session.ask(Question(ITEM, SAY), [], lambda: True) is None
 
 
 def test_only_the_latest_originals_are_kept(monkeypatch) -> None:
     asked = lambda lm, item, instruction, prompt: instruction  # noqa: E731
-    monkeypatch.setattr("snipbias.play.desk.answer", asked)
-    desk = Desk(tiny("llama"), [], [RAGGED])
+    monkeypatch.setattr("snipbias.play.session.answer", asked)
+    session = Session(tiny("llama"), [], [RAGGED])
     for number in (*range(KEPT), 0, KEPT, 0):
-        assert desk._original(Question(ITEM, str(number))) == str(number)
-    assert [question.instruction for question in desk._originals] == [
+        assert session._original(Question(ITEM, str(number))) == str(number)
+    assert [question.instruction for question in session._originals] == [
         *map(str, range(2, KEPT + 1)),
         "0",
     ]
@@ -371,20 +371,20 @@ def test_only_the_latest_originals_are_kept(monkeypatch) -> None:
 
 def test_errors_are_sentences() -> None:
     lm = tiny("gpt2")
-    desk = Desk(lm, [], [RAGGED])
+    session = Session(lm, [], [RAGGED])
     long = replace(ITEM, context="word " * 300)
     with pytest.raises(SnipbiasError, match="does not fit into"):
-        desk.ask(Question(long, SAY), [])
+        session.ask(Question(long, SAY), [])
     with pytest.raises(SnipbiasError, match="instruction is empty"):
-        desk.ask(Question(ITEM, " \n"), [])
-    assert desk.ask(Question(ITEM, SAY), []) is not None  # the lock is free again
+        session.ask(Question(ITEM, " \n"), [])
+    assert session.ask(Question(ITEM, SAY), []) is not None  # the lock is free again
 
 
 def test_a_model_without_a_limit_is_not_asked_what_would_take_all_memory() -> None:
     """T5's positions have no end."""
-    desk = Desk(tiny("flan-t5"), [], [RAGGED])
+    session = Session(tiny("flan-t5"), [], [RAGGED])
     with pytest.raises(SnipbiasError, match="shorten the text"):
-        desk.ask(Question(replace(ITEM, context="word " * LONGEST), SAY), [])
+        session.ask(Question(replace(ITEM, context="word " * LONGEST), SAY), [])
 
 
 # -- questions -------------------------------------------------------------------------------
@@ -546,7 +546,7 @@ def test_a_port_that_is_taken_is_named(capsys) -> None:
 
 def test_another_host_is_warned_of(capsys, monkeypatch) -> None:
     pytest.importorskip("nicegui")
-    monkeypatch.setattr("snipbias.cli.playing.serve", lambda desk, **how: None)
+    monkeypatch.setattr("snipbias.cli.playing.serve", lambda session, **how: None)
     with warnings.catch_warnings():
         for host, is_told in (("0.0.0.0", True), ("localhost", False)):
             with pytest.raises(SystemExit) as stop:

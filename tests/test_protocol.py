@@ -10,15 +10,8 @@ from statistics import mean, stdev
 import torch
 
 from families import tiny
-from snipbias.base.words import (
-    ALWAYS_UNKNOWN,
-    BEST_OFFSET,
-    ORIGINAL,
-)
-from snipbias.evaluation.evaluate import (
-    count_prompts,
-    evaluate,
-)
+from snipbias.base.words import ALWAYS_UNKNOWN, BEST_OFFSET, ORIGINAL
+from snipbias.evaluation.evaluate import count_prompts, evaluate
 from snipbias.evaluation.reading import Reading
 from snipbias.experiment.protocol import Protocol, Trials, _best_size, count_trials, run_trials
 from snipbias.method.attribute import attribute

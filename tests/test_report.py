@@ -18,10 +18,7 @@ import snipbias as sb
 from report_runs import runs as runs
 from snipbias.base.hub import OFFLINE
 from snipbias.base.record import RunRecord
-from snipbias.base.table import (
-    Grid,
-    percent,
-)
+from snipbias.base.table import Grid, percent
 from snipbias.base.words import ORIGINAL
 from snipbias.edits.provenance import ModelId
 from snipbias.evaluation.harness_scores import HarnessScore
@@ -31,11 +28,11 @@ from snipbias.experiment.results import Results
 from snipbias.experiment.tables import verdict
 from snipbias.experiment.tables.reading import read_experiment
 from snipbias.report.examples import changed_examples
-from snipbias.report.lines import Step, by_size
 from snipbias.report.page import Example, Finding, Part, Plot, Section
-from snipbias.report.plane import Spot, plane
 from snipbias.report.render import page
+from snipbias.report.size_curve import Step, by_size
 from snipbias.report.texts import Texts, texts_of
+from snipbias.report.tradeoff import Spot, tradeoff
 from snipbias.report.write import write_report
 
 ALL = ("found", "evaluated", "demo", "reproduced")
@@ -470,14 +467,14 @@ def test_the_plane_and_the_sizes_by_hand() -> None:
         Spot("edit", ByCondition(0.7, 0.6, 0.8), "edit"),
         Spot("nowhere", ByCondition(0.7, None, 0.8), "control"),
     ]
-    drawn = plane("p", spots, None)
+    drawn = tradeoff("p", spots, None)
     assert drawn is not None
     assert [(t["name"], t["x"], t["y"]) for t in drawn.figure["data"]] == [
         ("original", [10.0], [90.0]),
         ("edit", [60.0], [80.0]),
     ]
     assert drawn.table.rows == (("original", "10.0", "90.0"), ("edit", "60.0", "80.0"))
-    assert plane("p", spots[2:], None) is None
+    assert tradeoff("p", spots[2:], None) is None
     steps = [
         Step(30, ByCondition(0.8, None, None), {"overall": (0.7, 0.9)}),
         Step(3, ByCondition(0.6, None, None), {"overall": (0.6, 0.65)}),
@@ -494,7 +491,7 @@ def test_the_plane_and_the_sizes_by_hand() -> None:
 
 
 def test_many_edits_of_a_name_and_of_no_neurons_that_are_known(runs: Path, tmp_path: Path) -> None:
-    from snipbias.edits.kept import read_edits, read_sites, write_edits, write_sites
+    from snipbias.edits.run_folder import read_edits, read_sites, write_edits, write_sites
 
     edits = [
         sb.NeuronEdit({"a": {i: 0.0}}, ModelId("m", "M", 9, "0"), label=f"v1 n={i}/x")

@@ -20,7 +20,7 @@ from snipbias.evaluation.stats import Interval
 from snipbias.experiment.outcome import Experiment, neurons_of
 from snipbias.experiment.results import Results
 from snipbias.experiment.settings import KNOWN, Settings
-from snipbias.experiment.tables import sheets
+from snipbias.experiment.tables import csv_tables
 from snipbias.experiment.tables.figures import figures
 from snipbias.experiment.tables.verdict import RIVALS, checks, judged, points
 from snipbias.models.places import count_places
@@ -30,7 +30,7 @@ BOTH = (outcome("original", says(BIASED)), outcome("v1", right, trial=0))
 
 def cells(experiment: Experiment, method: str, task: str = "bbq:SES") -> dict[str, str]:
     """A row of table1.csv, read back."""
-    text = sheets.text(sheets.table_1(experiment, figures(experiment)))
+    text = csv_tables.text(csv_tables.table_1(experiment, figures(experiment)))
     rows = {(row["task"], row["method"]): row for row in csv.DictReader(io.StringIO(text))}
     return rows[task, method]
 
@@ -137,7 +137,7 @@ def test_spread_over_instructions_is_no_steadier_for_having_trials():
 
 def test_gold_probability_renormalised_and_raw():
     experiment = made.experiment(BOTH)
-    rows = {row["method"]: row for row in sheets.table_2(experiment, figures(experiment))}
+    rows = {row["method"]: row for row in csv_tables.table_2(experiment, figures(experiment))}
     original = rows["original"]
     assert (original["ambiguous"], original["disambiguated"]) == ("20.00", "40.00")
     assert original["ambiguous_raw"] == "20.0000"
@@ -154,7 +154,7 @@ def test_calibrated_scores_have_no_raw_probability():
         row |= {"method": "CC", "probabilities": False, "score": [3.0, 1.0, 2.0]}
     table = BOTH[0].test.from_pylist(calibrated, schema=BOTH[0].test.schema)
     experiment = made.experiment([*BOTH, made.Outcome("CC", "bbq:SES", None, 0, table)])
-    rows = {row["method"]: row for row in sheets.table_2(experiment, figures(experiment))}
+    rows = {row["method"]: row for row in csv_tables.table_2(experiment, figures(experiment))}
     total = math.exp(3) + math.exp(1) + math.exp(2)
     assert rows["CC"]["ambiguous"] == f"{100 * math.exp(2) / total:.2f}"
     assert rows["CC"]["ambiguous_raw"] == ""
@@ -172,7 +172,7 @@ def test_a_task_without_conditions_has_empty_cells_and_no_zeros():
     undefined = ("ambiguous", "disambiguated", "discrimination", "unknown_rate", "named_accuracy")
     for name in (*undefined, "gain_over_offset", "difference_ambiguous", "perplexity", "kl", "n"):
         assert v1[name] == "", name
-    second = sheets.table_2(experiment, figures(experiment))[1]
+    second = csv_tables.table_2(experiment, figures(experiment))[1]
     assert (second["ambiguous"], second["disambiguated"], second["all_rows"]) == ("", "", "60.00")
     text = Results(experiment).markdown()
     assert "| v1 | - |" in text  # Table 2
@@ -327,7 +327,7 @@ def test_the_verdict_has_three_answers():
 
 def test_the_rivals_are_methods_and_zero_has_no_minus():
     assert set(RIVALS) <= set(KNOWN)
-    assert sheets._fixed(-0.00004, 100, 2) == "0.00"
+    assert csv_tables._fixed(-0.00004, 100, 2) == "0.00"
     interval = Interval(-0.004, -0.019, 0.01, 0.95, 9, 10, True)
     assert points(made.Estimate(-0.004, interval)) == "-0.4 [-1.9, +1.0]"
 
@@ -363,9 +363,9 @@ def test_files_are_the_same_bytes_twice_and_hold_every_row(tmp_path):
 
 def test_csv_is_read_back_as_it_was_written():
     experiment = made.experiment(BOTH)
-    rows = sheets.table_1(experiment, figures(experiment))
-    assert list(csv.DictReader(io.StringIO(sheets.text(rows)))) == rows
-    plain = sheets.plain(rows)[1]
+    rows = csv_tables.table_1(experiment, figures(experiment))
+    assert list(csv.DictReader(io.StringIO(csv_tables.text(rows)))) == rows
+    plain = csv_tables.plain(rows)[1]
     assert (plain["method"], plain["accuracy"], plain["std_trials"]) == ("v1", 100.0, None)
 
 

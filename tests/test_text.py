@@ -25,10 +25,7 @@ from snipbias.evaluation.neutral_text import (
 )
 from snipbias.evaluation.stats import Interval
 from snipbias.models.sites import Neuron
-from snipbias.tasks.neutral_text import (
-    passages,
-    passages_to_protect,
-)
+from snipbias.tasks.neutral_text import passages, passages_to_protect
 
 TEXTS = ("the rain let up. she looked out at the garden", "a bridge carries its load")
 

@@ -12,24 +12,21 @@ from rich.console import Group
 from rich.text import Text
 
 from snipbias.base.errors import SnipbiasError
-from snipbias.base.files import (
-    refuse_alike,
-    slug,
-)
-from snipbias.base.table import (
-    Grid,
-    number,
-    p_value,
-)
+from snipbias.base.files import refuse_alike, slug
+from snipbias.base.table import Grid, number, p_value
 from snipbias.cli.commands import TASK_OPTIONS, edit_table, output, pick, write_comparison
 from snipbias.cli.run import Run, run, show
 from snipbias.edits.algebra import COMBINE
 from snipbias.edits.card.facts import without_folders
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.overlap import Overlap, overlap
+from snipbias.evaluation.combinations import (
+    combination_grids,
+    compare_combinations,
+    count_combinations,
+)
 from snipbias.evaluation.compare import Comparison, distinct
 from snipbias.evaluation.tables import LEGEND
-from snipbias.evaluation.together import compare_together, count_together, together_grids
 from snipbias.models.loading import load
 from snipbias.tasks.neutral_text import passages
 
@@ -85,12 +82,12 @@ def _overlap_on_tasks(arguments: Arguments, model_options: Arguments) -> None:
             "texts": () if arguments["no_text"] else passages(),
             "retention": retained,
         }
-        work = count_together(tasks, edits, **settings)
+        work = count_combinations(tasks, edits, **settings)
         lm = this.load(arguments["model"], model_options)
         found = overlap(*edits, sites=lm.sites)
         settings["batch_size"] = arguments["batch_size"]
         with this.progress("evaluating", work) as progress:
-            comparisons = compare_together(lm, tasks, edits, **settings, progress=progress)
+            comparisons = compare_combinations(lm, tasks, edits, **settings, progress=progress)
         this.record.lap("evaluate")
         result = {
             "out": str(this.folder),
@@ -104,7 +101,7 @@ def _overlap_on_tasks(arguments: Arguments, model_options: Arguments) -> None:
         text = json.dumps(result, indent=1, default=str)
         (folder / "overlap.json").write_text(text + "\n", encoding="utf-8")
         (folder / "tables.md").write_text(_markdown(found, comparisons), encoding="utf-8")
-    grids = [part for grid in together_grids(comparisons) for part in (grid.rich(), Text())]
+    grids = [part for grid in combination_grids(comparisons) for part in (grid.rich(), Text())]
     lines = [*map(Text, _lines(comparisons)), Text(LEGEND, "dim")]
     written = Text(f"\nwritten: {this.folder}")
     this.show(result, Group(*_overlap_parts(found), Text(), *grids, *lines, written))
@@ -193,7 +190,7 @@ def _lines(comparisons: Mapping[str, Comparison]) -> list[str]:
 
 
 def _markdown(found: Overlap, comparisons: Mapping[str, Comparison]) -> str:
-    grids = [_pair_grid(found), _place_grid(found), *together_grids(comparisons)]
+    grids = [_pair_grid(found), _place_grid(found), *combination_grids(comparisons)]
     parts = [f"**{grid.title}**\n\n{grid.markdown()}" for grid in grids]
     lines = "\n".join(f"- {line}" for line in _lines(comparisons))
     return "\n\n".join([*parts, *([lines] if lines else []), LEGEND]) + "\n"

@@ -23,7 +23,7 @@ from snipbias.cli.run import Run, run, show
 from snipbias.edits.card.card import model_card
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.format import FILE as EDIT_FILE
-from snipbias.edits.kept import write_edits, write_sites
+from snipbias.edits.run_folder import write_edits, write_sites
 from snipbias.edits.sharing import CARD_FILE, hub_id
 from snipbias.evaluation import tables
 from snipbias.evaluation.compare import Comparison, compare, count_work, distinct

@@ -20,7 +20,7 @@ from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import atomic_file
 from snipbias.base.hub import OFFLINE, cache_dir, offline
 from snipbias.cli.run import Run, run
-from snipbias.edits.kept import write_edits, write_sites
+from snipbias.edits.run_folder import write_edits, write_sites
 from snipbias.experiment.protocol import Protocol, Trials, count_trials, run_trials
 from snipbias.models.language_model import LanguageModel
 from snipbias.models.source import require_gguf

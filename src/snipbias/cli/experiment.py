@@ -16,7 +16,7 @@ from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import slug
 from snipbias.base.parallel import workers
 from snipbias.cli.run import Run, resumable_run
-from snipbias.edits.kept import write_sites
+from snipbias.edits.run_folder import write_sites
 from snipbias.experiment.results import Results
 from snipbias.experiment.run import count, reproduce
 from snipbias.experiment.settings import ORIGINAL, Settings, preset

@@ -12,9 +12,9 @@ from snipbias.cli.run import columns
 from snipbias.edits.edit import NeuronEdit
 from snipbias.evaluation.compare import distinct
 from snipbias.models.loading import load
-from snipbias.play.desk import Desk
 from snipbias.play.guard import is_loopback
 from snipbias.play.server import serve
+from snipbias.play.session import Session
 from snipbias.tasks import task as read_task
 from snipbias.tasks.prompts import DEFAULT
 
@@ -43,9 +43,9 @@ def run_play(arguments: dict[str, Any], model_options: dict[str, Any]) -> None:
             "tasks: leave --host out to keep it to yourself.",
             stacklevel=2,
         )
-    desk = Desk(load(arguments["model"], **model_options), distinct(edits), tasks)
+    session = Session(load(arguments["model"], **model_options), distinct(edits), tasks)
     serve(
-        desk,
+        session,
         host=host,
         port=arguments["port"],
         open_browser=arguments["browser"],

@@ -13,19 +13,10 @@ from snipbias.base.words import INHERITED, ORIGINAL, plural
 from snipbias.edits.controls import layer_matched_edit, random_edit
 from snipbias.edits.edit import NeuronEdit
 from snipbias.evaluation.changes import MARGIN, Change, Retained, accuracy_changes, retained
-from snipbias.evaluation.evaluate import (
-    Evaluation,
-    count_prompts,
-    evaluate,
-)
+from snipbias.evaluation.evaluate import Evaluation, count_prompts, evaluate
 from snipbias.evaluation.neutral_text import text_shifts
 from snipbias.evaluation.reading import Reading
-from snipbias.evaluation.summary import (
-    Summary,
-    gain,
-    plain,
-    verdicts,
-)
+from snipbias.evaluation.summary import Summary, gain, plain, verdicts
 from snipbias.evaluation.tables import comparison_text
 from snipbias.models.batching import BatchSize, Progress
 from snipbias.models.language_model import LanguageModel

@@ -11,15 +11,8 @@ import pyarrow as pa
 
 from snipbias.base.files import slug
 from snipbias.edits.interventions import Intervention
-from snipbias.evaluation.evaluate import (
-    Evaluation,
-    evaluate,
-)
-from snipbias.evaluation.neutral_text import (
-    Passage,
-    TextShift,
-    text_shifts,
-)
+from snipbias.evaluation.evaluate import Evaluation, evaluate
+from snipbias.evaluation.neutral_text import Passage, TextShift, text_shifts
 from snipbias.evaluation.reading import Reading
 from snipbias.experiment.outcome import Outcome
 from snipbias.experiment.settings import ORIGINAL, Settings
@@ -33,7 +26,7 @@ Make = Callable[[], Intervention]
 
 
 @dataclass(frozen=True)
-class Bench:
+class Cell:
     """The place of one method on one task, in one trial and draw.
 
     Attributes:
@@ -61,13 +54,13 @@ class Bench:
     batch_size: BatchSize = "auto"
     progress: Progress = lambda done: None
 
-    def of(self, method: str) -> Bench:
-        """The bench of another method in the same trial."""
+    def of(self, method: str) -> Cell:
+        """The cell of another method in the same trial."""
         return replace(self, method=method, draw=0)
 
     @property
-    def unedited(self) -> Bench:
-        """The bench of the original model, whose results all trials share."""
+    def unedited(self) -> Cell:
+        """The cell of the original model, whose results all trials share."""
         return replace(self.of(ORIGINAL), trial=None, samples=self.settings.samples)
 
     def key(self, part: str) -> str:

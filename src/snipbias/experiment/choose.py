@@ -7,15 +7,22 @@ whole curve is kept, so that a reader sees what else would have been chosen.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from functools import cache, partial
 from itertools import pairwise
+from typing import Any
 
+from snipbias.edits.edit import NeuronEdit
+from snipbias.edits.interventions import Intervention
+from snipbias.evaluation.evaluate import accuracy
 from snipbias.evaluation.metrics import ByCondition
-from snipbias.experiment.outcome import Point
+from snipbias.experiment.cell import Cell, Make
+from snipbias.experiment.outcome import Outcome, Point
 from snipbias.experiment.settings import Settings
 
 Objective = Callable[[ByCondition], float]
+Setting = Mapping[str, float]
 FORBIDDEN = -math.inf
 # Shares are counts divided by counts: a margin of 0.02 must allow 0.90 where 0.92 was.
 ROUNDING = 1e-9
@@ -102,3 +109,53 @@ def refine(curve: dict[int, Point]) -> list[int]:
     near = tried[max(0, place - 1) : place + 2]
     middles = (round(math.sqrt(low * high)) for low, high in pairwise(near))
     return [n for n in middles if n not in curve]
+
+
+def chosen(
+    cell: Cell,
+    make: Callable[[Setting], Intervention],
+    search: Callable[[Callable[[Setting], Point]], Iterable[Point]],
+) -> Outcome:
+    """The outcome of an intervention at the setting that is best on the development part."""
+    before = accuracy(cell.original_dev.table)
+
+    def dev_rows(setting: Setting) -> Any:
+        return cell.rows(f"dev-{in_short(setting)}", cell.dev, lambda: make(setting))
+
+    def measure(setting: Setting) -> Point:
+        fall = _fall(cell, setting, lambda: make(setting))
+        goal = objective_of(cell.settings, before, fall)
+        return point(dict(setting), accuracy(dev_rows(setting)), goal)
+
+    stored = cell.store.value(cell.key("curve"), lambda: list(map(asdict, search(measure))))
+    curve = tuple(Point(**point) for point in stored)
+    picked = best(curve, floor_of(cell.settings, before))
+    if picked is None:
+        return cell.unchanged(curve=curve)
+    intervention = cache(lambda: make(picked.setting))
+    edit = intervention() if "n" in picked.setting else None
+    return cell.outcome(
+        intervention,
+        dev=dev_rows(picked.setting),
+        chosen=picked.setting,
+        curve=curve,
+        edit=edit if isinstance(edit, NeuronEdit) else None,
+    )
+
+
+def _fall(cell: Cell, setting: Setting, make: Make) -> float:
+    """The largest loss of accuracy on a retention task; only no-harm asks for it."""
+    if cell.settings.objective != "no-harm":
+        return 0.0
+    now = cell.held(make, dev=f"-{in_short(setting)}")
+    before = cell.unedited.held(dev="-dev")
+    changes = (
+        (accuracy(before[name]).overall or 0.0) - (accuracy(now[name]).overall or 0.0)
+        for name in now
+    )
+    return max(changes, default=0.0)
+
+
+def in_short(setting: Setting) -> str:
+    """A setting as part of a file's name: as many digits as tell it from any other."""
+    return "-".join(f"{name}{value:.15g}" for name, value in setting.items())

@@ -1,4 +1,4 @@
-"""Every method of the tables, behind one signature: a bench in, an outcome out."""
+"""Every method of the tables, behind one signature: a cell in, an outcome out."""
 
 from __future__ import annotations
 
@@ -20,11 +20,8 @@ from snipbias.experiment.baselines import calibration as calibrate
 from snipbias.experiment.baselines.ablation import MeanAblation
 from snipbias.experiment.baselines.calibration import Measured
 from snipbias.experiment.baselines.steering import mean_difference
-from snipbias.experiment.cell import (
-    Bench,
-    named,
-)
-from snipbias.experiment.chosen import Setting, chosen, in_short
+from snipbias.experiment.cell import Cell, named
+from snipbias.experiment.choose import Setting, chosen, in_short
 from snipbias.experiment.outcome import Outcome, Point
 from snipbias.experiment.settings import NO_WEIGHT, ORIGINAL, STEERING
 from snipbias.method.activations import mean_activation
@@ -36,20 +33,20 @@ from snipbias.models.sites import Neuron
 Top = Callable[[int, float], NeuronEdit]
 
 
-def original(bench: Bench) -> Outcome:
+def original(cell: Cell) -> Outcome:
     """The unedited model."""
-    return replace(bench.outcome(), dev=bench.original_dev.table)
+    return replace(cell.outcome(), dev=cell.original_dev.table)
 
 
 # -- neurons -------------------------------------------------------------------------------------
 
 
-def pruned(bench: Bench, recipe: Recipe) -> Outcome:
+def pruned(cell: Cell, recipe: Recipe) -> Outcome:
     """Find neurons by a recipe on the trial's sample; choose n (and the factor) on dev."""
     if recipe.objective is not None:
-        bench = replace(bench, settings=replace(bench.settings, objective=recipe.objective))
-    top = (_by_rounds if recipe.rounds > 1 else _by_rank)(bench, recipe)
-    means = cache(partial(_means, bench, recipe))
+        cell = replace(cell, settings=replace(cell.settings, objective=recipe.objective))
+    top = (_by_rounds if recipe.rounds > 1 else _by_rank)(cell, recipe)
+    means = cache(partial(_means, cell, recipe))
 
     def make(setting: Setting) -> Intervention:
         edit = top(int(setting["n"]), setting.get("factor", recipe.factors[0]))
@@ -58,11 +55,11 @@ def pruned(bench: Bench, recipe: Recipe) -> Outcome:
     def search(measure: Callable[[Setting], Point]) -> Iterable[Point]:
         several = len(recipe.factors) > 1
         # Filters may leave fewer neurons than a size asks for: what is not there is not tried.
-        sizes = [n for n in sizes_of(bench) if len(top(n, recipe.factors[0])) == n]
+        sizes = [n for n in sizes_of(cell) if len(top(n, recipe.factors[0])) == n]
         curves = [
             choose.search_sizes(
                 sizes,
-                bench.settings.refine,
+                cell.settings.refine,
                 lambda n, more=more: measure({"n": n, **more}),
             )
             for factor in sorted(recipe.factors, key=lambda factor: abs(1 - factor))
@@ -71,49 +68,49 @@ def pruned(bench: Bench, recipe: Recipe) -> Outcome:
         # Few neurons first, then the mildest factor: the order in which ties are settled.
         return sorted((p for curve in curves for p in curve), key=lambda p: p.setting["n"])
 
-    return chosen(bench, make, search)
+    return chosen(cell, make, search)
 
 
-def sizes_of(bench: Bench) -> list[int]:
+def sizes_of(cell: Cell) -> list[int]:
     """The numbers of neurons to try: of the settings', those that the model has."""
-    there = sum(site.width for site in bench.lm.sites)
-    return [n for n in bench.settings.sizes if n <= there]
+    there = sum(site.width for site in cell.lm.sites)
+    return [n for n in cell.settings.sizes if n <= there]
 
 
-def _by_rank(bench: Bench, recipe: Recipe) -> Top:
+def _by_rank(cell: Cell, recipe: Recipe) -> Top:
     """The highest-scoring neurons, of which as many are kept as any size asks for.
 
     All scores of a large model would be a hundred times the size.
     """
 
     def compute() -> dict[str, Any]:
-        scores = _scores(bench, recipe)
-        most = min(max(sizes_of(bench)), scores.allowed)
+        scores = _scores(cell, recipe)
+        most = min(max(sizes_of(cell)), scores.allowed)
         return {"order": scores.ranking(most), "edit": scores.top(most).to_dict()}
 
-    stored = bench.store.value(bench.key("ranking"), compute)
+    stored = cell.store.value(cell.key("ranking"), compute)
     order = [Neuron(*neuron) for neuron in stored["order"]]
-    return partial(_top, bench.method, order, NeuronEdit.from_dict(stored["edit"]))
+    return partial(_top, cell.method, order, NeuronEdit.from_dict(stored["edit"]))
 
 
-def _by_rounds(bench: Bench, recipe: Recipe) -> Top:
+def _by_rounds(cell: Cell, recipe: Recipe) -> Top:
     """Prune a part of the neurons, score again without them, and so on."""
 
     def top(n: int, factor: float) -> NeuronEdit:
         def compute() -> dict[str, Any]:
             edit: NeuronEdit | None = None
             for size in np.diff(np.linspace(0, n, recipe.rounds + 1).round().astype(int)):
-                with nullcontext() if edit is None else edit.applied(bench.lm):
-                    scores = _scores(bench, recipe)
+                with nullcontext() if edit is None else edit.applied(cell.lm):
+                    scores = _scores(cell, recipe)
                 before = [] if edit is None else edit.neurons
                 best = scores.ranking(min(len(before) + int(size), scores.allowed))
                 more = [neuron for neuron in best if neuron not in before][: int(size)]
-                edit = _top(bench.method, [*before, *more], scores.top(1), n, factor)
+                edit = _top(cell.method, [*before, *more], scores.top(1), n, factor)
             assert edit is not None
             return edit.to_dict()
 
-        key = bench.key(f"rounds-{in_short({'n': n, 'factor': factor})}")
-        return NeuronEdit.from_dict(bench.store.value(key, compute))
+        key = cell.key(f"rounds-{in_short({'n': n, 'factor': factor})}")
+        return NeuronEdit.from_dict(cell.store.value(key, compute))
 
     return top
 
@@ -126,56 +123,56 @@ def _top(
     return NeuronEdit.of(order[:n], like.model, factor, like.found_on, label)
 
 
-def _scores(bench: Bench, recipe: Recipe) -> Scores:
+def _scores(cell: Cell, recipe: Recipe) -> Scores:
     return recipe.scores(
-        bench.lm,
-        bench.sample(recipe.balance),
-        batch_size=bench.half_batch,
-        progress=bench.progress,
+        cell.lm,
+        cell.sample(recipe.balance),
+        batch_size=cell.half_batch,
+        progress=cell.progress,
     )
 
 
-def _means(bench: Bench, recipe: Recipe) -> dict[str, Any]:
-    drawn = bench.sample(recipe.balance)
-    found = mean_activation(bench.lm, drawn, batch_size=bench.half_batch, progress=bench.progress)
+def _means(cell: Cell, recipe: Recipe) -> dict[str, Any]:
+    drawn = cell.sample(recipe.balance)
+    found = mean_activation(cell.lm, drawn, batch_size=cell.half_batch, progress=cell.progress)
     return {site.name: found[site] for site in found.sites}
 
 
-def drawn(bench: Bench, control: Callable[[Bench, NeuronEdit, int], NeuronEdit]) -> Outcome:
+def drawn(cell: Cell, control: Callable[[Cell, NeuronEdit, int], NeuronEdit]) -> Outcome:
     """A random control of the edit that the preset's own method found in the same trial."""
-    found = METHODS[bench.settings.method](bench.of(bench.settings.method)).edit
+    found = METHODS[cell.settings.method](cell.of(cell.settings.method)).edit
     if found is None:
-        return bench.unchanged()
-    edit = control(bench, found, _draw_seed(bench))
-    return bench.outcome(lambda: edit, edit=edit, chosen={"n": len(edit)})
+        return cell.unchanged()
+    edit = control(cell, found, _draw_seed(cell))
+    return cell.outcome(lambda: edit, edit=edit, chosen={"n": len(edit)})
 
 
-def _random(bench: Bench, edit: NeuronEdit, seed: int) -> NeuronEdit:
+def _random(cell: Cell, edit: NeuronEdit, seed: int) -> NeuronEdit:
     factors = {factor for units in edit.factors.values() for factor in units.values()}
-    return random_edit(bench.lm, len(edit), seed, factors.pop())
+    return random_edit(cell.lm, len(edit), seed, factors.pop())
 
 
-def _layer_matched(bench: Bench, edit: NeuronEdit, seed: int) -> NeuronEdit:
-    return layer_matched_edit(bench.lm, edit, seed)
+def _layer_matched(cell: Cell, edit: NeuronEdit, seed: int) -> NeuronEdit:
+    return layer_matched_edit(cell.lm, edit, seed)
 
 
-def _draw_seed(bench: Bench) -> int:
+def _draw_seed(cell: Cell) -> int:
     """Another one for each draw of each trial."""
-    assert bench.trial is not None
-    return (bench.settings.seed + bench.trial) * bench.settings.draws + bench.draw
+    assert cell.trial is not None
+    return (cell.settings.seed + cell.trial) * cell.settings.draws + cell.draw
 
 
 # -- other interventions -------------------------------------------------------------------------
 
 
-def steered(bench: Bench) -> Outcome:
+def steered(cell: Cell) -> Outcome:
     """A mean-difference steering vector, its layer and strength chosen on dev."""
-    settings = bench.settings
+    settings = cell.settings
 
     @cache
     def vectors() -> Any:
         return mean_difference(
-            bench.lm, bench.sample(), batch_size=bench.half_batch, progress=bench.progress
+            cell.lm, cell.sample(), batch_size=cell.half_batch, progress=cell.progress
         )
 
     def search(measure: Callable[[Setting], Point]) -> Iterable[Point]:
@@ -188,63 +185,63 @@ def steered(bench: Bench) -> Outcome:
             for layer in layers
         ]
 
-    return chosen(bench, lambda s: vectors().at(int(s["layer"]), s["strength"]), search)
+    return chosen(cell, lambda s: vectors().at(int(s["layer"]), s["strength"]), search)
 
 
 # -- scores alone --------------------------------------------------------------------------------
 
 
-def calibrated(bench: Bench, by: Callable[[Measured], Evaluation]) -> Outcome:
+def calibrated(cell: Cell, by: Callable[[Measured], Evaluation]) -> Outcome:
     """A score-only method: the original model's answers, read in another way."""
 
     def measured() -> Evaluation:
         return by(
             Measured(
-                bench.lm,
-                bench.test,
-                bench.original,
-                bench.dev,
-                batch_size=bench.batch_size,
-                seed=bench.settings.seed,
-                progress=bench.progress,
+                cell.lm,
+                cell.test,
+                cell.original,
+                cell.dev,
+                batch_size=cell.batch_size,
+                seed=cell.settings.seed,
+                progress=cell.progress,
             )
         )
 
-    return bench.report(bench.relabelled("test", measured))
+    return cell.report(cell.relabelled("test", measured))
 
 
-def shifted(bench: Bench) -> Outcome:
+def shifted(cell: Cell) -> Outcome:
     """The offset control, its constant chosen on dev."""
-    before = accuracy(bench.original_dev.table)
-    objective = choose.objective_of(bench.settings, before)
+    before = accuracy(cell.original_dev.table)
+    objective = choose.objective_of(cell.settings, before)
     found = calibrate.choose_offset(
-        bench.original_dev, lambda *shares: objective(ByCondition(*shares))
+        cell.original_dev, lambda *shares: objective(ByCondition(*shares))
     )
     if found is None:  # no row of this task has an unknown option
-        return replace(bench.unchanged(), text=None, retention={})
+        return replace(cell.unchanged(), text=None, retention={})
     constant = found.offset
-    dev = calibrate.offset(bench.original_dev, constant)
-    test = bench.relabelled("test", lambda: calibrate.offset(bench.original, constant))
+    dev = calibrate.offset(cell.original_dev, constant)
+    test = cell.relabelled("test", lambda: calibrate.offset(cell.original, constant))
     tried = ByCondition(found.overall, found.ambiguous, found.disambiguated)
     point = choose.point({"offset": constant}, tried, objective)
-    return bench.report(
-        test, dev=named(dev.table, bench.method), chosen=point.setting, curve=(point,)
+    return cell.report(
+        test, dev=named(dev.table, cell.method), chosen=point.setting, curve=(point,)
     )
 
 
-def _same_as(bench: Bench, other: str) -> Outcome:
+def _same_as(cell: Cell, other: str) -> Outcome:
     """Another method's outcome under this one's name: nothing is computed twice."""
-    outcome = METHODS[other](bench.of(other))
+    outcome = METHODS[other](cell.of(other))
     return replace(
         outcome,
-        method=bench.method,
-        test=named(outcome.test, bench.method),
-        dev=None if outcome.dev is None else named(outcome.dev, bench.method),
-        retention={task: named(rows, bench.method) for task, rows in outcome.retention.items()},
+        method=cell.method,
+        test=named(outcome.test, cell.method),
+        dev=None if outcome.dev is None else named(outcome.dev, cell.method),
+        retention={task: named(rows, cell.method) for task, rows in outcome.retention.items()},
     )
 
 
-METHODS: dict[str, Callable[[Bench], Outcome]] = {
+METHODS: dict[str, Callable[[Cell], Outcome]] = {
     ORIGINAL: original,
     **{name: partial(pruned, recipe=recipe) for name, recipe in RECIPES.items()},
     NO_WEIGHT: partial(_same_as, other="v1"),

@@ -10,34 +10,22 @@ from itertools import product
 from typing import Any, Literal
 
 from snipbias.base.errors import SnipbiasError
-from snipbias.base.files import (
-    refuse_alike,
-    slug,
-)
+from snipbias.base.files import refuse_alike, slug
 from snipbias.base.record import package_versions
 from snipbias.edits.provenance import ModelId
 from snipbias.evaluation.evaluate import count_prompts
 from snipbias.evaluation.reading import Reading
-from snipbias.experiment.cell import Bench
+from snipbias.experiment.cell import Cell
 from snipbias.experiment.methods import METHODS, sizes_of
 from snipbias.experiment.outcome import Outcome
-from snipbias.experiment.settings import (
-    CONTROLS,
-    ORIGINAL,
-    SCORES_ALONE,
-    STEERING,
-    Settings,
-)
+from snipbias.experiment.settings import CONTROLS, ORIGINAL, SCORES_ALONE, STEERING, Settings
 from snipbias.experiment.store import Store
 from snipbias.method.recipes import RECIPES
 from snipbias.models.batching import BatchSize
 from snipbias.models.language_model import LanguageModel
 from snipbias.tasks import task as named_task
 from snipbias.tasks.items import Task
-from snipbias.tasks.neutral_text import (
-    passages,
-    passages_to_protect,
-)
+from snipbias.tasks.neutral_text import passages, passages_to_protect
 
 Kind = Literal["outcomes", "sample_curve", "transfer"]
 # What a resumed run must share with the one that was killed, beside settings, model and data.
@@ -52,30 +40,30 @@ class Job:
     """One method at its place, and which part of the experiment it belongs to."""
 
     kind: Kind
-    bench: Bench
-    do: Callable[[Bench], Outcome]
+    cell: Cell
+    do: Callable[[Cell], Outcome]
 
     @property
     def cost(self) -> int:
         """About how many prompts are answered, at most."""
-        bench, settings = self.bench, self.bench.settings
-        test = count_prompts(bench.test, 1, Reading())
+        cell, settings = self.cell, self.cell.settings
+        test = count_prompts(cell.test, 1, Reading())
         if self.kind == "transfer":
             return test
-        kept = sum(count_prompts(task, 1, Reading()) for task in bench.kept.values())
+        kept = sum(count_prompts(task, 1, Reading()) for task in cell.kept.values())
         full = test + kept + 2 * settings.texts
-        if bench.method == ORIGINAL:
-            return full + count_prompts(bench.dev, 1, Reading())
-        if bench.method in SCORES_ALONE:
-            return test * PASSES.get(bench.method, 0)
-        if bench.method in CONTROLS:
+        if cell.method == ORIGINAL:
+            return full + count_prompts(cell.dev, 1, Reading())
+        if cell.method in SCORES_ALONE:
+            return test * PASSES.get(cell.method, 0)
+        if cell.method in CONTROLS:
             return full
-        one = count_prompts(bench.dev, 1, Reading())
-        found_on = bench.samples * len(bench.task.instructions)
-        if bench.method == STEERING:
+        one = count_prompts(cell.dev, 1, Reading())
+        found_on = cell.samples * len(cell.task.instructions)
+        if cell.method == STEERING:
             one += kept if settings.objective == "no-harm" else 0
             return full + settings.layers * len(settings.strengths) * one + found_on
-        recipe = RECIPES.get(bench.method, RECIPES["v1"])
+        recipe = RECIPES.get(cell.method, RECIPES["v1"])
         one += kept if (recipe.objective or settings.objective) == "no-harm" else 0
         sizes = len(recipe.factors) * (len(settings.sizes) + 2 * settings.refine)
         found = sizes * recipe.rounds if recipe.rounds > 1 else 1
@@ -87,11 +75,11 @@ class Plan:
     """An experiment before it is run.
 
     Attributes:
-        grounds: a bench for every task, with no method and no trial yet.
+        grounds: a cell for every task, with no method and no trial yet.
     """
 
     settings: Settings
-    grounds: tuple[Bench, ...]
+    grounds: tuple[Cell, ...]
 
     @classmethod
     def of(
@@ -123,7 +111,7 @@ class Plan:
         for task in whole:
             _check_samples(task, settings)
         grounds = [
-            Bench(
+            Cell(
                 lm=lm,
                 settings=settings,
                 task=task,
@@ -196,7 +184,7 @@ def left_out(task: Task, settings: Settings) -> tuple[str, ...]:
     )
 
 
-def _outcomes(ground: Bench) -> Iterator[Job]:
+def _outcomes(ground: Cell) -> Iterator[Job]:
     settings = ground.settings
     skipped = left_out(ground.task, settings)
     for method in settings.methods:
@@ -206,35 +194,35 @@ def _outcomes(ground: Bench) -> Iterator[Job]:
         trials = [None] if once else range(settings.trials)
         draws = range(settings.draws if method in CONTROLS else 1)
         for trial, draw in product(trials, draws):
-            bench = replace(ground, method=method, trial=trial, draw=draw)
-            yield Job("outcomes", bench, METHODS[method])
+            cell = replace(ground, method=method, trial=trial, draw=draw)
+            yield Job("outcomes", cell, METHODS[method])
 
 
-def _curve(ground: Bench) -> Iterator[Job]:
+def _curve(ground: Cell) -> Iterator[Job]:
     settings = ground.settings
     for samples, trial in product(settings.sample_sizes, range(settings.trials)):
-        bench = replace(ground, method=settings.method, trial=trial, samples=samples)
-        yield Job("sample_curve", bench, METHODS[settings.method])
+        cell = replace(ground, method=settings.method, trial=trial, samples=samples)
+        yield Job("sample_curve", cell, METHODS[settings.method])
 
 
-def _transfer(grounds: Sequence[Bench]) -> Iterator[Job]:
+def _transfer(grounds: Sequence[Cell]) -> Iterator[Job]:
     for found_on, ground in product(grounds, grounds):
         if found_on is ground:
             continue
         settings = ground.settings
         for trial in range(settings.trials):
-            source, bench = (
+            source, cell = (
                 replace(g, method=settings.method, trial=trial) for g in (found_on, ground)
             )
-            yield Job("transfer", bench, partial(_transferred, source=source))
+            yield Job("transfer", cell, partial(_transferred, source=source))
 
 
-def _transferred(bench: Bench, source: Bench) -> Outcome:
+def _transferred(cell: Cell, source: Cell) -> Outcome:
     """The edit found on another task, on this task's test part."""
     other = source.task.name
     found = METHODS[source.method](source)
     edit = found.edit
     if edit is None:
-        return replace(bench.unchanged(), found_on=other)
-    test = bench.rows(f"test-from-{slug(other)}", bench.test, lambda: edit)
-    return bench.report(test, edit=edit, chosen=found.chosen, found_on=other)
+        return replace(cell.unchanged(), found_on=other)
+    test = cell.rows(f"test-from-{slug(other)}", cell.test, lambda: edit)
+    return cell.report(test, edit=edit, chosen=found.chosen, found_on=other)

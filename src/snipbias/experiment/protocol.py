@@ -7,27 +7,13 @@ from dataclasses import dataclass, field
 from statistics import mean, stdev
 from typing import Any
 
-from snipbias.base.table import (
-    Grid,
-    number,
-    percent,
-)
-from snipbias.base.words import (
-    ALWAYS_UNKNOWN,
-    BEST_OFFSET,
-    ORIGINAL,
-    SHIFT,
-    held_out,
-    plural,
-)
+from snipbias.base.table import Grid, number, percent
+from snipbias.base.words import ALWAYS_UNKNOWN, BEST_OFFSET, ORIGINAL, SHIFT, held_out, plural
 from snipbias.edits.edit import NeuronEdit
 from snipbias.evaluation.compare import Comparison, compare
 from snipbias.evaluation.evaluate import evaluate
 from snipbias.evaluation.metrics import accuracy
-from snipbias.evaluation.summary import (
-    ABOVE_CHANCE,
-    Summary,
-)
+from snipbias.evaluation.summary import ABOVE_CHANCE, Summary
 from snipbias.experiment import choose
 from snipbias.experiment.outcome import Point
 from snipbias.method.attribute import attribute

@@ -18,7 +18,7 @@ from snipbias.base.files import atomic_file
 from snipbias.base.table import Grid
 from snipbias.experiment.outcome import Experiment, Outcome
 from snipbias.experiment.plots import plots
-from snipbias.experiment.tables import detail_grids, grids, sheets
+from snipbias.experiment.tables import csv_tables, detail_grids, grids
 from snipbias.experiment.tables.figures import All, figures
 from snipbias.experiment.tables.verdict import in_words
 
@@ -124,8 +124,8 @@ class Results:
         return {
             "model": self.experiment.model.name,
             "settings": self.experiment.settings.to_dict(),
-            "table1": sheets.plain(sheets.table_1(self.experiment, self.figures)),
-            "table2": sheets.plain(sheets.table_2(self.experiment, self.figures)),
+            "table1": csv_tables.plain(csv_tables.table_1(self.experiment, self.figures)),
+            "table2": csv_tables.plain(csv_tables.table_2(self.experiment, self.figures)),
             "verdict": self.words,
         }
 
@@ -137,8 +137,8 @@ class Results:
         """
         folder = Path(folder)
         texts = {
-            "table1.csv": sheets.text(sheets.table_1(self.experiment, self.figures)),
-            "table2.csv": sheets.text(sheets.table_2(self.experiment, self.figures)),
+            "table1.csv": csv_tables.text(csv_tables.table_1(self.experiment, self.figures)),
+            "table2.csv": csv_tables.text(csv_tables.table_2(self.experiment, self.figures)),
             "tables.md": self.markdown(),
         }
         for name, text in texts.items():

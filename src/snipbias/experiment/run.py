@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from snipbias.edits.provenance import ModelId
-from snipbias.experiment.cell import Bench
+from snipbias.experiment.cell import Cell
 from snipbias.experiment.outcome import Experiment, Outcome, TaskInfo
 from snipbias.experiment.plan import Kind, Plan, left_out
 from snipbias.experiment.settings import Settings
@@ -50,7 +50,7 @@ def reproduce(
     done: dict[Kind, list[Outcome]] = {"outcomes": [], "sample_curve": [], "transfer": []}
     for job in plan.jobs:
         meter = _Meter(progress, job.cost)
-        done[job.kind].append(job.do(replace(job.bench, progress=meter)))
+        done[job.kind].append(job.do(replace(job.cell, progress=meter)))
         meter.finish()
     return Experiment(
         settings=plan.settings,
@@ -92,7 +92,7 @@ class _Meter:
         self(self._left)
 
 
-def _info(ground: Bench) -> TaskInfo:
+def _info(ground: Cell) -> TaskInfo:
     info = TaskInfo.of(ground.task, ground.dev, ground.test)
     notes = [*info.notes]
     if not info.conditions:

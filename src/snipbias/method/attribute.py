@@ -13,7 +13,7 @@ from snipbias.base.errors import SnipbiasError
 from snipbias.base.parallel import workers
 from snipbias.method import equations as crispr
 from snipbias.method.equations import Method, Scoring
-from snipbias.method.gradients import Plan, Tape, Term
+from snipbias.method.gradients import BackwardPlan, Objective, SiteGradients
 from snipbias.method.scores import Scores
 from snipbias.models.batching import BatchSize, Kind, Progress, run_batches, size_of
 from snipbias.models.language_model import LanguageModel, Query
@@ -114,9 +114,9 @@ def batch_bias(
     One forward pass scores the options, which names yhat (Eq. 3), and keeps the graph; one backward
     pass from each of log P(y) and log P(yhat) is reduced to a score per neuron inside its hooks.
     """
-    with torch.enable_grad(), Tape(lm).recording() as tape:
-        scored = tape.score(queries)
-        bias = tape.read(scored, crispr_plan(scored, gold, method))
+    with torch.enable_grad(), SiteGradients(lm).recording() as gradients:
+        scored = gradients.score(queries)
+        bias = gradients.read(scored, crispr_plan(scored, gold, method))
     if method.instances == "rank":
         widths = [site.shape[1] for site in bias.values()]
         ranked = crispr.ranks(torch.cat([site.cpu() for site in bias.values()], 1))
@@ -124,7 +124,7 @@ def batch_bias(
     return bias
 
 
-def crispr_plan(scored: Scored, gold: Int[Tensor, " b"], method: Method) -> Plan:
+def crispr_plan(scored: Scored, gold: Int[Tensor, " b"], method: Method) -> BackwardPlan:
     """The backward passes of Eq. 1 and 2: from the gold option, unless it is left out, and yhat."""
     logprobs = finite_logprobs(scored)
     wrong = crispr.most_confusing(logprobs.detach(), gold)
@@ -136,10 +136,10 @@ def crispr_plan(scored: Scored, gold: Int[Tensor, " b"], method: Method) -> Plan
         logp_wrong.detach(), logp_gold.detach(), method.target
     )
 
-    def term(option: Tensor, objective: Tensor, share: Tensor) -> Term:
+    def objective_of(option: Tensor, objective: Tensor, share: Tensor) -> Objective:
         # A share depends on all options of the row, a probability on its own.
         rows = scored.rows if method.target == "share" else pick(scored.rows, option)[:, None]
-        return Term(objective * share.to(objective.dtype), rows)
+        return Objective(objective * share.to(objective.dtype), rows)
 
     def bias(*attributions: Tensor) -> Tensor:
         if len(attributions) == 1:
@@ -147,11 +147,11 @@ def crispr_plan(scored: Scored, gold: Int[Tensor, " b"], method: Method) -> Plan
         of_gold, of_wrong = attributions
         return crispr.bias_attribution(of_wrong, of_gold, method.skill, method.clamp)
 
-    terms = (term(wrong, logp_wrong, share_wrong),)
+    objectives = (objective_of(wrong, logp_wrong, share_wrong),)
     if method.skill != 0:
-        terms = (term(gold, logp_gold, share_gold), *terms)
+        objectives = (objective_of(gold, logp_gold, share_gold), *objectives)
     weight = crispr.instance_weight(logp_wrong.detach(), method.weight)
-    return Plan(terms, bias, method.tokens, scale * weight)
+    return BackwardPlan(objectives, bias, method.tokens, scale * weight)
 
 
 def finite_logprobs(scored: Scored) -> Float[Tensor, "b c"]:

@@ -25,45 +25,45 @@ Combine = Callable[..., Tensor]
 # Bytes of a layer's output that are made scores at once: on a CPU what stays in its caches, since
 # to fetch each product from memory again takes as long as the product.
 AT_ONCE = {"cpu": 1 << 20}
-PREFIX, OPTIONS = 0, 1  # the stretches of a pass, in the order in which a site sees them
+PREFIX, OPTIONS = 0, 1  # the segments of a pass, in the order in which a site sees them
 
 
 @dataclass(frozen=True)
-class Term:
+class Objective:
     """One objective that is differentiated.
 
     Attributes:
-        objective: one number an instance; its gradients must fit into float32.
+        value: one number an instance; its gradients must fit into float32.
         rows: rows of the options pass that each instance's objective reads, -1 for none: [B, M].
     """
 
-    objective: Float[Tensor, " b"]
+    value: Float[Tensor, " b"]
     rows: Int[Tensor, "b m"]
 
 
 @dataclass(frozen=True)
-class Plan:
+class BackwardPlan:
     """What to do with a scored batch of B instances.
 
     Attributes:
-        terms: the objectives, in order.
-        combine: the attributions of all terms at each token -> the token's score [B, K, D].
+        objectives: the objectives, in order.
+        combine: the attributions of all objectives at each token -> the token's score [B, K, D].
         tokens: how an instance's token scores become one.
         factor: what each instance's score is multiplied by, in float64.
     """
 
-    terms: tuple[Term, ...]
+    objectives: tuple[Objective, ...]
     combine: Combine
     tokens: TokenReduction
     factor: Float[Tensor, " b"]
 
 
-class Tape:
+class SiteGradients:
     """Hooks on every site during one forward pass and the backward passes from it.
 
     A site fires once for the prefix and, where it sees the answer's tokens, once for the options;
-    these are its stretches. The way back goes through the options first, for all terms together
-    where each reads copies of its own, and then through the prefix once a term. What the options
+    these are its segments. The way back goes through the options first, for all objectives together
+    where each reads copies of its own, and then through the prefix once a objective. What the options
     give is short, and is held until the prefix's arrives. No activation is kept for longer than its
     last gradient takes to come.
 
@@ -77,14 +77,14 @@ class Tape:
         self._entries: dict[str, object] = {}
         self._outputs: dict[tuple[str, int], Tensor] = {}
         self._scored: Scored | None = None
-        self._plan: Plan | None = None
-        self._walking: Sequence[Term] = ()
+        self._plan: BackwardPlan | None = None
+        self._walking: Sequence[Objective] = ()
         self._earlier: dict[tuple[str, int], list[Tensor]] = {}
         self._held: dict[str, tuple[Tensor, Tensor]] = {}
         self._totals: dict[str, Tensor] = {}
 
     @contextmanager
-    def recording(self) -> Iterator[Tape]:
+    def recording(self) -> Iterator[SiteGradients]:
         """Hooks on every site, gone afterwards whatever happens."""
         handles = [
             self._lm.module(site.name).register_forward_hook(partial(self._on_forward, site))
@@ -99,7 +99,7 @@ class Tape:
         finally:
             for handle in handles:
                 handle.remove()
-            # The graph's hooks refer to this tape; without these it does not refer back, so that
+            # The graph's hooks refer to this object; without these it does not refer back, so that
             # the graph goes with the batch instead of waiting for the garbage collector.
             self._outputs.clear()
             self._entries.clear()
@@ -110,13 +110,13 @@ class Tape:
         """The one forward pass, as `read` needs it."""
         return self._lm.score(queries, cut=True)
 
-    def read(self, scored: Scored, plan: Plan) -> dict[str, Float[Tensor, "b d"]]:
+    def read(self, scored: Scored, plan: BackwardPlan) -> dict[str, Float[Tensor, "b d"]]:
         """Run the plan's backward passes; each site's scores per instance, in float64."""
         assert scored.graph_cut is not None  # as score() leaves it
         assert scored.graph_cut.is_cut
         self._scored, self._plan = scored, plan
-        given_back = self._through_options(scored.graph_cut, plan.terms)
-        self._through_prefix(scored.graph_cut, plan.terms, given_back)
+        given_back = self._through_options(scored.graph_cut, plan.objectives)
+        self._through_prefix(scored.graph_cut, plan.objectives, given_back)
         for site, (bias, real) in self._held.items():  # sites that only the answer goes through
             self._totals[site] = crispr.reduce_tokens(bias, real, plan.tokens)
         factor = plan.factor.double()
@@ -126,29 +126,34 @@ class Tape:
         }
 
     def _through_options(
-        self, graph_cut: GraphCut, terms: Sequence[Term]
+        self, graph_cut: GraphCut, objectives: Sequence[Objective]
     ) -> list[Sequence[Tensor | None]]:
-        """Each term's gradients of what the prefix gave, a row a prompt."""
+        """Each objective's gradients of what the prefix gave, a row a prompt."""
         given_back: list[Sequence[Tensor | None]] = []
-        leaves = [*graph_cut.options, *stages.leaves([term.objective for term in terms])]
-        together = graph_cut.owner is not None and _read_different_rows(terms)
-        passes = [terms] if together else [[term] for term in terms]
+        leaves = [*graph_cut.options, *stages.leaves([objective.value for objective in objectives])]
+        together = graph_cut.owner is not None and _read_different_rows(objectives)
+        passes = [objectives] if together else [[objective] for objective in objectives]
         for walking in passes:
             self._walking = walking
             grads = torch.autograd.grad(
-                [term.objective.sum() for term in walking],
+                [objective.value.sum() for objective in walking],
                 leaves,
                 retain_graph=walking is not passes[-1],
                 allow_unused=True,
             )[: len(graph_cut.options)]
-            for term in walking:
+            for objective in walking:
                 shared = graph_cut.owner is None
-                given_back.append(grads if shared else [_of_prompts(g, term.rows) for g in grads])
+                given_back.append(
+                    grads if shared else [_of_prompts(g, objective.rows) for g in grads]
+                )
         graph_cut.options.clear()
         return given_back
 
     def _through_prefix(
-        self, graph_cut: GraphCut, terms: Sequence[Term], grads: list[Sequence[Tensor | None]]
+        self,
+        graph_cut: GraphCut,
+        objectives: Sequence[Objective],
+        grads: list[Sequence[Tensor | None]],
     ) -> None:
         """From what the prefix gave back to the leaves of its graph, in stages of a block each.
 
@@ -156,17 +161,17 @@ class Tape:
         gradients before them. Asking for these reaches all sites and computes none for weights.
         """
         entries = [t for t in self._entries.values() if isinstance(t, Tensor) and t.requires_grad]
-        above: list[tuple[Tensor, Tensor | None] | None] = [None] * len(terms)
-        for stage in stages.backwards(entries, stages.leaves(graph_cut.prefix), graph_cut.prefix):
+        above: list[tuple[Tensor, Tensor | None] | None] = [None] * len(objectives)
+        for stage in stages.segments(entries, stages.leaves(graph_cut.prefix), graph_cut.prefix):
             to = [*([] if stage.entry is None else [stage.entry]), *stage.leaves]
-            for number, term in enumerate(terms):
+            for number, objective in enumerate(objectives):
                 given = [(graph_cut.prefix[end], grads[number][end]) for end in stage.ends]
                 given = [pair for pair in (above[number], *given) if pair and pair[1] is not None]
                 if not given:
                     continue
-                self._walking = [term]
+                self._walking = [objective]
                 ends, gradients = zip(*given, strict=True)
-                more = number + 1 < len(terms)
+                more = number + 1 < len(objectives)
                 found = torch.autograd.grad(
                     ends, to, gradients, retain_graph=more, allow_unused=True
                 )
@@ -181,26 +186,28 @@ class Tape:
     def _on_forward(
         self, site: Site, module: nn.Module, args: object, output: Tensor
     ) -> Tensor | None:
-        stretch = OPTIONS if (site.name, PREFIX) in self._outputs else PREFIX
-        self._outputs[site.name, stretch] = output.detach()
+        segment = OPTIONS if (site.name, PREFIX) in self._outputs else PREFIX
+        self._outputs[site.name, segment] = output.detach()
         gated = output if self._gate == 1 else output * self._gate
         if not gated.requires_grad:
             gated.requires_grad_(True)
-        gated.register_hook(partial(self._on_gradient, site, stretch))
+        gated.register_hook(partial(self._on_gradient, site, segment))
         return None if gated is output else gated
 
-    def _on_gradient(self, site: Site, stretch: int, grad: Tensor) -> None:
+    def _on_gradient(self, site: Site, segment: int, grad: Tensor) -> None:
         scored, plan = self._scored, self._plan
         assert scored is not None  # read() comes before any gradient
         assert plan is not None
-        place = site.name, stretch
+        place = site.name, segment
         h, earlier = self._outputs[place], self._earlier.setdefault(place, [])
-        is_last = len(earlier) + len(self._walking) == len(plan.terms)
-        if stretch == OPTIONS:
+        is_last = len(earlier) + len(self._walking) == len(plan.objectives)
+        if segment == OPTIONS:
             h, grad = scored.by_row(h), scored.by_row(grad)
-            earlier += [_of_rows(h, grad, term.rows.to(h.device)) for term in self._walking]
+            earlier += [
+                _of_rows(h, grad, objective.rows.to(h.device)) for objective in self._walking
+            ]
             if is_last:
-                real = self._real(site, stretch).to(h.device)
+                real = self._real(site, segment).to(h.device)
                 self._held[site.name] = plan.combine(*earlier), real
         else:
             shape = (len(scored.prefix_mask), -1, site.width)  # OPT flattens [b, k]
@@ -232,15 +239,15 @@ class Tape:
             found.append(crispr.reduce_tokens(bias, there, self._plan.tokens))
         return torch.cat(found)
 
-    def _real(self, site: Site, stretch: int) -> Bool[Tensor, "b k"]:
-        """Which of a stretch's positions are tokens that take part."""
+    def _real(self, site: Site, segment: int) -> Bool[Tensor, "b k"]:
+        """Which of a segment's positions are tokens that take part."""
         scored, plan = self._scored, self._plan
         assert scored is not None
         assert plan is not None
         last_only = plan.tokens == "last"
-        if stretch == OPTIONS:
+        if segment == OPTIONS:
             # Positions align from the first answer token; where only one option has one it counts.
-            rows = torch.cat([term.rows for term in plan.terms], 1)
+            rows = torch.cat([objective.rows for objective in plan.objectives], 1)
             there = (rows >= 0)[..., None] & scored.options_mask[rows]
             return there.any(1) & (not last_only)
         if site.sees_prompt or not self._lm.is_encoder_decoder:
@@ -268,7 +275,7 @@ def _of_prompts(grad: Tensor | None, rows: Int[Tensor, "b m"]) -> Tensor | None:
     return None if grad is None else _summed(grad, rows.to(grad.device))
 
 
-def _read_different_rows(terms: Sequence[Term]) -> bool:
-    rows = torch.cat([term.rows for term in terms], 1)
+def _read_different_rows(objectives: Sequence[Objective]) -> bool:
+    rows = torch.cat([objective.rows for objective in objectives], 1)
     rows = rows[rows >= 0]
     return len(rows.unique()) == len(rows)

@@ -20,7 +20,7 @@ from snipbias.base.parallel import workers
 from snipbias.method import equations as crispr
 from snipbias.method.attribute import finite_logprobs, pick, score_task
 from snipbias.method.equations import Scoring, TokenReduction
-from snipbias.method.gradients import Plan, Tape, Term
+from snipbias.method.gradients import BackwardPlan, Objective, SiteGradients
 from snipbias.method.scores import Scores
 from snipbias.models.batching import BatchSize, Progress, run_batches, size_of
 from snipbias.models.language_model import LanguageModel, Query
@@ -42,11 +42,11 @@ def gap(
     """h * d(log P(yhat) - log P(y))/dh: both options of Eq. 2 in one backward pass, no clamp."""
 
     def score(queries: Sequence[Query], items: Sequence[Item]) -> Bias:
-        with torch.enable_grad(), Tape(lm).recording() as tape:
-            scored = tape.score(queries)
+        with torch.enable_grad(), SiteGradients(lm).recording() as gradients:
+            scored = gradients.score(queries)
             gold = option_index(lm, [item.gold for item in items])
             wrong = crispr.most_confusing(finite_logprobs(scored).detach(), gold)
-            return tape.read(scored, margin_plan(scored, wrong, gold, tokens))
+            return gradients.read(scored, margin_plan(scored, wrong, gold, tokens))
 
     how = Scoring("gap", {"tokens": tokens})
     return score_task(lm, task, how, score, batch_size=batch_size, progress=progress)
@@ -79,10 +79,13 @@ def integrated_gap(
             wrong = crispr.most_confusing(finite_logprobs(lm.score(queries)), gold)
         total: Bias = {}
         for step in range(steps):
-            with torch.enable_grad(), Tape(lm, gate=(step + 0.5) / steps).recording() as tape:
-                scored = tape.score(queries)
+            with (
+                torch.enable_grad(),
+                SiteGradients(lm, gate=(step + 0.5) / steps).recording() as gradients,
+            ):
+                scored = gradients.score(queries)
                 finite_logprobs(scored)
-                part = tape.read(scored, margin_plan(scored, wrong, gold, "sum"))
+                part = gradients.read(scored, margin_plan(scored, wrong, gold, "sum"))
             for site, values in part.items():
                 total[site] = total.get(site, 0) + values / steps
         return total
@@ -127,15 +130,15 @@ def paired_contrast(
 
     def score(queries: Sequence[Query], items: Sequence[Item]) -> Bias:
         ambiguous = torch.tensor([item.condition == "ambiguous" for item in items])
-        with torch.enable_grad(), Tape(lm).recording() as tape:
-            scored = tape.score(queries)
+        with torch.enable_grad(), SiteGradients(lm).recording() as gradients:
+            scored = gradients.score(queries)
             right = option_index(lm, [item.gold for item in items])
             # In an ambiguous row the gold option is "unknown" and the best other one is named.
             other = crispr.most_confusing(finite_logprobs(scored).detach(), right)
             is_ambiguous = ambiguous.to(lm.device)
             up = torch.where(is_ambiguous, other, right)
             down = torch.where(is_ambiguous, right, other)
-            margins = tape.read(scored, margin_plan(scored, up, down, tokens))
+            margins = gradients.read(scored, margin_plan(scored, up, down, tokens))
         return {
             site: torch.where(
                 ambiguous.to(values.device)[:, None],
@@ -204,21 +207,23 @@ def text_utility(
 
 def margin_plan(
     scored: Scored, up: Int[Tensor, " b"], down: Int[Tensor, " b"], tokens: TokenReduction
-) -> Plan:
+) -> BackwardPlan:
     """One backward pass from log P(up) - log P(down) of each instance."""
     logprobs = scored.logprobs
     rows = torch.stack([pick(scored.rows, up), pick(scored.rows, down)], 1)
     one = torch.ones(len(up), device=logprobs.device)
-    term = Term(pick(logprobs, up) - pick(logprobs, down), rows)
-    return Plan((term,), lambda attribution: attribution, tokens, one)
+    objective = Objective(pick(logprobs, up) - pick(logprobs, down), rows)
+    return BackwardPlan((objective,), lambda attribution: attribution, tokens, one)
 
 
 def _gold_effect(lm: LanguageModel, queries: Sequence[Query], gold: Int[Tensor, " b"]) -> Bias:
-    with torch.enable_grad(), Tape(lm).recording() as tape:
-        scored = tape.score(queries)
+    with torch.enable_grad(), SiteGradients(lm).recording() as gradients:
+        scored = gradients.score(queries)
         one = torch.ones(len(gold), device=lm.device)
-        term = Term(pick(finite_logprobs(scored), gold), pick(scored.rows, gold)[:, None])
-        effect = tape.read(scored, Plan((term,), lambda attribution: attribution, "sum", one))
+        objective = Objective(pick(finite_logprobs(scored), gold), pick(scored.rows, gold)[:, None])
+        effect = gradients.read(
+            scored, BackwardPlan((objective,), lambda attribution: attribution, "sum", one)
+        )
     return {site: values.abs() for site, values in effect.items()}
 
 

@@ -1,7 +1,7 @@
-"""A graph cut into stages, to be walked back through one by one, each for all objectives.
+"""A graph cut into segments, to be walked back through one by one, each for all objectives.
 
-What has to be kept from one objective to the next is then kept for one stage at a time, and a
-stage's part of the graph goes as soon as the last objective is through.
+What has to be kept from one objective to the next is then kept for one segment at a time, and a
+segment's part of the graph goes as soon as the last objective is through.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from torch.autograd.graph import Node, get_gradient_edge
 
 
 @dataclass(frozen=True)
-class Stage:
+class Segment:
     """A part of a graph.
 
     Attributes:
-        entry: what the stage before it gives; None for the first.
+        entry: what the segment before it gives; None for the first.
         leaves: those of the graph's that it is made of.
         ends: numbers of the graph's ends that it makes.
     """
@@ -28,28 +28,28 @@ class Stage:
     ends: list[int]
 
 
-def backwards(
+def segments(
     entries: Sequence[Tensor], leaves: Sequence[Tensor], ends: Sequence[Tensor]
-) -> list[Stage]:
-    """The stages of a graph, the last one first.
+) -> list[Segment]:
+    """The segments of a graph, the last one first.
 
     Args:
-        entries: what each stage gives to the next, in the order of the forward pass. Where anything
-            else leads from one to another, as in models whose layers read the keys of earlier ones,
-            the whole graph is one stage.
+        entries: what each segment gives to the next, in the order of the forward pass. Where
+            anything else leads from one to another, as in models whose layers read the keys of
+            earlier ones, the whole graph is one segment.
         leaves: where the graph begins.
         ends: where it ends.
     """
-    stage_of = _stages_of_nodes(entries, ends)
-    if stage_of is None:
-        return [Stage(None, list(leaves), list(range(len(ends))))]
-    stages = [Stage(entry, [], []) for entry in (None, *entries)]
+    segment_of = _segments_of_nodes(entries, ends)
+    if segment_of is None:
+        return [Segment(None, list(leaves), list(range(len(ends))))]
+    segments = [Segment(entry, [], []) for entry in (None, *entries)]
     for leaf in leaves:
-        if (node := get_gradient_edge(leaf).node) in stage_of:
-            stages[stage_of[node]].leaves.append(leaf)
+        if (node := get_gradient_edge(leaf).node) in segment_of:
+            segments[segment_of[node]].leaves.append(leaf)
     for number, end in enumerate(ends):
-        stages[stage_of[get_gradient_edge(end).node]].ends.append(number)
-    return stages[::-1]
+        segments[segment_of[get_gradient_edge(end).node]].ends.append(number)
+    return segments[::-1]
 
 
 def leaves(ends: Sequence[Tensor]) -> list[Tensor]:
@@ -68,10 +68,10 @@ def leaves(ends: Sequence[Tensor]) -> list[Tensor]:
     return list(found.values())
 
 
-def _stages_of_nodes(entries: Sequence[Tensor], ends: Sequence[Tensor]) -> dict[Node, int] | None:
-    """Which stage each node of the graph is in; None if they are not apart."""
+def _segments_of_nodes(entries: Sequence[Tensor], ends: Sequence[Tensor]) -> dict[Node, int] | None:
+    """Which segment each node of the graph is in; None if they are not apart."""
     last = len(entries)
-    stage_of: dict[Node, int] = {}
+    segment_of: dict[Node, int] = {}
     entered: tuple[Node, int] | None = None
     for number, top in [*enumerate(entries), *((last, end) for end in ends)]:
         new: set[Node] = set()
@@ -79,8 +79,8 @@ def _stages_of_nodes(entries: Sequence[Tensor], ends: Sequence[Tensor]) -> dict[
         waiting = [get_gradient_edge(top).node]
         while waiting:
             node = waiting.pop()
-            if node in stage_of:
-                leads_to.add(stage_of[node])
+            if node in segment_of:
+                leads_to.add(segment_of[node])
                 continue
             new.add(node)
             for below, output in node.next_functions:
@@ -88,12 +88,12 @@ def _stages_of_nodes(entries: Sequence[Tensor], ends: Sequence[Tensor]) -> dict[
                     leads_to.add(number)
                 elif below is not None and below not in new:
                     waiting.append(below)
-        # An end may leave any stage: a layer's keys do. But nothing may come from two of them.
-        stage = leads_to.pop() if leads_to else number
-        if leads_to or (stage != number and number < last):
+        # An end may leave any segment: a layer's keys do. But nothing may come from two of them.
+        segment = leads_to.pop() if leads_to else number
+        if leads_to or (segment != number and number < last):
             return None
-        stage_of.update(dict.fromkeys(new, stage))
+        segment_of.update(dict.fromkeys(new, segment))
         if number < last:
             edge = get_gradient_edge(top)
             entered = edge.node, edge.output_nr
-    return stage_of
+    return segment_of

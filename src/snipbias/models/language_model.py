@@ -133,7 +133,7 @@ class LanguageModel(Backbone):
         Args:
             share_start: encode what all prompts begin with once for the whole batch, where the
                 model allows it. For scores alone: whatever hooks see there belongs to no one row.
-            cut: cut the graph between prompts and options, for a `Tape`.
+            cut: cut the graph between prompts and options, for a `SiteGradients`.
         """
         return scoring.score(self, queries, share_start=share_start, cut=cut)
 

@@ -8,8 +8,8 @@ from nicegui import ui
 
 from snipbias.edits.edit import NeuronEdit
 from snipbias.play import questions
-from snipbias.play.desk import Question
-from snipbias.play.html import html, section
+from snipbias.play.elements import html, section
+from snipbias.play.session import Question
 from snipbias.tasks.items import Item, Task
 from snipbias.tasks.prompts import PromptTemplate
 

@@ -10,8 +10,8 @@ from nicegui.elements.mixins.text_element import TextElement
 
 from snipbias.models.sites import Neuron
 from snipbias.play.answers import Firing
-from snipbias.play.desk import Result
-from snipbias.play.html import html, signed
+from snipbias.play.elements import html, minus
+from snipbias.play.session import Result
 
 SHOWN = 8  # the rest on demand
 STRONGEST = 3
@@ -88,8 +88,8 @@ def _row(
             html("span", "place", text=firing.place)
             html("code", text=name)
         _cell(1, text=f"{firing.factor:.4g}" if is_on else "1 (off)")
-        _cell(2, text=signed(firing.outputs[peak]))
-        _cell(3, text=signed(after))
+        _cell(2, text=minus(firing.outputs[peak]))
+        _cell(3, text=minus(after))
         with _cell(4):
             html("code", "token", text=firing.tokens[peak])
         with _cell(5):
@@ -139,4 +139,4 @@ def _tokens(firing: Firing) -> None:
             with html("li", f"{sign} strong" if k in strongest else sign) as box:
                 box.style(f"--heat: {abs(h) / farthest:.3f}")
                 html("code", text=token)
-                html("span", text=signed(h, 1))
+                html("span", text=minus(h, 1))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from snipbias.play.answers import Answer
-from snipbias.play.desk import Result
-from snipbias.play.html import html, signed
+from snipbias.play.elements import html, minus
+from snipbias.play.session import Result
 
 
 def verdict(result: Result) -> str:
@@ -61,7 +61,7 @@ def _bar(name: str, answer: Answer, index: int) -> None:
         html("span", "share", text=percent(answer.shares[index]))
         with html("span", "logp"):
             html("span", "unit", text="log P ")
-            html("span", text=signed(answer.logprobs[index]))
+            html("span", text=minus(answer.logprobs[index]))
         html("span", "answer", text="answer" if is_chosen else "")
 
 

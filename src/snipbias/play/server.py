@@ -9,8 +9,8 @@ from collections.abc import Callable
 from functools import partial
 
 from snipbias.base.errors import SnipbiasError
-from snipbias.play.desk import Desk
 from snipbias.play.guard import Guard
+from snipbias.play.session import Session
 
 ICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" '
@@ -20,7 +20,7 @@ ICON = (
 
 
 def serve(
-    desk: Desk, *, host: str, port: int, open_browser: bool, say: Callable[[str], None]
+    session: Session, *, host: str, port: int, open_browser: bool, say: Callable[[str], None]
 ) -> None:
     """Serve the page until the user interrupts it.
 
@@ -37,8 +37,8 @@ def serve(
     app = FastAPI(openapi_url=None)
     ui.run_with(
         app,
-        root=partial(build, desk),
-        title=f"snipbias · {desk.lm.name}",
+        root=partial(build, session),
+        title=f"snipbias · {session.lm.name}",
         favicon=ICON,
         language="en-US",
         dark=None,

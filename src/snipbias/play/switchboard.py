@@ -10,8 +10,8 @@ from snipbias.base.words import plural
 from snipbias.edits.edit import NeuronEdit
 from snipbias.models.sites import Neuron
 from snipbias.play.answers import Switch
-from snipbias.play.desk import Desk
-from snipbias.play.html import MINUS, html, section, sentence, signed
+from snipbias.play.elements import MINUS, html, minus, section, sentence
+from snipbias.play.session import Session
 
 TICKS = (f"{MINUS}1", "0: nothing", "1: as found", "2")  # at -1, 0, 1 and 2
 
@@ -19,21 +19,21 @@ TICKS = (f"{MINUS}1", "0: nothing", "1: as found", "2")  # at -1, 0, 1 and 2
 class Switchboard:
     """A switch and a strength an edit; the first edit is on."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, session: Session) -> None:
+        self._session = session
         self._off: set[Neuron] = set()
         self._controls: list[tuple[NeuronEdit, ui.switch, Strength]] = []
         self.on_change: Callable[[], None] = lambda: None
         with section("Edits"):
-            if not desk.edits:
-                _how_to_get_one(desk.lm.name)
+            if not session.edits:
+                _how_to_get_one(session.lm.name)
             with html("ul", "edits"):
-                for number, edit in enumerate(desk.edits):
+                for number, edit in enumerate(session.edits):
                     with html("li"):
                         self._row(edit, is_on=number == 0)
 
     def _row(self, edit: NeuronEdit, *, is_on: bool) -> None:
-        fits, note = self._desk.notes[edit.label]
+        fits, note = self._session.notes[edit.label]
         switch = ui.switch(edit.label, value=is_on and fits)
         found_on = f", found on {edit.found_on.task}" if edit.found_on else ""
         html("p", "count", text=f"{count(edit)}{found_on}")
@@ -84,7 +84,7 @@ class Strength:
         self._slider.on("change", lambda e: self._let_go(e.args), js_handler=value)
 
     def _move(self, value: float) -> None:
-        self._shown.set_text(signed(value))
+        self._shown.set_text(minus(value))
 
     def _let_go(self, value: float) -> None:
         self._move(value)

@@ -10,8 +10,8 @@ from snipbias.base.errors import SnipbiasError
 from snipbias.models.sites import Neuron
 from snipbias.play import neurons, panels
 from snipbias.play.answers import Switch
-from snipbias.play.desk import Desk, Question, Result
-from snipbias.play.html import html, section, sentence
+from snipbias.play.elements import html, section, sentence
+from snipbias.play.session import Question, Result, Session
 
 
 class View:
@@ -22,9 +22,12 @@ class View:
     """
 
     def __init__(
-        self, desk: Desk, question: Callable[[], Question], switches: Callable[[], list[Switch]]
+        self,
+        session: Session,
+        question: Callable[[], Question],
+        switches: Callable[[], list[Switch]],
     ) -> None:
-        self._desk = desk
+        self._session = session
         self._question = question
         self._switches = switches
         self._turn = 0
@@ -48,7 +51,7 @@ class View:
             question, switches = self._question(), self._switches()
             self._wait()
             result = await run.io_bound(
-                self._desk.ask, question, switches, lambda: turn != self._turn
+                self._session.ask, question, switches, lambda: turn != self._turn
             )
         except SnipbiasError as error:
             if turn == self._turn:

@@ -17,14 +17,10 @@ from snipbias.base.record import RunRecord
 from snipbias.base.table import Grid
 from snipbias.base.words import ORIGINAL
 from snipbias.edits.edit import NeuronEdit
-from snipbias.edits.kept import read_edits, read_sites
+from snipbias.edits.run_folder import read_edits, read_sites
 from snipbias.evaluation import stats
 from snipbias.evaluation.evaluate import rows_of
-from snipbias.evaluation.harness_scores import (
-    HarnessScore,
-    HarnessScores,
-    harness_grid,
-)
+from snipbias.evaluation.harness_scores import HarnessScore, HarnessScores, harness_grid
 from snipbias.evaluation.measures import ACCURACY
 from snipbias.evaluation.stats import Interval
 from snipbias.experiment.outcome import neurons_of
@@ -33,12 +29,12 @@ from snipbias.models.places import count_places
 from snipbias.report import comparison
 from snipbias.report.comparison import Recorded
 from snipbias.report.examples import by_edit, changed_examples
-from snipbias.report.lines import Step, by_size, spread
 from snipbias.report.neurons import neuron_map
 from snipbias.report.page import Finding, Plot, Section
-from snipbias.report.plane import Spot, plane
-from snipbias.report.shift import shift
+from snipbias.report.probability_shift import probability_shift
+from snipbias.report.size_curve import Step, by_size, spread
 from snipbias.report.texts import Texts
+from snipbias.report.tradeoff import Spot, tradeoff
 
 Figures = tuple[float | None, float | None, float | None]
 SHOWN_EDITS = 6  # marks and colours that can be told apart
@@ -105,7 +101,7 @@ def _plots(recorded: Recorded, shown: Sequence[str]) -> list[Plot]:
     ]
     original = recorded.original
     made = [
-        plane(place, spots, original.offset_curve),
+        tradeoff(place, spots, original.offset_curve),
         by_size(
             place,
             steps,
@@ -113,7 +109,7 @@ def _plots(recorded: Recorded, shown: Sequence[str]) -> list[Plot]:
             original.unknown_floor.overall,
             "Every edit on the same held-out rows.",
         ),
-        shift(
+        probability_shift(
             place,
             comparison.options(original),
             {edit: [comparison.options(summaries[edit])] for edit in shown},
@@ -158,8 +154,8 @@ def _trials(folder: Path, result: Mapping[str, Any], texts: Texts) -> Section:
         *comparison.floors(original),
     ]
     made = [
-        plane(slug(task), spots, original.offset_curve),
-        shift(
+        tradeoff(slug(task), spots, original.offset_curve),
+        probability_shift(
             slug(task),
             comparison.options(original),
             {

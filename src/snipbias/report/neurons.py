@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from snipbias.base.table import (
-    Grid,
-    number,
-)
+from snipbias.base.table import Grid, number
 from snipbias.report.page import Plot
 
 

@@ -9,10 +9,7 @@ from statistics import mean
 from snipbias.base.files import slug
 from snipbias.base.table import Grid
 from snipbias.base.words import ORIGINAL, SHIFT, plural
-from snipbias.evaluation.evaluate import (
-    accuracy,
-    rows_of,
-)
+from snipbias.evaluation.evaluate import accuracy, rows_of
 from snipbias.evaluation.metrics import (
     ByCondition,
     accuracy_by_instruction,
@@ -24,28 +21,20 @@ from snipbias.evaluation.metrics import (
 from snipbias.evaluation.offset_curve import offset_curve
 from snipbias.evaluation.rows import Rows
 from snipbias.evaluation.summary import forewarned
-from snipbias.experiment.outcome import (
-    Experiment,
-    Outcome,
-    edits_of,
-    outcomes_of,
-)
+from snipbias.experiment.outcome import Experiment, Outcome, edits_of, outcomes_of
 from snipbias.experiment.results import Results
 from snipbias.experiment.settings import CONTROLS
 from snipbias.experiment.tables import detail_grids, verdict
-from snipbias.experiment.tables.figures import (
-    All,
-    Figures,
-)
+from snipbias.experiment.tables.figures import All, Figures
 from snipbias.experiment.tables.reading import read_experiment
 from snipbias.report.comparison import parts
 from snipbias.report.evaluated import maps
 from snipbias.report.examples import changed_examples
-from snipbias.report.lines import Step, by_size, spread
 from snipbias.report.page import Finding, Plot, Section
-from snipbias.report.plane import Spot, plane
-from snipbias.report.shift import shift
+from snipbias.report.probability_shift import probability_shift
+from snipbias.report.size_curve import Step, by_size, spread
 from snipbias.report.texts import Texts
+from snipbias.report.tradeoff import Spot, tradeoff
 
 PARTS = ("overall", "ambiguous", "disambiguated")
 RIVALS = {
@@ -155,9 +144,11 @@ def _plots(experiment: Experiment, figures: All, task: str) -> list[Plot]:
         if where == task
     ]
     made = [
-        plane(place, spots, offset_curve(original)),
+        tradeoff(place, spots, offset_curve(original)),
         _by_size(experiment, task, trials),
-        shift(place, _options(original), {method: [_options(rows) for rows in runs.values()]}),
+        probability_shift(
+            place, _options(original), {method: [_options(rows) for rows in runs.values()]}
+        ),
         spread(
             place,
             {

@@ -45,13 +45,7 @@ from snipbias.tasks.options import (
     printed_list,
     read_options,
 )
-from snipbias.tasks.readers import (
-    csv_rows,
-    decode,
-    item_at,
-    json_lines,
-    read_bytes,
-)
+from snipbias.tasks.readers import csv_rows, decode, item_at, json_lines, read_bytes
 
 SUFFIXES = (".jsonl", ".csv", ".tsv")
 CONDITIONS: dict[str, Condition] = {

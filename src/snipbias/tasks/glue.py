@@ -31,14 +31,7 @@ from snipbias.base.words import did_you_mean, one_line, quoted
 from snipbias.tasks import hub
 from snipbias.tasks.fetch import data_folders
 from snipbias.tasks.items import Item, Task
-from snipbias.tasks.readers import (
-    at,
-    csv_rows,
-    decode,
-    item_at,
-    json_lines,
-    read_bytes,
-)
+from snipbias.tasks.readers import at, csv_rows, decode, item_at, json_lines, read_bytes
 
 REPOSITORY = "nyu-mll/glue"
 REVISION = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"

@@ -17,9 +17,9 @@ from snipbias.base.version import __version__
 from snipbias.base.words import plural
 from snipbias.edits.card.facts import base_on_hub, data_of, licence_of, without_folders
 from snipbias.edits.card.figures import Figures, command
-from snipbias.edits.card.loading import loading
 from snipbias.edits.card.metadata import metadata
 from snipbias.edits.card.tables import measured
+from snipbias.edits.card.usage import usage
 from snipbias.edits.record import EditRecord
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def model_card(
         instructions=_instructions(edit, record),
         results=results,
         found_on=edit.found_on,
-        loading=loading(edit, base, place, exported, load),
+        loading=usage(edit, base, place, exported, load),
         checked=checked,
         evaluate=fenced(
             f"snipbias evaluate {_word(edit.model.name)} {_word(' '.join(tasks[:1]) or 'TASK')} "

@@ -7,17 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from snipbias.base.markdown import Markdown, code, fenced, table
-from snipbias.base.table import (
-    number,
-    percent,
-)
-from snipbias.base.words import (
-    ALWAYS_UNKNOWN,
-    BEST_OFFSET,
-    ORIGINAL,
-    SHIFT,
-    plural,
-)
+from snipbias.base.table import number, percent
+from snipbias.base.words import ALWAYS_UNKNOWN, BEST_OFFSET, ORIGINAL, SHIFT, plural
 from snipbias.edits.card.figures import Figures
 from snipbias.edits.record import EditRecord
 

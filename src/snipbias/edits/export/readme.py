@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from snipbias.base.record import RunRecord
 from snipbias.edits.card.card import model_card
 from snipbias.edits.card.figures import Figures
-from snipbias.edits.card.loading import DEMO_FOLDER, DEMO_IMPORT
+from snipbias.edits.card.usage import DEMO_FOLDER, DEMO_IMPORT
 from snipbias.edits.edit import NeuronEdit
 
 if TYPE_CHECKING:

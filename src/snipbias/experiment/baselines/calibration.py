@@ -24,15 +24,9 @@ from scipy.special import log_softmax, logsumexp
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.words import ORIGINAL
-from snipbias.evaluation.evaluate import (
-    Evaluation,
-    score_queries,
-)
+from snipbias.evaluation.evaluate import Evaluation, score_queries
 from snipbias.evaluation.offset_curve import ROUNDING, OffsetPoint, offset_curve
-from snipbias.evaluation.reading import (
-    Reading,
-    balanced_orders,
-)
+from snipbias.evaluation.reading import Reading, balanced_orders
 from snipbias.models.batching import BatchSize, Progress
 from snipbias.models.language_model import LanguageModel
 from snipbias.tasks.items import Item, Task

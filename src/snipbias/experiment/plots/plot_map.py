@@ -9,11 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from snipbias.base.words import plural
-from snipbias.experiment.outcome import (
-    Experiment,
-    edits_of,
-    neurons_of,
-)
+from snipbias.experiment.outcome import Experiment, edits_of, neurons_of
 from snipbias.experiment.plots.drawing import ACROSS, PALE, label_figure, new_figure
 from snipbias.models.places import Place, count_places, every_place, modules_order
 from snipbias.models.sites import Side

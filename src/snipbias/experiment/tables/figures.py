@@ -25,13 +25,7 @@ from snipbias.evaluation.neutral_text import Passage, TextShift, perplexity_rati
 from snipbias.evaluation.offset_curve import OffsetCurve, gain_over_offset, offset_curve
 from snipbias.evaluation.rows import Rows
 from snipbias.experiment.outcome import Experiment, Outcome, methods_of, outcomes_of
-from snipbias.experiment.tables.estimate import (
-    NOTHING,
-    Estimate,
-    difference,
-    estimate,
-    mean_of,
-)
+from snipbias.experiment.tables.estimate import NOTHING, Estimate, difference, estimate, mean_of
 
 # What is compared with the original's, in the order of the tables.
 COMPARED: dict[str, Metric] = {

@@ -17,8 +17,8 @@ from snipbias.base.record import RunRecord
 from snipbias.base.words import ORIGINAL
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.format import FILE as EDIT_FILE
-from snipbias.edits.kept import read_sites
 from snipbias.edits.provenance import ModelId
+from snipbias.edits.run_folder import read_sites
 from snipbias.evaluation.neutral_text import Passage, TextShift
 from snipbias.experiment.choose import best
 from snipbias.experiment.outcome import Experiment, Outcome, Point, TaskInfo

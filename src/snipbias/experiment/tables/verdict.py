@@ -13,28 +13,11 @@ from typing import Literal
 from snipbias.base.words import INHERITED, ORIGINAL, signed
 from snipbias.evaluation import measures
 from snipbias.evaluation.evaluate import rows_of
-from snipbias.evaluation.summary import (
-    Summary,
-    guesses,
-    summarize,
-    verdicts,
-)
-from snipbias.experiment.outcome import (
-    Experiment,
-    Outcome,
-    methods_of,
-    outcomes_of,
-)
+from snipbias.evaluation.summary import Summary, guesses, summarize, verdicts
+from snipbias.experiment.outcome import Experiment, Outcome, methods_of, outcomes_of
 from snipbias.experiment.settings import CONTROLS, SCORES_ALONE, STEERING
-from snipbias.experiment.tables.estimate import (
-    NOTHING,
-    Estimate,
-    difference,
-)
-from snipbias.experiment.tables.figures import (
-    All,
-    Figures,
-)
+from snipbias.experiment.tables.estimate import NOTHING, Estimate, difference
+from snipbias.experiment.tables.figures import All, Figures
 
 Answer = Literal["yes", "no", "not shown"]
 # What a method has to beat before it is worth anything, in the order of the table; what else finds

@@ -14,7 +14,7 @@ DEMO_IMPORT = "from importlib.resources import files"
 DEMO_FOLDER = 'str(files("snipbias") / "data" / "demo")  # it comes with snipbias'
 
 
-def loading(
+def usage(
     edit: EditRecord, on_hub: str | None, place: str, exported: str | None, load: str | None
 ) -> Markdown:
     """Commands and code, with the names of this edit and its base.

@@ -6,14 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from snipbias.base.table import (
-    Grid,
-    percent,
-)
+from snipbias.base.table import Grid, percent
 from snipbias.evaluation.metrics import ByCondition
 from snipbias.evaluation.offset_curve import OffsetCurve
-from snipbias.report.drawing import mark, percents
-from snipbias.report.page import Plot
+from snipbias.report.page import Plot, mark, percents
 
 
 @dataclass(frozen=True)
@@ -25,7 +21,7 @@ class Spot:
     kind: str  # original, edit, control or floor
 
 
-def plane(place: str, spots: Sequence[Spot], curve: OffsetCurve | None) -> Plot | None:
+def tradeoff(place: str, spots: Sequence[Spot], curve: OffsetCurve | None) -> Plot | None:
     """Ambiguous against disambiguated accuracy, with the curve that a constant reaches."""
     known = [s for s in spots if None not in (s.accuracy.ambiguous, s.accuracy.disambiguated)]
     if not known:

@@ -6,13 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from snipbias.base.table import (
-    Grid,
-    percent,
-)
+from snipbias.base.table import Grid, percent
 from snipbias.evaluation.metrics import ByCondition
-from snipbias.report.drawing import CONDITIONS, mark, percents
-from snipbias.report.page import Plot
+from snipbias.report.page import CONDITIONS, Plot, mark, percents
 
 FLOOR = "always unknown"
 LINES = (

@@ -11,14 +11,8 @@ from statistics import mean
 from snipbias.evaluation import stats
 from snipbias.experiment.outcome import Experiment
 from snipbias.experiment.tables import published
-from snipbias.experiment.tables.estimate import (
-    NOTHING,
-    Estimate,
-)
-from snipbias.experiment.tables.figures import (
-    All,
-    Figures,
-)
+from snipbias.experiment.tables.estimate import NOTHING, Estimate
+from snipbias.experiment.tables.figures import All, Figures
 
 Cells = dict[str, str]
 

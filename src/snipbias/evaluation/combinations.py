@@ -26,7 +26,7 @@ def with_combinations(edits: Sequence[NeuronEdit]) -> list[NeuronEdit]:
     return distinct([*edits, *both])
 
 
-def compare_together(
+def compare_combinations(
     lm: LanguageModel,
     tasks: Sequence[Task],
     edits: Sequence[NeuronEdit],
@@ -44,7 +44,7 @@ def compare_together(
     retention tasks say the same beside every task and are run once.
 
     Args:
-        progress: called with the number of prompts just done; see `count_together`.
+        progress: called with the number of prompts just done; see `count_combinations`.
     """
     every = with_combinations(edits)
     found: dict[str, Comparison] = {}
@@ -70,7 +70,7 @@ def compare_together(
     return found
 
 
-def count_together(
+def count_combinations(
     tasks: Sequence[Task],
     edits: Sequence[NeuronEdit],
     *,
@@ -78,7 +78,7 @@ def count_together(
     texts: Sequence[str] = (),
     retention: Sequence[Task] = (),
 ) -> int:
-    """What the `progress` calls of a `compare_together` with these arguments will add up to."""
+    """What the `progress` calls of a `compare_combinations` with these arguments will add up to."""
     every = with_combinations(edits)
     work = 0
     for number, task in enumerate(tasks):
@@ -93,7 +93,7 @@ def count_together(
     return work
 
 
-def together_grids(comparisons: Mapping[str, Comparison]) -> list[Grid]:
+def combination_grids(comparisons: Mapping[str, Comparison]) -> list[Grid]:
     """The tables of a comparison, each with the rows of one task below those of another."""
     by_kind: dict[str, dict[str, Grid]] = {}
     for task, comparison in comparisons.items():

@@ -5,18 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from snipbias.base.table import (
-    Grid,
-    percent,
-)
+from snipbias.base.table import Grid, percent
 from snipbias.evaluation.metrics import ByCondition
-from snipbias.report.drawing import average, mark, percents
-from snipbias.report.page import Plot
+from snipbias.report.page import Plot, average, mark, percents
 
 KINDS = ("right", "biased", "unknown")
 
 
-def shift(
+def probability_shift(
     place: str,
     original: Mapping[str, ByCondition],
     edited: Mapping[str, Sequence[Mapping[str, ByCondition]]],

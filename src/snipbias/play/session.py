@@ -50,7 +50,7 @@ class Result:
 
 
 @dataclass
-class Desk:
+class Session:
     """The model, and what can be picked at the page; shared by all of its tabs.
 
     Attributes:

@@ -24,7 +24,7 @@ def section(title: str = "") -> TextElement:
     return card
 
 
-def signed(number: float, digits: int = 2) -> str:
+def minus(number: float, digits: int = 2) -> str:
     """A number with a real minus sign, and none before a zero."""
     return fixed(number, digits).replace("-", MINUS)
 
