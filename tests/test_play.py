@@ -110,11 +110,11 @@ def test_shares_and_choice_by_hand() -> None:
 
 def test_numbers_as_the_page_writes_them() -> None:
     pytest.importorskip("nicegui")
-    from snipbias.play.elements import signed
+    from snipbias.play.elements import minus
     from snipbias.play.panels import percent
 
-    assert [signed(x) for x in (-1.005, 2, -0.001)] == ["\N{MINUS SIGN}1.00", "2.00", "0.00"]
-    assert signed(-0.04, 1) == "0.0"
+    assert [minus(x) for x in (-1.005, 2, -0.001)] == ["\N{MINUS SIGN}1.00", "2.00", "0.00"]
+    assert minus(-0.04, 1) == "0.0"
     assert [percent(x) for x in (0, 1e-9, 0.0005, 0.5, 0.9999, 1)] == [
         *("0.0 %", "<0.1 %", "0.1 %", "50.0 %", ">99.9 %", "100.0 %")
     ]

@@ -62,10 +62,10 @@ class SiteGradients:
     """Hooks on every site during one forward pass and the backward passes from it.
 
     A site fires once for the prefix and, where it sees the answer's tokens, once for the options;
-    these are its segments. The way back goes through the options first, for all objectives together
-    where each reads copies of its own, and then through the prefix once a objective. What the options
-    give is short, and is held until the prefix's arrives. No activation is kept for longer than its
-    last gradient takes to come.
+    these are its segments. The way back goes through the options first, for all objectives
+    together where each reads copies of its own, and then through the prefix once per objective.
+    What the options give is short, and is held until the prefix's arrives. No activation is kept
+    for longer than its last gradient takes to come.
 
     Args:
         gate: what every site's output is multiplied by; gradients are taken behind it.

@@ -1,1 +1,5 @@
-"""The playground: a local page that asks one question of a model with and without its edits."""
+"""The playground: a page in the browser on which edits are switched on one by one.
+
+In: a model, tasks, edits. Out: answers and activations with and without them, side by side.
+session.py holds the model behind one lock; everything else draws.
+"""

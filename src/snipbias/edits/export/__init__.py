@@ -1,4 +1,5 @@
-"""An edit in forms that need none of this package when they run: LoRA, (IA)3, a checkpoint.
+"""An edit written so that other software loads it.
 
-`sb.export` is `write.export`; how a GGUF file is made of the checkpoint is in docs/serving.md.
+In: a model and an edit. Out: a folder with a LoRA or IA3 adapter, or with the whole model baked,
+which was run against the hooked model before it got its name.
 """
