@@ -204,7 +204,7 @@ def test_neutral_text_and_retention():
     experiment = made.experiment(outcomes)
     v1, v2 = cells(experiment, "v1"), cells(experiment, "v2")
     assert (v1["perplexity"], v1["perplexity_ratio"], v1["kl"]) == ("20.000", "1.0000", "0.2000")
-    assert (v1["difference_mini:skills"], v1["not_worse_mini:skills"]) == ("0.00", "yes")
+    assert (v1["difference_mini:skills"], v1["not_worse_mini:skills"]) == ("0.00", "no")  # four
     assert (v2["difference_mini:skills"], v2["not_worse_mini:skills"]) == ("-50.00", "no")
     assert v2["perplexity"] == "inf"
     assert cells(experiment, "original")["not_worse_mini:skills"] == ""
@@ -315,12 +315,12 @@ def test_the_verdict_has_three_answers():
     assert found["beats original"].answer == "yes"
     assert found["beats CC"].answer == "no"
     assert found["beats always unknown"].answer == "not shown"
-    assert found["beats always unknown"].shown == "+0.0 [+0.0, +0.0]"
+    assert found["beats always unknown"].shown == "+0.0 [-26.5, +26.5]"
     assert found["disambiguated kept"].answer == "no"  # 50 to 0
     words = Results(experiment).words
     assert "accuracy 25.0 to 50.0, ambiguous 0.0 to 100.0, disambiguated 50.0 to 0.0 %." in words
     assert "Less accurate than: CC (-50.0 [" in words
-    assert "Not shown to differ from: always unknown (+0.0 [+0.0, +0.0])." in words
+    assert "Not shown to differ from: always unknown (+0.0 [-26.5, +26.5])." in words
     assert "Disambiguated accuracy is worse by more than 2 points: -50.0 [" in words
     assert "! Trial 0: " in words  # it always answers "unknown"
 
@@ -396,7 +396,7 @@ def test_every_package_that_ran_is_judged_against_the_others():
     experiment = made.experiment(outcomes)
     assert judged(experiment) == ("v1", "snipbias")
     asked = {c.name: c for c in checks(experiment, figures(experiment), "snipbias")["bbq:SES"]}
-    assert asked["beats v1"].answer == "yes"
+    assert asked["beats v1"].answer == "not shown"  # with four templates
     assert asked["beats v1"].shown.startswith("+50.0")
     assert "AUROC above v1" in asked
     assert "AUROC above CC" not in asked

@@ -8,11 +8,16 @@ from dataclasses import dataclass
 from snipbias.base.words import ORIGINAL
 from snipbias.evaluation import measures, stats
 from snipbias.evaluation.evaluate import Evaluation
+from snipbias.evaluation.interval import Interval, non_inferior, non_inferiority, not_raised
 from snipbias.evaluation.measures import Mean
-from snipbias.evaluation.neutral_text import kl_interval, kl_kept, perplexity_kept, perplexity_ratio
+from snipbias.evaluation.neutral_text import (
+    guesses,
+    kl_interval,
+    kl_kept,
+    perplexity_kept,
+    perplexity_ratio,
+)
 from snipbias.evaluation.rows import Rows
-from snipbias.evaluation.stats import Interval
-from snipbias.evaluation.summary import guesses
 
 # Points of accuracy, percent of perplexity, and hundredths of a nat of KL that may be lost.
 MARGIN = 0.02
@@ -47,7 +52,7 @@ class Retained:
     Attributes:
         what: the retention task, or "perplexity" or "KL" on neutral text.
         interval: of the difference in accuracy, of the ratio of perplexities, or of the KL.
-        kept: whether the whole interval is within the margin.
+        kept: whether the whole interval and the exact bounds are within the margin.
         sentence: the same in words.
     """
 
@@ -99,8 +104,8 @@ def _tasks(evaluation: Evaluation, method: str, margin: float) -> Iterator[Retai
     for task, answers in evaluation.retention.items():
         both = [answers.rows(method)], [answers.rows(ORIGINAL)]
         change = stats.difference(measures.ACCURACY, *both)
-        kept = stats.non_inferior(change, margin)
-        yield Retained(task, change, kept, stats.non_inferiority(change, margin))
+        kept = non_inferior(change, margin)
+        yield Retained(task, change, kept, non_inferiority(change, margin))
 
 
 def _text(evaluation: Evaluation, method: str, margin: float) -> Iterator[Retained]:
@@ -109,7 +114,8 @@ def _text(evaluation: Evaluation, method: str, margin: float) -> Iterator[Retain
     shift, before = evaluation.text[method], evaluation.text[ORIGINAL]
     if not guesses(before.perplexity):
         ratio = perplexity_ratio(shift, before)
-        kept = stats.stays_below(ratio, 1 + margin)
+        kept = not_raised(ratio, 1 + margin) == "yes"
         yield Retained("perplexity", ratio, kept, perplexity_kept(ratio, margin))
     moved = kl_interval(shift)
-    yield Retained("KL", moved, stats.stays_below(moved, margin), kl_kept(moved, margin))
+    kept = not_raised(moved, margin) == "yes"
+    yield Retained("KL", moved, kept, kl_kept(moved, margin))

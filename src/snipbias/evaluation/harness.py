@@ -21,13 +21,13 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.stats import binomtest, ttest_rel
+from scipy.stats import ttest_rel
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.words import ORIGINAL, did_you_mean, one_line
 from snipbias.edits.interventions import Intervention
 from snipbias.evaluation.harness_scores import HarnessScore, HarnessScores
-from snipbias.evaluation.stats import Interval
+from snipbias.evaluation.interval import Interval
 from snipbias.models.batching import BatchSize, Progress
 from snipbias.models.language_model import LanguageModel
 
@@ -52,8 +52,8 @@ def harness_scores(
     """Run tasks of the lm-evaluation-harness on the original model and under each edit alone.
 
     Prompts go through the chat template where `lm.chat` says so. Samples count as independent of
-    each other: the interval of a change is Student's t over the paired differences of samples, and
-    where no sample differs at all, what as many samples can rule out.
+    each other: the interval of a change is Student's t over the paired differences of samples, with
+    the exact bounds of `interval`.
 
     Args:
         tasks: names of tasks, groups or tags of the harness.
@@ -195,11 +195,8 @@ def _change(
     low = high = estimate = float(difference.mean())
     if np.ptp(difference) > 0:
         low, high = map(float, ttest_rel(after, before).confidence_interval(LEVEL))
-    elif is_share and estimate == 0:
-        # That none of n samples differs leaves room for as many as Clopper and Pearson's bound.
-        high = float(binomtest(0, n).proportion_ci(LEVEL).high)
-        low = -high
-    return Interval(estimate, low, high, LEVEL, n, 1, False)
+    found = Interval(estimate, low, high, LEVEL, n, 1, False, unit="sample")
+    return found.with_exact(difference, np.ones(n), (-1.0, 1.0)) if is_share else found
 
 
 def library(module: str) -> Any:

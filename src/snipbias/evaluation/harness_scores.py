@@ -11,7 +11,7 @@ from rich.text import Text
 
 from snipbias.base.table import WIDTH, Grid, number, plain_text
 from snipbias.base.words import ORIGINAL
-from snipbias.evaluation.stats import Interval, in_words, non_inferior
+from snipbias.evaluation.interval import Answer, Interval, in_words, not_raised, not_worse, would_do
 
 MARGIN = 0.02
 
@@ -45,16 +45,19 @@ class HarnessScore:
         """Whether the interval rules out a loss of more than the margin; None where unknown."""
         if self.change is None or not self.is_share or self.higher_is_better is None:
             return None
-        if self.higher_is_better:
-            return non_inferior(self.change, margin)
-        return self.change.high < margin
+        return self._answer(margin) == "yes"
+
+    def _answer(self, margin: float) -> Answer:
+        kept = not_worse if self.higher_is_better else not_raised
+        return kept(self.change, margin)
 
     @property
     def shown_change(self) -> str:
         """The change in points, or on the metric's own scale; empty where there is none."""
         if self.change is None:
             return ""
-        return f"{self.change.points} points" if self.is_share else str(self.change)
+        sure = self.change.guarded
+        return f"{sure.points} points" if self.is_share else str(sure)
 
     def sentence(self, margin: float) -> str:
         """What the interval says about a loss of more than the margin; empty for the original."""
@@ -65,7 +68,8 @@ class HarnessScore:
             shown = self.shown_change or "no interval can be given"
             return f"{what}: no margin in points applies: {shown}"
         worse = f"worse by more than {100 * margin:.1f} points"
-        return f"{what}: {in_words(worse, kept, self.shown_change)}"
+        enough = would_do(self.change, -margin if self.higher_is_better else margin)
+        return f"{what}: {in_words(worse, self._answer(margin), self.shown_change, enough)}"
 
 
 @dataclass(frozen=True)

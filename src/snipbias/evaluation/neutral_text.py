@@ -17,9 +17,19 @@ from snipbias.base.errors import SnipbiasError
 from snipbias.base.parallel import workers
 from snipbias.edits.interventions import Intervention
 from snipbias.evaluation.bootstrap import Draws
-from snipbias.evaluation.stats import RESAMPLES, Interval, from_figures, in_words, stays_below
+from snipbias.evaluation.interval import Ends, Interval, in_words, not_raised, would_do
+from snipbias.evaluation.stats import RESAMPLES, from_figures
 from snipbias.models.batching import Progress, run_batches
 from snipbias.models.language_model import LanguageModel
+
+# In docs/results.md, edits up to here left a model that still answers; those beyond wrecked it.
+PERPLEXITY_RATIO = 2.0
+# A guess among all tokens of a vocabulary has about this perplexity: an original that is worse was
+# never taught such text, and how much worse an edit makes it says nothing. KL still does.
+GUESSING = 50_000
+# On text drawn from the original, log perplexity rises by KL(original || edited) a token: the same
+# bound. It also serves where the original's own perplexity is so high that a ratio says little.
+KL_PER_TOKEN = math.log(PERPLEXITY_RATIO)
 
 
 class Passage(NamedTuple):
@@ -99,6 +109,11 @@ def _passages(lm: LanguageModel, text: str, edits: Sequence[Intervention]) -> li
     return found
 
 
+def guesses(perplexity: float) -> bool:
+    """Whether a model guesses at neutral text, so that a change of its perplexity says nothing."""
+    return perplexity > GUESSING
+
+
 def perplexity_ratio(
     edited: TextShift,
     original: TextShift,
@@ -114,45 +129,59 @@ def perplexity_ratio(
     if [p.tokens for p in edited.passages] != [p.tokens for p in original.passages]:
         raise SnipbiasError("the perplexities are of different texts: measure both on one text.")
     more = [p.nll - q.nll for p, q in zip(edited.passages, original.passages, strict=True)]
-    log = _per_token(more, edited, level, resamples, seed)
+    log = _per_token(more, edited, level, resamples, seed, (-KL_PER_TOKEN, KL_PER_TOKEN))
     if log is None:
         return None
-    return replace(log, estimate=_exp(log.estimate), low=_exp(log.low), high=_exp(log.high))
+    bounds = {
+        name: pair and (_exp(pair[0]), _exp(pair[1]))
+        for name, pair in (("exact", log.exact), ("ends", log.ends))
+    }
+    values = {name: _exp(getattr(log, name)) for name in ("estimate", "low", "high")}
+    return replace(log, **values, **bounds)
 
 
 def kl_interval(
     shift: TextShift, *, level: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
 ) -> Interval | None:
     """Mean KL from the original of a token, in nats; clusters and None as `perplexity_ratio`."""
-    kl = _per_token([p.kl for p in shift.passages], shift, level, resamples, seed)
+    sums, ends = [p.kl for p in shift.passages], (0.0, KL_PER_TOKEN)
+    kl = _per_token(sums, shift, level, resamples, seed, ends)
     return kl and replace(kl, low=max(kl.low, 0.0))
 
 
 def perplexity_kept(ratio: Interval | None, margin: float) -> str:
     """Whether perplexity is, with confidence, not up by more than a share of it, in words."""
-    kept = stays_below(ratio, 1 + margin)
-    shown = ratio and f"x {ratio.estimate:.4g} [{ratio.low:.4g}, {ratio.high:.4g}]"
-    return in_words(f"raised by more than {100 * margin:.1f} %", kept, shown)
+    sure = ratio and ratio.guarded
+    shown = sure and f"x {sure.estimate:.4g} [{sure.low:.4g}, {sure.high:.4g}]"
+    worse = f"raised by more than {100 * margin:.1f} %"
+    return in_words(worse, not_raised(ratio, 1 + margin), shown, would_do(ratio, 1 + margin))
 
 
 def kl_kept(kl: Interval | None, margin: float) -> str:
-    """Whether the model is, with confidence, off by less than so many nats a token, in words."""
-    kept = stays_below(kl, margin)
-    shown = kl and str(kl)
-    return in_words(f"off by more than {margin:.3g} nats a token", kept, shown)
+    """Whether the model is, with confidence, off by less than so many nats per token, in words."""
+    worse = f"off by more than {margin:.3g} nats a token"
+    shown = kl and str(kl.guarded)
+    return in_words(worse, not_raised(kl, margin), shown, would_do(kl, margin))
 
 
 def _per_token(
-    sums: Sequence[float], shift: TextShift, level: float, resamples: int, seed: int
+    sums: Sequence[float], shift: TextShift, level: float, resamples: int, seed: int, ends: Ends
 ) -> Interval | None:
-    """Interval of the sums of the passages, divided by the passages' tokens."""
+    """Interval of the sums of the passages, divided by the passages' tokens.
+
+    No passage is so bad that none is worse, so the exact bounds are of figures cut off at `ends`.
+    """
     if len(sums) < 2 or not np.isfinite(sums).all():
         return None
     number = np.arange(len(sums))
     draws = Draws.of(number, np.zeros_like(number), resamples=resamples, seed=seed)
     tokens = np.array([[float(p.tokens)] for p in shift.passages])
     figures = draws.totals(np.array(sums)[:, None]) / draws.totals(tokens)
-    return from_figures(figures, draws, level)
+    found = from_figures(figures, draws, level)
+    if found is None:
+        return None
+    each = np.clip(np.array(sums) / tokens[:, 0], *ends)
+    return replace(found.with_exact(each, tokens[:, 0], ends), unit="passage")
 
 
 def divergence(original: Float[Tensor, "t v"], edited: Float[Tensor, "t v"]) -> Float[Tensor, " t"]:

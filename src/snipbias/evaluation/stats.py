@@ -14,17 +14,19 @@ where few rows decide; a figure that no row disagrees on (0 of 400) has an inter
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 from scipy.stats import binomtest, permutation_test
 
 from snipbias.base.errors import SnipbiasError
-from snipbias.base.words import fixed, plural, signed
+from snipbias.base.words import plural
 from snipbias.evaluation import measures
 from snipbias.evaluation.bootstrap import Draws
+from snipbias.evaluation.interval import FEWEST_TEMPLATES, Interval
+from snipbias.evaluation.interval import non_inferior as non_inferior
+from snipbias.evaluation.interval import non_inferiority as non_inferiority
 from snipbias.evaluation.measures import Mean, Metric
 from snipbias.evaluation.rows import Rows
 
@@ -32,53 +34,6 @@ Trials = Sequence[Rows]
 RESAMPLES = 2000
 FLIPS = 9999
 SIGNIFICANT = 0.05
-# The fewest templates G with which a p-value by sign flip, at least 2 / 2^G, can be significant.
-# Intervals of fewer are short as well.
-FEWEST_TEMPLATES = 6
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A figure or a difference of two, and where it may be.
-
-    Attributes:
-        templates: number of clusters that were drawn (passages, for text).
-        instructions: number of instructions.
-        resampled_instructions: whether the instructions were drawn as well, so that the interval
-            speaks of other wordings too; else it speaks of just these.
-    """
-
-    estimate: float
-    low: float
-    high: float
-    level: float
-    templates: int
-    instructions: int
-    resampled_instructions: bool
-
-    def __str__(self) -> str:
-        return f"{self.estimate:.3g} [{self.low:.3g}, {self.high:.3g}]"
-
-    @property
-    def percent(self) -> str:
-        """A share in percent: "65.6 [60.1, 71.0]"."""
-        return self._shown(fixed)
-
-    @property
-    def points(self) -> str:
-        """A difference of shares in percent points: "-0.4 [-1.9, +1.0]"."""
-        return self._shown(signed)
-
-    def _shown(self, form: Callable[[float, int], str]) -> str:
-        estimate, low, high = (
-            form(100 * value, 1) for value in (self.estimate, self.low, self.high)
-        )
-        return f"{estimate} [{low}, {high}]"
-
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether the whole interval lies on one side of 0."""
-        return self.low > 0 or self.high < 0
 
 
 def interval(
@@ -95,8 +50,10 @@ def interval(
     or rests on a single template: one cluster says nothing of others.
     """
     draws = _draws(trials, resamples, seed)
-    low, high = measures.bounds(metric)
-    return from_figures(_mean_figure(metric, trials, draws), draws, level, bounds=(low, high))
+    ends = measures.bounds(metric)
+    found = from_figures(_mean_figure(metric, trials, draws), draws, level, bounds=ends)
+    clusters = _clusters(metric, trials, draws)
+    return found.with_exact(*clusters, ends) if found and clusters else found
 
 
 def difference(
@@ -116,7 +73,12 @@ def difference(
     draws = _draws([*trials_a, *trials_b], resamples, seed)
     figures = _mean_figure(metric, trials_a, draws) - _mean_figure(metric, trials_b, draws)
     low, high = measures.bounds(metric)
-    return from_figures(figures, draws, level, bounds=(low - high, high - low))
+    ends = low - high, high - low
+    found = from_figures(figures, draws, level, bounds=ends)
+    a, b = (_clusters(metric, trials, draws) for trials in (trials_a, trials_b))
+    if found is None or a is None or b is None or not np.array_equal(a[1], b[1]):
+        return found
+    return found.with_exact(a[0] - b[0], a[1], ends)
 
 
 def from_figures(
@@ -241,28 +203,6 @@ def spread_over_instructions(metric: Metric, trials: Trials) -> float | None:
     )
 
 
-def non_inferior(interval: Interval | None, margin: float) -> bool:
-    """Whether a difference to the original is, with confidence, no loss of more than the margin."""
-    return interval is not None and interval.low > -margin
-
-
-def stays_below(interval: Interval | None, bound: float) -> bool:
-    """Whether a figure that should not rise is, with confidence, below a bound."""
-    return interval is not None and interval.high < bound
-
-
-def non_inferiority(interval: Interval | None, margin: float) -> str:
-    """The same in words, of a difference of shares."""
-    worse = f"worse by more than {100 * margin:.1f} points"
-    shown = interval and interval.points
-    return in_words(worse, non_inferior(interval, margin), shown)
-
-
-def in_words(worse: str, kept: bool, shown: str | None) -> str:
-    """Whether a bound on what got worse is kept, and the interval that says so."""
-    return f"{'not' if kept else 'may be'} {worse}: {shown or 'no interval can be given'}"
-
-
 def _draws(trials: Trials, resamples: int, seed: int) -> Draws:
     _check_aligned(trials)
     rows = trials[0]
@@ -278,6 +218,24 @@ def _check_aligned(trials: Trials) -> None:
                     "the methods to compare were evaluated on different rows: evaluate them on "
                     "the same task."
                 )
+
+
+def _clusters(
+    metric: Metric, trials: Trials, draws: Draws
+) -> tuple[Float[np.ndarray, " templates"], Float[np.ndarray, " templates"]] | None:
+    """Each template's mean over rows and trials, and its rows; None where the metric is no mean."""
+    if not isinstance(metric, Mean):
+        return None
+    valued = [metric.values(rows) for rows in trials]
+    sums, sizes = (
+        np.mean([draws.cells(part).sum(axis=1) for part in parts], axis=0)
+        for parts in (
+            [np.where(counted, values, 0.0) for values, counted in valued],
+            [counted.astype(float) for _, counted in valued],
+        )
+    )
+    there = sizes > 0
+    return sums[there] / sizes[there], sizes[there]
 
 
 def _mean_figure(metric: Metric, trials: Trials, draws: Draws) -> Float[np.ndarray, " draws"]:

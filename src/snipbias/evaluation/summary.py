@@ -12,6 +12,7 @@ import numpy as np
 from snipbias.base.words import INHERITED, SHIFT
 from snipbias.evaluation import metrics
 from snipbias.evaluation.metrics import ByCondition, Positions, Spread
+from snipbias.evaluation.neutral_text import KL_PER_TOKEN, PERPLEXITY_RATIO, guesses
 from snipbias.evaluation.offset_curve import (
     OffsetCurve,
     OffsetPoint,
@@ -23,14 +24,6 @@ from snipbias.evaluation.rows import Rows
 # Bounds of the verdicts. They are meant to catch a broken model, not to grade a good one; standard
 # errors below are for 200 independent rows a condition.
 
-# In docs/results.md, edits up to here left a model that still answers; those beyond wrecked it.
-PERPLEXITY_RATIO = 2.0
-# A guess among all tokens of a vocabulary has about this perplexity: an original that is worse was
-# never taught such text, and how much worse an edit makes it says nothing. KL still does.
-GUESSING = 50_000
-# On text drawn from the original, log perplexity rises by KL(original || edited) a token: the same
-# bound. It also serves where the original's own perplexity is so high that a ratio says little.
-KL_PER_TOKEN = math.log(PERPLEXITY_RATIO)
 # Options come in a drawn order: hardly anything but position or "unknown" is right this often.
 ONE_ANSWER = 0.9
 # Above this the figures describe the parser as much as the model.
@@ -204,11 +197,6 @@ def _illiterate(summary: Summary) -> str | None:
         f"does not read which named option is right (named accuracy {named:.0%}, "
         f"chance {chance:.0%})"
     )
-
-
-def guesses(perplexity: float) -> bool:
-    """Whether a model guesses at neutral text, so that a change of its perplexity says nothing."""
-    return perplexity > GUESSING
 
 
 def _worse_text(summary: Summary, original: Summary) -> str | None:

@@ -12,8 +12,8 @@ from snipbias.base.table import WIDTH, Grid, number, p_value, percent, plain_tex
 from snipbias.base.words import ALWAYS_UNKNOWN, BEST_OFFSET, ORIGINAL, held_out
 from snipbias.evaluation.changes import Change, Retained
 from snipbias.evaluation.evaluate import Evaluation
+from snipbias.evaluation.interval import Interval
 from snipbias.evaluation.metrics import ByCondition
-from snipbias.evaluation.stats import Interval
 from snipbias.evaluation.summary import Summary
 from snipbias.tasks.items import Task
 

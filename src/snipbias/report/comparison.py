@@ -13,9 +13,9 @@ from snipbias.base.table import Grid
 from snipbias.base.words import ALWAYS_UNKNOWN, BEST_OFFSET, INHERITED, ORIGINAL, SHIFT, held_out
 from snipbias.evaluation.changes import Change
 from snipbias.evaluation.compare import Comparison
+from snipbias.evaluation.interval import Interval
 from snipbias.evaluation.metrics import ByCondition, Positions, Spread
 from snipbias.evaluation.offset_curve import OffsetCurve, OffsetPoint
-from snipbias.evaluation.stats import Interval
 from snipbias.evaluation.summary import Summary, forewarned
 from snipbias.evaluation.tables import comparison_grids
 from snipbias.report.page import Finding

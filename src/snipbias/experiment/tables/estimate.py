@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import mean
 
 from snipbias.evaluation import stats
@@ -27,6 +27,11 @@ class Estimate:
     def high(self) -> float | None:
         """Upper bound of the interval."""
         return self.interval.high if self.interval else None
+
+    @property
+    def guarded(self) -> Estimate:
+        """With the interval that the exact bounds are in as well."""
+        return replace(self, interval=self.interval and self.interval.guarded)
 
 
 NOTHING = Estimate(None)

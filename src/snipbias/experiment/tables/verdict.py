@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 from snipbias.base.words import INHERITED, ORIGINAL, signed
 from snipbias.evaluation import measures
 from snipbias.evaluation.evaluate import rows_of
-from snipbias.evaluation.summary import Summary, guesses, summarize, verdicts
+from snipbias.evaluation.interval import Answer, above, not_raised, not_worse, would_do
+from snipbias.evaluation.neutral_text import guesses
+from snipbias.evaluation.summary import Summary, summarize, verdicts
 from snipbias.experiment.outcome import Experiment, Outcome, methods_of, outcomes_of
 from snipbias.experiment.settings import CONTROLS, SCORES_ALONE, STEERING
 from snipbias.experiment.tables.estimate import NOTHING, Estimate, difference
 from snipbias.experiment.tables.figures import All, Figures
 
-Answer = Literal["yes", "no", "not shown"]
 # What a method has to beat before it is worth anything, in the order of the table; what else finds
 # neurons stands in the tables.
 RIVALS = (ORIGINAL, "v1", "v2", *CONTROLS, STEERING, *SCORES_ALONE)
@@ -124,11 +124,14 @@ def _against_rivals(experiment: Experiment, task: str, method: str) -> Iterator[
         others = [rows_of(each.test) for each in outcomes_of(experiment, task, rival)]
         if others:
             found = difference(measures.ACCURACY, rows, others)
-            yield Check(f"beats {rival}", _above(found, 0.0), points(found), "", rival)
+            yield Check(f"beats {rival}", above(found.interval, 0.0), points(found), "", rival)
         if others and rival in PACKAGES:
             found = difference(measures.DISCRIMINATION, rows, others)
             if found.value is not None:
-                said, answer = shown(found, lambda value: signed(value, 3)), _above(found, 0.0)
+                said, answer = (
+                    shown(found, lambda value: signed(value, 3)),
+                    above(found.interval, 0.0),
+                )
                 verb = {"yes": "is higher than", "no": "is lower than"}.get(
                     answer, "is not shown to differ from"
                 )
@@ -140,23 +143,26 @@ def _kept(figures: Figures, margin: float) -> Iterator[Check]:
     rise = figures.differences.get("discrimination", NOTHING)
     if rise.value is not None:
         said = shown(rise, lambda value: signed(value, 3))
-        answer = _above(rise, 0.0)
+        answer = above(rise.interval, 0.0)
         verb = {"yes": "rose", "no": "fell", "not shown": "is not shown to have risen"}[answer]
         yield Check("AUROC rose", answer, said, f"Discrimination (AUROC) {verb}: {said}.")
     fallen = figures.differences.get("disambiguated", NOTHING)
     worse = f"worse by more than {100 * margin:g} points"
     if fallen.value is not None:
-        answer = _above(fallen, -margin)
-        yield _bound("disambiguated", "disambiguated accuracy", worse, answer, points(fallen))
+        yield _loss("disambiguated", "disambiguated accuracy", worse, fallen, margin)
     for name, change in figures.retention.items():
         if change.value is not None:
-            answer = _above(change, -margin)
-            yield _bound(name, f"accuracy on {name}", worse, answer, points(change))
+            yield _loss(name, f"accuracy on {name}", worse, change, margin)
     ratio = figures.perplexity_ratio
     if ratio.value is not None and not _was_guessing(figures):
-        said = "x " + shown(ratio, lambda value: f"{value:.3f}" if value < 1e4 else f"{value:.1e}")
-        answer, worse = _below(ratio, 1 + margin), f"up by more than {100 * margin:g} %"
-        yield _bound("perplexity", "perplexity", worse, answer, said)
+        form = "{:.3f}" if ratio.value < 1e4 else "{:.1e}"
+        said = "x " + shown(ratio.guarded, form.format)
+        answer, worse = (
+            not_raised(ratio.interval, 1 + margin),
+            f"up by more than {100 * margin:g} %",
+        )
+        enough = would_do(ratio.interval, 1 + margin)
+        yield _bound("perplexity", "perplexity", worse, answer, said, enough)
 
 
 def _was_guessing(figures: Figures) -> bool:
@@ -165,27 +171,17 @@ def _was_guessing(figures: Figures) -> bool:
     return ratio is None or text is None or guesses(text.perplexity / ratio)
 
 
-def _bound(name: str, what: str, worse: str, answer: Answer, said: str) -> Check:
+def _loss(name: str, what: str, worse: str, change: Estimate, margin: float) -> Check:
+    answer, enough = not_worse(change.interval, margin), would_do(change.interval, -margin)
+    return _bound(name, what, worse, answer, points(change.guarded), enough)
+
+
+def _bound(name: str, what: str, worse: str, answer: Answer, said: str, enough: str) -> Check:
     """Whether something got no worse than it may: never just "not significantly"."""
     verb = {"yes": "is not", "no": "is", "not shown": "may be"}[answer]
-    sentence = f"{what[0].upper()}{what[1:]} {verb} {worse}: {said}."
+    lacking = f"; {enough}" if enough and answer == "not shown" else ""
+    sentence = f"{what[0].upper()}{what[1:]} {verb} {worse}: {said}{lacking}."
     return Check(f"{name} kept", answer, said, sentence)
-
-
-def _above(estimate: Estimate, bound: float) -> Answer:
-    if estimate.low is None or estimate.high is None:
-        return "not shown"
-    if estimate.low > bound:
-        return "yes"
-    return "no" if estimate.high < bound else "not shown"
-
-
-def _below(estimate: Estimate, bound: float) -> Answer:
-    if estimate.low is None or estimate.high is None:
-        return "not shown"
-    if estimate.high < bound:
-        return "yes"
-    return "no" if estimate.low > bound else "not shown"
 
 
 def _accuracy(now: Figures, before: Figures | None) -> str:
