@@ -143,8 +143,16 @@ def test_pandas_rows_and_frames() -> None:
         assert [item.twin for item in task(rows).items] == ["", "t"]
 
 
+def test_a_torch_dataset_of_rows() -> None:
+    class Rows(torch.utils.data.Dataset[dict[str, Any]]):
+        def __getitem__(self, index: int) -> dict[str, Any]:
+            return [{"question": "Who?", "options": ANN_BEN, "gold": torch.tensor(1)}][index]
+
+    assert task(Rows()).items[0].gold == 1  # pyright: ignore[reportArgumentType]
+
+
 def test_what_is_no_rows_is_one_sentence() -> None:
-    for rows in (5, None, {"question": ["Who?"], "options": [["a", "b"]]}, object()):
+    for rows in (5, None, {"question": ["Who?"], "options": [["a", "b"]]}, object(), list):
         with pytest.raises(SnipbiasError, match="a list of dictionaries, one per row"):
             task(rows)  # pyright: ignore[reportArgumentType]
 

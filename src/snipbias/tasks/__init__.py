@@ -30,7 +30,7 @@ def task(
     columns: Mapping[str, str] | None = None,
     prompt: PromptTemplate | Mapping[str, Any] | str | Path = DEFAULT,
 ) -> Task:
-    """The task that `spec` names.
+    """Load the task that `spec` names.
 
     Args:
         spec: `bbq:SES` (any of its eleven categories), `mini`, `mini:age` and its like, `mrpc`,
@@ -129,7 +129,9 @@ def _in_memory(
     rows = _from_table(rows)
     if hasattr(rows, "info") or _are_splits(rows):
         return hub.from_dataset(rows, given, columns, default_instructions=general)
-    if isinstance(rows, Mapping) or not isinstance(rows, Iterable):
+    # Not Iterable: a torch Dataset has no __iter__.
+    is_rows = hasattr(rows, "__iter__") or hasattr(rows, "__getitem__")
+    if isinstance(rows, (Mapping, type)) or not is_rows:
         raise SnipbiasError(
             f"a task is not made of {quoted(rows)}: give its name, a path, or a list of "
             "dictionaries, one per row."

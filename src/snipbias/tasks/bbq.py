@@ -32,11 +32,10 @@ GROUP_PARTS = re.compile(r"(?:(?P<ses>lowSES|highSES)[-_])?(?:(?P<gender>[MF])[-
 
 
 def load(category: str, instructions: Sequence[str], data_dir: str | Path | None = None) -> Task:
-    """The task of one category; `fetch` says where its file is looked for.
+    """Load one category; `fetch` says where its file is searched for.
 
-    `source` carries path and SHA-256 and says whether this is the official file; for
-    Gender_identity, Race_ethnicity, Race_x_SES and Race_x_gender only the number of rows can be
-    checked. `notes` counts the rows whose biased option or twin the data does not settle.
+    `source` holds path and SHA-256 and says whether the file is the official one (see `fetch`).
+    `notes` says so too if it is not, and counts rows without a biased option or a twin.
     """
     file = fetch(category, data_dir)
     items, notes = parse(decode(file.content, file.path), file.path, category)
@@ -50,7 +49,7 @@ def load(category: str, instructions: Sequence[str], data_dir: str | Path | None
 
 
 def parse(text: str, path: Path, category: str) -> tuple[tuple[Item, ...], tuple[str, ...]]:
-    """The items of a file's text, and remarks on what could not be settled."""
+    """The items of a file's text, and notes on what the data leaves open."""
     rows = [_row(where, record) for where, record in json_lines(text, path)]
     if not rows:
         raise SnipbiasError(f"{path} has no rows: replace it by BBQ's {category}.jsonl.")
@@ -169,10 +168,10 @@ def _biased(row: Row, second_target: str) -> int | None:
 
 
 def _repeated_scenes(rows: Sequence[Row]) -> dict[str, str]:
-    """Per template that tells another one again with proper names, the one it repeats.
+    """Map each template that repeats another one with proper names to that one.
 
-    Some categories number such repetitions from 26 on. They are paraphrases, so a split must not
-    part them; they are told by a question that they share, word for word, with one scene only.
+    Some categories number such repetitions from 26 on. They are paraphrases, so a split must keep
+    them together. A repetition is recognised by a question that it shares with one scene only.
     """
     asked: defaultdict[str, set[str]] = defaultdict(set)
     for row in rows:
@@ -186,10 +185,10 @@ def _repeated_scenes(rows: Sequence[Row]) -> dict[str, str]:
 
 
 def _twins(rows: Sequence[Row], category: str) -> list[str]:
-    """A name per row that its twin shares; "" where the pair is not what it should be.
+    """One name per row, shared by its twin; "" for a row without a proper twin.
 
-    Upstream numbers a question without (2k) and with the fact (2k + 1) one after the other; both
-    rows must be there and ask the same of the same options.
+    Upstream numbers a question without the fact 2k and with the fact 2k + 1. Both rows must exist,
+    with the same question and options.
     """
     pairs: defaultdict[int, list[Row]] = defaultdict(list)
     for row in rows:
@@ -243,7 +242,8 @@ def _field(where: str, record: Mapping[str, Any], key: str, kind: Any) -> Any:
     if not isinstance(record.get(key), kind):
         state = "is wrong" if key in record else "is missing"
         raise SnipbiasError(
-            f"{where}: the field {key!r} {state}; replace the file by BBQ's own, or mend this row."
+            f"{where}: the field {key!r} {state}; replace the file by BBQ's own, or correct "
+            "this row."
         )
     return record[key]
 
@@ -253,7 +253,7 @@ def _info(where: str, info: Mapping[str, Any], name: str) -> tuple[str, str]:
     if len(pair) != 2 or not all(isinstance(part, str) for part in pair):
         raise SnipbiasError(
             f"{where}: {name!r} in 'answer_info' is not [name, group]; replace the file by BBQ's "
-            "own, or mend this row."
+            "own, or correct this row."
         )
     return pair[0], pair[1]
 

@@ -1,4 +1,4 @@
-"""One cell of a row as plain Python, whatever numpy, torch, pandas or Arrow made of it."""
+"""Convert one cell of a row from numpy, torch, pandas or Arrow to plain Python."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ class Label:
 
 
 def plain(value: Any, *, is_element: bool = False) -> Any:
-    """A text, number or list of them; None for an empty cell, an object we do not know as it is."""
+    """Convert a cell to a text, a number or a list; None if it is empty.
+
+    An object of an unknown kind comes back unchanged.
+    """
     for converter in CONVERTERS:
         if hasattr(value, converter):
             with suppress(Exception):  # a tensor on the meta device holds no values
@@ -63,7 +66,7 @@ def _is_absent(value: Any) -> bool:
 
 
 def as_text(value: Any) -> str | None:
-    """A plain cell as a stripped text; None where it is neither a text nor a finite number."""
+    """Convert a plain cell to a stripped text; None unless it is a text or a finite number."""
     if isinstance(value, str):
         return value.strip()
     if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < math.inf:
@@ -73,7 +76,7 @@ def as_text(value: Any) -> str | None:
 
 
 def as_texts(value: Any) -> tuple[str, ...] | None:
-    """A plain list as texts; None where it is no list, or one of its elements is no text."""
+    """Convert a plain list to texts; None if it is no list, or an element is no text."""
     if not isinstance(value, list):
         return None
     texts = [as_text(element) for element in value]

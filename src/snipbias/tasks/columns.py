@@ -1,4 +1,4 @@
-"""The columns of a user's own rows: which are ours, how they are renamed, which are left out."""
+"""Columns of a user's own rows: their names, the mapping onto them, and the unread ones."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ def check_columns(name: str, rows: Sequence[tuple[str, Row]], columns: Columns) 
 
 
 def rename(row: Row, columns: Columns) -> dict[str, Any]:
-    """The row under our names, without empty cells.
+    """Rename a row's columns to ours and drop empty cells.
 
-    A mapped column has that meaning alone: it does not fill one of ours of its own name, and
-    nothing else (`label` beside a mapped `gold`) stands in where it is empty.
+    A mapped column has its new meaning only: it does not also fill our column of its old name.
+    Where it is empty, no synonym (`label` for a mapped `gold`) takes its place.
     """
     kept = {
         str(name): value

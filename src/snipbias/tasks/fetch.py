@@ -1,4 +1,4 @@
-"""Where BBQ's files come from: the user's folder, the cache, or upstream, verified."""
+"""Find or download BBQ's files, and verify them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TIMEOUT_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class Official:
-    """What is known of an official file; `sha256` is None where only the row count is."""
+    """What is known of an official file; `sha256` is None if only the row count is known."""
 
     rows: int
     sha256: str | None = None
@@ -53,7 +53,7 @@ OFFICIAL = {
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A file's content, where it is, and the sentence about it for the run record."""
+    """A file's content and place, the sentence for the run record, and notes for the user."""
 
     path: Path
     content: bytes
@@ -62,7 +62,7 @@ class Fetched:
 
 
 def fetch(category: str, data_dir: str | Path | None = None) -> Fetched:
-    """The file of a BBQ category: from `data_dir`, else the cache, else downloaded.
+    """Get the file of a BBQ category from `data_dir`, else the cache, else by download.
 
     `data_dir` (or SNIPBIAS_DATA_DIR) may hold another version of the file, and `source` then says
     so; the cache may not. For Gender_identity, Race_ethnicity, Race_x_SES and Race_x_gender the
@@ -89,7 +89,7 @@ def fetch(category: str, data_dir: str | Path | None = None) -> Fetched:
 
 
 def difference(category: str, content: bytes) -> str:
-    """In what the content differs from the official file; empty where it does not."""
+    """How the content differs from the official file; empty if it does not."""
     official = OFFICIAL[category]
     if official.sha256 is not None:
         found = hashlib.sha256(content).hexdigest()
@@ -99,7 +99,7 @@ def difference(category: str, content: bytes) -> str:
 
 
 def data_folders(data_dir: str | Path | None) -> Iterator[Path]:
-    """The user's folders with data, in the order in which they are looked into."""
+    """The user's data folders, in the order in which they are searched."""
     for given in (data_dir, os.environ.get("SNIPBIAS_DATA_DIR")):
         if not given:
             continue
@@ -131,7 +131,7 @@ def _source(category: str, path: Path, content: bytes) -> str:
 
 
 def _download(category: str, path: Path) -> bytes:
-    """Download, verify, and only then let the file appear in the cache."""
+    """Download and verify a file, then move it into the cache."""
     url = f"{BASE_URL}/{category}.jsonl"
     forbidden = offline()
     if forbidden:

@@ -65,7 +65,7 @@ def load(
     *,
     default_instructions: Sequence[str],
 ) -> Task:
-    """The task of a JSONL, CSV or TSV file; its suffix says which it is."""
+    """Load the task of a JSONL, CSV or TSV file, told apart by suffix."""
     path = Path(path).expanduser()
     if path.suffix.lower() not in SUFFIXES and not path.is_dir():
         raise SnipbiasError(
@@ -94,7 +94,7 @@ def from_rows(
     default_instructions: Sequence[str],
     source: str,
 ) -> Task:
-    """The task of rows, each with the words by which an error names its place."""
+    """Make a task of rows, each with the words by which an error names its place."""
     read = list(rows)
     if not read:
         raise SnipbiasError(f"{name} has no rows: give it at least one, with question and options.")
@@ -125,13 +125,13 @@ def from_rows(
 
 
 def _own_template(question: str, context: str, options: Sequence[str]) -> str:
-    """A name by content: the same row in two files is one template, two first rows are not."""
+    """Name a template by the row's content, so that the same row in two files is one template."""
     content = "\n".join([question, context, *options])
     return f"row-{hashlib.sha256(content.encode(errors='surrogatepass')).hexdigest()[:12]}"
 
 
 def _settle_indices(rows: Sequence[dict[str, Any]], options: Sequence[Options]) -> int | None:
-    """Turn labels into names or places, in place; where numbered options are counted from."""
+    """Replace labels by names or places; return the number that numbered options count from."""
     both = list(zip(rows, options, strict=True))
     for column in INDICES:
         labels = [(row[column], o) for row, o in both if isinstance(row.get(column), Label)]
@@ -172,7 +172,7 @@ def _text(where: str, row: Row, column: str) -> str:
 
 
 def _refuse_incomplete(where: str, row: Row) -> None:
-    """Refuse a row without what is required, naming all of it at once."""
+    """Refuse a row that lacks required columns, naming all of them at once."""
     numbered = [name for name in row if OPTION_COLUMN.fullmatch(str(name))]
     ways = {
         "question": "question" in row,
@@ -223,7 +223,7 @@ def _no_list(where: str, row: Row, column: str) -> SnipbiasError:
 
 
 def _index(where: str, row: Row, column: str, options: Options, first: int | None) -> int:
-    """The option that a column names."""
+    """The index of the option that a column names."""
     value, texts = row[column], options.texts
     index = choice(value, options, first if options.are_numbered else 0)
     if index is not None:

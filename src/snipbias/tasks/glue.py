@@ -2,7 +2,7 @@
 
 Read from the hub, or from a local file in the columns of the hub's dataset or of the classic
 download (`dev.tsv`). The options are "yes" and "no", asked by a question of ours: both are what
-instruction-following models answer, and one token in nearly every vocabulary, so that neither
+instruction-following models answer, and one token in nearly every vocabulary, so neither
 wins by being short. There is no condition, no unknown option and no biased one.
 """
 
@@ -49,7 +49,7 @@ Rows = Iterable[tuple[str, Row]]
 
 @dataclass(frozen=True)
 class Wording:
-    """How one of the tasks is put to a model; `labels[i]` is answered by `options[i]`."""
+    """The wording of one task; `options[i]` is the answer for `labels[i]`."""
 
     labels: tuple[str, str]
     options: tuple[str, str]
@@ -97,7 +97,7 @@ def wording(name: str) -> Wording:
 
 
 def parse(name: str, rows: Rows, source: str) -> tuple[Item, ...]:
-    """The items of a dataset's rows, each with the words by which an error names its place."""
+    """Make items of rows, each with the words by which an error names its place."""
     words = wording(name)
     read = [(where, _texts(where, row, words), row) for where, row in rows]
     if not read:
@@ -120,7 +120,7 @@ def parse(name: str, rows: Rows, source: str) -> tuple[Item, ...]:
 
 
 def siblings(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Each row's template: rows that share a text, in either column, are siblings, and so on.
+    """Each row's template: rows are siblings if they share a text, directly or through others.
 
     A template is named by the content of its texts, so that the same rows have the same template
     in every file that holds all of them.
@@ -152,7 +152,7 @@ def _texts(where: str, row: Row, words: Wording) -> tuple[str, ...]:
 
 
 def _gold(where: str, row: Row, words: Wording) -> int:
-    """The right option: a label's number, or its name, selects the option at its place."""
+    """The right option, by the label's number or name."""
     label = row.get("label")
     text = str(label).strip()
     if text in words.labels:
@@ -171,7 +171,7 @@ def _gold(where: str, row: Row, words: Wording) -> int:
 
 
 def _in_folder(name: str, data_dir: str | Path | None) -> Path | None:
-    """`mrpc.jsonl` and its like, or `MRPC/dev.tsv` as the classic download lays it out."""
+    """Find `mrpc.jsonl` (.parquet, .csv, .tsv), or `MRPC/dev.tsv` of the classic download."""
     for folder in data_folders(data_dir):
         tried = [folder / f"{name}{suffix}" for suffix in SUFFIXES]
         tried += [folder / "glue" / path.name for path in tried]
@@ -202,7 +202,7 @@ def _header(text: str) -> set[str]:
 
 
 def _classic_rows(text: str, path: Path) -> Iterator[tuple[str, Row]]:
-    """A dev.tsv of the classic download, in which a quotation mark is a letter like others."""
+    """Read a classic dev.tsv, in which a quotation mark is an ordinary character."""
     lines = csv.reader(io.StringIO(text, newline=""), delimiter="\t", quoting=csv.QUOTE_NONE)
     header = [cell.strip() for cell in next(lines)]
     for cells in filter(None, lines):

@@ -1,4 +1,4 @@
-"""Hugging Face datasets, by name or in memory; the library `datasets` is an extra."""
+"""Hugging Face datasets, by name or in memory; needs the extra `datasets`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def load(
     *,
     default_instructions: Sequence[str],
 ) -> Task:
-    """The task of `hf:owner/name[@revision][:config[:split]]`."""
+    """Load the task `hf:owner/name[@revision][:config[:split]]`."""
     match = SPEC.fullmatch(spec)
     if match is None:
         raise SnipbiasError(
@@ -48,7 +48,7 @@ def from_dataset(
     default_instructions: Sequence[str],
     name: str = "dataset",
 ) -> Task:
-    """The task of a `datasets.Dataset`; a dict of splits must be one split."""
+    """Make a task of a `datasets.Dataset`, or of a dict that holds a single split."""
     chosen = _as_python(_only_split(dataset, name))
     found = ", ".join(str(x) for x in (chosen.split, chosen.info.version) if x)
     return from_rows(
@@ -64,7 +64,7 @@ def from_dataset(
 def download(
     spec: str, path: str, config: str | None, split: str | None, revision: str | None
 ) -> Any:
-    """A dataset of the hub, or the copy in the Hugging Face cache."""
+    """Load a dataset from the hub or from the Hugging Face cache."""
     try:
         import datasets
         from huggingface_hub import constants
@@ -72,7 +72,7 @@ def download(
         raise SnipbiasError(
             f"reading {spec} needs the library datasets: install it with {INSTALL}."
         ) from None
-    # datasets reads HF_HUB_OFFLINE once, on import, and knows nothing of our variable.
+    # datasets reads HF_HUB_OFFLINE once, on import, and does not know our variable.
     if offline() and not constants.HF_HUB_OFFLINE:
         raise SnipbiasError(
             f"{offline()} is set, so {spec} is not downloaded: start with HF_HUB_OFFLINE=1 to use "
@@ -100,7 +100,7 @@ def _only_split(dataset: Any, name: str) -> Any:
 
 
 def _as_python(dataset: Any) -> Any:
-    """The dataset without a format of numpy, torch or pandas; a user's own transform stays."""
+    """Remove a format of numpy, torch or pandas; keep a user's own transform."""
     form = getattr(dataset, "format", None) or {}
     if form.get("type") in (None, "custom"):
         return dataset

@@ -1,4 +1,4 @@
-"""The options of a row in the ways people write them, and which of them a cell names."""
+"""Read a row's options in the ways people write them, and find the one that a cell names."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ class Options:
 
 
 def read_options(value: Any) -> Options | None:
-    """The options of a plain cell; None where it is not clear where one ends.
+    """Read the options of a plain cell; None if it is unclear where one ends.
 
-    A list is taken as it is. A text is a printed list, or one option per line, or options with |
-    or, where nothing else could separate them, ; between. Letters, numbers or bullets that are
-    printed before every option are taken off.
+    A list stays as it is. A text is a printed list, or has one option per line, or separates
+    options by | or by ; (the latter only if it holds no other separator). Letters, numbers or
+    bullets in front of all options are removed.
     """
     if not isinstance(value, str):
         texts = as_texts(value)
@@ -77,7 +77,7 @@ def read_options(value: Any) -> Options | None:
 
 
 def printed_list(text: str) -> tuple[str, ...] | None:
-    """The texts of a list as JSON, Python or numpy prints it; None if it is not one."""
+    """Read a list as JSON, Python or numpy prints it; None if the text is not one."""
     try:
         return as_texts(plain(json.loads(text)))
     except (ValueError, RecursionError):
@@ -98,7 +98,7 @@ def printed_list(text: str) -> tuple[str, ...] | None:
         at = element.end()
         if at < len(inside):
             separators.add("," in element["between"])
-    if not values or len(separators) > 1:  # 'a', 'b' 'c' is one text less in Python than in numpy
+    if not values or len(separators) > 1:  # Python joins 'b' 'c' to one text, numpy does not
         return None
     try:
         with warnings.catch_warnings():
@@ -112,7 +112,7 @@ def printed_list(text: str) -> tuple[str, ...] | None:
 
 
 def _unmarked(parts: Sequence[str]) -> Options | None:
-    """Options without what is printed before each; None unless all carry it, and in order."""
+    """Remove letters, numbers or bullets; None unless all parts carry them, in order."""
     bullets = [BULLET.fullmatch(part) for part in parts]
     if all(bullets):
         return Options(tuple(match["text"] for match in bullets if match))
@@ -139,11 +139,11 @@ def by_text(text: str, options: Options) -> int | None:
 
 
 def choice(value: Any, options: Options, first: int | None = 0) -> int | None:
-    """The option that a plain cell names; None where it names none, or two.
+    """The index of the option that a plain cell names; None if it names none, or two.
 
-    It does so by the option's text, by a printed letter or number, by a letter that counts the
-    options where no option is a letter itself, or by a number that counts from `first` (a text of
-    digits only where no option is a number itself).
+    A cell names an option by its text, by its printed letter or number, by its letter (unless an
+    option is itself a letter), or by a number that counts from `first` (digits in a text count
+    only if no option is itself a number).
     """
     if not isinstance(value, str):
         text = as_text(value)
@@ -182,9 +182,9 @@ def _place(text: str, options: Options, first: int | None) -> int | None:
 
 
 def first_number(cells: Iterable[tuple[Any, Options]]) -> int | None:
-    """Whether cells count options that are numbered 1, 2, 3, ... from 0 or from 1.
+    """Whether a column counts options that are numbered 1, 2, 3, ... from 0 or from 1.
 
-    A 0 among them, or the last option's number, tells; None where neither is there.
+    A 0 in the column, or a last option's number, decides; None if there is neither.
     """
     seen = {0: False, 1: False}
     for value, options in cells:
@@ -195,10 +195,10 @@ def first_number(cells: Iterable[tuple[Any, Options]]) -> int | None:
 
 
 def labels_are_names(cells: Iterable[tuple[Label, Options]]) -> bool:
-    """Whether the labels of a column name options, or count them.
+    """Whether the labels of a column name options rather than count them.
 
-    They name them if every row has an option of its label's name. If only some have, they do so
-    unless the names are but letters or numbers in order, as MMLU's "A" to "D".
+    They do if every row has an option of its label's name. If only some rows have one, they do
+    unless the names are letters or numbers in order, such as MMLU's "A" to "D".
     """
     labelled = [(label, options) for label, options in cells if label.name is not None]
     found = [by_text(str(label.name), options) is not None for label, options in labelled]

@@ -1,4 +1,4 @@
-"""What the readers of files share: decoding, lines and cells, errors that name file and line."""
+"""Shared by the readers of files: decoding, lines, cells, and errors that name file and line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SEPARATOR_LINE = re.compile(r"\"?sep=([,;|:^~\t])\"?(?=\r|\n|$)", re.IGNORECASE)
 
 
 def read_bytes(path: Path) -> bytes:
-    """The file's bytes; a missing, unreadable or wrong kind of path is one sentence."""
+    """Read a file; raise SnipbiasError if it is missing, unreadable or a folder."""
     if path.is_dir():
         raise SnipbiasError(f"{path} is a folder: give the path of a file in it.")
     try:
@@ -33,7 +33,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def decode(content: bytes, path: Path) -> str:
-    """The text of a UTF-8 file, with or without a byte order mark."""
+    """Decode UTF-8, with or without a byte order mark."""
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -44,7 +44,7 @@ def decode(content: bytes, path: Path) -> str:
 
 
 def json_lines(text: str, path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(file and line, row) for every line that is not blank."""
+    """Yield (file and line, row) for every line that is not blank."""
     # Not splitlines(): that also cuts at U+2028, which may stand inside a JSON string.
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
@@ -55,24 +55,28 @@ def json_lines(text: str, path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         except (ValueError, RecursionError) as error:
             reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
             raise SnipbiasError(
-                f"{where}: this line is not valid JSON ({reason}); write one JSON object a line."
+                f"{where}: this line is not valid JSON ({reason}); write one JSON object per line."
             ) from None
         if not isinstance(row, dict):
             raise SnipbiasError(
-                f'{where}: this line is not a JSON object; write {{"question": ...}} a line.'
+                f'{where}: this line is not a JSON object; write {{"question": ...}} per line.'
             )
         yield where, row
 
 
 def csv_rows(text: str, path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """(file and line, row) for every row under the header; .tsv has tabs, all else commas."""
+    """Yield (file and line, row) for every row below the header.
+
+    Cells are separated by tabs in .tsv and by commas elsewhere, unless a first line `sep=` says
+    otherwise.
+    """
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     said = SEPARATOR_LINE.match(text)
-    if said:  # Excel's way; the line stays as an empty one, so that the others keep their numbers
+    if said:  # written for Excel; its line break stays, so that all lines keep their numbers
         delimiter, text = said[1], text[said.end() :]
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     header: list[str] | None = None
-    start = 1  # a row with line breaks in its cells is named by its first line
+    start = 1  # a row whose cells contain line breaks is named by its first line
     try:
         for cells in reader:
             where, start = at(path, start), reader.line_num + 1
@@ -113,12 +117,12 @@ def _header(where: str, cells: Sequence[str], delimiter: str) -> list[str]:
 
 
 def at(path: Path, line: int) -> str:
-    """How every error names a place in a file."""
+    """The words by which every error names a place in a file."""
     return f"{path}, line {line}"
 
 
 def item_at(where: str, **fields: Any) -> Item:
-    """The item of a row; what is wrong with it is reported with its place."""
+    """Build the item of a row; add the row's place to any error."""
     try:
         return Item(**fields)
     except SnipbiasError as error:
