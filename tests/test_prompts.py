@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +12,18 @@ import pytest
 
 from families import tiny
 from snipbias.base.errors import SnipbiasError
+from snipbias.edits.edit import NeuronEdit
+from snipbias.evaluation.compare import compare
 from snipbias.evaluation.evaluate import evaluate
 from snipbias.evaluation.reading import Reading, answered
 from snipbias.method.attribute import attribute
+from snipbias.method.find import find
+from snipbias.models.language_model import LanguageModel
 from snipbias.tasks import task as named_task
 from snipbias.tasks.items import Item, Task
 from snipbias.tasks.prompts import DEFAULT, NAMED, PromptTemplate, prompt_template
 from test_evaluate import plain_logprob, records, scores_of
-from toys import task
+from toys import RAGGED, task
 
 ITEM = Item("i", "Who {context} paid?", ("Ann", "Bo, or I", "Nobody"), 0, "They ate.", "t")
 BARE = Item("b", "Who paid?", ("Ann", "Bo"), 0, template="t")
@@ -155,3 +161,46 @@ def test_letters_by_reading_take_the_templates_own_wording() -> None:
     first = [plain_logprob(lm, head + "A. Ann, B. Bo Answer:", letter) for letter in "AB"]
     second = [plain_logprob(lm, head + "A. Bo, B. Ann Answer:", letter) for letter in "BA"]
     np.testing.assert_allclose(row["logprob"], np.mean([first, second], axis=0), rtol=1e-4)
+
+
+def found(prompt: str) -> tuple[LanguageModel, Task, NeuronEdit]:
+    lm, toy = tiny("llama"), RAGGED.with_prompt(prompt)
+    return lm, toy, find(lm, toy, 3, samples=1)
+
+
+def test_an_edit_keeps_the_template_it_was_found_under(tmp_path: Path) -> None:
+    edit = found("paper")[-1]
+    assert edit.found_on is not None
+    assert edit.found_on.prompts == (NAMED["paper"],)
+    again = NeuronEdit.load(edit.save(tmp_path / "edit"))
+    assert again == edit
+    assert again.found_on.prompts[0].name == "paper"  # type: ignore[union-attr]
+    other = replace(edit, found_on=replace(edit.found_on, prompts=(DEFAULT,), items=("x",)))
+    both = edit | other
+    assert both.found_on is not None
+    assert both.found_on.prompts == (NAMED["paper"], DEFAULT)
+    data = json.loads(edit.to_json())
+    del data["found_on"]["prompts"]
+    before = NeuronEdit.from_dict({**data, "minor": 1})
+    assert before.found_on is not None
+    assert before.found_on.prompts == (DEFAULT,)
+    for wrong in ({"text": "{question}"}, {"text": 3}, {"text": ALL, "answer": "both"}, "paper"):
+        data["found_on"]["prompts"] = [wrong]
+        with pytest.raises(SnipbiasError, match=r"not a complete edit \(found_on\.prompts\.0"):
+            NeuronEdit.from_dict(data)
+    data["found_on"]["prompts"] = [{"text": ALL, "newer": 1}]
+    with pytest.warns(UserWarning, match="found_on.prompts.0.newer"):
+        NeuronEdit.from_dict(data)
+
+
+def test_an_edit_under_another_template_is_told_of() -> None:
+    lm, toy, edit = found("paper")
+    said = "was found under the prompt 'paper', and ragged is asked under 'list'"
+    with pytest.warns(UserWarning, match=said):
+        other = compare(lm, toy.with_prompt("list"), edit, texts=[])
+    assert any(said in note for note in other.notes)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        same = compare(lm, toy, edit, texts=[])
+    assert same.notes == (*toy.notes, "asked in the prompt 'paper'")
+    assert (same.to_dict()["prompt"], other.to_dict()["prompt"]) == ("paper", "list")

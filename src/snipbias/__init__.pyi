@@ -42,3 +42,4 @@ from .tasks import task as task
 from .tasks.items import Item as Item
 from .tasks.items import Task as Task
 from .tasks.neutral_text import passages as passages
+from .tasks.prompts import PromptTemplate as PromptTemplate

@@ -35,6 +35,7 @@ from snipbias.method.find import as_recipe
 from snipbias.models.language_model import LanguageModel
 from snipbias.tasks import available
 from snipbias.tasks.neutral_text import passages
+from snipbias.tasks.prompts import DEFAULT
 
 Arguments = dict[str, Any]
 SHOWN_SITES = 24
@@ -255,6 +256,7 @@ def edit_table(edit: NeuronEdit) -> Group:
             f"found on {plural(len(found.items), 'item')} of "
             f"{plural(len(found.templates), 'template')} of {found.task}, "
             f"{plural(found.instructions, 'instruction')}"
+            + "".join(f", prompt {p.name!r}" for p in found.prompts if p != DEFAULT)
         )
     table = Table(box=None)
     table.add_column("site")

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snipbias.base.errors import SnipbiasError
+from snipbias.tasks.prompts import PromptTemplate
 
 if TYPE_CHECKING:
     from jsonschema import Draft202012Validator
 
 FILE = "edit.json"
-MAJOR, MINOR = 1, 1
+MAJOR, MINOR = 1, 2
 LONGEST_REASON = 200
 DEEPEST = 50  # of objects within each other, which Python walks by recursion
 
@@ -97,6 +98,17 @@ def _fault(data: Any) -> str | None:
     listed, neurons = sum(len(s["units"]) for s in data["sites"].values()), data["model"]["neurons"]
     if listed > neurons:
         return f"model.neurons: {neurons} is fewer than the {listed} that are listed"
+    return _prompt_fault(data["found_on"])
+
+
+def _prompt_fault(found_on: Any) -> str | None:
+    listed = (found_on or {}).get("prompts", ())
+    inside = schema()["properties"]["found_on"]["properties"]["prompts"]["items"]
+    for number, prompt in enumerate(listed):
+        try:
+            PromptTemplate.from_dict(_known(prompt, inside))
+        except SnipbiasError as error:
+            return f"found_on.prompts.{number}: {_short(str(error).partition(': ')[0])}"
     return None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from snipbias.models.sites import unit_dim
+from snipbias.tasks.prompts import DEFAULT, PromptTemplate
 
 if TYPE_CHECKING:
     from snipbias.models.language_model import LanguageModel
@@ -89,7 +90,13 @@ class MadeOf:
 
 @dataclass(frozen=True)
 class Provenance:
-    """What neurons were found on: a task's rows and templates, by which method."""
+    """What neurons were found on: a task's rows and templates, in which wordings, by which method.
+
+    Attributes:
+        instructions: how many each row was asked under.
+        prompts: the distinct prompt templates; files of before they were kept have the only one
+            that there was.
+    """
 
     task: str
     templates: tuple[str, ...]
@@ -97,6 +104,7 @@ class Provenance:
     instructions: int
     fingerprint: str
     method: Mapping[str, Any] = field(default_factory=dict)
+    prompts: tuple[PromptTemplate, ...] = (DEFAULT,)
 
     @classmethod
     def of(cls, task: Task, settings: Mapping[str, Any]) -> Provenance:
@@ -108,13 +116,15 @@ class Provenance:
             instructions=len(task.instructions),
             fingerprint=task.fingerprint,
             method=settings,
+            prompts=(task.prompt,),
         )
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Provenance:
         """The provenance of its JSON form, in which tuples are lists."""
         lists = {name: tuple(fields[name]) for name in ("templates", "items")}
-        return cls(**{**fields, **lists})
+        prompts = tuple(map(PromptTemplate.from_dict, fields.get("prompts", ())))
+        return cls(**{**fields, **lists, "prompts": prompts or (DEFAULT,)})
 
     def __add__(self, other: Provenance) -> Provenance:
         names = dict.fromkeys((self.task, other.task))
@@ -123,7 +133,19 @@ class Provenance:
             task=" + ".join(names),
             templates=tuple(sorted({*self.templates, *other.templates})),
             items=(*self.items, *other.items),
+            prompts=tuple(dict.fromkeys((*self.prompts, *other.prompts))),
             fingerprint=hashlib.sha256(
                 "".join(sorted((self.fingerprint, other.fingerprint))).encode()
             ).hexdigest(),
         )
+
+
+def found_otherwise(edits: Sequence[Any], task: Task) -> tuple[str, ...]:
+    """A sentence for every edit that was found under other prompt templates than the task's."""
+    found = ((edit.label, getattr(edit, "found_on", None)) for edit in edits)
+    return tuple(
+        f"{label} was found under the prompt {' and '.join(repr(p.name) for p in on.prompts)}, and "
+        f"{task.name} is asked under {task.prompt.name!r}: its neurons need not mean the same there"
+        for label, on in found
+        if on is not None and task.prompt not in on.prompts
+    )

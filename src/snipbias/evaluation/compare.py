@@ -12,6 +12,7 @@ from snipbias.base.errors import SnipbiasError
 from snipbias.base.words import INHERITED, ORIGINAL, plural
 from snipbias.edits.controls import layer_matched_edit, random_edit
 from snipbias.edits.edit import NeuronEdit
+from snipbias.edits.provenance import found_otherwise
 from snipbias.evaluation.changes import MARGIN, Change, Retained, accuracy_changes, retained
 from snipbias.evaluation.evaluate import Evaluation, count_prompts, evaluate
 from snipbias.evaluation.neutral_text import text_shifts
@@ -22,6 +23,7 @@ from snipbias.models.batching import BatchSize, Progress
 from snipbias.models.language_model import LanguageModel
 from snipbias.tasks.items import Task
 from snipbias.tasks.neutral_text import passages
+from snipbias.tasks.prompts import DEFAULT
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ class Comparison:
             "templates": len(self.task.templates),
             "instructions": len(self.task.instructions),
             "fingerprint": self.task.fingerprint,
+            "prompt": self.task.prompt.spec,
             "notes": list(self.notes),
             "margin": self.margin,
             "methods": {
@@ -150,6 +153,8 @@ def compare(
     edits = tuple(distinct(edits))
     held_out, notes = hold_out(task, edits)
     held_out = held_out.subsample(items)
+    asked = () if task.prompt == DEFAULT else (f"asked in the prompt {task.prompt.name!r}",)
+    notes = (*notes, *asked, *found_otherwise(edits, task))
     every = distinct([*edits, *_controls(lm, edits, range(seed, seed + controls))])
     options: dict[str, Any] = {"batch_size": batch_size, "progress": progress}
     evaluation = evaluate(lm, held_out, every, reading=reading, **options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from snipbias.base.files import atomic_file
 from snipbias.base.parallel import workers
 from snipbias.base.words import ORIGINAL
 from snipbias.edits.interventions import Intervention
+from snipbias.edits.provenance import found_otherwise
 from snipbias.evaluation import metrics
 from snipbias.evaluation.metrics import ByCondition
 from snipbias.evaluation.neutral_text import TextShift
@@ -123,6 +125,8 @@ def evaluate(
         )
     for edit in edits:
         edit.check(lm)  # before the work, not when its turn comes
+    for told in found_otherwise(edits, task):
+        warnings.warn(f"{told}.", stacklevel=2)
     prompts = _prompts(lm, task, reading)
     tables = []
     for label, edit in zip(labels, (None, *edits), strict=True):

@@ -10,6 +10,7 @@ from threading import Lock
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.edits.edit import NeuronEdit
+from snipbias.edits.provenance import found_otherwise
 from snipbias.models.language_model import LanguageModel
 from snipbias.play import questions
 from snipbias.play.answers import Answer, Firing, Switch, answer, choice, firings, fit, together
@@ -68,7 +69,7 @@ class Session:
     _originals: OrderedDict[Question, Answer] = field(default_factory=OrderedDict, init=False)
 
     def __post_init__(self) -> None:
-        self.notes = {edit.label: fit(self.lm, edit) for edit in self.edits}
+        self.notes = {edit.label: self._note(edit) for edit in self.edits}
         self.opening = self._telling()
 
     def ask(
@@ -100,6 +101,11 @@ class Session:
         off = frozenset(neuron for switch in switches for neuron in switch.off)
         text = exact_prompt(self.lm, item, instruction, prompt)
         return Result(question, text, original, edited, tuple(fired), off)
+
+    def _note(self, edit: NeuronEdit) -> tuple[bool, str]:
+        fits, said = fit(self.lm, edit)
+        told = (f"{text}." for text in found_otherwise([edit], self.tasks[0]))
+        return fits, " ".join(filter(None, [said, *told]))
 
     def _telling(self) -> Item:
         """A row that shows at once what an edit does.

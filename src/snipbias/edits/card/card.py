@@ -147,6 +147,7 @@ def _facts(edit: EditRecord, record: RunRecord | None) -> list[tuple[str, object
         ("found on", f"{items} of {' + '.join(map(without_folders, found.task.split(' + ')))}"),
         ("the templates", ", ".join(found.templates)),
         ("each asked under", plural(found.instructions, "instruction")),
+        ("prompt", ", ".join(prompt.name for prompt in found.prompts)),
         ("seed of the draw of items", seed),
         ("settings of the method", _settings(found.method) or UNKNOWN),
         ("hash of the rows", code(found.fingerprint)),
