@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import resource
 import shlex
@@ -23,9 +24,12 @@ from safetensors.torch import load_file, save_file
 
 import snipbias as sb
 from families import tiny, tokenizer
+from snipbias.base.errors import SnipbiasError
+from snipbias.base.files import sweep
 from snipbias.base.record import RunRecord
 from snipbias.cli import main
 from snipbias.cli.app import app
+from snipbias.cli.commands import recorded_arguments
 from snipbias.models.source import quiet_transformers
 
 COMMANDS = (
@@ -314,6 +318,101 @@ def test_a_rerun_never_overwrites(cli, here: Path, model: Path) -> None:
         for a in "ef"
         for b in ("", "/edit.json", "/README.md", "/run.json", "/sites.json")
     }
+
+
+def test_a_record_lets_no_code_of_others_run(cli, here: Path) -> None:
+    def asked(*words: str, given: dict[str, object] | None = None) -> list[str]:
+        record = {"command": "evaluate", "argv": ["evaluate", *words], "arguments": {}}
+        Path("run.json").write_text(json.dumps(record))
+        nothing = {"--trust-remote-code": False, "--lm-eval-path": None}
+        return recorded_arguments(here, Path("o"), {**nothing, **(given or {})})
+
+    code = (["--trust-remote-code"], ["--lm-eval-path", "theirs"], ["--lm-eval-path=theirs"])
+    for words in code:
+        with pytest.raises(SnipbiasError, match="to rerun too if you trust it"):
+            asked("m", *words)
+    both = {"--trust-remote-code": True, "--lm-eval-path": Path("mine")}
+    mine = ["--trust-remote-code", "--lm-eval-path", "mine", "--out", "o"]
+    for words in code:
+        assert asked("m", *words, given=both) == ["evaluate", "m", *mine]
+    assert asked("m", "--out", "x", "--overwrite", "-q") == ["evaluate", "m", "-q", "--out", "o"]
+
+
+def test_nothing_odd_is_written_over(cli, here: Path, edit: Path) -> None:
+    (here / "folder").mkdir()
+    (here / "file").write_text("mine")
+    os.mkfifo(here / "pipe")
+    for name in ("folder", "file", "nothing"):
+        (here / f"to {name}").symlink_to(name)
+    before = tree(here)
+    for out in ("file", "pipe", "to folder", "to file", "to nothing"):
+        for overwrite in ((), ("--overwrite",)):
+            done = cli("combine", edit, "--strength", 0.5, "--out", out, *overwrite)
+            assert_refused(done, f"{out} is a", status=1)
+    record = {"command": "find", "argv": [], "arguments": {}}
+    (here / "folder" / "run.json").write_text(json.dumps(record))
+    for out in ("pipe", "to folder", "to file", "to nothing", "folder"):
+        for overwrite in ((), ("--overwrite",)):
+            assert_refused(cli("report", "folder", "--out", out, *overwrite), f"{out} is a")
+    assert_refused(cli("report", "folder", "--out", "file"), "file exists")
+    assert tree(here) == before | {"folder/run.json"}
+
+
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM])
+def test_what_a_stopped_run_leaves(here: Path, edit: Path, stop: signal.Signals) -> None:
+    """SIGTERM is as clean as Ctrl-C; what a killed run leaves, the next one removes."""
+    script = (
+        "import sys, time; from snipbias.cli import main; from snipbias.base.record import "
+        "RunRecord; RunRecord.write = lambda *_: (print('at work', flush=True), time.sleep(60)); "
+        "main(['combine', sys.argv[1], '--strength', '.5', '--out', 'o'])"
+    )
+    running = subprocess.Popen(
+        [sys.executable, "-c", script, str(edit)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert running.stdout is not None
+    assert running.stdout.readline() == "at work\n"
+    (hidden,) = here.iterdir()
+    sweep(here)
+    assert list(here.iterdir()) == [hidden]  # its process is alive
+    running.send_signal(stop)
+    _, err = running.communicate(timeout=60)
+    if stop is signal.SIGTERM:
+        assert (running.returncode, err) == (130, "interrupted: nothing was written.\n")
+        assert not list(here.iterdir())
+    (here / ".o.original.partial").mkdir()
+    (here / ".o.original.partial" / "mine").touch()
+    sweep(here)
+    assert [path.name for path in here.iterdir()] == [".o.original.partial"]
+
+
+def test_a_kill_between_two_renames_loses_nothing(here: Path) -> None:
+    hidden = here / ".o.a1b2c3d4.partial"
+    (hidden / "old" / "o").mkdir(parents=True)
+    (hidden / "old" / "o" / "edit.json").touch()
+    (hidden / "o").mkdir()
+    sweep(here)
+    assert {str(path.relative_to(here)) for path in here.rglob("*")} == {"o", "o/edit.json"}
+
+
+def test_a_full_standard_output_is_one_sentence(edit: Path) -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("no such device here")
+    for words in (["show", str(edit)], ["show", str(edit), "--json"], ["--help"], ["--version"]):
+        with full.open("w") as nowhere:
+            done = subprocess.run(
+                [sys.executable, "-m", "snipbias", *words],
+                stdout=nowhere,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
+        assert done.returncode == 1
+        assert done.stderr.startswith("error: No space left on device")
+        assert done.stderr.count("\n") == 1
 
 
 def test_overwrite_replaces_the_whole_folder(cli, here: Path, model: Path) -> None:
@@ -623,6 +722,14 @@ def test_an_edit_of_another_model(cli, here: Path, edit: Path) -> None:
 def test_nothing_to_show_or_run_again(cli, here: Path, edit: Path) -> None:
     for command in (["show", "nowhere"], ["show", here], ["rerun", "nowhere", "--out", "o"]):
         assert_refused(cli(*command), "no run record")
+    for argv in (["show", "x"], ["rerun", "."], ["push", "x", "me/x"], []):
+        record = {"command": "find", "argv": argv, "arguments": {}}
+        (here / "run.json").write_text(json.dumps(record))
+        assert_refused(cli("rerun", here, "--out", "o"), "no run that can be made again")
+    for word in ("a\0b", "\ud800"):
+        record = {"command": "find", "argv": ["find", "demo", word], "arguments": {}}
+        (here / "run.json").write_text(json.dumps(record))
+        assert_refused(cli("rerun", here, "--out", "o"), "no text", status=2)
     (here / "run.json").write_text('{"command": "find", "argv": null, "arguments": {}}')
     assert_refused(cli("rerun", here, "--out", "o"), "not a run record")
     assert_refused(cli("show", here), "not a run record")

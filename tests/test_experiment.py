@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import cache, partial
 from itertools import count as count_up
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -501,59 +503,92 @@ def test_a_part_is_computed_once_and_read_as_it_was_written(tmp_path: Path) -> N
     value = {"tuple": (1, 2.5), "text": "é", "worst": float("-inf")}
     for folder in (None, tmp_path / "new"):
         calls = count_up()
-        store = Store.open(folder, {"a": 1})
 
         def make(result: object, calls=calls) -> Callable[[], object]:
             return lambda: (next(calls), result)[1]
 
-        for _ in range(2):
-            assert store.rows("x/y", make(table)).equals(table)  # type: ignore[arg-type]
-            assert store.value("x/y", make(value)) == {**value, "tuple": [1, 2.5]}
+        with Store.open(folder, {"a": 1}) as store:
+            for _ in range(2):
+                assert store.rows("x/y", make(table)).equals(table)  # type: ignore[arg-type]
+                assert store.value("x/y", make(value)) == {**value, "tuple": [1, 2.5]}
         assert next(calls) == 2
+
+
+def opened(*where: Any, value: int = 1, **how: bool) -> int:
+    """The value that is kept in a store, or now put there."""
+    with Store.open(*where, **how) as store:
+        return store.value("a", lambda: value)
 
 
 def test_a_folder_belongs_to_one_experiment(tmp_path: Path) -> None:
     place = tmp_path / "run"
     identity = {"settings": {"trials": 3, "sizes": (1, 2)}, "versions": {"torch": "2"}}
-    Store.open(place, identity).value("a", lambda: 1)
-    assert Store.open(place, identity).value("a", lambda: 2) == 1
+    assert opened(place, identity) == 1
+    assert opened(place, identity, value=2) == 1
     other = {"settings": {"trials": 5, "sizes": (1, 2)}, "versions": {"torch": "2"}, "seed": 1}
     with pytest.raises(SnipbiasError) as refused:
-        Store.open(place, other)
+        opened(place, other)
     assert str(refused.value) == (
         f"{place} holds another experiment (settings.trials is 3 there and 5 here; seed is None "
         "there and 1 here): give another --out, or --overwrite it."
     )
-    assert Store.open(place, identity, overwrite=True).value("a", lambda: 2) == 1
-    assert Store.open(place, other, overwrite=True).value("a", lambda: 2) == 2
+    assert opened(place, identity, value=2, overwrite=True) == 1
+    assert opened(place, other, value=2, overwrite=True) == 2
+
+
+def test_an_experiment_is_replaced_only_when_the_new_one_is_whole(tmp_path: Path) -> None:
+    place = tmp_path / "run"
+    opened(place, {"seed": 1})
+    (place / "table1.csv").write_text("old")
+    for value in (2, 3):  # the second finds what the first did
+        with suppress(KeyboardInterrupt), Store.open(place, {"seed": 2}, overwrite=True) as store:
+            assert store.value("a", lambda value=value: value) == 2
+            raise KeyboardInterrupt
+        assert (place / "table1.csv").read_text() == "old"
+    assert opened(place, {"seed": 1}, value=9) == 1
+    assert opened(place, {"seed": 2}, value=9, overwrite=True) == 2
+    assert {file.name for file in place.iterdir()} == {"settings.json", "parts"}
+    assert [file.name for file in tmp_path.iterdir()] == ["run"]
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
+    place = tmp_path / "run"
+    with Store.open(place, {}), pytest.raises(SnipbiasError, match="another process is at work"):
+        opened(place, {})
+    assert opened(place, {}) == 1
 
 
 def test_what_is_no_experiment_is_not_written_over(tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(SnipbiasError, match="is no experiment"):
-        Store.open(tmp_path, {})
+    (tmp_path / "link").symlink_to(tmp_path)
+    refused = {".": "is no experiment", "notes.txt": "is a file", "link": "is a symbolic link"}
     for overwrite in (False, True):
-        with pytest.raises(SnipbiasError, match="is a file"):
-            Store.open(tmp_path / "notes.txt", {}, overwrite=overwrite)
+        for name, words in refused.items():
+            with pytest.raises(SnipbiasError, match=words):
+                opened(tmp_path / name, {}, overwrite=overwrite)
+    new = tmp_path / "new"
+    new.mkdir()
+    opened(new, {})
     with monkeypatch.context() as patch:
-        patch.chdir(tmp_path)
+        patch.chdir(new)
         with pytest.raises(SnipbiasError, match="holds the folder you are in"):
-            Store.open(".", {}, overwrite=True)
-    (tmp_path / "new").mkdir()
-    Store.open(tmp_path / "new", {})
-    (tmp_path / "new" / stores.SETTINGS).write_text("{")
-    with pytest.raises(SnipbiasError, match="damaged"):
-        Store.open(tmp_path / "new", {})
+            opened(".", {"a": 1}, overwrite=True)
+    for damage in ("{", "[" * 10**5, "\udcff"):
+        (new / stores.SETTINGS).write_text(damage, errors="surrogateescape")
+        with pytest.raises(SnipbiasError, match="damaged"):
+            opened(new, {})
+    assert opened(new, {}, overwrite=True) == 1
 
 
 def test_a_damaged_part_is_named(tmp_path: Path) -> None:
-    store = Store.open(tmp_path / "s", {})
-    for part, read in (("a.parquet", store.rows), ("a.json", store.value)):
-        path = tmp_path / "s" / stores.PARTS / part
-        path.parent.mkdir(exist_ok=True)
-        path.write_text("{ nothing")
-        with pytest.raises(SnipbiasError, match=f"{part} is damaged"):
-            read("a", lambda: pa.table({}))  # type: ignore[arg-type]
+    with Store.open(tmp_path / "s", {}) as store:
+        for part, read in (("a.parquet", store.rows), ("a.json", store.value)):
+            path = tmp_path / "s" / stores.PARTS / part
+            path.parent.mkdir(exist_ok=True)
+            for damage in ("{ nothing", "[" * 10**5):
+                path.write_text(damage)
+                with pytest.raises(SnipbiasError, match=f"{part} is damaged"):
+                    read("a", lambda: pa.table({}))  # type: ignore[arg-type]
 
 
 def test_another_experiment_is_refused_before_any_work(tmp_path: Path) -> None:

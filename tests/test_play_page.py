@@ -76,7 +76,7 @@ def served(tmp_path_factory) -> Iterator[Served]:
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
-        found = re.search(r"http://127\.0\.0\.1:\d+/", line)
+        found = re.search(r"http://127\.0\.0\.1:\d+/\?token=\S+", line)
         assert found, (line, process.stderr and process.stderr.read())
         yield Served(found.group(), process, folder, lm, edits)
     finally:
@@ -91,7 +91,7 @@ def page(browser: Any, served: Served) -> Iterator[Any]:  # noqa: F811
     context.set_default_timeout(60_000)
     page = context.new_page()
     wrong: list[str] = []
-    here = tuple(prefix + served.url.removeprefix("http") for prefix in ("http", "ws"))
+    here = tuple(prefix + root(served).removeprefix("http") for prefix in ("http", "ws"))
     watch: Callable[[Any], None] = lambda asked: (  # noqa: E731
         None if asked.url.startswith((*here, "data:", "blob:")) else wrong.append(asked.url)
     )
@@ -395,13 +395,20 @@ def test_what_does_not_fit_is_said(page: Any) -> None:
 
 
 def test_other_pages_and_names_are_refused(served: Served) -> None:
-    socket_io = f"{served.url}_nicegui_ws/socket.io/?EIO=4&transport=polling"
+    token = served.url.partition("?")[2]
+    socket_io = f"{root(served)}_nicegui_ws/socket.io/?EIO=4&transport=polling"
+    known = f"{socket_io}&{token}"
     assert status(served.url, {}) == 200
-    assert status(socket_io, {"Origin": served.url.rstrip("/")}) == 200
+    assert status(root(served), {}) == status(socket_io, {}) == 403
+    assert status(known, {"Origin": root(served).rstrip("/")}) == 200
     assert status(served.url, {"Host": "evil.example"}) == 403
-    assert status(socket_io, {"Origin": "http://evil.example"}) == 403
+    assert status(known, {"Origin": "http://evil.example"}) == 403
     with urllib.request.urlopen(served.url) as reply:
         assert "frame-ancestors 'none'" in reply.headers["content-security-policy"]
+
+
+def root(served: Served) -> str:
+    return served.url.partition("?")[0]
 
 
 def status(url: str, headers: dict[str, str]) -> int:

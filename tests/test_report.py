@@ -247,7 +247,7 @@ def test_what_is_wrong_with_the_original_stands_above_the_findings(
         (folder / "summary.json").write_text(json.dumps(summary))
     words = " ".join(Read(write_report(folders[:1], tmp_path / "r.html").read_text()).text.split())
     assert words.index("What happened") < words.index(wanted) < words.index("Accuracy:")
-    both = Read(write_report(folders, tmp_path / "r.html").read_text())
+    both = Read(write_report(folders, tmp_path / "both.html").read_text())
     words = " ".join(both.text.split())
     assert f"{wanted} evaluate: demo ({folders[0]})" in words  # and of the other nothing
     assert words.count("says little") == 1

@@ -1,17 +1,31 @@
-"""Writing that leaves nothing half-written: to a temporary name, then rename."""
+"""Writing that leaves nothing half-written and replaces nothing by surprise.
+
+Everything is made in a hidden folder beside its place, `.NAME.xxxxxxxx.partial`, and then renamed.
+The process that writes holds a lock on the hidden folder. A killed process lets go of it, so the
+next one that writes in the same place can tell what was left behind, and removes it.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from threading import get_ident
 
 from snipbias.base.errors import SnipbiasError
+
+try:
+    import fcntl
+except ImportError:  # Windows: nothing is locked, and so nothing is swept
+    fcntl = None
+
+PARTIAL = ".partial"
+_REPLACED = "old"
+_SHOWN = 40  # characters of the name: a hidden name must not be too long where the name is not
 
 
 @contextmanager
@@ -23,82 +37,154 @@ def atomic_folder(folder: str | Path, *, overwrite: bool = False) -> Iterator[Pa
     """
     folder = Path(folder)
     refuse_existing(folder, overwrite=overwrite)
-    made = [parent for parent in folder.parents if not parent.exists()]
-    new = None
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        new = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    with _hidden(folder) as new:
+        new.mkdir()
         yield new
-        new.chmod(0o755)  # mkdtemp's is for its owner alone
         refuse_existing(folder, overwrite=overwrite)  # somebody else's, made in the meantime
-        _replace(new, folder)
-    except OSError as error:
-        raise _disk_error(folder, error) from error
-    finally:
-        if new is not None:
-            shutil.rmtree(new, ignore_errors=True)
-        for parent in made:
-            with suppress(OSError):  # it holds the folder, if all went well
-                parent.rmdir()
+        _replace(new, folder, new.parent)
 
 
 @contextmanager
 def atomic_file(path: str | Path) -> Iterator[Path]:
-    """A temporary path to write; it replaces `path` only when the block ends without an error."""
+    """A temporary path to write; it replaces the file only when the block ends without an error.
+
+    Raises:
+        SnipbiasError: the path is a folder, a symbolic link or a device, or the disk refuses.
+    """
     path = Path(path)
-    new = path.with_name(f".{path.name}.{os.getpid()}{get_ident()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    refuse_existing(path, overwrite=True, file=True)
+    with _hidden(path) as new:
         yield new
         new.replace(path)
-    except OSError as error:
-        raise _disk_error(path, error) from error
-    finally:
-        with suppress(OSError):  # where the folder itself could not be made, say
-            new.unlink(missing_ok=True)
 
 
-def is_leftover(path: Path) -> bool:
-    """Whether it is what `atomic_file` was writing when its process was killed."""
-    return re.fullmatch(r"\..+\.\d+", path.name) is not None
+def replace_folder(new: Path, folder: Path) -> None:
+    """Put a finished folder, which may lie inside the old one, in the old one's place."""
+    refuse_existing(folder, overwrite=True)
+    with _hidden(folder) as place:
+        _replace(new, folder, place.parent)
 
 
-def refuse_existing(folder: Path, *, overwrite: bool) -> None:
-    """Refuse to write over something; asked before the work begins, not only at its end."""
-    if not os.path.exists(folder):  # unlike Path.exists, it lets any impossible name pass
+def refuse_existing(path: Path, *, overwrite: bool, file: bool = False) -> None:
+    """Refuse to write over something; asked before the work begins, not only at its end.
+
+    Args:
+        path: where a folder is to be written, or a file.
+        overwrite: whether a plain folder (or file) may be replaced. Nothing else ever is.
+        file: whether a file is to be written.
+
+    Raises:
+        SnipbiasError: the path is taken.
+    """
+    if not os.path.lexists(path):  # unlike Path.exists, it lets any impossible name pass
         return
-    if not folder.is_dir():
+    again = "give another --out"
+    if path.is_symlink() or not (path.is_dir() or path.is_file()):
+        raise SnipbiasError(f"{path} is a symbolic link, a device or a pipe: give another --out.")
+    if file and path.is_dir():
+        what, again = "is a folder", "give the name of a file"
+    elif not file and path.is_file():
         what = "is a file"
-    elif Path.cwd().is_relative_to(folder.resolve()):
+    elif not file and Path.cwd().is_relative_to(path.resolve()):
         what = "holds the folder you are in"
     elif overwrite:
         return
     else:
-        what = "exists"
-    raise SnipbiasError(f"{folder} {what}: give another --out, or --overwrite a folder.")
+        what, again = "exists", "give another --out, or --overwrite it"
+    raise SnipbiasError(f"{path} {what}: {again}.")
 
 
-def _replace(new: Path, folder: Path) -> None:
-    if folder.exists():
-        old = new.with_name(f"{new.name}.old")
-        folder.rename(old)
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder against other processes; a killed process lets go of it.
+
+    Raises:
+        BlockingIOError: another one holds it.
+        OSError: the folder is not there, or nothing can be locked on its disk.
+    """
+    if fcntl is None:
+        raise OSError(errno.ENOTSUP, "no locks")
+    held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(held)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes left behind in a folder; what they were replacing comes back."""
+    for hidden in filter(is_leftover, folder.glob(f".*{PARTIAL}")):
+        with suppress(OSError), locked(hidden):  # a process that is alive holds its own
+            for old in (hidden / _REPLACED).glob("*"):
+                if not os.path.lexists(folder / old.name):
+                    old.rename(folder / old.name)
+            shutil.rmtree(hidden)
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether it is a hidden folder of this module: by its name, and by what it holds."""
+    if not re.fullmatch(rf"\..*\.[a-z0-9_]{{8}}{re.escape(PARTIAL)}", path.name):
+        return False
+    if path.is_symlink() or not path.is_dir() or not os.access(path, os.R_OK):
+        return False
+    start = path.name[: -len(f"xxxxxxxx{PARTIAL}")]
+    inside = {entry.name for entry in path.iterdir()} - {_REPLACED}
+    return len(inside) <= 1 and all(f".{name[:_SHOWN]}." == start for name in inside)
+
+
+@contextmanager
+def _hidden(path: Path) -> Iterator[Path]:
+    """A path of the same name in a hidden folder beside it, which is gone afterwards."""
+    made = [parent for parent in path.parents if not parent.exists()]
+    hidden = None
+    with ExitStack() as lock:
         try:
-            new.rename(folder)
-        except OSError:
-            with suppress(OSError):  # unless somebody else's stands there by now
-                old.rename(folder)
-            raise
+            path.parent.mkdir(parents=True, exist_ok=True)
+            sweep(path.parent)
+            hidden = _make_hidden(path, lock)
+            yield hidden / path.name
+        except OSError as error:
+            raise SnipbiasError(
+                f"could not write {path} ({error.strerror or error}): free some space or choose "
+                "another place; nothing was left behind."
+            ) from error
         finally:
-            shutil.rmtree(old, ignore_errors=True)
-    else:
+            if hidden is not None:
+                shutil.rmtree(hidden, ignore_errors=True)
+            for parent in made:
+                with suppress(OSError):  # it holds what was written, if all went well
+                    parent.rmdir()
+
+
+def _make_hidden(path: Path, lock: ExitStack) -> Path:
+    """A hidden folder that this process holds."""
+    while True:
+        start = f".{path.name[:_SHOWN]}."
+        hidden = Path(tempfile.mkdtemp(prefix=start, suffix=PARTIAL, dir=path.parent))
+        try:
+            lock.enter_context(locked(hidden))
+        except (BlockingIOError, FileNotFoundError):  # swept before it was held
+            continue
+        except OSError:  # no locks on this disk: nobody sweeps it
+            return hidden
+        if hidden.is_dir():
+            return hidden
+
+
+def _replace(new: Path, folder: Path, hidden: Path) -> None:
+    if not folder.exists():
         new.rename(folder)
-
-
-def _disk_error(path: Path, error: OSError) -> SnipbiasError:
-    return SnipbiasError(
-        f"could not write {path} ({error.strerror or error}): free some space or choose another "
-        "place; nothing was left behind."
-    )
+        return
+    old = hidden / _REPLACED / folder.name
+    old.parent.mkdir()
+    try:
+        folder.rename(old)
+        (old / new.relative_to(folder) if new.is_relative_to(folder) else new).rename(folder)
+    except BaseException:  # an interrupt too
+        with suppress(OSError):  # unless somebody else's stands there by now
+            old.rename(folder)
+        raise
 
 
 def slug(name: str) -> str:

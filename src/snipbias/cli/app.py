@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +18,7 @@ import typer
 from snipbias.base import parallel
 from snipbias.base.errors import InterruptError, SnipbiasError
 from snipbias.base.markdown import printable
+from snipbias.base.words import clipped, did_you_mean
 from snipbias.cli import options as o
 from snipbias.cli.algebra import combine, overlap
 from snipbias.cli.export import apply, export
@@ -42,20 +46,60 @@ app = typer.Typer(
 
 def main(argv: list[str] | None = None) -> None:
     """Run the command line; what the user can mend is one sentence and an exit status above 0."""
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _stopped_as_by_ctrl_c():
         warnings.showwarning = _teller()
         left = "nothing was written."
         try:
             status = _status(sys.argv[1:] if argv is None else argv)
+            sys.stdout.flush()
         except InterruptError as stop:
             status, left = INTERRUPTED, str(stop)
+        except KeyboardInterrupt:
+            status = INTERRUPTED
+        except OSError as error:
+            status = 1
+            _refused(error)
     if status == INTERRUPTED and parallel.launched_rank() == 0:
         print("interrupted:", left, file=sys.stderr)
     raise SystemExit(status)
 
 
+@contextmanager
+def _stopped_as_by_ctrl_c() -> Iterator[None]:
+    """Inside, SIGTERM (of a job scheduler, say) is what Ctrl-C is."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # cleaning up is not cut short by a second
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _refused(error: OSError) -> None:
+    """Say what the system refused, such as to print; a reader that went away needs no word."""
+    with suppress(OSError):  # so that Python's own last flush finds no fault
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if not isinstance(error, BrokenPipeError) and parallel.launched_rank() == 0:
+        where = f"{error.filename}: " if error.filename else ""
+        _complain(f"{where}{error.strerror or error}: free some space, or choose another place.")
+
+
 def _status(argv: list[str]) -> int:
     """The exit status of a command line."""
+    try:
+        plain = "\0" not in "".join(argv).encode().decode()
+    except UnicodeError:
+        plain = False
+    if not plain:
+        _complain("an argument holds characters that are no text: write it anew.")
+        return 2
     sys.argv[1:] = argv  # for the run record
     together = argv[:1] and argv[0] in TOGETHER
     if not together and parallel.launched_rank() != 0:
@@ -78,15 +122,13 @@ def _misuse(message: str) -> str:
     choice = re.fullmatch(r"(.*'(.*)' is not one of ('.*'))\.", message)
     if choice is None:
         return message
-    from snipbias.base.words import did_you_mean
-
     said, wrong, listed = choice.groups()
     known = listed.strip("'").split("', '")
     return f"{said}{did_you_mean(wrong, known)}."
 
 
 def _complain(message: str) -> None:
-    print("error:", " ".join(printable(message).split()), file=sys.stderr)
+    print("error:", clipped(" ".join(printable(message).split())), file=sys.stderr)
 
 
 def _teller() -> Callable[..., None]:
@@ -227,9 +269,7 @@ def evaluate(
     lm_eval_limit: Annotated[
         int | None, typer.Option(min=1, help="At most so many samples of each of them.")
     ] = None,
-    lm_eval_path: Annotated[
-        Path | None, typer.Option(help="Folder with task files (YAML) of your own for it.")
-    ] = None,
+    lm_eval_path: o.LmEvalPath = None,
     batch_size: o.BatchSize = "auto",
     data_dir: o.DataDir = None,
     instruction: o.Instruction = None,
@@ -356,12 +396,19 @@ app.command(
 def rerun(
     path: Annotated[Path, typer.Argument(help="Folder of a run.")],
     out: Annotated[Path, typer.Option(help="Folder to write.")],
+    trust_remote_code: o.TrustRemoteCode = False,
+    lm_eval_path: o.LmEvalPath = None,
     quiet: o.Quiet = False,
 ) -> None:
-    """Run again what a run record says, into another folder."""
+    """Run again what a run record says, into another folder.
+
+    A record that others wrote runs none of their code: where the recorded run was given
+    --trust-remote-code or --lm-eval-path, give the option again.
+    """
     from snipbias.cli import commands
 
-    again = commands.recorded_arguments(path, out)
+    given = {"--trust-remote-code": trust_remote_code, "--lm-eval-path": lm_eval_path}
+    again = commands.recorded_arguments(path, out, given)
     status = _status([*again, "--quiet"] if quiet else again)
     for change in commands.changed_since(path, out) if status == 0 else ():
         print("warning:", change, file=sys.stderr)

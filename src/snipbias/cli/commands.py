@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,8 @@ from snipbias.tasks.prompts import DEFAULT
 
 Arguments = dict[str, Any]
 SHOWN_SITES = 24
+# The commands that write a record, and that can be run again from it.
+RECORDED = ("find", "evaluate", "reproduce", "demo", "apply", "export", "combine", "overlap")
 TASK_OPTIONS = ("data_dir", "instruction", "instructions", "prompt", "column")
 
 
@@ -226,16 +229,37 @@ def list_tasks(*, as_json: bool) -> None:
     show(result, table, as_json=as_json)
 
 
-def recorded_arguments(path: Path, out: Path) -> list[str]:
-    """The arguments of a recorded run, with another folder to write, which must be new."""
-    record = RunRecord.read(path)
-    kept: list[str] = []
-    words = iter(record.argv)
+def recorded_arguments(path: Path, out: Path, given: Mapping[str, object]) -> list[str]:
+    """The arguments of a recorded run, with another folder to write, which must be new.
+
+    Args:
+        path: folder of the recorded run.
+        out: the folder to write.
+        given: the options that let code of others run, with what the user says of them now.
+
+    Raises:
+        SnipbiasError: there is no such run, or it ran code that the user has not allowed again.
+    """
+    words = iter(RunRecord.read(path).argv)
+    kept = [next(words, "")]
+    if kept[0] not in RECORDED:
+        raise SnipbiasError(
+            f"{path} records no run that can be made again: only {', '.join(RECORDED)} can."
+        )
     for word in words:
-        if word == "--out":
-            next(words, None)
-        elif word != "--overwrite" and not word.startswith("--out="):
+        name, is_, _ = word.partition("=")
+        if name in given and not given[name]:
+            raise SnipbiasError(
+                f"the recorded run was given {name}, which runs code that others may have "
+                f"written: read that code, and give {name} to rerun too if you trust it."
+            )
+        if name in ("--out", "--lm-eval-path"):
+            next(words if not is_ else iter(()), None)
+        elif name not in ("--overwrite", "--trust-remote-code"):
             kept.append(word)
+    for name, value in given.items():
+        if value:
+            kept += [name] if value is True else [name, str(value)]
     return [*kept, "--out", str(out)]
 
 

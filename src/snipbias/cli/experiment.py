@@ -14,9 +14,9 @@ from rich.text import Text
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import slug
-from snipbias.base.parallel import workers
 from snipbias.cli.run import Run, resumable_run
 from snipbias.edits.run_folder import write_sites
+from snipbias.experiment.outcome import Experiment
 from snipbias.experiment.results import Results
 from snipbias.experiment.run import count, reproduce
 from snipbias.experiment.settings import ORIGINAL, Settings, preset
@@ -54,6 +54,14 @@ def run_reproduce(arguments: Arguments, model_options: Arguments) -> None:
         }
         lm = this.load(arguments["model"], model_options)
         work = count(lm, tasks, settings, retention=retention)
+        notes: list[str] = []
+
+        def finish(experiment: Experiment, place: Path) -> None:
+            this.record.lap("reproduce")
+            notes.extend(write(Results(experiment), place))
+            this.record.lap("tables")
+            this.record.write(place)
+
         with this.progress("reproducing", work) as progress:
             experiment = reproduce(
                 lm,
@@ -62,13 +70,11 @@ def run_reproduce(arguments: Arguments, model_options: Arguments) -> None:
                 retention=retention,
                 folder=folder,
                 overwrite=arguments["overwrite"],
+                write=finish,
                 batch_size=arguments["batch_size"],
                 progress=progress,
             )
-        this.record.lap("reproduce")
-        results = Results(experiment)
-        notes = workers().from_main(lambda: write(results, folder))
-        this.record.lap("tables")
+    results = Results(experiment)
     this.show(
         {"out": str(folder), **results.to_dict()},
         Group(results.renderable(), *map(Text, notes), Text(f"\nwritten: {folder}")),
@@ -135,7 +141,7 @@ def write(results: Results, folder: Path) -> tuple[str, ...]:
             outcome.edit.write_into(place)
     for made in sorted(new.iterdir()):
         there = folder / made.name
-        if there.is_dir():
+        if there.is_dir() and not there.is_symlink():
             shutil.rmtree(there)
         made.replace(there)
     new.rmdir()

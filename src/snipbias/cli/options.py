@@ -134,6 +134,10 @@ Column = Annotated[
         rich_help_panel=TASK_PANEL,
     ),
 ]
+LmEvalPath = Annotated[
+    Path | None,
+    typer.Option(help="Folder with task files (YAML) of your own for lm-eval; may hold code."),
+]
 EvaluationRun = Annotated[
     Path | None,
     typer.Option(

@@ -39,8 +39,8 @@ def run_play(arguments: dict[str, Any], model_options: dict[str, Any]) -> None:
     host = arguments["host"]
     if not is_loopback(host):
         warnings.warn(
-            f"with --host {host} whoever can reach this machine can use the page and read the "
-            "tasks: leave --host out to keep it to yourself.",
+            f"with --host {host} whoever reads this machine's traffic can use the page and read "
+            "the tasks: leave --host out to keep it to yourself.",
             stacklevel=2,
         )
     session = Session(load(arguments["model"], **model_options), distinct(edits), tasks)

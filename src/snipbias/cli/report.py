@@ -28,6 +28,9 @@ def report(
         typer.Option("--no-texts", help="Leave out the texts of rows, which you may not pass on."),
     ] = False,
     data_dir: o.DataDir = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the file if it is there.")
+    ] = False,
     as_json: o.Json = False,
 ) -> None:
     """Write one HTML page of what runs found, changed and kept; it opens without a network.
@@ -37,7 +40,9 @@ def report(
     from snipbias.cli.run import show
     from snipbias.report.write import write_report
 
-    path = write_report(runs, out, title=title, data_dir=data_dir, texts=not no_texts)
+    path = write_report(
+        runs, out, title=title, data_dir=data_dir, texts=not no_texts, overwrite=overwrite
+    )
     size = path.stat().st_size
     show(
         {"out": str(path), "bytes": size},

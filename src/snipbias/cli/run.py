@@ -165,8 +165,6 @@ def resumable_run(
         raise InterruptError(
             f"what is done is kept in {folder}; the same command goes on from there."
         ) from None
-    if workers().is_main:
-        record.write(folder)
 
 
 def columns(pairs: list[str] | None) -> dict[str, str] | None:

@@ -113,7 +113,7 @@ def _run(
             bootstrap_iters=BOOTSTRAPS,
             apply_chat_template=lm.chat,
         )
-    except (OSError, ValueError, KeyError, ImportError) as error:  # the data's loader raises any
+    except Exception as error:  # the loaders of data, and a task file's own code, raise any
         raise SnipbiasError(
             f"lm-evaluation-harness could not run {', '.join(tasks)} ({one_line(error)}): check "
             "the task's data, and the connection to the hub."

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+from snipbias.base.parallel import workers
 from snipbias.edits.provenance import ModelId
 from snipbias.experiment.cell import Cell
 from snipbias.experiment.outcome import Experiment, Outcome, TaskInfo
@@ -27,6 +29,7 @@ def reproduce(
     retention: Sequence[Task] | None = None,
     folder: str | Path | None = None,
     overwrite: bool = False,
+    write: Callable[[Experiment, Path], None] | None = None,
     batch_size: BatchSize = "auto",
     progress: Progress = lambda done: None,
 ) -> Experiment:
@@ -38,27 +41,34 @@ def reproduce(
         retention: the tasks that must not get worse, where the settings' names are not enough.
         folder: keep everything done here, and go on from what is there; None keeps nothing.
         overwrite: replace another experiment that is there; the same one goes on all the same.
+            Nothing of the other one is deleted before this one is whole.
+        write: adds files to the folder that the experiment is kept in (its second argument),
+            before it replaces another one.
         batch_size: prompts per pass (attributions take half as many), or `auto`. It changes no
             result.
         progress: called with work just done; `count` says what it adds up to.
 
     Raises:
-        SnipbiasError: the folder holds another experiment.
+        SnipbiasError: the folder is in use, or holds another experiment or something else.
     """
     plan = Plan.of(lm, tasks, settings or Settings(), retention, batch_size)
-    plan = plan.kept_in(Store.open(folder, plan.identity, overwrite=overwrite))
-    done: dict[Kind, list[Outcome]] = {"outcomes": [], "sample_curve": [], "transfer": []}
-    for job in plan.jobs:
-        meter = _Meter(progress, job.cost)
-        done[job.kind].append(job.do(replace(job.cell, progress=meter)))
-        meter.finish()
-    return Experiment(
-        settings=plan.settings,
-        model=ModelId.of(lm),
-        sites=lm.sites,
-        tasks=tuple(map(_info, plan.grounds)),
-        **{kind: tuple(outcomes) for kind, outcomes in done.items()},
-    )
+    with Store.open(folder, plan.identity, overwrite=overwrite) as store:
+        plan = plan.kept_in(store)
+        done: dict[Kind, list[Outcome]] = {"outcomes": [], "sample_curve": [], "transfer": []}
+        for job in plan.jobs:
+            meter = _Meter(progress, job.cost)
+            done[job.kind].append(job.do(replace(job.cell, progress=meter)))
+            meter.finish()
+        experiment = Experiment(
+            settings=plan.settings,
+            model=ModelId.of(lm),
+            sites=lm.sites,
+            tasks=tuple(map(_info, plan.grounds)),
+            **{kind: tuple(outcomes) for kind, outcomes in done.items()},
+        )
+        if write is not None and store.folder is not None:
+            workers().from_main(partial(write, experiment, store.folder))
+    return experiment
 
 
 def count(

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,39 +19,57 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from snipbias.base.errors import SnipbiasError
-from snipbias.base.files import atomic_file, is_leftover, refuse_existing
+from snipbias.base.files import (
+    atomic_file,
+    is_leftover,
+    locked,
+    refuse_existing,
+    replace_folder,
+    sweep,
+)
 from snipbias.base.parallel import workers
 
 T = TypeVar("T")
 SETTINGS = "settings.json"
 PARTS = "parts"
+NEXT = ".next"  # an experiment that is to replace the one it lies in
 
 
 class Store:
     """Parts by key (a relative path without its suffix), in a folder or in memory."""
 
-    def __init__(self, folder: str | Path | None = None) -> None:
-        self.folder = None if folder is None else Path(folder)
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder
         self._memory: dict[str, Any] = {}
 
     @classmethod
+    @contextmanager
     def open(
         cls, folder: str | Path | None, identity: Mapping[str, Any], *, overwrite: bool = False
-    ) -> Store:
+    ) -> Iterator[Store]:
         """The store of the experiment that `identity` describes, new or begun.
 
+        No other process can open it meanwhile. An experiment that replaces another one is kept
+        inside it until the block ends without an exception, and takes its place then.
+
         Args:
-            overwrite: replace another experiment, or whatever is there; the same one goes on.
+            folder: where; None keeps everything in memory.
+            identity: everything that the results depend on.
+            overwrite: replace another experiment that is there; the same one goes on.
 
         Raises:
-            SnipbiasError: the folder holds another experiment, or something else.
+            SnipbiasError: the folder is in use, holds another experiment, or something else.
         """
-        store = cls(folder)
-        if store.folder is not None:
-            workers().from_main(
-                partial(store._claim, json.loads(json.dumps(identity)), overwrite=overwrite)
-            )
-        return store
+        if folder is None:
+            yield cls()
+            return
+        plain = json.loads(json.dumps(identity))
+        with ExitStack() as lock:
+            claim = partial(_claim, Path(folder), plain, lock, overwrite=overwrite)
+            place = workers().from_main(claim)
+            yield cls(place)
+            if place != Path(folder):
+                workers().from_main(partial(replace_folder, place, Path(folder)))
 
     def rows(self, key: str, compute: Callable[[], pa.Table]) -> pa.Table:
         """Rows of an evaluation, as Parquet."""
@@ -87,28 +106,48 @@ class Store:
 
         return workers().from_main(keep)
 
-    def _claim(self, identity: Mapping[str, Any], *, overwrite: bool) -> None:
-        """Write down what the folder is for, or check that it is for this."""
-        assert self.folder is not None
-        path = self.folder / SETTINGS
-        refusal = _refusal(self.folder, identity)
-        if refusal and not overwrite:
-            raise SnipbiasError(f"{self.folder} {refusal}: give another --out, or --overwrite it.")
-        if refusal:
-            refuse_existing(self.folder, overwrite=True)  # a file, or the folder one is in
-            shutil.rmtree(self.folder)
-        if not path.exists():
-            with atomic_file(path) as new:
-                _write_json(identity, new)
-        for file in self.folder.rglob(".*"):
-            if is_leftover(file):  # of a run that was killed
-                file.unlink(missing_ok=True)
+
+def _claim(folder: Path, identity: Mapping[str, Any], lock: ExitStack, *, overwrite: bool) -> Path:
+    """Where the experiment is kept: in the folder, or in one inside until it can replace another.
+
+    Raises:
+        SnipbiasError: it can be kept in neither.
+    """
+    if folder.is_symlink() or not folder.is_dir():
+        refuse_existing(folder, overwrite=True)  # a file, say
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.enter_context(locked(folder))
+    except BlockingIOError:
+        raise SnipbiasError(
+            f"another process is at work in {folder}: wait until it is done, or give another --out."
+        ) from None
+    except OSError as error:
+        if not folder.is_dir():
+            raise SnipbiasError(
+                f"could not write {folder} ({error.strerror}): give another --out."
+            ) from None
+    for place in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
+        sweep(place)
+    refusal, own = _refusal(folder, identity), (folder / SETTINGS).is_file()
+    if refusal and not (overwrite and own):
+        again = ", or --overwrite it" if own else ""
+        raise SnipbiasError(f"{folder} {refusal}: give another --out{again}.")
+    if refusal:
+        refuse_existing(folder, overwrite=True)  # the folder one is in
+        folder /= NEXT
+        if _refusal(folder, identity):  # begun to replace it, and given up
+            shutil.rmtree(folder)
+    if not (folder / SETTINGS).exists():
+        with atomic_file(folder / SETTINGS) as new:
+            _write_json(identity, new)
+    return folder
 
 
 def _read(path: Path, read: Callable[[Path], T]) -> T:
     try:
         return read(path)
-    except (OSError, ValueError) as error:  # Arrow's and JSON's errors are among these
+    except (OSError, ValueError, RecursionError) as error:  # Arrow's and JSON's are among these
         raise SnipbiasError(
             f"{path} is damaged ({error}): delete it and start again, the rest is kept."
         ) from None
@@ -117,20 +156,14 @@ def _read(path: Path, read: Callable[[Path], T]) -> T:
 def _refusal(folder: Path, identity: Mapping[str, Any]) -> str:
     """Why a folder cannot be gone on with; empty if it can, or is new."""
     path = folder / SETTINGS
-    if folder.exists() and not folder.is_dir():
-        return "is a file"
     if not path.exists():
-        there = any(not is_leftover(file) for file in _inside(folder))
+        there = folder.is_dir() and not all(map(is_leftover, folder.iterdir()))
         return "exists and is no experiment" if there else ""
     try:
         differs = _differences(_read_json(path), identity)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         return f"holds a damaged {SETTINGS} ({error})"
     return f"holds another experiment ({'; '.join(differs)})" if differs else ""
-
-
-def _inside(folder: Path) -> list[Path]:
-    return list(folder.iterdir()) if folder.is_dir() else []
 
 
 def _differences(then: Any, now: Any, name: str = "") -> list[str]:

@@ -180,11 +180,20 @@ class Scores:
                 found_on=Provenance.from_dict(described["found_on"]),
                 model=ModelId(**described["model"]),
             )
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        except (
+            OSError,
+            SafetensorError,
+            LookupError,
+            TypeError,
+            ValueError,
+            AttributeError,
+        ) as error:
             raise SnipbiasError(
                 f"{path} does not hold scores of this model ({error}): attribute again."
             ) from None
-        if [t.shape[1] for t in scores.sums.values()] != [site.width for site in sites]:
+        instructions = len(scores.counts) if scores.counts.dim() == 1 else -1
+        shapes = [(instructions, site.width) for site in sites]
+        if [tuple(total.shape) for total in scores.sums.values()] != shapes:
             raise SnipbiasError(f"{path} holds scores of another model: attribute again.")
         return scores
 

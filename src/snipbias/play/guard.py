@@ -1,17 +1,16 @@
-"""Who may talk to the server: pages that it served itself, under a name that is its own."""
+"""Who may talk to the server: who knows its token, from a page that it served itself."""
 
 from __future__ import annotations
 
 import ipaddress
-import socket
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
-from urllib.parse import urlsplit
+import re
+from hmac import compare_digest
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Any]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import HTTPConnection
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
 
 # The page asks nothing of any other machine, and the browser sees to it. Vue compiles in place.
 POLICY = (
@@ -27,82 +26,74 @@ HEADERS = {
 }
 
 
-class Guard:
-    """ASGI middleware: refuses requests of other web pages, and tells the browser to load nothing.
+REFUSED = "refused: open the page by the whole address that snipbias printed."
 
-    Any page in the user's browser can send requests to 127.0.0.1. One of another origin gives
-    itself away by its Origin header, and one whose own name was made to point here (DNS
-    rebinding) by the Host header.
+
+class Guard:
+    """ASGI middleware: refuses requests of others, and tells the browser to load nothing.
+
+    Other users of the machine do not know the token, which the address carries once and a cookie
+    from then on. Any web page in the user's browser can send requests to 127.0.0.1, too. One of
+    another origin gives itself away by its Origin header, and one whose own name was made to point
+    here (DNS rebinding) by the Host header.
+
+    Args:
+        app: the application behind it.
+        host: the address that it is served at.
+        token: the secret; None asks for none.
     """
 
-    def __init__(self, app: App, host: str) -> None:
+    def __init__(self, app: ASGIApp, host: str, token: str | None = None) -> None:
         self.app = app
         self._host = host
+        self._token = token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
-        elif not self._is_own(scope):
-            await _refuse(scope, send)
+        elif self._is_own(scope) and self._knows_token(scope):
+            await self.app(scope, receive, self._adding_headers(scope, send))
+        elif scope["type"] == "websocket":
+            await WebSocketClose(1008)(scope, receive, send)
         else:
-            await self.app(scope, receive, _with_headers(send))
+            await PlainTextResponse(REFUSED, 403)(scope, receive, send)
 
     def _is_own(self, scope: Scope) -> bool:
-        values = [(name, value.decode("latin-1")) for name, value in scope["headers"]]
-        hosts = [value for name, value in values if name == b"host"]
-        origins = [value for name, value in values if name == b"origin"]
-        return (
-            len(hosts) == 1
-            and is_own_name(hosts[0], self._host)
-            and all(urlsplit(origin).netloc == hosts[0] for origin in origins)
-        )
+        headers = Headers(scope=scope)
+        hosts, origins = headers.getlist("host"), headers.getlist("origin")
+        if len(hosts) != 1 or any(origin.partition("://")[2] != hosts[0] for origin in origins):
+            return False
+        name = re.sub(r":\d+$", "", hosts[0]).strip("[]").rstrip(".")
+        return not is_loopback(self._host) or is_loopback(name) or name == self._host
+
+    def _knows_token(self, scope: Scope) -> bool:
+        if self._token is None:
+            return True
+        asked = HTTPConnection(scope)
+        given = asked.cookies.get(_cookie(asked), ""), asked.query_params.get("token", "")
+        return any(compare_digest(token.encode(), self._token.encode()) for token in given)
+
+    def _adding_headers(self, scope: Scope, send: Send) -> Send:
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers.update(HEADERS)
+                if self._token and "token" in HTTPConnection(scope).query_params:
+                    cookie = f"{_cookie(HTTPConnection(scope))}={self._token}"
+                    headers.append("set-cookie", f"{cookie}; HttpOnly; SameSite=Strict; Path=/")
+            await send(message)
+
+        return sending
 
 
-def is_own_name(host: str, served: str) -> bool:
-    """Whether a Host header names this server.
-
-    An address may: nobody else's name can be made one. Beside it only `localhost`, the name that
-    the user gave, and, where it serves the network, this machine's.
-    """
-    try:
-        name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
-    except ValueError:
-        return False
-    if is_loopback(served):
-        return is_loopback(name) or name == served
-    return is_loopback(name) or _is_address(name) or name in {served, socket.gethostname().lower()}
+def _cookie(asked: HTTPConnection) -> str:
+    """The cookie's name: all ports of a machine share their cookies."""
+    return f"snipbias-{asked.headers['host'].rpartition(':')[2]}"
 
 
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach a host."""
-    if host == "localhost":
-        return True
-    return _is_address(host) and ipaddress.ip_address(host).is_loopback
-
-
-def _is_address(host: str) -> bool:
     try:
-        ipaddress.ip_address(host)
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-    return True
-
-
-async def _refuse(scope: Scope, send: Send) -> None:
-    if scope["type"] == "websocket":
-        await send({"type": "websocket.close", "code": 1008})
-        return
-    text = b"refused: open the page by the address that snipbias printed."
-    headers = [(b"content-type", b"text/plain"), (b"content-length", str(len(text)).encode())]
-    await send({"type": "http.response.start", "status": 403, "headers": headers})
-    await send({"type": "http.response.body", "body": text})
-
-
-def _with_headers(send: Send) -> Send:
-    async def sending(message: MutableMapping[str, Any]) -> None:
-        if message["type"] == "http.response.start":
-            added = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
-            message = {**message, "headers": [*message.get("headers", ()), *added]}
-        await send(message)
-
-    return sending

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import socket
 import webbrowser
 from collections.abc import Callable
 from functools import partial
 
 from snipbias.base.errors import SnipbiasError
-from snipbias.play.guard import Guard
 from snipbias.play.session import Session
 
 ICON = (
@@ -32,6 +32,7 @@ def serve(
     from fastapi import FastAPI
     from nicegui import ui
 
+    from snipbias.play.guard import Guard
     from snipbias.play.page import build
 
     app = FastAPI(openapi_url=None)
@@ -49,9 +50,10 @@ def serve(
     with _listening(host, port) as listener:
         bound = listener.getsockname()[1]
         shown = f"[{host}]" if ":" in host else host
-        url = f"http://{shown}:{bound}/"
+        token = secrets.token_urlsafe(16)
+        url = f"http://{shown}:{bound}/?token={token}"
         config = uvicorn.Config(
-            Guard(app, host),  # type: ignore[arg-type]
+            Guard(app, host, token),
             log_level="error",
             access_log=False,
             timeout_graceful_shutdown=1,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from snipbias.base.errors import SnipbiasError
-from snipbias.base.files import atomic_file
+from snipbias.base.files import atomic_file, refuse_existing
 from snipbias.base.record import RunRecord
 from snipbias.report.evaluated import demo_sections, evaluated_section
 from snipbias.report.found import found_section
@@ -28,28 +29,31 @@ def write_report(
     title: str | None = None,
     data_dir: str | Path | None = None,
     texts: bool = True,
+    overwrite: bool = False,
 ) -> Path:
     """Write one HTML file that shows what runs found, changed and kept, and loads nothing.
 
     Args:
         runs: folders of `snipbias find`, `evaluate`, `demo` or `reproduce`.
-        out: the file; one that is there is replaced.
+        out: the file.
         title: of the page; by default it names the tasks and models.
         data_dir: where BBQ's or GLUE's files are, if not where the runs had them; they are read
             for the texts of the changed rows alone.
         texts: whether to show these texts; without them the rows are named.
+        overwrite: replace the file if it is there.
 
     Raises:
-        SnipbiasError: a folder holds no run that a report can be made of, or plotly is missing.
+        SnipbiasError: a folder holds no run that a report can be made of, the file exists, or
+            plotly is missing.
     """
     if not runs:
         raise SnipbiasError("there is no run to report on: give the folder of one.")
     where = None if data_dir is None else Path(data_dir)
-    parts = [_part(Path(run), where, f"part{i + 1}", texts=texts) for i, run in enumerate(runs)]
-    html = page(parts, title or _title(parts))
     out = Path(out)
-    if out.is_dir():
-        raise SnipbiasError(f"{out} is a folder: give the name of a file, such as report.html.")
+    refuse_existing(out, overwrite=overwrite, file=True)
+    parts = [_part(Path(run), where, f"part{i + 1}", texts=texts) for i, run in enumerate(runs)]
+    with _readable(", ".join(map(str, runs))):
+        html = page(parts, title or _title(parts))
     with atomic_file(out) as new:
         new.write_text(html, encoding="utf-8")
     return out
@@ -62,22 +66,34 @@ def _part(folder: Path, data_dir: Path | None, name: str, *, texts: bool) -> Par
             f"{folder} holds a run of `snipbias {record.command}`: a report is made of "
             f"{', '.join(KINDS)}."
         )
-    try:
+    with _readable(str(folder)):
         sections = _sections(folder, record, data_dir, texts=texts)
+    models = ", ".join(Path(model).name for model in record.models)
+    named = [_named(section, name) for section in sections]
+    return Part(f"{record.command}: {models} ({folder})", named, record, str(folder))
+
+
+@contextmanager
+def _readable(folder: str) -> Iterator[None]:
+    """What is missing or damaged in a result folder, as one sentence.
+
+    Every exception counts: a damaged file can hold a value of any kind in the place of any other.
+    """
+    try:
+        yield
+    except SnipbiasError:
+        raise
     except FileNotFoundError as error:
         missing = Path(str(error.filename)).name
         raise SnipbiasError(
             f"{folder} has no {missing}, which a report needs: run it again with this snipbias "
             f"(snipbias rerun {folder} --out ...)."
         ) from None
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except Exception as error:
         raise SnipbiasError(
             f"{folder} is damaged or of another version ({type(error).__name__}: {error}): run it "
             "again with this snipbias."
-        ) from None
-    models = ", ".join(Path(model).name for model in record.models)
-    named = [_named(section, name) for section in sections]
-    return Part(f"{record.command}: {models} ({folder})", named, record, str(folder))
+        ) from error
 
 
 def _named(section: Section, part: str) -> Section:
