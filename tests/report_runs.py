@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from families import tiny
-from snipbias.cli import demo, main
-from snipbias.experiment.protocol import Protocol
+from snipbias.cli import main
+from snipbias.experiment.settings import PRESETS
 from snipbias.models.source import quiet_transformers
 
 _MADE: list[Path] = []
@@ -56,12 +56,9 @@ def runs(tmp_path_factory) -> Iterator[Path]:
             *("evaluate", "demo", "mini:age", *edits, "--items", "22", *two),
             *("--retention", "kept.jsonl", "--text", "text.txt", "--out", "evaluated"),
         )
-        small = Protocol(samples=4, trials=2, sizes=(10, 30), items=22)
-        patch.setattr(
-            demo,
-            "EMBEDDED",
-            replace(demo.EMBEDDED, tasks=("mini:ses",), protocol=small, retention_items=8),
-        )
+        small = {"tasks": ("mini:ses",), "samples": 4, "trials": 2, "sizes": (10, 30)}
+        limits = {"items": 22, "dev_items": 22, "retention_items": 8}
+        patch.setitem(PRESETS, "demo", replace(PRESETS["demo"], **small, **limits))
         call("demo", "--out", "demo", "--quiet")
         lm = tiny("flan-t5")
         with quiet_transformers():

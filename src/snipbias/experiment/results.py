@@ -119,6 +119,14 @@ class Results:
         tables = [part for grid in self.grids for part in (grid.rich(), Text())]
         return Group(*tables, *(Text(f"note: {note}") for note in self.notes), Text(self.words))
 
+    def in_short(self) -> RenderableType:
+        """What each method answered on each task, and the verdict, for a terminal."""
+        parts: list[RenderableType] = []
+        for task in self.experiment.tasks:
+            answers, *_ = detail_grids.task_grids(self.experiment, self.figures, task.name)
+            parts += [answers.rich(), Text()]
+        return Group(*parts, Text(self.words))
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {

@@ -188,6 +188,19 @@ PRESETS: dict[str, Settings] = {
         methods=(ORIGINAL, "snipbias", *(name for name in RIVALS if name != "snipbias")),
         samples=20,
     ),
+    # A minute or two on two cores with the model that comes with the package.
+    "demo": Settings(
+        preset="demo",
+        methods=(ORIGINAL, "v1", *CONTROLS, "offset", "always unknown"),
+        tasks=("mini:age", "mini:ses", "mini:disability"),
+        instructions=2,
+        draws=1,
+        sizes=(3, 10, 30),
+        refine=0,
+        items=96,
+        dev_items=96,
+        texts=4,
+    ),
 }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,7 +10,7 @@ from pathlib import Path
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import atomic_file, refuse_existing
 from snipbias.base.record import RunRecord
-from snipbias.report.evaluated import demo_sections, evaluated_section
+from snipbias.report.evaluated import evaluated_section
 from snipbias.report.found import found_section
 from snipbias.report.page import Part, Section
 from snipbias.report.render import page
@@ -115,16 +114,9 @@ def _sections(
         return [found_section(folder, record)]
     if record.command == "evaluate":
         return [evaluated_section(folder, record, of(record.arguments["task"]))]
-    if record.command == "demo":
-        return demo_sections(folder, {task: of(task) for task in _tasks_of_demo(folder)})
     return reproduced_sections(
         folder, {task: of(task) for task in record.arguments["settings"]["tasks"]}
     )
-
-
-def _tasks_of_demo(folder: Path) -> list[str]:
-    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    return [result["task"] for result in summary["results"]]
 
 
 def _title(parts: Sequence[Part]) -> str:
