@@ -15,7 +15,10 @@ def option_logprob(lm: LanguageModel, query: Query, option: tuple[int, ...]) -> 
     """Teacher-forced sum of log-probabilities by the plain Hugging Face model."""
     prompt, labels = list(query.prompt), list(option)
     if lm.is_encoder_decoder:
-        logits = lm.model(input_ids=torch.tensor([prompt]), labels=torch.tensor([labels])).logits[0]
+        start = torch.tensor([[lm.start_token, *labels[:-1]]])
+        logits = lm.model(
+            input_ids=torch.tensor([prompt]), decoder_input_ids=start, use_cache=False
+        ).logits[0]
     else:
         # The last token is predicted and never read: no layer sees it.
         logits = lm.model(input_ids=torch.tensor([prompt + labels[:-1]])).logits[0]

@@ -12,7 +12,7 @@ from functools import cached_property
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 from transformers.activations import NewGELUActivation
 
 from snipbias.base.errors import SnipbiasError
@@ -85,7 +85,8 @@ class Backbone:
         """What an encoder-decoder's answer starts with; T5Gemma calls it bos_token_id."""
         config = self.model.config.get_text_config()
         start = getattr(config, "decoder_start_token_id", None)
-        start = getattr(config, "bos_token_id", None) if start is None else start
+        if start is None and not self._starts_with_the_last():
+            start = getattr(config, "bos_token_id", None)
         if start is None:
             raise SnipbiasError(
                 f"{type(self.model).__name__} does not say which token its answers start with: set "
@@ -93,11 +94,22 @@ class Backbone:
             )
         return start
 
+    def _starts_with_the_last(self) -> bool:
+        """Whether an answer's last token, its language, is what it starts with, as in mBART."""
+        shift = getattr(self.model, "prepare_decoder_input_ids_from_labels", None)
+        try:
+            return shift is not None and int(shift(torch.tensor([[5, 6]]))[0, 0]) in (5, 6)
+        except (ValueError, AttributeError):  # T5 and LongT5 without a start token
+            return False
+
     @cached_property
-    def last_logits_only(self) -> dict[str, int]:
+    def last_logits_only(self) -> dict[str, int | Tensor]:
         """Argument of the model's call that leaves out the logits that nobody reads."""
         supported = "logits_to_keep" in inspect.signature(self.model.forward).parameters
-        return {"logits_to_keep": 1} if supported else {}
+        # Gemma 4: after a number, layers that share keys would skip all tokens but the last.
+        shares = getattr(self.model.config.get_text_config(), "num_kv_shared_layers", 0)
+        last = torch.tensor([-1]) if shares else 1
+        return {"logits_to_keep": last} if supported else {}
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
@@ -138,3 +150,15 @@ def _fused_activations(model: nn.Module) -> Iterator[None]:
     finally:
         for parent, name, child in composed:
             setattr(parent, name, child)
+
+
+def longrope_switch(config: PretrainedConfig) -> int | None:
+    """Tokens up to which Phi-3's "longrope" takes its short factors; None for other models.
+
+    One longer row would change the positions of all rows of its batch, and of what is cached.
+    """
+    rope = getattr(config, "rope_parameters", None) or {}
+    if rope.get("rope_type") != "longrope":
+        return None
+    limit = rope.get("original_max_position_embeddings")
+    return limit or getattr(config, "original_max_position_embeddings", None)

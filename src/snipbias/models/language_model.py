@@ -14,7 +14,7 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.models import scoring
-from snipbias.models.backbone import Backbone, Query
+from snipbias.models.backbone import Backbone, Query, longrope_switch
 from snipbias.models.padding import no_logprobs, pad
 from snipbias.models.scoring import Scored
 from snipbias.models.sites import Site
@@ -74,7 +74,7 @@ class LanguageModel(Backbone):
         config = self.model.config.get_text_config()
         if getattr(config, "relative_attention_num_buckets", None) is not None:
             return None
-        return getattr(config, "max_position_embeddings", None)
+        return longrope_switch(config) or getattr(config, "max_position_embeddings", None)
 
     def prompt_text(self, prompt: str) -> str:
         """The prompt as the tokenizer gets it: inside the chat template if that is on."""

@@ -37,11 +37,17 @@ def common_start(sequences: Sequence[tuple[int, ...]]) -> int:
 def pad(
     sequences: Sequence[Sequence[int]], device: torch.device, side: Literal["left", "right"]
 ) -> tuple[Int[Tensor, "n l"], Bool[Tensor, "n l"]]:
+    """Sequences as rows, and which of their tokens are real.
+
+    A row is filled with its own first token. A padding token's embedding may be 0, from which
+    Gemma 3n takes a standard deviation, whose gradient is not a number.
+    """
     longest = max(map(len, sequences))
     ids = torch.zeros((len(sequences), longest), dtype=torch.long)
     mask = torch.zeros((len(sequences), longest), dtype=torch.bool)
     for row, sequence in enumerate(sequences):
         place = slice(longest - len(sequence), None) if side == "left" else slice(len(sequence))
+        ids[row] = sequence[0]
         ids[row, place] = torch.tensor(sequence)
         mask[row, place] = True
     return ids.to(device), mask.to(device)

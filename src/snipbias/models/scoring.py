@@ -83,10 +83,11 @@ class Scored:
 
         At padding it is anything, and a gradient there is 0.
         """
+        # OPT takes batch and tokens as one dimension in some layers, and DeepSeek has one more.
+        units = output.shape[-1]
         if self.packed is not None:
-            return self.packed.by_row(output)
-        # OPT takes batch and tokens as one dimension in some layers.
-        return output.reshape(*self.options_mask.shape, output.shape[-1])
+            return self.packed.by_row(output.reshape(*self.packed.shape, units))
+        return output.reshape(*self.options_mask.shape, units)
 
 
 def score(
@@ -216,7 +217,7 @@ def _map_cache(cache: Any, change: Callable[[Tensor], Tensor]) -> None:
     parts = (cache.self_attention_cache, cache.cross_attention_cache) if both else (cache,)
     layers: list[Any] = [layer for part in parts for layer in part.layers]
     for layer in layers:
-        if layer.get_seq_length() > 0:  # Gemma 3n: some layers read the keys of others
+        if getattr(layer, "keys", None) is not None:  # Gemma 3n and 4: some read those of others
             layer.keys, layer.values = change(layer.keys), change(layer.values)
 
 

@@ -23,13 +23,26 @@ Block = Literal["self-attention", "cross-attention", "ffn"]
 Linear = nn.Linear | Conv1D
 
 ROLES = {
-    "q": ("q", "q_proj", "query", "q_attn"),
+    "q": ("q", "q_proj", "query", "q_attn", "q_a_proj", "q_b_proj"),
     "k": ("k", "k_proj", "key"),
     "v": ("v", "v_proj", "value"),
-    "gate": ("wi_0", "gate_proj"),
-    "up": ("wi", "wi_1", "up_proj", "fc1", "c_fc", "dense_h_to_4h", "fc_in"),
-    "down": ("wo", "down_proj", "fc2", "c_proj", "dense_4h_to_h", "fc_out"),
+    "kv": (),  # what keys and values are both made of: DeepSeek's latents
+    # Gemma 3n and 4 gate a layer's own embeddings, and 3n has a branch of low rank (LAuReL).
+    "gate": ("wi_0", "gate_proj", "per_layer_input_gate"),
+    "up": ("wi", "wi_1", "up_proj", "fc1", "c_fc", "dense_h_to_4h", "fc_in", "linear_left"),
+    "down": (
+        "wo",
+        "down_proj",
+        "fc2",
+        "c_proj",
+        "dense_4h_to_h",
+        "fc_out",
+        "linear_right",
+        "per_layer_projection",
+    ),
 }
+# Latent attention (DeepSeek V2, MiniCPM3): keys and values by way of a few units that both share.
+LATENT, FROM_LATENT = "kv_a_proj_with_mqa", "kv_b_proj"
 ATTENTION_OUTPUTS = ("o", "o_proj", "out_proj", "c_proj", "dense")
 FUSED_QKV = ("c_attn", "query_key_value", "qkv_proj", "Wqkv")
 INTERLEAVED = ("bloom", "falcon", "gpt_bigcode", "gpt_neox", "gpt_neox_japanese", "persimmon")
@@ -146,9 +159,12 @@ def module_by_name(site: str) -> tuple[Side, int, str]:
 
 
 def _linear_layers(model: PreTrainedModel) -> Iterator[tuple[str, Linear]]:
-    """The linear layers inside numbered blocks of the text stacks."""
+    """The linear layers inside numbered blocks of the text stacks.
+
+    Without those of AltUp (Gemma 3n), whose outputs are weights of a sum and not activations.
+    """
     for name, module in model.named_modules():
-        is_numbered = re.search(r"\.\d+\.", name) and not _is_vision_or_audio(name)
+        is_numbered = re.search(r"\.\d+\.(?!altup)", name) and not _is_vision_or_audio(name)
         if is_numbered and isinstance(module, Linear):
             yield name, module
 
@@ -179,8 +195,8 @@ def _refuse_unknown(model: PreTrainedModel, site: Site) -> None:
     unknown = {role for role, _ in site.layout} - {*ROLES, "o"}
     if unknown:
         raise SnipbiasError(
-            f"{kind} has a layer {site.name} of a kind that is not known here, so it is not "
-            "supported: what is missing is its place in attention or FFN (snipbias/neurons.py)."
+            f"{kind} has a layer {site.name} of a kind that is not known here, so it is "
+            "not supported: what is missing is its place in attention or FFN (models/sites.py)."
         )
     if site.block == "cross-attention" and not model.config.is_encoder_decoder:
         raise SnipbiasError(
@@ -205,7 +221,7 @@ def _site(model: PreTrainedModel, name: str, module: Linear) -> Site:
 
 
 def _in_encoder(name: str) -> bool:
-    return re.match(r"(model\.)?encoder\.", name) is not None
+    return re.match(r"(model\.)?(text_)?encoder\.", name) is not None
 
 
 def _block(name: str) -> Block:
@@ -223,6 +239,12 @@ def _layout(
         return _fused_qkv(model, leaf, units)
     if leaf == "gate_up_proj":
         return (("gate", units // 2), ("up", units // 2))
+    if leaf in (LATENT, FROM_LATENT):
+        config = model.config.get_text_config()
+        if leaf == LATENT:
+            shared = config.kv_lora_rank
+            return (("kv", shared), ("k", units - shared))
+        return (("k", config.qk_nope_head_dim), ("v", config.v_head_dim))  # head by head
     return ((_role(leaf, block), units),)
 
 

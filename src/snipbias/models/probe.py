@@ -1,0 +1,129 @@
+"""A first pass over a few tokens: a model that does not run as scores assume is refused at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from itertools import zip_longest
+
+import torch
+from torch import nn
+
+from snipbias.base.errors import SnipbiasError
+from snipbias.models.language_model import LanguageModel, Query
+from snipbias.models.scoring import Scored
+from snipbias.models.sites import Site
+
+# Two prompts of different lengths, so that one is padded; their options are read in a second pass.
+QUERIES = (Query((5, 6, 7), ((8, 9), (9, 8, 7))), Query((9, 8, 7, 6, 5), ((5, 6), (6, 7))))
+# How far scores may be from the plain model's: rounding, by how finely the weights are kept.
+FINE, COARSE = (2e-3, 2e-2), (5e-2, 0.5)
+
+
+def check_runs(lm: LanguageModel) -> None:
+    """Score two short prompts, and see what every site did meanwhile.
+
+    Raises:
+        SnipbiasError: a site runs other than once for each token, or the scores are not those that
+            the model gives without padding and without a cache.
+    """
+    weight = next(lm.model.get_input_embeddings().parameters())
+    if not lm.sites or (weight.is_meta and not hasattr(lm.model, "hf_device_map")):
+        return  # there are no weights to run
+    try:
+        # Hooks do not count in code that was compiled in place.
+        with torch.no_grad(), lm.frozen(), torch.compiler.set_stance("force_eager"):
+            with _noted(lm) as runs:
+                plain = _plain(lm, QUERIES[0])
+            for site in lm.sites:
+                _refuse_loop(lm, site, len(runs[site.name]))
+            with _noted(lm) as runs:
+                scored = lm.score(QUERIES)
+            for site in lm.sites:
+                _refuse_other_positions(lm, site, runs[site.name], scored)
+    except (SnipbiasError, torch.cuda.OutOfMemoryError):
+        raise
+    except (TypeError, ValueError, LookupError, AttributeError, RuntimeError) as error:
+        why = str(error).strip().split("\n")[0][:120]
+        raise SnipbiasError(
+            f"{type(lm.model).__name__} does not read a prompt of plain tokens and then its "
+            f"options, which is not supported: it says {type(error).__name__}: {why}."
+        ) from error
+    is_fine = all(p.dtype in (torch.float32, torch.float64) for p in lm.model.parameters())
+    rtol, atol = FINE if is_fine else COARSE
+    found = scored.logprobs[0, 0]
+    if torch.isfinite(plain) and (found - plain).abs() > atol + rtol * plain.abs():
+        raise SnipbiasError(
+            f"{type(lm.model).__name__} gives an option another score in a batch ({found:.3f}) "
+            f"than by itself ({plain:.3f}), so it is not supported: what is missing is a pass over "
+            "padded prompts that it reads as it should."
+        )
+
+
+@contextmanager
+def _noted(lm: LanguageModel) -> Iterator[dict[str, list[torch.Size]]]:
+    """The positions of every output of every site, as they come."""
+    runs: dict[str, list[torch.Size]] = {site.name: [] for site in lm.sites}
+
+    def see(site: str, module: nn.Module, args: object, output: torch.Tensor) -> None:
+        runs[site].append(output.shape[:-1])
+
+    handles = [lm.module(site).register_forward_hook(partial(see, site)) for site in runs]
+    try:
+        yield runs
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _refuse_loop(lm: LanguageModel, site: Site, times: int) -> None:
+    if times != 1:
+        raise SnipbiasError(
+            f"{type(lm.model).__name__} runs its layer {site.name} {times} times in one pass, "
+            "which is not supported: what is missing is a definition of what a neuron there does "
+            "at a token."
+        )
+
+
+def _refuse_other_positions(
+    lm: LanguageModel, site: Site, seen: list[torch.Size], scored: Scored
+) -> None:
+    """A site sees the prompts' tokens and then, unless those are all it sees, the options'."""
+    prompts = [*scored.prefix_mask.shape]
+    options = [*(scored.options_mask.shape if scored.packed is None else scored.packed.shape)]
+    if not lm.is_encoder_decoder:
+        expected = [prompts, options]
+    else:
+        expected = [prompts] if site.sees_prompt else [[len(QUERIES), 1], options]
+    for there, rows in zip_longest(seen, expected):
+        # OPT takes batch and tokens as one dimension in some layers, DeepSeek has one more.
+        given = [n for n in there or () if n > 1]
+        wanted = [n for n in rows or () if n > 1]
+        if given not in (wanted, [math.prod(wanted)]):
+            raise SnipbiasError(
+                f"{type(lm.model).__name__} runs its layer {site.name} over {tuple(there or ())} "
+                f"positions where {tuple(rows or ())} tokens are read, which is not supported: "
+                "what is missing is which position belongs to which token."
+            )
+
+
+def _plain(lm: LanguageModel, query: Query) -> torch.Tensor:
+    """Log-probability of the first option by the model alone: no padding, no cache."""
+    prompt, option = list(query.prompt), list(query.options[0])
+
+    def ids(tokens: list[int]) -> torch.Tensor:
+        return torch.tensor([tokens], device=lm.device)
+
+    with lm.rows_of(torch.zeros(1, dtype=torch.long)):
+        if lm.is_encoder_decoder:
+            logits = lm.model(
+                input_ids=ids(prompt),
+                decoder_input_ids=ids([lm.start_token, *option[:-1]]),
+                use_cache=False,
+            ).logits
+        else:
+            logits = lm.model(input_ids=ids([*prompt, *option[:-1]]), use_cache=False).logits
+    found = logits[0, -len(option) :].float().log_softmax(-1)
+    return found.gather(1, torch.tensor(option, device=found.device)[:, None]).sum()

@@ -1,0 +1,78 @@
+"""Every language model class of the installed transformers is right, or refused in a sentence."""
+
+from __future__ import annotations
+
+import pytest
+import transformers as tf
+
+import tiny
+from families import COMMON, LLAMA_LIKE
+from snipbias.base.errors import SnipbiasError
+from snipbias.models.loading import wrap
+from sweep import outcome, sweep, tokenizer, written
+
+
+@pytest.mark.slow
+def test_every_class_is_right_or_refused_and_the_page_says_which():
+    found = sweep()
+    assert not {name: one.why for name, one in found.items() if one.verdict == "wrong"}
+    version, page = written()
+    here = {name: one.verdict for name, one in found.items()}
+    if version == tf.__version__:
+        assert here == page
+    lost = {name for name, verdict in page.items() if verdict == "right"} - {
+        name for name, verdict in here.items() if verdict == "right"
+    }
+    assert not lost & here.keys()
+
+
+def test_what_runs_other_than_once_per_token_is_refused():
+    refused = {
+        "HrmTextForCausalLM": "6 times in one pass",
+        "PegasusXForConditionalGeneration": "2 times in one pass",
+        "T5Gemma2ForConditionalGeneration": "2 times in one pass",
+        "FSMTForConditionalGeneration": "(5, 2) positions where (2, 5) tokens are read",
+        "MusicgenMelodyForCausalLM": "does not read a prompt of plain tokens",
+    }
+    for name, why in refused.items():
+        one = outcome(name, tiny.classes()[name])
+        assert one.verdict == "refused", name
+        assert why in one.why
+        assert len(one.why) < 400
+
+
+def test_the_attention_of_long_t5_decides_whether_it_is_supported():
+    """Its local attention reads each token once, its transient-global one projects it twice."""
+    config = tiny.config_of("longt5", "LongT5ForConditionalGeneration")
+    wrap(tf.LongT5ForConditionalGeneration(config), tokenizer())
+    config.encoder_attention_type = "transient-global"
+    with pytest.raises(SnipbiasError, match="2 times in one pass"):
+        wrap(tf.LongT5ForConditionalGeneration(config), tokenizer())
+
+
+def test_a_model_that_reads_padding_is_refused():
+    """Its own scores alone and in a batch differ: attention without the mask."""
+    model = tiny.build("GPT2LMHeadModel", "gpt2")
+    forward = model.transformer.forward
+    model.transformer.forward = lambda *args, attention_mask=None, **rest: forward(*args, **rest)
+    with pytest.raises(SnipbiasError, match="another score in a batch"):
+        wrap(model, tokenizer())
+
+
+def test_longrope_is_read_up_to_its_switch():
+    """Beyond its original context a row would change the positions of the others in its batch."""
+    rope = {"rope_type": "longrope", "rope_theta": 1e4, "factor": 8.0}
+    factors = {"short_factor": [1.0, 1.0], "long_factor": [4.0, 8.0]}
+    rope |= factors | {"original_max_position_embeddings": 32}
+    config = tf.Phi3Config(**COMMON, **LLAMA_LIKE, rope_parameters=rope)
+    lm = wrap(tf.Phi3ForCausalLM(config), tokenizer())
+    assert lm.context_length == 32
+    with pytest.raises(SnipbiasError, match="context of 32"):
+        lm.query("a b " * 20, ["c", "d"])
+
+
+def test_an_answer_that_starts_with_its_language_needs_to_be_told_it():
+    model = tiny.build("MBartForConditionalGeneration", "mbart")
+    model.config.decoder_start_token_id = None
+    with pytest.raises(SnipbiasError, match="does not say which token its answers start with"):
+        wrap(model, tokenizer())
