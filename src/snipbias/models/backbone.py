@@ -158,7 +158,6 @@ def longrope_switch(config: PretrainedConfig) -> int | None:
     One longer row would change the positions of all rows of its batch, and of what is cached.
     """
     rope = getattr(config, "rope_parameters", None) or {}
-    if rope.get("rope_type") != "longrope":
-        return None
-    limit = rope.get("original_max_position_embeddings")
-    return limit or getattr(config, "original_max_position_embeddings", None)
+    kinds = [rope, *(kind for kind in rope.values() if isinstance(kind, dict))]  # by kind of layer
+    long = [kind for kind in kinds if kind.get("rope_type") == "longrope"]
+    return min((kind["original_max_position_embeddings"] for kind in long), default=None)

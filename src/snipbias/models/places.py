@@ -8,7 +8,7 @@ from typing import NamedTuple
 from snipbias.models.sites import Neuron, Side, Site
 
 _BLOCKS = {"self-attention": "self", "cross-attention": "cross", "ffn": "ffn"}
-_ROLES = ("q", "k", "v", "o", "gate", "up", "down")
+_ROLES = ("q", "k", "v", "kv", "o", "gate", "up", "down")
 
 
 class Place(NamedTuple):

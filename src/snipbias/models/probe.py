@@ -17,7 +17,7 @@ from snipbias.models.scoring import Scored
 from snipbias.models.sites import Site
 
 # Two prompts of different lengths, so that one is padded; their options are read in a second pass.
-QUERIES = (Query((5, 6, 7), ((8, 9), (9, 8, 7))), Query((9, 8, 7, 6, 5), ((5, 6), (6, 7))))
+QUERIES = (Query((5, 6, 7), ((8, 9), (9, 8, 7))), Query((9, 8, 7, 6) * 4, ((5, 6), (6, 7))))
 # How far scores may be from the plain model's: rounding, by how finely the weights are kept.
 FINE, COARSE = (2e-3, 2e-2), (5e-2, 0.5)
 
