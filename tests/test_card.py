@@ -151,10 +151,13 @@ def test_a_shift_is_called_one(run: Path) -> None:
     figures = Figures.of(edits()[0], run)
     summary = json.loads(json.dumps(figures.summary))
     own = summary["methods"][figures.label]
-    own["verdicts"], own["gain_over_offset"] = ["a shift and not a gain: so"], 0.012
+    shift = {"kind": "shift", "text": "a shift: so", "inherited": False, "settled": True}
+    own["verdicts"], own["gain_over_offset"] = [shift], 0.012
+    own["gain_interval"] = {"low": -0.1, "high": 0.049}
     card = model_card(edits()[0], figures=replace(figures, summary=summary))
-    assert "it has +1.2 points of disambiguated accuracy: by that measure it is a shift" in card
-    own["verdicts"], own["gain_over_offset"] = [], 0.2
+    assert "it has +1.2 points of disambiguated accuracy (95 % interval -10.0 to +4.9)" in card
+    assert "by that measure it is a shift" in card
+    own["verdicts"], own["gain_over_offset"], own["gain_interval"] = [], 0.2, None
     card = model_card(edits()[0], figures=replace(figures, summary=summary))
     assert "it has +20.0 points of disambiguated accuracy." in card
     assert "it is a shift" not in card

@@ -149,7 +149,7 @@ def test_printing_shows_everything() -> None:
         assert printed.count(method) >= 2, method  # answers, and what else changed
     for word in (ALWAYS_UNKNOWN, BEST_OFFSET, "AUROC", "perplexity", "KL", "other", "vs offset"):
         assert word in printed
-    said = [v for method in comparison.summaries for v in comparison.alarms(method)]
+    said = [v for method in comparison.summaries for v in map(str, comparison.verdicts(method))]
     assert said
     assert said  # a random model is told that it cannot read
     flat = " ".join(printed.split())
@@ -225,7 +225,7 @@ def test_figures_that_are_not_finite_are_still_json() -> None:
     comparison.evaluation.__dict__.pop("summaries", None)
     read = json.loads(json.dumps(comparison.to_dict(), allow_nan=False))
     assert read["methods"][ORIGINAL]["perplexity"] is None
-    assert "not finite" in read["methods"][ORIGINAL]["verdicts"][0]
+    assert "not finite" in read["methods"][ORIGINAL]["verdicts"][0]["text"]
 
 
 def test_changes_have_the_intervals_of_their_rows() -> None:

@@ -13,12 +13,21 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from crossed import crossed_rows
 from snipbias.base.errors import SnipbiasError
 from snipbias.evaluation import metrics, summary
+from snipbias.evaluation.bootstrap import Draws
 from snipbias.evaluation.metrics import ByCondition, Positions
-from snipbias.evaluation.offset_curve import OffsetCurve, gain_over_offset, offset_curve
+from snipbias.evaluation.offset_curve import (
+    OffsetCurve,
+    gain_interval,
+    gain_over_offset,
+    gains_in_draws,
+    offset_curve,
+)
 from snipbias.evaluation.rows import Rows
-from snipbias.evaluation.summary import Summary, summarize, verdicts
+from snipbias.evaluation.summary import Summary, summarize
+from snipbias.evaluation.verdicts import Evidence, verdicts
 from snipbias.tasks.items import Condition
 
 AMB: Condition = "ambiguous"
@@ -761,7 +770,7 @@ STATES: list[tuple[dict[str, Any], dict[str, Any], str]] = [
         "chance 25%",
     ),
     ({"unmatched_rate": 0.1}, {"unmatched_rate": 0.12}, "gives no option's text in 12% of rows"),
-    ({"kl_per_token": math.log(2)}, {"kl_per_token": 0.7}, "differently by 0.70 nats a token"),
+    ({"kl_per_token": math.log(2)}, {"kl_per_token": 0.7}, "differently by 0.70 nats per token"),
     ({"perplexity": 1e9}, {"perplexity": math.nan}, "not finite"),
     ({"kl_per_token": 0.0}, {"kl_per_token": math.inf}, "not finite"),
     (
@@ -791,10 +800,11 @@ STATES: list[tuple[dict[str, Any], dict[str, Any], str]] = [
 def test_states(fine: dict[str, Any], broken: dict[str, Any], words: str) -> None:
     assert verdicts(replace(healthy(), **fine)) == ()
     (said,) = verdicts(replace(healthy(), **broken))
-    assert words in said
+    assert words in str(said)
     # the same in the original: the edit did not break it
     (also,) = verdicts(replace(healthy(), **broken), replace(healthy(), **broken))
-    assert also == f"{said}, as before the edit"
+    assert (also.inherited, said.inherited) == (True, False)
+    assert str(also) == f"{said}, as before the edit"
 
 
 CHANGES: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]] = [
@@ -811,13 +821,13 @@ def test_changes(
     original = replace(healthy(), **before)
     assert verdicts(replace(healthy(), **fine), original) == ()
     (said,) = verdicts(replace(healthy(), **broken), original)
-    assert words in said
+    assert words in str(said)
     assert verdicts(replace(healthy(), **broken)) == ()
 
 
 def test_a_perplexity_that_is_not_finite_is_said_once() -> None:
     said = verdicts(replace(healthy(), perplexity=math.inf), replace(healthy(), perplexity=20.0))
-    assert said == ("has a perplexity or KL on neutral text that is not finite",)
+    assert tuple(map(str, said)) == ("has a perplexity or KL on neutral text that is not finite",)
     # and an original without a finite one has no ratio
     assert (
         verdicts(replace(healthy(), perplexity=9.0), replace(healthy(), perplexity=math.nan)) == ()
@@ -848,11 +858,12 @@ def test_a_shift_is_told_from_a_gain() -> None:
     half = ByCondition(0.65, 0.5, 0.8)  # an offset reaches (1, 1): the edit is 0.2 inside
     assert summary.gain(replace(original, accuracy=half), original) == near(-0.2)
     (said,) = verdicts(replace(original, accuracy=half), original)
-    assert said.startswith("a shift and not a gain")
-    assert said.endswith("has 100% disambiguated accuracy and this has 80%")
+    assert said.kind == "shift"
+    assert said.text.startswith("a shift and not a gain")
+    assert said.text.endswith("has 100% disambiguated accuracy and this has 80%")
     on_the_curve = ByCondition(1.0, 1.0, 1.0 + 1e-12)
     (said,) = verdicts(replace(original, accuracy=on_the_curve), original)
-    assert said.startswith("a shift and not a gain")
+    assert said.kind == "shift"
     # no rise in ambiguous accuracy: nothing that an offset would explain
     same_amb = ByCondition(0.4, 0.0, 0.8)
     assert verdicts(replace(original, accuracy=same_amb), original) == ()
@@ -863,3 +874,33 @@ def test_a_shift_is_told_from_a_gain() -> None:
     flat = OffsetCurve(*(np.array(v) for v in ([-1.0, 1.0], [0.0, 1.0], [1.0, 0.0], [0.5, 0.5])))
     assert verdicts(replace(original, accuracy=half), replace(original, offset_curve=flat)) == ()
     assert summary.gain(original, replace(original, offset_curve=None)) is None
+
+
+def test_a_suspicion_of_few_rows_is_no_verdict() -> None:
+    """The same share of wrong rows: of three templates too few to judge, of forty a verdict."""
+    for templates, settled in ((3, False), (40, True)):
+        rows = [Row([-4.0, -1.0, -2.0], i % 2, -1, -1, 1) for i in range(4 * templates)]
+        mute = replace(build(rows), template=np.repeat(np.arange(templates), 4).astype(str))
+        (said,) = verdicts(summarize(mute), evidence=Evidence(mute, mute))
+        assert (said.kind, said.settled) == ("position", settled)
+        assert said.interval is not None
+        assert ("too few templates to judge (3), some " in said.text) is not settled
+
+
+def test_the_gain_over_an_offset_is_drawn_with_its_curve() -> None:
+    rng = np.random.default_rng(3)
+    rows = crossed_rows(templates=9, instructions=6, items=4, seed=1)
+    edit = replace(rows, scores=rows.scores + rng.normal(size=rows.scores.shape))
+    edit = replace(edit, chosen=edit.scores.argmax(axis=1))
+    found = gain_interval([edit], rows)
+    draws = Draws.of(rows.template, rows.instruction, resamples=30)
+
+    def gain_in(draw: int) -> float:
+        now, before = draws.take(edit, draw), draws.take(rows, draw)
+        point = metrics.accuracy(now)
+        return gain_over_offset((point.ambiguous, point.disambiguated), offset_curve(before))
+
+    by_hand = np.array([gain_in(draw) for draw in range(len(draws.templates))])
+    np.testing.assert_allclose(gains_in_draws(edit, rows, draws), by_hand, atol=1e-9)
+    assert found.estimate == near(by_hand[0])
+    assert found.low < found.estimate < found.high

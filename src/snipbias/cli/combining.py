@@ -27,6 +27,7 @@ from snipbias.evaluation.combinations import (
 )
 from snipbias.evaluation.compare import Comparison, distinct
 from snipbias.evaluation.tables import LEGEND
+from snipbias.evaluation.verdicts import alarms
 from snipbias.models.loading import load
 from snipbias.tasks.neutral_text import passages
 
@@ -178,10 +179,10 @@ def _place_grid(found: Overlap, most: int | None = None) -> Grid:
 def _lines(comparisons: Mapping[str, Comparison]) -> list[str]:
     """What is wrong on a task, what was kept (the same beside every task), and notes."""
     wrong = [
-        f"! {task}, {method}: {'; '.join(said)}"
+        f"! {task}, {method}: {'; '.join(map(str, said))}"
         for task, comparison in comparisons.items()
         for method in comparison.summaries
-        if (said := comparison.alarms(method))
+        if (said := alarms(comparison.verdicts(method)))
     ]
     first = next(iter(comparisons.values()))
     kept = [f"{m}: {part.what} {part.sentence}" for m in first.edits for part in first.retained(m)]

@@ -9,16 +9,19 @@ from statistics import mean
 from typing import Any
 
 from snipbias.base.errors import SnipbiasError
-from snipbias.base.words import INHERITED, ORIGINAL, plural
+from snipbias.base.words import ORIGINAL, plural
 from snipbias.edits.controls import layer_matched_edit, random_edit
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.provenance import found_otherwise
 from snipbias.evaluation.changes import MARGIN, Change, Retained, accuracy_changes, retained
 from snipbias.evaluation.evaluate import Evaluation, count_prompts, evaluate
+from snipbias.evaluation.interval import Interval
 from snipbias.evaluation.neutral_text import text_shifts
+from snipbias.evaluation.offset_curve import gain_interval
 from snipbias.evaluation.reading import Reading
-from snipbias.evaluation.summary import Summary, gain, plain, verdicts
+from snipbias.evaluation.summary import Summary, gain, plain
 from snipbias.evaluation.tables import comparison_text
+from snipbias.evaluation.verdicts import Evidence, Verdict, verdicts
 from snipbias.models.batching import BatchSize, Progress
 from snipbias.models.language_model import LanguageModel
 from snipbias.tasks.items import Task
@@ -73,14 +76,30 @@ class Comparison:
         """How far a method lies outside the curve that a constant on 'unknown' reaches."""
         return gain(self.summaries[method], self.original)
 
-    def verdicts(self, method: str) -> tuple[str, ...]:
-        """What is wrong with a method's model, in words."""
-        original = None if method == ORIGINAL else self.original
-        return verdicts(self.summaries[method], original)
+    def gain_interval(self, method: str) -> Interval | None:
+        """Where the same may be, by draws of templates and instructions."""
+        return self._gains[method]
 
-    def alarms(self, method: str) -> tuple[str, ...]:
-        """The verdicts that the original does not share: what a table marks."""
-        return tuple(said for said in self.verdicts(method) if not said.endswith(INHERITED))
+    def verdicts(self, method: str) -> tuple[Verdict, ...]:
+        """What is wrong with a method's model, or may be."""
+        return self._verdicts[method]
+
+    @cached_property
+    def _gains(self) -> dict[str, Interval | None]:
+        rows = self.evaluation.rows
+        return {m: gain_interval([rows(m)], rows(ORIGINAL)) for m in self.summaries}
+
+    @cached_property
+    def _verdicts(self) -> dict[str, tuple[Verdict, ...]]:
+        rows, text = self.evaluation.rows, self.evaluation.text
+        return {
+            method: verdicts(
+                summary,
+                None if method == ORIGINAL else self.original,
+                Evidence(rows(method), rows(ORIGINAL), text.get(method), text.get(ORIGINAL)),
+            )
+            for method, summary in self.summaries.items()
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -99,7 +118,8 @@ class Comparison:
                     "neurons": self.neurons[method],
                     "control": method in self.controls,
                     "gain_over_offset": self.gain_over_offset(method),
-                    "verdicts": list(self.verdicts(method)),
+                    "gain_interval": plain(self.gain_interval(method)),
+                    "verdicts": [plain(verdict) for verdict in self.verdicts(method)],
                     "retention": {
                         task: answers.summaries[method].accuracy.overall
                         for task, answers in self.evaluation.retention.items()

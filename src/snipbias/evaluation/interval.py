@@ -180,19 +180,20 @@ def in_words(worse: str, answer: Answer, shown: str | None, enough: str = "") ->
     return f"{verb}{worse}: {shown or 'no interval can be given'}{lacking}"
 
 
-def would_do(interval: Interval | None, bound: float) -> str:
+def would_do(interval: Interval | None, bound: float, *, exact: bool = True) -> str:
     """How many clusters like these would settle on which side of a bound a figure lies.
 
     Its distance c to the bound must exceed a / sqrt(n) + b / n: a from the width of the interval,
-    b from the unseen cluster, which weighs about -log(alpha) / n. Empty where none would do.
+    b from the unseen cluster, which weighs about -log(alpha) / n, where the exact bounds are asked.
+    Empty where none would do.
     """
     if interval is None:
         return ""
     side = 0 if interval.estimate > bound else 1
     distance = abs(interval.estimate - bound)
-    sure, size = interval.guarded, math.sqrt(interval.templates)
+    sure, size = interval.guarded if exact else interval, math.sqrt(interval.templates)
     b = 0.0
-    if interval.ends is not None:
+    if exact and interval.ends is not None:
         b = -math.log((1 - interval.level) / 2) * abs(interval.estimate - interval.ends[side])
     width = abs(interval.estimate - (sure.low, sure.high)[side])
     a = max(0.0, width - b / size**2) * size

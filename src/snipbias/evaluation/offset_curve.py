@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from snipbias.evaluation.bootstrap import Draws
+from snipbias.evaluation.interval import Interval
+from snipbias.evaluation.measures import AMBIGUOUS_ACCURACY, DISAMBIGUATED_ACCURACY
 from snipbias.evaluation.metrics import named_credit, unknown_margin
 from snipbias.evaluation.rows import Rows
+from snipbias.evaluation.stats import RESAMPLES, from_figures
 
 # Accuracies are sums of credits divided by counts: two equal ones may differ in the last bits.
 ROUNDING = 1e-9
@@ -97,6 +102,46 @@ def gain_over_offset(edit_point: tuple[float, float], original_curve: OffsetCurv
     as_good = original_curve.ambiguous >= ambiguous - ROUNDING
     best = original_curve.disambiguated[as_good].max(initial=0.0)
     return float(disambiguated - best)
+
+
+def gain_interval(trials: Sequence[Rows], original: Rows) -> Interval | None:
+    """The interval of the mean gain of trials, the curve being drawn anew with the rows.
+
+    Templates are drawn, crossed with the instructions. None where a gain is undefined, or the rows
+    do not lie under the same templates and instructions.
+    """
+    if offset_curve(original) is None or any(len(rows) != len(original) for rows in trials):
+        return None
+    draws = Draws.of(original.template, original.instruction, resamples=RESAMPLES)
+    gains = [gains_in_draws(rows, original, draws) for rows in trials]
+    return from_figures(np.mean(gains, axis=0), draws, bounds=(-1.0, 1.0))
+
+
+def gains_in_draws(rows: Rows, original: Rows, draws: Draws) -> Float[np.ndarray, " draws"]:
+    """The gain in each draw; NaN where a condition has no row."""
+    reached = AMBIGUOUS_ACCURACY.over(rows, draws)
+    margin, named = unknown_margin(original), named_credit(original)
+    order = np.argsort(-margin, kind="stable")
+    ordered = margin[order]
+    last = np.flatnonzero(np.isfinite(ordered) & (ordered != np.append(ordered[1:], -np.inf)))
+    change = ((original.gold == original.unknown) - named)[order]
+    best = np.empty(len(draws.templates))
+    for part in np.array_split(np.arange(len(draws.templates)), 1 + len(draws.templates) // 100):
+        often = (
+            draws.templates[part][:, draws.template]
+            * draws.instructions[part][:, draws.instruction]
+        )
+        curves = []
+        for counted in (original.ambiguous, original.disambiguated):
+            start = (often * (named * counted)).sum(axis=1, keepdims=True)
+            steps = np.cumsum(often[:, order] * (change * counted[order]), axis=1)[:, last]
+            total = (often * counted).sum(axis=1, keepdims=True)
+            curve = np.concatenate([start, start + steps], axis=1)
+            curves.append(np.divide(curve, total, out=np.full_like(curve, np.nan), where=total > 0))
+        as_good = curves[0] >= reached[part, None] - ROUNDING
+        best[part] = np.where(as_good, curves[1], 0.0).max(axis=1)
+    gain = DISAMBIGUATED_ACCURACY.over(rows, draws) - best
+    return np.where(np.isnan(reached), np.nan, gain)
 
 
 def _cumulative(

@@ -15,6 +15,7 @@ from snipbias.evaluation.evaluate import Evaluation
 from snipbias.evaluation.interval import Interval
 from snipbias.evaluation.metrics import ByCondition
 from snipbias.evaluation.summary import Summary
+from snipbias.evaluation.verdicts import Verdict, alarms, doubts
 from snipbias.tasks.items import Task
 
 SHORT = {"overall": "all", "ambiguous": "ambig.", "disambiguated": "disambig."}
@@ -42,7 +43,8 @@ class Compared(Protocol):
 
     def retained(self, method: str) -> Sequence[Retained]: ...
     def gain_over_offset(self, method: str) -> float | None: ...
-    def alarms(self, method: str) -> Sequence[str]: ...
+    def gain_interval(self, method: str) -> Interval | None: ...
+    def verdicts(self, method: str) -> Sequence[Verdict]: ...
 
 
 def comparison_grids(comparison: Compared) -> tuple[Grid, ...]:
@@ -116,7 +118,8 @@ LEGEND = (
     "disambiguated rows (d). positions: percent of answers that are the first, second, ... option, "
     "and last none of them. KL: nats a token from the original on neutral text. random, same "
     "sites: controls, as many neurons drawn by chance, from the whole model or from the sites of "
-    "that edit; #0: the first draw. !: something is wrong with this model; see the lines above."
+    "that edit; #0: the first draw. !: something is wrong with this model; ?: it may be, and the "
+    "rows are too few to judge; see the lines above."
 )
 
 
@@ -146,7 +149,7 @@ def _answer_rows(comparison: Compared) -> Iterator[tuple[str, ...]]:
             percent(summary.unknown_rate.overall),
             percent(summary.named_accuracy),
             number(summary.discrimination),
-            percent(gain, sign=True),
+            _gain(gain, comparison.gain_interval(method)),
         )
     original = comparison.original
     if original.unknown_floor.overall is not None:
@@ -217,15 +220,23 @@ def _side_rows(comparison: Compared) -> Iterator[tuple[str, ...]]:
 
 
 def _marked(comparison: Compared, method: str) -> str:
-    return f"{method} !" if comparison.alarms(method) else method
+    return f"{method} !" if alarms(comparison.verdicts(method)) else method
 
 
-def _verdict_lines(comparison: Compared) -> Sequence[str]:
+def _verdict_lines(comparison: Compared) -> list[str]:
     return [
-        f"! {method}: {'; '.join(said)}"
+        f"{mark} {method}: {'; '.join(map(str, said))}"
         for method in comparison.summaries
-        if (said := comparison.alarms(method))
+        for mark, kind in (("!", alarms), ("?", doubts))
+        if (said := kind(comparison.verdicts(method)))
     ]
+
+
+def _gain(gain: float | None, interval: Interval | None) -> str:
+    """Points, and the interval in whole ones."""
+    if gain is None or interval is None:
+        return percent(gain, sign=True)
+    return f"{percent(gain, sign=True)} [{100 * interval.low:+.0f}, {100 * interval.high:+.0f}]"
 
 
 def _retained_lines(comparison: Compared) -> list[str]:

@@ -10,14 +10,15 @@ from typing import Any, cast
 import numpy as np
 
 from snipbias.base.table import Grid
-from snipbias.base.words import ALWAYS_UNKNOWN, BEST_OFFSET, INHERITED, ORIGINAL, SHIFT, held_out
+from snipbias.base.words import ALWAYS_UNKNOWN, BEST_OFFSET, ORIGINAL, held_out
 from snipbias.evaluation.changes import Change
 from snipbias.evaluation.compare import Comparison
 from snipbias.evaluation.interval import Interval
 from snipbias.evaluation.metrics import ByCondition, Positions, Spread
 from snipbias.evaluation.offset_curve import OffsetCurve, OffsetPoint
-from snipbias.evaluation.summary import Summary, forewarned
+from snipbias.evaluation.summary import Summary
 from snipbias.evaluation.tables import comparison_grids
+from snipbias.evaluation.verdicts import Verdict, alarms, doubts, forewarned
 from snipbias.report.page import Finding
 from snipbias.report.tradeoff import Spot
 
@@ -73,15 +74,19 @@ class Recorded:
         """How far a method lies outside the curve that a constant on 'unknown' reaches."""
         return self.data["methods"][method]["gain_over_offset"]
 
-    def alarms(self, method: str) -> tuple[str, ...]:
-        """The verdicts that the original does not share."""
-        said = self.data["methods"][method]["verdicts"]
-        return tuple(verdict for verdict in said if not verdict.endswith(INHERITED))
+    def gain_interval(self, method: str) -> Interval | None:
+        """Where the same may be."""
+        found = self.data["methods"][method]["gain_interval"]
+        return found and Interval(**found)
+
+    def verdicts(self, method: str) -> tuple[Verdict, ...]:
+        """What is wrong with a method's model, or may be."""
+        return tuple(map(Verdict.from_dict, self.data["methods"][method]["verdicts"]))
 
     @property
     def warning(self) -> str:
         """What the original's own verdicts mean for every finding."""
-        return forewarned(self.data["task"], self.data["methods"][ORIGINAL]["verdicts"])
+        return forewarned(self.data["task"], self.verdicts(ORIGINAL))
 
     def kept(self, method: str) -> tuple[tuple[bool, str], ...]:
         """What was shown to be kept within the margin, and what may have been lost."""
@@ -125,7 +130,8 @@ def grids(recorded: Recorded) -> tuple[Grid, ...]:
         neurons=recorded.neurons,
         changes=recorded.changes,
         gain_over_offset=recorded.gain_over_offset,
-        alarms=recorded.alarms,
+        gain_interval=recorded.gain_interval,
+        verdicts=recorded.verdicts,
         evaluation=SimpleNamespace(retention=retention),
     )
     return comparison_grids(cast(Comparison, like))
@@ -134,7 +140,7 @@ def grids(recorded: Recorded) -> tuple[Grid, ...]:
 def finding(recorded: Recorded, edit: str) -> Finding:
     """What one edit did."""
     summary, original = recorded.summaries[edit], recorded.original
-    alarms = recorded.alarms(edit)
+    said = recorded.verdicts(edit)
     overall = recorded.changes[edit]["overall"]
     same_size = [
         (name, recorded.summaries[name].accuracy.overall)
@@ -153,9 +159,10 @@ def finding(recorded: Recorded, edit: str) -> Finding:
             *((f"as many random neurons{_number(name)}", value) for name, value in same_size),
             *floor_rivals(original),
         ),
-        gain=recorded.gain_over_offset(edit),
-        shifted=any(said.startswith(SHIFT) for said in alarms),
-        alarms=tuple(said for said in alarms if not said.startswith(SHIFT)),
+        gain=recorded.gain_interval(edit),
+        shifted=any(each.kind == "shift" for each in alarms(said)),
+        alarms=tuple(str(each) for each in alarms(said) if each.kind != "shift"),
+        doubts=tuple(map(str, doubts(said))),
         kept=recorded.kept(edit),
         p_value=overall.sign_flip,
     )
@@ -164,9 +171,9 @@ def finding(recorded: Recorded, edit: str) -> Finding:
 def unsaid(recorded: Recorded) -> list[str]:
     """Why the tables mark the original or a control; of an edit its finding says it."""
     return [
-        f"{method}: {'; '.join(said)}"
+        f"{method}: {'; '.join(map(str, said))}"
         for method in (ORIGINAL, *recorded.controls)
-        if (said := recorded.alarms(method))
+        if (said := alarms(recorded.verdicts(method)))
     ]
 
 

@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 from snipbias.base.record import RunRecord
 from snipbias.base.table import Grid, percent
+from snipbias.base.words import SHIFT
 from snipbias.evaluation import stats
-from snipbias.evaluation.stats import Interval
-from snipbias.evaluation.summary import ABOVE_CHANCE
+from snipbias.evaluation.interval import Interval, above, would_do
 
 Tone = Literal["good", "even", "bad"]
 GAIN: tuple[Tone, str] = ("good", "A gain")
@@ -29,9 +29,11 @@ class Finding:
         change: of the overall accuracy, paired, with its interval.
         p_value: of the same, by sign flip; None where it is not known.
         rivals: what to hold the accuracy against, by name: controls and floors.
-        gain: disambiguated accuracy above what a constant on "unknown" reaches.
+        gain: disambiguated accuracy above what a constant on "unknown" reaches; None without an
+            interval.
         shifted: whether the verdict is that such a constant would have served too.
         alarms: what is wrong with the edited model, in words, that was not before.
+        doubts: what may be wrong, where the rows are too few to judge.
         kept: sentences on what must not get worse: (shown to be kept, sentence).
     """
 
@@ -43,9 +45,10 @@ class Finding:
     after: tuple[float | None, float | None, float | None]
     change: Interval | None
     rivals: tuple[tuple[str, float | None], ...]
-    gain: float | None
+    gain: Interval | None
     shifted: bool
     alarms: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
     kept: tuple[tuple[bool, str], ...] = ()
     p_value: float | None = None
 
@@ -62,7 +65,7 @@ class Finding:
             return "even", "No change shown"
         if self.shifted:
             return "even", "A shift, not a gain"
-        if self.gain is not None and self.gain >= ABOVE_CHANCE:
+        if above(self.gain, 0.0) == "yes":
             return GAIN
         return "good", "More accurate"
 
@@ -103,15 +106,17 @@ class Finding:
         if self.gain is None:
             return []
         constant = "Adding a constant to the score of “unknown”, no neuron touched,"
-        points = f"{abs(100 * self.gain):.1f} points of disambiguated accuracy"
-        if self.shifted and abs(self.gain) < ABOVE_CHANCE:
-            return [f"{constant} does about as well: this is a shift and not a gain."]
-        if self.gain <= -ABOVE_CHANCE:
-            return [f"{constant} does better by {points}."]
-        if self.gain >= ABOVE_CHANCE:
+        points = f"{self.gain.points} points of disambiguated accuracy"
+        answer = above(self.gain, 0.0)
+        if answer == "no":
+            return [f"{constant} does better: the edit has {points} beside it."]
+        if answer == "yes":
             so = ": this is a gain" if self.tag == GAIN else ""
-            return [f"{constant} falls short of this by {points}{so}."]
-        return [f"{constant} does about as well."]
+            return [f"{constant} falls short: the edit has {points} beside it{so}."]
+        if self.shifted:
+            return [f"{constant} does about as well: this is {SHIFT}, {points} beside it."]
+        enough = would_do(self.gain, 0.0, exact=False) or "too few rows to judge"
+        return [f"{constant} may do as well: the edit has {points} beside it; {enough}."]
 
 
 @dataclass(frozen=True)

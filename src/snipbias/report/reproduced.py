@@ -8,7 +8,7 @@ from statistics import mean
 
 from snipbias.base.files import slug
 from snipbias.base.table import Grid
-from snipbias.base.words import ORIGINAL, SHIFT, plural
+from snipbias.base.words import ORIGINAL, plural
 from snipbias.evaluation.evaluate import accuracy, rows_of
 from snipbias.evaluation.metrics import (
     ByCondition,
@@ -20,7 +20,7 @@ from snipbias.evaluation.metrics import (
 )
 from snipbias.evaluation.offset_curve import offset_curve
 from snipbias.evaluation.rows import Rows
-from snipbias.evaluation.summary import forewarned
+from snipbias.evaluation.verdicts import alarms, doubts, forewarned
 from snipbias.experiment.outcome import Experiment, Outcome, edits_of, outcomes_of
 from snipbias.experiment.results import Results
 from snipbias.experiment.settings import CONTROLS
@@ -106,7 +106,7 @@ def _grids(results: Results, task: str) -> list[Grid]:
 def _finding(experiment: Experiment, figures: All, task: str) -> Finding:
     method = experiment.settings.method
     each, original = figures[task, method], figures[task, ORIGINAL]
-    alarms = verdict.alarms(experiment, task, method)
+    said = verdict.by_trial(experiment, task, method)
     asked = verdict.checks(experiment, figures, method)[task]
     return Finding(
         task=task,
@@ -121,9 +121,15 @@ def _finding(experiment: Experiment, figures: All, task: str) -> Finding:
             for rival, words in RIVALS.items()
             if (task, rival) in figures
         ),
-        gain=each.gain,
-        shifted=any(f": {SHIFT}" in said for said in alarms),
-        alarms=tuple(said.removeprefix("! ") for said in alarms if f": {SHIFT}" not in said),
+        gain=each.gain.interval,
+        shifted=any(v.kind == "shift" for trial in said.values() for v in alarms(trial)),
+        alarms=tuple(
+            f"trial {trial}: {v}"
+            for trial, found in said.items()
+            for v in alarms(found)
+            if v.kind != "shift"
+        ),
+        doubts=tuple(f"trial {trial}: {v}" for trial, found in said.items() for v in doubts(found)),
         kept=tuple(
             (check.answer == "yes", check.sentence)
             for check in asked

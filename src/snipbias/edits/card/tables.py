@@ -8,7 +8,7 @@ from typing import Any
 
 from snipbias.base.markdown import Markdown, code, fenced, table
 from snipbias.base.table import number, percent
-from snipbias.base.words import ALWAYS_UNKNOWN, BEST_OFFSET, ORIGINAL, SHIFT, plural
+from snipbias.base.words import ALWAYS_UNKNOWN, BEST_OFFSET, INHERITED, ORIGINAL, SHIFT, plural
 from snipbias.edits.card.figures import Figures
 from snipbias.edits.record import EditRecord
 
@@ -68,7 +68,9 @@ def measured(edit: EditRecord, figures: Figures) -> Measured:
         headline=list(_headlines(own, original)),
         answers=_answers(methods, original),
         rest=_rest(methods),
-        alarms=list(own["verdicts"]),
+        alarms=[
+            f"{each['text']}{INHERITED if each['inherited'] else ''}" for each in own["verdicts"]
+        ],
         kept=[f"{part['what']} {part['sentence']}" for part in own["retained"]],
         shift=_shift(own),
         not_measured=_not_measured(own, figures),
@@ -162,10 +164,17 @@ def _shift(own: Method) -> str:
     said = (
         "Against what a constant, added to the score of 'unknown' with no neuron touched, reaches "
         f"at the same ambiguous accuracy, it has {percent(gain, sign=True)} points of "
-        "disambiguated accuracy"
+        f"disambiguated accuracy{_interval(own['gain_interval'])}"
     )
-    shifted = any(verdict.startswith(SHIFT) for verdict in own["verdicts"])
+    shifted = any(each["kind"] == "shift" and each["settled"] for each in own["verdicts"])
     return f"{said}: by that measure it is {SHIFT}" if shifted else said
+
+
+def _interval(found: Mapping[str, Any] | None) -> str:
+    if found is None:
+        return ""
+    low, high = (percent(found[end], sign=True) for end in ("low", "high"))
+    return f" (95 % interval {low} to {high})"
 
 
 def _not_measured(own: Method, figures: Figures) -> list[str]:

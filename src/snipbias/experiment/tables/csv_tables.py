@@ -74,7 +74,7 @@ def _row_1(experiment: Experiment, each: Figures) -> Cells:
         "unknown_rate": _fixed(each.unknown_rate, 100, 2),
         "named_accuracy": _fixed(each.named_accuracy, 100, 2),
         **_estimate("discrimination", each.values["discrimination"], 1, 4),
-        "gain_over_offset": _fixed(each.gain, 100, 2),
+        **_estimate("gain_over_offset", each.gain, 100, 2),
         "dev_accuracy": _fixed(each.dev, 100, 2),
         **_differences(each),
         "p_sign_flip": _fixed(each.p_sign_flip, 1, 6),

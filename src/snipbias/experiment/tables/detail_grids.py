@@ -174,7 +174,7 @@ def _answers(each: Figures) -> tuple[str, ...]:
         percent(each.unknown_rate),
         percent(each.named_accuracy),
         number(values["discrimination"]),
-        percent(each.gain, sign=True) if each.differences else "",
+        points(each.gain) if each.differences else "",
         _blank(each.dev),
     )
 

@@ -22,7 +22,12 @@ from snipbias.evaluation.evaluate import rows_of
 from snipbias.evaluation.measures import Metric
 from snipbias.evaluation.metrics import ByCondition
 from snipbias.evaluation.neutral_text import Passage, TextShift, perplexity_ratio
-from snipbias.evaluation.offset_curve import OffsetCurve, gain_over_offset, offset_curve
+from snipbias.evaluation.offset_curve import (
+    OffsetCurve,
+    gain_interval,
+    gain_over_offset,
+    offset_curve,
+)
 from snipbias.evaluation.rows import Rows
 from snipbias.experiment.outcome import Experiment, Outcome, methods_of, outcomes_of
 from snipbias.experiment.tables.estimate import NOTHING, Estimate, difference, estimate, mean_of
@@ -83,7 +88,7 @@ class Figures:
     named_accuracy: float | None
     gold: Mapping[str, Estimate]
     gold_raw: Mapping[str, float | None]
-    gain: float | None
+    gain: Estimate
     dev: float | None
     differences: Mapping[str, Estimate]
     p_sign_flip: float | None
@@ -167,7 +172,7 @@ def _figures(
         named_accuracy=mean_of(metrics.named_accuracy(each) for each in rows),
         gold={name: estimate(metric, rows) for name, metric in GOLD.items()},
         gold_raw=_gold_raw(rows),
-        gain=mean_of(_gain(each, curve) for each in rows) if compared else None,
+        gain=_gain(rows, original.test[0], curve) if original and compared else NOTHING,
         dev=mean_of(
             metrics.accuracy(rows_of(each.dev)).overall if each.dev is not None else None
             for each in outcomes
@@ -211,11 +216,15 @@ def _p_mcnemar(runs: Runs, original: Runs) -> float:
     return median(stats.mcnemar(right, original.right[0]) for right in runs.right)
 
 
-def _gain(rows: Rows, curve: OffsetCurve | None) -> float | None:
-    accuracy = metrics.accuracy(rows)
-    if curve is None or accuracy.ambiguous is None or accuracy.disambiguated is None:
-        return None
-    return gain_over_offset((accuracy.ambiguous, accuracy.disambiguated), curve)
+def _gain(runs: Sequence[Rows], original: Rows, curve: OffsetCurve | None) -> Estimate:
+    if curve is None:
+        return NOTHING
+    points = [metrics.accuracy(rows) for rows in runs]
+    value = mean_of(
+        gain_over_offset((point.ambiguous or 0.0, point.disambiguated or 0.0), curve)
+        for point in points  # the curve is there, so both conditions are
+    )
+    return Estimate(value, gain_interval(runs, original))
 
 
 def _gold_raw(runs: Sequence[Rows]) -> dict[str, float | None]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from snipbias.base.words import INHERITED, ORIGINAL, signed
+from snipbias.base.words import ORIGINAL, signed
 from snipbias.evaluation import measures
 from snipbias.evaluation.evaluate import rows_of
 from snipbias.evaluation.interval import Answer, above, not_raised, not_worse, would_do
 from snipbias.evaluation.neutral_text import guesses
-from snipbias.evaluation.summary import Summary, summarize, verdicts
+from snipbias.evaluation.summary import Summary, summarize
+from snipbias.evaluation.verdicts import Evidence, Verdict, alarms, doubts, verdicts
 from snipbias.experiment.outcome import Experiment, Outcome, methods_of, outcomes_of
 from snipbias.experiment.settings import CONTROLS, SCORES_ALONE, STEERING
 from snipbias.experiment.tables.estimate import NOTHING, Estimate, difference
@@ -76,29 +77,42 @@ def in_words(experiment: Experiment, figures: All) -> str:
             lines = [f"{task}: {method} {_accuracy(figures[task, method], before)}"]
             lines += _rivals_in_words(asked)
             lines += [check.sentence for check in asked if check.rival is None]
-            lines += alarms(experiment, task, method)
+            lines += _alarms(experiment, task, method)
             paragraphs.append(" ".join(lines))
     return "\n\n".join(paragraphs)
 
 
-def alarms(experiment: Experiment, task: str, method: str) -> list[str]:
-    """What is wrong with the edited models that was not wrong with the original, by trial."""
+def by_trial(experiment: Experiment, task: str, method: str) -> dict[str, tuple[Verdict, ...]]:
+    """What is wrong with the edited models, or may be, by trial."""
     before = outcomes_of(experiment, task, ORIGINAL)
     if not before:
-        return []
-    original = _summary(before[0])
-    trials: dict[str, list[str]] = {}
+        return {}
+    original, rows = _summary(before[0]), rows_of(before[0].test)
+    found: dict[str, tuple[Verdict, ...]] = {}
     for each in outcomes_of(experiment, task, method):
-        for said in verdicts(_summary(each), original):
-            if not said.endswith(INHERITED):
-                trials.setdefault(said, []).append(str(each.trial))
-    return [f"! Trial {', '.join(where)}: {said}." for said, where in trials.items()]
+        evidence = Evidence(rows_of(each.test), rows, each.text, before[0].text)
+        found.setdefault(str(each.trial), ())
+        found[str(each.trial)] += verdicts(_summary(each), original, evidence)
+    return found
 
 
-def of_original(experiment: Experiment, task: str) -> tuple[str, ...]:
+def _alarms(experiment: Experiment, task: str, method: str) -> list[str]:
+    """The same in words, for what was not so before the edit; trials of which it holds alike."""
+    lines: dict[str, list[str]] = {}
+    for trial, found in by_trial(experiment, task, method).items():
+        for mark, kind in (("!", alarms), ("?", doubts)):
+            for said in kind(found):
+                lines.setdefault(f"{mark}{said}", []).append(trial)
+    return [f"{said[0]} Trial {', '.join(trials)}: {said[1:]}." for said, trials in lines.items()]
+
+
+def of_original(experiment: Experiment, task: str) -> tuple[Verdict, ...]:
     """What is wrong with the original model on a task's rows."""
     before = outcomes_of(experiment, task, ORIGINAL)
-    return verdicts(_summary(before[0])) if before else ()
+    if not before:
+        return ()
+    rows = rows_of(before[0].test)
+    return verdicts(_summary(before[0]), evidence=Evidence(rows, rows, before[0].text))
 
 
 def points(estimate: Estimate, digits: int = 1) -> str:

@@ -1,0 +1,271 @@
+"""What is wrong with a model, as records: each with the interval that it rests on.
+
+The bounds are meant to catch a broken model, not to grade a good one. A figure beyond its bound is
+a suspicion. It becomes a verdict only where its interval settles it; else the record says that the
+rows are too few, and how many would do.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from snipbias.base.words import INHERITED, SHIFT
+from snipbias.evaluation import measures, stats
+from snipbias.evaluation.interval import Interval, above, below, would_do
+from snipbias.evaluation.measures import Mean
+from snipbias.evaluation.neutral_text import (
+    KL_PER_TOKEN,
+    PERPLEXITY_RATIO,
+    TextShift,
+    guesses,
+    kl_interval,
+    perplexity_ratio,
+)
+from snipbias.evaluation.offset_curve import gain_interval
+from snipbias.evaluation.rows import Rows
+from snipbias.evaluation.summary import Summary, gain
+
+# Options come in a drawn order: hardly anything but position or "unknown" is right this often.
+ONE_ANSWER = 0.9
+# Above this the figures describe the parser as much as the model.
+UNMATCHED = 0.1
+# Nearer to chance than this, nothing speaks for the model reading anything.
+ABOVE_CHANCE = 0.05
+# A smaller fall is not worth an alarm.
+DROP = 0.1
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One thing that is wrong with a model, or may be.
+
+    Attributes:
+        kind: "shift", "text", "position", "unknown", "unmatched", "blind", "illiterate",
+            "perplexity", "blinder" or "reads worse".
+        text: a plain sentence fragment, the interval included.
+        inherited: whether it holds for the original too, so that no edit did it.
+        settled: whether the interval shows it; else the rows are too few to judge.
+        interval: of the figure that it rests on; None where no interval can be given.
+    """
+
+    kind: str
+    text: str
+    inherited: bool = False
+    settled: bool = True
+    interval: Interval | None = None
+
+    def __str__(self) -> str:
+        return f"{self.text}{INHERITED}" if self.inherited else self.text
+
+    @classmethod
+    def from_dict(cls, found: dict) -> Verdict:
+        """The record that JSON keeps."""
+        return cls(**{**found, "interval": found["interval"] and Interval(**found["interval"])})
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What the figures of a model, and of the original, were taken from: intervals are made of it.
+
+    Attributes:
+        rows, text: of the model.
+        before, text_before: of the original, on the same rows and passages.
+    """
+
+    rows: Rows
+    before: Rows
+    text: TextShift | None = None
+    text_before: TextShift | None = None
+
+
+@dataclass(frozen=True)
+class _Suspicion:
+    """A figure beyond a bound, and how to know where the figure may be.
+
+    Attributes:
+        bound: what the figure has to be shown to be beyond; nan where no interval is asked.
+        higher: whether beyond is above.
+        percent: whether the figure is a share.
+    """
+
+    kind: str
+    text: str
+    bound: float = math.nan
+    higher: bool = True
+    percent: bool = True
+    interval: Callable[[Evidence], Interval | None] = lambda evidence: None
+
+    def judged(self, evidence: Evidence | None) -> Verdict:
+        if evidence is None or math.isnan(self.bound):
+            return Verdict(self.kind, self.text)
+        found = self.interval(evidence)
+        settled = (above if self.higher else below)(found, self.bound) == "yes"
+        text = self.text
+        if found is not None:
+            scale, unit = (100, " %") if self.percent else (1, "")
+            low, high = (f"{scale * value:.3g}" for value in (found.low, found.high))
+            text += f" (95 % interval {low} to {high}{unit})"
+        if not settled:
+            enough = would_do(found, self.bound, exact=False)
+            text = f"{enough or 'too few rows to judge'}: {text}"
+        return Verdict(self.kind, text, settled=settled, interval=found)
+
+
+def verdicts(
+    summary: Summary, original: Summary | None = None, evidence: Evidence | None = None
+) -> tuple[Verdict, ...]:
+    """What is wrong with a model; empty if nothing is seen.
+
+    Args:
+        original: the unedited model's figures; what holds for it too is marked as inherited.
+        evidence: rows and passages of both; without it the figures are taken as exact.
+    """
+    before = {each.kind for each in _states(original)} if original else set()
+    found = [
+        replace(each.judged(evidence), inherited=each.kind in before) for each in _states(summary)
+    ]
+    changes = _changes(summary, original) if original else ()
+    return (*found, *(each.judged(evidence) for each in changes))
+
+
+def alarms(found: Iterable[Verdict]) -> tuple[Verdict, ...]:
+    """Those that are shown and that the original does not share: what a table marks."""
+    return tuple(each for each in found if each.settled and not each.inherited)
+
+
+def doubts(found: Iterable[Verdict]) -> tuple[Verdict, ...]:
+    """Those that the rows are too few for and that the original does not share."""
+    return tuple(each for each in found if not each.settled and not each.inherited)
+
+
+def forewarned(task: str, said: Sequence[Verdict]) -> str:
+    """The verdicts on an original, as what they mean for every edit of it; empty without any."""
+    known = [str(each) for each in said if each.settled]
+    if not known:
+        return ""
+    return (
+        f"On {task} the original model {', and '.join(known)}: what edits change on these rows "
+        "says little."
+    )
+
+
+def _states(summary: Summary) -> Iterator[_Suspicion]:
+    """What can be said of a model by itself."""
+    text = (summary.perplexity, summary.kl_per_token)
+    if any(value is not None and not math.isfinite(value) for value in text):
+        yield _Suspicion("text", "has a perplexity or KL on neutral text that is not finite")
+    elif summary.kl_per_token is not None and summary.kl_per_token > KL_PER_TOKEN:
+        said = f"predicts neutral text differently by {summary.kl_per_token:.2f} nats per token"
+        yield _Suspicion("text", said, KL_PER_TOKEN, True, False, _kl)
+    yield from _one_answer(summary)
+    if summary.unmatched_rate > UNMATCHED:
+        said = f"gives no option's text in {summary.unmatched_rate:.0%} of rows"
+        yield _Suspicion("unmatched", said, UNMATCHED, interval=_of(_chosen(-1)))
+    auroc = summary.discrimination
+    if auroc is not None and auroc < 0.5 + ABOVE_CHANCE:
+        said = f"cannot tell ambiguous from disambiguated rows (AUROC {auroc:.2f}, chance 0.50)"
+        bound = 0.5 + ABOVE_CHANCE
+        yield _Suspicion("blind", said, bound, False, False, _of(measures.DISCRIMINATION))
+    named, chance = summary.named_accuracy, summary.named_chance
+    if named is not None and chance is not None and named < chance + ABOVE_CHANCE:
+        said = (
+            f"does not read which named option is right (named accuracy {named:.0%}, "
+            f"chance {chance:.0%})"
+        )
+        bound = chance + ABOVE_CHANCE
+        yield _Suspicion("illiterate", said, bound, False, interval=_of(measures.NAMED_ACCURACY))
+
+
+def _one_answer(summary: Summary) -> Iterator[_Suspicion]:
+    """One position, or "unknown", nearly always, while it is right less often."""
+    chosen, gold = summary.positions.chosen, summary.positions.gold
+    for position, share in chosen.items():
+        if position != "none" and share > ONE_ANSWER >= gold[position]:
+            said = (
+                f"answers option {int(position) + 1} in {share:.0%} of rows, "
+                f"where {gold[position]:.0%} have it as gold"
+            )
+            yield _Suspicion("position", said, gold[position], interval=_of(_chosen(int(position))))
+    rate, floor = summary.unknown_rate.overall, summary.unknown_floor.overall
+    if rate is not None and floor is not None and rate > ONE_ANSWER >= floor:
+        said = f"answers unknown in {rate:.0%} of rows, where {floor:.0%} have it as gold"
+        yield _Suspicion("unknown", said, floor, interval=_of(measures.UNKNOWN_RATE))
+
+
+def _changes(summary: Summary, original: Summary) -> Iterator[_Suspicion]:
+    """What can be said of an edit beside the original."""
+    now, before = summary.perplexity, original.perplexity
+    if (
+        now is not None
+        and before is not None
+        and math.isfinite(now)
+        and PERPLEXITY_RATIO * before < now
+        and not guesses(before)
+    ):
+        said = f"perplexity on neutral text rose from {before:.3g} to {now:.3g}"
+        yield _Suspicion("perplexity", said, PERPLEXITY_RATIO, True, False, _ratio)
+    for kind, what, now, before, metric in (
+        (
+            "blinder",
+            "tells ambiguous from disambiguated rows less well than before: AUROC",
+            summary.discrimination,
+            original.discrimination,
+            measures.DISCRIMINATION,
+        ),
+        (
+            "reads worse",
+            "reads which named option is right less well than before: named accuracy",
+            summary.named_accuracy,
+            original.named_accuracy,
+            measures.NAMED_ACCURACY,
+        ),
+    ):
+        if now is not None and before is not None and before - now > DROP:
+            said = f"{what} {before:.2f} to {now:.2f}"
+            yield _Suspicion(kind, said, 0.0, False, kind == "reads worse", _fall(metric))
+    yield from _only_shifted(summary, original)
+
+
+def _only_shifted(summary: Summary, original: Summary) -> Iterator[_Suspicion]:
+    """Said of an edit that raised ambiguous accuracy, and that an offset would have served too."""
+    over = gain(summary, original)
+    now, before = summary.accuracy.ambiguous, original.accuracy.ambiguous
+    reads = summary.accuracy.disambiguated
+    if over is None or now is None or before is None or reads is None:
+        return
+    if now > before + ABOVE_CHANCE and over < ABOVE_CHANCE:
+        said = (
+            f"{SHIFT}: at this ambiguous accuracy, a constant on the original's unknown "
+            f"option has {reads - over:.0%} disambiguated accuracy and this has {reads:.0%}"
+        )
+        yield _Suspicion("shift", said, ABOVE_CHANCE, False, interval=_gain)
+
+
+def _chosen(position: int) -> Mean:
+    return Mean(lambda rows: (rows.chosen == position, np.ones(len(rows), dtype=bool)))
+
+
+def _of(metric: measures.Metric) -> Callable[[Evidence], Interval | None]:
+    return lambda evidence: stats.interval(metric, [evidence.rows])
+
+
+def _fall(metric: measures.Metric) -> Callable[[Evidence], Interval | None]:
+    return lambda evidence: stats.difference(metric, [evidence.rows], [evidence.before])
+
+
+def _gain(evidence: Evidence) -> Interval | None:
+    return gain_interval([evidence.rows], evidence.before)
+
+
+def _kl(evidence: Evidence) -> Interval | None:
+    return evidence.text and kl_interval(evidence.text)
+
+
+def _ratio(evidence: Evidence) -> Interval | None:
+    if evidence.text is None or evidence.text_before is None:
+        return None
+    return perplexity_ratio(evidence.text, evidence.text_before)
