@@ -111,7 +111,7 @@ def test_figures_are_those_of_the_summary(pages: dict[str, Read], runs: Path) ->
     said = (
         f"took accuracy from {before} to {after} %"
         if before != after
-        else "did not change accuracy"
+        else f"left accuracy at {after} %"
     )
     assert said in words
     bounds = f"interval {100 * change['low']:+.1f} to {100 * change['high']:+.1f}"
@@ -153,6 +153,10 @@ def test_an_experiment_is_read_back_as_it_was(pages: dict[str, Read], runs: Path
     for name in ("reproduced", "demo"):  # a demonstration is an experiment
         assert any(title.startswith("Table 1") for title in pages[name].tables)
     assert "More accurate than" in written or "Not shown to differ" in written
+    drawn = (folder / "plots.html").read_text()
+    assert drawn.count('class="plotly-graph-div"') >= 4  # three plots and a map of each stack
+    assert '"color":"#0067a5"' in drawn
+    assert '"color":"@' not in drawn  # as the style sheet of a report would resolve it
 
 
 def test_found_neurons_are_counted_and_claim_nothing(pages: dict[str, Read], runs: Path) -> None:

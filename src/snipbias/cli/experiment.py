@@ -20,6 +20,7 @@ from snipbias.experiment.outcome import Experiment
 from snipbias.experiment.results import Results
 from snipbias.experiment.run import count, reproduce
 from snipbias.experiment.settings import ORIGINAL, Settings, preset
+from snipbias.report.plots import write_plots
 from snipbias.tasks.items import Task
 from snipbias.tasks.mini import CATEGORIES
 
@@ -131,7 +132,8 @@ def write(results: Results, folder: Path) -> tuple[str, ...]:
     new = folder / ".new"
     shutil.rmtree(new, ignore_errors=True)  # of a run that was killed here
     new.mkdir()
-    notes = results.write(new)
+    results.write(new)
+    notes = write_plots(results, new)
     write_sites(results.experiment.sites, new)
     for outcome in results.experiment.outcomes:
         if outcome.edit is not None:

@@ -17,7 +17,6 @@ from rich.text import Text
 from snipbias.base.files import atomic_file
 from snipbias.base.table import Grid
 from snipbias.experiment.outcome import Experiment, Outcome
-from snipbias.experiment.plots import plots
 from snipbias.experiment.tables import csv_tables, detail_grids, grids
 from snipbias.experiment.tables.figures import All, figures
 from snipbias.experiment.tables.verdict import in_words
@@ -137,12 +136,8 @@ class Results:
             "verdict": self.words,
         }
 
-    def write(self, folder: str | Path) -> tuple[str, ...]:
-        """Write `table1.csv`, `table2.csv`, `tables.md`, `rows.parquet` and the plots.
-
-        Each file is written whole or not at all. Returns notes for the user, such as how to get
-        the plots where matplotlib is missing.
-        """
+    def write(self, folder: str | Path) -> None:
+        """Write `table1.csv`, `table2.csv`, `tables.md` and `rows.parquet`, each whole or not."""
         folder = Path(folder)
         texts = {
             "table1.csv": csv_tables.text(csv_tables.table_1(self.experiment, self.figures)),
@@ -154,7 +149,6 @@ class Results:
                 new.write_bytes(text.encode())
         with atomic_file(folder / "rows.parquet") as new:
             pq.write_table(all_rows(self.experiment), new)
-        return plots.draw(self.experiment, folder)
 
 
 def all_rows(experiment: Experiment) -> pa.Table:

@@ -18,6 +18,7 @@ from snipbias.evaluation.harness_scores import HarnessScore, HarnessScores, harn
 from snipbias.evaluation.stats import Interval
 from snipbias.experiment.outcome import neurons_of
 from snipbias.models.places import count_places
+from snipbias.models.sites import Site
 from snipbias.report import comparison
 from snipbias.report.comparison import Recorded
 from snipbias.report.examples import by_edit
@@ -48,7 +49,7 @@ def evaluated_section(folder: Path, record: RunRecord, texts: Texts) -> Section:
         "found on.",
         findings=tuple(comparison.finding(recorded, edit) for edit in edits),
         grids=(*comparison.grids(recorded), *([harness_grid(harness)] if harness else [])),
-        plots=(*_plots(recorded, shown), *maps(folder, slug(task), kept)),
+        plots=(*_plots(recorded, shown), *maps(read_sites(folder), slug(task), kept)),
         examples=tuple(by_edit(rows, list(shown), texts, letters=letters)),
         notes=(
             *recorded.data["notes"],
@@ -60,9 +61,10 @@ def evaluated_section(folder: Path, record: RunRecord, texts: Texts) -> Section:
     )
 
 
-def maps(folder: Path, place: str, edits: Mapping[str, Sequence[NeuronEdit | None]]) -> list[Plot]:
+def maps(
+    sites: Sequence[Site], place: str, edits: Mapping[str, Sequence[NeuronEdit | None]]
+) -> list[Plot]:
     """Where the neurons of each edit sit; of the edits of several trials the mean."""
-    sites = read_sites(folder)
     title, group = "Where the pruned neurons sit", f"{place}-map"
     return [
         plot

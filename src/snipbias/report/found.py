@@ -9,6 +9,7 @@ from snipbias.base.table import Grid
 from snipbias.base.words import plural
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.format import FILE as EDIT_FILE
+from snipbias.edits.run_folder import read_sites
 from snipbias.report.evaluated import maps
 from snipbias.report.page import Section
 
@@ -54,5 +55,7 @@ def found_section(folder: Path, record: RunRecord) -> Section:
                 )[:LISTED],
             ),
         ),
-        plots=tuple(maps(folder, "found", {name: [edit] for name, edit in edits.items()})),
+        plots=tuple(
+            maps(read_sites(folder), "found", {name: [edit] for name, edit in edits.items()})
+        ),
     )

@@ -48,7 +48,7 @@ def reproduced_sections(folder: Path, texts: Mapping[str, Texts]) -> list[Sectio
     """A section a task, and one with the tables that hold all of them."""
     results = Results(read_experiment(folder))
     experiment, figures = results.experiment, results.figures
-    sections = [_task(folder, results, task.name, texts[task.name]) for task in experiment.tasks]
+    sections = [_task(results, task.name, texts[task.name]) for task in experiment.tasks]
     own = {grid.title for task in experiment.tasks for grid in _grids(results, task.name)}
     return [
         *sections,
@@ -65,10 +65,9 @@ def reproduced_sections(folder: Path, texts: Mapping[str, Texts]) -> list[Sectio
     ]
 
 
-def _task(folder: Path, results: Results, task: str, texts: Texts) -> Section:
+def _task(results: Results, task: str, texts: Texts) -> Section:
     experiment, figures = results.experiment, results.figures
     method = experiment.settings.method
-    edits = [edit for edit in edits_of(experiment, task, method) if edit is not None]
     before = outcomes_of(experiment, task, ORIGINAL)[0]
     each = figures[task, method]
     return Section(
@@ -79,14 +78,7 @@ def _task(folder: Path, results: Results, task: str, texts: Texts) -> Section:
         f"{experiment.model.name}.",
         findings=(_finding(experiment, figures, task),),
         grids=tuple(_grids(results, task)),
-        plots=(
-            *_plots(experiment, figures, task),
-            *(
-                maps(folder, slug(task), {method: edits_of(experiment, task, method)})
-                if edits
-                else ()
-            ),
-        ),
+        plots=tuple(plots_of(results, task)),
         examples=tuple(
             example
             for outcome in outcomes_of(experiment, task, method)
@@ -97,6 +89,15 @@ def _task(folder: Path, results: Results, task: str, texts: Texts) -> Section:
         notes=(texts.missing,) if texts.missing else (),
         warning=forewarned(task, verdict.of_original(experiment, task)),
     )
+
+
+def plots_of(results: Results, task: str) -> list[Plot]:
+    """The plots of one task; the last show where the method's neurons sit, if it has any."""
+    experiment, method = results.experiment, results.experiment.settings.method
+    plots, edits = _plots(experiment, results.figures, task), edits_of(experiment, task, method)
+    if any(edit is not None for edit in edits):
+        plots += maps(experiment.sites, slug(task), {method: edits})
+    return plots
 
 
 def _grids(results: Results, task: str) -> list[Grid]:
