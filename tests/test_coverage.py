@@ -135,6 +135,29 @@ def test_an_interval_is_no_longer_than_it_must_be() -> None:
     assert 0.93 <= coverage(case, intervals(case, after.astype(float) - before)) <= 0.97
 
 
+def test_rare_losses_are_covered() -> None:
+    """Losses of .4 points, row by row or item by item: few templates differ, or none does."""
+    for templates, instructions in ((8, 10), (8, 1), (25, 10)):
+        draws = Draws.of(*np.indices((templates, instructions)).reshape(2, -1), resamples=300)
+        for together in (False, True):
+            rng = np.random.default_rng(7)
+            covered, bare = [], []
+            for _ in range(300):
+                shape = (templates, 1 if together else instructions, ITEMS)
+                lost = np.broadcast_to(
+                    rng.random(shape) < 0.004, (templates, instructions, ITEMS)
+                ).mean(axis=2)
+                sums = ((draws.templates @ -lost) * draws.instructions).sum(axis=1)
+                found = from_figures(
+                    sums / (draws.templates.sum(axis=1) * draws.instructions.sum(axis=1)), draws
+                )
+                bare.append(found.low <= -0.004 <= found.high)
+                exact = found.with_exact(-lost.mean(axis=1), np.ones(templates), (-1.0, 1.0))
+                covered.append(exact.low <= -0.004 <= exact.high)
+            assert np.mean(covered) >= 0.94, (templates, instructions, together)
+            assert np.mean(bare) <= np.mean(covered)
+
+
 def test_the_simulation_goes_the_way_of_the_interval() -> None:
     case = CASES[0]
     right = answers(case)[0][0]

@@ -1,18 +1,16 @@
 """Cluster bootstrap of rows that are crossed: templates one way, instructions the other.
 
-Rows of one template are siblings, and so are rows of one instruction, so neither counts as so many
-independent ones. A draw takes templates with replacement and, apart from that, instructions with
-replacement; a row counts as often as its template times as often as its instruction (the pigeonhole
-bootstrap of Owen, 2007). Such draws have the right shape but not the right width: they count the
-noise of a single cell three times, and few clusters vary too little. So their two percentiles are
-stretched about the estimate until they have the width of the two-way variance
+Rows of one template are siblings, and so are rows of one instruction. A draw takes templates with
+replacement and, independently, instructions with replacement; a row counts as often as its template
+times as often as its instruction (pigeonhole bootstrap, Owen 2007). These draws are too wide, since
+they count the noise of a cell three times, and too narrow where clusters are few. So the two
+percentiles are stretched about the estimate to the width of the two-way variance
 
-    V = V(templates) + V(instructions) - V(cells),
+    V = V(templates) + V(instructions) - V(cells)
 
-whose first two terms are jackknifed and whose third follows from them and from the variance of the
-draws, and of Student's t with Satterthwaite's degrees of freedom in place of the normal quantile.
-With one way only this is the expanded percentile interval of Hesterberg (2015), on the scale of the
-figure instead of that of the percentile: with five templates the latter has no percentile left.
+and of Student's t with Satterthwaite's degrees of freedom. The first two terms are jackknifed; the
+third follows from them and from the variance of the draws. With one way only, this is the expanded
+percentile interval of Hesterberg (2015), on the scale of the figure.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""Metrics that give their values in thousands of draws at once.
+"""Metrics that are computed for thousands of draws at once.
 
-Each is a function of `Rows` like those of `metrics`, whose definitions it has, and each knows a way
-to its value in every draw of a bootstrap without taking the rows of any. What has no such way is
-an ordinary function, and slower by a factor of some hundreds.
+Each has the definition of its namesake in `metrics` and computes its value in all draws of a
+bootstrap at once. An ordinary function of `Rows` works too, several hundred times slower.
 """
 
 from __future__ import annotations

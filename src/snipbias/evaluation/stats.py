@@ -1,15 +1,13 @@
-"""How sure a figure is: intervals, paired differences, p-values, and "not worse by more than".
+"""How sure a figure is: intervals, paired differences and p-values.
 
-Everything takes trials: rows of one method on the same items and instructions in the same order,
-one `Rows` a draw of the items that an edit was found on (a method that depends on no draw has one).
-Its figure is the mean of the metric over them. The trials themselves are taken as they are: how far
-another draw would have led elsewhere is `spread_over_trials`.
+Every function takes trials: the rows of one method on the same items and instructions in the same
+order, one `Rows` per draw of the items that the edit was found on. The figure is the mean over the
+trials. Trials are not resampled: `spread_over_trials` says how much they differ.
 
-What the 95 % intervals are worth, by simulation (binary answers with effects of template,
-instruction, cell and item; `tests/test_coverage.py`): 93 to 97 % coverage of means and of paired
-differences with 12 to 40 templates and ten crossed instructions or two fixed ones. They are short
-(91 to 93 %) with eight templates or fewer, and for figures below some 5 or above some 95 % of rows,
-where few rows decide; a figure that no row disagrees on (0 of 400) has an interval of no width.
+Coverage of the 95 % intervals in simulations (`tests/test_coverage.py`: binary answers with effects
+of template, instruction, cell and item): 93 to 97 % for means and paired differences with 12 to 40
+templates and ten crossed or two fixed instructions; 91 to 93 % with eight templates or fewer. Where
+few templates differ, the exact bounds of `interval` take over: 97 % or more.
 """
 
 from __future__ import annotations
