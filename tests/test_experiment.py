@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, replace
 from functools import cache, partial
 from itertools import count as count_up
@@ -62,6 +62,7 @@ SMALL = replace(
     strengths=(1.0,),
     transfer=False,
     sample_sizes=(),
+    prompts=(),
     texts=1,
     refine=0,
 )
@@ -204,6 +205,46 @@ def test_transfer_takes_an_edit_to_the_other_task() -> None:
         assert outcome.edit == found_on[outcome.trial or 0].edit
         toy = {"toy": TOY, "toy:two": TOY2}[outcome.task]
         assert set(outcome.test["item"].to_pylist()) == {item.id for item in toy.test.items}
+
+
+def test_edits_are_evaluated_under_other_prompts() -> None:
+    experiment, _ = whole()
+    places_of = [(ORIGINAL, None), ("v2", 0), ("v2", 1)]
+    assert [(o.task, o.prompt, o.method, o.trial) for o in experiment.prompts] == [
+        (name, prompt, *place)
+        for name in ("toy", "toy:two")
+        for prompt in ("paper", "letters")
+        for place in places_of
+    ]
+    lm = tiny("flan-t5")
+    for outcome in experiment.prompts[:3]:
+        assert (
+            outcome.edit
+            == places(experiment.outcomes, "toy", outcome.method)[outcome.trial or 0].edit
+        )
+        with nullcontext() if outcome.edit is None else outcome.edit.applied(lm):
+            plain = evaluate(lm, TOY.test.with_prompt("paper")).table
+        assert outcome.test["chosen"].to_pylist() == plain["chosen"].to_pylist()
+    own = run(replace(SMALL, prompt="paper", prompts=("paper", "plain")))
+    assert {o.prompt for o in own.prompts} == {"plain"}  # its own rows are there already
+    other = places(experiment.prompts, "toy", ORIGINAL)[0].test  # the original in the same wording
+    assert places(own.outcomes, "toy", ORIGINAL)[0].test.equals(other)
+
+
+def test_prompts_count_in_the_identity_and_need_names_of_their_own(tmp_path: Path) -> None:
+    def identity(**changes: Any) -> dict[str, Any]:
+        plan = Plan.of(tiny("flan-t5"), [TOY], replace(SMALL, **changes), retention=[KEPT])
+        return {**plan.identity, "settings": {}}
+
+    file = tmp_path / "mine.txt"
+    file.write_text("{instruction} {context} {question} {options}")
+    first = identity(prompts=(str(file),))
+    assert first != identity()
+    file.write_text("{context} {question} {options} {instruction}")
+    assert first != identity(prompts=(str(file),))
+    assert identity(prompt="paper")["data"] != identity()["data"]
+    with pytest.raises(SnipbiasError, match="two of the prompts are called 'mine'"):
+        identity(prompts=(str(file), str(tmp_path / "." / ".." / tmp_path.name / "mine.txt")))
 
 
 def test_the_sample_curve_finds_neurons_on_other_numbers_of_items() -> None:

@@ -18,7 +18,7 @@ from experiments import BIASED, UNKNOWN, outcome, right, says
 from snipbias.base.table import Grid
 from snipbias.evaluation.stats import Interval
 from snipbias.experiment.outcome import Experiment, neurons_of
-from snipbias.experiment.results import Results
+from snipbias.experiment.results import Results, all_rows
 from snipbias.experiment.settings import KNOWN, Settings
 from snipbias.experiment.tables import csv_tables
 from snipbias.experiment.tables.figures import figures
@@ -289,6 +289,26 @@ def test_transfer_and_samples():
     assert shown(table, "10")["bbq:SES"].startswith("100.0 [")
     # Neither changes the method's own row.
     assert cells(experiment, "v1")["accuracy"] == "100.00"
+
+
+def test_prompts_have_a_mean_a_spread_and_an_interval():
+    """Accuracies are .25 and 1 in the task's own wording, .5 and .5 in the other."""
+    outcomes = [outcome("original", says(BIASED)), outcome("v1", right, trial=0)]
+    other = [
+        outcome("original", says(UNKNOWN), prompt="paper"),
+        outcome("v1", says(UNKNOWN), trial=0, prompt="paper"),
+    ]
+    experiment = made.experiment(outcomes, prompts=tuple(other))
+    table = grid(experiment, "Accuracy (%) by prompt template")
+    assert [row[0] for row in table.rows] == ["the task's own", "paper", "mean ± std"]
+    own, paper, both = (row[1] for row in table.rows)
+    assert own.startswith("25.0 -> 100.0, +75.0 [")
+    assert paper.startswith("50.0 -> 50.0, +0.0 [")
+    assert both.startswith("37.5 ± 17.7 -> 75.0 ± 35.4, +37.5 [")
+    rows = all_rows(experiment).to_pylist()
+    assert {row["prompt"] for row in rows} == {None, "paper"}
+    assert cells(experiment, "v1")["accuracy"] == "100.00"  # the method's own row is as it was
+    assert not [g for g in Results(made.experiment(outcomes)).grids if "by prompt" in g.title]
 
 
 def test_the_ablation_is_v2_less_its_parts():

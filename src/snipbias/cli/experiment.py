@@ -14,6 +14,7 @@ from rich.text import Text
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import slug
+from snipbias.cli.commands import pick
 from snipbias.cli.run import Run, resumable_run
 from snipbias.edits.run_folder import write_sites
 from snipbias.experiment.outcome import Experiment
@@ -49,7 +50,8 @@ def run_reproduce(arguments: Arguments, model_options: Arguments) -> None:
     effective = {**arguments, "out": folder, "settings": settings.to_dict()}
     with resumable_run("reproduce", effective, folder, **output) as this:
         tasks = [_task(this, name, arguments) for name in settings.tasks]
-        retention = [this.task(name, data_dir=arguments["data_dir"]) for name in settings.retention]
+        shared = pick(arguments, ("data_dir", "prompt"))
+        retention = [this.task(name, **shared) for name in settings.retention]
         this.record.seeds = {
             "samples of items": list(range(settings.seed, settings.seed + settings.trials))
         }
@@ -93,6 +95,10 @@ def settings_of(arguments: Arguments) -> Settings:
     changes = {name: arguments[name] for name in plain if arguments[name] is not None}
     changes |= _objective(arguments)
     changes["seed"] = arguments["seed"]
+    changes["prompt"] = arguments["prompt"]
+    if (prompts := arguments["prompts"]) is not None:
+        named = (name.strip() for name in prompts.split(","))
+        changes["prompts"] = () if prompts == "none" else tuple(dict.fromkeys(named))
     changes["tasks"] = tuple(arguments["task"] or (MINI if of_demo else BBQ))
     for name in ("sizes", "sample_sizes"):
         if arguments[name] is not None:
@@ -154,8 +160,7 @@ def _task(this: Run, name: str, arguments: Arguments) -> Task:
     own = arguments["column"] if name.endswith((".csv", ".tsv", ".jsonl")) else None
     return this.task(
         name,
-        data_dir=arguments["data_dir"],
-        instructions=arguments["instructions"],
+        **pick(arguments, ("data_dir", "instructions", "prompt")),
         column=own,
     )
 

@@ -90,6 +90,14 @@ def reproduce(
             rich_help_panel=PANEL,
         ),
     ] = None,
+    prompts: Annotated[
+        str | None,
+        typer.Option(
+            help="Also evaluate the edits under these prompts, names or files; none: no other.",
+            show_default="paper,letters",
+            rich_help_panel=PANEL,
+        ),
+    ] = None,
     retention: Annotated[
         list[str] | None,
         typer.Option(
@@ -126,6 +134,7 @@ def reproduce(
     batch_size: o.BatchSize = "auto",
     data_dir: o.DataDir = None,
     instructions: o.Instructions = None,
+    prompt: o.Prompt = None,
     column: o.Column = None,
     revision: o.Revision = None,
     dtype: o.Dtype = o.DType.auto,

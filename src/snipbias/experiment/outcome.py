@@ -51,6 +51,7 @@ class Outcome:
         retention: rows on the tasks that must not get worse; empty where not measured.
         found_on: the task that the edit was found on, where it is another one (transfer).
         samples: number of items that it was found on, where it is not the settings' (sample curve).
+        prompt: the template that its rows were asked in, where it is not the task's own.
     """
 
     method: str
@@ -66,6 +67,7 @@ class Outcome:
     retention: Mapping[str, pa.Table] = field(default_factory=dict)
     found_on: str | None = None
     samples: int | None = None
+    prompt: str | None = None
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,7 @@ class Experiment:
         outcomes: per task, every method in every trial (and draw).
         transfer: the preset's method's edit of one task evaluated on another.
         sample_curve: the preset's method with other numbers of samples.
+        prompts: the original and the preset's method under other prompt templates.
     """
 
     settings: Settings
@@ -121,6 +124,7 @@ class Experiment:
     outcomes: tuple[Outcome, ...]
     transfer: tuple[Outcome, ...] = ()
     sample_curve: tuple[Outcome, ...] = ()
+    prompts: tuple[Outcome, ...] = ()
 
 
 def outcomes_of(experiment: Experiment, task: str, method: str) -> tuple[Outcome, ...]:

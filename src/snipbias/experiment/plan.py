@@ -15,7 +15,7 @@ from snipbias.base.record import package_versions
 from snipbias.edits.provenance import ModelId
 from snipbias.evaluation.evaluate import count_prompts
 from snipbias.evaluation.reading import Reading
-from snipbias.experiment.cell import Cell
+from snipbias.experiment.cell import Cell, named
 from snipbias.experiment.methods import METHODS, sizes_of
 from snipbias.experiment.outcome import Outcome
 from snipbias.experiment.settings import CONTROLS, ORIGINAL, SCORES_ALONE, STEERING, Settings
@@ -26,8 +26,9 @@ from snipbias.models.language_model import LanguageModel
 from snipbias.tasks import task as named_task
 from snipbias.tasks.items import Task
 from snipbias.tasks.neutral_text import passages, passages_to_protect
+from snipbias.tasks.prompts import PromptTemplate, prompt_template
 
-Kind = Literal["outcomes", "sample_curve", "transfer"]
+Kind = Literal["outcomes", "sample_curve", "transfer", "prompts"]
 # What a resumed run must share with the one that was killed, beside settings, model and data.
 DECISIVE = ("snipbias", "torch", "transformers", "tokenizers", "numpy")
 ATTRIBUTION = 3  # an attribution takes about as long as so many answers
@@ -48,7 +49,7 @@ class Job:
         """About how many prompts are answered, at most."""
         cell, settings = self.cell, self.cell.settings
         test = count_prompts(cell.test, 1, Reading())
-        if self.kind == "transfer":
+        if self.kind in ("transfer", "prompts"):
             return test
         kept = sum(count_prompts(task, 1, Reading()) for task in cell.kept.values())
         full = test + kept + 2 * settings.texts
@@ -76,10 +77,12 @@ class Plan:
 
     Attributes:
         grounds: a cell for every task, with no method and no trial yet.
+        prompts: the settings' other prompt templates, under names that differ.
     """
 
     settings: Settings
     grounds: tuple[Cell, ...]
+    prompts: tuple[PromptTemplate, ...] = ()
 
     @classmethod
     def of(
@@ -101,6 +104,11 @@ class Plan:
             raise SnipbiasError("there is no task to run: name at least one.")
         if retention is None:
             retention = [named_task(name) for name in settings.retention]
+        if settings.prompt is not None:
+            whole = tuple(task.with_prompt(settings.prompt) for task in whole)
+            retention = [task.with_prompt(settings.prompt) for task in retention]
+        prompts = tuple(map(prompt_template, settings.prompts))
+        _refuse_alike_prompts(prompts)
         settings = replace(
             settings,
             tasks=tuple(task.name for task in whole),
@@ -128,7 +136,7 @@ class Plan:
             raise SnipbiasError(
                 f"{lm.name} has fewer than {min(settings.sizes)} neurons: give smaller sizes."
             )
-        return cls(settings, tuple(grounds))
+        return cls(settings, tuple(grounds), prompts)
 
     def kept_in(self, store: Store) -> Plan:
         """The same plan with its results kept elsewhere."""
@@ -144,6 +152,7 @@ class Plan:
             "settings": self.settings.to_dict(),
             "model": {**asdict(ModelId.of(lm)), "dtype": str(lm.model.dtype), "chat": lm.chat},
             "data": {task.name: task.fingerprint for task in tasks},
+            "prompts": [prompt.to_dict() for prompt in self.prompts],
             "text": _digest([*passages(), *passages_to_protect()]),
             "versions": {name: versions[name] for name in DECISIVE if name in versions},
         }
@@ -151,7 +160,11 @@ class Plan:
     @property
     def jobs(self) -> list[Job]:
         """Everything to do, task by task: what is done when a run is killed is whole tasks."""
-        jobs = [job for ground in self.grounds for job in (*_outcomes(ground), *_curve(ground))]
+        jobs = [
+            job
+            for ground in self.grounds
+            for job in (*_outcomes(ground), *_curve(ground), *_reworded(ground, self.prompts))
+        ]
         return [*jobs, *_transfer(self.grounds)] if self.settings.transfer else jobs
 
 
@@ -203,6 +216,35 @@ def _curve(ground: Cell) -> Iterator[Job]:
     for samples, trial in product(settings.sample_sizes, range(settings.trials)):
         cell = replace(ground, method=settings.method, trial=trial, samples=samples)
         yield Job("sample_curve", cell, METHODS[settings.method])
+
+
+def _reworded(ground: Cell, prompts: Sequence[PromptTemplate]) -> Iterator[Job]:
+    settings = ground.settings
+    for prompt in prompts:
+        if prompt == ground.task.prompt:  # these are the experiment's own rows
+            continue
+        do = partial(_under, prompt=prompt)
+        yield Job("prompts", replace(ground, method=ORIGINAL), do)
+        for trial in range(settings.trials):
+            yield Job("prompts", replace(ground, method=settings.method, trial=trial), do)
+
+
+def _under(cell: Cell, prompt: PromptTemplate) -> Outcome:
+    """The original, or the edit found under the task's own template, under another one."""
+    edit = METHODS[cell.method](cell).edit
+    place, make = (cell.unedited, None) if edit is None else (cell, lambda: edit)
+    part = f"test-prompt-{slug(prompt.name)}"
+    test = place.rows(part, cell.test.with_prompt(prompt), make)
+    return cell.report(named(test, cell.method), edit=edit, prompt=prompt.name)
+
+
+def _refuse_alike_prompts(prompts: Sequence[PromptTemplate]) -> None:
+    names = [prompt.name for prompt in prompts]
+    refuse_alike(tuple(names))
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise SnipbiasError(
+            f"two of the prompts are called {twice!r}: keep them in files of different names."
+        )
 
 
 def _transfer(grounds: Sequence[Cell]) -> Iterator[Job]:

@@ -37,6 +37,8 @@ found on or with the development part that settings were chosen on.
   chosen settings; higher than on the test part because they were chosen there.
 - **AUROC**: how well the margin of "unknown" tells ambiguous from disambiguated rows; 0.5: not at
   all. No shift changes it.
+- **by prompt template**: edits found in the task's own wording, evaluated in others; the interval of
+  the mean takes these wordings as fixed.
 - **vs offset**: disambiguated points above what adding a constant to "unknown" reaches on the
   original at an ambiguous accuracy at least as high.
 - **p, p Holm, McNemar**: of the difference in accuracy to the original. *p*: signs of whole
@@ -85,6 +87,7 @@ class Results:
             *detail_grids.places_grids(experiment),
             *grids.spread_grid(experiment, found),
             *grids.ablation_grid(experiment, found),
+            *detail_grids.prompts_grid(experiment),
             *detail_grids.transfer_grid(experiment),
             *detail_grids.samples_grid(experiment),
             *detail_grids.verdict_grids(experiment, found),
@@ -157,7 +160,10 @@ def all_rows(experiment: Experiment) -> pa.Table:
     `part` is test, dev or retention; `found_on` is the task that a method was fitted on, where the
     row belongs to another one (transfer, retention).
     """
-    every = (*experiment.outcomes, *experiment.transfer, *experiment.sample_curve)
+    every = (
+        *(*experiment.outcomes, *experiment.transfer),
+        *(*experiment.sample_curve, *experiment.prompts),
+    )
     tables = [table for outcome in every for table in _tables(outcome)]
     return pa.concat_tables(tables, promote_options="default")
 
@@ -180,6 +186,7 @@ def _labelled(
         "part": (part, pa.string()),
         "found_on": (found_on, pa.string()),
         "samples": (outcome.samples, pa.int32()),
+        "prompt": (outcome.prompt, pa.string()),
     }
     columns = [pa.array([value] * len(table), kind) for value, kind in labels.values()]
     return pa.table([*columns, *table.columns], names=[*labels, *table.column_names])

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 from snipbias.base.parallel import workers
 from snipbias.edits.provenance import ModelId
@@ -54,7 +55,7 @@ def reproduce(
     plan = Plan.of(lm, tasks, settings or Settings(), retention, batch_size)
     with Store.open(folder, plan.identity, overwrite=overwrite) as store:
         plan = plan.kept_in(store)
-        done: dict[Kind, list[Outcome]] = {"outcomes": [], "sample_curve": [], "transfer": []}
+        done: dict[Kind, list[Outcome]] = {kind: [] for kind in get_args(Kind)}
         for job in plan.jobs:
             meter = _Meter(progress, job.cost)
             done[job.kind].append(job.do(replace(job.cell, progress=meter)))

@@ -57,6 +57,9 @@ class Settings:
         methods: every method that is run, in the order of the tables.
         tasks: names of the tasks.
         instructions: use the first so many of each task's instructions; None: all.
+        prompt: the template that all tasks are asked in, as `prompt_template` takes it; None: each
+            task's own.
+        prompts: other templates that the original and the method's edits are also evaluated under.
         samples: items drawn for one trial; trial t draws with seed + t.
         draws: draws of each kind of random control, in every trial.
         sizes: numbers of neurons tried first on the development part.
@@ -79,6 +82,8 @@ class Settings:
     methods: tuple[str, ...] = (ORIGINAL, *RIVALS)
     tasks: tuple[str, ...] = ()
     instructions: int | None = None
+    prompt: str | None = None
+    prompts: tuple[str, ...] = ("paper", "letters")
     samples: int = 10
     trials: int = 3
     draws: int = 5

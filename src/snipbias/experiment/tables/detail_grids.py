@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from statistics import mean
+from statistics import mean, stdev
+
+import pyarrow as pa
 
 from snipbias.base.table import Grid, number, percent
 from snipbias.base.words import ORIGINAL
@@ -69,6 +71,62 @@ def verdict_grids(experiment: Experiment, figures: All) -> Iterator[Grid]:
                 (method, *part),
                 tuple((name, *(answers.get((task, name), "") for task in part)) for name in names),
             )
+
+
+def prompts_grid(experiment: Experiment) -> Iterator[Grid]:
+    """Accuracy under every prompt template, before and after; then mean and spread over them.
+
+    The mean's interval takes these templates as fixed; those of the rows and the instructions are
+    drawn as everywhere.
+    """
+    method = experiment.settings.method
+    wordings = [None, *dict.fromkeys(o.prompt for o in experiment.prompts)]
+    if len(wordings) == 1:
+        return
+
+    def tables(task: str, method: str, prompt: str | None) -> list[pa.Table]:
+        if prompt is None:
+            return [o.test for o in outcomes_of(experiment, task, method)]
+        same = (task, method, prompt)
+        return [o.test for o in experiment.prompts if (o.task, o.method, o.prompt) == same]
+
+    def cells(task: str) -> list[str]:
+        shown, runs = [], []
+        for prompt in wordings:
+            pair = [tables(task, each, prompt) for each in (ORIGINAL, method)]
+            runs += [pair] if all(pair) else []
+            shown.append(_before_and_after(*pair) if all(pair) else "")
+        sides = list(zip(*runs, strict=True))
+        pooled = [list(map(pa.concat_tables, zip(*side, strict=True))) for side in sides]
+        spreads = [list(map(_mean_accuracy, side)) for side in sides]
+        return [*shown, _before_and_after(*pooled, *spreads)]
+
+    labels = [prompt or "the task's own" for prompt in wordings]
+    columns = {task.name: cells(task.name) for task in experiment.tasks}
+    for part in parts(list(columns)):
+        rows = zip([*labels, "mean ± std"], *(columns[task] for task in part), strict=True)
+        yield Grid(
+            f"Accuracy (%) by prompt template: original -> {method}, difference (points) [95 % CI]",
+            ("prompt template", *part),
+            tuple(rows),
+        )
+
+
+def _mean_accuracy(tables: Sequence[pa.Table]) -> float:
+    return mean(float((t.chosen == t.gold).mean()) for t in map(rows_of, tables))
+
+
+def _before_and_after(
+    before: Sequence[pa.Table],
+    after: Sequence[pa.Table],
+    *spreads: Sequence[float],
+) -> str:
+    """Accuracy of both and their difference; with accuracies by prompt template, their std too."""
+    sides = [percent(_mean_accuracy(tables)) for tables in (before, after)]
+    for i, values in enumerate(spreads):
+        sides[i] += f" ± {percent(stdev(values))}" if len(values) > 1 else ""
+    change = difference(measures.ACCURACY, list(map(rows_of, after)), list(map(rows_of, before)))
+    return f"{' -> '.join(sides)}, {points(change)}"
 
 
 def transfer_grid(experiment: Experiment) -> Iterator[Grid]:

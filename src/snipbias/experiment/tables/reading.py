@@ -26,7 +26,7 @@ from snipbias.experiment.settings import Settings
 from snipbias.experiment.store import PARTS, SETTINGS
 
 _MODEL = ("name", "architecture", "neurons", "weights", "revision")
-_LABELS = ("task", "trial", "draw", "part", "found_on", "samples")
+_LABELS = ("task", "trial", "draw", "part", "found_on", "samples", "prompt")
 
 
 def read_experiment(folder: str | Path) -> Experiment:
@@ -41,6 +41,8 @@ def read_experiment(folder: str | Path) -> Experiment:
     try:
         identity = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
         rows = pq.read_table(folder / "rows.parquet")
+        if "prompt" not in rows.column_names:  # of before there were several
+            rows = rows.append_column("prompt", pa.nulls(len(rows), pa.string()))
         settings = Settings.from_dict(identity["settings"])
         model = ModelId(**{name: identity["model"][name] for name in _MODEL})
         record = RunRecord.read(folder)
@@ -50,9 +52,10 @@ def read_experiment(folder: str | Path) -> Experiment:
             model=model,
             sites=read_sites(folder),
             tasks=tuple(_task(name, record.data[name], done) for name in settings.tasks),
-            outcomes=tuple(o for o in done if o.found_on is None and o.samples is None),
+            outcomes=tuple(o for o in done if (o.found_on, o.samples, o.prompt) == (None,) * 3),
             transfer=tuple(o for o in done if o.found_on is not None),
             sample_curve=tuple(o for o in done if o.samples is not None),
+            prompts=tuple(o for o in done if o.prompt is not None),
         )
     except FileNotFoundError as error:
         raise SnipbiasError(
@@ -69,14 +72,14 @@ def read_experiment(folder: str | Path) -> Experiment:
 def _outcomes(rows: pa.Table) -> Iterator[tuple[dict[str, Any], pa.Table, pa.Table]]:
     """Labels of every outcome, its rows on the test and dev part, and those on retention tasks."""
     test = _where(rows, part="test")
-    keys = ("task", "method", "trial", "draw", "found_on", "samples")
+    keys = ("task", "method", "trial", "draw", "found_on", "samples", "prompt")
     for label in test.group_by(list(keys), use_threads=False).aggregate([]).to_pylist():
         yield label, _where(rows, **label), _retained(rows, label)
 
 
 def _retained(rows: pa.Table, label: Mapping[str, Any]) -> pa.Table:
     """Their `task` is the retention task, and the outcome's own stands in `found_on`."""
-    where = {name: label[name] for name in ("method", "trial", "draw", "samples")}
+    where = {name: label[name] for name in ("method", "trial", "draw", "samples", "prompt")}
     found_on = label["found_on"] or label["task"]
     return _where(rows, part="retention", found_on=found_on, **where)
 
