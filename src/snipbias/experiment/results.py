@@ -37,8 +37,8 @@ found on or with the development part that settings were chosen on.
   chosen settings; higher than on the test part because they were chosen there.
 - **AUROC**: how well the margin of "unknown" tells ambiguous from disambiguated rows; 0.5: not at
   all. No shift changes it.
-- **by prompt template**: edits found in the task's own wording, evaluated in others; the interval of
-  the mean takes these wordings as fixed.
+- **by prompt template**: edits found in the task's own wording, evaluated in others; the interval
+  of the mean takes these wordings as fixed.
 - **vs offset**: disambiguated points above what adding a constant to "unknown" reaches on the
   original at an ambiguous accuracy at least as high.
 - **p, p Holm, McNemar**: of the difference in accuracy to the original. *p*: signs of whole
