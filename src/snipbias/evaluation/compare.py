@@ -63,10 +63,22 @@ class Comparison:
         """The methods that are neither the original nor a control."""
         return tuple(m for m in self.neurons if m != ORIGINAL and m not in self.controls)
 
-    @cached_property
+    @property
     def changes(self) -> dict[str, dict[str, Change]]:
         """Every method's accuracy and its difference to the original's, with intervals."""
+        return self._changes
+
+    @cached_property
+    def _changes(self) -> dict[str, dict[str, Change]]:
         return accuracy_changes(self.evaluation)
+
+    @property
+    def retention(self) -> dict[str, dict[str, float | None]]:
+        """Accuracy of every method on each task that should stay as it was, by task."""
+        return {
+            task: {name: each.accuracy.overall for name, each in answers.summaries.items()}
+            for task, answers in self.evaluation.retention.items()
+        }
 
     def retained(self, method: str) -> tuple[Retained, ...]:
         """What a method kept within the margin of retention tasks and neutral text, or may not."""
@@ -121,8 +133,7 @@ class Comparison:
                     "gain_interval": plain(self.gain_interval(method)),
                     "verdicts": [plain(verdict) for verdict in self.verdicts(method)],
                     "retention": {
-                        task: answers.summaries[method].accuracy.overall
-                        for task, answers in self.evaluation.retention.items()
+                        task: accuracies[method] for task, accuracies in self.retention.items()
                     },
                     "retained": [plain(part) for part in self.retained(method)]
                     if method != ORIGINAL

@@ -11,7 +11,6 @@ from rich.text import Text
 from snipbias.base.table import WIDTH, Grid, number, p_value, percent, plain_text
 from snipbias.base.words import ALWAYS_UNKNOWN, BEST_OFFSET, ORIGINAL, held_out
 from snipbias.evaluation.changes import Change, Retained
-from snipbias.evaluation.evaluate import Evaluation
 from snipbias.evaluation.interval import Interval
 from snipbias.evaluation.metrics import ByCondition
 from snipbias.evaluation.summary import Summary
@@ -22,16 +21,10 @@ SHORT = {"overall": "all", "ambiguous": "ambig.", "disambiguated": "disambig."}
 
 
 class Compared(Protocol):
-    """What a table needs of a comparison, which prints itself by means of it."""
+    """What tables need of a comparison, whether it was just made or read again."""
 
     @property
-    def task(self) -> Task: ...
-    @property
-    def evaluation(self) -> Evaluation: ...
-    @property
     def neurons(self) -> Mapping[str, int]: ...
-    @property
-    def notes(self) -> Sequence[str]: ...
     @property
     def summaries(self) -> Mapping[str, Summary]: ...
     @property
@@ -40,11 +33,23 @@ class Compared(Protocol):
     def edits(self) -> tuple[str, ...]: ...
     @property
     def changes(self) -> Mapping[str, Mapping[str, Change]]: ...
+    @property
+    def retention(self) -> Mapping[str, Mapping[str, float | None]]: ...
 
-    def retained(self, method: str) -> Sequence[Retained]: ...
     def gain_over_offset(self, method: str) -> float | None: ...
     def gain_interval(self, method: str) -> Interval | None: ...
     def verdicts(self, method: str) -> Sequence[Verdict]: ...
+
+
+class Printed(Compared, Protocol):
+    """What the whole comparison needs, which prints itself by means of it."""
+
+    @property
+    def task(self) -> Task: ...
+    @property
+    def notes(self) -> Sequence[str]: ...
+
+    def retained(self, method: str) -> Sequence[Retained]: ...
 
 
 def comparison_grids(comparison: Compared) -> tuple[Grid, ...]:
@@ -86,7 +91,7 @@ def comparison_grids(comparison: Compared) -> tuple[Grid, ...]:
                 "positions",
                 "perplexity",
                 "KL",
-                *(task.removeprefix("mini:") for task in comparison.evaluation.retention),
+                *(task.removeprefix("mini:") for task in comparison.retention),
             ),
             tuple(_side_rows(comparison)),
             edits,
@@ -94,7 +99,7 @@ def comparison_grids(comparison: Compared) -> tuple[Grid, ...]:
     )
 
 
-def comparison_renderable(comparison: Compared) -> RenderableType:
+def comparison_renderable(comparison: Printed) -> RenderableType:
     """The whole comparison: tables, verdicts, and how to read them."""
     task = comparison.task
     rows = held_out(len(task), len(task.templates), len(task.instructions))
@@ -123,12 +128,12 @@ LEGEND = (
 )
 
 
-def comparison_text(comparison: Compared, width: int = WIDTH) -> str:
+def comparison_text(comparison: Printed, width: int = WIDTH) -> str:
     """The comparison as plain text."""
     return plain_text(comparison_renderable(comparison), width)
 
 
-def comparison_markdown(comparison: Compared) -> str:
+def comparison_markdown(comparison: Printed) -> str:
     """The comparison as Markdown."""
     grids = comparison_grids(comparison)
     parts = [f"**{grid.title}**\n\n{grid.markdown()}" for grid in grids]
@@ -212,10 +217,7 @@ def _side_rows(comparison: Compared) -> Iterator[tuple[str, ...]]:
             "/".join(f"{100 * share:.0f}" for share in summary.positions.chosen.values()),
             number(summary.perplexity, digits=4),
             number(summary.kl_per_token),
-            *(
-                percent(answers.summaries[method].accuracy.overall)
-                for answers in comparison.evaluation.retention.values()
-            ),
+            *(percent(accuracies[method]) for accuracies in comparison.retention.values()),
         )
 
 
@@ -239,7 +241,7 @@ def _gain(gain: float | None, interval: Interval | None) -> str:
     return f"{percent(gain, sign=True)} [{100 * interval.low:+.0f}, {100 * interval.high:+.0f}]"
 
 
-def _retained_lines(comparison: Compared) -> list[str]:
+def _retained_lines(comparison: Printed) -> list[str]:
     return [
         f"{method}: {part.what} {part.sentence}"
         for method in comparison.edits

@@ -63,7 +63,7 @@ def leaves(ends: Sequence[Tensor]) -> list[Tensor]:
             continue
         seen.add(node)
         if hasattr(node, "variable"):
-            found[node] = node.variable
+            found[node] = node.variable  # pyright: ignore[reportAttributeAccessIssue]
         waiting += [below for below, _ in node.next_functions if below is not None]
     return list(found.values())
 

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
-from snipbias.base.table import Grid
 from snipbias.base.words import ALWAYS_UNKNOWN, BEST_OFFSET, ORIGINAL, held_out
 from snipbias.evaluation.changes import Change
-from snipbias.evaluation.compare import Comparison
 from snipbias.evaluation.interval import Interval
 from snipbias.evaluation.metrics import ByCondition, Positions, Spread
 from snipbias.evaluation.offset_curve import OffsetCurve, OffsetPoint
 from snipbias.evaluation.summary import Summary
-from snipbias.evaluation.tables import comparison_grids
 from snipbias.evaluation.verdicts import Verdict, alarms, doubts, forewarned
 from snipbias.report.page import Finding
 from snipbias.report.tradeoff import Spot
@@ -70,6 +66,15 @@ class Recorded:
             for name, found in self.data["methods"].items()
         }
 
+    @property
+    def retention(self) -> dict[str, dict[str, float | None]]:
+        """Accuracy of every method on each task that should stay as it was, by task."""
+        methods = self.data["methods"]
+        return {
+            task: {name: found["retention"].get(task) for name, found in methods.items()}
+            for task in methods[ORIGINAL]["retention"]
+        }
+
     def gain_over_offset(self, method: str) -> float | None:
         """How far a method lies outside the curve that a constant on 'unknown' reaches."""
         return self.data["methods"][method]["gain_over_offset"]
@@ -107,34 +112,6 @@ class Recorded:
             for name, summary in self.summaries.items()
         ]
         return [*spots, *floors(self.original)]
-
-
-def grids(recorded: Recorded) -> tuple[Grid, ...]:
-    """The tables that `snipbias evaluate` prints, made by the same code from what it kept."""
-    methods = recorded.data["methods"]
-    retention = {
-        task: SimpleNamespace(
-            summaries={
-                name: SimpleNamespace(
-                    accuracy=ByCondition(found["retention"].get(task), None, None)
-                )
-                for name, found in methods.items()
-            }
-        )
-        for task in methods[ORIGINAL]["retention"]
-    }
-    like = SimpleNamespace(
-        summaries=recorded.summaries,
-        original=recorded.original,
-        edits=recorded.edits,
-        neurons=recorded.neurons,
-        changes=recorded.changes,
-        gain_over_offset=recorded.gain_over_offset,
-        gain_interval=recorded.gain_interval,
-        verdicts=recorded.verdicts,
-        evaluation=SimpleNamespace(retention=retention),
-    )
-    return comparison_grids(cast(Comparison, like))
 
 
 def finding(recorded: Recorded, edit: str) -> Finding:

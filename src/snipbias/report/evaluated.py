@@ -16,6 +16,7 @@ from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.run_folder import read_edits, read_sites
 from snipbias.evaluation.harness_scores import HarnessScore, HarnessScores, harness_grid
 from snipbias.evaluation.stats import Interval
+from snipbias.evaluation.tables import comparison_grids
 from snipbias.experiment.outcome import neurons_of
 from snipbias.models.places import count_places
 from snipbias.models.sites import Site
@@ -48,7 +49,7 @@ def evaluated_section(folder: Path, record: RunRecord, texts: Texts) -> Section:
         lead=f"{recorded.where[0].upper()}{recorded.where[1:]}, on templates that no edit was "
         "found on.",
         findings=tuple(comparison.finding(recorded, edit) for edit in edits),
-        grids=(*comparison.grids(recorded), *([harness_grid(harness)] if harness else [])),
+        grids=(*comparison_grids(recorded), *([harness_grid(harness)] if harness else [])),
         plots=(*_plots(recorded, shown), *maps(read_sites(folder), slug(task), kept)),
         examples=tuple(by_edit(rows, list(shown), texts, letters=letters)),
         notes=(
