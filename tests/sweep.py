@@ -69,7 +69,7 @@ def outcome(name: str, model_type: str) -> Outcome:
         return Outcome("refused", str(error))
     except Exception as error:
         return Outcome("wrong", f"{type(error).__name__}: {error}")
-    return Outcome("right", str(len(lm.sites)))
+    return Outcome("right", f"{len(lm.sites)}{', whole sequences' * lm.reads_whole}")
 
 
 def _check_scores(lm: LanguageModel) -> None:

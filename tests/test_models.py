@@ -302,12 +302,6 @@ def test_texts_that_become_nothing_are_refused(family):
             lm.query("a", ["  ", "b"])
 
 
-def test_a_model_without_a_cache_is_refused():
-    config = tf.OpenAIGPTConfig(vocab_size=64, n_embd=16, n_layer=1, n_head=2, n_positions=32)
-    with pytest.raises(SnipbiasError, match="key-value cache"):
-        wrap(tf.OpenAIGPTLMHeadModel(config), tokenizer())
-
-
 def test_an_encoder_decoder_that_does_not_know_how_answers_start_is_refused():
     lm = tiny("t5")
     lm.model.config.decoder_start_token_id = lm.model.config.bos_token_id = None

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import pytest
+import torch
 import transformers as tf
 
 import tiny
 from families import COMMON, LLAMA_LIKE
 from snipbias.base.errors import SnipbiasError
+from snipbias.method.activations import magnitude
+from snipbias.method.attribute import attribute
+from snipbias.method.equations import Method
 from snipbias.models.loading import wrap
-from sweep import outcome, sweep, tokenizer, written
+from snipbias.models.sites import find_sites
+from sweep import TASK, outcome, sweep, tokenizer, written
+
+METHODS = [Method.v1(target="share"), Method.v2(target="logprob"), Method.v1(tokens="last")]
 
 
 @pytest.mark.slow
@@ -50,13 +57,51 @@ def test_the_attention_of_long_t5_decides_whether_it_is_supported():
         wrap(tf.LongT5ForConditionalGeneration(config), tokenizer())
 
 
-def test_a_model_that_reads_padding_is_refused():
-    """Its own scores alone and in a batch differ: attention without the mask."""
-    model = tiny.build("GPT2LMHeadModel", "gpt2")
-    forward = model.transformer.forward
-    model.transformer.forward = lambda *args, attention_mask=None, **rest: forward(*args, **rest)
+def without_mask(stack):
+    forward = stack.forward
+    stack.forward = lambda *args, attention_mask=None, **rest: forward(*args, **rest)
+
+
+def add_sum(module, args, output):
+    """Every position gets what all hold, padding too."""
+    output.last_hidden_state += output.last_hidden_state.sum(1, keepdim=True)
+
+
+def test_a_model_that_reads_padding_is_refused_or_read_in_whole_sequences():
+    """Padding at the end, where a decoder does not look; an encoder looks everywhere."""
+    decoder = tiny.build("GPT2LMHeadModel", "gpt2")
+    assert not wrap(decoder, tokenizer()).reads_whole
+    without_mask(decoder.transformer)
+    assert wrap(decoder, tokenizer()).reads_whole
+    other = tiny.build("BartForConditionalGeneration", "bart")
+    other.model.encoder.register_forward_hook(add_sum)
     with pytest.raises(SnipbiasError, match="another score in a batch"):
-        wrap(model, tokenizer())
+        wrap(other, tokenizer())
+
+
+def test_whole_sequences_give_the_scores_that_a_cache_gives():
+    lm = wrap(tiny.build("LlamaForCausalLM", "llama"), tokenizer(), chat=False)
+    ways = [
+        lambda: magnitude(lm, TASK),
+        *(lambda m=m: attribute(lm, TASK, m, batch_size=4) for m in METHODS),
+    ]
+    cached = [way().flat for way in ways]
+    lm.reads_whole = True
+    for way, expected in zip(ways, cached, strict=True):
+        found = way().flat
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6 * expected.abs().max())
+
+
+def test_linear_attention_and_latent_attention_have_roles():
+    layouts = {}
+    for name in ("Qwen3_5ForCausalLM", "MiniCPM3ForCausalLM"):
+        for site in find_sites(tiny.build(name, tiny.classes()[name])):
+            layouts[site.name.rsplit(".", 1)[-1]] = site.layout
+    assert layouts["in_proj_qkv"] == (("q", 16), ("k", 16), ("v", 16))
+    assert layouts["in_proj_z"] == (("gate", 16),)
+    assert layouts["kv_a_proj_with_mqa"] == (("kv", 8), ("k", 4))
+    assert layouts["kv_b_proj"] == (("k", 4), ("v", 4))  # head by head
+    assert not {"in_proj_a", "in_proj_b"} & layouts.keys()
 
 
 def test_longrope_is_read_up_to_its_switch():

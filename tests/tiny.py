@@ -112,6 +112,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "MiniCPM3ForCausalLM": LATENT,
     "YoutuForCausalLM": LATENT,
     "NemotronForCausalLM": {"head_dim": 4, "num_key_value_heads": 2},
+    "Qwen3_5ForCausalLM": {"layer_types": ["linear_attention", "full_attention"]},
     "ReformerModelWithLMHead": {"is_decoder": True, "axial_pos_embds_dim": [8, 8]},
     "ZambaForCausalLM": {"num_hidden_layers": 4, "layers_block_type": ["mamba", "hybrid"] * 2},
     "Zamba2ForCausalLM": {"layers_block_type": ["mamba", "hybrid"]},

@@ -145,7 +145,10 @@ def _prompt_activations(
         scored = lm.score(queries)
     found = {}
     for site in lm.sites:
-        h = first.pop(site.name).reshape(len(queries), -1, site.width)
+        h = first.pop(site.name)
+        if lm.reads_whole:  # a row per option, which all begin with the prompt
+            h = scored.by_row(h)[scored.rows[:, 0]]
+        h = h.reshape(len(queries), -1, site.width)
         real = scored.prefix_mask if h.shape[1] > 1 else torch.ones(h.shape[:2], dtype=torch.bool)
         found[site.name] = crispr.reduce_tokens(of(h.float()), real.to(h.device), tokens).double()
     return found, scored

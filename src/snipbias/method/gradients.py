@@ -186,7 +186,8 @@ class SiteGradients:
     def _on_forward(
         self, site: Site, module: nn.Module, args: object, output: Tensor
     ) -> Tensor | None:
-        segment = OPTIONS if (site.name, PREFIX) in self._outputs else PREFIX
+        is_later = self._lm.reads_whole or (site.name, PREFIX) in self._outputs
+        segment = OPTIONS if is_later else PREFIX
         self._outputs[site.name, segment] = output.detach()
         gated = output if self._gate == 1 else output * self._gate
         if not gated.requires_grad:
@@ -249,6 +250,8 @@ class SiteGradients:
             # Positions align from the first answer token; where only one option has one it counts.
             rows = torch.cat([objective.rows for objective in plan.objectives], 1)
             there = (rows >= 0)[..., None] & scored.options_mask[rows]
+            if last_only and self._lm.reads_whole:
+                return crispr.last_token(scored.prefix_mask)
             return there.any(1) & (not last_only)
         if site.sees_prompt or not self._lm.is_encoder_decoder:
             return crispr.last_token(scored.prefix_mask) if last_only else scored.prefix_mask

@@ -37,11 +37,13 @@ class Backbone:
         row_owner: while `score` or `generate` runs the model, the query that each of its rows
             reads for (on the CPU).
         rows_differ: whether each row is under edits of its own, so that rows share nothing.
+        reads_whole: whether each option is read behind a prompt of its own, without a cache.
     """
 
     model: PreTrainedModel
     row_owner: Int[Tensor, " r"] | None = field(default=None, init=False, repr=False, compare=False)
     rows_differ: bool = field(default=False, init=False, repr=False, compare=False)
+    reads_whole: bool = field(default=False, init=False, repr=False, compare=False)
 
     @cached_property
     def sites(self) -> tuple[Site, ...]:

@@ -21,6 +21,7 @@ from snipbias.base.errors import SnipbiasError
 from snipbias.models.backbone import Backbone, Query
 from snipbias.models.packed_options import Packed
 from snipbias.models.padding import common_start, pad, positions, token_logprobs
+from snipbias.models.whole_sequences import read_whole
 
 # Fewer tokens in common are not worth a pass of their own.
 WORTH_SHARING = 8
@@ -66,7 +67,8 @@ class Scored:
         logprobs: sum over an option's tokens; -inf where a query has fewer options.
         rows: index of each option's row in the options pass, -1 where there is none.
         prefix_mask: real tokens of the prompts.
-        options_mask: real tokens that the options pass reads, one row an option.
+        options_mask: real tokens that the options pass reads, one row per option; with the prompt's
+            where the model reads whole sequences.
         packed: where that pass holds the options of a prompt behind each other.
         graph_cut: what that pass read of the one over the prompts.
     """
@@ -99,6 +101,9 @@ def score(
     owner = torch.tensor(owners)  # on the CPU: it indexes layers' caches wherever they are
 
     prompts = [query.prompt for query in queries]
+    if lm.reads_whole:
+        logprobs, prompt_mask, read = read_whole(lm, queries, owner)
+        return _scored(queries, owner, logprobs, prompt_mask, read, None, GraphCut(owner, cut))
     with lm.rows_of(torch.arange(len(queries))):
         if lm.is_encoder_decoder:
             first_logits, prompt_mask, state = _encode_prompts(lm, prompts)
@@ -122,12 +127,24 @@ def score(
                 logits = follow(lm, targets[:, :-1], options_mask, prompt_mask, owner, state)
             rest = token_logprobs(logits, targets[:, 1:])
         logprobs = torch.cat([logprobs, rest.masked_fill(~options_mask, 0.0)], dim=1)
+    return _scored(queries, owner, logprobs, prompt_mask, options_mask, packed, graph_cut)
 
-    most = max(len(query.options) for query in queries)
-    rows = torch.full((len(queries), most), -1, device=lm.device)
+
+def _scored(
+    queries: Sequence[Query],
+    owner: Int[Tensor, " r"],
+    logprobs: Float[Tensor, "r t"],
+    prompt_mask: Bool[Tensor, "b s"],
+    options_mask: Bool[Tensor, "r t"],
+    packed: Packed | None,
+    graph_cut: GraphCut,
+) -> Scored:
+    """Log-probabilities of the options' tokens, summed and put in their queries' places."""
+    most, device = max(len(query.options) for query in queries), logprobs.device
+    rows = torch.full((len(queries), most), -1, device=device)
     slot = torch.tensor([c for query in queries for c in range(len(query.options))])
-    rows[owner, slot] = torch.arange(len(options), device=lm.device)
-    summed = torch.full((len(queries), most), -torch.inf, device=lm.device)
+    rows[owner, slot] = torch.arange(len(owner), device=device)
+    summed = torch.full((len(queries), most), -torch.inf, device=device)
     summed = summed.index_put((owner, slot), logprobs.sum(1))
     return Scored(summed, rows, prompt_mask, options_mask, packed, graph_cut)
 

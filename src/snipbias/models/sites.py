@@ -28,7 +28,7 @@ ROLES = {
     "v": ("v", "v_proj", "value"),
     "kv": (),  # what keys and values are both made of: DeepSeek's latents
     # Gemma 3n and 4 gate a layer's own embeddings, and 3n has a branch of low rank (LAuReL).
-    "gate": ("wi_0", "gate_proj", "per_layer_input_gate"),
+    "gate": ("wi_0", "gate_proj", "per_layer_input_gate", "in_proj_z", "g_proj"),
     "up": ("wi", "wi_1", "up_proj", "fc1", "c_fc", "dense_h_to_4h", "fc_in", "linear_left"),
     "down": (
         "wo",
@@ -44,7 +44,7 @@ ROLES = {
 # Latent attention (DeepSeek V2, MiniCPM3): keys and values by way of a few units that both share.
 LATENT, FROM_LATENT = "kv_a_proj_with_mqa", "kv_b_proj"
 ATTENTION_OUTPUTS = ("o", "o_proj", "out_proj", "c_proj", "dense")
-FUSED_QKV = ("c_attn", "query_key_value", "qkv_proj", "Wqkv")
+FUSED_QKV = ("c_attn", "query_key_value", "qkv_proj", "Wqkv", "in_proj_qkv")
 INTERLEAVED = ("bloom", "falcon", "gpt_bigcode", "gpt_neox", "gpt_neox_japanese", "persimmon")
 
 
@@ -161,10 +161,13 @@ def module_by_name(site: str) -> tuple[Side, int, str]:
 def _linear_layers(model: PreTrainedModel) -> Iterator[tuple[str, Linear]]:
     """The linear layers inside numbered blocks of the text stacks.
 
-    Without those of AltUp (Gemma 3n), whose outputs are weights of a sum and not activations.
+    Without those whose outputs are weights of a sum and not activations: of AltUp's streams (Gemma
+    3n), of what linear attention forgets and writes (Qwen3.5).
     """
     for name, module in model.named_modules():
         is_numbered = re.search(r"\.\d+\.(?!altup)", name) and not _is_vision_or_audio(name)
+        if re.search(r"linear_attn\.(in_proj_)?[ab](_proj)?$", name):
+            continue
         if is_numbered and isinstance(module, Linear):
             yield name, module
 
@@ -183,7 +186,7 @@ def _refuse_unsupported(model: PreTrainedModel) -> None:
                 f"{kind} is a mixture of experts ({name}), which is not supported: what is missing "
                 "is a definition of neurons for tokens that are routed past them."
             )
-        if re.search(r"mamba|ssm|linear_attn|rwkv|recurrent", name, re.IGNORECASE):
+        if re.search(r"mamba|ssm|rwkv|recurrent", name, re.IGNORECASE):
             raise SnipbiasError(
                 f"{kind} has recurrent layers ({name}), which are not supported: what is missing "
                 "is a definition of neurons outside attention and FFN."
@@ -258,6 +261,9 @@ def _role(leaf: str, block: Block) -> str:
 def _fused_qkv(model: PreTrainedModel, leaf: str, units: int) -> tuple[tuple[str, int], ...]:
     """GPT-2 and Phi-3 stack q, k and v; GPT-NeoX repeats them head by head (key-value head)."""
     config = model.config.get_text_config()
+    if leaf == "in_proj_qkv":  # Qwen3.5's linear attention
+        keys = config.linear_num_key_heads * config.linear_key_head_dim
+        return (("q", keys), ("k", keys), ("v", units - 2 * keys))
     heads = config.num_attention_heads
     key_value_heads = _key_value_heads(config) or heads
     head = units // (heads + 2 * key_value_heads)
