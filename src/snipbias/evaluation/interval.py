@@ -97,11 +97,14 @@ class Interval:
         sizes: Float[np.ndarray, " clusters"],
         ends: Ends,
     ) -> Interval:
-        """With the exact bounds; as wide as these where few clusters are off 0 or an end."""
+        """With the exact bounds, and as wide as these where few clusters are off 0 or an end.
+
+        Only clusters that have rows are given, and count.
+        """
         if not np.isfinite(ends).all():
             return self
         exact = exact_bounds(means, sizes, ends, self.level)
-        found = replace(self, exact=exact, ends=ends)
+        found = replace(self, exact=exact, ends=ends, templates=len(means))
         differ = min((abs(means - same) > 1e-9).sum() for same in (*ends, 0.0))
         few = differ < min(FEWEST_TEMPLATES, len(means) / 2)
         return found.guarded if few else found

@@ -107,14 +107,39 @@ def gain_over_offset(edit_point: tuple[float, float], original_curve: OffsetCurv
 def gain_interval(trials: Sequence[Rows], original: Rows) -> Interval | None:
     """The interval of the mean gain of trials, the curve being drawn anew with the rows.
 
-    Templates are drawn, crossed with the instructions. None where a gain is undefined, or the rows
-    do not lie under the same templates and instructions.
+    Templates are drawn, crossed with the instructions; the exact bounds
+    take the offset as given. None where a gain is undefined, or the rows do
+    not lie under the same templates and instructions.
     """
     if offset_curve(original) is None or any(len(rows) != len(original) for rows in trials):
         return None
     draws = Draws.of(original.template, original.instruction, resamples=RESAMPLES)
     gains = [gains_in_draws(rows, original, draws) for rows in trials]
-    return from_figures(np.mean(gains, axis=0), draws, bounds=(-1.0, 1.0))
+    found = from_figures(np.mean(gains, axis=0), draws, bounds=(-1.0, 1.0))
+    if found is None:
+        return None
+    beside = np.mean([_beside_offset(rows, original) for rows in trials], axis=0)
+    sums, sizes = (
+        draws.cells(values * original.disambiguated).sum(axis=1)
+        for values in (beside, np.ones(len(original)))
+    )
+    there = sizes > 0
+    return found.with_exact(sums[there] / sizes[there], sizes[there], (-1.0, 1.0))
+
+
+def _beside_offset(rows: Rows, original: Rows) -> Float[np.ndarray, " rows"]:
+    """Each row's right answer less that of the offset which the gain is taken from."""
+    curve = offset_curve(original)
+    reached = AMBIGUOUS_ACCURACY(rows)
+    right = (rows.chosen == rows.gold).astype(float)
+    if curve is None or reached is None:
+        return right
+    as_good = np.flatnonzero(curve.ambiguous >= reached - ROUNDING)
+    if not len(as_good):
+        return right
+    offset = curve.offsets[as_good[curve.disambiguated[as_good].argmax()]]
+    says_unknown = unknown_margin(original) + offset > 0
+    return right - np.where(says_unknown, original.gold == original.unknown, named_credit(original))
 
 
 def gains_in_draws(rows: Rows, original: Rows, draws: Draws) -> Float[np.ndarray, " draws"]:
