@@ -20,7 +20,7 @@ from snipbias.base.errors import SnipbiasError
 from snipbias.base.markdown import code, fenced, shown
 from snipbias.base.record import RunRecord
 from snipbias.base.table import percent
-from snipbias.cli.commands import write_comparison
+from snipbias.cli.evaluate import write_comparison
 from snipbias.edits.card.card import GENERATED, model_card
 from snipbias.edits.card.facts import base_on_hub, data_of, without_folders
 from snipbias.edits.card.figures import Figures, command

@@ -29,7 +29,7 @@ from snipbias.base.files import sweep
 from snipbias.base.record import RunRecord
 from snipbias.cli import main
 from snipbias.cli.app import app
-from snipbias.cli.commands import recorded_arguments
+from snipbias.cli.rerun import recorded_arguments
 from snipbias.models.source import quiet_transformers
 
 COMMANDS = (

@@ -559,7 +559,7 @@ def test_a_port_that_is_taken_is_named(capsys) -> None:
 
 def test_another_host_is_warned_of(capsys, monkeypatch) -> None:
     pytest.importorskip("nicegui")
-    monkeypatch.setattr("snipbias.cli.playing.serve", lambda session, **how: None)
+    monkeypatch.setattr("snipbias.play.server.serve", lambda session, **how: None)
     with warnings.catch_warnings():
         for host, is_told in (("0.0.0.0", True), ("localhost", False)):
             with pytest.raises(SystemExit) as stop:

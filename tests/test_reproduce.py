@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import inspect
 import json
 import os
 import random
@@ -20,9 +19,8 @@ import pytest
 from families import tiny
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.record import RunRecord
-from snipbias.cli import experiment as command
 from snipbias.cli import main
-from snipbias.cli.reproduce import reproduce
+from snipbias.cli import reproduce as command
 from snipbias.edits.edit import NeuronEdit
 from snipbias.experiment.settings import RIVALS, preset
 from snipbias.models.source import quiet_transformers
@@ -150,9 +148,7 @@ def test_a_rerun_gives_the_same_tables(cli: Run, model: Path, here: Path) -> Non
 
 
 def settings(**given: object):
-    declared = inspect.signature(reproduce).parameters
-    defaults = {name: parameter.default for name, parameter in declared.items()}
-    return command.settings_of({**defaults, "model": "m", **given})
+    return command.settings_of(vars(command.Reproduce(**{"model": "m", **given})))
 
 
 def test_without_arguments_it_is_the_preset_on_bbq() -> None:

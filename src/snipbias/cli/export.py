@@ -1,7 +1,8 @@
-"""The commands `export` and `apply`: an edit for other software (imports nothing heavy)."""
+"""The commands `export` and `apply`: an edit for other software."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,8 +10,6 @@ from typing import Annotated, Any
 import typer
 
 from snipbias.cli import options as o
-
-PANEL = "Export"
 
 
 class Format(str, Enum):
@@ -25,86 +24,80 @@ Edit = Annotated[str, typer.Argument(help="Folder of an edit, or owner/name.", s
 Check = Annotated[
     bool,
     typer.Option(
-        "--check/--no-check",
-        help="Compare what was written with the edited model, in float32.",
-        rich_help_panel=PANEL,
+        "--check/--no-check", help="Compare what was written with the edited model, in float32."
     ),
 ]
 
 
-def export(
-    edit: Edit,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="Hub id, local folder, .gguf file.",
-            show_default="the one it was found on",
-            rich_help_panel=o.MODEL_PANEL,
-        ),
-    ] = None,
-    format: Annotated[
-        Format,
-        typer.Option(
-            help="PEFT adapter (lora, ia3) or the whole model, baked.", rich_help_panel=PANEL
-        ),
-    ] = Format.lora,
-    base: Annotated[
-        str | None,
-        typer.Option(
-            help="What an adapter is to call its base model: a hub id, say.",
-            show_default="where the model was loaded from",
-            rich_help_panel=PANEL,
-        ),
-    ] = None,
-    one_rank: Annotated[
-        bool,
-        typer.Option(
-            "--one-rank",
-            help="LoRA: the same rank in all layers, for servers that read no rank_pattern.",
-            rich_help_panel=PANEL,
-        ),
-    ] = False,
-    check: Check = True,
-    run: o.EvaluationRun = None,
-    revision: o.Revision = None,
-    dtype: o.Dtype = o.DType.stored,
-    device: o.Device = None,
-    trust_remote_code: o.TrustRemoteCode = False,
-    out: o.Out = None,
-    overwrite: o.Overwrite = False,
-    as_json: o.Json = False,
-    quiet: o.Quiet = False,
-) -> None:
+@dataclass(kw_only=True)
+class Export(o.Writing, o.Loading):
     """Write an edit for PEFT, or as a checkpoint, and check it against the edited model.
 
     What is written needs no snipbias when it is used. The folder also holds the edit itself, a
     README.md with the code that loads it, and export.json with what the check found.
     """
-    run_export("export", {**locals(), "format": format.value})
+
+    panel = o.USE
+    heading = "Export"
+    examples = (
+        "snipbias export age-edit --model demo --out age-lora",
+        "snipbias export ses/n10 --model google/flan-t5-base --format ia3 --out ses-ia3",
+        "snipbias export age-edit --model demo --format checkpoint --out fair-model",
+    )
+    edit: Edit
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Hub id, local folder, .gguf file.", show_default="the one it was found on"
+        ),
+    ] = None
+    format: Annotated[
+        Format, typer.Option(help="PEFT adapter (lora, ia3) or the whole model, baked.")
+    ] = Format.lora
+    base: Annotated[
+        str | None,
+        typer.Option(
+            help="What an adapter is to call its base model: a hub id, say.",
+            show_default="where the model was loaded from",
+        ),
+    ] = None
+    one_rank: Annotated[
+        bool,
+        typer.Option(
+            "--one-rank",
+            help="LoRA: the same rank in all layers, for servers that read no rank_pattern.",
+        ),
+    ] = False
+    check: Check = True
+    run: o.EvaluationRun = None
+    dtype: o.Dtype = o.DType.stored
+
+    def __call__(self) -> None:
+        """Write it in the format that is asked for."""
+        _export("export", self, {**vars(self), "format": self.format.value})
 
 
-def apply(
-    model: o.Model,
-    edit: Edit,
-    check: Check = True,
-    revision: o.Revision = None,
-    dtype: o.Dtype = o.DType.stored,
-    device: o.Device = None,
-    trust_remote_code: o.TrustRemoteCode = False,
-    out: o.Out = None,
-    overwrite: o.Overwrite = False,
-    as_json: o.Json = False,
-    quiet: o.Quiet = False,
-) -> None:
+@dataclass(kw_only=True)
+class Apply(o.Writing, o.Loading):
     """Bake an edit into the weights; write a checkpoint that plain transformers loads.
 
     The short way to say 'snipbias export EDIT --format checkpoint'.
     """
-    fixed = {"format": "checkpoint", "base": None, "one_rank": False, "run": None}
-    run_export("apply", {**locals(), **fixed})
+
+    panel = o.USE
+    examples = ("snipbias apply demo age-edit --out fair-model",)
+    model: o.Model
+    edit: Edit
+    check: Check = True
+    dtype: o.Dtype = o.DType.stored
+
+    def __call__(self) -> None:
+        """Write a checkpoint."""
+        fixed = {"format": "checkpoint", "base": None, "one_rank": False, "run": None}
+        _export("apply", self, {**vars(self), **fixed})
 
 
-def run_export(command: str, arguments: dict[str, Any]) -> None:
+def _export(command: str, options: Export | Apply, arguments: dict[str, Any]) -> None:
     """Load the model and the edit, write the export, and say how near it is."""
     from rich.text import Text
 
@@ -113,11 +106,10 @@ def run_export(command: str, arguments: dict[str, Any]) -> None:
     from snipbias.edits.edit import NeuronEdit
     from snipbias.edits.export.write import fill, refuse_base
 
-    output = {name: arguments[name] for name in ("out", "overwrite", "as_json", "quiet")}
-    with run(command, arguments, **output) as (this, folder):
+    with run(command, arguments, options) as (this, folder):
         edit = NeuronEdit.load(arguments["edit"])
         this.record.data["edits"] = {str(arguments["edit"]): edit.fingerprint}
-        lm = this.load(arguments["model"] or edit.model.name, o.model_options(arguments))
+        lm = this.load(arguments["model"] or edit.model.name, options.model_options)
         refuse_base(lm, this.folder)
         with this.progress("writing and checking", None):
             exported = fill(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from copy import copy
+from dataclasses import MISSING, dataclass, fields
 from enum import Enum
+from inspect import Parameter, Signature
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, get_type_hints
 
 import typer
+from typer.models import OptionInfo
 
 
 class DType(str, Enum):
@@ -34,7 +38,8 @@ class Options(str, Enum):
     letters = "letters"
 
 
-MODEL_PANEL, TASK_PANEL, OUT_PANEL = "Model", "Task", "Output"
+# The commands in their groups, as the help shows them.
+FIND, LOOK, USE, SHARE = "Find and prove", "Look", "Use", "Share and repeat"
 
 Model = Annotated[
     str, typer.Argument(help="Hub id, local folder, .gguf file, or 'demo'.", show_default=False)
@@ -46,40 +51,15 @@ Task = Annotated[
         show_default=False,
     ),
 ]
-Revision = Annotated[
-    str | None,
-    typer.Option(help="Branch, tag or commit on the hub.", rich_help_panel=MODEL_PANEL),
-]
 Dtype = Annotated[
     DType,
     typer.Option(
         metavar="<type>",  # all of them in one word break at 80 columns
         help="auto (float32 on a CPU, else stored), stored, float32, bfloat16 or float16.",
-        rich_help_panel=MODEL_PANEL,
-    ),
-]
-Device = Annotated[
-    str | None,
-    typer.Option(help="cpu, cuda, cuda:1 ...", rich_help_panel=MODEL_PANEL, show_default="best"),
-]
-DeviceMap = Annotated[
-    str | None,
-    typer.Option(help="Spread the model by accelerate: auto.", rich_help_panel=MODEL_PANEL),
-]
-Chat = Annotated[
-    bool | None,
-    typer.Option(
-        "--chat/--no-chat",
-        help="Use the chat template.",
-        rich_help_panel=MODEL_PANEL,
-        show_default="where there is one",
     ),
 ]
 TrustRemoteCode = Annotated[
-    bool,
-    typer.Option(
-        "--trust-remote-code", help="Run the model repository's code.", rich_help_panel=MODEL_PANEL
-    ),
+    bool, typer.Option("--trust-remote-code", help="Run the model repository's code.")
 ]
 
 
@@ -91,47 +71,10 @@ def _batch_size(text: str) -> int | str:
     return int(text)
 
 
-BatchSize = Annotated[
-    Any,
-    typer.Option(
-        parser=_batch_size,
-        metavar="auto|N",
-        help="Prompts per pass; auto: as is fastest and fits. Never changes a result.",
-    ),
-]
 DataDir = Annotated[
     Path | None,
     typer.Option(
-        help="Folder with BBQ's or GLUE's files; else SNIPBIAS_DATA_DIR, the cache, or a download.",
-        rich_help_panel=TASK_PANEL,
-    ),
-]
-Instruction = Annotated[
-    list[str] | None,
-    typer.Option(help="Ask under this instruction (repeatable).", rich_help_panel=TASK_PANEL),
-]
-Instructions = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        help="Use only the first so many of the task's instructions.",
-        rich_help_panel=TASK_PANEL,
-    ),
-]
-Prompt = Annotated[
-    str | None,
-    typer.Option(
-        help="Wording of the prompts: list, paper, letters, letters-text, plain, a .txt or .json "
-        "file, or a text with {instruction} {context} {question} {options}.",
-        show_default="list",
-        rich_help_panel=TASK_PANEL,
-    ),
-]
-Column = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="ours=theirs, where the file's columns have other names (repeatable).",
-        rich_help_panel=TASK_PANEL,
+        help="Folder with BBQ's or GLUE's files; else SNIPBIAS_DATA_DIR, the cache, or a download."
     ),
 ]
 LmEvalPath = Annotated[
@@ -145,39 +88,165 @@ EvaluationRun = Annotated[
         show_default="those beside the edit",
     ),
 ]
-Out = Annotated[
-    Path | None,
-    typer.Option(
-        help="Folder to write.",
-        rich_help_panel=OUT_PANEL,
-        show_default="snipbias-runs/<time>-<command>",
-    ),
-]
 Resumed = Annotated[
     Path | None,
     typer.Option(
         help="Folder to write, or to go on with.",
-        rich_help_panel=OUT_PANEL,
         show_default="snipbias-runs/reproduce-<model>-<preset>-<settings>",
     ),
 ]
-Overwrite = Annotated[
-    bool,
-    typer.Option(
-        "--overwrite", help="Replace the folder if it is there.", rich_help_panel=OUT_PANEL
-    ),
-]
-Json = Annotated[
-    bool,
-    typer.Option("--json", help="Print one JSON object and no table.", rich_help_panel=OUT_PANEL),
-]
-Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", help="No progress bars.", rich_help_panel=OUT_PANEL)
-]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and no table.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
 
 
-def model_options(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Those of a command's arguments that say how a model is loaded."""
-    names = ("revision", "dtype", "device", "device_map", "chat", "trust_remote_code")
-    chosen = {name: arguments[name] for name in names if name in arguments}
-    return {**chosen, "dtype": chosen["dtype"].value}
+@dataclass(kw_only=True)
+class Command:
+    """A command: its fields are its options, its docstring is its help, and a call does it."""
+
+    panel: ClassVar[str]
+    heading: ClassVar[str | None] = None
+    examples: ClassVar[tuple[str, ...]]
+
+    def __call__(self) -> None:
+        """Do it; what is heavy is imported here, so that --help stays quick."""
+        raise NotImplementedError
+
+
+@dataclass(kw_only=True)
+class Reading(Command):
+    """How a task is read."""
+
+    heading = "Task"
+    data_dir: DataDir = None
+    column: Annotated[
+        list[str] | None,
+        typer.Option(help="ours=theirs, where the file's columns have other names (repeatable)."),
+    ] = None
+    prompt: Annotated[
+        str | None,
+        typer.Option(
+            help="Wording of the prompts: list, paper, letters, letters-text, plain, a .txt or "
+            ".json file, or a text with {instruction} {context} {question} {options}.",
+            show_default="list",
+        ),
+    ] = None
+
+    @property
+    def task_options(self) -> dict[str, Any]:
+        """Those that `Run.task` takes."""
+        names = ("data_dir", "column", "instruction", "instructions", "prompt")
+        return {name: value for name, value in vars(self).items() if name in names}
+
+
+@dataclass(kw_only=True)
+class Asking(Reading):
+    """Under which instruction."""
+
+    instruction: Annotated[
+        list[str] | None, typer.Option(help="Ask under this instruction (repeatable).")
+    ] = None
+
+
+@dataclass(kw_only=True)
+class Measuring(Command):
+    """How much is asked, and how much at once."""
+
+    batch_size: Annotated[
+        Any,
+        typer.Option(
+            parser=_batch_size,
+            metavar="auto|N",
+            help="Prompts per pass; auto: as is fastest and fits. Never changes a result.",
+        ),
+    ] = "auto"
+    instructions: Annotated[
+        int | None,
+        typer.Option(min=1, help="Use only the first so many of the task's instructions."),
+    ] = None
+
+
+@dataclass(kw_only=True)
+class Loading(Command):
+    """How a model is loaded."""
+
+    heading = "Model"
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")] = None
+    dtype: Dtype = DType.auto
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, cuda:1 ...", show_default="best")
+    ] = None
+    trust_remote_code: TrustRemoteCode = False
+
+    @property
+    def model_options(self) -> dict[str, Any]:
+        """Those that `load` takes."""
+        names = ("revision", "device", "device_map", "chat", "trust_remote_code")
+        chosen = {name: value for name, value in vars(self).items() if name in names}
+        return {**chosen, "dtype": self.dtype.value}
+
+
+@dataclass(kw_only=True)
+class Running(Loading):
+    """How it is spread and asked."""
+
+    device_map: Annotated[
+        str | None, typer.Option(help="Spread the model by accelerate: auto.")
+    ] = None
+    chat: Annotated[
+        bool | None,
+        typer.Option(
+            "--chat/--no-chat", help="Use the chat template.", show_default="where there is one"
+        ),
+    ] = None
+
+
+@dataclass(kw_only=True)
+class Writing(Command):
+    """Where results go."""
+
+    heading = "Output"
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder to write.", show_default="snipbias-runs/<time>-<command>"),
+    ] = None
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the folder if it is there.")
+    ] = False
+    as_json: Json = False
+    quiet: Quiet = False
+
+
+def add(app: typer.Typer, kind: type[Command]) -> None:
+    """Give the application a command, under its class's name."""
+    types = get_type_hints(kind, include_extras=True)
+
+    def command(**given: Any) -> None:
+        kind(**given)()
+
+    options = [
+        Parameter(
+            field.name,
+            Parameter.KEYWORD_ONLY,
+            default=Parameter.empty if field.default is MISSING else field.default,
+            annotation=_under_heading(kind, field.name, types[field.name]),
+        )
+        for field in fields(kind)
+    ]
+    options.sort(key=lambda option: option.default is not Parameter.empty)
+    command.__signature__ = Signature(options)  # type: ignore[attr-defined]
+    title = "Example" if len(kind.examples) == 1 else "Examples"
+    app.command(
+        kind.__name__.lower(),
+        help=kind.__doc__,
+        epilog="\n\n".join((f"{title}:", *kind.examples)),
+        rich_help_panel=kind.panel,
+    )(command)
+
+
+def _under_heading(kind: type[Command], name: str, declared: Any) -> Any:
+    """The type of an option, shown under the heading of the group that declares it."""
+    group = next(c for c in reversed(kind.__mro__) if name in vars(c).get("__annotations__", ()))
+    option = copy(declared.__metadata__[0])
+    if isinstance(option, OptionInfo):
+        option.rich_help_panel = group.heading  # type: ignore[attr-defined]
+    return Annotated[declared.__origin__, option]

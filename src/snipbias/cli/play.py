@@ -1,59 +1,85 @@
-"""The command `play`: its options (imports nothing heavy)."""
+"""The command `play`."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import sys
+import warnings
+from dataclasses import dataclass, replace
+from typing import Annotated
 
 import typer
 
 from snipbias.cli import options as o
 
-PANEL = "Page"
 
-
-def play(
-    model: o.Model,
-    edit: Annotated[
-        list[str] | None,
-        typer.Option(help="Folder of an edit, or owner/name on the hub (repeatable)."),
-    ] = None,
-    task: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="What questions are picked from (repeatable).",
-            show_default="mini",
-            rich_help_panel=o.TASK_PANEL,
-        ),
-    ] = None,
-    host: Annotated[
-        str, typer.Option(help="Address to serve at.", rich_help_panel=PANEL)
-    ] = "127.0.0.1",
-    port: Annotated[
-        int,
-        typer.Option(
-            min=0, max=65535, help="Port to serve at; 0: any free one.", rich_help_panel=PANEL
-        ),
-    ] = 8080,
-    browser: Annotated[
-        bool, typer.Option("--browser/--no-browser", help="Open it.", rich_help_panel=PANEL)
-    ] = True,
-    data_dir: o.DataDir = None,
-    instruction: o.Instruction = None,
-    prompt: o.Prompt = None,
-    column: o.Column = None,
-    revision: o.Revision = None,
-    dtype: o.Dtype = o.DType.auto,
-    device: o.Device = None,
-    device_map: o.DeviceMap = None,
-    chat: o.Chat = None,
-    trust_remote_code: o.TrustRemoteCode = False,
-) -> None:
+@dataclass(kw_only=True)
+class Play(o.Running, o.Asking):
     """Open a page on this machine: ask one question of a model with and without its edits.
 
     Type or pick a question, switch edits on and off, change their strength, and see what the model
     answers and which neurons fired. It ends with Ctrl-C.
     """
-    arguments: dict[str, Any] = dict(locals())
-    from snipbias.cli import playing
 
-    playing.run_play(arguments, o.model_options(arguments))
+    panel = o.LOOK
+    heading = "Page"
+    examples = (
+        "snipbias play demo --edit age-edit",
+        "snipbias play google/flan-t5-base --edit ses/n10 --edit ses/n50 --task bbq:SES",
+    )
+    model: o.Model
+    edit: Annotated[
+        list[str] | None,
+        typer.Option(help="Folder of an edit, or owner/name on the hub (repeatable)."),
+    ] = None
+    task: Annotated[
+        list[str] | None,
+        typer.Option(help="What questions are picked from (repeatable).", show_default="mini"),
+    ] = None
+    host: Annotated[str, typer.Option(help="Address to serve at.")] = "127.0.0.1"
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to serve at; 0: any free one.")
+    ] = 8080
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open it.")] = True
+
+    def __call__(self) -> None:
+        """Load everything, then serve the page until the user interrupts it."""
+        from snipbias.base.errors import require
+        from snipbias.cli.run import columns
+        from snipbias.edits.edit import NeuronEdit
+        from snipbias.evaluation.compare import distinct
+        from snipbias.models.loading import load
+        from snipbias.play.guard import is_loopback
+        from snipbias.play.server import serve
+        from snipbias.play.session import Session
+        from snipbias.tasks import task as read_task
+        from snipbias.tasks.prompts import DEFAULT
+
+        require("nicegui", "the playground needs", "play")
+        # Called what the user called them: several may be "v1 n=10".
+        edits = [replace(NeuronEdit.load(place), label=place) for place in self.edit or ()]
+        tasks = [
+            read_task(
+                name,
+                data_dir=self.data_dir,
+                instructions=self.instruction or None,
+                prompt=self.prompt or DEFAULT,
+                columns=columns(self.column),
+            )
+            for name in self.task or ("mini",)
+        ]
+        host = self.host
+        if not is_loopback(host):
+            warnings.warn(
+                f"with --host {host} whoever reads this machine's traffic can use the page and "
+                "read the tasks: leave --host out to keep it to yourself.",
+                stacklevel=2,
+            )
+        session = Session(load(self.model, **self.model_options), distinct(edits), tasks)
+        serve(
+            session,
+            host=host,
+            port=self.port,
+            open_browser=self.browser,
+            say=lambda url: print(f"playing at {url} (Ctrl-C ends it)", flush=True),
+        )
+        print("ended.", file=sys.stderr)

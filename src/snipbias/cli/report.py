@@ -1,7 +1,8 @@
-"""The command `report`: its options (imports nothing heavy)."""
+"""The command `report`."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,18 @@ import typer
 from snipbias.cli import options as o
 
 
-def report(
+@dataclass(kw_only=True)
+class Report(o.Command):
+    """Write one HTML page of what runs found, changed and kept; it opens without a network.
+
+    The texts of changed rows are read from the task again, from this machine alone.
+    """
+
+    panel = o.LOOK
+    examples = (
+        "snipbias report snipbias-runs/evaluate --out report.html",
+        "snipbias report edits/age evaluated --out both.html --no-texts",
+    )
     runs: Annotated[
         list[Path],
         typer.Argument(
@@ -18,34 +30,37 @@ def report(
             help="Folders of find, evaluate, demo or reproduce.",
             show_default=False,
         ),
-    ],
-    out: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("report.html"),
+    ]
+    out: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("report.html")
     title: Annotated[
         str | None, typer.Option(help="Of the page.", show_default="models and tasks")
-    ] = None,
+    ] = None
     no_texts: Annotated[
         bool,
         typer.Option("--no-texts", help="Leave out the texts of rows, which you may not pass on."),
-    ] = False,
-    data_dir: o.DataDir = None,
+    ] = False
+    data_dir: o.DataDir = None
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the file if it is there.")
-    ] = False,
-    as_json: o.Json = False,
-) -> None:
-    """Write one HTML page of what runs found, changed and kept; it opens without a network.
+    ] = False
+    as_json: o.Json = False
 
-    The texts of changed rows are read from the task again, from this machine alone.
-    """
-    from snipbias.cli.run import show
-    from snipbias.report.write import write_report
+    def __call__(self) -> None:
+        """Write the page, and say how large it is."""
+        from snipbias.cli.run import show
+        from snipbias.report.write import write_report
 
-    path = write_report(
-        runs, out, title=title, data_dir=data_dir, texts=not no_texts, overwrite=overwrite
-    )
-    size = path.stat().st_size
-    show(
-        {"out": str(path), "bytes": size},
-        f"written: {path} ({size / 1e6:.1f} MB)",
-        as_json=as_json,
-    )
+        path = write_report(
+            self.runs,
+            self.out,
+            title=self.title,
+            data_dir=self.data_dir,
+            texts=not self.no_texts,
+            overwrite=self.overwrite,
+        )
+        size = path.stat().st_size
+        show(
+            {"out": str(path), "bytes": size},
+            f"written: {path} ({size / 1e6:.1f} MB)",
+            as_json=self.as_json,
+        )

@@ -22,6 +22,7 @@ from snipbias.base.files import atomic_folder, refuse_existing
 from snipbias.base.markdown import printable
 from snipbias.base.parallel import workers
 from snipbias.base.record import RunRecord
+from snipbias.cli.options import Writing
 from snipbias.edits.provenance import ModelId
 from snipbias.models.language_model import LanguageModel
 from snipbias.models.loading import load
@@ -128,27 +129,19 @@ class _Screen(Console):
 
 
 @contextmanager
-def run(
-    command: str,
-    arguments: Mapping[str, Any],
-    *,
-    out: Path | None,
-    overwrite: bool,
-    as_json: bool,
-    quiet: bool,
-) -> Iterator[tuple[Run, Path]]:
+def run(command: str, arguments: Mapping[str, Any], options: Writing) -> Iterator[tuple[Run, Path]]:
     """The run and a folder to fill, which appears under its name only if all goes well."""
     name = f"{datetime.now():%Y%m%d-%H%M%S}-{command}"
-    folder = out or Path("snipbias-runs") / name
+    folder = options.out or Path("snipbias-runs") / name
     record = RunRecord(command, sys.argv[1:], dict(arguments))
-    this = Run(record, folder, as_json=as_json, quiet=quiet)
+    this = Run(record, folder, as_json=options.as_json, quiet=options.quiet)
     # Before the work, not after it.
-    workers().from_main(partial(refuse_existing, folder, overwrite=overwrite))
+    workers().from_main(partial(refuse_existing, folder, overwrite=options.overwrite))
     if not workers().is_main:  # what the others fill is thrown away
         with tempfile.TemporaryDirectory() as scratch:
             yield this, Path(scratch)
         return
-    with atomic_folder(folder, overwrite=overwrite) as new:
+    with atomic_folder(folder, overwrite=options.overwrite) as new:
         yield this, new
         record.write(new)
 

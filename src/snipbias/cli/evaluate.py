@@ -1,0 +1,199 @@
+"""The command `evaluate`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from snipbias.cli import options as o
+
+if TYPE_CHECKING:
+    from snipbias.cli.run import Run
+    from snipbias.edits.edit import NeuronEdit
+    from snipbias.evaluation.compare import Comparison
+    from snipbias.evaluation.harness_scores import HarnessScores
+    from snipbias.models.language_model import LanguageModel
+    from snipbias.tasks.items import Task
+
+
+@dataclass(kw_only=True)
+class Evaluate(o.Writing, o.Running, o.Measuring, o.Asking):
+    """Evaluate a model with and without edits, beside random controls, on held-out templates.
+
+    Writes rows.parquet and retention.parquet (every option's log-probability), summary.json,
+    tables.md and run.json.
+    """
+
+    panel = o.FIND
+    examples = (
+        "snipbias evaluate demo mini:age --edit age-edit",
+        "snipbias evaluate google/flan-t5-base bbq:SES --edit ses/n10 --edit ses/n50 --items 200",
+        "snipbias evaluate google/flan-t5-base bbq:SES --edit ses/n10 --lm-eval piqa --margin 0.01",
+    )
+    model: o.Model
+    task: o.Task
+    edit: Annotated[
+        list[str] | None,
+        typer.Option(help="Folder of an edit, or owner/name on the hub (repeatable)."),
+    ] = None
+    items: Annotated[int | None, typer.Option(min=1, help="At most so many held-out items.")] = None
+    controls: Annotated[int, typer.Option(min=1, help="Draws of each random control.")] = 1
+    normalize: Annotated[o.Normalize, typer.Option(help="Divide scores by.")] = o.Normalize.sum
+    options: Annotated[o.Options, typer.Option(help="Options as.")] = o.Options.text
+    generate: Annotated[
+        bool, typer.Option("--generate", help="Let it write, and match the text to the options.")
+    ] = False
+    text: Annotated[
+        Path | None, typer.Option(help="Your own neutral text for perplexity and KL.")
+    ] = None
+    no_text: Annotated[bool, typer.Option("--no-text", help="No neutral text.")] = False
+    retention: Annotated[
+        list[str] | None,
+        typer.Option(help="Task that must not get worse (repeatable).", show_default="mini:skills"),
+    ] = None
+    no_retention: Annotated[bool, typer.Option("--no-retention", help="No retention tasks.")] = (
+        False
+    )
+    margin: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            help="Loss that is no harm: of retention accuracy (0.02: 2 points), of perplexity "
+            "(2 %), and nats a token of KL.",
+        ),
+    ] = 0.02
+    lm_eval: Annotated[
+        str | None,
+        typer.Option(help="Tasks of the lm-evaluation-harness, before and after: piqa,boolq."),
+    ] = None
+    lm_eval_limit: Annotated[
+        int | None, typer.Option(min=1, help="At most so many samples of each of them.")
+    ] = None
+    lm_eval_path: o.LmEvalPath = None
+
+    def __call__(self) -> None:
+        """Compare edits with the original and the controls, and write rows and tables."""
+        from rich.console import Group
+        from rich.text import Text
+
+        from snipbias.cli.run import run
+        from snipbias.edits.edit import NeuronEdit
+        from snipbias.edits.run_folder import write_edits, write_sites
+        from snipbias.evaluation import tables
+        from snipbias.evaluation.compare import compare, count_work, distinct
+        from snipbias.evaluation.harness_scores import harness_renderable
+        from snipbias.evaluation.reading import Reading
+        from snipbias.tasks.neutral_text import passages
+
+        with run("evaluate", vars(self), self) as (this, folder):
+            edits = distinct([NeuronEdit.load(path) for path in self.edit or []])
+            this.record.data["edits"] = {
+                str(path): edit.fingerprint
+                for path, edit in zip(self.edit or [], edits, strict=True)
+            }
+            this.record.data["text"] = str(self.text or "shipped with the package")
+            this.record.seeds = {"sample of items": 0, "controls": list(range(self.controls))}
+            task = this.task(self.task, **self.task_options)
+            retention = self._retention(this)
+            settings: dict[str, Any] = {
+                "reading": Reading(self.normalize.value, self.options.value, self.generate),
+                "items": self.items,
+                "controls": self.controls,
+                "texts": () if self.no_text else passages(self.text),
+                "retention": retention,
+            }
+            work = count_work(task, edits, **settings)
+            lm = this.load(self.model, self.model_options)
+            harness = self._harness(this, lm, edits)  # first: its data may not be to be had
+            with this.progress("evaluating", work) as progress:
+                comparison = compare(
+                    lm,
+                    task,
+                    *edits,
+                    **settings,
+                    margin=self.margin,
+                    batch_size=self.batch_size,
+                    progress=progress,
+                )
+            this.record.lap("evaluate")
+            write_comparison(comparison, folder)
+            write_sites(lm.sites, folder)
+            write_edits(edits, folder)
+            if harness:
+                _write_harness(harness, folder, self.margin)
+        margin = self.margin
+        parts = [tables.comparison_renderable(comparison)]
+        parts += [Group(Text(), harness_renderable(harness, margin))] if harness else []
+        this.show(
+            {
+                "out": str(this.folder),
+                **comparison.to_dict(),
+                **({"lm_eval": harness.to_dict(margin)} if harness else {}),
+            },
+            Group(*parts, Text(f"\nwritten: {this.folder}")),
+        )
+
+    def _harness(
+        self, this: Run, lm: LanguageModel, edits: list[NeuronEdit]
+    ) -> HarnessScores | None:
+        """Scores on the tasks of the lm-evaluation-harness, if any are asked for."""
+        from snipbias.base.parallel import workers
+        from snipbias.evaluation.harness import harness_scores
+
+        if self.lm_eval is None:
+            return None
+        names = [name.strip() for name in self.lm_eval.split(",") if name.strip()]
+        with this.progress("lm-evaluation-harness", 1 + len(edits)) as progress:
+            scores = workers().from_main(  # the harness has ways of its own to use several
+                lambda: harness_scores(
+                    lm,
+                    names,
+                    edits,
+                    limit=self.lm_eval_limit,
+                    batch_size=self.batch_size,
+                    include_path=self.lm_eval_path,
+                    progress=progress,
+                )
+            )
+        this.record.data["lm-eval"] = dict(scores.versions)
+        this.record.lap("lm-eval")
+        return scores
+
+    def _retention(self, this: Run) -> list[Task]:
+        if self.no_retention:
+            return []
+        names = self.retention or ["mini:skills"]
+        return [this.task(name, data_dir=self.data_dir, prompt=self.prompt).test for name in names]
+
+
+def _write_harness(scores: HarnessScores, folder: Path, margin: float) -> None:
+    """A file of their own, and a table more beside those of the comparison."""
+    from snipbias.evaluation.harness_scores import harness_markdown
+
+    text = json.dumps(scores.to_dict(margin), indent=1)
+    (folder / "lm_eval.json").write_text(text + "\n", encoding="utf-8")
+    with open(folder / "tables.md", "a", encoding="utf-8") as file:
+        file.write("\n" + harness_markdown(scores, margin))
+
+
+def write_comparison(comparison: Comparison, folder: Path) -> None:
+    """Rows as Parquet, figures as JSON, tables as Markdown."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from snipbias.evaluation import tables
+
+    comparison.evaluation.save(folder / "rows.parquet")
+    if retention := comparison.evaluation.retention:
+        named = [
+            answers.table.add_column(0, "task", pa.array([task] * len(answers.table)))
+            for task, answers in retention.items()
+        ]
+        pq.write_table(pa.concat_tables(named), folder / "retention.parquet")
+    text = json.dumps(comparison.to_dict(), indent=1)
+    (folder / "summary.json").write_text(text + "\n", encoding="utf-8")
+    (folder / "tables.md").write_text(tables.comparison_markdown(comparison), encoding="utf-8")

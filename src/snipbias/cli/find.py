@@ -1,0 +1,127 @@
+"""The command `find`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
+
+import typer
+
+from snipbias.base.errors import SnipbiasError
+from snipbias.cli import options as o
+
+
+@dataclass(kw_only=True)
+class Find(o.Writing, o.Running, o.Measuring, o.Asking):
+    """Find the neurons that push a model to biased answers; write an edit that prunes them.
+
+    Items are drawn from the templates set aside for finding; 'snipbias evaluate' reports on others.
+    With several numbers of neurons, each edit gets a folder of its own (n3, n10, n50).
+    """
+
+    panel = o.FIND
+    examples = (
+        "snipbias find demo mini:age --n 10 --out age-edit",
+        "snipbias find google/flan-t5-base bbq:SES --n 10,50 --method v2 --samples 20 --out ses",
+    )
+    model: o.Model
+    task: o.Task
+    n: Annotated[str, typer.Option(help="Neurons to prune; several as 3,10,50.")] = "50"
+    method: Annotated[
+        str, typer.Option(help="v1 (arXiv 2023), v2 (ACL 2024), or another recipe by its name.")
+    ] = "v1"
+    samples: Annotated[int, typer.Option(min=1, help="Items to find them on.")] = 10
+    seed: Annotated[int, typer.Option(help="Of the draw of items.")] = 0
+    factor: Annotated[float, typer.Option(help="Scale outputs by this; 0 prunes.")] = 0.0
+    target: Annotated[str | None, typer.Option(help="prob or logprob.")] = None
+    tokens: Annotated[str | None, typer.Option(help="max, mean or sum over tokens.")] = None
+    skill: Annotated[float | None, typer.Option(help="Weight of the skill term.")] = None
+    clamp: Annotated[
+        bool | None, typer.Option("--clamp/--no-clamp", help="Clamp the skill term at 0.")
+    ] = None
+    weight: Annotated[str | None, typer.Option(help="none or confusion.")] = None
+    aggregate: Annotated[str | None, typer.Option(help="mean or max over instructions.")] = None
+
+    def __call__(self) -> None:
+        """Attribute, select, and write one edit for each number of neurons."""
+        from rich.console import Group
+        from rich.text import Text
+
+        from snipbias.cli.run import run
+        from snipbias.cli.show import edit_table
+        from snipbias.edits.card.card import model_card
+        from snipbias.edits.run_folder import write_sites
+        from snipbias.edits.sharing import CARD_FILE
+        from snipbias.method.equations import Method
+        from snipbias.method.find import as_recipe
+
+        sizes, method = numbers("--n", self.n), self._method()
+        how = method.to_dict() if isinstance(method, Method) else method
+        effective = {**vars(self), "sizes": sizes, "method": how}
+        chosen = as_recipe(method)
+        with run("find", effective, self) as (this, folder):
+            this.record.seeds = {"sample of items": self.seed}
+            task = this.task(self.task, **self.task_options)
+            drawn = task.sample(self.samples, self.seed, balance=chosen.balance)
+            lm = this.load(self.model, self.model_options)
+            with this.progress("attributing", len(drawn) * len(drawn.instructions)) as progress:
+                scores = chosen.scores(lm, drawn, batch_size=self.batch_size, progress=progress)
+            this.record.lap("attribute")
+            edits = {n: scores.top(n, self.factor) for n in sizes}
+            this.record.data["edits"] = {f"n{n}": edit.fingerprint for n, edit in edits.items()}
+            for n, edit in edits.items():
+                place = folder if len(edits) == 1 else folder / f"n{n}"
+                place.mkdir(exist_ok=True)
+                edit.write_into(place)
+                shown = this.folder / place.relative_to(folder)
+                text = model_card(edit, record=this.record, place=str(shown))
+                (place / CARD_FILE).write_text(text, encoding="utf-8")
+            write_sites(lm.sites, folder)
+            written = [this.folder if len(edits) == 1 else this.folder / f"n{n}" for n in edits]
+        largest = max(edits)
+        notes = "".join(f"\nnote: {note}" for note in task.notes)
+        more = f"\nthis is n{largest} only; to see another: snipbias show {written[0]}\n"
+        more = more if len(edits) > 1 else ""
+        this.show(
+            {
+                "edits": list(map(str, written)),
+                "found_on": asdict(scores.found_on),
+                "notes": list(task.notes),
+            },
+            Group(
+                edit_table(edits[largest]),
+                Text(f"{notes}{more}\nwritten: {', '.join(map(str, written))}"),
+            ),
+        )
+
+    def _method(self) -> Any:
+        """A version of CRISPR with single deviations, or the name of another recipe."""
+        from snipbias.method.equations import Method
+
+        names = {name: name for name in ("target", "tokens", "skill", "clamp", "weight")}
+        names["instructions"] = "aggregate"
+        changes = {ours: getattr(self, name) for ours, name in names.items()}
+        changes = {ours: value for ours, value in changes.items() if value is not None}
+        versions = {"v1": Method.v1, "v2": Method.v2}
+        if self.method in versions:
+            return versions[self.method](**changes)
+        if changes:
+            raise SnipbiasError(f"{self.method!r} has no such settings: they belong to v1 and v2.")
+        return self.method
+
+
+def numbers(option: str, text: str) -> list[int]:
+    """Positive numbers of an option, in order, each once.
+
+    Raises:
+        SnipbiasError: it is no list of such numbers.
+    """
+    try:
+        sizes = sorted({int(part) for part in text.split(",")})
+    except ValueError:
+        raise SnipbiasError(
+            f"{option} {text!r} is no list of numbers: write 50, or 3,10,50."
+        ) from None
+    if sizes[0] < 1:
+        raise SnipbiasError(f"{option} {text!r} asks for {sizes[0]} neurons: ask for at least 1.")
+    return sizes

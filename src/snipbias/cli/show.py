@@ -1,0 +1,118 @@
+"""The commands `show` and `tasks`."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from snipbias.base.words import plural
+from snipbias.cli import options as o
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+    from snipbias.edits.edit import NeuronEdit
+
+SHOWN_SITES = 24
+
+
+@dataclass(kw_only=True)
+class Show(o.Command):
+    """Show what an edit holds and what it was found on, or what a run did."""
+
+    panel = o.LOOK
+    examples = ("snipbias show age-edit",)
+    path: Annotated[str, typer.Argument(help="Folder of an edit or of a run, or owner/name.")]
+    as_json: o.Json = False
+
+    def __call__(self) -> None:
+        """Show an edit, here or on the hub, a comparison, or the record of any run."""
+        from rich.console import Group
+        from rich.table import Table
+        from rich.text import Text
+
+        from snipbias.base.record import RunRecord
+        from snipbias.cli.run import show
+        from snipbias.edits.edit import NeuronEdit
+        from snipbias.edits.format import FILE as EDIT_FILE
+        from snipbias.edits.sharing import hub_id
+
+        path = Path(self.path)
+        if os.path.isfile(path / EDIT_FILE) or path.name == EDIT_FILE or hub_id(self.path):
+            edit = NeuronEdit.load(self.path)
+            show(edit.to_dict(), edit_table(edit), as_json=self.as_json)
+            return
+        record = RunRecord.read(path)
+        table = Table(box=None, show_header=False)
+        for name, value in asdict(record).items():
+            table.add_row(name, Text(json.dumps(value, default=str)))
+        parts: list[Any] = [table]
+        summary = path / "tables.md"
+        if summary.is_file():
+            parts.append(Text("\n" + summary.read_text(encoding="utf-8")))
+        show(asdict(record), Group(*parts), as_json=self.as_json)
+
+
+@dataclass(kw_only=True)
+class Tasks(o.Command):
+    """List the tasks that can be named."""
+
+    panel = o.FIND
+    examples = ("snipbias tasks",)
+    as_json: o.Json = False
+
+    def __call__(self) -> None:
+        """Show the named tasks with their sizes."""
+        from rich.table import Table
+
+        from snipbias.cli.run import show
+        from snipbias.tasks import available
+
+        listed = available()
+        table = Table(box=None)
+        for name in ("task", "rows", "what"):
+            table.add_column(name, justify="right" if name == "rows" else "left")
+        for name, rows, what in listed:
+            table.add_row(name, str(rows), what)
+        result = {"tasks": [{"name": n, "rows": r, "description": d} for n, r, d in listed]}
+        show(result, table, as_json=self.as_json)
+
+
+def edit_table(edit: NeuronEdit) -> Group:
+    """What an edit holds, site by site."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    from snipbias.tasks.prompts import DEFAULT
+
+    head = f"{edit.label}: {len(edit)} of {edit.model.neurons} neurons of {edit.model.name}"
+    lines = [head]
+    if edit.found_on is not None:
+        found = edit.found_on
+        lines.append(
+            f"found on {plural(len(found.items), 'item')} of "
+            f"{plural(len(found.templates), 'template')} of {found.task}, "
+            f"{plural(found.instructions, 'instruction')}"
+            + "".join(f", prompt {p.name!r}" for p in found.prompts if p != DEFAULT)
+        )
+    table = Table(box=None)
+    table.add_column("site")
+    table.add_column("neurons", justify="right")
+    table.add_column("units")
+    crowded = sorted(edit.factors, key=lambda site: -len(edit.factors[site]))
+    for site in crowded[:SHOWN_SITES]:
+        units = edit.factors[site]
+        counts = Counter(units.values())
+        factors = "" if set(counts) == {0.0} else f" x {', '.join(f'{f:g}' for f in counts)}"
+        shown = ", ".join(map(str, list(units)[:12])) + (" ..." if len(units) > 12 else "")
+        table.add_row(Text(site), str(len(units)), shown + factors)
+    rest = crowded[SHOWN_SITES:]
+    more = [f"and {len(rest)} more sites; --json shows all"] if rest else []
+    return Group(*map(Text, lines), table, *map(Text, more))
