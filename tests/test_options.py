@@ -33,6 +33,7 @@ def test_one_text_that_holds_all_options() -> None:
         "[a] Ann\n[b] Ben",
         "A: Ann | B: Ben",
         "1. Ann\n2. Ben",
+        r"A. Ann\nB. Ben",
         "0) Ann; 1) Ben",
         "- Ann\n- Ben",
         "Options:\n* Ann\n* Ben",
@@ -104,9 +105,11 @@ def test_gold_by_letter_number_or_text() -> None:
 def test_a_letter_or_number_that_is_an_option_too() -> None:
     assert gold_of(["B", "A"], "A") == "A"
     assert gold_of(["2", "1", "7"], "1") == "1"
-    for options, gold in ((["A", "C"], "B"), (["7", "8", "9"], "1"), ("A. B\nB. A", "A")):
-        with pytest.raises(SnipbiasError, match="'gold' is"):
+    for options, gold in ((["A", "C"], "B"), (["7", "8", "9"], "1")):
+        with pytest.raises(SnipbiasError, match=r"'gold' is .*, which is none of the options"):
             gold_of(options, gold)
+    with pytest.raises(SnipbiasError, match="the text of one option and the letter of another"):
+        gold_of("A. B\nB. A", "A")
     assert choice(1, Options(("7", "8"))) == 1
 
 

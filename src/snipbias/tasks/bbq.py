@@ -14,7 +14,7 @@ from snipbias.base.errors import SnipbiasError
 from snipbias.base.words import quoted
 from snipbias.tasks.fetch import OFFICIAL, fetch
 from snipbias.tasks.items import Condition, Item, Task
-from snipbias.tasks.readers import decode, item_at, json_lines
+from snipbias.tasks.readers import decode, json_lines, placed
 
 CATEGORIES = tuple(OFFICIAL)
 CONDITIONS: dict[str, Condition] = {"ambig": "ambiguous", "disambig": "disambiguated"}
@@ -63,8 +63,9 @@ def parse(text: str, path: Path, category: str) -> tuple[tuple[Item, ...], tuple
         again = "" if times[row.example_id] == 1 else f"-{times[row.example_id]}"
         scene = repeated_scene.get(row.question_index, row.question_index)
         items.append(
-            item_at(
+            placed(
                 row.where,
+                Item,
                 id=f"{category}-{row.example_id:05d}{again}",
                 question=row.question,
                 options=row.options,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -68,7 +68,7 @@ def fetch(category: str, data_dir: str | Path | None = None) -> Fetched:
     so; the cache may not. For Gender_identity, Race_ethnicity, Race_x_SES and Race_x_gender the
     official SHA-256 is not known here, so only the number of rows is checked, and `source` says so.
     """
-    own = _in_folder(category, data_dir)
+    own = own_file(data_dir, (f"{category}.jsonl", f"bbq/{category}.jsonl"))
     if own is not None:
         content = read_bytes(own)
         problem = difference(category, content)
@@ -98,22 +98,19 @@ def difference(category: str, content: bytes) -> str:
     return "" if rows == official.rows else f"it has {rows:,} rows instead of {official.rows:,}"
 
 
-def data_folders(data_dir: str | Path | None) -> Iterator[Path]:
-    """The user's data folders, in the order in which they are searched."""
-    for given in (data_dir, os.environ.get("SNIPBIAS_DATA_DIR")):
-        if not given:
-            continue
+def own_file(data_dir: str | Path | None, names: Iterable[str]) -> Path | None:
+    """The first of the named files in `data_dir`, else in SNIPBIAS_DATA_DIR.
+
+    Raises:
+        SnipbiasError: one of these folders does not exist.
+    """
+    for given in filter(None, (data_dir, os.environ.get("SNIPBIAS_DATA_DIR"))):
         folder = Path(given).expanduser()
         if not folder.is_dir():
             raise SnipbiasError(
                 f"the data folder {folder} does not exist: correct data_dir or SNIPBIAS_DATA_DIR."
             )
-        yield folder
-
-
-def _in_folder(category: str, data_dir: str | Path | None) -> Path | None:
-    for folder in data_folders(data_dir):
-        for path in (folder / f"{category}.jsonl", folder / "bbq" / f"{category}.jsonl"):
+        for path in (folder / name for name in names):
             if path.is_file():
                 return path
     return None

@@ -36,16 +36,17 @@ from snipbias.tasks.columns import (
     notes,
     rename,
 )
-from snipbias.tasks.items import Condition, Item, Task
+from snipbias.tasks.items import Condition, Item, Task, refuse_half_letters
 from snipbias.tasks.options import (
     Options,
+    by_text,
     choice,
     first_number,
     labels_are_names,
     printed_list,
     read_options,
 )
-from snipbias.tasks.readers import csv_rows, decode, item_at, json_lines, read_bytes
+from snipbias.tasks.readers import csv_rows, decode, json_lines, placed, read_bytes
 
 SUFFIXES = (".jsonl", ".csv", ".tsv")
 CONDITIONS: dict[str, Condition] = {
@@ -148,8 +149,9 @@ def _item(where: str, row: Row, number: int, options: Options, first: int | None
     texts = options.texts
     indices = {name: _index(where, row, name, options, first) for name in INDICES if name in row}
     label = indices.pop("label", None)
-    return item_at(
+    return placed(
         where,
+        Item,
         id=_text(where, row, "id") or f"row-{number}",
         question=question,
         options=texts,
@@ -233,6 +235,11 @@ def _index(where: str, row: Row, column: str, options: Options, first: int | Non
             f"{where}: {column!r} is {quoted(value)}, counted from 0 or as the options are "
             "numbered; write the text of the option."
         )
+    if options.marks and isinstance(value, str) and by_text(value.strip(), options) is not None:
+        raise SnipbiasError(
+            f"{where}: {column!r} is {quoted(value)}, the text of one option and the letter of "
+            "another; write the option's number, counted from 0."
+        )
     raise SnipbiasError(
         f"{where}: {column!r} is {quoted(value)}, which is none of the options {listed(texts)}; "
         f"write the text of one, or its number from 0 to {len(texts) - 1}."
@@ -253,6 +260,7 @@ def _instructions(rows: Iterable[tuple[str, Row]]) -> tuple[str, ...]:
     """The distinct instructions of all rows, in the order in which they first come."""
     found: dict[str, None] = {}
     for where, row in rows:
+        before = set(found)
         if (value := row.get("instructions")) is not None:
             texts = as_texts(value)
             if isinstance(value, str):
@@ -262,4 +270,6 @@ def _instructions(rows: Iterable[tuple[str, Row]]) -> tuple[str, ...]:
             found |= dict.fromkeys(texts)
         if "instruction" in row:
             found[_text(where, row, "instruction")] = None
+        for text in found.keys() - before:
+            placed(where, refuse_half_letters, text)
     return tuple(text for text in found if text)

@@ -8,9 +8,7 @@ wins by being short. There is no condition, no unknown option and no biased one.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,9 +27,9 @@ from snipbias.base.errors import SnipbiasError
 from snipbias.base.hub import offline
 from snipbias.base.words import did_you_mean, one_line, quoted
 from snipbias.tasks import hub
-from snipbias.tasks.fetch import data_folders
+from snipbias.tasks.fetch import own_file
 from snipbias.tasks.items import Item, Task
-from snipbias.tasks.readers import at, csv_rows, decode, item_at, json_lines, read_bytes
+from snipbias.tasks.readers import csv_rows, decode, json_lines, placed, read_bytes
 
 REPOSITORY = "nyu-mll/glue"
 REVISION = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
@@ -65,7 +63,7 @@ def load(name: str, instructions: Sequence[str] | None, data_dir: str | Path | N
     Raises:
         SnipbiasError: the data is not there and cannot be downloaded, or is malformed.
     """
-    path = _in_folder(name, data_dir)
+    path = _own_file(name, data_dir)
     if path is None:
         rows, source = _from_hub(name), f"hf:{REPOSITORY}@{REVISION}:{name}:{SPLIT}"
     else:
@@ -104,8 +102,9 @@ def parse(name: str, rows: Rows, source: str) -> tuple[Item, ...]:
         raise SnipbiasError(f"{source} has no rows: put the {SPLIT} split of {name} there.")
     templates = siblings([texts for _, texts, _ in read])
     return tuple(
-        item_at(
+        placed(
             where,
+            Item,
             id=f"{name}-{number:05d}",
             question=words.question,
             options=words.options,
@@ -170,15 +169,10 @@ def _gold(where: str, row: Row, words: Wording) -> int:
     )
 
 
-def _in_folder(name: str, data_dir: str | Path | None) -> Path | None:
+def _own_file(name: str, data_dir: str | Path | None) -> Path | None:
     """Find `mrpc.jsonl` (.parquet, .csv, .tsv), or `MRPC/dev.tsv` of the classic download."""
-    for folder in data_folders(data_dir):
-        tried = [folder / f"{name}{suffix}" for suffix in SUFFIXES]
-        tried += [folder / "glue" / path.name for path in tried]
-        for path in [*tried, folder / name.upper() / "dev.tsv"]:
-            if path.is_file():
-                return path
-    return None
+    places = [f"{folder}{name}{suffix}" for folder in ("", "glue/") for suffix in SUFFIXES]
+    return own_file(data_dir, [*places, f"{name.upper()}/dev.tsv"])
 
 
 def _from_file(path: Path, content: bytes) -> Iterator[tuple[str, Row]]:
@@ -189,29 +183,15 @@ def _from_file(path: Path, content: bytes) -> Iterator[tuple[str, Row]]:
     text = decode(content, path)
     if suffix == ".jsonl":
         rows: Rows = json_lines(text, path)
-    elif suffix == ".tsv" and not _header(text).isdisjoint(CLASSIC):
-        rows = _classic_rows(text, path)
-    else:
-        rows = csv_rows(text, path)
+    else:  # in a classic dev.tsv a quotation mark is an ordinary character
+        is_classic = suffix == ".tsv" and not _header(text).isdisjoint(CLASSIC)
+        rows = csv_rows(text, path, quotes=not is_classic)
     for where, row in rows:
         yield where, {CLASSIC.get(column, column): value for column, value in row.items()}
 
 
 def _header(text: str) -> set[str]:
     return {cell.strip() for cell in text.split("\n", 1)[0].split("\t")}
-
-
-def _classic_rows(text: str, path: Path) -> Iterator[tuple[str, Row]]:
-    """Read a classic dev.tsv, in which a quotation mark is an ordinary character."""
-    lines = csv.reader(io.StringIO(text, newline=""), delimiter="\t", quoting=csv.QUOTE_NONE)
-    header = [cell.strip() for cell in next(lines)]
-    for cells in filter(None, lines):
-        if len(cells) != len(header):
-            raise SnipbiasError(
-                f"{at(path, lines.line_num)}: this row has {len(cells)} cells, the first row "
-                f"{len(header)}; download the file again."
-            )
-        yield at(path, lines.line_num), dict(zip(header, cells, strict=True))
 
 
 def _parquet_rows(path: Path, content: bytes) -> Iterator[tuple[str, Row]]:

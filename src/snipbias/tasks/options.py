@@ -62,6 +62,8 @@ def read_options(value: Any) -> Options | None:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if lines and HEADING.fullmatch(lines[0]):
         lines = lines[1:]
+    if len(lines) == 1 and _unmarked(lines[0].split("\\n")):
+        lines = lines[0].split("\\n")  # line breaks written as a backslash and an n
     if len(lines) > 1 and (unmarked := _unmarked(lines)):
         return unmarked
     if "|" in text:
@@ -114,12 +116,12 @@ def printed_list(text: str) -> tuple[str, ...] | None:
 def _unmarked(parts: Sequence[str]) -> Options | None:
     """Remove letters, numbers or bullets; None unless all parts carry them, in order."""
     bullets = [BULLET.fullmatch(part) for part in parts]
-    if all(bullets):
+    if len(parts) > 1 and all(bullets):
         return Options(tuple(match["text"] for match in bullets if match))
     matches = [match for part in parts if (match := MARKED.fullmatch(part))]
     marks = tuple(match["mark"].lower() for match in matches)
     styles = {(match["open"], match["close"]) for match in matches}
-    if len(matches) < len(parts) or len(styles) > 1 or not _are_in_order(marks):
+    if len(matches) < max(2, len(parts)) or len(styles) > 1 or not _are_in_order(marks):
         return None
     return Options(tuple(match["text"].strip() for match in matches), marks)
 

@@ -6,14 +6,14 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.words import quoted
-from snipbias.tasks.items import Item
 
+T = TypeVar("T")
 SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons"}
 SEPARATOR_LINE = re.compile(r"\"?sep=([,;|:^~\t])\"?(?=\r|\n|$)", re.IGNORECASE)
 
@@ -64,17 +64,19 @@ def json_lines(text: str, path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         yield where, row
 
 
-def csv_rows(text: str, path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+def csv_rows(text: str, path: Path, *, quotes: bool = True) -> Iterator[tuple[str, dict[str, str]]]:
     """Yield (file and line, row) for every row below the header.
 
     Cells are separated by tabs in .tsv and by commas elsewhere, unless a first line `sep=` says
-    otherwise.
+    otherwise. Without `quotes`, a quotation mark is an ordinary character.
     """
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     said = SEPARATOR_LINE.match(text)
     if said:  # written for Excel; its line break stays, so that all lines keep their numbers
         delimiter, text = said[1], text[said.end() :]
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    quoting = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
+    file = io.StringIO(text, newline="")
+    reader = csv.reader(file, delimiter=delimiter, quoting=quoting, strict=True)
     header: list[str] | None = None
     start = 1  # a row whose cells contain line breaks is named by its first line
     try:
@@ -121,9 +123,9 @@ def at(path: Path, line: int) -> str:
     return f"{path}, line {line}"
 
 
-def item_at(where: str, **fields: Any) -> Item:
-    """Build the item of a row; add the row's place to any error."""
+def placed(where: str, make: Callable[..., T], *args: Any, **fields: Any) -> T:
+    """Call `make`; add the row's place to any error."""
     try:
-        return Item(**fields)
+        return make(*args, **fields)
     except SnipbiasError as error:
         raise SnipbiasError(f"{where}: {error}") from None
