@@ -15,9 +15,18 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase
 from snipbias.base.errors import SnipbiasError
 from snipbias.models import scoring
 from snipbias.models.backbone import Backbone, Query, longrope_switch
+from snipbias.models.chat import ChatTemplate
 from snipbias.models.padding import no_logprobs, pad
 from snipbias.models.scoring import Scored
 from snipbias.models.sites import Site
+
+# MPT calls it max_seq_len; LED has one for each side.
+_CONTEXT_LENGTHS = (
+    "max_position_embeddings",
+    "max_seq_len",
+    "max_encoder_position_embeddings",
+    "max_decoder_position_embeddings",
+)
 
 
 @dataclass
@@ -66,7 +75,18 @@ class LanguageModel(Backbone):
                 f"the tokenizer of {self.name} turns an option of {list(options)} into nothing: "
                 "give it another text."
             )
+        self._refuse_unknown_tokens(query)
         return query
+
+    def _refuse_unknown_tokens(self, query: Query) -> None:
+        known = self.model.get_input_embeddings().weight.shape[0]
+        highest = max(map(max, (query.prompt, *query.options)))
+        if highest >= known:
+            token = self.tokenizer.convert_ids_to_tokens(highest)
+            raise SnipbiasError(
+                f"the tokenizer of {self.name} gives {token!r} the number {highest}, and the model "
+                f"has {known} embeddings: use its own tokenizer, or resize_token_embeddings."
+            )
 
     @cached_property
     def context_length(self) -> int | None:
@@ -74,20 +94,17 @@ class LanguageModel(Backbone):
         config = self.model.config.get_text_config()
         if getattr(config, "relative_attention_num_buckets", None) is not None:
             return None
-        return longrope_switch(config) or getattr(config, "max_position_embeddings", None)
+        limits = [longrope_switch(config), *(getattr(config, n, None) for n in _CONTEXT_LENGTHS)]
+        return min((n for n in limits if isinstance(n, int) and n > 0), default=None)
 
     def prompt_text(self, prompt: str) -> str:
         """The prompt as the tokenizer gets it: inside the chat template if that is on."""
-        if not self.chat:
-            return prompt
-        text = self.tokenizer.apply_chat_template(
-            [{"role": "user", "content": prompt}],
-            tokenize=False,
-            add_generation_prompt=True,
-            enable_thinking=False,  # Qwen3: answer at once; other templates do not read it
-        )
-        assert isinstance(text, str)
-        return text
+        return self.chat_template.prompt(prompt) if self.chat else prompt
+
+    @cached_property
+    def chat_template(self) -> ChatTemplate:
+        """How the tokenizer's chat template is used; tried when it is first needed."""
+        return ChatTemplate.of(self.tokenizer, self.name)
 
     def _encode(self, text: str) -> list[int]:
         # A chat template writes its own special tokens; twice would be another prompt.
@@ -110,7 +127,7 @@ class LanguageModel(Backbone):
 
     def _decoder_only_query(self, prompt: str, options: Sequence[str]) -> Query:
         text = self.prompt_text(prompt)
-        gap = "" if self.chat else " "
+        gap = self.chat_template.gap if self.chat else " "
         prefix = self._encode_open(text)
         answers = []
         for option in options:

@@ -19,6 +19,7 @@ from snipbias.base.errors import SnipbiasError
 from snipbias.base.parallel import workers
 from snipbias.models.language_model import LanguageModel
 from snipbias.models.probe import check_runs
+from snipbias.models.refusals import refuse
 from snipbias.models.source import Source, one_sentence, quiet_transformers
 
 DType = Literal["auto", "stored", "float32", "bfloat16", "float16"]
@@ -90,7 +91,8 @@ def wrap(
     """A model and tokenizer that are already in memory, left as they are.
 
     Raises:
-        SnipbiasError: the model is not supported, or it is a T5 in float16.
+        SnipbiasError: the model is not supported, it has no language-model head, projections of it
+            are no plain linear layers, or it is a T5 in float16.
     """
     # What torch.compile makes has other names for the layers, and code in which no hook counts.
     model = getattr(model, "_orig_mod", model)
@@ -108,6 +110,7 @@ def wrap(
         chat=has_template if chat is None else chat,
         revision=revision,
     )
+    refuse(model, lm.sites)
     check_runs(lm)  # refuses an unsupported model now rather than after the first passes
     return lm
 

@@ -1,0 +1,211 @@
+"""A tokenizer's chat template: what it makes of a prompt, and how an answer follows.
+
+A template is a program from the model's repository. It is tried once, on a question of our own, in
+a process whose time and memory are bounded; what that shows decides how it is used, or refused.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import select
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from snipbias.base.errors import SnipbiasError
+from snipbias.base.words import listed, one_line
+
+SECONDS = 10
+BYTES = 1 << 28  # of memory on top of what the process has
+LETTERS = 100_000  # of a prompt of one line
+QUESTION, ANSWER = "Who was it, Ann or Bo?", "Nobody knows that."
+
+_TAG = re.compile(r"[<\[]\|?(/?)[\w:]*(?:think|thought|reason|reflect)\w*\|?[>\]]", re.IGNORECASE)
+_CHANNEL = re.compile(r"<\|?channel\|?>\s*(?:analysis|thought)\b[^<]*(?:<\|message\|>\s*)?$")
+
+
+@dataclass(frozen=True)
+class ChatTemplate:
+    """How one tokenizer's template is used.
+
+    Attributes:
+        name: of the model, for messages.
+        in_parts: whether it reads a message's content as a list of parts instead of a text.
+        header: what the template writes before an answer without being asked to.
+        gap: the spaces between that and the answer; tokenizers join them with its first word.
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+    name: str
+    in_parts: bool
+    header: str
+    gap: str
+
+    @classmethod
+    def of(cls, tokenizer: PreTrainedTokenizerBase, name: str) -> ChatTemplate:
+        """Try a tokenizer's template.
+
+        Raises:
+            SnipbiasError: it fails, does not end, leaves out the question or leaves a thought open.
+        """
+        found = bounded(lambda: _tried(tokenizer))
+        if "fault" in found:
+            raise _refusal(name, found["fault"])
+        if found.pop("has_date"):
+            warnings.warn(
+                f"the chat template of {name} writes today's date into every prompt, so results "
+                "differ from day to day: fix the date in tokenizer.chat_template, or use "
+                "--no-chat (chat=False).",
+                stacklevel=2,
+            )
+        return cls(tokenizer, name, **found)
+
+    def prompt(self, question: str) -> str:
+        """The whole text that the model reads before its answer, without the gap.
+
+        Raises:
+            SnipbiasError: the template fails on this question, or changes it.
+        """
+        try:
+            text = _render(self.tokenizer, question, in_parts=self.in_parts)
+        except Exception as error:
+            raise _refusal(self.name, one_line(error)) from error
+        if not _holds(text, question):
+            raise _refusal(self.name, f"it changes or leaves out the question {question[:40]!r}")
+        return (text + self.header).rstrip(" ")
+
+
+def _refusal(name: str, fault: str) -> SnipbiasError:
+    return SnipbiasError(
+        f"the chat template of {name} cannot be used ({fault}): set tokenizer.chat_template to "
+        "another, or leave it out with --no-chat (chat=False)."
+    )
+
+
+def _render(
+    tokenizer: PreTrainedTokenizerBase,
+    question: str,
+    answer: str = "",
+    *,
+    in_parts: bool,
+    **more: Any,
+) -> str:
+    def message(role: str, text: str) -> dict[str, Any]:
+        return {"role": role, "content": [{"type": "text", "text": text}] if in_parts else text}
+
+    said = [message("assistant", answer)] if answer else []
+    text = tokenizer.apply_chat_template(
+        [message("user", question), *said],
+        tokenize=False,
+        add_generation_prompt=not answer,
+        enable_thinking=False,  # Qwen3: answer at once; other templates do not read it
+        **more,
+    )
+    assert isinstance(text, str)
+    return text
+
+
+def _holds(text: str, question: str) -> bool:
+    """Whether a text holds the question, but for spaces, which templates trim."""
+    return "".join(question.split()) in "".join(text.split())
+
+
+def _tried(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    """The fields of a ChatTemplate and `has_date`, or its `fault` in words."""
+    templates = tokenizer.chat_template
+    if isinstance(templates, dict) and "default" not in templates:
+        return {"fault": f"there are several, and none of {listed(list(templates))} is 'default'"}
+    text, in_parts, fault = "", False, ""
+    for in_parts in (False, True):
+        try:
+            text = _render(tokenizer, QUESTION, in_parts=in_parts)
+        except MemoryError:
+            raise
+        except Exception as error:
+            fault = fault or one_line(error)
+            continue
+        if _holds(text, QUESTION) and not (in_parts and re.search(r"['\"]type['\"]", text)):
+            break
+    else:
+        return {"fault": fault or "it leaves out the question"}
+    if len(text) > LETTERS:
+        return {"fault": f"it makes {len(text):,} letters of a question of {len(QUESTION)}"}
+    try:
+        whole = _render(tokenizer, QUESTION, ANSWER, in_parts=in_parts)
+    except Exception:  # it takes no answers, and does not say what comes before them
+        whole = ""
+    between, is_answered, _ = whole.removeprefix(text).partition(ANSWER)
+    between = between if is_answered and whole.startswith(text) else ""
+    start = text + between
+    if _leaves_thought_open(start[start.rfind(QUESTION.split()[-1]) :]):
+        return {"fault": "it opens a thought that the model is to write before it answers"}
+    header = between.rstrip(" ")
+    gap = start[len(start.rstrip(" ")) :]
+    dated = "strftime_now" in str(templates) and text != _render(
+        tokenizer, QUESTION, in_parts=in_parts, strftime_now=datetime(1999, 1, 1).strftime
+    )
+    return {"in_parts": in_parts, "header": header, "gap": gap, "has_date": dated}
+
+
+def _leaves_thought_open(text: str) -> bool:
+    tags = _TAG.findall(text)  # "/" of those that close
+    return bool(tags and not tags[-1]) or _CHANNEL.search(text) is not None
+
+
+def bounded(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What some work gives, done in a process that ends after `SECONDS` or beyond `BYTES`.
+
+    Returns:
+        a dictionary that JSON can hold; its `fault` says in words what went wrong. Where the system
+        has no `fork`, the work is done here and unbounded.
+    """
+    if not hasattr(os, "fork"):
+        return work()
+    end, start = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of threads, which the child does not use
+        child = os.fork()
+    if child == 0:
+        try:
+            _limit_memory()
+            os.write(start, json.dumps(work()).encode())
+        except MemoryError:
+            pass  # no answer says it
+        except BaseException as error:
+            os.write(start, json.dumps({"fault": one_line(error)}).encode())
+        finally:
+            os._exit(0)  # without what the parent still has to do at its own end
+    os.close(start)
+    answer, deadline = b"", time.monotonic() + SECONDS
+    try:
+        while select.select([end], [], [], max(0, deadline - time.monotonic()))[0]:
+            if not (more := os.read(end, 1 << 16)):
+                break
+            answer += more
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(end)
+    limits = f"it takes more than {SECONDS} seconds or {BYTES >> 20} MB"
+    return json.loads(answer) if answer else {"fault": limits}
+
+
+def _limit_memory() -> None:
+    if sys.platform != "linux":
+        return
+    import resource
+
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    most = pages * os.sysconf("SC_PAGESIZE") + BYTES
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (most if hard < 0 else min(most, hard), hard))
