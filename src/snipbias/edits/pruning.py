@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.models.sites import Linear, unit_dim, width
@@ -38,7 +39,18 @@ def plain_tensors(module: Linear, site: str) -> Iterator[tuple[str, Tensor, int]
         if tensor is None:
             continue
         is_plain = tensor.is_floating_point() and tensor.element_size() > 1  # 1: float8, quantised
-        if tensor.is_meta or not is_plain or tensor.shape[dim] != width(module):
+        own = module._parameters.get(name)  # pruning masks and parametrizations compute it
+        if own is None or type(module).forward not in (nn.Linear.forward, Conv1D.forward):
+            raise SnipbiasError(
+                f"cannot bake or export {site}: its {name} is masked, re-parametrised or used in a "
+                "way of its own; make it plain first (torch.nn.utils.prune.remove, "
+                "parametrize.remove_parametrizations), or apply the edit by hooks."
+            )
+        if (
+            tensor.is_meta
+            or not (is_plain and type(own) is nn.Parameter)
+            or tensor.shape[dim] != width(module)
+        ):
             raise SnipbiasError(
                 f"cannot bake or export {site}: its {name} is quantised or not in memory; load the "
                 "model unquantised and without offloading."

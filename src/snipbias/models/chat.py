@@ -16,11 +16,13 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from transformers import PreTrainedTokenizerBase
+from transformers.utils import chat_template_utils
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.words import listed, one_line
@@ -98,7 +100,6 @@ def _render(
     answer: str = "",
     *,
     in_parts: bool,
-    **more: Any,
 ) -> str:
     def message(role: str, text: str) -> dict[str, Any]:
         return {"role": role, "content": [{"type": "text", "text": text}] if in_parts else text}
@@ -109,7 +110,6 @@ def _render(
         tokenize=False,
         add_generation_prompt=not answer,
         enable_thinking=False,  # Qwen3: answer at once; other templates do not read it
-        **more,
     )
     assert isinstance(text, str)
     return text
@@ -151,10 +151,17 @@ def _tried(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
         return {"fault": "it opens a thought that the model is to write before it answers"}
     header = between.rstrip(" ")
     gap = start[len(start.rstrip(" ")) :]
-    dated = "strftime_now" in str(templates) and text != _render(
-        tokenizer, QUESTION, in_parts=in_parts, strftime_now=datetime(1999, 1, 1).strftime
-    )
+    with mock.patch.object(chat_template_utils, "datetime", _LongAgo):
+        dated = text != _render(tokenizer, QUESTION, in_parts=in_parts)
     return {"in_parts": in_parts, "header": header, "gap": gap, "has_date": dated}
+
+
+class _LongAgo(datetime):
+    """Another day, for templates that ask what day it is."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> datetime:
+        return datetime(1999, 1, 1, tzinfo=tz)
 
 
 def _leaves_thought_open(text: str) -> bool:

@@ -79,7 +79,7 @@ class LanguageModel(Backbone):
         return query
 
     def _refuse_unknown_tokens(self, query: Query) -> None:
-        known = self.model.get_input_embeddings().weight.shape[0]
+        known = self.model.get_input_embeddings().weight.shape[0]  # type: ignore[index]
         highest = max(map(max, (query.prompt, *query.options)))
         if highest >= known:
             token = self.tokenizer.convert_ids_to_tokens(highest)

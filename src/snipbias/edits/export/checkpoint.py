@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from transformers import PreTrainedModel
+from transformers import GenerationConfig, PreTrainedModel
 
 from snipbias.edits.edit import NeuronEdit
 from snipbias.models.language_model import LanguageModel
@@ -22,7 +22,7 @@ def write_checkpoint(lm: LanguageModel, edit: NeuronEdit, folder: Path) -> None:
     """
     baked = edit.bake(lm)
     try:
-        with _plain(lm.model), quiet_transformers():
+        with _plain(lm.model), _any_sampling(lm.model, folder), quiet_transformers():
             lm.model.save_pretrained(folder)
             lm.tokenizer.save_pretrained(folder)
     except Exception as error:
@@ -31,6 +31,26 @@ def write_checkpoint(lm: LanguageModel, edit: NeuronEdit, folder: Path) -> None:
         raise
     finally:
         baked.undo()
+
+
+@contextmanager
+def _any_sampling(model: PreTrainedModel, folder: Path) -> Iterator[None]:
+    """Settings of generation are written as they are: transformers refuses unusual ones."""
+    config, own = model.config, model.generation_config
+    misplaced = config._get_generation_parameters()
+    model.generation_config = GenerationConfig()
+    for name in misplaced:
+        delattr(config, name)
+    try:
+        yield
+    finally:
+        model.generation_config = own
+        for name, value in misplaced.items():
+            setattr(config, name, value)
+    if own is not None:
+        settings = own.to_dict() | misplaced
+        text = GenerationConfig(**settings).to_json_string()
+        (folder / "generation_config.json").write_text(text, encoding="utf-8")
 
 
 @contextmanager

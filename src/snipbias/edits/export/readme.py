@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from snipbias.base.markdown import Markdown
 from snipbias.base.record import RunRecord
 from snipbias.edits.card.card import model_card
 from snipbias.edits.card.figures import Figures
@@ -41,7 +42,7 @@ def readme(
         base=exported.base.name if exported.base.on_hub else None,
         exported=exported.format,
         load=_code(exported, name),
-        checked=_checked(exported),
+        checked=Markdown(_checked(exported)),
         export_command=command,
     )
 
@@ -80,10 +81,15 @@ def _code(exported: Exported, name: str) -> str:
 
 def _checked(exported: Exported) -> str:
     check = exported.check
+    merging = (
+        " It has bias terms, which PEFT's `add_weighted_adapter` leaves out: combine edits with "
+        "snipbias and export the result."
+    )
+    merging = merging if exported.bias else ""
     if check is None:
-        return "It was not checked against the edited model."
+        return "It was not checked against the edited model." + merging
     return (
         f"Checked in float32 on {check.tokens} tokens: its logits differ from those of the edited "
         f"model by {check.difference:.1e} of the largest; the edit itself moves them by "
-        f"{check.effect:.1e}."
+        f"{check.effect:.1e}." + merging
     )

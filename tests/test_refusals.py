@@ -1,0 +1,76 @@
+"""Models as they come from training, pruning or quantising: right, or refused in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
+from torch.nn.utils import parametrizations, prune
+
+import snipbias as sb
+from families import tiny, tokenizer
+
+ROWS = [
+    {"question": "who?", "options": ["man", "the boy", "no one"], "gold": 2, "template": f"t{i}"}
+    for i in range(2)
+]
+HOOKS: dict[str, Callable[[nn.Module], object]] = {
+    "checkpointing": lambda m: m.gradient_checkpointing_enable(),  # type: ignore[operator]
+    "inputs": lambda m: m.enable_input_require_grads(),  # type: ignore[operator]
+}
+
+
+def test_scores_do_not_depend_on_what_makes_inputs_require_gradients() -> None:
+    task = sb.task(ROWS, instructions=["say it."])
+    for family in ("llama", "gpt2", "flan-t5", "bart"):
+        want = sb.attribute(sb.wrap(tiny(family).model, tokenizer()), task).flat
+        for name, change in HOOKS.items():
+            model = tiny(family).model
+            change(model.train())
+            found = sb.attribute(sb.wrap(model, tokenizer()), task).flat
+            torch.testing.assert_close(found, want, rtol=1e-4, atol=1e-9, msg=f"{family} {name}")
+            assert model.training
+            assert name != "checkpointing" or model.is_gradient_checkpointing
+
+
+def test_models_that_would_give_wrong_numbers_are_refused() -> None:
+    class Packed(nn.Module):
+        def __init__(self, layer: nn.Linear) -> None:
+            super().__init__()
+            self.register_buffer("codes", layer.weight.to(torch.int8))
+
+    packed, wrapped = tiny("llama").model, tiny("llama").model
+    packed.model.layers[1].mlp.up_proj = Packed(packed.model.layers[1].mlp.up_proj)
+    wrapped.model.layers[0] = checkpoint_wrapper(wrapped.model.layers[0])
+    for model, words in (
+        (tiny("llama").model.model, "no language-model head"),
+        (tiny("t5").model.get_encoder(), "no language-model head"),
+        (packed, "no plain linear"),
+        (wrapped, "activation checkpointing"),
+    ):
+        with pytest.raises(sb.SnipbiasError, match=words):
+            sb.wrap(model, tokenizer())
+
+
+def test_a_token_that_the_model_does_not_know_is_named() -> None:
+    lm = tiny("llama")
+    lm.model.resize_token_embeddings(40)
+    with pytest.raises(sb.SnipbiasError, match="has 40 embeddings"):
+        lm.query("zebra", ["a"])
+
+
+def test_weights_that_are_computed_are_not_baked() -> None:
+    for change in (
+        lambda layer: prune.l1_unstructured(layer, "weight", 0.5),
+        parametrizations.weight_norm,
+        parametrizations.orthogonal,
+    ):
+        lm = tiny("llama")
+        site = lm.sites[-1].name
+        change(lm.module(site))
+        edit = sb.NeuronEdit({site: {0: 0.0}}, sb.random_edit(lm, 1, seed=0).model)
+        with pytest.raises(sb.SnipbiasError, match="masked, re-parametrised"):
+            edit.bake(lm)
