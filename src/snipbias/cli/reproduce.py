@@ -262,9 +262,8 @@ def write(results: Results, folder: Path) -> tuple[str, ...]:
 
 def _task(this: Run, name: str, arguments: Mapping[str, Any]) -> Task:
     own = arguments["column"] if name.endswith((".csv", ".tsv", ".jsonl")) else None
-    return this.task(
-        name, data_dir=arguments["data_dir"], instructions=arguments["instructions"], column=own
-    )
+    names = ("data_dir", "instructions", "prompt")
+    return this.task(name, column=own, **{name: arguments[name] for name in names})
 
 
 def _objective(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
