@@ -270,16 +270,6 @@ def test_what_is_measured_beside_the_rows() -> None:
     assert original.dev is not None
 
 
-def test_retention_counts_wherever_no_harm_asks_for_it() -> None:
-    for method in ("v2", "steering"):
-        settings = replace(SMALL, methods=tuple(dict.fromkeys((ORIGINAL, "v2", method))))
-        free, bound = (
-            Plan.of(tiny("flan-t5"), [TOY], replace(settings, objective=o), retention=[KEPT]).jobs
-            for o in ("overall", "no-harm")
-        )
-        assert bound[-1].cost > free[-1].cost, method
-
-
 def test_a_method_is_left_out_where_the_task_has_no_rows_for_it() -> None:
     plain = Task("plain", tuple(replace(i, condition=None) for i in TOY.items), TOY.instructions)
     methods = (ORIGINAL, "v2", "paired")

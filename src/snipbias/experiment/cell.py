@@ -17,7 +17,7 @@ from snipbias.evaluation.reading import Reading
 from snipbias.experiment.outcome import Outcome
 from snipbias.experiment.settings import ORIGINAL, Settings
 from snipbias.experiment.store import Store
-from snipbias.models.batching import BatchSize, Progress
+from snipbias.models.batching import BatchSize
 from snipbias.models.language_model import LanguageModel
 from snipbias.tasks.items import Balance, Task
 from snipbias.tasks.neutral_text import passages
@@ -52,7 +52,6 @@ class Cell:
     draw: int = 0
     samples: int = 10
     batch_size: BatchSize = "auto"
-    progress: Progress = lambda done: None
 
     def of(self, method: str) -> Cell:
         """The cell of another method in the same trial."""
@@ -120,7 +119,7 @@ class Cell:
 
         def compute() -> list[Passage]:
             edits = [] if make is None else [make()]
-            return list(text_shifts(self.lm, texts, edits, progress=self.progress)[-1].passages)
+            return list(text_shifts(self.lm, texts, edits)[-1].passages)
 
         found = self.store.value(self.key("text"), compute)
         return TextShift.of([Passage(*passage) for passage in found])
@@ -162,7 +161,7 @@ class Cell:
 
     def _evaluate(self, task: Task, make: Make | None) -> pa.Table:
         with nullcontext() if make is None else make().applied(self.lm):
-            evaluation = evaluate(self.lm, task, batch_size=self.batch_size, progress=self.progress)
+            evaluation = evaluate(self.lm, task, batch_size=self.batch_size)
         return named(evaluation.table, self.method)
 
     def _limited(self, part: Task) -> Task:

@@ -124,17 +124,12 @@ def _top(
 
 
 def _scores(cell: Cell, recipe: Recipe) -> Scores:
-    return recipe.scores(
-        cell.lm,
-        cell.sample(recipe.balance),
-        batch_size=cell.half_batch,
-        progress=cell.progress,
-    )
+    return recipe.scores(cell.lm, cell.sample(recipe.balance), batch_size=cell.half_batch)
 
 
 def _means(cell: Cell, recipe: Recipe) -> dict[str, Any]:
     drawn = cell.sample(recipe.balance)
-    found = mean_activation(cell.lm, drawn, batch_size=cell.half_batch, progress=cell.progress)
+    found = mean_activation(cell.lm, drawn, batch_size=cell.half_batch)
     return {site.name: found[site] for site in found.sites}
 
 
@@ -171,9 +166,7 @@ def steered(cell: Cell) -> Outcome:
 
     @cache
     def vectors() -> Any:
-        return mean_difference(
-            cell.lm, cell.sample(), batch_size=cell.half_batch, progress=cell.progress
-        )
+        return mean_difference(cell.lm, cell.sample(), batch_size=cell.half_batch)
 
     def search(measure: Callable[[Setting], Point]) -> Iterable[Point]:
         last = len(vectors().layers) - 1
@@ -203,7 +196,6 @@ def calibrated(cell: Cell, by: Callable[[Measured], Evaluation]) -> Outcome:
                 cell.dev,
                 batch_size=cell.batch_size,
                 seed=cell.settings.seed,
-                progress=cell.progress,
             )
         )
 

@@ -1,4 +1,4 @@
-"""What an experiment will run: its jobs in order, and about how much work each is."""
+"""What an experiment will run: its jobs in order."""
 
 from __future__ import annotations
 
@@ -13,12 +13,10 @@ from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import refuse_alike, slug
 from snipbias.base.record import package_versions
 from snipbias.edits.provenance import ModelId
-from snipbias.evaluation.evaluate import count_prompts
-from snipbias.evaluation.reading import Reading
 from snipbias.experiment.cell import Cell, named
 from snipbias.experiment.methods import METHODS, sizes_of
 from snipbias.experiment.outcome import Outcome
-from snipbias.experiment.settings import CONTROLS, ORIGINAL, SCORES_ALONE, STEERING, Settings
+from snipbias.experiment.settings import CONTROLS, ORIGINAL, SCORES_ALONE, Settings
 from snipbias.experiment.store import Store
 from snipbias.method.recipes import RECIPES
 from snipbias.models.batching import BatchSize
@@ -31,9 +29,6 @@ from snipbias.tasks.prompts import PromptTemplate, prompt_template
 Kind = Literal["outcomes", "sample_curve", "transfer", "prompts"]
 # What a resumed run must share with the one that was killed, beside settings, model and data.
 DECISIVE = ("snipbias", "torch", "transformers", "tokenizers", "numpy")
-ATTRIBUTION = 3  # an attribution takes about as long as so many answers
-# How many prompts a score-only method answers for every row, at most.
-PASSES = {"CC": 3, "DC": 20, "permutation averaging": 5}
 
 
 @dataclass(frozen=True)
@@ -43,32 +38,6 @@ class Job:
     kind: Kind
     cell: Cell
     do: Callable[[Cell], Outcome]
-
-    @property
-    def cost(self) -> int:
-        """About how many prompts are answered, at most."""
-        cell, settings = self.cell, self.cell.settings
-        test = count_prompts(cell.test, 1, Reading())
-        if self.kind in ("transfer", "prompts"):
-            return test
-        kept = sum(count_prompts(task, 1, Reading()) for task in cell.kept.values())
-        full = test + kept + 2 * settings.texts
-        if cell.method == ORIGINAL:
-            return full + count_prompts(cell.dev, 1, Reading())
-        if cell.method in SCORES_ALONE:
-            return test * PASSES.get(cell.method, 0)
-        if cell.method in CONTROLS:
-            return full
-        one = count_prompts(cell.dev, 1, Reading())
-        found_on = cell.samples * len(cell.task.instructions)
-        if cell.method == STEERING:
-            one += kept if settings.objective == "no-harm" else 0
-            return full + settings.layers * len(settings.strengths) * one + found_on
-        recipe = RECIPES.get(cell.method, RECIPES["v1"])
-        one += kept if (recipe.objective or settings.objective) == "no-harm" else 0
-        sizes = len(recipe.factors) * (len(settings.sizes) + 2 * settings.refine)
-        found = sizes * recipe.rounds if recipe.rounds > 1 else 1
-        return full + sizes * one + ATTRIBUTION * found * found_on
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,8 @@ def reproduce(
             before it replaces another one.
         batch_size: prompts per pass (attributions take half as many), or `auto`. It changes no
             result.
-        progress: called with work just done; `count` says what it adds up to.
+        progress: called with 1 whenever a method is done in one of its places; `count` says in how
+            many it is run.
 
     Raises:
         SnipbiasError: the folder is in use, or holds another experiment or something else.
@@ -57,9 +58,8 @@ def reproduce(
         plan = plan.kept_in(store)
         done: dict[Kind, list[Outcome]] = {kind: [] for kind in get_args(Kind)}
         for job in plan.jobs:
-            meter = _Meter(progress, job.cost)
-            done[job.kind].append(job.do(replace(job.cell, progress=meter)))
-            meter.finish()
+            done[job.kind].append(job.do(job.cell))
+            progress(1)
         experiment = Experiment(
             settings=plan.settings,
             model=ModelId.of(lm),
@@ -79,28 +79,8 @@ def count(
     *,
     retention: Sequence[Task] | None = None,
 ) -> int:
-    """What the `progress` calls of a `reproduce` with these arguments will add up to.
-
-    The unit is about one prompt answered. What a method does not need, because its grid was refined
-    less than it might be or because it was done before, is booked when the method is done.
-    """
-    return sum(job.cost for job in Plan.of(lm, tasks, settings or Settings(), retention).jobs)
-
-
-class _Meter:
-    """Progress of one job that adds up to its planned cost, whatever it took."""
-
-    def __init__(self, progress: Progress, cost: int) -> None:
-        self._progress = progress
-        self._left = cost
-
-    def __call__(self, done: int) -> None:
-        done = min(done, self._left)
-        self._left -= done
-        self._progress(done)
-
-    def finish(self) -> None:
-        self(self._left)
+    """How many jobs a `reproduce` with these arguments does, which its `progress` counts."""
+    return len(Plan.of(lm, tasks, settings or Settings(), retention).jobs)
 
 
 def _info(ground: Cell) -> TaskInfo:
