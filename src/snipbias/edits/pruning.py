@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.models.sites import Linear, unit_dim, width
@@ -40,7 +39,8 @@ def plain_tensors(module: Linear, site: str) -> Iterator[tuple[str, Tensor, int]
             continue
         is_plain = tensor.is_floating_point() and tensor.element_size() > 1  # 1: float8, quantised
         own = module._parameters.get(name)  # pruning masks and parametrizations compute it
-        if own is None or type(module).forward not in (nn.Linear.forward, Conv1D.forward):
+        known = type(module).forward.__module__.startswith(("torch.nn.", "transformers."))
+        if own is None or not known:  # Falcon has a linear layer of its own
             raise SnipbiasError(
                 f"cannot bake or export {site}: its {name} is masked, re-parametrised or used in a "
                 "way of its own; make it plain first (torch.nn.utils.prune.remove, "
