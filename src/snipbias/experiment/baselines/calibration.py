@@ -27,7 +27,7 @@ from snipbias.base.words import ORIGINAL
 from snipbias.evaluation.evaluate import Evaluation, score_queries
 from snipbias.evaluation.offset_curve import ROUNDING, OffsetPoint, offset_curve
 from snipbias.evaluation.reading import Reading, balanced_orders
-from snipbias.models.batching import BatchSize
+from snipbias.models.batching import BatchSize, Progress
 from snipbias.models.language_model import LanguageModel
 from snipbias.tasks.items import Item, Task
 
@@ -49,6 +49,7 @@ class Measured:
         dev: the development part, which shares no template with them.
         batch_size: prompts per pass, or `auto`; the result does not depend on it.
         seed: of DC's random words, the only thing that is drawn.
+        progress: called with the number of prompts just done.
     """
 
     lm: LanguageModel
@@ -57,6 +58,7 @@ class Measured:
     dev: Task
     batch_size: BatchSize = "auto"
     seed: int = 0
+    progress: Progress = lambda done: None
 
     def __post_init__(self) -> None:
         if self.original.reading != Reading():
@@ -249,7 +251,7 @@ def _score(measured: Measured, queries: Iterable[tuple[str, Sequence[str]]]) -> 
     lm = measured.lm
     tokenized = [lm.query(prompt, options) for prompt, options in queries]
     with lm.frozen(), torch.inference_mode():
-        rows = score_queries(lm, tokenized, measured.batch_size, lambda done: None)
+        rows = score_queries(lm, tokenized, measured.batch_size, measured.progress)
     return [np.array(row) for row in rows]
 
 

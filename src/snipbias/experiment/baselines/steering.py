@@ -17,7 +17,7 @@ from snipbias.base.parallel import workers
 from snipbias.edits.pruning import hooks_count
 from snipbias.method import equations as crispr
 from snipbias.method.attribute import Asked, asked, finite_logprobs
-from snipbias.models.batching import BatchSize, run_batches, size_of
+from snipbias.models.batching import BatchSize, Progress, run_batches, size_of
 from snipbias.models.language_model import LanguageModel, Query
 from snipbias.tasks.items import Task
 
@@ -76,6 +76,7 @@ def mean_difference(
     task: Task,
     *,
     batch_size: BatchSize = "auto",
+    progress: Progress = lambda done: None,
 ) -> SteeringVectors:
     """Mean over instances of (states at the gold answer's tokens) - (at those of yhat).
 
@@ -114,6 +115,7 @@ def mean_difference(
             size=lambda job: size_of(job.query),
             kind="answers",
             batch_size=batch_size,
+            progress=progress,
         )
         workers().add([sums])
     return SteeringVectors((sums / len(jobs)).float(), tuple(block for block, _ in named))
