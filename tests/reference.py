@@ -77,6 +77,7 @@ def as_shares(
 
 def scores(lm: LanguageModel, task: Task, method: Method) -> dict[str, Tensor]:
     """{site: [D]} by Eq. 1 to 4, for the fields of Method that a test varies."""
+    sees_prompt = {site.name: site.sees_prompt or not lm.is_encoder_decoder for site in lm.sites}
     per_instruction: dict[str, list[Tensor]] = {}
     for instruction in task.instructions:
         instances: dict[str, list[Tensor]] = {}
@@ -84,6 +85,8 @@ def scores(lm: LanguageModel, task: Task, method: Method) -> dict[str, Tensor]:
             query = lm.query(DEFAULT.render(instruction, item), item.options)
             every = [token_attributions(lm, query, option) for option in query.options]
             wrong = max((p, c) for c, (p, _) in enumerate(every) if c != item.gold)[1]
+            if method.biased == "manual" and item.biased != item.gold:
+                wrong = item.biased
             if method.target == "share":
                 every = as_shares(every)
             (p_gold, gold), (p_wrong, biased) = every[item.gold], every[wrong]
@@ -91,16 +94,39 @@ def scores(lm: LanguageModel, task: Task, method: Method) -> dict[str, Tensor]:
                 a_wrong, a_gold = biased[site], gold[site]
                 if method.target == "logprob":
                     a_wrong, a_gold = a_wrong / p_wrong, a_gold / p_gold
-                length = max(len(a_wrong), len(a_gold) if method.skill else 0)
-                bias = torch.zeros(length, a_wrong.shape[1], dtype=torch.float64)
-                bias[: len(a_wrong)] += a_wrong
-                if method.skill:
-                    skill = a_gold.clamp(min=0) if method.clamp else a_gold
-                    bias[: len(a_gold)] -= method.skill * skill
-                b = {"max": bias.amax(0), "mean": bias.mean(0), "sum": bias.sum(0)}[method.tokens]
+                prompt = len(query.prompt) if sees_prompt[site] else 1
+                b = bias(a_wrong, a_gold, prompt, method)
                 b = b * (p_wrong if method.weight == "confusion" else 1.0)
                 instances.setdefault(site, []).append(b)
         for site, values in instances.items():
             per_instruction.setdefault(site, []).append(torch.stack(values).mean(0))
     combine = {"mean": lambda t: t.mean(0), "max": lambda t: t.amax(0)}[method.instructions]
     return {site: combine(torch.stack(values)) for site, values in per_instruction.items()}
+
+
+def bias(wrong: Tensor, gold: Tensor, prompt: int, method: Method) -> Tensor:
+    """Eq. 2 and the first line of Eq. 4: [K, D] and [K', D], as long as their options -> [D]."""
+
+    def clamped(a: Tensor) -> Tensor:
+        return a.clamp(min=0) if method.clamp else a
+
+    if method.tokens in ("prompt", "last"):
+        places = slice(prompt) if method.tokens == "prompt" else slice(prompt - 1, prompt)
+        wrong, gold = wrong[places], gold[places]
+    if method.terms == "apart":
+        assert method.tokens in ("max", "prompt")
+        return wrong.amax(0) - method.skill * clamped(gold.amax(0))
+    length = max(len(wrong), len(gold) if method.skill else 0)
+    both = torch.zeros(length, wrong.shape[1], dtype=torch.float64)
+    both[: len(wrong)] += wrong
+    if method.skill:
+        both[: len(gold)] -= method.skill * clamped(gold)
+    # What yhat has no token for is no token of the biased text.
+    own = both[: len(wrong)]
+    return {
+        "max": own.amax(0),
+        "prompt": own.amax(0),
+        "mean": both.mean(0),
+        "sum": both.sum(0),
+        "last": both.sum(0),
+    }[method.tokens]

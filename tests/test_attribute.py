@@ -24,9 +24,14 @@ from snipbias.tasks.items import Item, Task
 from snipbias.tasks.prompts import DEFAULT
 
 ITEMS = (
-    Item("a", "who is it?", ("the old man", "him", "nobody"), 1, "a man and a dog", "t1"),
-    Item("b", "what now?", ("yes we can", "no"), 0, "", "t2"),
-    Item("c", "which of the many?", ("ab", "cd", "ef", "gh it is"), 3, "one two three four", "t3"),
+    Item(
+        *("a", "who is it?", ("the old man", "him", "nobody"), 1, "a man and a dog", "t1"), biased=2
+    ),
+    Item("b", "what now?", ("yes we can", "no"), 0, "", "t2", biased=0),  # the right one
+    Item(
+        *("c", "which of the many?", ("ab", "cd", "ef", "gh it is"), 3, "one two three four", "t3"),
+        biased=1,
+    ),
 )
 TASK = Task("toy", ITEMS, ("say it.", "please choose the right one:"))
 DEVIATIONS = [
@@ -40,6 +45,13 @@ DEVIATIONS = [
     Method.v1(skill=0.5, clamp=False),
     Method.v1(instructions="max"),
     Method.v2(tokens="mean", target="logprob"),
+    Method.v1(tokens="prompt"),
+    Method.v1(tokens="last"),
+    Method.v1(terms="apart"),
+    Method.v1(terms="apart", target="share", tokens="prompt"),
+    Method.v1(biased="manual"),
+    Method.v2(biased="manual", terms="apart", skill=0.0),
+    Method.v2_as_coded(),
 ]
 
 
@@ -84,6 +96,62 @@ def test_batch_size_row_order_and_padding_side_do_not_matter(family, monkeypatch
     assert_same(by_site(attribute(lm, backwards, batch_size=2)), together)
     monkeypatch.setattr(lm.tokenizer, "padding_side", "left")
     assert_same(by_site(attribute(lm, TASK)), together)
+
+
+@pytest.mark.parametrize("family", ["flan-t5", "llama", "gpt2"])
+def test_batch_size_does_not_matter_to_any_choice(family):
+    lm = tiny(family)
+    for method in (
+        Method.v2_as_coded(),
+        Method.v2_as_coded(tokens="prompt"),
+        Method.v1(biased="manual", tokens="prompt"),
+        Method.v1(terms="apart", tokens="quantile"),
+    ):
+        together = by_site(attribute(lm, TASK, method, batch_size=100))
+        for size in (1, 2):
+            assert_same(by_site(attribute(lm, TASK, method, batch_size=size)), together)
+
+
+NEGATIVE_EVERYWHERE = [
+    ("flan-t5", "right"),
+    ("bart", "right"),
+    ("llama", "left"),
+    ("llama", "right"),
+    ("gpt2", "left"),
+]
+
+
+@pytest.mark.parametrize(("family", "side"), NEGATIVE_EVERYWHERE)
+@pytest.mark.parametrize("terms", ["together", "apart"])
+def test_padding_never_gives_0_to_a_neuron_that_is_negative_everywhere(
+    family, side, terms, monkeypatch
+):
+    """Prompts and options of every length in one batch: encoder, prompt and answer are padded."""
+    lm = tiny(family)
+    monkeypatch.setattr(lm.tokenizer, "padding_side", side)
+    long = Item("d", "who of all the people was it then?", ("a", "an old man"), 0)
+    queries = [lm.query(DEFAULT.render("say it.", item), item.options) for item in (*ITEMS, long)]
+    gold = torch.tensor([item.gold for item in (*ITEMS, long)])
+    seen = 0
+    for tokens in ("max", "prompt"):
+        method = Method.v1(tokens=tokens, terms=terms)
+        with lm.frozen():
+            padded = batch_bias(lm, queries, gold, method)
+        for row, item in enumerate(ITEMS):
+            alone = replace(TASK, items=(item,), instructions=("say it.",))
+            exact = reference.scores(lm, alone, method)
+            rounding = 1e-6 * max(float(scores.abs().max()) for scores in exact.values())
+            for site, scores in exact.items():
+                negative = scores < -rounding
+                seen += int(negative.sum())
+                assert (padded[site][row][negative] < 0).all(), (site, tokens, item.id)
+    assert seen > 10
+
+
+def test_a_biased_option_that_is_not_named_is_refused_before_any_work():
+    silent = replace(TASK, items=(*ITEMS[:2], replace(ITEMS[2], biased=None)))
+    with pytest.raises(SnipbiasError, match=r"'c' names none: fill the column 'biased'"):
+        attribute(tiny("llama"), silent, Method.v1(biased="manual"))
 
 
 @pytest.mark.parametrize("method", [Method.v2(), Method.v1(tokens="mean", instructions="max")])

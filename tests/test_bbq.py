@@ -122,11 +122,28 @@ def test_a_scene_told_again_with_names_is_the_same_template() -> None:
     assert [item.template[-2:] for item in items[::4]] == ["02", "02", "28"]
     assert notes == ("templates that repeat another with proper names, and count as it: 1",)
 
-    # The same questions in two scenes: nothing tells which one is repeated.
+    # A question in two scenes that are not the same otherwise: nothing tells which is repeated.
     third = quartet(answers, ["F"], template="3", first_id=12)
+    third[0]["question"] = third[1]["question"] = "Who is it?"
     items, notes = bbq.parse(dump(first + again + third), HERE, "Gender_identity")
     assert [item.template[-2:] for item in items[::4]] == ["02", "27", "03"]
     assert notes == ()
+
+
+def test_scenes_that_ask_the_same_questions_are_one_template() -> None:
+    answers = [UNKNOWN, ("x", "F"), ("y", "M")]
+    scenes = [
+        quartet(answers, ["F"], template=t, first_id=4 * k)
+        for k, t in enumerate(["4", "20", "3", "27"])
+    ]
+    for row in scenes[0]:
+        row["question"] = f"{row['question'][:-1]} at last?"
+    items, notes = bbq.parse(dump(row for scene in scenes for row in scene), HERE, "SES")
+    assert [item.template[-2:] for item in items[::4]] == ["04", "03", "03", "03"]
+    assert notes == (
+        "templates that repeat another with proper names, and count as it: 1",
+        "templates that ask what an earlier one asks, and count as it: 1",
+    )
 
 
 def test_a_twin_must_be_the_same_question_without_and_with_the_fact() -> None:

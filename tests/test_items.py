@@ -311,6 +311,23 @@ def test_samples_are_balanced_by_condition_or_by_twins():
     assert task.sample(6, 1) == task.sample(6, 1, balance="none")
 
 
+def test_a_sample_of_rows_that_name_their_biased_option():
+    task = toys.task(20)
+    assert task.sample(6, 1, balance="biased") == task.sample(6, 1)
+    some = replace(
+        task,
+        items=tuple(
+            replace(item, biased=item.biased if item.condition == "ambiguous" else None)
+            for item in task.items
+        ),
+    )
+    assert {item.condition for item in some.sample(6, 1, balance="biased").items} == {"ambiguous"}
+    silent = replace(task, items=tuple(replace(item, biased=None) for item in task.items))
+    assert not silent.balances("biased")
+    with pytest.raises(SnipbiasError, match=r"no row .* fill the column 'biased'"):
+        silent.sample(2, balance="biased")
+
+
 @pytest.mark.parametrize("balance", ["condition", "twins"])
 def test_what_cannot_be_balanced_is_refused(balance):
     task = toys.task(20)
@@ -319,5 +336,5 @@ def test_what_cannot_be_balanced_is_refused(balance):
     only = task.where(lambda item: item.condition == "ambiguous")
     with pytest.raises(SnipbiasError, match="no rows to balance by"):
         only.sample(2, balance=balance)
-    with pytest.raises(SnipbiasError, match="none or condition or twins"):
+    with pytest.raises(SnipbiasError, match="none or condition or twins or biased"):
         task.sample(2, balance="both")

@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.method import equations as crispr
+from snipbias.method.attribute import crispr_plan
 from snipbias.method.equations import Method
+from snipbias.method.plan import BackwardPlan
+from snipbias.models.scoring import Scored
 
 INF = float("inf")
 numbers = st.floats(-10, 10, width=32)
@@ -67,6 +70,83 @@ def test_eq_4_takes_the_maximum_over_tokens_then_the_means():
         [(2.0 + 1.0) / 2, (2 / 3 + 8.0) / 2]
     )
     assert crispr.over_instructions(sums, counts, "max").tolist() == [2.0, 8.0]
+
+
+WRONG = tensor([[3.0, -1.0], [1.0, -2.0]])  # two tokens of yhat, two neurons
+GOLD = tensor([[-1.0, 2.0], [-4.0, 5.0]])
+
+
+def plan(method: Method, answer: torch.Tensor) -> BackwardPlan:
+    """The plan of P(yhat) = 1/4 and P(y) = 1/2, whose options have the answer's tokens."""
+    scored = Scored(
+        logprobs=tensor([0.5, 0.25]).log(),
+        rows=torch.tensor([[0, 1]]),
+        prefix_mask=torch.ones(1, 2, dtype=torch.bool),
+        options_mask=answer,
+    )
+    return crispr_plan(scored, torch.tensor([0]), method)
+
+
+def test_the_second_version_as_coded_takes_the_maximum_of_each_term():
+    real = torch.ones(1, 2, dtype=torch.bool)
+    expected = {
+        # max (3, 1) - max(max (-1, -4), 0) = 3 and max (-1, -2) - max (2, 5) = -6, times 1/4.
+        "v2 as coded": (Method.v2_as_coded(), [3 / 4, -6 / 4]),
+        # Each token: (3 - 0, 1 - 0) and (-1 - 2, -2 - 5).
+        "as the text has it, of log P": (Method.v2(target="logprob"), [3 / 4, -3 / 4]),
+        # A(yhat) and A(y) have factors 1/4 and 1/2 of their own: 3/4 - 0, -1/4 - 2/2.
+        "as the text has it": (Method.v2(), [3 / 16, -5 / 16]),
+    }
+    for method, result in expected.values():
+        how = plan(method, torch.zeros(2, 0, dtype=torch.bool))
+        # The terms come with their shares of the larger probability, as the passes give them.
+        gold, wrong = (t * share for t, share in zip((GOLD, WRONG), _shares(how), strict=True))
+        tracks = how.tracks([gold, wrong])
+        scores = how.score(tracks, [real] * len(tracks)) * how.factor
+        assert scores[0].tolist() == pytest.approx(result)
+
+
+def _shares(how: BackwardPlan) -> list[float]:
+    """What the objectives log P(y) and log P(yhat) were multiplied by."""
+    logs = (math.log(0.5), math.log(0.25))
+    return [each.value.item() / log for each, log in zip(how.objectives, logs, strict=True)]
+
+
+def test_which_tokens_of_the_answer_count():
+    answer = torch.tensor([[1, 1, 1], [1, 0, 0]], dtype=torch.bool)  # of y three, of yhat one
+    both, own, none = [True] * 3, [True, False, False], [False] * 3
+    for method, expected in [
+        (Method.v1(), [own]),
+        (Method.v1(tokens="quantile"), [own]),
+        (Method.v1(tokens="sum"), [both]),
+        (Method.v1(tokens="mean"), [both]),
+        (Method.v1(tokens="prompt"), [none]),
+        (Method.v1(tokens="last"), [none]),
+        (Method.v2_as_coded(), [both, own]),
+        (Method.v2_as_coded(tokens="prompt"), [none, none]),
+    ]:
+        how = plan(method, answer)
+        scored = Scored(tensor([0.5, 0.25]), torch.tensor([[0, 1]]), answer[:1], answer)
+        assert [mask[0].tolist() for mask in how.real_answer(scored)] == expected, method
+
+
+def test_the_biased_option_by_hand_unless_it_is_the_right_one():
+    logprobs = tensor([-1.0, -3.0, -2.0], [-5.0, -0.1, -4.0])
+    gold, biased = torch.tensor([0, 2]), torch.tensor([1, 2])
+    assert crispr.given_biased(logprobs, gold, biased).tolist() == [1, 1]
+
+
+def test_a_method_is_named_after_the_nearest_version():
+    for method, name in [
+        (Method(), "v1"),
+        (Method.v2(), "v2"),
+        (Method.v2_as_coded(), "v2 as coded"),
+        (Method.v1(target="logprob"), "v1 target=logprob"),
+        (Method.v2(tokens="mean"), "v2 tokens=mean"),
+        (Method.v2_as_coded(tokens="prompt"), "v2 as coded tokens=prompt"),
+        (Method.v1(biased="manual"), "v1 biased=manual"),
+    ]:
+        assert method.name == name
 
 
 def test_an_instruction_without_instances_does_not_count():
@@ -147,7 +227,9 @@ def test_versions_differ_in_the_confusion_weight_only():
     assert v1 == {**v2, "weight": "none"}
     assert v1 == {
         "target": "prob",
+        "biased": "automatic",
         "tokens": "max",
+        "terms": "together",
         "skill": 1.0,
         "clamp": True,
         "weight": "none",
@@ -157,7 +239,9 @@ def test_versions_differ_in_the_confusion_weight_only():
     assert Method(**Method.v2(tokens="mean").to_dict()) == Method.v2(tokens="mean")
 
 
-@pytest.mark.parametrize("field", ["target", "tokens", "weight", "instances", "instructions"])
+@pytest.mark.parametrize(
+    "field", ["target", "biased", "tokens", "terms", "weight", "instances", "instructions"]
+)
 def test_a_misspelt_choice_is_refused_with_the_choices(field):
     with pytest.raises(SnipbiasError, match=f"{field} = 'maxx': choose "):
         Method.v1(**{field: "maxx"})

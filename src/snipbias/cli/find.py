@@ -28,13 +28,21 @@ class Find(o.Writing, o.Running, o.Measuring, o.Asking):
     task: o.Task
     n: Annotated[str, typer.Option(help="Neurons to prune; several as 3,10,50.")] = "50"
     method: Annotated[
-        str, typer.Option(help="v1 (arXiv 2023), v2 (ACL 2024), or another recipe by its name.")
+        str, typer.Option(help="v1 (arXiv 2023), v2 (ACL 2024), v2 as coded, or another recipe.")
     ] = "v1"
     samples: Annotated[int, typer.Option(min=1, help="Items to find them on.")] = 10
     seed: Annotated[int, typer.Option(help="Of the draw of items.")] = 0
     factor: Annotated[float, typer.Option(help="Scale outputs by this; 0 prunes.")] = 0.0
     target: Annotated[str | None, typer.Option(help="prob or logprob.")] = None
-    tokens: Annotated[str | None, typer.Option(help="max, mean or sum over tokens.")] = None
+    biased: Annotated[
+        str | None, typer.Option(help="automatic (Eq. 3), or manual: the rows' own biased option.")
+    ] = None
+    tokens: Annotated[
+        str | None, typer.Option(help="max, prompt, mean, sum, last or quantile over tokens.")
+    ] = None
+    terms: Annotated[
+        str | None, typer.Option(help="Reduce Eq. 2 over tokens (together), or each term (apart).")
+    ] = None
     skill: Annotated[float | None, typer.Option(help="Weight of the skill term.")] = None
     clamp: Annotated[
         bool | None, typer.Option("--clamp/--no-clamp", help="Clamp the skill term at 0.")
@@ -96,17 +104,17 @@ class Find(o.Writing, o.Running, o.Measuring, o.Asking):
 
     def _method(self) -> Any:
         """A version of CRISPR with single deviations, or the name of another recipe."""
-        from snipbias.method.equations import Method
+        from snipbias.method.equations import VERSIONS
 
-        names = {name: name for name in ("target", "tokens", "skill", "clamp", "weight")}
-        names["instructions"] = "aggregate"
+        own = ("target", "biased", "tokens", "terms", "skill", "clamp", "weight")
+        names = {**{name: name for name in own}, "instructions": "aggregate"}
         changes = {ours: getattr(self, name) for ours, name in names.items()}
         changes = {ours: value for ours, value in changes.items() if value is not None}
-        versions = {"v1": Method.v1, "v2": Method.v2}
-        if self.method in versions:
-            return versions[self.method](**changes)
+        if self.method in VERSIONS:
+            return VERSIONS[self.method](**changes)
         if changes:
-            raise SnipbiasError(f"{self.method!r} has no such settings: they belong to v1 and v2.")
+            known = ", ".join(VERSIONS)
+            raise SnipbiasError(f"{self.method!r} has no such settings: they belong to {known}.")
         return self.method
 
 

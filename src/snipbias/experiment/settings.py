@@ -29,6 +29,8 @@ ABLATIONS = ("v2 mean over tokens", NO_WEIGHT, "v2 no skill term")
 RIVALS = (
     "v1",
     "v2",
+    "v2 as coded",
+    "manual biased",
     "snipbias",
     "A(yhat)",
     "skill neurons",

@@ -13,7 +13,8 @@ from snipbias.base.errors import SnipbiasError
 from snipbias.base.parallel import workers
 from snipbias.method import equations as crispr
 from snipbias.method.equations import Method, Scoring
-from snipbias.method.gradients import BackwardPlan, Objective, SiteGradients
+from snipbias.method.gradients import SiteGradients
+from snipbias.method.plan import BackwardPlan, Objective
 from snipbias.method.scores import Scores
 from snipbias.models.batching import BatchSize, Kind, Progress, run_batches, size_of
 from snipbias.models.language_model import LanguageModel, Query
@@ -49,13 +50,17 @@ def attribute(
         progress: called with the number of prompts just done.
 
     Raises:
-        SnipbiasError: the model or a prompt is not supported, or a score is not finite.
+        SnipbiasError: the model or a prompt is not supported, a score is not finite, or the biased
+            option is to be named by the items (`biased="manual"`) and one names none.
     """
     how = method or Method.v1()
+    if how.biased == "manual":
+        named_biased(lm, task.items)
 
     def score(queries: Sequence[Query], items: Sequence[Item]) -> dict[str, Tensor]:
         gold = torch.tensor([item.gold for item in items], device=lm.device)
-        return batch_bias(lm, queries, gold, how)
+        biased = None if how.biased == "automatic" else named_biased(lm, items)
+        return batch_bias(lm, queries, gold, how, biased)
 
     return score_task(lm, task, how, score, batch_size=batch_size, progress=progress)
 
@@ -107,16 +112,21 @@ def asked(lm: LanguageModel, task: Task) -> list[Asked]:
 
 
 def batch_bias(
-    lm: LanguageModel, queries: Sequence[Query], gold: Int[Tensor, " b"], method: Method
+    lm: LanguageModel,
+    queries: Sequence[Query],
+    gold: Int[Tensor, " b"],
+    method: Method,
+    biased: Int[Tensor, " b"] | None = None,
 ) -> dict[str, Float[Tensor, "b d"]]:
     """B_i(x_j), weighted by alpha_j, of every neuron for each query of a batch; float64.
 
-    One forward pass scores the options, which names yhat (Eq. 3), and keeps the graph; one backward
-    pass from each of log P(y) and log P(yhat) is reduced to a score per neuron inside its hooks.
+    One forward pass scores the options, which names yhat (Eq. 3) unless `biased` does, and keeps
+    the graph; one backward pass from each of log P(y) and log P(yhat) is reduced to a score per
+    neuron inside its hooks.
     """
     with torch.enable_grad(), SiteGradients(lm).recording() as gradients:
         scored = gradients.score(queries)
-        bias = gradients.read(scored, crispr_plan(scored, gold, method))
+        bias = gradients.read(scored, crispr_plan(scored, gold, method, biased))
     if method.instances == "rank":
         widths = [site.shape[1] for site in bias.values()]
         ranked = crispr.ranks(torch.cat([site.cpu() for site in bias.values()], 1))
@@ -124,10 +134,29 @@ def batch_bias(
     return bias
 
 
-def crispr_plan(scored: Scored, gold: Int[Tensor, " b"], method: Method) -> BackwardPlan:
+def named_biased(lm: LanguageModel, items: Sequence[Item]) -> Int[Tensor, " b"]:
+    """The option that each item calls biased."""
+    silent = [item.id for item in items if item.biased is None]
+    if silent:
+        raise SnipbiasError(
+            f"the biased option is to be named by the items, but {silent[0]!r} names none: fill "
+            "the column 'biased', leave such rows out, or use biased='automatic'."
+        )
+    return torch.tensor([item.biased for item in items], device=lm.device)
+
+
+def crispr_plan(
+    scored: Scored,
+    gold: Int[Tensor, " b"],
+    method: Method,
+    biased: Int[Tensor, " b"] | None = None,
+) -> BackwardPlan:
     """The backward passes of Eq. 1 and 2: from the gold option, unless it is left out, and yhat."""
     logprobs = finite_logprobs(scored)
-    wrong = crispr.most_confusing(logprobs.detach(), gold)
+    if biased is None:
+        wrong = crispr.most_confusing(logprobs.detach(), gold)
+    else:
+        wrong = crispr.given_biased(logprobs.detach(), gold, biased)
     if method.target == "share":
         # In float64: of one share near 1 float32 leaves no digits of what the others have.
         logprobs = logprobs.double().log_softmax(1)
@@ -151,7 +180,8 @@ def crispr_plan(scored: Scored, gold: Int[Tensor, " b"], method: Method) -> Back
     if method.skill != 0:
         objectives = (objective_of(gold, logp_gold, share_gold), *objectives)
     weight = crispr.instance_weight(logp_wrong.detach(), method.weight)
-    return BackwardPlan(objectives, bias, method.tokens, scale * weight)
+    apart = method.terms == "apart"
+    return BackwardPlan(objectives, bias, method.tokens, scale * weight, apart=apart)
 
 
 def finite_logprobs(scored: Scored) -> Float[Tensor, "b c"]:

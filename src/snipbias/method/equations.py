@@ -7,7 +7,7 @@ h * dlogP/dh and multiplied by P late, in float64, because P of a long option un
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args
 
@@ -18,7 +18,9 @@ from torch import Tensor
 from snipbias.base.errors import SnipbiasError
 
 Target = Literal["prob", "logprob", "share"]
-TokenReduction = Literal["max", "mean", "sum", "last", "quantile"]
+TokenReduction = Literal["max", "prompt", "mean", "sum", "last", "quantile"]
+Terms = Literal["together", "apart"]
+Biased = Literal["automatic", "manual"]
 InstanceWeight = Literal["none", "confusion"]
 InstanceAggregate = Literal["mean", "rank"]
 InstructionAggregate = Literal["mean", "max"]
@@ -48,8 +50,13 @@ class Method:
     Attributes:
         target: attribute the option's probability (the paper, Eq. 1), its logarithm, or its share
             of the options' probability, which no option is too long for.
-        tokens: how one instance's token scores become one (Eq. 4: max); `last` is the prompt's last
-            token alone, `quantile` the 0.9 quantile.
+        biased: which option is yhat: the likeliest wrong one (automatic, Eq. 3), or the item's own
+            `biased` (manual, section 3.3); where that is the right answer, Eq. 3 still chooses.
+        tokens: how one instance's token scores become one (Eq. 4: max); `prompt` is the maximum
+            over the prompt's tokens without the answer's, `last` the prompt's last token alone,
+            `quantile` the 0.9 quantile.
+        terms: whether Eq. 2 is computed at each token (together), or each of its two terms becomes
+            one number over its own tokens first and is clamped then (apart).
         skill: weight of the gold option's attribution that is subtracted (Eq. 2: 1; 0: A(yhat)
             alone).
         clamp: whether negative gold attributions count as zero (Eq. 2: yes).
@@ -60,7 +67,9 @@ class Method:
     """
 
     target: Target = "prob"
+    biased: Biased = "automatic"
     tokens: TokenReduction = "max"
+    terms: Terms = "together"
     skill: float = 1.0
     clamp: bool = True
     weight: InstanceWeight = "none"
@@ -86,20 +95,39 @@ class Method:
         """The method of the ACL 2024 version: v1 with the confusion weight."""
         return replace(cls(weight="confusion"), **changes)
 
+    @classmethod
+    def v2_as_coded(cls, **changes: Any) -> Method:
+        """The second version as its authors' program computes it: the maximum of each term by
+        itself, of h * dlogP/dh, both weighted by P(yhat). The program clamps the sum of a batch;
+        here each instance is clamped by itself, so that the batch size does not matter.
+        """
+        return replace(cls.v2(target="logprob", terms="apart"), **changes)
+
     @property
     def name(self) -> str:
-        """v1 or v2, with what deviates from it."""
-        base, name = (Method.v2(), "v2") if self.weight == "confusion" else (Method.v1(), "v1")
-        changed = [f for f, v in asdict(self).items() if v != getattr(base, f)]
-        return " ".join([name, *(f"{field}={getattr(self, field)}" for field in changed)])
+        """The version that is nearest, with what deviates from it."""
+        bases = {name: version() for name, version in VERSIONS.items()}
+        changed = {
+            name: [f"{f}={v}" for f, v in asdict(self).items() if v != getattr(base, f)]
+            for name, base in bases.items()
+        }
+        nearest = min(changed, key=lambda name: len(changed[name]))
+        return " ".join([nearest, *changed[nearest]])
 
     def to_dict(self) -> dict[str, Any]:
         """The fields, for a record."""
         return asdict(self)
 
 
+VERSIONS: dict[str, Callable[..., Method]] = {
+    "v1": Method.v1,
+    "v2": Method.v2,
+    "v2 as coded": Method.v2_as_coded,
+}
 _CHOICES: dict[str, tuple[str, ...]] = {
     "target": get_args(Target),
+    "biased": get_args(Biased),
+    "terms": get_args(Terms),
     "tokens": get_args(TokenReduction),
     "weight": get_args(InstanceWeight),
     "instances": get_args(InstanceAggregate),
@@ -115,6 +143,13 @@ def attribution(h: Float[Tensor, "b k d"], grad: Float[Tensor, "b k d"]) -> Floa
 def most_confusing(logprobs: Float[Tensor, "b c"], gold: Int[Tensor, " b"]) -> Int[Tensor, " b"]:
     """Eq. 3: yhat, the wrong option with the highest probability. Absent options are -inf."""
     return logprobs.scatter(1, gold[:, None], -torch.inf).argmax(1)
+
+
+def given_biased(
+    logprobs: Float[Tensor, "b c"], gold: Int[Tensor, " b"], biased: Int[Tensor, " b"]
+) -> Int[Tensor, " b"]:
+    """Section 3.3: yhat named by hand; Eq. 3 chooses where the biased option is the right one."""
+    return torch.where(biased == gold, most_confusing(logprobs, gold), biased)
 
 
 def targets_scale(
@@ -136,8 +171,8 @@ def targets_scale(
 
 
 def bias_attribution(
-    wrong: Float[Tensor, "b k d"], gold: Float[Tensor, "b k d"], skill: float, clamp: bool
-) -> Float[Tensor, "b k d"]:
+    wrong: Float[Tensor, "b *k d"], gold: Float[Tensor, "b *k d"], skill: float, clamp: bool
+) -> Float[Tensor, "b *k d"]:
     """Eq. 2: A(yhat) less the skill term, the gold option's attribution with negatives zeroed."""
     return torch.sub(wrong, gold.clamp(min=0) if clamp else gold, alpha=skill)
 
@@ -145,8 +180,8 @@ def bias_attribution(
 def reduce_tokens(
     bias: Float[Tensor, "b k d"], real: Bool[Tensor, "b k"], how: TokenReduction
 ) -> Float[Tensor, "b d"]:
-    """Eq. 4, first line, over an instance's real tokens only (for `last`, over those marked)."""
-    if how == "max":
+    """Eq. 4, first line, over the tokens of an instance that are marked as real."""
+    if how in ("max", "prompt"):
         # Padding is excluded rather than zeroed: 0 would beat a neuron that is negative everywhere.
         return bias.masked_fill(~real[..., None], -torch.inf).amax(1)
     if how == "quantile":

@@ -44,7 +44,8 @@ def as_recipe(method: Method | Recipe | str) -> Recipe:
         SnipbiasError: there is none, or it does more than to score neurons once and prune the top.
     """
     if isinstance(method, Method):
-        return Recipe(crispr(method))
+        by_hand = method.biased == "manual"
+        return Recipe(crispr(method), balance="biased" if by_hand else "none")
     found = recipe(method) if isinstance(method, str) else method
     if found.rounds > 1 or found.at_mean or len(found.factors) > 1:
         name = repr(method) if isinstance(method, str) else "this recipe"

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -15,47 +14,15 @@ from torch import Tensor, nn
 from snipbias.edits.pruning import hooks_count
 from snipbias.method import equations as crispr
 from snipbias.method import staged_backward as stages
-from snipbias.method.equations import TokenReduction
+from snipbias.method.plan import BackwardPlan, Objective, Tracks, behind_each_other
 from snipbias.models.language_model import LanguageModel, Query
 from snipbias.models.scoring import GraphCut, Scored
 from snipbias.models.sites import Site
-
-Combine = Callable[..., Tensor]
 
 # Bytes of a layer's output that are made scores at once: on a CPU what stays in its caches, since
 # to fetch each product from memory again takes as long as the product.
 AT_ONCE = {"cpu": 1 << 20}
 PREFIX, OPTIONS = 0, 1  # the segments of a pass, in the order in which a site sees them
-
-
-@dataclass(frozen=True)
-class Objective:
-    """One objective that is differentiated.
-
-    Attributes:
-        value: one number an instance; its gradients must fit into float32.
-        rows: rows of the options pass that each instance's objective reads, -1 for none: [B, M].
-    """
-
-    value: Float[Tensor, " b"]
-    rows: Int[Tensor, "b m"]
-
-
-@dataclass(frozen=True)
-class BackwardPlan:
-    """What to do with a scored batch of B instances.
-
-    Attributes:
-        objectives: the objectives, in order.
-        combine: the attributions of all objectives at each token -> the token's score [B, K, D].
-        tokens: how an instance's token scores become one.
-        factor: what each instance's score is multiplied by, in float64.
-    """
-
-    objectives: tuple[Objective, ...]
-    combine: Combine
-    tokens: TokenReduction
-    factor: Float[Tensor, " b"]
 
 
 class SiteGradients:
@@ -80,7 +47,7 @@ class SiteGradients:
         self._plan: BackwardPlan | None = None
         self._walking: Sequence[Objective] = ()
         self._earlier: dict[tuple[str, int], list[Tensor]] = {}
-        self._held: dict[str, tuple[Tensor, Tensor]] = {}
+        self._held: dict[str, Tracks] = {}
         self._totals: dict[str, Tensor] = {}
 
     @contextmanager
@@ -117,8 +84,10 @@ class SiteGradients:
         self._scored, self._plan = scored, plan
         given_back = self._through_options(scored.graph_cut, plan.objectives)
         self._through_prefix(scored.graph_cut, plan.objectives, given_back)
-        for site, (bias, real) in self._held.items():  # sites that only the answer goes through
-            self._totals[site] = crispr.reduce_tokens(bias, real, plan.tokens)
+        for site, answer in self._held.items():  # sites whose outputs at the prompt nothing reads
+            if not self._lm.reads_whole:
+                answer = behind_each_other(_no_prompt(answer), answer)
+            self._totals[site] = plan.score(*answer)
         factor = plan.factor.double()
         return {
             site: total.double() * factor.to(total.device)[:, None]
@@ -208,8 +177,9 @@ class SiteGradients:
                 _of_rows(h, grad, objective.rows.to(h.device)) for objective in self._walking
             ]
             if is_last:
-                real = self._real(site, segment).to(h.device)
-                self._held[site.name] = plan.combine(*earlier), real
+                whole = self._lm.reads_whole
+                real = [there.to(h.device) for there in plan.real_answer(scored, whole)]
+                self._held[site.name] = plan.tracks(earlier), real
         else:
             shape = (len(scored.prefix_mask), -1, site.width)  # OPT flattens [b, k]
             h, grad = h.reshape(shape), grad.reshape(shape)
@@ -224,8 +194,9 @@ class SiteGradients:
         self, site: Site, h: Tensor, grad: Tensor, earlier: Sequence[Tensor]
     ) -> Float[Tensor, "b d"]:
         """An instance's score over prompt and answer; some instances at a time."""
-        assert self._plan is not None
-        real = self._real(site, PREFIX).to(h.device)
+        plan = self._plan
+        assert plan is not None
+        real = self._real_prefix(site).to(h.device)
         answer = self._held.pop(site.name, None)
         most = AT_ONCE.get(h.device.type, math.inf)
         step = int(max(1, min(len(h), most // max(1, 4 * h[0].numel()))))
@@ -233,30 +204,29 @@ class SiteGradients:
         for start in range(0, len(h), step):
             part = slice(start, start + step)
             last = crispr.attribution(h[part], grad[part])
-            bias, there = self._plan.combine(*(kept[part] for kept in earlier), last), real[part]
+            tracks = plan.tracks([*(kept[part] for kept in earlier), last])
+            found_here = tracks, [real[part]] * len(tracks)
             if answer is not None:
-                bias = torch.cat([bias, answer[0][part]], 1)
-                there = torch.cat([there, answer[1][part]], 1)
-            found.append(crispr.reduce_tokens(bias, there, self._plan.tokens))
+                more = [t[part] for t in answer[0]], [mask[part] for mask in answer[1]]
+                found_here = behind_each_other(found_here, more)
+            found.append(plan.score(*found_here))
         return torch.cat(found)
 
-    def _real(self, site: Site, segment: int) -> Bool[Tensor, "b k"]:
-        """Which of a segment's positions are tokens that take part."""
+    def _real_prefix(self, site: Site) -> Bool[Tensor, "b k"]:
+        """Which of the prompt's positions count; of a decoder beside an encoder, its start."""
         scored, plan = self._scored, self._plan
         assert scored is not None
         assert plan is not None
-        last_only = plan.tokens == "last"
-        if segment == OPTIONS:
-            # Positions align from the first answer token; where only one option has one it counts.
-            rows = torch.cat([objective.rows for objective in plan.objectives], 1)
-            there = (rows >= 0)[..., None] & scored.options_mask[rows]
-            if last_only and self._lm.reads_whole:
-                return crispr.last_token(scored.prefix_mask)
-            return there.any(1) & (not last_only)
         if site.sees_prompt or not self._lm.is_encoder_decoder:
-            return crispr.last_token(scored.prefix_mask) if last_only else scored.prefix_mask
-        start_token = (len(scored.prefix_mask), 1)
-        return torch.ones(start_token, dtype=torch.bool)
+            mask = scored.prefix_mask
+            return crispr.last_token(mask) if plan.tokens == "last" else mask
+        return torch.ones((len(scored.prefix_mask), 1), dtype=torch.bool)
+
+
+def _no_prompt(answer: Tracks) -> Tracks:
+    """One token of the prompt, which adds 0: nothing that is differentiated depends on it."""
+    tracks, real = answer
+    return [torch.zeros_like(t[:, :1]) for t in tracks], [m.new_ones(len(m), 1) for m in real]
 
 
 def _of_rows(

@@ -20,7 +20,8 @@ from snipbias.base.parallel import workers
 from snipbias.method import equations as crispr
 from snipbias.method.attribute import finite_logprobs, pick, score_task
 from snipbias.method.equations import Scoring, TokenReduction
-from snipbias.method.gradients import BackwardPlan, Objective, SiteGradients
+from snipbias.method.gradients import SiteGradients
+from snipbias.method.plan import BackwardPlan, Objective
 from snipbias.method.scores import Scores
 from snipbias.models.batching import BatchSize, Progress, run_batches, size_of
 from snipbias.models.language_model import LanguageModel, Query

@@ -143,6 +143,10 @@ RECIPES: dict[str, Recipe] = {
     # The paper and its second version.
     "v1": Recipe(crispr(Method.v1())),
     "v2": Recipe(crispr(Method.v2())),
+    # The second version as its authors' program computes it.
+    "v2 as coded": Recipe(crispr(Method.v2_as_coded())),
+    # Section 3.3's biased text by hand.
+    "manual biased": Recipe(crispr(Method.v1(biased="manual")), balance="biased"),
     # What docs/beyond-the-paper.md arrives at.
     "snipbias": Recipe(
         scorers.paired_contrast, balance="twins", filters=PROTECTED, objective="no-harm"
@@ -161,6 +165,7 @@ RECIPES: dict[str, Recipe] = {
     "log P": Recipe(crispr(Method.v1(target="logprob"))),
     "quantile": Recipe(crispr(Method.v1(tokens="quantile"))),
     "last token": Recipe(crispr(Method.v1(tokens="last"))),
+    "prompt tokens": Recipe(crispr(Method.v1(tokens="prompt"))),
     "ranks": Recipe(crispr(Method.v1(instances="rank"))),
     "balanced": Recipe(crispr(Method.v1()), balance="condition"),
     "no residual or keys": Recipe(crispr(Method.v1()), filters=NO_OUTLIERS),

@@ -54,14 +54,16 @@ def parse(text: str, path: Path, category: str) -> tuple[tuple[Item, ...], tuple
     if not rows:
         raise SnipbiasError(f"{path} has no rows: replace it by BBQ's {category}.jsonl.")
     second = _second_targets(rows) if "_x_" in category else {}
-    repeated_scene = _repeated_scenes(rows)
+    same_questions = _same_questions(rows)
+    repeated_scene = _repeated_scenes(rows, same_questions)
+    cluster = {**same_questions, **repeated_scene}
     twins = _twins(rows, category)
     times: Counter[int] = Counter()
     items = []
     for row, twin in zip(rows, twins, strict=True):
         times[row.example_id] += 1
         again = "" if times[row.example_id] == 1 else f"-{times[row.example_id]}"
-        scene = repeated_scene.get(row.question_index, row.question_index)
+        scene = cluster.get(row.question_index, row.question_index)
         items.append(
             placed(
                 row.where,
@@ -79,7 +81,7 @@ def parse(text: str, path: Path, category: str) -> tuple[tuple[Item, ...], tuple
                 twin=twin,
             )
         )
-    return tuple(items), tuple(_notes(items, len(repeated_scene)))
+    return tuple(items), tuple(_notes(items, len(repeated_scene), len(same_questions)))
 
 
 @dataclass(frozen=True)
@@ -168,8 +170,24 @@ def _biased(row: Row, second_target: str) -> int | None:
     return next(i for i in range(len(row.options)) if i not in (targets[0], row.unknown))
 
 
-def _repeated_scenes(rows: Sequence[Row]) -> dict[str, str]:
-    """Map each template that repeats another one with proper names to that one.
+def _same_questions(rows: Sequence[Row]) -> dict[str, str]:
+    """Per template whose questions are all those of an earlier one, word for word, the first such.
+
+    SES asks 20 what it asks in 3: what is found on the one is not held out in the other.
+    """
+    asked: dict[str, set[str]] = {}
+    for row in rows:
+        if not row.is_repetition:
+            asked.setdefault(row.question_index, set()).add(row.question)
+    first: dict[frozenset[str], str] = {}
+    for index in sorted(asked, key=lambda index: (index.zfill(9), index)):
+        first.setdefault(frozenset(asked[index]), index)
+    firsts = {index: first[frozenset(questions)] for index, questions in asked.items()}
+    return {index: earlier for index, earlier in firsts.items() if earlier != index}
+
+
+def _repeated_scenes(rows: Sequence[Row], same_questions: Mapping[str, str]) -> dict[str, str]:
+    """Per template that tells another one again with proper names, the one it repeats.
 
     Some categories number such repetitions from 26 on. They are paraphrases, so a split must keep
     them together. A repetition is recognised by a question that it shares with one scene only.
@@ -177,7 +195,7 @@ def _repeated_scenes(rows: Sequence[Row]) -> dict[str, str]:
     asked: defaultdict[str, set[str]] = defaultdict(set)
     for row in rows:
         if not row.is_repetition:
-            asked[row.question].add(row.question_index)
+            asked[row.question].add(same_questions.get(row.question_index, row.question_index))
     repeats: defaultdict[str, set[str]] = defaultdict(set)
     for row in rows:
         if row.is_repetition:
@@ -205,9 +223,11 @@ def _is_twin_pair(pair: Sequence[Row]) -> bool:
     return conditions == ["ambiguous", "disambiguated"] and len(asked) == 1
 
 
-def _notes(items: Sequence[Item], repeated_scenes: int) -> Iterable[str]:
+def _notes(items: Sequence[Item], repeated_scenes: int, same_questions: int) -> Iterable[str]:
     if repeated_scenes:
         yield f"templates that repeat another with proper names, and count as it: {repeated_scenes}"
+    if same_questions:
+        yield f"templates that ask what an earlier one asks, and count as it: {same_questions}"
     counts = {
         "the biased option": sum(item.biased is None for item in items),
         "the unknown option": sum(item.unknown is None for item in items),

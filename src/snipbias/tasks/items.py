@@ -17,7 +17,7 @@ from snipbias.tasks.draws import Levels, balanced, draw, seed_of
 from snipbias.tasks.prompts import DEFAULT, PromptTemplate, prompt_template
 
 Condition = Literal["ambiguous", "disambiguated"]
-Balance = Literal["none", "condition", "twins"]
+Balance = Literal["none", "condition", "twins", "biased"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +188,9 @@ class Task:
         return replace(self, items=tuple(items), split_over=self.split_over or self.templates)
 
     def balances(self, by: Balance) -> bool:
-        """Whether items can be drawn balanced at all: there are rows of both conditions, twins."""
+        """Whether items can be drawn so at all: there are rows of both conditions, twins, ..."""
+        if by == "biased":
+            return any(item.biased is not None for item in self.find.items)
         return by == "none" or all(_halves(self.find.items, by))
 
     def sample(self, n: int, seed: int = 0, *, balance: Balance = "none") -> Task:
@@ -196,9 +198,17 @@ class Task:
 
         Args:
             balance: `none` draws from all rows alike (the paper); `condition` as many ambiguous as
-                disambiguated ones; `twins` pairs, the same question without and with its answer.
+                disambiguated ones; `twins` pairs, the same question without and with its answer;
+                `biased` from all rows that say which option is the biased one.
         """
         pool = self.find
+        if balance == "biased":
+            if not self.balances("biased"):
+                raise SnipbiasError(
+                    f"no row of {self.name!r} says which option is the biased one: fill the column "
+                    "'biased', or use a method that finds it by itself, such as v1."
+                )
+            pool, balance = pool.where(lambda item: item.biased is not None), "none"
         if n < 1 or n > len(pool):
             raise SnipbiasError(
                 f"cannot draw {n} items of {self.name!r}: {len(pool)} of its rows are set aside "

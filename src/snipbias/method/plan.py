@@ -1,0 +1,94 @@
+"""What is differentiated in a scored batch, and how its attributions become scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from snipbias.method import equations as crispr
+from snipbias.method.equations import TokenReduction
+from snipbias.models.scoring import Scored
+
+Combine = Callable[..., Tensor]
+# Of each track its values [B, K, D], and which of its tokens count [B, K].
+Tracks = tuple[list[Tensor], list[Tensor]]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One objective that is differentiated.
+
+    Attributes:
+        value: one number an instance; its gradients must fit into float32.
+        rows: rows of the options pass that each instance's objective reads, -1 for none: [B, M].
+    """
+
+    value: Float[Tensor, " b"]
+    rows: Int[Tensor, "b m"]
+
+
+@dataclass(frozen=True)
+class BackwardPlan:
+    """What to do with a scored batch of B instances.
+
+    Attributes:
+        objectives: in order.
+        combine: the attributions of all terms, at each token [B, K, D] or, where they are reduced
+            apart, as one number each [B, D] -> the score in the same shape.
+        tokens: how an instance's token scores become one.
+        factor: what each instance's score is multiplied by, in float64.
+        apart: whether each term is reduced over its own tokens before they are combined.
+    """
+
+    objectives: tuple[Objective, ...]
+    combine: Combine
+    tokens: TokenReduction
+    factor: Float[Tensor, " b"]
+    apart: bool = False
+
+    def tracks(self, attributions: Sequence[Tensor]) -> list[Tensor]:
+        """What is reduced over tokens: the terms, or their combination."""
+        return list(attributions) if self.apart else [self.combine(*attributions)]
+
+    def score(self, tracks: Sequence[Tensor], real: Sequence[Tensor]) -> Float[Tensor, "b d"]:
+        """One number an instance from tracks [B, K, D] and which of their tokens count [B, K]."""
+        reduced = [
+            crispr.reduce_tokens(track, there, self.tokens)
+            for track, there in zip(tracks, real, strict=True)
+        ]
+        return self.combine(*reduced) if self.apart else reduced[0]
+
+    def real_answer(self, scored: Scored, whole: bool) -> list[Bool[Tensor, "b t"]]:
+        """Which of the answer's positions count, for each track.
+
+        Positions align from the first answer token. A term that is by itself counts those of the
+        options that it reads. Of both together the maximum counts those of the last term's, yhat:
+        past its end there is no bias, and a 0 would beat a neuron that is negative everywhere.
+
+        Args:
+            whole: whether each option is read behind a prompt of its own, which counts as well.
+        """
+        read = [
+            ((term.rows >= 0)[..., None] & scored.options_mask[term.rows]).any(1)
+            for term in self.objectives
+        ]
+        if self.tokens in ("last", "prompt"):
+            prompt = crispr.last_token if self.tokens == "last" else torch.clone
+            real = prompt(scored.prefix_mask)
+            read = [real if whole else torch.zeros_like(there) for there in read]
+        if self.apart:
+            return read
+        return read[-1:] if self.tokens in ("max", "quantile") else [torch.stack(read).any(0)]
+
+
+def behind_each_other(first: Tracks, then: Tracks) -> Tracks:
+    """The tracks of two stretches, token after token, and which of them count."""
+    values, real = (
+        [torch.cat(pair, 1) for pair in zip(a, b, strict=True)]
+        for a, b in zip(first, then, strict=True)
+    )
+    return values, real
