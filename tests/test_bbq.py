@@ -218,12 +218,12 @@ def test_real_categories(
 ) -> None:
     loaded = task(f"bbq:{name.lower()}", data_dir=DATA_DIR)
     assert len(loaded) == rows
-    assert ["is not the official file" in note for note in loaded.notes] == [True] * (not official)
+    assert any("is not the official file" in note for note in loaded.notes) != official
     assert loaded.source.endswith(": the official file") == official
     assert len({item.id for item in loaded.items}) == rows
 
     sizes = Counter(item.template for item in loaded.items)
-    assert len(sizes) == 25
+    assert len(sizes) == (24 if name == "SES" else 25)  # its 3 and 20 ask the same
     if clusters is not None:
         assert (min(sizes.values()), max(sizes.values())) == clusters
 

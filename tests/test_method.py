@@ -127,7 +127,18 @@ def test_which_tokens_of_the_answer_count():
     ]:
         how = plan(method, answer)
         scored = Scored(tensor([0.5, 0.25]), torch.tensor([[0, 1]]), answer[:1], answer)
-        assert [mask[0].tolist() for mask in how.real_answer(scored)] == expected, method
+        assert [mask[0].tolist() for mask in how.real_answer(scored, whole=False)] == expected, (
+            method
+        )
+
+
+def test_an_option_behind_a_prompt_of_its_own_counts_the_prompt():
+    prompt = torch.tensor([[1, 1, 0, 0]], dtype=torch.bool)
+    read = torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1]], dtype=torch.bool)
+    scored = Scored(tensor([0.5, 0.25]), torch.tensor([[0, 1]]), prompt, read)
+    for tokens, expected in (("prompt", [1, 1, 0, 0]), ("last", [0, 1, 0, 0]), ("max", [1] * 4)):
+        (mask,) = plan(Method.v1(tokens=tokens), read).real_answer(scored, whole=True)
+        assert mask[0].tolist() == expected
 
 
 def test_the_biased_option_by_hand_unless_it_is_the_right_one():
