@@ -43,3 +43,4 @@ from .tasks.items import Item as Item
 from .tasks.items import Task as Task
 from .tasks.neutral_text import passages as passages
 from .tasks.prompts import PromptTemplate as PromptTemplate
+from .tasks.unanswerable import with_controls as with_controls

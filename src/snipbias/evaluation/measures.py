@@ -64,12 +64,17 @@ class Mean:
 
 @dataclass(frozen=True)
 class Discrimination:
-    """AUROC of the unknown margin within an instruction, mean over instructions."""
+    """AUROC of the unknown margin within an instruction, mean over instructions.
 
+    Attributes:
+        unanswerable: the condition of the rows that are told from disambiguated ones.
+    """
+
+    unanswerable: str = "ambiguous"
     bounds: tuple[float, float] = (0.0, 1.0)
 
     def __call__(self, rows: Rows) -> float | None:
-        return metrics.discrimination(rows)
+        return metrics.discrimination(rows, self.unanswerable)
 
     def over(self, rows: Rows, draws: Draws) -> Float[np.ndarray, " draws"]:
         """For each instruction a quadratic form in how often the templates are drawn.
@@ -82,7 +87,7 @@ class Discrimination:
         total, weight = np.zeros((2, len(draws.templates)))
         for i, often in enumerate(draws.instructions.T):
             here = usable & (draws.instruction == i)
-            higher, lower = here & rows.ambiguous, here & rows.disambiguated
+            higher, lower = here & (rows.condition == self.unanswerable), here & rows.disambiguated
             of_higher, of_lower = (np.eye(number)[draws.template[p]].T for p in (higher, lower))
             won = of_higher @ _wins(margin[higher], margin[lower]) @ of_lower.T
             won = ((draws.templates @ won) * draws.templates).sum(axis=1)

@@ -176,19 +176,23 @@ def auroc(positive: Float[np.ndarray, " p"], negative: Float[np.ndarray, " n"]) 
     return float((ranks[:p].sum() - p * (p + 1) / 2) / (p * n))
 
 
-def discrimination(rows: Rows) -> float | None:
-    """AUROC of the unknown margin, ambiguous against disambiguated rows (0.5 = cannot tell).
+def discrimination(rows: Rows, unanswerable: str = "ambiguous") -> float | None:
+    """AUROC of the unknown margin, unanswerable against disambiguated rows (0.5 = cannot tell).
 
     Mean over instructions of the AUROC within one, unweighted: pooled rows would make a shift that
     differs between instructions look like a loss, and no shift may matter. Instructions that lack
     one of the conditions do not take part.
+
+    Args:
+        unanswerable: which rows cannot be answered: ambiguous, filler or mismatch ones.
     """
     margin = unknown_margin(rows)
     has_unknown = rows.unknown >= 0
     each = []
     for i in np.unique(rows.instruction):
         here = has_unknown & (rows.instruction == i)
-        each.append(auroc(margin[here & rows.ambiguous], margin[here & rows.disambiguated]))
+        higher = here & (rows.condition == unanswerable)
+        each.append(auroc(margin[higher], margin[here & rows.disambiguated]))
     defined = [value for value in each if value is not None]
     return float(np.mean(defined)) if defined else None
 

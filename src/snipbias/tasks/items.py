@@ -16,7 +16,8 @@ from snipbias.base.words import quoted
 from snipbias.tasks.draws import Levels, balanced, draw, seed_of
 from snipbias.tasks.prompts import DEFAULT, PromptTemplate, prompt_template
 
-Condition = Literal["ambiguous", "disambiguated"]
+# The last two are made by `unanswerable.with_controls`; no file has them.
+Condition = Literal["ambiguous", "disambiguated", "filler", "mismatch"]
 Balance = Literal["none", "condition", "twins", "biased"]
 
 

@@ -1,0 +1,128 @@
+"""Unanswerable rows as long as the answerable ones, made of a task's own rows.
+
+The fact that answers a disambiguated row also makes it longer, so a model that merely hears the
+length seems to know which questions can be answered. Two kinds of rows take that away:
+
+- *filler*: the ambiguous context, followed by neutral sentences as long as the deciding fact;
+- *mismatch*: the disambiguated context itself, under the question of another template.
+
+Neither can be answered, so "unknown" is right. A length detector tells plain ambiguous rows from
+answerable ones perfectly, and these two not at all.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from functools import cache
+from importlib.resources import files
+
+from snipbias.base.errors import SnipbiasError
+from snipbias.tasks.items import Item, Task
+
+# Draws among which the filler of the closest length is taken.
+TRIES = 60
+
+
+def with_controls(task: Task, length: Callable[[str], int] | None = None) -> Task:
+    """The task's rows with the filler and mismatch row of every answerable one.
+
+    Args:
+        task: its rows in both conditions, paired by `twin`, each with its `unknown` option. Take a
+            part of it first (`task.test`): questions are borrowed within what is given.
+        length: tokens of a text; words if not given.
+
+    Raises:
+        SnipbiasError: no row has a twin, or all rows share one template.
+    """
+    pairs = list(twins(task.items))
+    if not pairs:
+        raise SnipbiasError(
+            f"task {task.name!r} has no pairs of an ambiguous and a disambiguated row: give both "
+            "rows of a question the same 'twin', and name the 'unknown' option."
+        )
+    return task._with_items(
+        [*task.items, *filler_rows(task, pairs, length or _words), *mismatch_rows(task, pairs)]
+    )
+
+
+def twins(items: Iterable[Item]) -> Iterator[tuple[Item, Item]]:
+    """Every ambiguous row with the disambiguated row of its question."""
+    answered = {item.twin: item for item in items if item.condition == "disambiguated"}
+    for item in items:
+        if item.condition == "ambiguous" and item.twin in answered and item.unknown is not None:
+            yield item, answered[item.twin]
+
+
+def filler_rows(
+    task: Task, pairs: Iterable[tuple[Item, Item]], length: Callable[[str], int]
+) -> list[Item]:
+    """The ambiguous rows, made as long as their twins by neutral sentences."""
+    pool = sentences("mini" if task.name.startswith("mini") else "")
+    lengths = {sentence: length(sentence) for sentence in pool}
+    used: Counter[str] = Counter()
+    rows = []
+    for ambiguous, answered in pairs:
+        wanted = length(answered.context) - length(ambiguous.context)
+        chosen = _filler(wanted, lengths, used, random.Random(f"filler {ambiguous.id}"))
+        used.update(chosen)
+        context = " ".join([ambiguous.context, *chosen])
+        rows.append(
+            replace(ambiguous, id=f"{answered.id}/filler", context=context, condition="filler")
+        )
+    return rows
+
+
+def mismatch_rows(task: Task, pairs: Iterable[tuple[Item, Item]]) -> list[Item]:
+    """The disambiguated rows under a question of another template, of the same polarity if told."""
+    asked: dict[str | None, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for item in task.items:
+        asked[item.polarity][item.question].add(item.template)
+    rows = []
+    for ambiguous, answered in pairs:
+        strange = sorted(
+            question
+            for question, templates in asked[answered.polarity].items()
+            if answered.template not in templates
+        )
+        if not strange:
+            raise SnipbiasError(
+                f"task {task.name!r} has no question of another template to put to "
+                f"{answered.id!r}: give rows of at least two templates."
+            )
+        rows.append(
+            replace(
+                answered,
+                id=f"{answered.id}/mismatch",
+                question=random.Random(f"mismatch {answered.id}").choice(strange),
+                gold=ambiguous.gold,
+                condition="mismatch",
+            )
+        )
+    return rows
+
+
+@cache
+def sentences(vocabulary: str = "") -> tuple[str, ...]:
+    """The pool of neutral sentences; `mini` has one in the words that the demo model knows."""
+    folder = files("snipbias") / "data"
+    path = (folder / vocabulary if vocabulary else folder) / "filler.txt"
+    return tuple(path.read_text(encoding="utf-8").splitlines())
+
+
+def _filler(
+    wanted: int, lengths: dict[str, int], used: Counter[str], rng: random.Random
+) -> list[str]:
+    """Sentences of about the wanted length together, from the less used half of the pool."""
+    pool = sorted(lengths, key=lambda sentence: (used[sentence], rng.random()))
+    pool = pool[: len(pool) // 2]
+    about = max(1, round(wanted * len(lengths) / sum(lengths.values())))
+    sizes = range(max(1, about - 1), min(len(pool), about + 2) + 1)
+    drawn = [rng.sample(pool, rng.choice(sizes)) for _ in range(TRIES)]
+    return min(drawn, key=lambda chosen: abs(sum(map(lengths.__getitem__, chosen)) - wanted))
+
+
+def _words(text: str) -> int:
+    return len(text.split())

@@ -1,0 +1,96 @@
+"""Filler and mismatch rows: unanswerable, and as long as the answerable ones."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+import snipbias as sb
+from snipbias.base.errors import SnipbiasError
+from snipbias.evaluation import measures, metrics
+from snipbias.evaluation.rows import Rows
+from snipbias.tasks.unanswerable import sentences, with_controls
+
+
+def words(text: str) -> int:
+    return len(text.split())
+
+
+def test_every_answerable_row_has_both_kinds_and_neither_can_be_answered():
+    task = sb.task("mini:age").test
+    made = with_controls(task)
+    counts = Counter(item.condition for item in made.items)
+    assert set(counts.values()) == {len(task) // 2}
+    assert len({item.id for item in made.items}) == len(made)
+    questions = {item.question: item.template for item in task.items}
+    for twins in by_twin(made).values():
+        plain, answered, filler, mismatch = (
+            twins[kind] for kind in ("ambiguous", "disambiguated", "filler", "mismatch")
+        )
+        assert filler.gold == mismatch.gold == filler.unknown != answered.gold
+        assert filler.context.startswith(plain.context)
+        assert filler.question == plain.question
+        assert mismatch.context == answered.context
+        assert questions[mismatch.question] != answered.template
+        assert mismatch.options == answered.options
+
+
+def test_lengths_match_and_no_sentence_recurs_much():
+    made = with_controls(sb.task("mini").test)
+    off = [
+        words(twins["filler"].context) - words(twins["disambiguated"].context)
+        for twins in by_twin(made).values()
+    ]
+    assert np.abs(off).max() <= 3
+    assert abs(np.mean(off)) < 0.2
+    pool = sentences("mini")
+    used = Counter(
+        s for i in made.items for s in pool if i.condition == "filler" and s in i.context
+    )
+    assert max(used.values()) < 3 * np.mean(list(used.values()))
+
+
+def test_the_same_rows_whatever_the_order():
+    task = sb.task("mini:ses").test
+    again = task._with_items(reversed(task.items))
+    both = [
+        {i.id: i for i in with_controls(t).items if i.condition == "mismatch"}
+        for t in (task, again)
+    ]
+    assert both[0] == both[1]
+
+
+def test_a_length_detector_tells_plain_rows_alone():
+    """Its margin of "unknown" is the higher the shorter the context."""
+    items = with_controls(sb.task("mini:age").test).items
+    margin = [-float(words(item.context)) for item in items]
+    rows = Rows.from_lists(
+        [[0.0, 0.0, 0.0] for _ in items],
+        [item.gold for item in items],
+        unknown=[item.unknown for item in items],
+        condition=[item.condition for item in items],
+        template=[item.template for item in items],
+        probabilities=False,
+    )
+    scores = rows.scores.copy()
+    scores[np.arange(len(items)), rows.unknown] = margin
+    rows = Rows(scores, rows.gold, rows.unknown, rows.biased, rows.chosen, rows.condition,
+                rows.instruction, rows.template, probabilities=False)  # fmt: skip
+    assert metrics.discrimination(rows) > 0.95
+    for kind in ("filler", "mismatch"):
+        assert measures.Discrimination(kind)(rows) == pytest.approx(0.5, abs=0.05)
+
+
+def test_rows_without_twins_or_with_one_template_are_refused():
+    task = sb.task("mini:age").test
+    with pytest.raises(SnipbiasError, match="'twin'"):
+        with_controls(task.where(lambda item: item.condition == "ambiguous"))
+    with pytest.raises(SnipbiasError, match="two templates"):
+        with_controls(task.where(lambda item: item.template == task.templates[0]))
+
+
+def by_twin(task):
+    found = {}
+    for item in task.items:
+        found.setdefault(item.twin, {})[item.condition] = item
+    return found
