@@ -16,7 +16,7 @@ from snipbias.cli.demo import fetch_smollm2
 from snipbias.models.language_model import LanguageModel, Query
 from snipbias.models.padding import in_batches
 from snipbias.tasks.items import Item, Task
-from snipbias.tasks.prompts import render
+from snipbias.tasks.prompts import DEFAULT
 
 MODELS = ("smollm2", "flan-t5-base")
 TASK = "mini:age"
@@ -33,7 +33,7 @@ class Workload:
     def rows(self) -> list[tuple[Item, Query]]:
         """Every item under every instruction with its query, in the order of `evaluate`'s rows."""
         return [
-            (item, self.lm.query(render(instruction, item), item.options))
+            (item, self.lm.query(DEFAULT.render(instruction, item), item.options))
             for item in self.task.items
             for instruction in self.task.instructions
         ]

@@ -202,7 +202,7 @@ def test_chat_template_is_used_where_there_is_one_and_can_be_turned_off():
     on, off = with_template(), with_template(chat=False)
     assert on.chat
     assert not off.chat
-    assert on.prompt_text("hello") == "<s> user: hello assistant: "
+    assert on.prompt_text("hello") == "<s> user: hello assistant:"
     assert off.prompt_text("hello") == "hello"
     assert on.query("hello", ["a", "b"]).prompt != off.query("hello", ["a", "b"]).prompt
     assert not tiny("llama").chat

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from snipbias.tasks.prompts import render
+from snipbias.tasks.prompts import DEFAULT
 from training.examples import Example, Source
 from training.vocabulary import Words
 
@@ -97,7 +97,7 @@ def batches(source: Source, size: int, words: Words, rng: random.Random) -> Iter
     """Endless batches of examples of about the same length."""
     while True:
         pool = [source(rng) for _ in range(size * POOL)]
-        pool.sort(key=lambda example: len(render(example.instruction, example.item)))
+        pool.sort(key=lambda example: len(DEFAULT.render(example.instruction, example.item)))
         ready = [pool[i : i + size] for i in range(0, len(pool), size)]
         rng.shuffle(ready)
         for examples in ready:

@@ -114,8 +114,10 @@ def locked(folder: Path) -> Iterator[None]:
 
 def sweep(folder: Path) -> None:
     """Remove what killed processes left behind in a folder; what they were replacing comes back."""
-    for hidden in filter(is_leftover, folder.glob(f".*{PARTIAL}")):
+    for hidden in folder.glob(f".*{PARTIAL}"):
         with suppress(OSError), locked(hidden):  # a process that is alive holds its own
+            if not is_leftover(hidden):
+                continue
             for old in (hidden / _REPLACED).glob("*"):
                 if not os.path.lexists(folder / old.name):
                     old.rename(folder / old.name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -20,6 +20,7 @@ from snipbias.tasks.items import Task
 SHORT = {"overall": "all", "ambiguous": "ambig.", "disambiguated": "disambig."}
 
 
+@runtime_checkable
 class Compared(Protocol):
     """What tables need of a comparison, whether it was just made or read again."""
 
@@ -41,6 +42,7 @@ class Compared(Protocol):
     def verdicts(self, method: str) -> Sequence[Verdict]: ...
 
 
+@runtime_checkable
 class Printed(Compared, Protocol):
     """What the whole comparison needs, which prints itself by means of it."""
 

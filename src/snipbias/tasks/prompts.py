@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from string import ascii_uppercase
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.words import did_you_mean, listed, quoted
@@ -21,6 +21,7 @@ LETTER = "{letter}"
 _FIELD = re.compile(r"\{([A-Za-z_]\w*)\}")
 
 
+@runtime_checkable
 class Asked(Protocol):
     """What is asked of an item."""
 
