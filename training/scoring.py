@@ -60,7 +60,9 @@ def answers(
 ) -> list[Answer]:
     """Every item of the task under every one of its instructions."""
     asked = [(item, i) for item in task.items for i in range(len(task.instructions))]
-    prompts = [tokenizer(DEFAULT.render(task.instructions[i], item))["input_ids"] for item, i in asked]
+    prompts = [
+        tokenizer(DEFAULT.render(task.instructions[i], item))["input_ids"] for item, i in asked
+    ]
     order = sorted(range(len(asked)), key=lambda k: len(prompts[k]))
     found: list[Answer] = []
     for start in range(0, len(order), batch):
