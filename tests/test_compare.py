@@ -305,7 +305,7 @@ def test_one_template_has_no_interval() -> None:
     change = comparison.changes[found()[0].label]["overall"]
     assert change.accuracy is change.difference is None
     grid = comparison_grids(comparison)[1]
-    assert [row[3] for row in grid.rows] == ["-"] * len(grid.rows)
+    assert {row[3] for row in grid.rows if row[1] != "vs offset"} == {"-"}
     assert "no interval can be given" in " ".join(str(comparison).split())
     json.dumps(comparison.to_dict(), allow_nan=False)
 

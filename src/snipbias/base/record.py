@@ -16,6 +16,7 @@ from typing import Any
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import atomic_file
 from snipbias.base.parallel import workers
+from snipbias.base.words import clipped
 
 FILE = "run.json"
 PACKAGES = ("snipbias", "torch", "transformers", "tokenizers", "numpy", "scipy", "pyarrow", "gguf")
@@ -89,8 +90,9 @@ class RunRecord:
                 f"there is no edit and no run record at {path}: give the folder of one."
             ) from None
         except (OSError, ValueError, TypeError, RecursionError) as error:
+            why = getattr(error, "strerror", None) or error  # without the path once more
             raise SnipbiasError(
-                f"{path} is not a run record ({error}): give the folder of a run."
+                f"{clipped(str(path), 200)} is not a run record ({why}): give the folder of a run."
             ) from None
 
 

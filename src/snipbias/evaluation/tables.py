@@ -156,7 +156,7 @@ def _answer_rows(comparison: Compared) -> Iterator[tuple[str, ...]]:
             percent(summary.unknown_rate.overall),
             percent(summary.named_accuracy),
             number(summary.discrimination),
-            _gain(gain, comparison.gain_interval(method)),
+            percent(gain, sign=True),
         )
     original = comparison.original
     if original.unknown_floor.overall is not None:
@@ -182,6 +182,10 @@ def _change_rows(comparison: Compared) -> Iterator[tuple[str, ...]]:
                 _ends(change.accuracy),
                 *(("", "", "") if method == ORIGINAL else (*changed, p_value(change.sign_flip))),
             )
+        gain = comparison.gain_over_offset(method) if method != ORIGINAL else None
+        if gain is not None:
+            ends = _ends(comparison.gain_interval(method), sign=True)
+            yield "", "vs offset", "", "", percent(gain, sign=True), ends, ""
 
 
 def _ends(interval: Interval | None, *, sign: bool = False) -> str:
@@ -234,13 +238,6 @@ def _verdict_lines(comparison: Compared) -> list[str]:
         for mark, kind in (("!", alarms), ("?", doubts))
         if (said := kind(comparison.verdicts(method)))
     ]
-
-
-def _gain(gain: float | None, interval: Interval | None) -> str:
-    """Points, and the interval in whole ones."""
-    if gain is None or interval is None:
-        return percent(gain, sign=True)
-    return f"{percent(gain, sign=True)} [{100 * interval.low:+.0f}, {100 * interval.high:+.0f}]"
 
 
 def _retained_lines(comparison: Printed) -> list[str]:

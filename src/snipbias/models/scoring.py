@@ -135,7 +135,7 @@ def _scored(
     owner: Int[Tensor, " r"],
     logprobs: Float[Tensor, "r t"],
     prompt_mask: Bool[Tensor, "b s"],
-    options_mask: Bool[Tensor, "r t"],
+    options_mask: Bool[Tensor, "r read"],
     packed: Packed | None,
     graph_cut: GraphCut,
 ) -> Scored:
