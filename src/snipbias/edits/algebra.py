@@ -16,7 +16,7 @@ from functools import reduce
 from typing import TypeVar
 
 from snipbias.base.errors import SnipbiasError
-from snipbias.edits.provenance import MadeOf, Provenance
+from snipbias.edits.provenance import MadeOf, Provenance, same_weights
 from snipbias.edits.record import EditRecord
 from snipbias.models.sites import Neuron
 
@@ -127,12 +127,12 @@ def refuse_other_model(a: EditRecord, b: EditRecord) -> None:
 
     The name that a model was loaded by may differ.
     """
-    same = (a.model.architecture, a.model.neurons, a.model.weights)
-    if same != (b.model.architecture, b.model.neurons, b.model.weights):
+    shapes = {(edit.model.architecture, edit.model.neurons) for edit in (a, b)}
+    if len(shapes) > 1 or not same_weights(a.model.weights, b.model.weights):
         raise SnipbiasError(
-            f"{a.label!r} was found on {a.model.name} ({same[0]}, weights {same[2]}) and "
-            f"{b.label!r} on {b.model.name} ({b.model.architecture}, weights {b.model.weights}): "
-            "only edits of the same model go together."
+            f"{a.label!r} was found on {a.model.name} ({a.model.architecture}, weights "
+            f"{a.model.weights}) and {b.label!r} on {b.model.name} ({b.model.architecture}, "
+            f"weights {b.model.weights}): only edits of the same model go together."
         )
 
 

@@ -16,7 +16,7 @@ from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import atomic_folder
 from snipbias.edits import algebra, sharing
 from snipbias.edits.format import FILE, read
-from snipbias.edits.provenance import ModelId
+from snipbias.edits.provenance import ModelId, same_weights
 from snipbias.edits.pruning import Baked, bake_site, hooks_count, scale_outputs, tensors
 from snipbias.edits.record import EditRecord
 
@@ -65,7 +65,7 @@ class NeuronEdit(EditRecord):
                     f"({here.architecture}, {here.neurons} neurons), which has no {site} of that "
                     "width: use it on its own model."
                 )
-        if here.weights != self.model.weights:
+        if not same_weights(here.weights, self.model.weights):
             warnings.warn(
                 f"the edit was found on other weights ({self.model.name}) than those of "
                 f"{here.name}: its neurons need not mean the same there.",

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from snipbias.models.sites import unit_dim
 from snipbias.tasks.prompts import DEFAULT, PromptTemplate
@@ -18,14 +18,17 @@ if TYPE_CHECKING:
     from snipbias.models.language_model import LanguageModel
     from snipbias.tasks.items import Task
 
+UNKNOWN_PART = "-"
+
 
 @dataclass(frozen=True)
 class ModelId:
     """Which model an edit belongs to.
 
     Attributes:
-        weights: hash of a row and a column of every site, rounded to bfloat16 so that the type the
-            model is loaded in does not change it. The column tells of every neuron that was pruned.
+        weights: hashes of a row and a column of every site, compared by `same_weights`, so that
+            the type the model is loaded in does not matter. The column tells of every neuron that
+            was pruned.
     """
 
     name: str
@@ -46,18 +49,49 @@ class ModelId:
         )
 
 
+def same_weights(a: str, b: str) -> bool:
+    """Whether two hashes are of the same weights, whatever type each model was loaded in.
+
+    The first part that both know decides. Earlier versions knew the first part alone.
+    """
+    pairs = zip(a.split("."), b.split("."), strict=False)
+    return next((x == y for x, y in pairs if UNKNOWN_PART not in (x, y)), True)
+
+
 def _weights_hash(lm: LanguageModel) -> str:
-    digest = hashlib.sha256()
+    """Hashes of the weights rounded to bfloat16, rounded to float16, and of their signs.
+
+    A model that was loaded in one of the half types does not know its rounding to the other.
+    """
+    parts = {kind: hashlib.sha256() for kind in (torch.bfloat16, torch.float16, torch.bool)}
+    unknown = set()
     for site in lm.sites:
         module = lm.module(site.name)
         with _in_memory(module):
             weight = module.weight.detach()
+            unknown |= (
+                {torch.bfloat16, torch.float16} - {weight.dtype} if _is_half(weight) else set()
+            )
             for dim in (unit_dim(module), 1 - unit_dim(module)):
                 middle = weight.select(dim, weight.shape[dim] // 2)
                 if not middle.is_meta:
-                    middle = middle.float().to(torch.bfloat16).cpu()
-                    digest.update(middle.contiguous().view(torch.int16).numpy().tobytes())
-    return digest.hexdigest()[:16]
+                    for kind, digest in parts.items():
+                        digest.update(_rounded(middle.float().cpu(), kind))
+    return ".".join(
+        UNKNOWN_PART if kind in unknown else digest.hexdigest()[:16]
+        for kind, digest in parts.items()
+    )
+
+
+def _is_half(weight: Tensor) -> bool:
+    return weight.is_floating_point() and weight.element_size() < 4
+
+
+def _rounded(values: Tensor, kind: torch.dtype) -> bytes:
+    """The bytes of values in a type; of bool: which of them have a minus."""
+    if kind == torch.bool:
+        return values.signbit().numpy().tobytes()
+    return values.to(kind).contiguous().view(torch.int16).numpy().tobytes()
 
 
 def _in_memory(module: nn.Module) -> AbstractContextManager[None]:

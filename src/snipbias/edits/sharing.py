@@ -19,6 +19,7 @@ from snipbias.edits.card.facts import base_on_hub, without_folders
 from snipbias.edits.card.figures import FILE as FIGURES_FILE
 from snipbias.edits.card.figures import Figures
 from snipbias.edits.format import FILE
+from snipbias.edits.provenance import same_weights
 from snipbias.edits.record import EditRecord
 
 if TYPE_CHECKING:
@@ -158,10 +159,12 @@ def record_of(edit: EditRecord, folder: Path) -> RunRecord | None:
     for place in (folder, folder.resolve().parent):
         if (place / RECORD_FILE).is_file():
             record = RunRecord.read(place)
-            weights = [model.get("weights") for model in record.models.values()]
+            weights = [model.get("weights") or "" for model in record.models.values()]
             edits = record.data.get("edits")
             found = edits.values() if isinstance(edits, dict) else ()
-            is_its = edit.fingerprint in found and edit.model.weights in weights
+            is_its = edit.fingerprint in found and any(
+                same_weights(edit.model.weights, w) for w in weights if w
+            )
             if record.command == "find" and is_its:
                 return record
     return None

@@ -10,6 +10,7 @@ from snipbias.base.markdown import Markdown, code, fenced, table
 from snipbias.base.table import number, percent
 from snipbias.base.words import ALWAYS_UNKNOWN, BEST_OFFSET, INHERITED, ORIGINAL, SHIFT, plural
 from snipbias.edits.card.figures import Figures
+from snipbias.edits.provenance import same_weights
 from snipbias.edits.record import EditRecord
 
 Method = Mapping[str, Any]
@@ -191,7 +192,7 @@ def _not_measured(own: Method, figures: Figures) -> list[str]:
 def _evaluated(edit: EditRecord, model: Mapping[str, Any]) -> Markdown:
     """Which model was evaluated, where it is not the one that the edit was found on."""
     weights = model.get("weights")
-    if weights == edit.model.weights:
+    if weights and same_weights(weights, edit.model.weights):
         return Markdown("")
     return Markdown(
         f"It was evaluated on other weights ({code(weights or 'unknown')}) than it was found on."
