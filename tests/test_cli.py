@@ -574,7 +574,7 @@ def test_bad_rows(cli, here: Path, model: Path, command: str, rows: list, words:
         (["mini:age", "--n", "99999", "--samples", "1"], "ask for 1 to"),
         (["mini:age", "--samples", "9999"], "cannot draw 9999"),
         (["mini:age", "--method", "v3"], "use v1, v2, "),
-        (["mini:age", "--tokens", "median"], "max or mean or sum"),
+        (["mini:age", "--tokens", "median"], "max or prompt or mean or sum"),
         (["mini:age", "--target", "odds"], "prob or logprob"),
         (["mini:age", "--skill", "nan"], "number"),
         (["mini:age", "--column", "gold"], "ours=theirs"),

@@ -1,5 +1,6 @@
 """Links between the documents lead somewhere."""
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -26,3 +27,12 @@ def test_the_map_of_the_architecture_names_files_that_exist():
     package = ROOT / "src/snipbias"
     assert len(names) > 20
     assert not [name for name in names if not (package / name).exists()]
+
+
+def test_the_tables_of_the_results_are_those_of_their_files():
+    spec = importlib.util.spec_from_file_location("results", ROOT / "docs/web/results.py")
+    results = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(results)
+    text = results.PAGE.read_text(encoding="utf-8")
+    assert len(results.BLOCK.findall(text)) >= 5
+    assert results.page(text) == text

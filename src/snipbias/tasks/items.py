@@ -16,7 +16,6 @@ from snipbias.base.words import quoted
 from snipbias.tasks.draws import Levels, balanced, draw, seed_of
 from snipbias.tasks.prompts import DEFAULT, PromptTemplate, prompt_template
 
-# The last two are made by `unanswerable.with_controls`; no file has them.
 Condition = Literal["ambiguous", "disambiguated", "filler", "mismatch"]
 Balance = Literal["none", "condition", "twins", "biased"]
 
@@ -25,10 +24,9 @@ Balance = Literal["none", "condition", "twins", "biased"]
 class Item:
     """One question about one context, with its options.
 
-    `template` is the cluster: items made from one template are paraphrases of each other, so they
-    are split and resampled together. `unknown` and `biased` index the option that declines to
-    answer and the option that the stereotype names; None where the data does not say. Items with
-    the same `twin` are one question asked without and with the fact that answers it.
+    Items of one `template` are paraphrases: they are split and resampled together. `unknown` and
+    `biased` index the option that declines to answer and the one that the stereotype names, None
+    if not known. Items with one `twin` ask the same without and with the fact that answers it.
     """
 
     id: str
