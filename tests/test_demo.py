@@ -95,24 +95,3 @@ def test_the_readmes_python_runs(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "best offset" in done.stdout
     assert (tmp_path / "age-edit" / "edit.json").is_file()
-
-
-@pytest.mark.slow
-def test_the_readmes_commands_run(tmp_path):
-    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    block = next(block for block in blocks if "snipbias tasks" in block)
-    done = subprocess.run(
-        [
-            "bash",
-            "-euo",
-            "pipefail",
-            "-c",
-            f'snipbias() {{ "{sys.executable}" -m snipbias "$@"; }}\n{block}',
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path,
-    )
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "fair-model" / "model.safetensors").is_file()
