@@ -1,4 +1,4 @@
-"""Writes the tables of docs/results.md from the CSV files of `snipbias reproduce` in docs/results.
+"""Writes the tables of two pages from the CSV files of `snipbias reproduce` in docs/results.
 
 A table stands between `<!-- table FILE TASK -->` and `<!-- end -->`. To renew one, copy the run's
 table1.csv to docs/results/FILE and run `python docs/web/results.py`.
@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 DOCS = Path(__file__).parents[1]
-PAGE = DOCS / "results.md"
+PAGES = (DOCS / "results.md", DOCS / "beyond-the-paper.md")
 HEADER = (
     "method",
     "n",
@@ -63,4 +63,5 @@ def signed(value: str) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    for path in PAGES:
+        path.write_text(page(path.read_text(encoding="utf-8")), encoding="utf-8")
