@@ -50,6 +50,8 @@ def _is_other_projection(name: str, module: nn.Module) -> bool:
     if isinstance(module, nn.Linear | Conv1D | nn.Embedding):
         return False
     is_named_so = name.rsplit(".", 1)[-1] in _ROLE_NAMES and any(True for _ in module.parameters())
+    if isinstance(module, nn.Conv1d):  # the short convolutions of linear attention mix tokens
+        return is_named_so
     packed = any(b.ndim > 1 and _is_whole(b) for b in module.buffers(recurse=False))
     matrix = any(p.ndim > 1 for p in module.parameters(recurse=False))
     return is_named_so or packed or matrix or hasattr(module, "out_features")
