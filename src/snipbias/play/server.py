@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import socket
+import warnings
 import webbrowser
 from collections.abc import Callable
 from functools import partial
@@ -62,6 +63,8 @@ def serve(
         say(url)
         if open_browser:
             webbrowser.open(url)
+        # nicegui asks every object of the process whether it is the server, which torch warns of.
+        warnings.filterwarnings("ignore", message=".*reduce_op.*", category=FutureWarning)
         with contextlib.suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[listener])
 
