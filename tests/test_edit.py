@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -18,7 +19,7 @@ from families import FAMILIES, GENERIC, tiny
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import atomic_folder
 from snipbias.edits.edit import NeuronEdit
-from snipbias.edits.provenance import ModelId, Provenance
+from snipbias.edits.provenance import ModelId, Provenance, same_weights
 from snipbias.edits.switch import switched
 from snipbias.experiment.baselines.ablation import MeanAblation
 from snipbias.models.language_model import Query
@@ -490,3 +491,21 @@ def test_a_factor_that_is_no_number_never_becomes_an_edit(factor):
     lm = tiny("llama")
     with pytest.raises(SnipbiasError, match="no finite number"):
         NeuronEdit.of([(lm.sites[0].name, 0)], ModelId.of(lm), factor)
+
+
+def test_a_file_is_one_model_in_each_type_and_another_with_one_neuron_pruned():
+    here = {}
+    for kind in (torch.float32, torch.bfloat16, torch.float16):
+        lm = tiny("llama")
+        lm.model.to(kind)
+        here[kind] = ModelId.of(lm).weights
+        with torch.no_grad():
+            lm.module(lm.sites[3].name).weight[5] = 0
+        pruned = ModelId.of(lm).weights
+        assert not any(same_weights(found, pruned) for found in here.values()), kind
+    for a, b in itertools.combinations(here.values(), 2):
+        assert a != b
+        assert same_weights(a, b)
+    first = here[torch.float32].split(".")[0]  # all that earlier versions wrote
+    assert same_weights(first, here[torch.bfloat16])
+    assert not same_weights("0" * 16, here[torch.bfloat16])

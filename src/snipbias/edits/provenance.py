@@ -63,7 +63,7 @@ def _weights_hash(lm: LanguageModel) -> str:
 
     A model that was loaded in one of the half types does not know its rounding to the other.
     """
-    parts = {kind: hashlib.sha256() for kind in (torch.bfloat16, torch.float16, torch.bool)}
+    parts = {kind: hashlib.sha256() for kind in (torch.bfloat16, torch.float16, torch.int8)}
     unknown = set()
     for site in lm.sites:
         module = lm.module(site.name)
@@ -88,9 +88,13 @@ def _is_half(weight: Tensor) -> bool:
 
 
 def _rounded(values: Tensor, kind: torch.dtype) -> bytes:
-    """The bytes of values in a type; of bool: which of them have a minus."""
-    if kind == torch.bool:
-        return values.signbit().numpy().tobytes()
+    """The bytes of values in a type; of int8: their signs, 0 for what float16 rounds to 0.
+
+    With the zeros a pruned neuron is told also where one of two models knows bfloat16 alone and the
+    other float16 alone.
+    """
+    if kind == torch.int8:
+        return values.to(torch.float16).sign().to(kind).numpy().tobytes()
     return values.to(kind).contiguous().view(torch.int16).numpy().tobytes()
 
 
