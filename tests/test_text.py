@@ -25,7 +25,12 @@ from snipbias.evaluation.neutral_text import (
 )
 from snipbias.evaluation.stats import Interval
 from snipbias.models.sites import Neuron
-from snipbias.tasks.neutral_text import passages, passages_to_protect
+from snipbias.tasks.neutral_text import (
+    chat_prompts,
+    chat_prompts_to_protect,
+    passages,
+    passages_to_protect,
+)
 
 TEXTS = ("the rain let up. she looked out at the garden", "a bridge carries its load")
 
@@ -188,3 +193,10 @@ def test_what_is_kept_of_neutral_text_is_said_in_full() -> None:
     assert kl_kept(off, 0.016).startswith("may be off by more than 0.016 nats a token: 0.01")
     assert "may be" in perplexity_kept(None, 0.1)
     assert "no interval" in kl_kept(None, 0.1)
+
+
+def test_the_chat_prompts_to_measure_on_are_not_those_to_learn_on() -> None:
+    measured, protected = chat_prompts(), chat_prompts_to_protect()
+    assert len(measured) == len(protected) == 48
+    assert len({*measured, *protected}) == 96
+    assert all(prompt == " ".join(prompt.split()) for prompt in (*measured, *protected))

@@ -1,4 +1,4 @@
-"""Neutral text that comes with the package, or a file of your own."""
+"""Neutral text and ordinary requests that come with the package, or a file of your own."""
 
 from __future__ import annotations
 
@@ -31,6 +31,19 @@ def passages_to_protect() -> tuple[str, ...]:
     What perplexity is measured on must not have told which neurons to spare.
     """
     return _paragraphs(_shipped("protected.txt"))
+
+
+def chat_prompts() -> tuple[str, ...]:
+    """Ordinary requests to an assistant, on which it is measured how far an edit moves answers."""
+    return tuple(_shipped("chat.txt").splitlines()[::2])
+
+
+def chat_prompts_to_protect() -> tuple[str, ...]:
+    """Other requests of the same kinds, for a method that learns to leave chat answers alone.
+
+    What retention is measured on must not have taught the edit.
+    """
+    return tuple(_shipped("chat.txt").splitlines()[1::2])
 
 
 def _shipped(name: str) -> str:
