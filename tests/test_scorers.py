@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
@@ -19,6 +20,7 @@ from snipbias.edits.provenance import ModelId
 from snipbias.method import activations
 from snipbias.method import margins as scorers
 from snipbias.method.equations import Method
+from snipbias.method.recipes import recipe
 from snipbias.models.language_model import Query
 from snipbias.tasks.items import Item, Task
 from snipbias.tasks.prompts import DEFAULT
@@ -89,6 +91,57 @@ def test_gap_is_one_gradient_of_the_difference(family):
             {s: aligned(found[wrong][s], found[item.gold][s], -1.0).sum(0) for s in found[wrong]}
         )
     assert_same(scorers.gap(lm, TASK), mean(parts))
+
+
+# Which outputs of an attention layer are queries and keys, of 16 dimensions and 4 heads of 4.
+QUERIES_AND_KEYS = {
+    "c_attn": range(32),
+    "qkv_proj": range(16 + 8),
+    "query_key_value": [u for u in range(48) if u % 12 < 8],
+    **dict.fromkeys(("q", "k", "q_proj", "k_proj"), range(16)),
+}
+
+
+@contextmanager
+def damped(lm, factor):
+    """Queries and keys computed anew from an input through which a factor of the gradient goes."""
+
+    def again(units, module, args, output):
+        x = args[0] * factor + args[0].detach() * (1 - factor)
+        here = torch.zeros(output.shape[-1], dtype=torch.bool)
+        here[[u for u in units if u < len(here)]] = True
+        return torch.where(here, module.forward(x), output)
+
+    hooks = []
+    for name, module in lm.model.named_modules():
+        if (units := QUERIES_AND_KEYS.get(name.rsplit(".", 1)[-1])) is not None:
+            hooks.append(module.register_forward_hook(partial(again, units)))
+    yield
+    for hook in hooks:
+        hook.remove()
+
+
+@pytest.mark.parametrize(
+    ("family", "sharper"),
+    [("flan-t5", 1), ("gpt2", 30), ("bart", 10), ("qwen3", 10), ("gpt-neox", 10), ("phi3", 10)],
+)
+def test_the_damped_gap_loses_gradient_in_front_of_attention_alone(family, sharper):
+    lm, parts = tiny(family), []
+    with torch.no_grad():  # so that attention looks somewhere
+        for name, parameter in lm.model.named_parameters():
+            if name.split(".")[-2] in QUERIES_AND_KEYS and parameter.ndim > 1:
+                parameter.mul_(sharper)
+    task = Task("two", TASK.items[:2], TASK.instructions[:1])
+    with damped(lm, 0.25):
+        for _, item, query in queries(lm, task):
+            logs, found = log_attributions(lm, query)
+            wrong = max((p, c) for c, p in enumerate(logs) if c != item.gold)[1]
+            right = found[item.gold]
+            parts.append({s: aligned(a, right[s], -1.0).sum(0) for s, a in found[wrong].items()})
+    expected = mean(parts)
+    assert_same(recipe("damped gap").score(lm, task), expected)
+    plain = scorers.gap(lm, task)
+    assert any((plain[s] - v).abs().max() > 0.02 * v.abs().max() for s, v in expected.items())
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -36,11 +36,14 @@ class SiteGradients:
 
     Args:
         gate: what every site's output is multiplied by; gradients are taken behind it.
+        attention: what gradients are multiplied by on their way back through the units that make
+            attention probabilities. These units' own gradients are taken before that.
     """
 
-    def __init__(self, lm: LanguageModel, gate: float = 1.0) -> None:
+    def __init__(self, lm: LanguageModel, gate: float = 1.0, attention: float = 1.0) -> None:
         self._lm = lm
         self._gate = gate
+        self._attention = attention
         self._entries: dict[str, object] = {}
         self._outputs: dict[tuple[str, int], Tensor] = {}
         self._scored: Scored | None = None
@@ -162,6 +165,9 @@ class SiteGradients:
         if not gated.requires_grad:
             gated.requires_grad_(True)
         gated.register_hook(partial(self._on_gradient, site, segment))
+        if self._attention != 1 and (makes := _makes_attention(site)).any():
+            damping = torch.where(makes, self._attention, 1.0).to(output)
+            gated.register_hook(damping.mul)  # after the one before, which sees all of it
         return None if gated is output else gated
 
     def _on_gradient(self, site: Site, segment: int, grad: Tensor) -> None:
@@ -221,6 +227,18 @@ class SiteGradients:
             mask = scored.prefix_mask
             return crispr.last_token(mask) if plan.tokens == "last" else mask
         return torch.ones((len(scored.prefix_mask), 1), dtype=torch.bool)
+
+
+@cache
+def _makes_attention(site: Site) -> Bool[Tensor, " d"]:
+    """Which units make attention probabilities of the block's input: queries and keys.
+
+    Linear attention (Qwen3.5) has no probabilities. Where queries take two layers (DeepSeek), it is
+    the first of them.
+    """
+    if site.name.endswith(("in_proj_qkv", "q_b_proj")):
+        return torch.zeros(site.width, dtype=torch.bool)
+    return torch.tensor([site.role(unit) in ("q", "k") for unit in range(site.width)])
 
 
 def _no_prompt(answer: Tracks) -> Tracks:

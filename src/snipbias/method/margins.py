@@ -37,19 +37,31 @@ def gap(
     task: Task,
     *,
     tokens: TokenReduction = "sum",
+    attention: float = 1.0,
     batch_size: BatchSize = "auto",
     progress: Progress = lambda done: None,
 ) -> Scores:
-    """h * d(log P(yhat) - log P(y))/dh: both options of Eq. 2 in one backward pass, no clamp."""
+    """h * d(log P(yhat) - log P(y))/dh: both options of Eq. 2 in one backward pass, no clamp.
+
+    Args:
+        attention: what the gradient through attention probabilities is multiplied by. Far from
+            where it is taken a softmax does less than its gradient says; damped (0.25), the scores
+            of neurons in front of it come nearer to what pruning them does (docs/fidelity.md).
+    """
 
     def score(queries: Sequence[Query], items: Sequence[Item]) -> Bias:
-        with torch.enable_grad(), SiteGradients(lm).recording() as gradients:
+        with (
+            torch.enable_grad(),
+            SiteGradients(lm, attention=attention).recording() as gradients,
+        ):
             scored = gradients.score(queries)
             gold = option_index(lm, [item.gold for item in items])
             wrong = crispr.most_confusing(finite_logprobs(scored).detach(), gold)
             return gradients.read(scored, margin_plan(scored, wrong, gold, tokens))
 
     how = Scoring("gap", {"tokens": tokens})
+    if attention != 1:
+        how = Scoring("damped gap", {"tokens": tokens, "attention": attention})
     return score_task(lm, task, how, score, batch_size=batch_size, progress=progress)
 
 
