@@ -20,7 +20,6 @@ from snipbias.base.errors import SnipbiasError
 from snipbias.base.markdown import code, fenced, shown
 from snipbias.base.record import RunRecord
 from snipbias.base.table import percent
-from snipbias.cli.evaluate import write_comparison
 from snipbias.edits.card.card import GENERATED, model_card
 from snipbias.edits.card.facts import base_on_hub, data_of, without_folders
 from snipbias.edits.card.figures import Figures, command
@@ -59,7 +58,7 @@ def run(tmp_path_factory) -> Path:
         texts=("it was the old man and the dog again", "people met and left the house"),
         retention=[toys.RAGGED],
     )
-    write_comparison(comparison, folder)
+    comparison.save(folder)
     record = RunRecord("evaluate", ["evaluate", "llama", "toy", "--out", "/tmp/x/run", "-q"], {})
     record.arguments = {"generate": False, "normalize": "sum", "options": "text"}
     record.data["edits"] = {f"e{i}": edit.fingerprint for i, edit in enumerate(edits())}

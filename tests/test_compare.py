@@ -48,7 +48,7 @@ def compared() -> Comparison:
 def test_only_held_out_templates_are_used() -> None:
     toy = task()
     comparison = compared()
-    assert comparison.task.templates == toy.test.templates
+    assert comparison.task.templates == len(toy.test.templates)
     used = set(comparison.evaluation.table["template"].to_pylist())
     assert used == set(toy.test.templates)
     assert not used & set(found()[0].found_on.templates)
@@ -247,6 +247,24 @@ def test_changes_have_the_intervals_of_their_rows() -> None:
     assert comparison.changes[label]["ambiguous"].mcnemar == stats.mcnemar(*right)
     neither = evaluate(tiny("flan-t5"), OTHER, [found()[0]])
     assert {tuple(parts) for parts in accuracy_changes(neither).values()} == {("overall",)}
+
+
+def test_what_was_saved_is_loaded(tmp_path) -> None:
+    reading = Reading(normalize="token")
+    for comparison in (
+        compared(),
+        compare(tiny("flan-t5"), task(), found()[0], items=2, texts=(), reading=reading),
+    ):
+        comparison.save(tmp_path)
+        loaded = Comparison.load(tmp_path)
+        assert loaded.to_dict() == comparison.to_dict()
+        assert (loaded.task, loaded.evaluation.text) == (
+            comparison.task,
+            comparison.evaluation.text,
+        )
+        assert str(loaded) == str(comparison)
+        for path in tmp_path.iterdir():
+            path.unlink()
 
 
 def test_what_is_kept_is_said_for_every_edit() -> None:

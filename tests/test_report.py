@@ -21,10 +21,10 @@ from snipbias.base.record import RunRecord
 from snipbias.base.table import Grid, percent
 from snipbias.base.words import ORIGINAL
 from snipbias.edits.provenance import ModelId
+from snipbias.evaluation.compare import Comparison
 from snipbias.evaluation.harness_scores import HarnessScore
 from snipbias.evaluation.metrics import ByCondition
 from snipbias.evaluation.stats import Interval
-from snipbias.evaluation.summary import plain
 from snipbias.evaluation.verdicts import Verdict
 from snipbias.experiment.results import Results
 from snipbias.experiment.tables import verdict
@@ -218,33 +218,35 @@ def test_of_several_runs_each_finding_says_its_own(runs: Path, tmp_path: Path) -
         assert words.count(run) == 1 + 2 + 1 + 1
 
 
-def test_every_mark_has_its_reason(runs: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "evaluated"
-    shutil.copytree(runs / "evaluated", folder)
-    summary = json.loads((folder / "summary.json").read_text())
-    control = next(name for name, found in summary["methods"].items() if found["control"])
-    for name, said in ((ORIGINAL, "it is blind"), (control, "it is mute")):
-        summary["methods"][name]["verdicts"] = [plain(Verdict("blind", said))]
-    (folder / "summary.json").write_text(json.dumps(summary))
-    read = Read(write_report([folder], tmp_path / "r.html").read_text())
+def test_every_mark_has_its_reason(runs: Path, tmp_path: Path, monkeypatch) -> None:
+    control = Comparison.load(runs / "evaluated").controls[0]
+    said = {ORIGINAL: "it is blind", control: "it is mute"}
+    monkeypatch.setattr(
+        Comparison, "verdicts", lambda _, m: (Verdict("blind", said[m]),) if m in said else ()
+    )
+    read = Read(write_report([runs / "evaluated"], tmp_path / "r.html").read_text())
     marked = [row[0] for row in read.tables["Answers"]]
     words = " ".join(read.text.split())
-    for name, said in ((ORIGINAL, "it is blind"), (control, "it is mute")):
+    for name, why in said.items():
         assert f"{name} !" in marked
-        assert f"{name}: {said}" in words
+        assert f"{name}: {why}" in words
 
 
 def test_what_is_wrong_with_the_original_stands_above_the_findings(
-    runs: Path, tmp_path: Path
+    runs: Path, tmp_path: Path, monkeypatch
 ) -> None:
     said = "does not read which named option is right (named accuracy 50%, chance 50%)"
     wanted = f"On mini:age the original model {said}: what edits change on these rows says little."
     folders = [tmp_path / "first", tmp_path / "second"]
-    for folder, verdicts in zip(folders, ([plain(Verdict("illiterate", said))], []), strict=True):
+    for folder, margin in zip(folders, (0.1, 0.2), strict=True):
         shutil.copytree(runs / "evaluated", folder)
         summary = json.loads((folder / "summary.json").read_text())
-        summary["methods"][ORIGINAL]["verdicts"] = verdicts
-        (folder / "summary.json").write_text(json.dumps(summary))
+        (folder / "summary.json").write_text(json.dumps({**summary, "margin": margin}))
+    monkeypatch.setattr(
+        Comparison,
+        "verdicts",
+        lambda c, m: (Verdict("x", said),) if (m, c.margin) == (ORIGINAL, 0.1) else (),
+    )
     words = " ".join(Read(write_report(folders[:1], tmp_path / "r.html").read_text()).text.split())
     assert words.index("What happened") < words.index(wanted) < words.index("Accuracy:")
     both = Read(write_report(folders, tmp_path / "both.html").read_text())

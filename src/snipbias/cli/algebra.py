@@ -144,7 +144,6 @@ class Overlap(o.Writing, o.Running, o.Measuring, o.Asking):
         from rich.text import Text
 
         from snipbias.cli import combining as views
-        from snipbias.cli.evaluate import write_comparison
         from snipbias.cli.run import run
         from snipbias.edits.overlap import overlap
         from snipbias.evaluation.combinations import (
@@ -185,7 +184,7 @@ class Overlap(o.Writing, o.Running, o.Measuring, o.Asking):
             for task, comparison in comparisons.items():
                 place = folder / slug(task)
                 place.mkdir()
-                write_comparison(comparison, place)
+                comparison.save(place)
             text = json.dumps(result, indent=1, default=str)
             (folder / "overlap.json").write_text(text + "\n", encoding="utf-8")
             (folder / "tables.md").write_text(views.markdown(found, comparisons), encoding="utf-8")

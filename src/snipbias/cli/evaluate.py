@@ -14,7 +14,6 @@ from snipbias.cli import options as o
 if TYPE_CHECKING:
     from snipbias.cli.run import Run
     from snipbias.edits.edit import NeuronEdit
-    from snipbias.evaluation.compare import Comparison
     from snipbias.evaluation.harness_scores import HarnessScores
     from snipbias.models.language_model import LanguageModel
     from snipbias.tasks.items import Task
@@ -120,7 +119,7 @@ class Evaluate(o.Writing, o.Running, o.Measuring, o.Asking):
                     progress=progress,
                 )
             this.record.lap("evaluate")
-            write_comparison(comparison, folder)
+            comparison.save(folder)
             write_sites(lm.sites, folder)
             write_edits(edits, folder)
             if harness:
@@ -178,22 +177,3 @@ def _write_harness(scores: HarnessScores, folder: Path, margin: float) -> None:
     (folder / "lm_eval.json").write_text(text + "\n", encoding="utf-8")
     with open(folder / "tables.md", "a", encoding="utf-8") as file:
         file.write("\n" + harness_markdown(scores, margin))
-
-
-def write_comparison(comparison: Comparison, folder: Path) -> None:
-    """Rows as Parquet, figures as JSON, tables as Markdown."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from snipbias.evaluation import tables
-
-    comparison.evaluation.save(folder / "rows.parquet")
-    if retention := comparison.evaluation.retention:
-        named = [
-            answers.table.add_column(0, "task", pa.array([task] * len(answers.table)))
-            for task, answers in retention.items()
-        ]
-        pq.write_table(pa.concat_tables(named), folder / "retention.parquet")
-    text = json.dumps(comparison.to_dict(), indent=1)
-    (folder / "summary.json").write_text(text + "\n", encoding="utf-8")
-    (folder / "tables.md").write_text(tables.comparison_markdown(comparison), encoding="utf-8")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
+from pathlib import Path
 from statistics import mean
 from typing import Any
 
@@ -13,15 +13,12 @@ from snipbias.base.words import ORIGINAL, plural
 from snipbias.edits.controls import layer_matched_edit, random_edit
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.provenance import found_otherwise
-from snipbias.evaluation.changes import MARGIN, Change, Retained, accuracy_changes, retained
-from snipbias.evaluation.evaluate import Evaluation, count_prompts, evaluate
-from snipbias.evaluation.interval import Interval
+from snipbias.evaluation.changes import MARGIN
+from snipbias.evaluation.compared import Compared, HeldOut
+from snipbias.evaluation.evaluate import count_prompts, evaluate
 from snipbias.evaluation.neutral_text import text_shifts
-from snipbias.evaluation.offset_curve import gain_interval
 from snipbias.evaluation.reading import Reading
-from snipbias.evaluation.summary import Summary, gain, plain
-from snipbias.evaluation.tables import comparison_text
-from snipbias.evaluation.verdicts import Evidence, Verdict, verdicts
+from snipbias.evaluation.tables import comparison_markdown, comparison_text
 from snipbias.models.batching import BatchSize, Progress
 from snipbias.models.language_model import LanguageModel
 from snipbias.tasks.items import Task
@@ -29,123 +26,13 @@ from snipbias.tasks.neutral_text import passages
 from snipbias.tasks.prompts import DEFAULT
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Original, edits and controls on held-out rows; printing it shows the table.
+class Comparison(Compared):
+    """Original, edits and controls on held-out rows; printing it shows the table."""
 
-    Attributes:
-        task: the held-out rows it was made on.
-        evaluation: rows, figures on neutral text and rows of the retention tasks.
-        neurons: number of neurons that each method scales.
-        controls: which methods are controls.
-        margin: how much of what should be kept may be lost; `changes.retained` says in what.
-    """
-
-    task: Task
-    evaluation: Evaluation
-    neurons: dict[str, int]
-    controls: tuple[str, ...]
-    notes: tuple[str, ...] = ()
-    margin: float = MARGIN
-
-    @property
-    def summaries(self) -> dict[str, Summary]:
-        """Every figure of every method."""
-        return self.evaluation.summaries
-
-    @property
-    def original(self) -> Summary:
-        """The unedited model's figures."""
-        return self.summaries[ORIGINAL]
-
-    @property
-    def edits(self) -> tuple[str, ...]:
-        """The methods that are neither the original nor a control."""
-        return tuple(m for m in self.neurons if m != ORIGINAL and m not in self.controls)
-
-    @property
-    def changes(self) -> dict[str, dict[str, Change]]:
-        """Every method's accuracy and its difference to the original's, with intervals."""
-        return self._changes
-
-    @cached_property
-    def _changes(self) -> dict[str, dict[str, Change]]:
-        return accuracy_changes(self.evaluation)
-
-    @property
-    def retention(self) -> dict[str, dict[str, float | None]]:
-        """Accuracy of every method on each task that should stay as it was, by task."""
-        return {
-            task: {name: each.accuracy.overall for name, each in answers.summaries.items()}
-            for task, answers in self.evaluation.retention.items()
-        }
-
-    def retained(self, method: str) -> tuple[Retained, ...]:
-        """What a method kept within the margin of retention tasks and neutral text, or may not."""
-        return retained(self.evaluation, method, self.margin)
-
-    def gain_over_offset(self, method: str) -> float | None:
-        """How far a method lies outside the curve that a constant on 'unknown' reaches."""
-        return gain(self.summaries[method], self.original)
-
-    def gain_interval(self, method: str) -> Interval | None:
-        """Where the same may be, by draws of templates and instructions."""
-        return self._gains[method]
-
-    def verdicts(self, method: str) -> tuple[Verdict, ...]:
-        """What is wrong with a method's model, or may be."""
-        return self._verdicts[method]
-
-    @cached_property
-    def _gains(self) -> dict[str, Interval | None]:
-        rows = self.evaluation.rows
-        return {m: gain_interval([rows(m)], rows(ORIGINAL)) for m in self.summaries}
-
-    @cached_property
-    def _verdicts(self) -> dict[str, tuple[Verdict, ...]]:
-        rows, text = self.evaluation.rows, self.evaluation.text
-        return {
-            method: verdicts(
-                summary,
-                None if method == ORIGINAL else self.original,
-                Evidence(rows(method), rows(ORIGINAL), text.get(method), text.get(ORIGINAL)),
-            )
-            for method, summary in self.summaries.items()
-        }
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {
-            "task": self.task.name,
-            "part": self.task.part,
-            "items": len(self.task),
-            "templates": len(self.task.templates),
-            "instructions": len(self.task.instructions),
-            "fingerprint": self.task.fingerprint,
-            "prompt": self.task.prompt.spec,
-            "notes": list(self.notes),
-            "margin": self.margin,
-            "methods": {
-                method: {
-                    "neurons": self.neurons[method],
-                    "control": method in self.controls,
-                    "gain_over_offset": self.gain_over_offset(method),
-                    "gain_interval": plain(self.gain_interval(method)),
-                    "verdicts": [plain(verdict) for verdict in self.verdicts(method)],
-                    "retention": {
-                        task: accuracies[method] for task, accuracies in self.retention.items()
-                    },
-                    "retained": [plain(part) for part in self.retained(method)]
-                    if method != ORIGINAL
-                    else [],
-                    "changes": {
-                        part: plain(change) for part, change in self.changes[method].items()
-                    },
-                    **summary.to_dict(),
-                }
-                for method, summary in self.summaries.items()
-            },
-        }
+    def save(self, folder: str | Path) -> None:
+        """Write what `load` reads, and `tables.md`."""
+        super().save(folder)
+        (Path(folder) / "tables.md").write_text(comparison_markdown(self), encoding="utf-8")
 
     def __str__(self) -> str:
         return comparison_text(self)
@@ -197,7 +84,9 @@ def compare(
     }
     sizes = {ORIGINAL: 0, **{edit.label: len(edit) for edit in every}}
     controls_of = tuple(sizes)[1 + len(edits) :]
-    return Comparison(held_out, evaluation, sizes, controls_of, notes, margin)
+    fingerprints = {edit.label: edit.fingerprint for edit in edits}
+    about = HeldOut.of(held_out)
+    return Comparison(about, evaluation, sizes, controls_of, fingerprints, notes, margin)
 
 
 def count_work(

@@ -2,56 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Iterator
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from snipbias.base.table import WIDTH, Grid, number, p_value, percent, plain_text
-from snipbias.base.words import ALWAYS_UNKNOWN, BEST_OFFSET, ORIGINAL, held_out
-from snipbias.evaluation.changes import Change, Retained
+from snipbias.base.words import ALWAYS_UNKNOWN, BEST_OFFSET, ORIGINAL
+from snipbias.evaluation.compared import Compared
 from snipbias.evaluation.interval import Interval
 from snipbias.evaluation.metrics import ByCondition
-from snipbias.evaluation.summary import Summary
-from snipbias.evaluation.verdicts import Verdict, alarms, doubts
-from snipbias.tasks.items import Task
+from snipbias.evaluation.verdicts import alarms, doubts
 
 SHORT = {"overall": "all", "ambiguous": "ambig.", "disambiguated": "disambig."}
-
-
-@runtime_checkable
-class Compared(Protocol):
-    """What tables need of a comparison, whether it was just made or read again."""
-
-    @property
-    def neurons(self) -> Mapping[str, int]: ...
-    @property
-    def summaries(self) -> Mapping[str, Summary]: ...
-    @property
-    def original(self) -> Summary: ...
-    @property
-    def edits(self) -> tuple[str, ...]: ...
-    @property
-    def changes(self) -> Mapping[str, Mapping[str, Change]]: ...
-    @property
-    def retention(self) -> Mapping[str, Mapping[str, float | None]]: ...
-
-    def gain_over_offset(self, method: str) -> float | None: ...
-    def gain_interval(self, method: str) -> Interval | None: ...
-    def verdicts(self, method: str) -> Sequence[Verdict]: ...
-
-
-@runtime_checkable
-class Printed(Compared, Protocol):
-    """What the whole comparison needs, which prints itself by means of it."""
-
-    @property
-    def task(self) -> Task: ...
-    @property
-    def notes(self) -> Sequence[str]: ...
-
-    def retained(self, method: str) -> Sequence[Retained]: ...
 
 
 def comparison_grids(comparison: Compared) -> tuple[Grid, ...]:
@@ -101,17 +64,16 @@ def comparison_grids(comparison: Compared) -> tuple[Grid, ...]:
     )
 
 
-def comparison_renderable(comparison: Printed) -> RenderableType:
+def comparison_renderable(comparison: Compared) -> RenderableType:
     """The whole comparison: tables, verdicts, and how to read them."""
     task = comparison.task
-    rows = held_out(len(task), len(task.templates), len(task.instructions))
     grids = [part for grid in comparison_grids(comparison) for part in (Text(), grid.rich())]
     lines = [
         *_verdict_lines(comparison),
         *_retained_lines(comparison),
         *(f"note: {note}" for note in comparison.notes),
     ]
-    return Group(Text(f"{task.name}: {rows}"), *grids, *map(Text, lines), Text(LEGEND, "dim"))
+    return Group(Text(f"{task.name}: {task}"), *grids, *map(Text, lines), Text(LEGEND, "dim"))
 
 
 LEGEND = (
@@ -130,12 +92,12 @@ LEGEND = (
 )
 
 
-def comparison_text(comparison: Printed, width: int = WIDTH) -> str:
+def comparison_text(comparison: Compared, width: int = WIDTH) -> str:
     """The comparison as plain text."""
     return plain_text(comparison_renderable(comparison), width)
 
 
-def comparison_markdown(comparison: Printed) -> str:
+def comparison_markdown(comparison: Compared) -> str:
     """The comparison as Markdown."""
     grids = comparison_grids(comparison)
     parts = [f"**{grid.title}**\n\n{grid.markdown()}" for grid in grids]
@@ -240,7 +202,7 @@ def _verdict_lines(comparison: Compared) -> list[str]:
     ]
 
 
-def _retained_lines(comparison: Printed) -> list[str]:
+def _retained_lines(comparison: Compared) -> list[str]:
     return [
         f"{method}: {part.what} {part.sentence}"
         for method in comparison.edits

@@ -7,21 +7,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from snipbias.base.files import slug
-from snipbias.base.record import RunRecord
 from snipbias.base.words import ORIGINAL
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.run_folder import read_edits, read_sites
+from snipbias.evaluation.compare import Comparison
 from snipbias.evaluation.harness_scores import HarnessScore, HarnessScores, harness_grid
 from snipbias.evaluation.stats import Interval
 from snipbias.evaluation.tables import comparison_grids
+from snipbias.evaluation.verdicts import forewarned
 from snipbias.experiment.outcome import neurons_of
 from snipbias.models.places import count_places
 from snipbias.models.sites import Site
 from snipbias.report import comparison
-from snipbias.report.comparison import Recorded
 from snipbias.report.examples import by_edit
 from snipbias.report.neurons import neuron_map
 from snipbias.report.page import Plot, Section
@@ -34,31 +32,29 @@ Figures = tuple[float | None, float | None, float | None]
 SHOWN_EDITS = 6  # marks and colours that can be told apart
 
 
-def evaluated_section(folder: Path, record: RunRecord, texts: Texts) -> Section:
+def evaluated_section(folder: Path, texts: Texts) -> Section:
     """The section of a run of `snipbias evaluate`."""
-    recorded = Recorded.of(_json(folder / "summary.json"))
-    rows = pq.read_table(folder / "rows.parquet")
-    edits, task = recorded.edits, recorded.data["task"]
+    compared = Comparison.load(folder)
+    edits, task, where = compared.edits, compared.task.name, str(compared.task)
     shown = edits[:SHOWN_EDITS]
     kept = {edit.label: [edit] for edit in read_edits(folder)}
     harness = _harness(folder)
-    letters = record.arguments.get("options") == "letters"
+    letters = compared.evaluation.reading.options == "letters"
     return Section(
         name=slug(task),
         title=task,
-        lead=f"{recorded.where[0].upper()}{recorded.where[1:]}, on templates that no edit was "
-        "found on.",
-        findings=tuple(comparison.finding(recorded, edit) for edit in edits),
-        grids=(*comparison_grids(recorded), *([harness_grid(harness)] if harness else [])),
-        plots=(*_plots(recorded, shown), *maps(read_sites(folder), slug(task), kept)),
-        examples=tuple(by_edit(rows, list(shown), texts, letters=letters)),
+        lead=f"{where[0].upper()}{where[1:]}, on templates that no edit was found on.",
+        findings=tuple(comparison.finding(compared, edit) for edit in edits),
+        grids=(*comparison_grids(compared), *([harness_grid(harness)] if harness else [])),
+        plots=(*_plots(compared, shown), *maps(read_sites(folder), slug(task), kept)),
+        examples=tuple(by_edit(compared.evaluation.table, list(shown), texts, letters=letters)),
         notes=(
-            *recorded.data["notes"],
-            *comparison.unsaid(recorded),
-            *(harness.sentences(recorded.data["margin"]) if harness else ()),
+            *compared.notes,
+            *comparison.unsaid(compared),
+            *(harness.sentences(compared.margin) if harness else ()),
             *([texts.missing] if texts.missing else []),
         ),
-        warning=recorded.warning,
+        warning=forewarned(task, compared.verdicts(ORIGINAL)),
     )
 
 
@@ -76,19 +72,19 @@ def maps(
     ]
 
 
-def _plots(recorded: Recorded, shown: Sequence[str]) -> list[Plot]:
-    place = slug(recorded.data["task"])
-    summaries, changes = recorded.summaries, recorded.changes
-    spots = [s for s in recorded.spots if s.kind != "edit" or s.name in shown]
+def _plots(compared: Comparison, shown: Sequence[str]) -> list[Plot]:
+    place = slug(compared.task.name)
+    summaries, changes = compared.summaries, compared.changes
+    spots = [s for s in comparison.spots(compared) if s.kind != "edit" or s.name in shown]
     steps = [
         Step(
-            recorded.neurons[edit],
+            compared.neurons[edit],
             summaries[edit].accuracy,
             comparison.bounds(changes[edit]),
         )
-        for edit in recorded.edits
+        for edit in compared.edits
     ]
-    original = recorded.original
+    original = compared.original
     made = [
         tradeoff(place, spots, original.offset_curve),
         by_size(

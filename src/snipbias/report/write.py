@@ -113,7 +113,7 @@ def _sections(
     if record.command == "find":
         return [found_section(folder, record)]
     if record.command == "evaluate":
-        return [evaluated_section(folder, record, of(record.arguments["task"]))]
+        return [evaluated_section(folder, of(record.arguments["task"]))]
     return reproduced_sections(
         folder, {task: of(task) for task in record.arguments["settings"]["tasks"]}
     )

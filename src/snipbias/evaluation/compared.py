@@ -1,0 +1,221 @@
+"""A comparison as a record: the answers, every figure made of them, and its folder on disk."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from snipbias.base.words import ORIGINAL, held_out
+from snipbias.evaluation.changes import MARGIN, Change, Retained, accuracy_changes, retained
+from snipbias.evaluation.evaluate import Evaluation
+from snipbias.evaluation.interval import Interval
+from snipbias.evaluation.neutral_text import Passage, TextShift
+from snipbias.evaluation.offset_curve import gain_interval
+from snipbias.evaluation.reading import Reading
+from snipbias.evaluation.summary import Summary, gain, plain
+from snipbias.evaluation.verdicts import Evidence, Verdict, verdicts
+from snipbias.tasks.items import Task
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+SUMMARY, ROWS, RETENTION, TEXT = "summary.json", "rows.parquet", "retention.parquet", "text.json"
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The rows that methods were compared on.
+
+    Attributes:
+        part: of the task, "test" or "all".
+        items, templates, instructions: how many there are.
+        prompt: the template that they were asked in, as `PromptTemplate.spec` has it.
+    """
+
+    name: str
+    part: str
+    items: int
+    templates: int
+    instructions: int
+    fingerprint: str
+    prompt: Any
+
+    @classmethod
+    def of(cls, task: Task) -> HeldOut:
+        """The record of a task."""
+        counts = (len(task), len(task.templates), len(task.instructions))
+        return cls(task.name, task.part, *counts, task.fingerprint, task.prompt.spec)
+
+    def __str__(self) -> str:
+        return held_out(self.items, self.templates, self.instructions)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Original, edits and controls on held-out rows. Every figure is computed from the rows.
+
+    Attributes:
+        task: the held-out rows it was made on.
+        evaluation: rows, figures on neutral text and rows of the retention tasks.
+        neurons: number of neurons that each method scales.
+        controls: which methods are controls.
+        fingerprints: of the edits, by method.
+        margin: how much of what should be kept may be lost; `changes.retained` says in what.
+    """
+
+    task: HeldOut
+    evaluation: Evaluation
+    neurons: dict[str, int]
+    controls: tuple[str, ...]
+    fingerprints: dict[str, str]
+    notes: tuple[str, ...] = ()
+    margin: float = MARGIN
+
+    @property
+    def summaries(self) -> dict[str, Summary]:
+        """Every figure of every method."""
+        return self.evaluation.summaries
+
+    @property
+    def original(self) -> Summary:
+        """The unedited model's figures."""
+        return self.summaries[ORIGINAL]
+
+    @property
+    def edits(self) -> tuple[str, ...]:
+        """The methods that are neither the original nor a control."""
+        return tuple(m for m in self.neurons if m != ORIGINAL and m not in self.controls)
+
+    @cached_property
+    def changes(self) -> dict[str, dict[str, Change]]:
+        """Every method's accuracy and its difference to the original's, with intervals."""
+        return accuracy_changes(self.evaluation)
+
+    @property
+    def retention(self) -> dict[str, dict[str, float | None]]:
+        """Accuracy of every method on each task that should stay as it was, by task."""
+        return {
+            task: {name: each.accuracy.overall for name, each in answers.summaries.items()}
+            for task, answers in self.evaluation.retention.items()
+        }
+
+    def retained(self, method: str) -> tuple[Retained, ...]:
+        """What a method kept within the margin of retention tasks and neutral text, or may not."""
+        return retained(self.evaluation, method, self.margin)
+
+    def gain_over_offset(self, method: str) -> float | None:
+        """How far a method lies outside the curve that a constant on 'unknown' reaches."""
+        return gain(self.summaries[method], self.original)
+
+    def gain_interval(self, method: str) -> Interval | None:
+        """Where the same may be, by draws of templates and instructions."""
+        return self._gains[method]
+
+    def verdicts(self, method: str) -> tuple[Verdict, ...]:
+        """What is wrong with a method's model, or may be."""
+        return self._verdicts[method]
+
+    @cached_property
+    def _gains(self) -> dict[str, Interval | None]:
+        rows = self.evaluation.rows
+        return {m: gain_interval([rows(m)], rows(ORIGINAL)) for m in self.summaries}
+
+    @cached_property
+    def _verdicts(self) -> dict[str, tuple[Verdict, ...]]:
+        rows, text = self.evaluation.rows, self.evaluation.text
+        return {
+            method: verdicts(
+                summary,
+                None if method == ORIGINAL else self.original,
+                Evidence(rows(method), rows(ORIGINAL), text.get(method), text.get(ORIGINAL)),
+            )
+            for method, summary in self.summaries.items()
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        task = asdict(self.task)
+        return {
+            "task": task.pop("name"),
+            **task,
+            "reading": asdict(self.evaluation.reading),
+            "notes": list(self.notes),
+            "margin": self.margin,
+            "methods": {method: self._method(method) for method in self.summaries},
+        }
+
+    def _method(self, method: str) -> dict[str, Any]:
+        return {
+            "neurons": self.neurons[method],
+            "control": method in self.controls,
+            "fingerprint": self.fingerprints.get(method),
+            "gain_over_offset": self.gain_over_offset(method),
+            "gain_interval": plain(self.gain_interval(method)),
+            "verdicts": [plain(verdict) for verdict in self.verdicts(method)],
+            "retention": {task: accuracies[method] for task, accuracies in self.retention.items()},
+            "retained": [plain(part) for part in self.retained(method)]
+            if method != ORIGINAL
+            else [],
+            "changes": {part: plain(change) for part, change in self.changes[method].items()},
+            **self.summaries[method].to_dict(),
+        }
+
+    def save(self, folder: str | Path) -> None:
+        """Write rows as Parquet, every figure and the sums of every neutral passage as JSON."""
+        folder = Path(folder)
+        self.evaluation.save(folder / ROWS)
+        if retention := self.evaluation.retention:
+            named = [
+                answers.table.add_column(0, "task", pa.array([task] * len(answers.table)))
+                for task, answers in retention.items()
+            ]
+            pq.write_table(pa.concat_tables(named), folder / RETENTION)
+        if text := self.evaluation.text:
+            sums = {method: shift.passages for method, shift in text.items()}
+            (folder / TEXT).write_text(json.dumps(sums) + "\n", encoding="utf-8")
+        summary = json.dumps(self.to_dict(), indent=1)
+        (folder / SUMMARY).write_text(summary + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Read a comparison that `save` wrote; its figures are computed anew from the rows.
+
+        Raises:
+            FileNotFoundError, KeyError, ValueError: a file is missing or damaged.
+        """
+        folder = Path(folder)
+        found = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+        reading = Reading(**found["reading"])
+        evaluation = Evaluation(pq.read_table(folder / ROWS), reading)
+        if (folder / TEXT).is_file():
+            sums = json.loads((folder / TEXT).read_text(encoding="utf-8"))
+            evaluation.text = {
+                method: TextShift.of([Passage(*passage) for passage in passages])
+                for method, passages in sums.items()
+            }
+        if (folder / RETENTION).is_file():
+            rows = pq.read_table(folder / RETENTION)
+            evaluation.retention = {
+                task: Evaluation(
+                    rows.filter(pc.equal(rows["task"], task)).drop_columns("task"),  # type: ignore[attr-defined]
+                    Reading(),
+                )
+                for task in rows["task"].unique().to_pylist()
+            }
+        methods, fields = found["methods"], HeldOut.__dataclass_fields__
+        return cls(
+            HeldOut(**{name: found["task" if name == "name" else name] for name in fields}),
+            evaluation,
+            {name: method["neurons"] for name, method in methods.items()},
+            tuple(name for name, method in methods.items() if method["control"]),
+            {n: m["fingerprint"] for n, m in methods.items() if m["fingerprint"]},
+            tuple(found["notes"]),
+            found["margin"],
+        )
