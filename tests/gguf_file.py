@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import torch
+import transformers as tf
+from safetensors.torch import load_file
+from torch import Tensor
+
+from families import COMMON, LLAMA_LIKE, tokenizer
 from snipbias.models.language_model import LanguageModel
+
+
+def wide_llama() -> LanguageModel:
+    """A tiny Llama whose rows are as long as a block of the usual types."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 64}
+    config = tf.LlamaConfig(**{**COMMON, **LLAMA_LIKE, **sizes})
+    return LanguageModel(tf.LlamaForCausalLM(config).eval(), tokenizer(), name="wide")
 
 
 def write_gguf(path: Path, lm: LanguageModel, kind: str = "F32") -> None:
@@ -39,9 +54,7 @@ def write_gguf(path: Path, lm: LanguageModel, kind: str = "F32") -> None:
     quantised = None if kind == "F32" else gguf.GGMLQuantizationType[kind]
     for name, tensor in tensors.items():
         stem, part = name.rsplit(".", 1)
-        if stem.endswith(("q_proj", "k_proj")):
-            halves = tensor.view(-1, 2, config.head_dim // 2, tensor.shape[1])
-            tensor = halves.transpose(1, 2).reshape(tensor.shape)
+        tensor = _rotated(stem, tensor, config.head_dim)
         name, array = f"{names.get_name(stem)}.{part}", tensor.contiguous().numpy()
         if quantised and stem in sites:
             writer.add_tensor(name, gguf.quantize(array, quantised), raw_dtype=quantised)
@@ -51,3 +64,34 @@ def write_gguf(path: Path, lm: LanguageModel, kind: str = "F32") -> None:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+def write_lora_gguf(path: Path, lm: LanguageModel, folder: Path) -> None:
+    """A PEFT LoRA adapter of one rank as llama.cpp's converter writes it."""
+    import gguf
+
+    config = lm.model.config
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_type(gguf.GGUFType.ADAPTER)
+    writer.add_string("adapter.type", "lora")
+    alpha = json.loads((folder / "adapter_config.json").read_text())["lora_alpha"]
+    writer.add_float32("adapter.lora.alpha", alpha)
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
+    for name, tensor in load_file(folder / "adapter_model.safetensors").items():
+        site, part = name.removeprefix("base_model.model.").rsplit(".lora_", 1)
+        if part == "B.weight":  # its rows are outputs
+            tensor = _rotated(site, tensor, config.head_dim)
+        half = part[0].lower()
+        writer.add_tensor(f"{names.get_name(site)}.weight.lora_{half}", tensor.contiguous().numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def _rotated(site: str, tensor: Tensor, head_dim: int) -> Tensor:
+    """With q's and k's outputs in the order of llama.cpp's rotation."""
+    if not site.endswith(("q_proj", "k_proj")):
+        return tensor
+    halves = tensor.view(-1, 2, head_dim // 2, tensor.shape[1])
+    return halves.transpose(1, 2).reshape(tensor.shape)

@@ -8,14 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import transformers as tf
 
-from families import COMMON, LLAMA_LIKE, tokenizer
-from gguf_file import write_gguf
+from gguf_file import wide_llama, write_gguf
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.export.write import export
 from snipbias.edits.provenance import ModelId
-from snipbias.models.language_model import LanguageModel
 from snipbias.models.loading import load
 from snipbias.models.sites import Neuron
 
@@ -76,14 +73,6 @@ def test_a_block_whose_scale_is_0_decodes_to_zeros(kind, zeros):
 def test_the_types_that_can_be_read():
     names = {kind.name for kind, _ in readable()}
     assert names >= {"Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ2_XXS", "IQ4_NL", "IQ4_XS"}
-
-
-def wide_llama() -> LanguageModel:
-    """A tiny Llama whose rows are as long as a block of the usual types."""
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 32, "intermediate_size": 64}
-    config = tf.LlamaConfig(**{**COMMON, **LLAMA_LIKE, **sizes})
-    return LanguageModel(tf.LlamaForCausalLM(config).eval(), tokenizer(), name="wide")
 
 
 @pytest.mark.parametrize("kind", ["F32", "BF16", "Q8_0", "Q4_0"])
