@@ -10,11 +10,11 @@ import pyarrow as pa
 
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.provenance import ModelId
+from snipbias.evaluation.estimate import Estimate as Estimate
 from snipbias.evaluation.evaluate import _SCHEMA
 from snipbias.evaluation.neutral_text import Passage, TextShift
 from snipbias.experiment.outcome import Experiment, Outcome, Point, TaskInfo
 from snipbias.experiment.settings import Settings
-from snipbias.experiment.tables.estimate import Estimate as Estimate
 from snipbias.models.sites import Block, Neuron, Side, Site
 
 UNKNOWN, BIASED, OTHER = 2, 0, 1

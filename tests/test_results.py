@@ -16,13 +16,14 @@ import pytest
 import experiments as made
 from experiments import BIASED, UNKNOWN, outcome, right, says
 from snipbias.base.table import Grid
+from snipbias.evaluation.estimate import points
 from snipbias.evaluation.stats import Interval
 from snipbias.experiment.outcome import Experiment, neurons_of
 from snipbias.experiment.results import Results, all_rows
 from snipbias.experiment.settings import KNOWN, Settings
 from snipbias.experiment.tables import csv_tables
 from snipbias.experiment.tables.figures import figures
-from snipbias.experiment.tables.verdict import RIVALS, checks, judged, points
+from snipbias.experiment.tables.verdict import RIVALS, checks, judged
 from snipbias.models.places import count_places
 
 BOTH = (outcome("original", says(BIASED)), outcome("v1", right, trial=0))

@@ -80,6 +80,7 @@ class Evaluation:
             instruction=part["instruction"],
             template=part["template"],
             probabilities=all(part["probabilities"]),
+            twin=part.get("twin"),
         )
 
     @cached_property
@@ -227,6 +228,7 @@ def _table(
                 "template": item.template,
                 "condition": item.condition,
                 "polarity": item.polarity,
+                "twin": item.twin,
                 "gold": item.gold,
                 "unknown": item.unknown,
                 "biased": item.biased,
@@ -251,6 +253,7 @@ _SCHEMA = pa.schema(
         ("template", pa.string()),
         ("condition", pa.string()),
         ("polarity", pa.string()),
+        ("twin", pa.string()),  # what the rows of a question share, with and without its answer
         ("gold", pa.int32()),
         ("unknown", pa.int32()),
         ("biased", pa.int32()),

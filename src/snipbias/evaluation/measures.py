@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -16,9 +17,10 @@ from jaxtyping import Bool, Float
 from snipbias.evaluation import metrics
 from snipbias.evaluation.bootstrap import Draws, figures
 from snipbias.evaluation.rows import Rows
+from snipbias.tasks.unanswerable import UNANSWERABLE
 
 Metric = Callable[[Rows], "float | None"]
-# The value of each row, and whether it counts.
+# The value of each row, and whether it counts, or how much.
 Valued = tuple[np.ndarray, np.ndarray]
 
 
@@ -43,7 +45,7 @@ class Mean:
     """Mean of a value of each row over the rows that count.
 
     Attributes:
-        values: for given rows, the value of each and whether it counts.
+        values: for given rows, the value of each and its weight; 0 or False: it does not count.
         bounds: the lowest and the highest value there is.
     """
 
@@ -51,14 +53,15 @@ class Mean:
     bounds: tuple[float, float] = (0.0, 1.0)
 
     def __call__(self, rows: Rows) -> float | None:
-        values, counted = self.values(rows)
-        return float(values[counted].mean()) if counted.any() else None
+        values, weight = self.values(rows)
+        there = weight > 0
+        return float(np.average(values[there], weights=weight[there])) if there.any() else None
 
     def over(self, rows: Rows, draws: Draws) -> Float[np.ndarray, " draws"]:
         """Two matrix products: sums and counts of every template under every instruction."""
-        values, counted = self.values(rows)
-        sums = draws.totals(draws.cells(np.where(counted, values, 0.0)))
-        counts = draws.totals(draws.cells(counted))
+        values, weight = self.values(rows)
+        sums = draws.totals(draws.cells(np.where(weight > 0, values, 0.0) * weight))
+        counts = draws.totals(draws.cells(weight))
         return np.divide(sums, counts, out=np.full(len(counts), np.nan), where=counts > 0)
 
 
@@ -115,36 +118,48 @@ def _wins(high: Float[np.ndarray, " p"], low: Float[np.ndarray, " n"]) -> Float[
 
 
 def _right(rows: Rows) -> Valued:
-    return rows.chosen == rows.gold, np.ones(len(rows), dtype=bool)
+    return rows.chosen == rows.gold, rows.weight
 
 
 def _unknown(rows: Rows) -> Valued:
-    return rows.chosen == rows.unknown, rows.unknown >= 0
+    return rows.chosen == rows.unknown, rows.weight * (rows.unknown >= 0)
+
+
+def _stereotyped(rows: Rows) -> Valued:
+    return rows.chosen == rows.biased, rows.weight * (rows.biased >= 0)
 
 
 def _gold(rows: Rows) -> Valued:
     of_gold = np.take_along_axis(metrics.option_probabilities(rows), rows.gold[:, None], axis=1)
-    return of_gold[:, 0], np.ones(len(rows), dtype=bool)
+    return of_gold[:, 0], rows.weight
 
 
 def _named(rows: Rows) -> Valued:
     return metrics.named_credit(rows), metrics.readable(rows)
 
 
-def _ambiguous(values: Callable[[Rows], Valued]) -> Mean:
-    return Mean(lambda rows: _among(values(rows), rows.ambiguous))
+def _among(
+    values: Callable[[Rows], Valued], part: Callable[[Rows], Bool[np.ndarray, " rows"]]
+) -> Mean:
+    def among(rows: Rows) -> Valued:
+        value, weight = values(rows)
+        return value, weight * part(rows)
+
+    return Mean(among)
 
 
-def _disambiguated(values: Callable[[Rows], Valued]) -> Mean:
-    return Mean(lambda rows: _among(values(rows), rows.disambiguated))
+def _of(condition: str, values: Callable[[Rows], Valued]) -> Mean:
+    return _among(values, lambda rows: rows.condition == condition)
 
 
-def _among(valued: Valued, part: Bool[np.ndarray, " rows"]) -> Valued:
-    values, counted = valued
-    return values, counted & part
-
-
+_ambiguous, _disambiguated = partial(_of, "ambiguous"), partial(_of, "disambiguated")
 ACCURACY = Mean(_right)
+# Of the data's own rows: the paper's.
+PLAIN_ACCURACY = Mean(lambda rows: (_right(rows)[0], ~np.isin(rows.condition, UNANSWERABLE[1:])))
+FILLER_ACCURACY, MISMATCH_ACCURACY = _of("filler", _right), _of("mismatch", _right)
+STEREOTYPED = Mean(_stereotyped)
+UNANSWERABLE_STEREOTYPED = _among(_stereotyped, lambda rows: rows.unanswerable)
+TWIN_DISCRIMINATION = Mean(metrics.twin_wins)
 AMBIGUOUS_ACCURACY = _ambiguous(_right)
 DISAMBIGUATED_ACCURACY = _disambiguated(_right)
 NAMED_ACCURACY = Mean(_named)

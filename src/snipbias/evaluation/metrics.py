@@ -8,23 +8,35 @@ instruction, as in an `Evaluation`, that equals the mean over instructions of th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.special import softmax
-from scipy.stats import rankdata
 
+from snipbias.evaluation.margin import at as _at
+from snipbias.evaluation.margin import auroc as auroc
+from snipbias.evaluation.margin import discrimination as discrimination
+from snipbias.evaluation.margin import twin_wins as twin_wins
+from snipbias.evaluation.margin import unknown_margin as unknown_margin
 from snipbias.evaluation.rows import Rows
 
 
 @dataclass(frozen=True)
 class ByCondition:
-    """One figure over all rows, the ambiguous and the disambiguated ones; None is undefined."""
+    """One figure over all rows, by `Rows.weight`, and by condition; None is undefined."""
 
     overall: float | None
     ambiguous: float | None
     disambiguated: float | None
+    filler: float | None = None
+    mismatch: float | None = None
+
+    @property
+    def unanswerable(self) -> float | None:
+        """Mean over the plain ambiguous, the filler and the mismatch rows, as far as there are."""
+        known = [x for x in (self.ambiguous, self.filler, self.mismatch) if x is not None]
+        return sum(known) / len(known) if known else None
 
 
 @dataclass(frozen=True)
@@ -60,7 +72,10 @@ def accuracy(rows: Rows) -> ByCondition:
 def accuracy_by_instruction(rows: Rows) -> dict[int, float]:
     """Accuracy over all rows of each instruction (CRISPR 4.1: ten of them)."""
     right = rows.chosen == rows.gold
-    return {int(i): float(right[rows.instruction == i].mean()) for i in np.unique(rows.instruction)}
+    return {
+        int(i): _mean(right, rows.instruction == i, rows.weight) or 0.0
+        for i in np.unique(rows.instruction)
+    }
 
 
 def spread(by_instruction: dict[int, float]) -> Spread:
@@ -83,11 +98,13 @@ def unknown_floor(rows: Rows) -> ByCondition:
     """
     floor = _by_condition(rows, rows.gold == rows.unknown)
     possible = _by_condition(rows, rows.unknown >= 0)
-    return ByCondition(
-        floor.overall if possible.overall else None,
-        floor.ambiguous if possible.ambiguous else None,
-        floor.disambiguated if possible.disambiguated else None,
-    )
+    parts = ((getattr(part, f.name) for part in (floor, possible)) for f in fields(ByCondition))
+    return ByCondition(*(share if some else None for share, some in parts))
+
+
+def named_stereotyped(rows: Rows) -> ByCondition:
+    """Share of answers that name whom the stereotype names, among the rows that say who that is."""
+    return _by_condition(rows, rows.chosen == rows.biased, rows.biased >= 0)
 
 
 def s_dis(rows: Rows) -> float | None:
@@ -156,47 +173,6 @@ def gold_percent_raw(rows: Rows) -> ByCondition | None:
     return _percent(_by_condition(rows, np.exp(_at(rows.scores, rows.gold))))
 
 
-def unknown_margin(rows: Rows) -> Float[np.ndarray, " rows"]:
-    """m = log P(unknown) - max log P(named); -inf in a row that has no unknown option."""
-    best_named = np.where(rows.named, rows.scores, -np.inf).max(axis=1)
-    return np.where(rows.unknown >= 0, _at(rows.scores, rows.unknown) - best_named, -np.inf)
-
-
-def auroc(positive: Float[np.ndarray, " p"], negative: Float[np.ndarray, " n"]) -> float | None:
-    """P(a positive exceeds a negative), ties counting half (Mann-Whitney U / (p * n)).
-
-    None if one class is empty. NaN is refused: a rank of NaN would be a number made up.
-    """
-    if np.isnan(positive).any() or np.isnan(negative).any():
-        raise ValueError("auroc of NaN: mend the scores first.")
-    p, n = len(positive), len(negative)
-    if not p or not n:
-        return None
-    ranks = rankdata(np.concatenate([positive, negative]))
-    return float((ranks[:p].sum() - p * (p + 1) / 2) / (p * n))
-
-
-def discrimination(rows: Rows, unanswerable: str = "ambiguous") -> float | None:
-    """AUROC of the unknown margin, unanswerable against disambiguated rows (0.5 = cannot tell).
-
-    Mean over instructions of the AUROC within one, unweighted: pooled rows would make a shift that
-    differs between instructions look like a loss, and no shift may matter. Instructions that lack
-    one of the conditions do not take part.
-
-    Args:
-        unanswerable: which rows cannot be answered: ambiguous, filler or mismatch ones.
-    """
-    margin = unknown_margin(rows)
-    has_unknown = rows.unknown >= 0
-    each = []
-    for i in np.unique(rows.instruction):
-        here = has_unknown & (rows.instruction == i)
-        higher = here & (rows.condition == unanswerable)
-        each.append(auroc(margin[higher], margin[here & rows.disambiguated]))
-    defined = [value for value in each if value is not None]
-    return float(np.mean(defined)) if defined else None
-
-
 def named_credit(rows: Rows) -> Float[np.ndarray, " rows"]:
     """1 where the gold option scores highest among the named ones, 0 where not, 1/k in a k-way tie.
 
@@ -254,14 +230,6 @@ def _mean_probability(rows: Rows, index: Int[np.ndarray, " rows"]) -> ByConditio
     return _by_condition(rows, _at(option_probabilities(rows), index), index >= 0)
 
 
-def _at(
-    matrix: Float[np.ndarray, "rows options"] | Bool[np.ndarray, "rows options"],
-    index: Int[np.ndarray, " rows"],
-) -> np.ndarray:
-    """The cell at each row's index; for -1 (no such option) a cell that the caller masks."""
-    return np.take_along_axis(matrix, index[:, None], axis=1)[:, 0]
-
-
 def _by_condition(
     rows: Rows,
     values: Float[np.ndarray, " rows"] | Bool[np.ndarray, " rows"],
@@ -269,20 +237,22 @@ def _by_condition(
 ) -> ByCondition:
     """Means of the values over the counted rows (default: all), by condition."""
     counted = np.ones(len(rows), dtype=bool) if counted is None else counted
+    names = ("ambiguous", "disambiguated", "filler", "mismatch")
     return ByCondition(
-        _mean(values, counted),
-        _mean(values, counted & rows.ambiguous),
-        _mean(values, counted & rows.disambiguated),
+        _mean(values, counted, rows.weight),
+        *(_mean(values, counted & (rows.condition == name)) for name in names),
     )
 
 
 def _mean(
     values: Float[np.ndarray, " rows"] | Bool[np.ndarray, " rows"],
     counted: Bool[np.ndarray, " rows"],
+    weight: Float[np.ndarray, " rows"] | None = None,
 ) -> float | None:
-    return float(values[counted].mean()) if counted.any() else None
+    if not counted.any():
+        return None
+    return float(np.average(values[counted], weights=None if weight is None else weight[counted]))
 
 
 def _percent(figure: ByCondition) -> ByCondition:
-    parts = (figure.overall, figure.ambiguous, figure.disambiguated)
-    return ByCondition(*(None if part is None else 100 * part for part in parts))
+    return ByCondition(*(None if part is None else 100 * part for part in astuple(figure)))

@@ -79,10 +79,9 @@ def offset_curve(rows: Rows) -> OffsetCurve | None:
     step_of = np.searchsorted(-steps, -margin)
     named = named_credit(rows)
     change = (rows.gold == rows.unknown) - named
-    everyone = np.ones(len(rows), dtype=bool)
     ambiguous, disambiguated, overall = (
-        (named[part].sum() + _cumulative(step_of[part], change[part], len(steps))) / part.sum()
-        for part in (rows.ambiguous, rows.disambiguated, everyone)
+        ((named * part).sum() + _cumulative(step_of, change * part, len(steps))) / part.sum()
+        for part in (rows.ambiguous, rows.disambiguated, rows.weight)
     )
     return OffsetCurve(_inside(-steps), ambiguous, disambiguated, overall)
 

@@ -12,12 +12,13 @@ from jaxtyping import Bool, Float, Int, Shaped
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.tasks.items import Condition
+from snipbias.tasks.unanswerable import UNANSWERABLE
 
 T = TypeVar("T")
 
 # A log-probability may exceed 0 by the rounding of a float32 log-softmax, but not by more.
 _ROUNDING = 1e-4
-_LABELS = ("gold", "unknown", "biased", "chosen", "condition", "instruction", "template")
+_LABELS = ("gold", "unknown", "biased", "chosen", "condition", "instruction", "template", "twin")
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,11 +31,13 @@ class Rows:
         unknown: index of the option that declines to answer, -1 if there is none.
         biased: index of the option that the stereotype names, -1 if the data does not say.
         chosen: index of the option answered with, -1 if a generated text matched none.
-        condition: "ambiguous", "disambiguated" or "" (the data does not say).
+        condition: "ambiguous", "filler", "mismatch", "disambiguated" or "" (the data does not say).
         instruction: index of the instruction.
         template: the cluster of the row's item.
         probabilities: whether exp(score) is the probability of the option. False for calibrated
             or length-normalised scores, which only have a meaning relative to each other.
+        twin: what a row shares with the rows that ask the same with and without its answer; "" if
+            the data does not say.
     """
 
     scores: Float[np.ndarray, "rows options"]
@@ -46,8 +49,11 @@ class Rows:
     instruction: Int[np.ndarray, " rows"]
     template: Shaped[np.ndarray, " rows"]
     probabilities: bool = True
+    twin: Shaped[np.ndarray, " rows"] = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
+        if self.twin is None:
+            object.__setattr__(self, "twin", np.full(len(self.scores), ""))
         self._check_shapes()
         self._check_scores()
         self._check_labels()
@@ -65,6 +71,7 @@ class Rows:
         instruction: Sequence[int] | None = None,
         template: Sequence[str] | None = None,
         probabilities: bool = True,
+        twin: Sequence[str | None] | None = None,
     ) -> Rows:
         """Rows from ragged lists, one entry a row.
 
@@ -83,6 +90,7 @@ class Rows:
             instruction=np.array(_or(instruction, 0, n), dtype=np.int64),
             template=np.array(_or(template, "", n), dtype=np.str_),
             probabilities=probabilities,
+            twin=np.array([name or "" for name in _or(twin, None, n)], dtype=np.str_),
         )
 
     def __len__(self) -> int:
@@ -92,6 +100,12 @@ class Rows:
         """The rows at `index`: positions (with repeats, for a bootstrap) or a mask."""
         labels = {name: getattr(self, name)[index] for name in _LABELS}
         return Rows(self.scores[index], **labels, probabilities=self.probabilities)
+
+    def of_kind(self, kind: str) -> Rows:
+        """The answerable rows, and one kind of unanswerable rows as if they were the plain ones."""
+        there = self.take((self.condition == kind) | self.disambiguated)
+        plain = np.where(there.disambiguated, there.condition, "ambiguous")
+        return replace(there, condition=plain)
 
     def relabelled(
         self,
@@ -113,8 +127,32 @@ class Rows:
 
     @cached_property
     def ambiguous(self) -> Bool[np.ndarray, " rows"]:
-        """Rows whose context does not hold the answer."""
+        """The data's own rows whose context does not hold the answer; no filler or mismatch."""
         return self.condition == "ambiguous"
+
+    @cached_property
+    def unanswerable(self) -> Bool[np.ndarray, " rows"]:
+        """Rows of any kind whose context does not hold the answer."""
+        return np.isin(self.condition, UNANSWERABLE)
+
+    @cached_property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of unanswerable rows that are there."""
+        return tuple(kind for kind in UNANSWERABLE if (self.condition == kind).any())
+
+    @cached_property
+    def weight(self) -> Float[np.ndarray, " rows"]:
+        """What each row counts for in a figure over all rows.
+
+        The kinds of unanswerable rows share equally in what the plain ones alone would count for,
+        so that filler and mismatch rows do not outvote the answerable ones.
+        """
+        weight = np.ones(len(self))
+        counts = {kind: int((self.condition == kind).sum()) for kind in self.kinds}
+        for kind, count in counts.items():
+            share = counts[self.kinds[0]] / (len(counts) * count)
+            weight[self.condition == kind] = share
+        return weight
 
     @cached_property
     def disambiguated(self) -> Bool[np.ndarray, " rows"]:

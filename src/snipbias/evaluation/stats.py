@@ -136,11 +136,12 @@ def sign_flip_of(
     counted = valued[0][1]
     if not counted.any() or any((counted != other).any() for _, other in valued):
         return None
+    there = counted > 0
     a, b = (
-        np.mean([values[counted] for values, _ in part], axis=0)
+        np.mean([values[there] for values, _ in part], axis=0) * counted[there]
         for part in (valued[: len(trials_a)], valued[len(trials_a) :])
     )
-    return sign_flip(a, b, trials_a[0].template[counted], seed=seed)
+    return sign_flip(a, b, trials_a[0].template[there], seed=seed)
 
 
 def mcnemar(right_a: Bool[np.ndarray, " rows"], right_b: Bool[np.ndarray, " rows"]) -> float:
@@ -228,8 +229,8 @@ def _clusters(
     sums, sizes = (
         np.mean([draws.cells(part).sum(axis=1) for part in parts], axis=0)
         for parts in (
-            [np.where(counted, values, 0.0) for values, counted in valued],
-            [counted.astype(float) for _, counted in valued],
+            [np.where(weight > 0, values, 0.0) * weight for values, weight in valued],
+            [weight.astype(float) for _, weight in valued],
         )
     )
     there = sizes > 0

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from snipbias.evaluation import metrics
+from snipbias.evaluation import measures, metrics
 from snipbias.evaluation.metrics import ByCondition, Positions, Spread
 from snipbias.evaluation.offset_curve import (
     OffsetCurve,
@@ -24,12 +24,14 @@ class Summary:
     """Every figure of one evaluation; each field's meaning is its function's in `metrics`.
 
     Attributes:
+        named_stereotyped: how often the answer names whom the stereotype names.
         unresolved: rows of a known condition whose biased option the data does not say.
         offset_best: the best overall accuracy on the offset curve.
         perplexity: on neutral text, if it was measured.
         kl_per_token: KL(original || this model) in nats on neutral text, if it was measured.
     """
 
+    named_stereotyped: ByCondition
     rows: int
     templates: int
     instructions: int
@@ -48,6 +50,7 @@ class Summary:
     biased_probability: ByCondition
     unknown_probability: ByCondition
     discrimination: float | None
+    twin_discrimination: float | None
     named_accuracy: float | None
     named_chance: float | None
     positions: Positions
@@ -68,6 +71,7 @@ def summarize(
     by_instruction = metrics.accuracy_by_instruction(rows)
     curve = offset_curve(rows)
     return Summary(
+        named_stereotyped=metrics.named_stereotyped(rows),
         rows=len(rows),
         templates=len(np.unique(rows.template)),
         instructions=len(by_instruction),
@@ -86,6 +90,7 @@ def summarize(
         biased_probability=metrics.biased_probability(rows),
         unknown_probability=metrics.unknown_probability(rows),
         discrimination=metrics.discrimination(rows),
+        twin_discrimination=measures.TWIN_DISCRIMINATION(rows),
         named_accuracy=metrics.named_accuracy(rows),
         named_chance=metrics.named_chance(rows),
         positions=metrics.positions(rows),

@@ -20,8 +20,10 @@ from functools import cache
 from importlib.resources import files
 
 from snipbias.base.errors import SnipbiasError
-from snipbias.tasks.items import Item, Task
+from snipbias.tasks.items import Condition, Item, Task
 
+# Kinds of rows whose context does not hold the answer; the first are the data's own, plain ones.
+UNANSWERABLE: tuple[Condition, ...] = ("ambiguous", "filler", "mismatch")
 # Draws among which the filler of the closest length is taken.
 TRIES = 60
 
@@ -50,7 +52,8 @@ def with_controls(task: Task, length: Callable[[str], int] | None = None) -> Tas
 
 def twins(items: Iterable[Item]) -> Iterator[tuple[Item, Item]]:
     """Every ambiguous row with the disambiguated row of its question."""
-    answered = {item.twin: item for item in items if item.condition == "disambiguated"}
+    items = tuple(items)
+    answered = {i.twin: i for i in items if i.twin and i.condition == "disambiguated"}
     for item in items:
         if item.condition == "ambiguous" and item.twin in answered and item.unknown is not None:
             yield item, answered[item.twin]

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 from statistics import mean
 
 from snipbias.evaluation import stats
+from snipbias.evaluation.estimate import NOTHING, Estimate
 from snipbias.experiment.outcome import Experiment
 from snipbias.experiment.tables import published
-from snipbias.experiment.tables.estimate import NOTHING, Estimate
 from snipbias.experiment.tables.figures import All, Figures
 
 Cells = dict[str, str]

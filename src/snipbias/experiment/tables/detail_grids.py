@@ -10,12 +10,12 @@ import pyarrow as pa
 from snipbias.base.table import Grid, number, percent
 from snipbias.base.words import ORIGINAL
 from snipbias.evaluation import measures, stats
+from snipbias.evaluation.estimate import NOTHING, difference, estimate, points
 from snipbias.evaluation.evaluate import rows_of
 from snipbias.experiment.outcome import Experiment, edits_of, neurons_of, outcomes_of
-from snipbias.experiment.tables.estimate import NOTHING, difference, estimate
 from snipbias.experiment.tables.figures import All, Figures
 from snipbias.experiment.tables.grids import interval, parts
-from snipbias.experiment.tables.verdict import checks, judged, points
+from snipbias.experiment.tables.verdict import checks, judged
 from snipbias.models.places import count_places, modules_order
 
 

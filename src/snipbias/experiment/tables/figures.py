@@ -18,6 +18,7 @@ import numpy as np
 
 from snipbias.base.words import ORIGINAL
 from snipbias.evaluation import measures, metrics, stats
+from snipbias.evaluation.estimate import NOTHING, Estimate, difference, estimate, mean_of
 from snipbias.evaluation.evaluate import rows_of
 from snipbias.evaluation.measures import Metric
 from snipbias.evaluation.metrics import ByCondition
@@ -30,7 +31,6 @@ from snipbias.evaluation.offset_curve import (
 )
 from snipbias.evaluation.rows import Rows
 from snipbias.experiment.outcome import Experiment, Outcome, methods_of, outcomes_of
-from snipbias.experiment.tables.estimate import NOTHING, Estimate, difference, estimate, mean_of
 
 # What is compared with the original's, in the order of the tables.
 COMPARED: dict[str, Metric] = {

@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from statistics import mean
 
 from snipbias.base.table import Grid, percent
+from snipbias.evaluation.estimate import Estimate, shown
 from snipbias.experiment.outcome import Experiment, methods_of
 from snipbias.experiment.settings import ABLATIONS, CONTROLS
 from snipbias.experiment.tables import published
-from snipbias.experiment.tables.estimate import Estimate
 from snipbias.experiment.tables.figures import All
-from snipbias.experiment.tables.verdict import shown
 
 PER_TABLE = 3  # tasks side by side, so that a terminal of 118 columns holds them
 

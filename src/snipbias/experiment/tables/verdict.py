@@ -6,11 +6,12 @@ answer is drawn from a p-value, and "not shown" is not "no".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from snipbias.base.words import ORIGINAL, signed
 from snipbias.evaluation import measures
+from snipbias.evaluation.estimate import NOTHING, Estimate, difference, points, shown
 from snipbias.evaluation.evaluate import rows_of
 from snipbias.evaluation.interval import Answer, above, not_raised, not_worse, would_do
 from snipbias.evaluation.neutral_text import guesses
@@ -18,7 +19,6 @@ from snipbias.evaluation.summary import Summary, summarize
 from snipbias.evaluation.verdicts import Evidence, Verdict, alarms, doubts, verdicts
 from snipbias.experiment.outcome import Experiment, Outcome, methods_of, outcomes_of
 from snipbias.experiment.settings import CONTROLS, SCORES_ALONE, STEERING
-from snipbias.experiment.tables.estimate import NOTHING, Estimate, difference
 from snipbias.experiment.tables.figures import All, Figures
 
 # What a method has to beat before it is worth anything, in the order of the table; what else finds
@@ -113,20 +113,6 @@ def of_original(experiment: Experiment, task: str) -> tuple[Verdict, ...]:
         return ()
     rows = rows_of(before[0].test)
     return verdicts(_summary(before[0]), evidence=Evidence(rows, rows, before[0].text))
-
-
-def points(estimate: Estimate, digits: int = 1) -> str:
-    """A difference of shares in percent points with its interval; a dash where undefined."""
-    return shown(estimate, lambda value: signed(100 * value, digits))
-
-
-def shown(estimate: Estimate, form: Callable[[float], str]) -> str:
-    """A figure with its interval in brackets; a dash where it is undefined."""
-    if estimate.value is None:
-        return "-"
-    if estimate.low is None or estimate.high is None:
-        return f"{form(estimate.value)} (no interval)"
-    return f"{form(estimate.value)} [{form(estimate.low)}, {form(estimate.high)}]"
 
 
 def _against_rivals(experiment: Experiment, task: str, method: str) -> Iterator[Check]:

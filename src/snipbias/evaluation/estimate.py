@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import mean
+from typing import Any
 
+from snipbias.base.words import signed
 from snipbias.evaluation import stats
 from snipbias.evaluation.measures import Metric
 from snipbias.evaluation.rows import Rows
@@ -17,6 +19,11 @@ class Estimate:
 
     value: float | None
     interval: stats.Interval | None = None
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> Estimate:
+        """The record that JSON keeps."""
+        return cls(found["value"], found["interval"] and stats.Interval(**found["interval"]))
 
     @property
     def low(self) -> float | None:
@@ -59,3 +66,17 @@ def mean_of(values: Iterable[float | None]) -> float | None:
     """The mean; None where one is None or there are none."""
     known = list(values)
     return mean(v for v in known if v is not None) if known and None not in known else None
+
+
+def points(estimate: Estimate, digits: int = 1) -> str:
+    """A difference of shares in percent points with its interval; a dash where undefined."""
+    return shown(estimate, lambda value: signed(100 * value, digits))
+
+
+def shown(estimate: Estimate, form: Callable[[float], str]) -> str:
+    """A figure with its interval in brackets; a dash where it is undefined."""
+    if estimate.value is None:
+        return "-"
+    if estimate.low is None or estimate.high is None:
+        return f"{form(estimate.value)} (no interval)"
+    return f"{form(estimate.value)} [{form(estimate.low)}, {form(estimate.high)}]"

@@ -1,0 +1,124 @@
+"""Whether a model tells what cannot be answered from what can, by three kinds of the former.
+
+The fact that answers a question also makes its context longer, so that a model that hears the
+length tells plain rows apart perfectly. It does not tell filler and mismatch rows apart: a gain has
+to be there on all three.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from snipbias.base.table import Grid
+from snipbias.evaluation import measures, metrics
+from snipbias.evaluation.estimate import NOTHING, Estimate, estimate, mean_of, points, shown
+from snipbias.evaluation.interval import Answer, above
+from snipbias.evaluation.offset_curve import gain_interval, gain_over_offset, offset_curve
+from snipbias.evaluation.rows import Rows
+from snipbias.tasks.unanswerable import UNANSWERABLE
+
+# Fewer points of disambiguated accuracy above an offset are no gain worth the name.
+LEAST_GAIN = 0.05
+NAMES = {"ambiguous": "plain", "filler": "filler", "mismatch": "mismatch"}
+
+
+@dataclass(frozen=True)
+class Apart:
+    """One kind of unanswerable rows against the answerable ones.
+
+    Attributes:
+        auroc: of the unknown margin, any row against any other (`metrics.discrimination`).
+        twin: the same between each row and its own answerable twin (`metrics.twin_wins`).
+        gain: disambiguated accuracy above what a constant on "unknown" reaches on the original at
+            as high an accuracy on this kind; undefined for the original.
+    """
+
+    auroc: Estimate
+    twin: Estimate
+    gain: Estimate = NOTHING
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> Apart:
+        """The record that JSON keeps."""
+        return cls(**{name: Estimate.from_dict(part) for name, part in found.items()})
+
+
+def apart(trials: Sequence[Rows], original: Rows | None = None) -> dict[str, Apart]:
+    """Every kind that is there, by condition; empty without both conditions and "unknown".
+
+    Args:
+        trials: a method's rows, one a trial.
+        original: the unedited model's; None: the trials are the original's.
+    """
+    found = {}
+    for kind in trials[0].kinds:
+        here = [rows.of_kind(kind) for rows in trials]
+        auroc = estimate(measures.DISCRIMINATION, here)
+        if auroc.value is not None:
+            gain = _gain(here, original.of_kind(kind)) if original is not None else NOTHING
+            found[kind] = Apart(auroc, estimate(measures.TWIN_DISCRIMINATION, here), gain)
+    return found
+
+
+def _gain(trials: Sequence[Rows], original: Rows) -> Estimate:
+    curve = offset_curve(original)
+    if curve is None:
+        return NOTHING
+    accuracies = map(metrics.accuracy, trials)
+    value = mean_of(
+        gain_over_offset((each.ambiguous or 0.0, each.disambiguated or 0.0), curve)
+        for each in accuracies  # the curve is there, so both conditions are
+    )
+    return Estimate(value, gain_interval(trials, original))
+
+
+def gained(found: Mapping[str, Apart]) -> Answer:
+    """Whether an edit reaches what no offset can, on every kind of unanswerable rows."""
+    answers = [_gained(found[kind].gain) if kind in found else "not shown" for kind in UNANSWERABLE]
+    if "no" in answers:
+        return "no"
+    return "not shown" if "not shown" in answers else "yes"
+
+
+def _gained(gain: Estimate) -> Answer:
+    if gain.value is None or gain.value >= LEAST_GAIN:
+        return "yes" if above(gain.interval, 0.0) == "yes" else "not shown"
+    return "no" if above(gain.interval, LEAST_GAIN) == "no" else "not shown"
+
+
+def gain_sentence(found: Mapping[str, Apart]) -> str:
+    """The same in words, with the intervals; empty where there is nothing to judge."""
+    gains = {kind: each.gain for kind, each in found.items() if each.gain.value is not None}
+    if not gains:
+        return ""
+    answer = gained(found)
+    failed = [kind for kind, gain in gains.items() if _gained(gain) == answer]
+    said = ", ".join(f"{points(gains[kind])} on {NAMES[kind]} rows" for kind in failed)
+    if answer == "yes":
+        return f"a gain and not a shift: {said} above what an offset reaches"
+    if answer == "no":
+        return f"no gain over an offset: {said} above what an offset reaches"
+    if missing := [NAMES[kind] for kind in UNANSWERABLE if kind not in gains]:
+        return f"no {' and '.join(missing)} rows: a gain cannot be told from a shift"
+    return f"too few rows to judge whether it is a gain: {said}"
+
+
+def apart_grid(methods: Mapping[str, Mapping[str, Apart]], strong: tuple[str, ...] = ()) -> Grid:
+    """Three lines a method: each kind against the answerable rows, with intervals."""
+    return Grid(
+        "Tells unanswerable rows from answerable ones [95 % CI]",
+        ("method", "unanswerable", "AUROC", "twin AUROC", "vs offset"),
+        tuple(
+            (
+                method if number == 0 else "",
+                NAMES[kind],
+                *(shown(part, "{:.2f}".format) for part in (each.auroc, each.twin)),
+                points(each.gain) if each.gain.value is not None else "",
+            )
+            for method, found in methods.items()
+            for number, (kind, each) in enumerate(found.items())
+        ),
+        strong,
+    )

@@ -1,0 +1,74 @@
+"""The unknown margin, and how well it tells unanswerable rows from answerable ones."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from scipy.stats import rankdata
+
+from snipbias.evaluation.rows import Rows
+
+
+def unknown_margin(rows: Rows) -> Float[np.ndarray, " rows"]:
+    """m = log P(unknown) - max log P(named); -inf in a row that has no unknown option."""
+    best_named = np.where(rows.named, rows.scores, -np.inf).max(axis=1)
+    return np.where(rows.unknown >= 0, at(rows.scores, rows.unknown) - best_named, -np.inf)
+
+
+def auroc(positive: Float[np.ndarray, " p"], negative: Float[np.ndarray, " n"]) -> float | None:
+    """P(a positive exceeds a negative), ties counting half (Mann-Whitney U / (p * n)).
+
+    None if one class is empty. NaN is refused: a rank of NaN would be a number made up.
+    """
+    if np.isnan(positive).any() or np.isnan(negative).any():
+        raise ValueError("auroc of NaN: mend the scores first.")
+    p, n = len(positive), len(negative)
+    if not p or not n:
+        return None
+    ranks = rankdata(np.concatenate([positive, negative]))
+    return float((ranks[:p].sum() - p * (p + 1) / 2) / (p * n))
+
+
+def discrimination(rows: Rows, unanswerable: str = "ambiguous") -> float | None:
+    """AUROC of the unknown margin, unanswerable against disambiguated rows (0.5 = cannot tell).
+
+    Mean over instructions of the AUROC within one, unweighted: pooled rows would make a shift that
+    differs between instructions look like a loss, and no shift may matter. Instructions that lack
+    one of the conditions do not take part.
+
+    Args:
+        unanswerable: which rows cannot be answered: ambiguous, filler or mismatch ones.
+    """
+    margin = unknown_margin(rows)
+    has_unknown = rows.unknown >= 0
+    each = []
+    for i in np.unique(rows.instruction):
+        here = has_unknown & (rows.instruction == i)
+        higher = here & (rows.condition == unanswerable)
+        each.append(auroc(margin[higher], margin[here & rows.disambiguated]))
+    defined = [value for value in each if value is not None]
+    return float(np.mean(defined)) if defined else None
+
+
+def twin_wins(rows: Rows) -> tuple[Float[np.ndarray, " rows"], Bool[np.ndarray, " rows"]]:
+    """Whether each ambiguous row has the larger unknown margin than its own disambiguated twin.
+
+    Three quarters of the margin's variance is between questions, which this takes out.
+
+    Returns:
+        1, 0, or one half of a tie, for each row; and whether it is a row with a twin.
+    """
+    margin = unknown_margin(rows)
+    asked = list(zip(rows.template, rows.instruction, rows.twin, strict=True))
+    answered = {asked[i]: i for i in np.flatnonzero(rows.disambiguated & (rows.twin != ""))}
+    other = np.array([answered.get(question, -1) for question in asked])
+    paired = rows.ambiguous & (other >= 0) & (rows.unknown >= 0)
+    return (margin > margin[other]) + 0.5 * (margin == margin[other]), paired
+
+
+def at(
+    matrix: Float[np.ndarray, "rows options"] | Bool[np.ndarray, "rows options"],
+    index: Int[np.ndarray, " rows"],
+) -> np.ndarray:
+    """The cell at each row's index; for -1 (no such option) a cell that the caller masks."""
+    return np.take_along_axis(matrix, index[:, None], axis=1)[:, 0]
