@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,12 +21,17 @@ from snipbias.base.errors import SnipbiasError
 from snipbias.base.markdown import code, fenced, shown
 from snipbias.base.record import RunRecord
 from snipbias.base.table import percent
+from snipbias.base.words import ALWAYS_UNKNOWN, BEST_OFFSET, ORIGINAL
 from snipbias.edits.card.card import GENERATED, model_card
 from snipbias.edits.card.facts import base_on_hub, data_of, without_folders
 from snipbias.edits.card.figures import Figures, command
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.provenance import ModelId, Provenance
-from snipbias.evaluation.compare import compare
+from snipbias.evaluation.cards import cards
+from snipbias.evaluation.compare import Comparison, compare
+from snipbias.evaluation.interval import Interval
+from snipbias.evaluation.tables import comparison_grids
+from snipbias.evaluation.verdicts import Verdict
 from snipbias.models.sites import Neuron
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -86,27 +92,23 @@ def kinds(text: str) -> set[str]:
 
 def test_figures_are_those_of_the_edit_in_the_files(run: Path) -> None:
     methods = json.loads((run / "summary.json").read_text())["methods"]
+    grids = comparison_grids(Comparison.load(run))
     for number, edit in enumerate(edits()):
         figures = Figures.of(edit, run)
         assert figures.label == f"same name #{number + 1}"
         card = model_card(edit, figures=figures)
-        rows = {
-            line.split(" | ")[0].removeprefix("| "): line.split(" | ")
-            for line in card.splitlines()
-            if line.startswith("| ") and line.count(" | ") == 8
-        }
-        for name in ("original", figures.label):
-            own = methods[name]
-            interval = own["changes"]["overall"]["accuracy"]
-            ends = f"[{percent(interval['low'])}, {percent(interval['high'])}]"
-            assert rows[name][1] == f"{percent(own['accuracy']['overall'])} {ends}"
+        own = (ORIGINAL, figures.label, f"same sites as {figures.label} #0")
+        named = (*own, f"random n={len(edit)} #0", ALWAYS_UNKNOWN, BEST_OFFSET)
+        for grid, table in zip(grids, figures.tables, strict=True):
+            assert {row[0].removesuffix(" !") for row in table["rows"]} - {""} <= set(named)
+            assert [row for row in table["rows"] if row[0]] == [
+                list(row) for row in grid.rows if row[0].removesuffix(" !") in named
+            ]
+        for name in own[:2]:
+            accuracy = percent(methods[name]["accuracy"]["overall"])
+            assert re.search(rf"\| {re.escape(shown(name))}( !)? \| \d+ \| {accuracy} ", card)
         change = methods[figures.label]["changes"]["overall"]["difference"]
-        assert percent(change["low"], sign=True) in rows[figures.label][2]
-        assert [name for name in rows if name.startswith("same sites as")] == [
-            f"same sites as {figures.label} #0"
-        ]
-        assert f"random n={len(edit)} #0" in rows
-        assert "always unknown" in rows
+        assert f"interval {percent(change['low'], sign=True)} to" in card
         (result,) = head(card)["model-index"][0]["results"]
         shown_accuracy = methods[figures.label]["accuracy"]["overall"]
         assert result["metrics"][0]["value"] == pytest.approx(100 * shown_accuracy, abs=0.01)
@@ -137,29 +139,30 @@ def test_figures_that_are_not_to_be_had_are_refused(run: Path, tmp_path: Path) -
     with pytest.raises(SnipbiasError, match=r"evaluates other edits \(e0, e1\)"):
         Figures.of(EDIT, run)
     (tmp_path / "run.json").write_text((run / "run.json").read_text())
-    (tmp_path / "summary.json").write_text("{}")
-    with pytest.raises(SnipbiasError, match="is damaged"):
-        Figures.of(edits()[0], tmp_path)
+    for damaged in ("", '{"' + edits()[0].fingerprint + '": {}}'):
+        (tmp_path / "cards.json").write_text(damaged)
+        with pytest.raises(SnipbiasError, match="is damaged"):
+            Figures.of(edits()[0], tmp_path)
     figures = Figures.of(edits()[0], run)
-    broken = replace(figures, summary={**figures.summary, "items": None, "methods": {}})
-    with pytest.raises(SnipbiasError, match="figures of same name are damaged"):
-        model_card(edits()[0], figures=broken)
+    for broken in ({"accuracy": None}, {"tables": [{}]}, {"headline": 3}):
+        with pytest.raises(SnipbiasError, match="figures of same name are damaged"):
+            model_card(edits()[0], figures=replace(figures, **broken))
 
 
-def test_a_shift_is_called_one(run: Path) -> None:
-    figures = Figures.of(edits()[0], run)
-    summary = json.loads(json.dumps(figures.summary))
-    own = summary["methods"][figures.label]
-    shift = {"kind": "shift", "text": "a shift: so", "inherited": False, "settled": True}
-    own["verdicts"], own["gain_over_offset"] = [shift], 0.012
-    own["gain_interval"] = {"low": -0.1, "high": 0.049}
-    card = model_card(edits()[0], figures=replace(figures, summary=summary))
-    assert "it has +1.2 points of disambiguated accuracy (95 % interval -10.0 to +4.9)" in card
-    assert "by that measure it is a shift" in card
-    own["verdicts"], own["gain_over_offset"], own["gain_interval"] = [], 0.2, None
-    card = model_card(edits()[0], figures=replace(figures, summary=summary))
-    assert "it has +20.0 points of disambiguated accuracy." in card
-    assert "it is a shift" not in card
+def test_a_shift_is_called_one(run: Path, monkeypatch) -> None:
+    comparison = Comparison.load(run)
+    interval = Interval(0.012, -0.1, 0.049, 0.95, 8, 2, False)
+    shift = Verdict("shift", "a shift: so")
+    monkeypatch.setattr(Comparison, "verdicts", lambda *_: (shift,))
+    monkeypatch.setattr(Comparison, "gain_over_offset", lambda *_: 0.012)
+    monkeypatch.setattr(Comparison, "gain_interval", lambda *_: interval)
+    said = next(card["shift"] for card in cards(comparison).values())
+    assert "it has +1.2 points of disambiguated accuracy (95 % interval -10.0 to +4.9)" in said
+    assert "by that measure it is a shift" in said
+    monkeypatch.setattr(Comparison, "verdicts", lambda *_: (replace(shift, settled=False),))
+    monkeypatch.setattr(Comparison, "gain_interval", lambda *_: None)
+    said = next(card["shift"] for card in cards(comparison).values())
+    assert said.endswith("it has +1.2 points of disambiguated accuracy")
 
 
 # -- what is known, and what is not ------------------------------------------------------------

@@ -279,7 +279,8 @@ def test_save_pretrained_adds_to_a_folder_and_leaves_what_is_there(tmp_path: Pat
 def test_what_cannot_be_written_whole_is_not_begun(tmp_path: Path) -> None:
     EDIT.save_pretrained(tmp_path)
     kept = {path.name: path.read_text() for path in tmp_path.iterdir()}
-    figures = Figures("x", EDIT.fingerprint, "evaluate", {}, {}, {}, {})
+    damaged = dict.fromkeys(Figures.__dataclass_fields__, "x") | {"fingerprint": EDIT.fingerprint}
+    figures = Figures(**damaged)  # type: ignore[arg-type]
     (tmp_path / "evaluation.json").write_text(figures.to_json())
     other = replace(EDIT, label="other")
     refusal(lambda: other.save_pretrained(tmp_path), "the figures of other are damaged")

@@ -51,8 +51,13 @@ def table(
 ) -> Markdown:
     """A table: the first column to the left, and figures to the right."""
     rules = ("---", *("---:" if figures else "---" for _ in header[1:]))
-    lines = [[shown(name) for name in header], rules, *([shown(c) for c in row] for row in rows)]
+    lines = [[shown(name) for name in header], rules, *(map(_cell, row) for row in rows)]
     return Markdown("\n".join(f"| {' | '.join(line)} |" for line in lines))
+
+
+def _cell(value: object) -> Markdown:
+    """A figure or an interval as it is, anything else escaped."""
+    return Markdown(value) if re.fullmatch(r"[-+\d.,/\[\] ]+", str(value)) else shown(value)
 
 
 def _longest_ticks(text: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from rich.console import Console, RenderableType
@@ -33,6 +34,14 @@ class Grid:
             return self
         header, *rows = zip(*kept, strict=True)
         return replace(self, header=header, rows=tuple(rows))
+
+    def of(self, names: Collection[str]) -> Grid:
+        """The rows of some names; a row without a name belongs to the one above it."""
+        rows, here = [], False
+        for row in self.rows:
+            here = row[0].removesuffix(" !") in names if row[0] else here
+            rows += [row] if here else []
+        return replace(self, rows=tuple(rows))
 
     def rich(self) -> Table:
         """For a terminal."""

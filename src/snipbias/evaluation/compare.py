@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +11,11 @@ from typing import Any
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.words import ORIGINAL, plural
+from snipbias.edits.card.figures import CARDS
 from snipbias.edits.controls import layer_matched_edit, random_edit
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.provenance import found_otherwise
+from snipbias.evaluation.cards import cards
 from snipbias.evaluation.changes import MARGIN
 from snipbias.evaluation.compared import Compared, HeldOut
 from snipbias.evaluation.evaluate import count_prompts, evaluate
@@ -30,8 +33,9 @@ class Comparison(Compared):
     """Original, edits and controls on held-out rows; printing it shows the table."""
 
     def save(self, folder: str | Path) -> None:
-        """Write what `load` reads, and `tables.md`."""
+        """Write what `load` reads, `tables.md`, and what the cards of its edits say."""
         super().save(folder)
+        (Path(folder) / CARDS).write_text(json.dumps(cards(self), indent=1) + "\n", "utf-8")
         (Path(folder) / "tables.md").write_text(comparison_markdown(self), encoding="utf-8")
 
     def __str__(self) -> str:

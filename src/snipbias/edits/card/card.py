@@ -18,8 +18,8 @@ from snipbias.base.words import plural
 from snipbias.edits.card.facts import base_on_hub, data_of, licence_of, without_folders
 from snipbias.edits.card.figures import Figures, command
 from snipbias.edits.card.metadata import metadata
-from snipbias.edits.card.tables import measured
 from snipbias.edits.card.usage import usage
+from snipbias.edits.provenance import same_weights
 from snipbias.edits.record import EditRecord
 
 if TYPE_CHECKING:
@@ -65,43 +65,47 @@ def model_card(
     """
     base_licence = base_licence or licence_of(edit.model)
     licence = licence or base_licence
+    base = base or base_on_hub(edit.model)
+    tasks = edit.found_on.task.split(" + ") if edit.found_on else []
     try:
-        results = measured(edit, figures) if figures else None
+        return _template().render(
+            metadata=Markdown(metadata(edit, base, figures, licence, exported)),
+            marker=Markdown(GENERATED),
+            label=edit.label,
+            neurons=f"{len(edit):,} of {edit.model.neurons:,} neurons",
+            share=f"{100 * len(edit) / max(1, edit.model.neurons):.2g} %",
+            does=_does(edit),
+            base=_link(base) if base else code(without_folders(edit.model.name)),
+            exported=exported,
+            facts=table(("what", "which"), _facts(edit, record), figures=False),
+            instructions=_instructions(edit, record),
+            results=figures,
+            tables=[table(t["header"], t["rows"]) for t in figures.tables] if figures else [],
+            results_command=fenced(figures.command, "sh") if figures else None,
+            other_model=_evaluated(edit, figures.model) if figures else "",
+            found_on=edit.found_on,
+            loading=usage(edit, base, place, exported, load),
+            checked=checked,
+            evaluate=fenced(
+                f"snipbias evaluate {_word(edit.model.name)} {_word((tasks or ['TASK'])[0])} "
+                f"--edit {_word(place)} --out RUN\n{_renewed(place, exported)}",
+                "sh",
+            ),
+            licence=licence or UNKNOWN,
+            base_licence=base_licence or f"{UNKNOWN}; see the base",
+            data=[data_of(task) for task in tasks],
+            command=fenced(command(record), "sh") if record else None,
+            export_command=fenced(export_command, "sh") if export_command else None,
+            version=record.versions.get("snipbias", __version__) if record else None,
+            place=code(place),
+        )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
+        if figures is None:
+            raise
         raise SnipbiasError(
             f"the figures of {edit.label} are damaged ({type(error).__name__}: {error}): run "
             "`snipbias evaluate` again."
         ) from None
-    base = base or base_on_hub(edit.model)
-    tasks = edit.found_on.task.split(" + ") if edit.found_on else []
-    return _template().render(
-        metadata=Markdown(metadata(edit, base, figures, licence, exported)),
-        marker=Markdown(GENERATED),
-        label=edit.label,
-        neurons=f"{len(edit):,} of {edit.model.neurons:,} neurons",
-        share=f"{100 * len(edit) / max(1, edit.model.neurons):.2g} %",
-        does=_does(edit),
-        base=_link(base) if base else code(without_folders(edit.model.name)),
-        exported=exported,
-        facts=table(("what", "which"), _facts(edit, record), figures=False),
-        instructions=_instructions(edit, record),
-        results=results,
-        found_on=edit.found_on,
-        loading=usage(edit, base, place, exported, load),
-        checked=checked,
-        evaluate=fenced(
-            f"snipbias evaluate {_word(edit.model.name)} {_word(' '.join(tasks[:1]) or 'TASK')} "
-            f"--edit {_word(place)} --out RUN\n{_renewed(place, exported)}",
-            "sh",
-        ),
-        licence=licence or UNKNOWN,
-        base_licence=base_licence or f"{UNKNOWN}; see the base",
-        data=[data_of(task) for task in tasks],
-        command=fenced(command(record), "sh") if record else None,
-        export_command=fenced(export_command, "sh") if export_command else None,
-        version=record.versions.get("snipbias", __version__) if record else None,
-        place=code(place),
-    )
 
 
 @cache
@@ -152,6 +156,16 @@ def _facts(edit: EditRecord, record: RunRecord | None) -> list[tuple[str, object
         ("settings of the method", _settings(found.method) or UNKNOWN),
         ("hash of the rows", code(found.fingerprint)),
     ]
+
+
+def _evaluated(edit: EditRecord, model: Mapping[str, Any]) -> Markdown:
+    """Which model was evaluated, where it is not the one that the edit was found on."""
+    weights = model.get("weights")
+    if weights and same_weights(weights, edit.model.weights):
+        return Markdown("")
+    return Markdown(
+        f"It was evaluated on other weights ({code(weights or UNKNOWN)}) than it was found on."
+    )
 
 
 def _part(part: Any) -> str:

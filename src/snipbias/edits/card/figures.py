@@ -1,10 +1,10 @@
-"""The figures of a model card: what a run of `snipbias evaluate` found about one edit."""
+"""What a model card says of an evaluation: taken from its folder, and kept beside the edit."""
 
 from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,34 +14,46 @@ from snipbias.base.record import RunRecord
 from snipbias.edits.card.facts import without_folders
 from snipbias.edits.record import EditRecord
 
-FILE = "evaluation.json"
+FILE = "evaluation.json"  # beside an edit
+CARDS = "cards.json"  # in the folder of an evaluation: what the card of each edit says
 SILENT = ("--overwrite", "--json", "--quiet", "-q")  # which change no result
-CURVE = "offset_curve"  # hundreds of points that no card shows
 
 
 @dataclass(frozen=True)
 class Figures:
-    """An evaluation of one edit, as it is kept beside the edit.
+    """What the card of an edit says of an evaluation, as plain texts and figures.
 
     Attributes:
-        label: what the edit is called in the summary.
         fingerprint: of the edit, so that no other one is given these figures.
-        command: that made them.
-        arguments: of that command, as they took effect.
-        model: identity of the model that was evaluated.
-        versions: of the packages that decide results.
-        summary: `summary.json` without its curves.
-        lm_eval: tasks of the lm-evaluation-harness, if there were any.
+        task, part: which rows; `on` says it in words.
+        accuracy: shares by condition, where there are such rows.
+        headline: accuracy before and after, a sentence per condition.
+        tables: each with its header and rows: the original, the edit, its controls and the floors.
+        legend: what the columns mean.
+        shift: whether the edit made a gain or only shifted answers, in words.
+        kept: what it kept within the margin, or may have lost.
+        alarms: what is wrong with the edited model.
+        not_measured: what the evaluation left out.
+        command, model, versions: of the run, for other machines.
     """
 
     label: str
     fingerprint: str
+    task: str
+    part: str
+    on: str
+    accuracy: Mapping[str, float]
+    headline: Sequence[str]
+    tables: Sequence[Mapping[str, Any]]
+    legend: str
+    shift: str
+    kept: Sequence[str]
+    alarms: Sequence[str]
+    notes: Sequence[str]
+    not_measured: Sequence[str]
     command: str
-    arguments: Mapping[str, Any]
     model: Mapping[str, Any]
     versions: Mapping[str, str]
-    summary: Mapping[str, Any]
-    lm_eval: Mapping[str, Any] | None = None
 
     @classmethod
     def of(cls, edit: EditRecord, run: str | Path) -> Figures:
@@ -51,24 +63,26 @@ class Figures:
             SnipbiasError: there is no such evaluation, or it is of other edits.
         """
         run = Path(run)
-        summary = _read(run / "summary.json")
+        cards = _read(run / CARDS)
         record = RunRecord.read(run)
-        lm_eval = run / "lm_eval.json"
+        if edit.fingerprint not in cards:
+            raise SnipbiasError(
+                f"{run} evaluates other edits ({', '.join(record.data.get('edits', ())) or 'none'})"
+                " than this one: give the run of `snipbias evaluate --edit` with it."
+            )
         try:
-            label = _label(edit, run, summary, record.data.get("edits", {}))
-            slim = {**summary, "methods": {n: _slim(m) for n, m in summary["methods"].items()}}
+            card = portable(cards[edit.fingerprint])
+            if not (run / "lm_eval.json").is_file():
+                card["not_measured"].append("tasks of the lm-evaluation-harness")
             return cls(
-                label,
-                edit.fingerprint,
-                command(record),
-                {name: record.arguments.get(name) for name in ("options", "normalize", "generate")},
-                portable(next(iter(record.models.values()), {})),
-                record.versions,
-                portable(slim),
-                portable(_read(lm_eval)) if lm_eval.is_file() else None,
+                **card,
+                fingerprint=edit.fingerprint,
+                command=command(record),
+                model=portable(next(iter(record.models.values()), {})),
+                versions=record.versions,
             )
         except (KeyError, TypeError, AttributeError) as error:
-            raise _damaged(run / "summary.json", error) from None
+            raise _damaged(run / CARDS, error) from None
 
     @classmethod
     def beside(cls, edit: EditRecord, folder: Path) -> Figures | None:
@@ -106,27 +120,6 @@ def _word(word: str) -> str:
     if equals and option.startswith("--"):
         return f"{option}={without_folders(value)}"
     return without_folders(word)
-
-
-def _label(
-    edit: EditRecord, run: Path, summary: Mapping[str, Any], recorded: Mapping[str, str]
-) -> str:
-    """Under which name an edit stands in a summary; edits stand there in the order of the run's."""
-    methods = summary["methods"]
-    edits = [n for n, m in methods.items() if m["neurons"] and not m["control"]]
-    fingerprints = list(recorded.values())
-    if edit.fingerprint in fingerprints and len(edits) == len(fingerprints):
-        return edits[fingerprints.index(edit.fingerprint)]
-    if edit.fingerprint in fingerprints and edit.label in edits:
-        return edit.label
-    raise SnipbiasError(
-        f"{run} evaluates other edits ({', '.join(recorded) or 'none'}) than this one: give the "
-        "run of `snipbias evaluate --edit` with it."
-    )
-
-
-def _slim(method: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in method.items() if name != CURVE}
 
 
 def _read(path: Path) -> Any:

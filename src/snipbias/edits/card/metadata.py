@@ -58,18 +58,17 @@ def _results(figures: Figures) -> list[Any]:
     """The edit's accuracies in percent, as the hub's index of evaluations has them."""
     from huggingface_hub import EvalResult
 
-    task = printable(without_folders(figures.summary["task"]))
-    accuracy = figures.summary["methods"][figures.label]["accuracy"]
+    task = printable(without_folders(figures.task))
     return [
         EvalResult(
             task_type="question-answering",
             dataset_type=data_of(task).repository or task,
             dataset_name=task,
-            dataset_split=figures.summary["part"],
+            dataset_split=figures.part,
             metric_type="accuracy",
             metric_name=name,
-            metric_value=round(100 * accuracy[part], 2),
+            metric_value=round(100 * figures.accuracy[part], 2),
         )
         for part, name in PARTS.items()
-        if accuracy.get(part) is not None
+        if part in figures.accuracy
     ]
