@@ -358,12 +358,14 @@ def test_a_full_disk_leaves_nothing_half_written(overwrite, tmp_path, monkeypatc
     if overwrite:
         edit.save(tmp_path / "edit")
 
-    def full(self: Path, text: str, **options: object) -> int:
-        self.write_bytes(text[:10].encode())
+    write = Path.write_bytes
+
+    def full(self: Path, content: bytes) -> int:
+        write(self, content[:10])
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_text", full)
+        patch.setattr(Path, "write_bytes", full)
         with pytest.raises(SnipbiasError, match="No space left") as refusal:
             replace(edit, label="second").save(tmp_path / "edit", overwrite=overwrite)
     assert "\n" not in str(refusal.value)
@@ -481,7 +483,7 @@ def test_a_missing_edit_and_one_of_a_newer_format_say_what_to_do(tmp_path):
         NeuronEdit.load(tmp_path / "nowhere")
     with pytest.raises(SnipbiasError, match="there is no edit at"):
         NeuronEdit.load(tmp_path)
-    (tmp_path / "edit.json").write_text(json.dumps({**WHOLE, "format": 2, "new": "field"}))
+    (tmp_path / "edit.json").write_text(json.dumps({**WHOLE, "format": 3, "new": "field"}))
     with pytest.raises(SnipbiasError, match="upgrade snipbias"):
         NeuronEdit.load(tmp_path)
 
@@ -509,3 +511,21 @@ def test_a_file_is_one_model_in_each_type_and_another_with_one_neuron_pruned():
     first = here[torch.float32].split(".")[0]  # all that earlier versions wrote
     assert same_weights(first, here[torch.bfloat16])
     assert not same_weights("0" * 16, here[torch.bfloat16])
+
+
+def test_a_dense_edit_keeps_its_factors_in_a_file_beside_it(tmp_path, monkeypatch):
+    from snipbias.edits import record
+
+    edit = edit_of(tiny("llama"))
+    plain = edit.save(tmp_path / "plain")
+    monkeypatch.setattr(record, "DENSE_FROM", len(edit))
+    dense = edit.save(tmp_path / "dense")
+    assert NeuronEdit.load(dense) == NeuronEdit.load(plain) == edit
+    written = json.loads((dense / "edit.json").read_text())
+    assert (written["format"], written["sites"]) == (2, {})
+    assert sum(written["factors"]["sites"].values()) == len(edit)
+    factors = dense / "factors.safetensors"
+    for harm in (lambda: factors.write_bytes(factors.read_bytes()[:-1] + b"x"), factors.unlink):
+        harm()
+        with pytest.raises(SnipbiasError, match=r"factors\.safetensors"):
+            NeuronEdit.load(dense)

@@ -208,8 +208,8 @@ def test_no_number_is_named_too(tmp_path: Path) -> None:
 
 
 def test_a_newer_major_version_asks_for_an_upgrade() -> None:
-    with pytest.raises(SnipbiasError, match=r"has format 2, newer .* \(1\): upgrade snipbias\."):
-        NeuronEdit.from_dict({"format": 2, "all": "is new"})
+    with pytest.raises(SnipbiasError, match=r"has format 3, newer .* \(2\): upgrade snipbias\."):
+        NeuronEdit.from_dict({"format": 3, "all": "is new"})
 
 
 @pytest.mark.parametrize(

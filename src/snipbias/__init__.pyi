@@ -28,6 +28,9 @@ from .experiment.settings import preset as preset
 from .method.attribute import attribute as attribute
 from .method.equations import Method as Method
 from .method.find import find as find
+from .method.learned.learn import Learned as Learned
+from .method.learned.learn import learn as learn
+from .method.learned.train import Training as Training
 from .method.recipes import Recipe as Recipe
 from .method.recipes import recipe as recipe
 from .method.scores import Scores as Scores

@@ -26,6 +26,7 @@ from snipbias.cli.demo import Demo
 from snipbias.cli.evaluate import Evaluate
 from snipbias.cli.export import Apply, Export
 from snipbias.cli.find import Find
+from snipbias.cli.learn import Learn
 from snipbias.cli.play import Play
 from snipbias.cli.report import Report
 from snipbias.cli.reproduce import Reproduce
@@ -192,7 +193,7 @@ class Rerun(o.Command):
 
 
 COMMANDS = (
-    *(Find, Evaluate, Reproduce, Demo, Tasks),
+    *(Find, Learn, Evaluate, Reproduce, Demo, Tasks),
     *(Show, Report, Play),
     *(Apply, Export, Combine, Overlap),
     *(Card, Push, Rerun),

@@ -19,6 +19,7 @@ class DType(str, Enum):
     auto = "auto"
     stored = "stored"
     float32 = "float32"
+    mixed = "mixed"
     bfloat16 = "bfloat16"
     float16 = "float16"
 
@@ -55,7 +56,8 @@ Dtype = Annotated[
     DType,
     typer.Option(
         metavar="<type>",  # all of them in one word break at 80 columns
-        help="auto (float32 on a CPU, else stored), stored, float32, bfloat16 or float16.",
+        help="auto (float32 on a CPU, else stored), stored, float32, mixed (float32, products in "
+        "bfloat16), bfloat16 or float16.",
     ),
 ]
 TrustRemoteCode = Annotated[

@@ -46,7 +46,7 @@ class Run:
             lm = load(model, **options)
         self.record.models[model] = {
             **asdict(ModelId.of(lm)),
-            "dtype": str(lm.model.dtype),
+            "dtype": "mixed" if options.get("dtype") == "mixed" else str(lm.model.dtype),
             "device": str(lm.device),
             "chat": lm.chat,
         }

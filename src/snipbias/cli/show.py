@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -109,8 +108,10 @@ def edit_table(edit: NeuronEdit) -> Group:
     crowded = sorted(edit.factors, key=lambda site: -len(edit.factors[site]))
     for site in crowded[:SHOWN_SITES]:
         units = edit.factors[site]
-        counts = Counter(units.values())
-        factors = "" if set(counts) == {0.0} else f" x {', '.join(f'{f:g}' for f in counts)}"
+        found = sorted(set(units.values()))
+        some = ", ".join(f"{f:g}" for f in found)
+        few = some if len(found) <= 4 else f"{found[0]:.2f} to {found[-1]:.2f}"
+        factors = "" if found == [0.0] else f" x {few}"
         shown = ", ".join(map(str, list(units)[:12])) + (" ..." if len(units) > 12 else "")
         table.add_row(Text(site), str(len(units)), shown + factors)
     rest = crowded[SHOWN_SITES:]

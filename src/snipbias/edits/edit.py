@@ -15,7 +15,6 @@ import torch
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import atomic_folder
 from snipbias.edits import algebra, sharing
-from snipbias.edits.format import FILE, read
 from snipbias.edits.provenance import ModelId, same_weights
 from snipbias.edits.pruning import Baked, bake_site, hooks_count, scale_outputs, tensors
 from snipbias.edits.record import EditRecord
@@ -113,7 +112,8 @@ class NeuronEdit(EditRecord):
 
     def write_into(self, folder: Path) -> None:
         """Write the files into a folder that is being filled."""
-        (folder / FILE).write_text(self.to_json(), encoding="utf-8")
+        for name, content in self.files().items():
+            (folder / name).write_bytes(content)
 
     def save_pretrained(self, folder: str | Path, *, evaluation: str | Path | None = None) -> Path:
         """Write `edit.json` and a model card, README.md, into a folder, old or new.
@@ -182,7 +182,7 @@ class NeuronEdit(EditRecord):
             SnipbiasError: there is none, or it is damaged, or it is not to be had offline.
         """
         path = sharing.locate(place, revision=revision, token=token, cache_dir=cache_dir)
-        return cls.from_dict(read(path), path)
+        return cls.read(path)
 
     @classmethod
     def load(cls, place: str | Path) -> NeuronEdit:

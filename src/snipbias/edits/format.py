@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import warnings
 from collections.abc import Iterator, Mapping
@@ -20,7 +21,11 @@ if TYPE_CHECKING:
     from jsonschema import Draft202012Validator
 
 FILE = "edit.json"
-MAJOR, MINOR = 1, 2
+FACTORS_FILE = "factors.safetensors"
+# Major version 2 is a dense edit, whose factors lie beside edit.json; others stay readable by all.
+MAJOR, MINOR, DENSE = 1, 3, 2
+# Neurons from which the factors are tensors in a file of their own: a list of more reads badly.
+DENSE_FROM = 20_000
 LONGEST_REASON = 200
 DEEPEST = 50  # of objects within each other, which Python walks by recursion
 
@@ -50,6 +55,46 @@ def read(path: Path) -> Any:
         ) from None
 
 
+def pack(sites: Mapping[str, Mapping[int, float]]) -> bytes:
+    """The content of `factors.safetensors`: per site its units (int32) and factors (float64)."""
+    import torch
+    from safetensors.torch import save
+
+    tensors = {}
+    for site, units in sites.items():
+        tensors[f"{site}.units"] = torch.tensor(list(units), dtype=torch.int32)
+        tensors[f"{site}.factors"] = torch.tensor(list(units.values()), dtype=torch.float64)
+    return save(tensors)
+
+
+def unpack(content: bytes, named: Mapping[str, Any], source: str | Path) -> dict[str, dict]:
+    """Site -> unit -> factor of such a file, if it is the one that edit.json names.
+
+    Raises:
+        SnipbiasError: it is another file, or its tensors are no units and factors.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    damaged = SnipbiasError(
+        f"{Path(source).parent / FACTORS_FILE} does not fit {source}: find or download both again."
+    )
+    if hashlib.sha256(content).hexdigest() != named["sha256"]:
+        raise damaged
+    try:
+        tensors = load(content)
+        sites = {}
+        for site, count in named["sites"].items():
+            units, factors = tensors[f"{site}.units"], tensors[f"{site}.factors"]
+            found = dict(zip(units.tolist(), factors.tolist(), strict=True))
+            if len(found) != count or min(found) < 0 or not factors.isfinite().all():
+                raise damaged
+            sites[site] = found
+    except (SafetensorError, KeyError, ValueError, AttributeError):
+        raise damaged from None
+    return sites
+
+
 def check(data: Any, source: str | Path) -> dict[str, Any]:
     """The data of an edit without the fields that this version does not know, which are warned of.
 
@@ -75,9 +120,9 @@ def check(data: Any, source: str | Path) -> dict[str, Any]:
 
 def _refuse_newer(data: Any, source: str | Path) -> None:
     version = data.get("format") if isinstance(data, dict) else None
-    if type(version) is int and version > MAJOR:
+    if type(version) is int and version > DENSE:
         raise SnipbiasError(
-            f"{source} has format {_short(version)}, newer than this snipbias reads ({MAJOR}): "
+            f"{source} has format {_short(version)}, newer than this snipbias reads ({DENSE}): "
             "upgrade snipbias."
         )
 
@@ -95,7 +140,10 @@ def _fault(data: Any) -> str | None:
         units, factors = len(part["units"]), len(part["factors"])
         if units != factors:
             return f"{_path(('sites', site))}{units} units have {factors} factors"
-    listed, neurons = sum(len(s["units"]) for s in data["sites"].values()), data["model"]["neurons"]
+    counts = (data.get("factors") or {}).get("sites") or {
+        site: len(part["units"]) for site, part in data["sites"].items()
+    }
+    listed, neurons = sum(counts.values()), data["model"]["neurons"]
     if listed > neurons:
         return f"model.neurons: {neurons} is fewer than the {listed} that are listed"
     return _prompt_fault(data["found_on"])

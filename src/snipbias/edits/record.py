@@ -6,12 +6,23 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snipbias.base.errors import SnipbiasError
-from snipbias.edits.format import MAJOR, MINOR, check
+from snipbias.edits.format import (
+    DENSE,
+    DENSE_FROM,
+    FACTORS_FILE,
+    FILE,
+    MAJOR,
+    MINOR,
+    check,
+    pack,
+    read,
+    unpack,
+)
 from snipbias.edits.provenance import MadeOf, ModelId, Provenance
 from snipbias.models.sites import Neuron
 
@@ -74,15 +85,42 @@ class EditRecord:
         """SHA-256 of the neurons and their factors."""
         return hashlib.sha256(json.dumps(self.to_dict()["sites"]).encode()).hexdigest()
 
-    def to_json(self) -> str:
-        """The text of `edit.json`.
+    def files(self) -> dict[str, bytes]:
+        """The files of the edit by name: `edit.json`, and its factors beside it if they are many.
 
         Raises:
             SnipbiasError: there is no neuron in it, and so no edit to read again.
         """
         if not len(self):
             raise SnipbiasError(f"{self.label} holds no neuron: there is nothing to write.")
-        return json.dumps(self.to_dict(), indent=1) + "\n"
+        data, more = self.to_dict(), {}
+        if len(self) >= DENSE_FROM:
+            content = pack(self.factors)
+            more = {FACTORS_FILE: content}
+            counts = {site: len(units) for site, units in self.factors.items()}
+            named = {"sha256": hashlib.sha256(content).hexdigest(), "sites": counts}
+            data |= {"format": DENSE, "sites": {}, "factors": named}
+        return {FILE: (json.dumps(data, indent=1) + "\n").encode(), **more}
+
+    def to_json(self) -> str:
+        """The text of `edit.json`; that of a dense edit names the file of its factors."""
+        return self.files()[FILE].decode()
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """The edit of an `edit.json`, with the factors beside it if it is dense."""
+        data = read(path)
+        edit = cls.from_dict(data, path)
+        named = data.get("factors") if data["format"] == DENSE else None
+        if named is None:
+            return edit
+        try:
+            content = (path.parent / FACTORS_FILE).read_bytes()
+        except OSError:
+            raise SnipbiasError(
+                f"{path} needs {FACTORS_FILE} beside it: find or download the edit again."
+            ) from None
+        return replace(edit, factors=unpack(content, named, path))
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form; `data/edit.schema.json` describes it."""

@@ -18,7 +18,7 @@ from snipbias.edits.card.card import GENERATED, model_card
 from snipbias.edits.card.facts import base_on_hub, without_folders
 from snipbias.edits.card.figures import FILE as FIGURES_FILE
 from snipbias.edits.card.figures import Figures
-from snipbias.edits.format import FILE
+from snipbias.edits.format import DENSE, FACTORS_FILE, FILE
 from snipbias.edits.provenance import same_weights
 from snipbias.edits.record import EditRecord
 
@@ -91,14 +91,17 @@ def _download(
 
     no_hub = not answers(repo, FILE, revision=revision, token=token)
     options = {"revision": revision, "token": token, "local_files_only": no_hub}
-    return Path(hf_hub_download(repo, FILE, cache_dir=cache_dir, **options))
+    path = Path(hf_hub_download(repo, FILE, cache_dir=cache_dir, **options))
+    if f'"format": {DENSE}' in path.read_text("utf-8", errors="replace"):
+        hf_hub_download(repo, FACTORS_FILE, cache_dir=cache_dir, **options)
+    return path
 
 
 def save(edit: EditRecord, folder: str | Path, *, evaluation: str | Path | None = None) -> Path:
     """Write an edit, its card and the card's figures into a folder, beside what is there."""
     folder = Path(folder)
     figures = figures_for(edit, evaluation, folder)
-    texts = {FILE: edit.to_json()}
+    texts: dict[str, str | bytes] = {**edit.files()}
     if is_generated(folder):
         record = record_of(edit, folder)
         texts.update(_card_texts(edit, folder, figures=figures, record=record, licence=None))
@@ -138,11 +141,15 @@ def _card_texts(
     return {**kept, CARD_FILE: text}
 
 
-def _write(texts: Mapping[str, str], folder: Path) -> None:
+def _bytes(content: str | bytes) -> bytes:
+    return content.encode() if isinstance(content, str) else content
+
+
+def _write(texts: Mapping[str, str | bytes], folder: Path) -> None:
     """Files by their names, once all of them are known."""
     for name, text in texts.items():
         with atomic_file(folder / name) as new:
-            new.write_text(text, encoding="utf-8")
+            new.write_bytes(_bytes(text))
 
 
 def figures_for(
@@ -209,12 +216,12 @@ def push(
         else:
             known = {"licence": licence, "base_licence": _licence_of_base(api, edit)}
             text = model_card(edit, figures=figures, record=record, place=repo, **known)
-        texts = {FILE: edit.to_json(), CARD_FILE: text}
+        texts: dict[str, str | bytes] = {**edit.files(), CARD_FILE: text}
         if figures is not None:
             texts[FIGURES_FILE] = figures.to_json()
         return api.create_commit(
             repo,
-            [CommitOperationAdd(name, content.encode()) for name, content in texts.items()],
+            [CommitOperationAdd(name, _bytes(content)) for name, content in texts.items()],
             commit_message=commit_message or f"Upload {edit.label}",
             revision=revision,
             create_pr=create_pr,

@@ -1,0 +1,121 @@
+"""The command `learn`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from snipbias.cli import options as o
+
+
+@dataclass(kw_only=True)
+class Learn(o.Writing, o.Running, o.Measuring, o.Asking):
+    """Learn a factor for every neuron, so that the model tells what it knows from what it cannot.
+
+    All weights stay as they are. Trained on the templates set aside for finding, stopped on those
+    for choosing; 'snipbias evaluate' reports on others. The rows need pairs: the same question
+    without and with the fact that answers it. A run that was killed goes on.
+    """
+
+    panel = o.FIND
+    examples = (
+        "snipbias learn demo mini:age --out age-learned",
+        "snipbias learn Qwen/Qwen2.5-1.5B-Instruct bbq:SES --also bbq:Age --n 300,3000",
+    )
+    model: o.Model
+    task: o.Task
+    also: Annotated[
+        list[str] | None, typer.Option(help="Another task to train on; repeatable.")
+    ] = None
+    n: Annotated[
+        str | None, typer.Option(help="Keep so many neurons and train again: 300 or 300,3000.")
+    ] = None
+    pick: Annotated[
+        str, typer.Option(help="learned, grafting, first order, or the control learned random.")
+    ] = "learned"
+    steps: Annotated[int, typer.Option(min=1, help="Groups of rows to walk through.")] = 96
+    fillings: Annotated[int, typer.Option(min=1, help="Groups of rows per template.")] = 2
+    layers: Annotated[
+        float | None, typer.Option(help="Share of layers, from the top; half for a decoder.")
+    ] = None
+    rate: Annotated[float, typer.Option(help="Adam's highest step of a factor.")] = 0.01
+    pair: Annotated[
+        float, typer.Option(help="Weight of the pair loss; 0 leaves cross-entropy alone.")
+    ] = 1.0
+    seed: Annotated[int, typer.Option(help="Of the rows and their order.")] = 0
+
+    def __call__(self) -> None:
+        """Train, and write an edit for all neurons and one for each number of them."""
+        import csv
+        import shutil
+
+        from rich.console import Group
+        from rich.text import Text
+
+        from snipbias.cli.find import numbers
+        from snipbias.cli.run import run
+        from snipbias.edits.card.card import model_card
+        from snipbias.edits.run_folder import write_sites
+        from snipbias.edits.sharing import CARD_FILE
+        from snipbias.method.learned.curve import curve, records
+        from snipbias.method.learned.learn import learn
+        from snipbias.method.learned.train import Training
+
+        sizes = numbers("--n", self.n) if self.n else []
+        training = Training(steps=self.steps, rate=self.rate, pair=self.pair)
+        effective = {**vars(self), "sizes": sizes, "training": training.to_dict()}
+        # Beside the result, which appears only when it is whole.
+        state = None if self.out is None else self.out.with_name(f"{self.out.name}.learning")
+        with run("learn", effective, self) as (this, folder):
+            this.record.seeds = {"rows and their order": self.seed}
+            named = (self.task, *(self.also or ()))
+            tasks = [this.task(name, **self.task_options) for name in named]
+            lm = this.load(self.model, self.model_options)
+            total = self.steps * (len(sizes) + (self.pick == "learned" or not sizes))
+            with this.progress("learning", total) as progress:
+                learned = learn(
+                    lm,
+                    tasks,
+                    sizes,
+                    pick=self.pick,
+                    fillings=self.fillings,
+                    layers=self.layers,
+                    training=training,
+                    seed=self.seed,
+                    progress=progress,
+                    folder=state,
+                )
+            this.record.lap("learn")
+            places = {}
+            for size, edit in learned.edits.items():
+                name = "all" if size is None else f"n{size}"
+                place = folder if len(learned.edits) == 1 else folder / name
+                place.mkdir(exist_ok=True)
+                edit.write_into(place)
+                places[name] = self_folder = this.folder / place.relative_to(folder)
+                card = model_card(edit, record=this.record, place=str(self_folder))
+                (place / CARD_FILE).write_text(card, encoding="utf-8")
+            this.record.data["edits"] = {
+                "all" if size is None else f"n{size}": edit.fingerprint
+                for size, edit in learned.edits.items()
+            }
+            write_sites(lm.sites, folder)
+            checks = list(records(learned.trainings))
+            with open(folder / "curve.csv", "w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, list(checks[0]))
+                writer.writeheader()
+                writer.writerows(checks)
+        if state is not None:
+            shutil.rmtree(state, ignore_errors=True)
+        last = str(list(places.values())[-1])
+        ask = f"snipbias evaluate {self.model} {self.task} --edit {last}"
+        this.show(
+            {"edits": list(map(str, places.values())), "checks": checks},
+            Group(
+                *(curve(size, trained).rich() for size, trained in learned.trainings.items()),
+                Text("* kept: told the rows apart best, without harm to answerable ones or texts"),
+                Text(f"\nwritten: {', '.join(map(str, places.values()))}\nnext: {ask}"),
+            ),
+        )

@@ -1,0 +1,96 @@
+"""Texts and replies on which the edited model is to predict what it predicted before."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from snipbias.method.learned.below import Below
+from snipbias.models.language_model import LanguageModel, Query
+
+LONGEST = 96  # tokens of a text
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """A text that nothing may change, and what the original model predicts at some places.
+
+    Attributes:
+        query: its beginning as the prompt and its rest as the only option.
+        places: tokens of the rest whose predictions are compared.
+        before: log-probabilities of every token there, in half precision: a vocabulary is large.
+    """
+
+    query: Query
+    places: Int[Tensor, " places"]
+    before: Float[Tensor, "places vocabulary"]
+
+    def moved(self, lm: LanguageModel, below: Below) -> Float[Tensor, ""]:
+        """Mean KL(original || as it is now) in nats per token; differentiable."""
+        with below.of(id(self)):
+            after = predictions(lm, self.query, self.places)
+        before = self.before.to(after.device, torch.float32)
+        return (before.exp() * (before - after)).sum(-1).mean()
+
+    def surprise(self, lm: LanguageModel, below: Below) -> Float[Tensor, ""]:
+        """-log P of the text's own tokens at those places, summed; differentiable."""
+        with below.of(id(self)):
+            after = predictions(lm, self.query, self.places)
+        tokens = torch.tensor(self.query.options[0], device=after.device)[self.places]
+        return -after.gather(1, tokens[:, None]).sum()
+
+
+def anchors(lm: LanguageModel, queries: Sequence[Query], positions: int, seed: int) -> list[Anchor]:
+    """The queries with what the model predicts now, at up to so many tokens each."""
+    rng = random.Random(f"anchors {seed}")
+    found = []
+    with torch.no_grad():
+        for query in queries:
+            prompt, (text,) = query.prompt[-LONGEST:], query.options
+            kept = Query(prompt, (text[:LONGEST],))
+            length = len(kept.options[0])
+            places = torch.tensor(sorted(rng.sample(range(length), min(positions, length))))
+            found.append(Anchor(kept, places, predictions(lm, kept, places).half()))
+    return found
+
+
+def text_queries(lm: LanguageModel, texts: Sequence[str]) -> list[Query]:
+    """Plain texts as queries; those too short to predict anything are left out."""
+    return [query for query in map(lm.text_query, texts) if query is not None]
+
+
+def chat_queries(lm: LanguageModel, prompts: Sequence[str], tokens: int = 16) -> list[Query]:
+    """Requests, each with the beginning of the model's own greedy reply."""
+    if not prompts:
+        return []
+    # `generate` writes a little more than the longest option, whatever it says.
+    asked = [lm.query(prompt, [prompt]) for prompt in prompts]
+    room = [Query(query.prompt, (tuple([0] * tokens),)) for query in asked]
+    replies = lm.generate(room)
+    return [
+        lm.query(prompt, [reply]) for prompt, reply in zip(prompts, replies, strict=True) if reply
+    ]
+
+
+def predictions(
+    lm: LanguageModel, query: Query, places: Int[Tensor, " places"]
+) -> Float[Tensor, "places vocabulary"]:
+    """Next-token log-probabilities at some tokens of a query's only option, in float32."""
+    (text,) = query.options
+    if lm.is_encoder_decoder:
+        logits = lm.model(
+            input_ids=torch.tensor([query.prompt], device=lm.device),
+            labels=torch.tensor([text], device=lm.device),
+        ).logits[0, places]
+        return logits.float().log_softmax(-1)
+    ids = torch.tensor([[*query.prompt, *text[:-1]]], device=lm.device)
+    at = (places + len(query.prompt) - 1).to(lm.device)
+    picks = bool(lm.last_logits_only)
+    more = {"logits_to_keep": at} if picks else {}
+    logits = lm.model(input_ids=ids, use_cache=False, **more).logits[0]
+    return (logits if picks else logits[at]).float().log_softmax(-1)

@@ -1,0 +1,71 @@
+"""What lies below the lowest trained block runs once per input: nothing there ever changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from snipbias.models.language_model import LanguageModel
+from snipbias.models.sites import Site
+
+MOST_BYTES = 4 * 2**30
+
+
+class Below:
+    """States at the lowest trained block of a decoder-only model, kept per input.
+
+    Only for passes without a key-value cache: the blocks that are left out would fill none.
+    """
+
+    def __init__(self, lm: LanguageModel, sites: Sequence[Site]) -> None:
+        self._blocks: list[nn.Module] = []
+        self._kept: dict[Any, Any] = {}
+        self._bytes = 0
+        trained = {site.name for site in sites}
+        blocks = [] if lm.is_encoder_decoder else lm.blocks("decoder")
+        for name, block in blocks:
+            if any(site.startswith(f"{name}.") for site in trained):
+                break
+            self._blocks.append(block)
+        if any(hasattr(block, "_hf_hook") for block in self._blocks):  # accelerate moves weights
+            self._blocks = []
+
+    @contextmanager
+    def of(self, key: Any) -> Iterator[None]:
+        """Inside, the blocks below are run and their result kept, or the kept one stands in."""
+        if not self._blocks:
+            yield
+        elif key in self._kept:
+            with ExitStack() as stack:
+                for block in self._blocks:
+                    stack.callback(_restore, block, block.__dict__.get("forward"))
+                    block.forward = lambda *args, **kwargs: self._kept[key]
+                yield
+        else:
+            found: list[Any] = []
+            hook = self._blocks[-1].register_forward_hook(
+                lambda module, args, output: found.append(output)
+            )
+            try:
+                yield
+            finally:
+                hook.remove()
+            self._keep(key, found[-1])
+
+    def _keep(self, key: Any, output: Any) -> None:
+        tensor = output if isinstance(output, Tensor) else output[0]
+        self._bytes += tensor.nbytes
+        if self._bytes <= MOST_BYTES and isinstance(tensor, torch.Tensor):
+            kept = tensor.detach()
+            self._kept[key] = kept if isinstance(output, Tensor) else (kept, *output[1:])
+
+
+def _restore(block: nn.Module, forward: Any) -> None:
+    if forward is None:
+        del block.forward
+    else:
+        block.forward = forward

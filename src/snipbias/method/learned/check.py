@@ -1,0 +1,130 @@
+"""What development rows say of a model in training, and whether it does harm."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from snipbias.method.learned import objective
+from snipbias.method.learned.anchors import Anchor
+from snipbias.method.learned.below import Below
+from snipbias.method.learned.factors import Factors
+from snipbias.method.learned.rows import Group
+from snipbias.models.language_model import LanguageModel
+
+UNANSWERABLE = ("ambiguous", "filler", "mismatch")
+
+
+@dataclass(frozen=True)
+class Material:
+    """What is trained on and what is checked by.
+
+    Attributes:
+        rows: groups of the `find` part.
+        dev: groups of the `dev` part.
+        texts: texts and replies that are held where they are.
+        dev_texts: others, which say how far texts have moved.
+        below: what runs once per input.
+    """
+
+    rows: Sequence[Group]
+    dev: Sequence[Group]
+    texts: Sequence[Anchor]
+    dev_texts: Sequence[Anchor]
+    below: Below
+
+
+@dataclass(frozen=True)
+class Check:
+    """What development rows say after so many steps.
+
+    Attributes:
+        step: steps done; 0 is the original model.
+        loss: mean training loss since the check before; None for the original.
+        auroc: per kind of unanswerable row, how well the margin tells it from answerable ones.
+        twins: per kind, the share of rows whose margin is above that of their answerable twin.
+        right: share of rows answered right, per kind of row.
+        named: on answerable rows, how often the right one of the named options scores higher.
+        moved: mean KL divergence from the original on texts, in nats per token.
+    """
+
+    step: int
+    loss: float | None
+    auroc: dict[str, float]
+    twins: dict[str, float]
+    right: dict[str, float]
+    named: float
+    moved: float
+
+    @property
+    def told(self) -> float:
+        """How well the two kinds of rows are told apart: the mean of both AUROCs over the kinds.
+
+        Never accuracy, which a shift to "unknown" raises too.
+        """
+        known = [x for x in (*self.auroc.values(), *self.twins.values()) if not math.isnan(x)]
+        return sum(known) / len(known) if known else math.nan
+
+    def harms(self, original: Check, margin: float, most: float) -> bool:
+        """Whether answerable rows, the right person or other texts are worse than they were.
+
+        Args:
+            margin: share of answerable rows that may be lost.
+            most: nats per token that other texts may move.
+        """
+        rows = original.right["disambiguated"] - self.right["disambiguated"]
+        return max(rows, original.named - self.named) > margin or self.moved > most
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+def check(
+    lm: LanguageModel,
+    factors: Factors,
+    material: Material,
+    step: int,
+    loss: float | None,
+) -> Check:
+    """What development rows and texts say of the factors as they are."""
+    margins, right, named, moved = [], [], [], []
+    with torch.no_grad(), factors.applied():
+        for group in material.dev:
+            logprobs = group.score(lm, material.below).cpu()
+            margins.append(objective.unknown_margin(logprobs, group.unknown))
+            right.append(logprobs.argmax(1) == group.gold)
+            declined = logprobs.scatter(1, group.unknown[:, None], -torch.inf)
+            named.append(declined.argmax(1) == group.gold)
+        moved = [float(text.moved(lm, material.below)) for text in material.dev_texts]
+    margin, hits = torch.cat(margins), torch.cat(right).double()
+    items = [item for group in material.dev for item in group.items]
+    at = {
+        kind: torch.tensor([item.condition == kind for item in items])
+        for kind in (*UNANSWERABLE, "disambiguated")
+    }
+    answerable = at["disambiguated"]
+    # Group by group, so that a filling that is drawn twice is its own twin.
+    number = [f"{n} {item.twin}" for n, group in enumerate(material.dev) for item in group.items]
+    own = {number[i]: float(margin[i]) for i in answerable.nonzero()[:, 0].tolist()}
+    twins = {}
+    for kind in UNANSWERABLE:
+        wins = [
+            float(margin[i] > own[number[i]]) + 0.5 * float(margin[i] == own[number[i]])
+            for i in at[kind].nonzero()[:, 0].tolist()
+            if number[i] in own
+        ]
+        twins[kind] = sum(wins) / len(wins) if wins else math.nan
+    return Check(
+        step,
+        loss,
+        {kind: objective.auroc(margin[at[kind]], margin[answerable]) for kind in UNANSWERABLE},
+        twins,
+        {kind: float(hits[rows].mean()) for kind, rows in at.items()},
+        float(torch.cat(named).double()[answerable].mean()),
+        sum(moved) / len(moved) if moved else 0.0,
+    )

@@ -1,0 +1,176 @@
+"""What is trained, inside the model while it is being trained: factors, a mask, or a LoRA."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from snipbias.base.errors import SnipbiasError
+from snipbias.edits.pruning import hooks_count
+from snipbias.models.language_model import LanguageModel
+from snipbias.models.sites import Site
+
+
+class Factors:
+    """The change of each factor from 1, as one vector over the neurons of some sites.
+
+    Attributes:
+        sites: the sites in order; each has its stretch of the vector.
+        change: factor - 1, a leaf that gradients are taken to.
+        free: which neurons are trained; the others stay as they are.
+    """
+
+    def __init__(self, lm: LanguageModel, sites: Sequence[Site]) -> None:
+        self.sites = tuple(sites)
+        widths = [site.width for site in sites]
+        self.change: Float[Tensor, " neurons"] = torch.zeros(
+            sum(widths), device=lm.device, requires_grad=True
+        )
+        self.free: Bool[Tensor, " neurons"] = torch.ones_like(self.change, dtype=torch.bool)
+        self._lm = lm
+        self._starts = torch.tensor([0, *widths]).cumsum(0).tolist()
+
+    def current(self) -> Float[Tensor, " neurons"]:
+        """What is added to the factor 1 of every neuron."""
+        return self.change
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Inside, every site's output is multiplied by its factors; gradients reach `change`."""
+        current = self.current()
+        with ExitStack() as stack:
+            stack.enter_context(hooks_count())
+            for site, start in zip(self.sites, self._starts[:-1], strict=True):
+                hook = partial(_scale, current[start : start + site.width])
+                handle = self._lm.module(site.name).register_forward_hook(hook, prepend=True)
+                stack.callback(handle.remove)
+            yield
+
+    def bound(self, most: float) -> None:
+        """Put the factors of frozen neurons back to 1, and the others into their range."""
+        with torch.no_grad():
+            self.change.clamp_(-most, most)
+            self.change.mul_(self.free)
+
+    def set(self, values: Float[Tensor, " neurons"]) -> None:
+        """Put every factor where these changes say."""
+        with torch.no_grad():
+            self.change.copy_(values)
+
+    def keep(self, chosen: Bool[Tensor, " neurons"]) -> None:
+        """Train these neurons alone from here on; the factors of all others go back to 1."""
+        self.free = chosen
+        with torch.no_grad():
+            self.change.mul_(chosen)
+
+    def by_site(self) -> dict[str, dict[int, float]]:
+        """Site -> unit -> factor, of every neuron whose factor is not 1."""
+        changes = self.current().detach().double().cpu()
+        found = {}
+        for site, start in zip(self.sites, self._starts[:-1], strict=True):
+            stretch = changes[start : start + site.width]
+            units = stretch.nonzero()[:, 0].tolist()
+            if units:
+                values = (1 + stretch[units]).tolist()
+                found[site.name] = dict(zip(units, values, strict=True))
+        return found
+
+
+class Mask(Factors):
+    """A trained mask: the n neurons of the highest score are pruned, all others left alone.
+
+    The forward pass prunes exactly n; the backward pass hands each score the gradient of its
+    neuron's change (straight through).
+
+    Source: Panigrahi et al. 2023, Task-Specific Skill Localization (grafting), with a budget of n.
+    """
+
+    def __init__(self, lm: LanguageModel, sites: Sequence[Site], n: int, seed: int) -> None:
+        super().__init__(lm, sites)
+        self.n = n
+        noise = torch.randn(len(self.change), generator=torch.Generator().manual_seed(seed))
+        with torch.no_grad():  # so that the first pick is a random one
+            self.change.add_(1e-3 * noise.to(self.change.device))
+
+    def current(self) -> Float[Tensor, " neurons"]:
+        hard = torch.zeros_like(self.change)
+        hard[self.change.topk(self.n).indices] = -1.0
+        return hard - (self.change - self.change.detach())
+
+    def bound(self, most: float) -> None:
+        """Scores have no range."""
+
+
+class LowRank(Factors):
+    """A LoRA of the same sites, trained by the same loss: the ceiling that weights allow.
+
+    Source: Hu et al. 2021, LoRA.
+    """
+
+    def __init__(self, lm: LanguageModel, sites: Sequence[Site], rank: int, seed: int) -> None:
+        super().__init__(lm, sites)
+        inputs = [_inputs(lm.module(site.name)) for site in sites]
+        sizes = [rank * (i + site.width) for i, site in zip(inputs, sites, strict=True)]
+        self.rank = rank
+        self._inputs = inputs
+        self._parts = torch.tensor([0, *sizes]).cumsum(0).tolist()
+        start = torch.zeros(sum(sizes))
+        source = torch.Generator().manual_seed(seed)
+        for place, i in zip(self._parts[:-1], inputs, strict=True):  # the other half begins at 0
+            start[place : place + rank * i] = torch.randn(rank * i, generator=source) / i**0.5
+        self.change = start.to(lm.device).requires_grad_()
+        self.free = torch.ones_like(self.change, dtype=torch.bool)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            stack.enter_context(hooks_count())
+            for site, place, i in zip(self.sites, self._parts[:-1], self._inputs, strict=True):
+                middle = place + self.rank * i
+                down = self.change[place:middle].view(self.rank, i)
+                up = self.change[middle : middle + self.rank * site.width].view(-1, self.rank)
+                hook = partial(_add_low_rank, down, up)
+                handle = self._lm.module(site.name).register_forward_hook(hook, prepend=True)
+                stack.callback(handle.remove)
+            yield
+
+    def bound(self, most: float) -> None:
+        """Weights have no range."""
+
+
+def _inputs(module: nn.Module) -> int:
+    return module.nx if hasattr(module, "nx") else module.in_features  # type: ignore[return-value]
+
+
+def _scale(change: Tensor, module: nn.Module, args: object, output: Tensor) -> Tensor:
+    return output * (1 + change).to(output.device, output.dtype)
+
+
+def _add_low_rank(
+    down: Tensor, up: Tensor, module: nn.Module, args: tuple[Tensor, ...], output: Tensor
+) -> Tensor:
+    given = args[0].to(down.dtype)
+    return output + (given @ down.T @ up.T).to(output.dtype)
+
+
+def upper_sites(lm: LanguageModel, share: float) -> list[Site]:
+    """The sites of the upper blocks of every stack.
+
+    Below the lowest of them nothing is trained, so the backward pass ends there.
+
+    Args:
+        share: of a stack's blocks, counted from the top; 1 takes all.
+    """
+    if not 0 < share <= 1:
+        raise SnipbiasError(f"the share of layers is {share:g}: give more than 0 and at most 1.")
+    chosen = []
+    for side in dict.fromkeys(site.side for site in lm.sites):
+        layers = sorted({site.layer for site in lm.sites if site.side == side})
+        upper = set(layers[len(layers) - max(1, round(share * len(layers))) :])
+        chosen += [site for site in lm.sites if site.side == side and site.layer in upper]
+    return chosen

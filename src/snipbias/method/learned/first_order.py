@@ -1,0 +1,79 @@
+"""The training-free relative of learned factors: one step along the gradient of the pair loss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from snipbias.method.learned import objective
+from snipbias.method.learned.check import Check, Material, check
+from snipbias.method.learned.factors import Factors
+from snipbias.method.learned.train import Trained, Training
+from snipbias.models.language_model import LanguageModel
+
+LENGTHS = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5)
+
+
+def first_order(
+    lm: LanguageModel,
+    factors: Factors,
+    material: Material,
+    how: Training,
+    original: Check,
+    n: int | None = None,
+    lengths: Sequence[float] = LENGTHS,
+) -> Trained:
+    """Move the n factors that promise most along -gradient / Fisher, as far as `dev` rows allow.
+
+    Args:
+        factors: all at 1; they are left at the best length, or at 1 if none tells better.
+        n: neurons that move, up or down; all if not given.
+        lengths: how far the factor that moves most may be from 1.
+    """
+    loss = pair_gradient(lm, factors, material)
+    information = fisher(lm, factors, material)
+    information = information + information.mean()  # one that no text uses must not move endlessly
+    direction = -loss / information
+    promise = loss**2 / information
+    if n is not None:
+        few = torch.zeros_like(promise, dtype=torch.bool)
+        few[promise.topk(n).indices] = True
+        direction = direction * few
+    direction = direction / direction.abs().max()
+    checks = [original]
+    for length in lengths:
+        factors.set(length * direction)
+        checks.append(check(lm, factors, material, 0, None))
+    harmless = [
+        (c.told, -k) for k, c in enumerate(checks) if not c.harms(original, how.harm, how.moved)
+    ]
+    best = -max(harmless)[1]
+    factors.set(lengths[best - 1] * direction if best else 0 * direction)
+    return Trained(tuple(checks), checks[best], 0.0, promise)
+
+
+def pair_gradient(
+    lm: LanguageModel, factors: Factors, material: Material
+) -> Float[Tensor, " neurons"]:
+    """Mean gradient of the pair loss in every factor, with all factors as they are."""
+    total = torch.zeros_like(factors.change)
+    for group in material.rows:
+        with torch.enable_grad(), factors.applied():
+            logprobs = group.score(lm, material.below)
+            margin = objective.unknown_margin(logprobs, group.unknown.to(logprobs.device))
+            loss = objective.pair_loss(margin, group.unanswerable.to(logprobs.device))
+        total += torch.autograd.grad(loss, factors.change)[0]
+    return total / len(material.rows)
+
+
+def fisher(lm: LanguageModel, factors: Factors, material: Material) -> Float[Tensor, " neurons"]:
+    """Mean squared gradient of what the model itself predicts on the texts: a diagonal Fisher."""
+    total = torch.zeros_like(factors.change)
+    for text in material.texts:
+        with torch.enable_grad(), factors.applied():
+            loss = text.surprise(lm, material.below)
+        total += torch.autograd.grad(loss, factors.change)[0] ** 2
+    return total / max(1, len(material.texts))

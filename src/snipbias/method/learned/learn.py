@@ -1,0 +1,259 @@
+"""learn = draw + train + keep what carries most + train that again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from snipbias.base.errors import SnipbiasError
+from snipbias.base.words import did_you_mean
+from snipbias.edits.edit import NeuronEdit
+from snipbias.edits.provenance import ModelId, Provenance
+from snipbias.method.learned.anchors import Anchor, anchors, chat_queries, text_queries
+from snipbias.method.learned.below import Below
+from snipbias.method.learned.check import Check, Material, check
+from snipbias.method.learned.factors import Factors, Mask, upper_sites
+from snipbias.method.learned.first_order import first_order
+from snipbias.method.learned.rows import groups
+from snipbias.method.learned.train import Trained, Training, train
+from snipbias.models.language_model import LanguageModel
+from snipbias.models.sites import Site
+from snipbias.tasks.items import Task
+from snipbias.tasks.neutral_text import chat_prompts_to_protect, passages_to_protect
+
+DEV_GROUPS = 10  # of each task, at least
+TEXTS, CHATS = 24, 16  # a third of each only says how far texts have moved
+# A size (None: all neurons that are trained), its factors, and how its training went.
+Result = tuple[int | None, Factors, Trained]
+
+
+@dataclass(frozen=True)
+class Learned:
+    """Edits of learned factors, and how their training went.
+
+    Attributes:
+        edits: the edit of every size that was asked for; None is all trained neurons.
+        trainings: the training of each.
+    """
+
+    edits: dict[int | None, NeuronEdit]
+    trainings: dict[int | None, Trained]
+
+    @property
+    def edit(self) -> NeuronEdit:
+        """The smallest edit."""
+        return list(self.edits.values())[-1]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all trainings of one call have in common.
+
+    Attributes:
+        original: the check of the unedited model.
+        sizes: how many neurons to keep, the most first.
+        folder: where the states of trainings are kept; None for nowhere.
+    """
+
+    lm: LanguageModel
+    sites: Sequence[Site]
+    material: Material
+    how: Training
+    original: Check
+    sizes: Sequence[int]
+    seed: int
+    progress: Callable[[int], None]
+    told: Callable[[Check], None]
+    folder: Path | None
+
+    def fit(self, size: int | None, factors: Factors) -> Trained:
+        """Train one set of factors."""
+        folder = self.folder
+        if folder is not None:
+            folder = folder / ("all" if size is None else f"n{size}")
+            folder.mkdir(parents=True, exist_ok=True)
+        return train(
+            self.lm,
+            factors,
+            self.material,
+            self.how,
+            original=self.original,
+            seed=self.seed,
+            progress=self.progress,
+            told=self.told,
+            folder=folder,
+        )
+
+
+def by_path(job: Job) -> Iterator[Result]:
+    """All factors; then those that carried most of the loss, trained again from where they were."""
+    factors = Factors(job.lm, job.sites)
+    whole = job.fit(None, factors)
+    values = factors.change.detach().clone()
+    yield None, factors, whole
+    for size in job.sizes:
+        factors.set(values)
+        factors.keep(_highest(whole.carried, size))
+        yield size, factors, job.fit(size, factors)
+
+
+def at_random(job: Job) -> Iterator[Result]:
+    """As many neurons at random, trained alike: the control."""
+    for size in job.sizes:
+        factors = Factors(job.lm, job.sites)
+        order = torch.rand(len(factors.change), generator=torch.Generator().manual_seed(job.seed))
+        factors.keep(_highest(order.to(factors.change.device), size))
+        yield size, factors, job.fit(size, factors)
+
+
+def by_mask(job: Job) -> Iterator[Result]:
+    """A trained mask that prunes so many neurons (grafting)."""
+    for size in job.sizes:
+        factors = Mask(job.lm, job.sites, size, job.seed)
+        yield size, factors, job.fit(size, factors)
+
+
+def by_first_order(job: Job) -> Iterator[Result]:
+    """One step along the gradient: no training."""
+    for size in job.sizes or (None,):
+        factors = Factors(job.lm, job.sites)
+        found = first_order(job.lm, factors, job.material, job.how, job.original, size)
+        for tried in found.checks[1:]:
+            job.told(tried)
+        yield size, factors, found
+
+
+PICKS: dict[str, Callable[[Job], Iterator[Result]]] = {
+    "learned": by_path,
+    "learned random": at_random,
+    "grafting": by_mask,
+    "first order": by_first_order,
+}
+
+
+def learn(
+    lm: LanguageModel,
+    tasks: Task | Sequence[Task],
+    n: int | Sequence[int] = (),
+    *,
+    pick: str = "learned",
+    fillings: int = 2,
+    layers: float | None = None,
+    training: Training | None = None,
+    seed: int = 0,
+    progress: Callable[[int], None] = lambda done: None,
+    told: Callable[[Check], None] = lambda check: None,
+    folder: Path | None = None,
+) -> Learned:
+    """Learn one factor per neuron such that the model tells what it cannot know from what it can.
+
+    Args:
+        tasks: rows in both conditions, paired by `twin`. Their `find` parts are trained on, their
+            `dev` parts say when to stop; their `test` parts stay unseen.
+        n: keep so many neurons and train these again, for each number given; all if none is.
+        pick: which neurons: those that carried most of the loss (`learned`), as many at random and
+            trained alike (`learned random`, a control), those of a trained mask that prunes them
+            (`grafting`), or one step along the gradient (`first order`).
+        fillings: groups of rows per template.
+        layers: the share of layers, from the top, whose neurons are trained; all of them for an
+            encoder-decoder and the upper half for a decoder-only model if not given.
+        training: the loop's settings.
+        seed: of the rows that are drawn, of their order, and of random picks.
+        progress: called with the number of steps just done, of `steps` per size.
+        told: called with every check of the development rows, that of the original first.
+        folder: where the state of the training is kept, so that a killed run goes on.
+
+    Raises:
+        SnipbiasError: the task's rows are not paired, or nothing was learned that does no harm.
+
+    Source: `objective.pair_loss`; the sum of -gradient * change is a path integral of gradients
+        (Sundararajan et al. 2017), along the path of training.
+    """
+    if pick not in PICKS:
+        known = list(PICKS)
+        raise SnipbiasError(
+            f"there is no pick {pick!r}{did_you_mean(pick, known)}: {', '.join(known)}."
+        )
+    how = training or Training()
+    given = (tasks,) if isinstance(tasks, Task) else tuple(tasks)
+    sizes = sorted({n} if isinstance(n, int) else set(n), reverse=True)
+    share = (1.0 if lm.is_encoder_decoder else 0.5) if layers is None else layers
+    sites = upper_sites(lm, share)
+    there = sum(site.width for site in sites)
+    if sizes and not 0 < sizes[-1] <= sizes[0] <= there:
+        raise SnipbiasError(f"cannot keep {sizes[0]} neurons: ask for 1 to {there}.")
+    if not sizes and pick in ("learned random", "grafting"):
+        raise SnipbiasError(f"{pick!r} keeps a number of neurons: give n.")
+    edits: dict[int | None, NeuronEdit] = {}
+    trainings: dict[int | None, Trained] = {}
+    with torch.inference_mode(False), lm.frozen():
+        drawn, material = gather(lm, given, fillings, seed, how, Below(lm, sites))
+        original = check(lm, Factors(lm, sites), material, 0, None)
+        told(original)
+        job = Job(lm, sites, material, how, original, sizes, seed, progress, told, folder)
+        for size, factors, trained in PICKS[pick](job):
+            trainings[size] = trained
+            label = pick if size is None else f"{pick} n={size}"
+            edit = _edit(lm, drawn, factors, how, label)
+            if len(edit):
+                edits[size] = edit
+    if not edits:
+        raise SnipbiasError(
+            "nothing was learned that tells unanswerable rows better and does no harm: give more "
+            "rows (--fillings) or steps (--steps), or see what the model knows: snipbias check."
+        )
+    return Learned(edits, trainings)
+
+
+def gather(
+    lm: LanguageModel,
+    tasks: Sequence[Task],
+    fillings: int,
+    seed: int,
+    how: Training,
+    below: Below,
+) -> tuple[list[Task], Material]:
+    """Draw the rows and texts of a training, and note what the model predicts on the texts now."""
+    by_task = [groups(lm, task.find, fillings, seed) for task in tasks]
+    drawn = [
+        task.find._with_items({item.id: item for group in found for item in group.items}.values())
+        for task, found in zip(tasks, by_task, strict=True)
+    ]
+    rows = [group for found in by_task for group in found]
+    dev = [
+        group
+        for task in tasks
+        for group in groups(lm, task.dev, -(-DEV_GROUPS // len(task.dev.templates)), seed)
+    ]
+    texts = text_queries(lm, passages_to_protect()[:TEXTS])
+    replies = chat_queries(lm, chat_prompts_to_protect()[:CHATS])
+
+    def parts(queries: Sequence[Any]) -> tuple[list[Anchor], list[Anchor]]:
+        found = anchors(lm, queries, how.positions, seed)
+        held = len(found) // 3
+        return found[held:], found[:held]
+
+    (kept, dev_kept), (chats, dev_chats) = parts(texts), parts(replies)
+    held = [*dev_kept, *dev_chats]
+    return drawn, Material(rows, dev, [*kept, *chats], held, below)
+
+
+def _edit(
+    lm: LanguageModel, drawn: Sequence[Task], factors: Factors, how: Training, label: str
+) -> NeuronEdit:
+    settings = {"name": label.partition(" n=")[0], **how.to_dict()}
+    found_on = reduce(add, (Provenance.of(part, settings) for part in drawn))
+    return NeuronEdit(factors.by_site(), ModelId.of(lm), found_on, label)
+
+
+def _highest(carried: Tensor, size: int) -> Tensor:
+    chosen = torch.zeros_like(carried, dtype=torch.bool)
+    chosen[carried.topk(size).indices] = True
+    return chosen

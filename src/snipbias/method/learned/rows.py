@@ -1,0 +1,115 @@
+"""The rows of one training step: one filling of a template, asked in every way that tells."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from snipbias.method.attribute import asked
+from snipbias.method.learned.below import Below
+from snipbias.method.learned.tree import TokenTree
+from snipbias.models.language_model import LanguageModel, Query
+from snipbias.models.scoring import takes_trees
+from snipbias.tasks.items import Item, Task
+from snipbias.tasks.unanswerable import twins, with_controls
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows about the same people in one template, under one instruction.
+
+    Attributes:
+        items: ambiguous, disambiguated, filler and mismatch rows, of both polarities where told.
+        queries: the prompt and options of each.
+        tree: the queries as one tree, where the model takes trees.
+    """
+
+    items: tuple[Item, ...]
+    queries: tuple[Query, ...]
+    tree: TokenTree | None
+
+    @cached_property
+    def gold(self) -> Int[Tensor, " rows"]:
+        """The right option of each row."""
+        return torch.tensor([item.gold for item in self.items])
+
+    @cached_property
+    def unknown(self) -> Int[Tensor, " rows"]:
+        """The option of each row that declines to answer."""
+        return torch.tensor([item.unknown or 0 for item in self.items])
+
+    @cached_property
+    def unanswerable(self) -> Bool[Tensor, " rows"]:
+        """Rows whose context does not answer their question, for whatever reason."""
+        return torch.tensor([item.condition != "disambiguated" for item in self.items])
+
+    def score(self, lm: LanguageModel, below: Below) -> Float[Tensor, "rows options"]:
+        """Log-probability of every option of every row."""
+        if self.tree is None:
+            return lm.score(self.queries).logprobs.float()
+        with below.of(id(self)):
+            return self.tree.score(lm)
+
+
+def groups(lm: LanguageModel, part: Task, fillings: int, seed: int) -> list[Group]:
+    """Groups of a part of a task: so many fillings of every template, the instructions in turn.
+
+    Args:
+        part: `task.find` to train on, `task.dev` to stop by; rows in both conditions, paired.
+        fillings: groups per template.
+        seed: of the draw.
+
+    Raises:
+        SnipbiasError: the rows have no twins, or one template only.
+    """
+    rng = random.Random(seed)
+    kinds: dict[str, dict[str | None, list[Item]]] = defaultdict(lambda: defaultdict(list))
+    for ambiguous, _ in twins(part.items):
+        kinds[ambiguous.template][ambiguous.polarity].append(ambiguous)
+    drawn = [
+        _filling(list(kinds[template].values()), rng)
+        for template in sorted(kinds)
+        for _ in range(fillings)
+    ]
+    chosen = {item.twin for filling in drawn for item in filling}
+    rows = with_controls(
+        part.where(lambda item: item.twin in chosen), lambda text: len(lm.tokenizer.tokenize(text))
+    )
+    by_twin: dict[str, list[Item]] = defaultdict(list)
+    for item in rows.items:
+        by_twin[item.twin].append(item)
+    found = []
+    for number, filling in enumerate(drawn):
+        items = [row for item in filling for row in by_twin[item.twin]]
+        instruction = part.instructions[number % len(part.instructions)]
+        found.append(_asked(lm, part, items, instruction))
+    return found
+
+
+def _filling(by_polarity: Sequence[Sequence[Item]], rng: random.Random) -> list[Item]:
+    """A row, and one about the same people with the other question where there is one."""
+    first = rng.choice(by_polarity[0])
+    chosen = [first]
+    for others in by_polarity[1:]:
+        same = [item for item in others if _people(item) == _people(first)]
+        chosen.append(rng.choice(same or list(others)))
+    return chosen
+
+
+def _people(item: Item) -> frozenset[str]:
+    return frozenset(item.options[i] for i in item.named)
+
+
+def _asked(lm: LanguageModel, part: Task, items: Sequence[Item], instruction: str) -> Group:
+    rows = asked(lm, part._with_items(items).with_instructions([instruction]))
+    queries = tuple(row.query for row in rows)
+    is_tree = takes_trees(lm) and not lm.reads_whole
+    tree = TokenTree.of(queries, lm.device) if is_tree else None
+    return Group(tuple(row.item for row in rows), queries, tree)

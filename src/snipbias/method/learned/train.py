@@ -1,0 +1,277 @@
+"""The training loop: Adam over the factors, stopped on development rows under no harm."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from snipbias.base.files import atomic_file
+from snipbias.method.learned import objective
+from snipbias.method.learned.below import Below
+from snipbias.method.learned.check import Check, Material, check
+from snipbias.method.learned.factors import Factors
+from snipbias.method.learned.rows import Group
+from snipbias.models.language_model import LanguageModel
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the factors are trained.
+
+    Attributes:
+        steps: groups of rows that are walked through, one per step.
+        rate: Adam's highest step of a factor; it rises over `warm_up` steps, then falls to 0.
+        warm_up: steps.
+        bound: the furthest that a factor may be from 1.
+        keep: weight of the KL divergence from the original on texts and chat replies.
+        pair: weight of the pair loss; 0 leaves cross-entropies alone, which learn a shift.
+        answerable: weight of answerable rows in the loss of declining, over unanswerable ones.
+        constant: whether a constant on "unknown" is learned beside the factors, and dropped.
+        smoothing: of the labels, against margins that grow without end.
+        checks: how often development rows are looked at.
+        patience: checks without a better one after which training stops.
+        harm: the share of answerable development rows that may be lost.
+        moved: nats per token that other texts may move.
+        positions: tokens of a text whose predictions are compared.
+    """
+
+    steps: int = 96
+    rate: float = 0.01
+    warm_up: int = 5
+    bound: float = 0.5
+    keep: float = 1.0
+    pair: float = 1.0
+    answerable: float = 1.0
+    constant: bool = False
+    smoothing: float = 0.05
+    checks: int = 6
+    patience: int = 4
+    harm: float = 0.02
+    moved: float = 0.1
+    positions: int = 20
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training came to.
+
+    Attributes:
+        checks: development rows before, during and after.
+        best: the check whose factors were kept.
+        constant: what was learned to be added to log P(unknown); no part of the edit.
+        carried: per neuron, how much its factor lowered the loss: the sum of -gradient * change.
+    """
+
+    checks: tuple[Check, ...]
+    best: Check
+    constant: float
+    carried: Float[Tensor, " neurons"]
+
+
+class Loop:
+    """The state of a training: what a step changes, and what a file keeps of it."""
+
+    def __init__(self, factors: Factors, how: Training, original: Check) -> None:
+        self.factors = factors
+        self.constant = torch.zeros((), requires_grad=how.constant)
+        self.adam = torch.optim.Adam(
+            [{"params": [factors.change]}, {"params": [self.constant]}], betas=(0.9, 0.95)
+        )
+        self.carried = torch.zeros_like(factors.change)
+        self.best = torch.zeros_like(factors.change)
+        self.best_constant = 0.0
+        self.step = 0
+        self.checks: list[Check] = [original]
+        self._how = how
+
+    def move(self, gradient: Tensor) -> None:
+        """One step of Adam; `gradient` is that of the rows alone, for what each neuron carried."""
+        rate = self._how.rate * _rate(self.step, self._how)
+        for group, scale in zip(self.adam.param_groups, (1, 10), strict=True):
+            group["lr"] = scale * rate
+        before = self.factors.change.detach().clone()
+        self.adam.step()
+        self.factors.bound(self._how.bound)
+        self.carried += -gradient * (self.factors.change.detach() - before)
+        self.step += 1
+
+    def look(self, found: Check) -> bool:
+        """Note a check and keep the factors if it is the best; whether to go on."""
+        self.checks.append(found)
+        original, best = self.checks[0], self.best_check
+        harms = found.harms(original, self._how.harm, self._how.moved)
+        if found is best and not harms:
+            self.best = self.factors.change.detach().clone()
+            self.best_constant = self.constant.item()
+        return self.goes_on
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether one of the last checks was the best."""
+        return len(self.checks) - 1 - self.checks.index(self.best_check) < self._how.patience
+
+    @property
+    def best_check(self) -> Check:
+        """The check that tells best without harm; the original, if none does."""
+        original = self.checks[0]
+        harmless = [
+            c for c in self.checks if not c.harms(original, self._how.harm, self._how.moved)
+        ]
+        return max(harmless, key=lambda c: (c.told, -c.step))
+
+    def save(self, folder: Path) -> None:
+        """Write the state; a killed run goes on from it."""
+        from safetensors.torch import save_file
+
+        state = {
+            f"adam.{place}.{name}": value.clone()
+            for place, part in self.adam.state_dict()["state"].items()
+            for name, value in part.items()
+        }
+        own = {"change": self.factors.change, "carried": self.carried, "best": self.best}
+        state |= {name: value.detach().clone() for name, value in own.items()}
+        state["constant"] = self.constant.detach().clone()
+        notes = {
+            "step": self.step,
+            "best_constant": self.best_constant,
+            "checks": [c.to_dict() for c in self.checks],
+            "training": self._how.to_dict(),
+        }
+        with atomic_file(folder / "state.safetensors") as new:
+            save_file(state, new, metadata={"notes": json.dumps(notes)})
+
+    def load(self, folder: Path) -> bool:
+        """Take up the state of a folder; whether there was one of this training."""
+        from safetensors import safe_open
+
+        file = folder / "state.safetensors"
+        if not file.is_file():
+            return False
+        with safe_open(file, "pt") as opened:
+            notes = json.loads(opened.metadata()["notes"])
+            state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        if notes["training"] != self._how.to_dict() or state["change"].shape != self.best.shape:
+            return False
+        device = self.factors.change.device
+        with torch.no_grad():
+            self.factors.change.copy_(state["change"])
+            self.constant.copy_(state["constant"])
+        self.carried, self.best = state["carried"].to(device), state["best"].to(device)
+        self.step, self.best_constant = notes["step"], notes["best_constant"]
+        self.checks = [Check(**fields) for fields in notes["checks"]]
+        adam: dict[int, dict[str, Tensor]] = {}
+        for name, value in state.items():
+            if name.startswith("adam."):
+                _, place, part = name.split(".")
+                adam.setdefault(int(place), {})[part] = value
+        self.adam.load_state_dict({**self.adam.state_dict(), "state": adam})
+        return True
+
+
+def train(
+    lm: LanguageModel,
+    factors: Factors,
+    material: Material,
+    how: Training,
+    *,
+    original: Check,
+    seed: int = 0,
+    progress: Callable[[int], None] = lambda done: None,
+    told: Callable[[Check], None] = lambda check: None,
+    folder: Path | None = None,
+) -> Trained:
+    """Train what is free of the factors; the best on the `dev` rows is left in `factors`.
+
+    Args:
+        original: the check of the model without any factor, which harm is measured by.
+        seed: of the order of the groups and the choice of texts.
+        progress: called with the number of steps just done.
+        told: called with every check.
+        folder: where the state is kept, so that a killed run goes on.
+    """
+    loop = Loop(factors, how, original)
+    every = max(1, how.steps // how.checks)
+
+    def look(loss: float) -> bool:
+        found = check(lm, factors, material, loop.step, loss)
+        goes_on = loop.look(found)
+        told(found)
+        if folder is not None:
+            loop.save(folder)
+        return goes_on
+
+    with torch.inference_mode(False), lm.frozen():
+        if folder is not None and loop.load(folder):
+            progress(loop.step)
+        goes_on = loop.goes_on
+        losses: list[float] = []
+        while goes_on and loop.step < how.steps:
+            loss, gradient = _gradients(lm, loop, material, how, seed)
+            loop.move(gradient)
+            losses.append(loss)
+            progress(1)
+            if loop.step % every == 0 or loop.step == how.steps:
+                goes_on = look(sum(losses) / len(losses))
+                losses = []
+    factors.set(loop.best)
+    return Trained(tuple(loop.checks), loop.best_check, loop.best_constant, loop.carried)
+
+
+def _gradients(
+    lm: LanguageModel, loop: Loop, material: Material, how: Training, seed: int
+) -> tuple[float, Tensor]:
+    """Leave the gradients of this step where Adam reads them: loss of the rows, and its gradient.
+
+    A step's rows and texts follow from its number, so that a run that goes on sees the same.
+    """
+    walk, place = divmod(loop.step, len(material.rows))
+    order = random.Random(f"{seed} walk {walk}").sample(
+        range(len(material.rows)), len(material.rows)
+    )
+    factors = loop.factors
+    loop.adam.zero_grad()
+    with torch.enable_grad(), factors.applied():
+        loss = row_loss(lm, material.below, material.rows[order[place]], loop.constant, how)
+    loss.backward()
+    gradient = factors.change.grad.detach().clone()  # type: ignore[union-attr]
+    if how.keep and material.texts and loop.step % 2 == 0:  # every second step, at twice the weight
+        text = random.Random(f"{seed} text {loop.step}").choice(material.texts)
+        with torch.enable_grad(), factors.applied():
+            moved = text.moved(lm, material.below)
+        (2 * how.keep * moved).backward()
+    if type(factors) is Factors:
+        factors.change.grad *= factors.free  # type: ignore[operator]
+    return float(loss.detach()), gradient
+
+
+def row_loss(
+    lm: LanguageModel, below: Below, group: Group, constant: Tensor, how: Training
+) -> Float[Tensor, ""]:
+    """Decline where nobody can know, name the right person elsewhere, and tell the two apart."""
+    logprobs = group.score(lm, below)
+    device = logprobs.device
+    gold, unknown = group.gold.to(device), group.unknown.to(device)
+    unanswerable = group.unanswerable.to(device)
+    declined = objective.decline_loss(
+        logprobs, unknown, unanswerable, constant.to(device), how.answerable, how.smoothing
+    )
+    person = objective.person_loss(logprobs, gold, unknown, unanswerable, how.smoothing)
+    margin = objective.unknown_margin(logprobs, unknown)
+    return declined + person + how.pair * objective.pair_loss(margin, unanswerable)
+
+
+def _rate(step: int, how: Training) -> float:
+    """The share of the highest rate: a linear rise, then a linear fall."""
+    return min(1.0, (step + 1) / how.warm_up) * (1 - step / how.steps)

@@ -1,0 +1,98 @@
+"""The rows of one step as a tree of tokens, read in a single pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from snipbias.models.language_model import LanguageModel, Query
+
+
+@dataclass(frozen=True)
+class TokenTree:
+    """Prompts with their options, in which equal beginnings stand once.
+
+    Attributes:
+        tokens: one per node.
+        depth: a node's position in its own sequence.
+        sees: which nodes a node attends to: its ancestors and itself.
+        reads: nodes whose next-token distribution is needed.
+        at: per option token, its index in `reads`.
+        targets: the option tokens.
+        option: per option token, the option it belongs to, counted over all rows.
+        counts: options per row.
+    """
+
+    tokens: Int[Tensor, " nodes"]
+    depth: Int[Tensor, " nodes"]
+    sees: Bool[Tensor, "nodes nodes"]
+    reads: Int[Tensor, " reads"]
+    at: Int[Tensor, " t"]
+    targets: Int[Tensor, " t"]
+    option: Int[Tensor, " t"]
+    counts: tuple[int, ...]
+
+    @classmethod
+    def of(cls, queries: Sequence[Query], device: torch.device) -> TokenTree:
+        """The tree of some queries."""
+        children: dict[tuple[int, int], int] = {}
+        parents: list[int] = []
+        depth: list[int] = []
+        tokens: list[int] = []
+        read: list[int] = []
+        targets: list[int] = []
+        owner: list[int] = []
+        options = [(query.prompt, option) for query in queries for option in query.options]
+        for number, (prompt, option) in enumerate(options):
+            path, node = [], -1
+            for token in (*prompt, *option[:-1]):  # the last token is predicted and never read
+                if (node, token) not in children:
+                    children[node, token] = len(tokens)
+                    tokens.append(token)
+                    parents.append(node)
+                    depth.append(depth[node] + 1 if node >= 0 else 0)
+                node = children[node, token]
+                path.append(node)
+            read += path[len(prompt) - 1 :]
+            targets += option
+            owner += [number] * len(option)
+        sees = torch.eye(len(tokens), dtype=torch.bool)
+        for node, parent in enumerate(parents):
+            if parent >= 0:
+                sees[node] |= sees[parent]
+        reads, at = torch.tensor(read).unique(return_inverse=True)
+        return cls(
+            torch.tensor(tokens, device=device),
+            torch.tensor(depth, device=device),
+            sees.to(device),
+            reads.to(device),
+            at.to(device),
+            torch.tensor(targets, device=device),
+            torch.tensor(owner, device=device),
+            tuple(len(query.options) for query in queries),
+        )
+
+    def score(self, lm: LanguageModel) -> Float[Tensor, "rows options"]:
+        """Log-probability of every option; -inf where a row has fewer than the most."""
+        kind = lm.model.dtype
+        bar = torch.zeros(self.sees.shape, dtype=kind, device=self.sees.device)
+        bar.masked_fill_(~self.sees, torch.finfo(kind).min)
+        picks = bool(lm.last_logits_only)
+        logits = lm.model(
+            input_ids=self.tokens[None],
+            attention_mask=bar[None, None],
+            position_ids=self.depth[None],
+            use_cache=False,
+            **({"logits_to_keep": self.reads} if picks else {}),
+        ).logits[0]
+        logprobs = (logits if picks else logits[self.reads]).float().log_softmax(-1)
+        chosen = logprobs[self.at, self.targets]
+        summed = chosen.new_zeros(sum(self.counts)).index_add(0, self.option, chosen)
+        rows = summed.split(self.counts)
+        return torch.nn.utils.rnn.pad_sequence(
+            list(rows), batch_first=True, padding_value=-torch.inf
+        )
