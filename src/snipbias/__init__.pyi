@@ -21,6 +21,8 @@ from .evaluation.evaluate import evaluate as evaluate
 from .evaluation.harness import harness_scores as harness_scores
 from .evaluation.harness_scores import HarnessScores as HarnessScores
 from .evaluation.reading import Reading as Reading
+from .experiment.fidelity import Fidelity as Fidelity
+from .experiment.fidelity import fidelity as fidelity
 from .experiment.results import Results as Results
 from .experiment.run import reproduce as reproduce
 from .experiment.settings import Settings as Settings

@@ -25,6 +25,7 @@ from snipbias.cli.algebra import Combine, Overlap
 from snipbias.cli.demo import Demo
 from snipbias.cli.evaluate import Evaluate
 from snipbias.cli.export import Apply, Export
+from snipbias.cli.fidelity import Fidelity
 from snipbias.cli.find import Find
 from snipbias.cli.learn import Learn
 from snipbias.cli.play import Play
@@ -193,7 +194,7 @@ class Rerun(o.Command):
 
 
 COMMANDS = (
-    *(Find, Learn, Evaluate, Reproduce, Demo, Tasks),
+    *(Find, Learn, Evaluate, Reproduce, Demo, Fidelity, Tasks),
     *(Show, Report, Play),
     *(Apply, Export, Combine, Overlap),
     *(Card, Push, Rerun),

@@ -32,7 +32,13 @@ def recorded_arguments(path: Path, out: Path, given: Mapping[str, object]) -> li
             f"{path} records no run that can be made again: only {', '.join(RECORDED)} can."
         )
     for word in words:
-        name, is_, _ = word.partition("=")
+        name, is_, value = word.partition("=")
+        method = value if name == "--method" else word if kept[-1] == "--method" else ""
+        if ":" in method:
+            raise SnipbiasError(
+                f"the recorded run scored neurons by {method}, which others may have written: read "
+                "it, and run 'snipbias find' with it yourself if you trust it."
+            )
         if name in given and not given[name]:
             raise SnipbiasError(
                 f"the recorded run was given {name}, which runs code that others may have "

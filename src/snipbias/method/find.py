@@ -5,6 +5,7 @@ from __future__ import annotations
 from snipbias.base.errors import SnipbiasError
 from snipbias.edits.edit import NeuronEdit
 from snipbias.method.equations import Method
+from snipbias.method.margins import Scorer
 from snipbias.method.recipes import Recipe, crispr, recipe
 from snipbias.models.batching import BatchSize, Progress
 from snipbias.models.language_model import LanguageModel
@@ -16,7 +17,7 @@ def find(
     task: Task,
     n: int = 50,
     *,
-    method: Method | Recipe | str = "v1",
+    method: Method | Recipe | Scorer | str = "v1",
     samples: int = 10,
     seed: int = 0,
     factor: float = 0.0,
@@ -27,7 +28,8 @@ def find(
 
     Args:
         task: items are drawn from its `find` part only, so that its `test` part stays unseen.
-        method: the name of a recipe (`v1`, `v2`, `paired` ...), one of your own, or a `Method`.
+        method: the name of a recipe (`v1`, `v2`, `paired` ...), one of your own, a `Method`, or a
+            scorer `(lm, task, batch_size=, progress=) -> Scores`.
         samples: number of items drawn (the paper: ten), each asked under every instruction.
         seed: of the draw.
         factor: what to multiply the neurons' outputs by; 0 prunes them.
@@ -37,8 +39,8 @@ def find(
     return chosen.scores(lm, drawn, batch_size=batch_size, progress=progress).top(n, factor)
 
 
-def as_recipe(method: Method | Recipe | str) -> Recipe:
-    """The recipe that a name or a `Method` stands for.
+def as_recipe(method: Method | Recipe | Scorer | str) -> Recipe:
+    """The recipe that a name, a `Method` or a scorer stands for.
 
     Raises:
         SnipbiasError: there is none, or it does more than to score neurons once and prune the top.
@@ -47,6 +49,8 @@ def as_recipe(method: Method | Recipe | str) -> Recipe:
         by_hand = method.biased == "manual"
         return Recipe(crispr(method), balance="biased" if by_hand else "none")
     found = recipe(method) if isinstance(method, str) else method
+    if not isinstance(found, Recipe):
+        return Recipe(found)
     if found.rounds > 1 or found.at_mean or len(found.factors) > 1:
         name = repr(method) if isinstance(method, str) else "this recipe"
         raise SnipbiasError(

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from importlib import import_module
+from typing import Literal, cast
 
 from snipbias.base.errors import SnipbiasError
-from snipbias.base.words import did_you_mean
+from snipbias.base.words import did_you_mean, one_line
 from snipbias.method import activations, filters
 from snipbias.method import margins as scorers
 from snipbias.method.attribute import attribute
@@ -68,17 +69,36 @@ class Recipe:
 
 
 def recipe(name: str) -> Recipe:
-    """The recipe of a name.
+    """The recipe of a name, or the one or the scorer that `module:name` says.
 
     Raises:
         SnipbiasError: there is none.
     """
+    if name not in RECIPES and ":" in name:
+        return _imported(name)
     if name not in RECIPES:
         raise SnipbiasError(
             f"there is no method {name!r}{did_you_mean(name, list(RECIPES))}: use "
             f"{', '.join(RECIPES)}."
         )
     return RECIPES[name]
+
+
+def _imported(path: str) -> Recipe:
+    """What somebody else's module holds: a recipe, or a scorer to draw and prune as v1 does."""
+    module, _, name = path.partition(":")
+    try:
+        found = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise SnipbiasError(
+            f"cannot import {path!r} ({one_line(error)}): write module:name of a scorer or a "
+            "Recipe, in a module that Python finds (PYTHONPATH=. for one in this folder)."
+        ) from None
+    if isinstance(found, Recipe):
+        return found
+    if not callable(found):
+        raise SnipbiasError(f"{path!r} is neither a scorer nor a Recipe: name one that is.")
+    return Recipe(cast("Scorer", found))
 
 
 def without_roles(*roles: str) -> Filter:

@@ -1,0 +1,78 @@
+"""What the commands share that show one table, and write it to a file where they are told to."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from snipbias.base.errors import SnipbiasError
+from snipbias.base.files import atomic_file, refuse_existing
+from snipbias.cli import options as o
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from snipbias.cli.run import Run
+
+
+@dataclass(kw_only=True)
+class Showing(o.Command):
+    """Where the table goes."""
+
+    heading = "Output"
+    save: Annotated[
+        Path | None, typer.Option(help="Write it to this file too: .json, .csv or .md.")
+    ] = None
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the file if it is there.")
+    ] = False
+    as_json: o.Json = False
+    quiet: o.Quiet = False
+
+    def begin(self, command: str) -> Run:
+        """What loads models and tasks; a file that cannot be written is refused before the work."""
+        import sys
+
+        from snipbias.base.record import RunRecord
+        from snipbias.cli.run import Run
+
+        if self.save and self.save.suffix not in (".json", ".csv", ".md"):
+            raise SnipbiasError(f"cannot write {self.save}: let it end in .json, .csv or .md.")
+        if self.save:
+            refuse_existing(self.save, overwrite=self.overwrite, file=True)
+        record = RunRecord(command, sys.argv[1:], vars(self))
+        return Run(record, Path(), as_json=self.as_json, quiet=self.quiet)
+
+    def end(
+        self,
+        run: Run,
+        record: Mapping[str, Any],
+        rows: Sequence[Mapping[str, Any]],
+        markdown: str,
+        shown: RenderableType,
+    ) -> None:
+        """Write the file: all of the record, its rows as a table, or Markdown; then show it."""
+        if self.save:
+            text = {
+                ".json": lambda: json.dumps(record, indent=1) + "\n",
+                ".csv": lambda: _as_csv(rows),
+                ".md": lambda: markdown + "\n",
+            }[self.save.suffix]()
+            with atomic_file(self.save) as new:
+                new.write_text(text, encoding="utf-8")
+        run.show(record, shown)
+
+
+def _as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    file = io.StringIO()
+    writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()

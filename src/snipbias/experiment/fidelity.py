@@ -1,0 +1,286 @@
+"""Fidelity: how well scores of neurons say what pruning each of them does.
+
+The truth is measured on a sample of neurons: each is pruned by itself, and the margin
+log P(yhat) - log P(y) of the rows that neurons are found on is taken again. What it loses, in nats
+and as a mean over rows, is the neuron's true effect. Gate and up of one FFN unit are factors of one
+product, so to prune either is to prune both: they count once, with the higher of their scores.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from scipy.stats import rankdata
+
+from snipbias.base.errors import SnipbiasError
+from snipbias.base.table import Grid, number, percent
+from snipbias.edits.edit import NeuronEdit
+from snipbias.edits.provenance import ModelId
+from snipbias.evaluation.evaluate import score_queries
+from snipbias.method.attribute import asked
+from snipbias.method.equations import Method, most_confusing
+from snipbias.method.find import as_recipe
+from snipbias.method.margins import Scorer
+from snipbias.method.recipes import RECIPES, Recipe
+from snipbias.models.batching import BatchSize, Progress
+from snipbias.models.language_model import LanguageModel, Query
+from snipbias.models.sites import Site, neuron_at
+from snipbias.tasks.items import Task
+
+RESAMPLES = 2000
+TOP = 20  # neurons that an edit would begin with
+
+
+@dataclass(frozen=True)
+class Faithfulness:
+    """What the scores of one method say of true effects.
+
+    Attributes:
+        spearman: rank correlation of score and true effect over the sampled neurons, with its 95 %
+            interval (`low`, `high`) by bootstrap over neurons; None where all scores are equal.
+        top: true effects of its highest-scoring neurons added up, in nats.
+        share: the same as a share of the highest sum possible.
+        against: how many of these neurons raise the margin when they are pruned.
+    """
+
+    method: str
+    spearman: float | None
+    low: float | None
+    high: float | None
+    top: float
+    share: float | None
+    against: int
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """How well each method's scores say what pruning does.
+
+    Attributes:
+        neurons: how many were pruned one by one, of `of` (gate and up of a unit counted once).
+        rows: items times instructions that effects are means over.
+        best: the highest sum of true effects that `top` of these neurons have, in nats.
+        effects: the true effect of each sampled neuron, by its site and unit.
+        methods: in the order asked for.
+    """
+
+    model: str
+    task: str
+    seed: int
+    rows: int
+    neurons: int
+    of: int
+    top: int
+    best: float
+    effects: dict[str, float]
+    methods: tuple[Faithfulness, ...]
+
+    @property
+    def headline(self) -> str:
+        """What was measured, in a sentence."""
+        return (
+            f"{self.model}, {self.task}: {self.neurons:,} of {self.of:,} neurons pruned one by one "
+            f"on {self.rows} rows; the {self.top} that do most take {self.best:.2f} nats together."
+        )
+
+    def grid(self) -> Grid:
+        """One line per method."""
+        rows = [
+            (
+                m.method,
+                number(m.spearman),
+                f"{number(m.low)} to {number(m.high)}",
+                number(m.top),
+                percent(m.share),
+                str(m.against),
+            )
+            for m in self.methods
+        ]
+        top = f"nats of its top {self.top}"
+        header = ("method", "Spearman", "95 %", top, "% of the most", "harmful")
+        return Grid("", header, tuple(rows))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, for JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        """The table as Markdown, under a line that says what was measured."""
+        return f"{self.headline}\n\n{self.grid().markdown()}"
+
+
+def fidelity(
+    lm: LanguageModel,
+    task: Task,
+    methods: Sequence[str | Method | Recipe | Scorer] | None = None,
+    *,
+    samples: int = 10,
+    neurons: int = 300,
+    seed: int = 0,
+    batch_size: BatchSize = "auto",
+    progress: Progress = lambda done: None,
+) -> Fidelity:
+    """Score a sample of neurons by each method, prune each by itself, and compare.
+
+    Args:
+        task: rows are drawn from its `find` part, as twins where there are any.
+        methods: names of recipes, `Method`s, recipes, or scorers `(lm, task, batch_size=,
+            progress=) -> Scores`; all recipes that the rows suffice for if not given.
+        samples: number of rows drawn, each asked under every instruction of the task.
+        neurons: how many to prune, drawn evenly from the whole model (fewer if it has fewer).
+        seed: of both draws.
+        progress: called with the number of passes over a prompt just done (`count_passes`).
+
+    Raises:
+        SnipbiasError: there is no such method, or it scores no neurons in one go.
+    """
+    has_twins = task.balances("twins") and samples % 2 == 0
+    drawn = task.sample(samples, seed, balance="twins" if has_twins else "none")
+    recipes = _recipes(task, methods, has_twins)
+    groups, of = sample_neurons(lm.sites, neurons, seed)
+    effects = true_effects(lm, drawn, groups, batch_size=batch_size, progress=progress)
+    top = min(TOP, len(effects))
+    best = float(np.sort(effects)[-top:].sum())
+    found = []
+    for name, chosen in recipes.items():
+        flat = chosen.scores(lm, drawn, batch_size=batch_size, progress=progress).flat.numpy()
+        scores = np.array([flat[list(group)].max() for group in groups])
+        found.append(judged(name, scores, effects, top, best, seed))
+    names = [neuron_at(lm.sites, group[0]) for group in groups]
+    by_neuron = {f"{n.site}:{n.unit}": e for n, e in zip(names, effects.tolist(), strict=True)}
+    rows = len(drawn) * len(drawn.instructions)
+    return Fidelity(
+        lm.name, task.name, seed, rows, len(groups), of, top, best, by_neuron, tuple(found)
+    )
+
+
+def count_passes(task: Task, methods: int, *, samples: int, neurons: int) -> int:
+    """Passes over a prompt that `fidelity` makes, for a progress bar."""
+    return samples * len(task.instructions) * (methods + neurons + 1)
+
+
+def all_recipes(*, has_twins: bool, has_biased: bool) -> list[str]:
+    """Names of the recipes that score neurons in one go, of equal scores only the first."""
+    there = {"none": True, "condition": has_twins, "twins": has_twins, "biased": has_biased}
+    names: dict[tuple[str, ...], str] = {}
+    for name, chosen in RECIPES.items():
+        if there[chosen.balance]:
+            names.setdefault((repr(chosen.score), *map(repr, chosen.filters)), name)
+    return list(names.values())
+
+
+def sample_neurons(sites: Sequence[Site], n: int, seed: int) -> tuple[list[tuple[int, ...]], int]:
+    """Numbers of `n` neurons, site after site, and of how many; gate and up stand together."""
+    if n < 2:
+        raise SnipbiasError(f"asked to prune {n} neurons: ask for at least 2 to compare.")
+    by_role: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    start = 0
+    for site in sites:
+        for unit in range(site.width) if site.block == "ffn" else ():
+            by_role[site.name.rpartition(".")[0]][site.role(unit)].append(start + unit)
+        start += site.width
+    up_of: dict[int, int] = {}
+    for roles in by_role.values():
+        if len(roles["gate"]) == len(roles["up"]):
+            up_of |= dict(zip(roles["gate"], roles["up"], strict=True))
+    alone = np.setdiff1d(np.arange(start), list(up_of.values()))
+    drawn = np.random.default_rng(seed).choice(alone, min(n, len(alone)), replace=False)
+    pairs = ((i, up_of[i]) if i in up_of else (i,) for i in sorted(drawn.tolist()))
+    return list(pairs), len(alone)
+
+
+def true_effects(
+    lm: LanguageModel,
+    drawn: Task,
+    groups: Sequence[tuple[int, ...]],
+    *,
+    batch_size: BatchSize = "auto",
+    progress: Progress = lambda done: None,
+) -> Float[np.ndarray, " groups"]:
+    """What the margin of yhat over y loses, in nats, when a group of neurons is pruned."""
+    jobs = asked(lm, drawn)
+    queries = [job.query for job in jobs]
+    gold = np.array([job.item.gold for job in jobs])
+    model = ModelId.of(lm)
+    with torch.inference_mode(), lm.frozen():
+        before = _logprobs(lm, queries, batch_size, progress)
+        wrong = most_confusing(torch.from_numpy(before), torch.from_numpy(gold)).numpy()
+        effects = []
+        for group in groups:
+            edit = NeuronEdit.of([neuron_at(lm.sites, number) for number in group], model)
+            with edit.applied(lm):
+                after = _logprobs(lm, queries, batch_size, progress)
+            lost = _margin(before, wrong, gold) - _margin(after, wrong, gold)
+            effects.append(lost.mean())
+    return np.array(effects)
+
+
+def judged(
+    name: str,
+    scores: Float[np.ndarray, " n"],
+    effects: Float[np.ndarray, " n"],
+    top: int,
+    best: float,
+    seed: int = 0,
+) -> Faithfulness:
+    """One method's scores beside the true effects of the same neurons."""
+    again = np.random.default_rng(seed).integers(len(scores), size=(RESAMPLES, len(scores)))
+    drawn = spearman(scores[again], effects[again])
+    figures = (*spearman(scores[None], effects[None]), *np.percentile(drawn, (2.5, 97.5)))
+    chosen = effects[np.argsort(-scores, kind="stable")[:top]]
+    total = float(chosen.sum())
+    share = total / best if best > 0 else None
+    against = int((chosen < 0).sum())
+    correlation, low, high = (None if np.isnan(x) else float(x) for x in figures)
+    return Faithfulness(name, correlation, low, high, total, share, against)
+
+
+def spearman(
+    a: Float[np.ndarray, "draws n"], b: Float[np.ndarray, "draws n"]
+) -> Float[np.ndarray, " draws"]:
+    """Rank correlation within each draw; ties share their mean rank. NaN where one is constant."""
+    a, b = (ranks - ranks.mean(1, keepdims=True) for ranks in (rankdata(x, axis=1) for x in (a, b)))
+    with np.errstate(invalid="ignore"):
+        return (a * b).sum(1) / np.sqrt((a**2).sum(1) * (b**2).sum(1))
+
+
+def _recipes(
+    task: Task, methods: Sequence[str | Method | Recipe | Scorer] | None, has_twins: bool
+) -> dict[str, Recipe]:
+    if methods is None:
+        has_biased = all(item.biased is not None for item in task.find.items)
+        names = all_recipes(has_twins=has_twins, has_biased=has_biased)
+        return {name: RECIPES[name] for name in names}
+    return {_name(method): as_recipe(method) for method in methods}
+
+
+def _name(method: str | Method | Recipe | Scorer) -> str:
+    if isinstance(method, str):
+        return method
+    return getattr(method, "name", None) or getattr(method, "__name__", "a recipe of your own")
+
+
+def _logprobs(
+    lm: LanguageModel, queries: Sequence[Query], batch_size: BatchSize, progress: Progress
+) -> Float[np.ndarray, "queries options"]:
+    """Log-probabilities of the options, -inf where a query has fewer."""
+    found = score_queries(lm, queries, batch_size, progress)
+    table = np.full((len(found), max(map(len, found))), -np.inf)
+    for row, logprobs in zip(table, found, strict=True):
+        row[: len(logprobs)] = logprobs
+    return table
+
+
+def _margin(
+    logprobs: Float[np.ndarray, "queries options"],
+    wrong: Int[np.ndarray, " queries"],
+    gold: Int[np.ndarray, " queries"],
+) -> Float[np.ndarray, " queries"]:
+    rows = np.arange(len(gold))
+    return logprobs[rows, wrong] - logprobs[rows, gold]
