@@ -42,7 +42,7 @@ def found() -> tuple[NeuronEdit, NeuronEdit]:
 
 @cache
 def compared() -> Comparison:
-    return compare(tiny("flan-t5"), task(), *found(), texts=TEXTS, retention=[OTHER])
+    return compare(tiny("flan-t5"), task(), *found(), texts=TEXTS, chat=TEXTS, retention=[OTHER])
 
 
 def test_only_held_out_templates_are_used() -> None:
@@ -107,6 +107,7 @@ def test_figures_are_those_of_each_method_alone() -> None:
     kept = evaluate(tiny("flan-t5"), OTHER, [first]).summaries
     answers = comparison.evaluation.retention["other"]
     assert answers.summaries[first.label].accuracy == kept[first.label].accuracy
+    assert set(answers.methods) == {ORIGINAL, first.label, second.label}  # and no control
     assert comparison.original.kl_per_token == 0
     assert comparison.summaries[first.label].kl_per_token > 0
 
@@ -135,7 +136,8 @@ def test_labels_that_meet_are_told_apart() -> None:
     ids=["plain", "all", "letters", "default text"],
 )
 def test_work_is_what_progress_sums_to(settings: dict, monkeypatch) -> None:
-    monkeypatch.setattr(sys.modules["snipbias.evaluation.compare"], "passages", lambda: TEXTS)
+    for name in ("passages", "chat_prompts"):
+        monkeypatch.setattr(sys.modules["snipbias.evaluation.compare"], name, lambda: TEXTS)
     lm, (first, second) = tiny("flan-t5"), found()
     done: list[int] = []
     compare(lm, task(), first, second, progress=done.append, batch_size=5, **settings)
@@ -197,7 +199,7 @@ def test_long_names_cost_no_figure() -> None:
     assert "[red]" in printed
     table = [line for line in comparison_markdown(comparison).splitlines() if line.startswith("|")]
     columns = [line.replace("\\|", "").count("|") - 1 for line in table]
-    assert set(columns) == {10, 9, 7}
+    assert set(columns) == {10, 7}
 
 
 def test_the_dictionary_is_strict_json() -> None:
@@ -214,7 +216,8 @@ def test_the_dictionary_is_strict_json() -> None:
     assert original["retained"] == []
     edited = read["methods"][found()[0].label]
     assert edited["changes"]["overall"]["difference"]["templates"] == len(task().test.templates)
-    assert [part["what"] for part in edited["retained"]] == ["other", "perplexity", "KL"]
+    kept = [part["what"] for part in edited["retained"]]
+    assert kept == ["other", "perplexity", "KL", "chat answers"]
     assert read["fingerprint"] == task().test.fingerprint
 
 
@@ -270,7 +273,7 @@ def test_what_was_saved_is_loaded(tmp_path) -> None:
 def test_what_is_kept_is_said_for_every_edit() -> None:
     comparison = compared()
     label = found()[0].label
-    task, perplexity, kl = comparison.retained(label)
+    task, perplexity, kl, chat = comparison.retained(label)
     answers = comparison.evaluation.retention["other"]
     rows, before = ([answers.rows(method)] for method in (label, ORIGINAL))
     assert task.interval == stats.difference(PARTS["overall"], rows, before)
@@ -278,10 +281,10 @@ def test_what_is_kept_is_said_for_every_edit() -> None:
     texts = comparison.evaluation.text
     assert perplexity.interval == perplexity_ratio(texts[label], texts[ORIGINAL])
     assert kl.interval == kl_interval(texts[label])
-    for part, wide in zip(
-        (task, perplexity, kl), replace(comparison, margin=1e9).retained(label), strict=True
-    ):
-        assert part.what in ("other", "perplexity", "KL")
+    assert chat.interval == kl_interval(comparison.evaluation.chat[label])
+    everything = (task, perplexity, kl, chat)
+    for part, wide in zip(everything, replace(comparison, margin=1e9).retained(label), strict=True):
+        assert part.what in ("other", "perplexity", "KL", "chat answers")
         assert part.sentence.startswith("not ") is part.kept
         assert wide.kept
         assert wide.sentence.startswith("not ")
@@ -314,8 +317,8 @@ def test_perplexity_of_a_model_that_guesses_anyway_is_no_thing_to_keep() -> None
         ]
         return [part.what for part in of.retained(label)]
 
-    assert said(GUESSING) == ["other", "perplexity", "KL"]
-    assert said(GUESSING + 1) == said(1.7e11) == ["other", "KL"]
+    assert said(GUESSING) == ["other", "perplexity", "KL", "chat answers"]
+    assert said(GUESSING + 1) == said(1.7e11) == ["other", "KL", "chat answers"]
 
 
 def test_one_template_has_no_interval() -> None:

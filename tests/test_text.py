@@ -16,6 +16,7 @@ from snipbias.edits.provenance import ModelId
 from snipbias.evaluation.neutral_text import (
     Passage,
     TextShift,
+    chat_shifts,
     divergence,
     kl_interval,
     kl_kept,
@@ -200,3 +201,27 @@ def test_the_chat_prompts_to_measure_on_are_not_those_to_learn_on() -> None:
     assert len(measured) == len(protected) == 48
     assert len({*measured, *protected}) == 96
     assert all(prompt == " ".join(prompt.split()) for prompt in (*measured, *protected))
+
+
+def test_chat_answers_are_the_originals_own_read_again_under_the_edit() -> None:
+    for family in ("llama", "flan-t5"):
+        lm = tiny(family)
+        edit = random_edit(lm, 20, seed=1)
+        kl, tokens = 0.0, 0
+        for request in TEXTS:
+            prompt = torch.tensor([lm.tokenizer(request)["input_ids"]])
+            ids = lm.model.generate(prompt, max_new_tokens=32, do_sample=False)
+            if lm.is_encoder_decoder:
+                inputs = {"input_ids": prompt, "decoder_input_ids": ids[:, :-1]}
+                skip = 0
+            else:
+                inputs, skip = {"input_ids": ids[:, :-1]}, prompt.shape[1] - 1
+            before = lm.model(**inputs).logits[0, skip:].log_softmax(-1)
+            with edit.applied(lm):
+                after = lm.model(**inputs).logits[0, skip:].log_softmax(-1)
+            kl += float((before.exp() * (before - after)).sum().detach())
+            tokens += len(before)
+        original, edited = chat_shifts(lm, TEXTS, [edit])
+        assert original.kl_per_token == 0
+        assert edited.tokens == original.tokens == tokens
+        assert edited.kl_per_token == pytest.approx(kl / tokens, rel=1e-4)

@@ -52,8 +52,14 @@ class Evaluate(o.Writing, o.Running, o.Measuring, o.Asking):
     no_text: Annotated[bool, typer.Option("--no-text", help="No neutral text.")] = False
     retention: Annotated[
         list[str] | None,
-        typer.Option(help="Task that must not get worse (repeatable).", show_default="mini:skills"),
+        typer.Option(
+            help="Task that must not get worse (repeatable).",
+            show_default="mini:facts; mini:skills for the demo model",
+        ),
     ] = None
+    retention_items: Annotated[
+        int, typer.Option(min=1, help="At most so many rows of each of these.")
+    ] = 100
     no_retention: Annotated[bool, typer.Option("--no-retention", help="No retention tasks.")] = (
         False
     )
@@ -97,7 +103,7 @@ class Evaluate(o.Writing, o.Running, o.Measuring, o.Asking):
             this.record.data["text"] = str(self.text or "shipped with the package")
             this.record.seeds = {"sample of items": 0, "controls": list(range(self.controls))}
             task = this.task(self.task, **self.task_options)
-            retention = self._retention(this)
+            retention = self._retention(this, len(task.instructions))
             settings: dict[str, Any] = {
                 "reading": Reading(self.normalize.value, self.options.value, self.generate),
                 "items": self.items,
@@ -117,6 +123,7 @@ class Evaluate(o.Writing, o.Running, o.Measuring, o.Asking):
                     margin=self.margin,
                     batch_size=self.batch_size,
                     progress=progress,
+                    stage=progress.stage,
                 )
             this.record.lap("evaluate")
             comparison.save(folder)
@@ -162,11 +169,14 @@ class Evaluate(o.Writing, o.Running, o.Measuring, o.Asking):
         this.record.lap("lm-eval")
         return scores
 
-    def _retention(self, this: Run) -> list[Task]:
+    def _retention(self, this: Run, instructions: int) -> list[Task]:
+        """The held-out rows of these tasks, under as many instructions as the task's own rows."""
         if self.no_retention:
             return []
-        names = self.retention or ["mini:skills"]
-        return [this.task(name, data_dir=self.data_dir, prompt=self.prompt).test for name in names]
+        names = self.retention or ["mini:skills" if self.model == "demo" else "mini:facts"]
+        options = {"data_dir": self.data_dir, "prompt": self.prompt, "instructions": instructions}
+        tasks = [this.task(name, **options) for name in names]
+        return [task.test.subsample(self.retention_items) for task in tasks]
 
 
 def _write_harness(scores: HarnessScores, folder: Path, margin: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -29,6 +30,35 @@ from snipbias.models.loading import load
 from snipbias.tasks import task as read_task
 from snipbias.tasks.items import Task
 from snipbias.tasks.prompts import DEFAULT
+
+
+class Advance:
+    """Called with the prompts just done; `stage` names what they are of."""
+
+    EVERY = 60.0  # seconds between two lines
+
+    def __init__(self, bars: Progress, label: str, total: int | None, *, lines: bool) -> None:
+        self._bars, self._label, self._lines = bars, label, lines
+        self._bar = bars.add_task(label, total=total)
+        self._started = self._told = time.monotonic()
+
+    def stage(self, name: str) -> None:
+        """Name what is being done now, on the bar or in the next line."""
+        self._bars.update(self._bar, description=f"{self._label}: {name}")
+
+    def __call__(self, done: int) -> None:
+        self._bars.update(self._bar, advance=done)
+        now, bar = time.monotonic(), self._bars.tasks[self._bar]
+        if self._lines and bar.total and now - self._told >= self.EVERY:
+            self._told = now
+            spent = (now - self._started) / 60
+            left = spent * (bar.total - bar.completed) / max(bar.completed, 1)
+            print(
+                f"{bar.description}: {bar.completed:.0f} of {bar.total:.0f} "
+                f"({spent:.0f} min, some {left:.0f} left)",
+                file=sys.stderr,
+                flush=True,
+            )
 
 
 class Run:
@@ -87,8 +117,8 @@ class Run:
         return task
 
     @contextmanager
-    def progress(self, label: str, total: int | None) -> Iterator[Any]:
-        """A bar with a time estimate on a terminal; nothing when piped."""
+    def progress(self, label: str, total: int | None) -> Iterator[Advance]:
+        """A bar with a time estimate on a terminal; a line per minute where that is a file."""
         columns = (
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -96,10 +126,10 @@ class Run:
             TimeRemainingColumn(),
         )
         console = Console(stderr=True)
-        shown = console.is_terminal and not self._quiet and workers().is_main
-        with Progress(*columns, console=console, transient=True, disable=not shown) as bars:
-            bar = bars.add_task(label, total=total)
-            yield lambda done: bars.update(bar, advance=done)
+        shown = not self._quiet and workers().is_main
+        bar = shown and console.is_terminal
+        with Progress(*columns, console=console, transient=True, disable=not bar) as bars:
+            yield Advance(bars, label, total, lines=shown and not bar)
 
     def show(self, result: Mapping[str, Any], renderable: RenderableType) -> None:
         """Print the result: JSON for machines, a table for people."""

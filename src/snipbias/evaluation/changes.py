@@ -50,7 +50,7 @@ class Retained:
     """Whether something that should stay as it was did, within a margin.
 
     Attributes:
-        what: the retention task, or "perplexity" or "KL" on neutral text.
+        what: the retention task, "perplexity" or "KL" on neutral text, or "chat answers".
         interval: of the difference in accuracy, of the ratio of perplexities, or of the KL.
         kept: whether the whole interval and the exact bounds are within the margin.
         sentence: the same in words.
@@ -76,7 +76,7 @@ def accuracy_changes(evaluation: Evaluation) -> dict[str, dict[str, Change]]:
 
 
 def retained(evaluation: Evaluation, method: str, margin: float = MARGIN) -> tuple[Retained, ...]:
-    """What a method kept of the retention tasks and of neutral text, or may have lost.
+    """What a method kept of retention tasks, neutral text and chat answers, or may have lost.
 
     Of a model that guesses at neutral text anyway, nothing is said of perplexity.
 
@@ -102,6 +102,8 @@ def _change(metric: Mean, rows: Rows, original: Rows) -> Change:
 
 def _tasks(evaluation: Evaluation, method: str, margin: float) -> Iterator[Retained]:
     for task, answers in evaluation.retention.items():
+        if method not in answers.methods:
+            continue
         both = [answers.rows(method)], [answers.rows(ORIGINAL)]
         change = stats.difference(measures.ACCURACY, *both)
         kept = non_inferior(change, margin)
@@ -109,13 +111,13 @@ def _tasks(evaluation: Evaluation, method: str, margin: float) -> Iterator[Retai
 
 
 def _text(evaluation: Evaluation, method: str, margin: float) -> Iterator[Retained]:
-    if method not in evaluation.text:
-        return
-    shift, before = evaluation.text[method], evaluation.text[ORIGINAL]
-    if not guesses(before.perplexity):
+    shift, before = evaluation.text.get(method), evaluation.text.get(ORIGINAL)
+    if shift and before and not guesses(before.perplexity):
         ratio = perplexity_ratio(shift, before)
         kept = not_raised(ratio, 1 + margin) == "yes"
         yield Retained("perplexity", ratio, kept, perplexity_kept(ratio, margin))
-    moved = kl_interval(shift)
-    kept = not_raised(moved, margin) == "yes"
-    yield Retained("KL", moved, kept, kl_kept(moved, margin))
+    for what, texts in (("KL", shift), ("chat answers", evaluation.chat.get(method))):
+        if texts:
+            moved = kl_interval(texts)
+            kept = not_raised(moved, margin) == "yes"
+            yield Retained(what, moved, kept, kl_kept(moved, margin))

@@ -19,13 +19,13 @@ from snipbias.evaluation.cards import cards
 from snipbias.evaluation.changes import MARGIN
 from snipbias.evaluation.compared import Compared, HeldOut
 from snipbias.evaluation.evaluate import count_prompts, evaluate
-from snipbias.evaluation.neutral_text import text_shifts
+from snipbias.evaluation.neutral_text import chat_shifts, text_shifts
 from snipbias.evaluation.reading import Reading
 from snipbias.evaluation.tables import comparison_markdown, comparison_text
-from snipbias.models.batching import BatchSize, Progress
+from snipbias.models.batching import BatchSize, Progress, Stage
 from snipbias.models.language_model import LanguageModel
 from snipbias.tasks.items import Task
-from snipbias.tasks.neutral_text import passages
+from snipbias.tasks.neutral_text import chat_prompts, passages
 from snipbias.tasks.prompts import DEFAULT
 
 
@@ -51,10 +51,12 @@ def compare(
     controls: int = 1,
     seed: int = 0,
     texts: Sequence[str] | None = None,
+    chat: Sequence[str] | None = None,
     retention: Sequence[Task] = (),
     margin: float = MARGIN,
     batch_size: BatchSize = "auto",
     progress: Progress = lambda done: None,
+    stage: Stage = lambda name: None,
 ) -> Comparison:
     """Evaluate the original model, edits and random controls on templates held out from finding.
 
@@ -65,26 +67,34 @@ def compare(
         seed: of the first draw of the controls; the next ones count up.
         texts: neutral passages for perplexity and KL divergence; by default the page that ships
             with the package. An empty sequence leaves these figures out.
-        retention: other tasks whose accuracy should not fall.
+        chat: requests whose answers should not change; by default those that ship with the
+            package, and none where `texts` is empty.
+        retention: other tasks whose accuracy should not fall; the controls are not asked them.
         margin: by how much it may, 0.02 being two points of accuracy; also two percent of
             perplexity and 0.02 nats a token of KL on neutral text.
         progress: called with the number of prompts just done; see `count_work`.
+        stage: called with what is about to be done.
     """
     reading = reading or Reading()
-    texts = passages() if texts is None else texts
+    texts, chat = _texts(texts, chat)
     edits = tuple(distinct(edits))
     held_out, notes = hold_out(task, edits)
     held_out = held_out.subsample(items)
     asked = () if task.prompt == DEFAULT else (f"asked in the prompt {task.prompt.name!r}",)
     notes = (*notes, *asked, *found_otherwise(edits, task))
     every = distinct([*edits, *_controls(lm, edits, range(seed, seed + controls))])
-    options: dict[str, Any] = {"batch_size": batch_size, "progress": progress}
+    options: dict[str, Any] = {"batch_size": batch_size, "progress": progress, "stage": stage}
     evaluation = evaluate(lm, held_out, every, reading=reading, **options)
     if texts:
+        stage("neutral text")
         shifts = text_shifts(lm, texts, every, progress=progress)
         evaluation.text = dict(zip(evaluation.methods, shifts, strict=True))
+    if chat and edits:
+        stage("chat answers")
+        moved = chat_shifts(lm, chat, every[: len(edits)], progress=progress)
+        evaluation.chat = dict(zip(evaluation.methods, moved, strict=False))
     evaluation.retention = {
-        other.name: evaluate(lm, other, every, **options) for other in retention
+        other.name: evaluate(lm, other, every[: len(edits)], **options) for other in retention
     }
     sizes = {ORIGINAL: 0, **{edit.label: len(edit) for edit in every}}
     controls_of = tuple(sizes)[1 + len(edits) :]
@@ -101,14 +111,24 @@ def count_work(
     items: int | None = None,
     controls: int = 1,
     texts: Sequence[str] | None = None,
+    chat: Sequence[str] | None = None,
     retention: Sequence[Task] = (),
 ) -> int:
     """What the `progress` calls of a `compare` with these arguments will add up to."""
-    methods = 1 + len(edits) + controls * (len(_kinds(edits)) + len(edits))
-    texts = passages() if texts is None else texts
+    own = 1 + len(edits)
+    methods = own + controls * (len(_kinds(edits)) + len(edits))
+    texts, chat = _texts(texts, chat)
     held_out = hold_out(task, edits)[0].subsample(items)
     work = count_prompts(held_out, methods, reading or Reading()) + len(texts) * methods
-    return work + sum(count_prompts(other, methods, Reading()) for other in retention)
+    work += len(chat) * (1 + own) if edits else 0  # written once, and read under each
+    return work + sum(count_prompts(other, own, Reading()) for other in retention)
+
+
+def _texts(
+    texts: Sequence[str] | None, chat: Sequence[str] | None
+) -> tuple[Sequence[str], Sequence[str]]:
+    texts = passages() if texts is None else texts
+    return texts, (chat_prompts() if texts else ()) if chat is None else chat
 
 
 def hold_out(task: Task, edits: Sequence[NeuronEdit]) -> tuple[Task, tuple[str, ...]]:

@@ -26,7 +26,8 @@ from snipbias.tasks.items import Task
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-SUMMARY, ROWS, RETENTION, TEXT = "summary.json", "rows.parquet", "retention.parquet", "text.json"
+SUMMARY, ROWS, RETENTION = "summary.json", "rows.parquet", "retention.parquet"
+TEXTS = {"text": "text.json", "chat": "chat.json"}
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Compared:
 
     Attributes:
         task: the held-out rows it was made on.
-        evaluation: rows, figures on neutral text and rows of the retention tasks.
+        evaluation: rows, figures on neutral text and chat answers, rows of the retention tasks.
         neurons: number of neurons that each method scales.
         controls: which methods are controls.
         fingerprints: of the edits, by method.
@@ -129,12 +130,15 @@ class Compared:
 
     @cached_property
     def _verdicts(self) -> dict[str, tuple[Verdict, ...]]:
-        rows, text = self.evaluation.rows, self.evaluation.text
+        rows, text, chat = self.evaluation.rows, self.evaluation.text, self.evaluation.chat
         return {
             method: verdicts(
                 summary,
                 None if method == ORIGINAL else self.original,
-                Evidence(rows(method), rows(ORIGINAL), text.get(method), text.get(ORIGINAL)),
+                Evidence(
+                    *(rows(method), rows(ORIGINAL)),
+                    *(text.get(method), text.get(ORIGINAL), chat.get(method)),
+                ),
             )
             for method, summary in self.summaries.items()
         }
@@ -159,7 +163,7 @@ class Compared:
             "gain_over_offset": self.gain_over_offset(method),
             "gain_interval": plain(self.gain_interval(method)),
             "verdicts": [plain(verdict) for verdict in self.verdicts(method)],
-            "retention": {task: accuracies[method] for task, accuracies in self.retention.items()},
+            "retention": {task: each.get(method) for task, each in self.retention.items()},
             "retained": [plain(part) for part in self.retained(method)]
             if method != ORIGINAL
             else [],
@@ -177,9 +181,10 @@ class Compared:
                 for task, answers in retention.items()
             ]
             pq.write_table(pa.concat_tables(named), folder / RETENTION)
-        if text := self.evaluation.text:
-            sums = {method: shift.passages for method, shift in text.items()}
-            (folder / TEXT).write_text(json.dumps(sums) + "\n", encoding="utf-8")
+        for kind, file in TEXTS.items():
+            if shifts := getattr(self.evaluation, kind):
+                sums = {method: shift.passages for method, shift in shifts.items()}
+                (folder / file).write_text(json.dumps(sums) + "\n", encoding="utf-8")
         summary = json.dumps(self.to_dict(), indent=1)
         (folder / SUMMARY).write_text(summary + "\n", encoding="utf-8")
 
@@ -194,12 +199,14 @@ class Compared:
         found = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
         reading = Reading(**found["reading"])
         evaluation = Evaluation(pq.read_table(folder / ROWS), reading)
-        if (folder / TEXT).is_file():
-            sums = json.loads((folder / TEXT).read_text(encoding="utf-8"))
-            evaluation.text = {
-                method: TextShift.of([Passage(*passage) for passage in passages])
-                for method, passages in sums.items()
-            }
+        for kind, file in TEXTS.items():
+            if (folder / file).is_file():
+                sums = json.loads((folder / file).read_text(encoding="utf-8"))
+                shifts = {
+                    method: TextShift.of([Passage(*passage) for passage in passages])
+                    for method, passages in sums.items()
+                }
+                setattr(evaluation, kind, shifts)
         if (folder / RETENTION).is_file():
             rows = pq.read_table(folder / RETENTION)
             evaluation.retention = {

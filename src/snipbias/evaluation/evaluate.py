@@ -27,7 +27,7 @@ from snipbias.evaluation.neutral_text import TextShift
 from snipbias.evaluation.reading import Reading, answered, balanced_orders, lengths
 from snipbias.evaluation.rows import Rows
 from snipbias.evaluation.summary import Summary, summarize
-from snipbias.models.batching import BatchSize, Progress, run_batches, size_of
+from snipbias.models.batching import BatchSize, Progress, Stage, run_batches, size_of
 from snipbias.models.language_model import LanguageModel, Query
 from snipbias.tasks.items import Item, Task
 
@@ -51,12 +51,14 @@ class Evaluation:
         table: one row an item, instruction and method, with every option's log-probability.
         reading: how the answers were read.
         text: perplexity and KL divergence on neutral text by method, where measured.
-        retention: the same methods on other tasks, by task.
+        chat: the same on the original's own answers to requests; the controls are left out.
+        retention: the same methods, without the controls, on other tasks, by task.
     """
 
     table: pa.Table
     reading: Reading
     text: Mapping[str, TextShift] = field(default_factory=dict)
+    chat: Mapping[str, TextShift] = field(default_factory=dict)
     retention: Mapping[str, Evaluation] = field(default_factory=dict)
 
     @property
@@ -91,6 +93,7 @@ class Evaluation:
                 self.rows(method),
                 perplexity=self.text[method].perplexity if method in self.text else None,
                 kl_per_token=self.text[method].kl_per_token if method in self.text else None,
+                chat_kl=self.chat[method].kl_per_token if method in self.chat else None,
             )
             for method in self.methods
         }
@@ -109,6 +112,7 @@ def evaluate(
     reading: Reading | None = None,
     batch_size: BatchSize = "auto",
     progress: Progress = lambda done: None,
+    stage: Stage = lambda name: None,
 ) -> Evaluation:
     """Answer every item under every instruction by the original model and by each edit alone.
 
@@ -117,6 +121,7 @@ def evaluate(
         reading: sums of log-probabilities of option texts if not given.
         batch_size: prompts per pass, or `auto`; the result does not depend on it.
         progress: called with the number of prompts just done.
+        stage: called with what is about to be done.
     """
     reading = reading or Reading()
     labels = [ORIGINAL, *(edit.label for edit in edits)]
@@ -131,6 +136,7 @@ def evaluate(
     prompts = _prompts(lm, task, reading)
     tables = []
     for label, edit in zip(labels, (None, *edits), strict=True):
+        stage(f"{task.name}, {label}")
         with ExitStack() as stack:
             stack.enter_context(lm.frozen())
             stack.enter_context(torch.inference_mode())

@@ -1,12 +1,12 @@
-"""Neutral text: how well a model still predicts it, and how far it moved from the original."""
+"""Neutral text and chat answers: how well a model still predicts them, how far it has moved."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -19,17 +19,22 @@ from snipbias.edits.interventions import Intervention
 from snipbias.evaluation.bootstrap import Draws
 from snipbias.evaluation.interval import Ends, Interval, in_words, not_raised, would_do
 from snipbias.evaluation.stats import RESAMPLES, from_figures
-from snipbias.models.batching import Progress, run_batches
-from snipbias.models.language_model import LanguageModel
+from snipbias.models.batching import Progress, run_batches, size_of
+from snipbias.models.language_model import LanguageModel, Query
 
 # In docs/results.md, edits up to here left a model that still answers; those beyond wrecked it.
 PERPLEXITY_RATIO = 2.0
 # A guess among all tokens of a vocabulary has about this perplexity: an original that is worse was
 # never taught such text, and how much worse an edit makes it says nothing. KL still does.
 GUESSING = 50_000
+# So many tokens of the original's own answer to a request are read again under each edit.
+ANSWER_TOKENS = 32
 # On text drawn from the original, log perplexity rises by KL(original || edited) a token: the same
 # bound. It also serves where the original's own perplexity is so high that a ratio says little.
 KL_PER_TOKEN = math.log(PERPLEXITY_RATIO)
+
+
+T = TypeVar("T", str, Query)
 
 
 class Passage(NamedTuple):
@@ -42,7 +47,7 @@ class Passage(NamedTuple):
 
 @dataclass(frozen=True)
 class TextShift:
-    """Figures on neutral text.
+    """Figures on neutral text, or on the original's own answers to requests.
 
     Attributes:
         perplexity: exp of the mean negative log-likelihood of a token.
@@ -77,33 +82,80 @@ def text_shifts(
     A decoder-only model predicts each token of a passage from those before it; an encoder-decoder
     reads a passage's first half and predicts its second.
     """
-    found: dict[int, list[Passage]] = {}
-    with lm.frozen(), torch.inference_mode():
-        run_batches(
-            lm,
-            texts,
-            lambda text: _passages(lm, text[0], edits),
-            lambda numbers, measured: found.update({numbers[0]: measured}),
-            size=lambda text: (len(text), 0),
-            kind="answers",
-            batch_size=1,  # each token's whole distribution is kept, and compared with the edits'
-            progress=lambda done: progress(done * (1 + len(edits))),
-        )
-    every = workers().gather(found)
-    measured = [every[number] for number in range(len(texts))]
-    sums = [[one[method] for one in measured if one] for method in range(1 + len(edits))]
+    sums = _sums(lm, texts, lm.text_logprobs, edits, progress)
     if not sums[0]:
         raise SnipbiasError("no passage of the text is long enough to predict: give longer ones.")
     return [TextShift.of(passages) for passages in sums]
 
 
-def _passages(lm: LanguageModel, text: str, edits: Sequence[Intervention]) -> list[Passage]:
+def chat_shifts(
+    lm: LanguageModel,
+    requests: Sequence[str],
+    edits: Sequence[Intervention] = (),
+    *,
+    progress: Progress = lambda done: None,
+) -> list[TextShift]:
+    """How far each edit moves answers to ordinary requests: the original's figures, each edit's.
+
+    The original answers greedily; its answer is then read token by token under every edit, and the
+    KL of the next-token distributions along it is taken. One request is one passage.
+    """
+    asked = [lm.request(text, ANSWER_TOKENS) for text in requests]
+    written: dict[int, list[int]] = {}
+    with lm.frozen(), torch.inference_mode():
+        run_batches(
+            lm,
+            asked,
+            lambda batch: lm.written(batch, [ANSWER_TOKENS] * len(batch)),
+            lambda numbers, answers: written.update(zip(numbers, answers, strict=True)),
+            size=lambda query: (len(query.prompt), ANSWER_TOKENS),
+            kind="writing",
+            batch_size="auto",
+            progress=progress,
+        )
+    every = workers().gather(written)
+    answered = [Query(query.prompt, (tuple(every[i]),)) for i, query in enumerate(asked)]
+    sums = _sums(lm, answered, lm.answer_logprobs, edits, progress)
+    return [TextShift.of(passages) for passages in sums]
+
+
+def _sums(
+    lm: LanguageModel,
+    jobs: Sequence[T],
+    read: Callable[[T], tuple[Tensor, Tensor]],
+    edits: Sequence[Intervention],
+    progress: Progress,
+) -> list[list[Passage]]:
+    """The sums of every passage, for the original and then each edit; without those too short."""
+    found: dict[int, list[Passage]] = {}
+    with lm.frozen(), torch.inference_mode():
+        run_batches(
+            lm,
+            jobs,
+            lambda job: _passages(lm, job[0], read, edits),
+            lambda numbers, measured: found.update({numbers[0]: measured}),
+            size=lambda job: size_of(job) if isinstance(job, Query) else (len(job), 0),
+            kind="answers",
+            batch_size=1,  # each token's whole distribution is kept, and compared with the edits'
+            progress=lambda done: progress(done * (1 + len(edits))),
+        )
+    every = workers().gather(found)
+    measured = [every[number] for number in range(len(jobs))]
+    return [[one[method] for one in measured if one] for method in range(1 + len(edits))]
+
+
+def _passages(
+    lm: LanguageModel,
+    job: T,
+    read: Callable[[T], tuple[Tensor, Tensor]],
+    edits: Sequence[Intervention],
+) -> list[Passage]:
     """The sums of one passage for the original and each edit; empty if it is too short."""
-    original, targets = lm.text_logprobs(text)
+    original, targets = read(job)
     found = []
     for edit in (None, *edits) if len(targets) else ():
         with nullcontext() if edit is None else edit.applied(lm):
-            edited = original if edit is None else lm.text_logprobs(text)[0]
+            edited = original if edit is None else read(job)[0]
         nll = -float(edited.gather(1, targets[:, None]).double().sum())
         found.append(Passage(len(targets), nll, float(divergence(original, edited).sum())))
     return found

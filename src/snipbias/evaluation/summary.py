@@ -29,6 +29,7 @@ class Summary:
         offset_best: the best overall accuracy on the offset curve.
         perplexity: on neutral text, if it was measured.
         kl_per_token: KL(original || this model) in nats on neutral text, if it was measured.
+        chat_kl: the same along the original's own answers to requests, if it was measured.
     """
 
     named_stereotyped: ByCondition
@@ -58,6 +59,7 @@ class Summary:
     offset_best: OffsetPoint | None
     perplexity: float | None = None
     kl_per_token: float | None = None
+    chat_kl: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: undefined or not finite is None; the curve is thinned."""
@@ -65,9 +67,13 @@ class Summary:
 
 
 def summarize(
-    rows: Rows, *, perplexity: float | None = None, kl_per_token: float | None = None
+    rows: Rows,
+    *,
+    perplexity: float | None = None,
+    kl_per_token: float | None = None,
+    chat_kl: float | None = None,
 ) -> Summary:
-    """All metrics of the rows; perplexity and KL come from neutral text and are passed through."""
+    """All metrics of the rows; perplexity and KL come from other texts and are passed through."""
     by_instruction = metrics.accuracy_by_instruction(rows)
     curve = offset_curve(rows)
     return Summary(
@@ -98,6 +104,7 @@ def summarize(
         offset_best=curve.best if curve else None,
         perplexity=perplexity,
         kl_per_token=kl_per_token,
+        chat_kl=chat_kl,
     )
 
 

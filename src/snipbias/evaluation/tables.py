@@ -56,6 +56,7 @@ def comparison_grids(comparison: Compared) -> tuple[Grid, ...]:
                 "positions",
                 "perplexity",
                 "KL",
+                "chat KL",
                 *(task.removeprefix("mini:") for task in comparison.retention),
             ),
             tuple(_side_rows(comparison)),
@@ -85,7 +86,8 @@ LEGEND = (
     "over templates, and over instructions if there are five or more; p: sign flip of whole "
     "templates. P(gold): mean percent, renormalised over the options, over all, ambiguous (a) and "
     "disambiguated rows (d). positions: percent of answers that are the first, second, ... option, "
-    "and last none of them. KL: nats a token from the original on neutral text. random, same "
+    "and last none of them. KL: nats per token from the original on neutral text; chat KL: "
+    "along the original's own answers to ordinary requests. random, same "
     "sites: controls, as many neurons drawn by chance, from the whole model or from the sites of "
     "that edit; #0: the first draw. !: something is wrong with this model; ?: it may be, and the "
     "rows are too few to judge; see the lines above."
@@ -185,7 +187,8 @@ def _side_rows(comparison: Compared) -> Iterator[tuple[str, ...]]:
             "/".join(f"{100 * share:.0f}" for share in summary.positions.chosen.values()),
             number(summary.perplexity, digits=4),
             number(summary.kl_per_token),
-            *(percent(accuracies[method]) for accuracies in comparison.retention.values()),
+            number(summary.chat_kl),
+            *(percent(accuracies.get(method)) for accuracies in comparison.retention.values()),
         )
 
 

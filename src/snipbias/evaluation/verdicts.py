@@ -44,7 +44,7 @@ class Verdict:
     """One thing that is wrong with a model, or may be.
 
     Attributes:
-        kind: "shift", "text", "position", "unknown", "unmatched", "blind", "illiterate",
+        kind: "shift", "text", "chat", "position", "unknown", "unmatched", "blind", "illiterate",
             "perplexity", "blinder" or "reads worse".
         text: a plain sentence fragment, the interval included.
         inherited: whether it holds for the original too, so that no edit did it.
@@ -73,6 +73,7 @@ class Evidence:
 
     Attributes:
         rows, text: of the model.
+        chat: of the model, on the original's own answers to requests.
         before, text_before: of the original, on the same rows and passages.
     """
 
@@ -80,6 +81,7 @@ class Evidence:
     before: Rows
     text: TextShift | None = None
     text_before: TextShift | None = None
+    chat: TextShift | None = None
 
 
 @dataclass(frozen=True)
@@ -161,6 +163,9 @@ def _states(summary: Summary) -> Iterator[_Suspicion]:
     elif summary.kl_per_token is not None and summary.kl_per_token > KL_PER_TOKEN:
         said = f"predicts neutral text differently by {summary.kl_per_token:.2f} nats per token"
         yield _Suspicion("text", said, KL_PER_TOKEN, True, False, _kl)
+    if summary.chat_kl is not None and summary.chat_kl > KL_PER_TOKEN:
+        said = f"answers ordinary requests differently by {summary.chat_kl:.2f} nats per token"
+        yield _Suspicion("chat", said, KL_PER_TOKEN, True, False, _chat_kl)
     yield from _one_answer(summary)
     if summary.unmatched_rate > UNMATCHED:
         said = f"gives no option's text in {summary.unmatched_rate:.0%} of rows"
@@ -263,6 +268,10 @@ def _gain(evidence: Evidence) -> Interval | None:
 
 def _kl(evidence: Evidence) -> Interval | None:
     return evidence.text and kl_interval(evidence.text)
+
+
+def _chat_kl(evidence: Evidence) -> Interval | None:
+    return evidence.chat and kl_interval(evidence.chat)
 
 
 def _ratio(evidence: Evidence) -> Interval | None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 Progress = Callable[[int], None]
+Stage = Callable[[str], None]
 BatchSize = int | Literal["auto"]
 Kind = Literal["answers", "gradients", "activations", "writing"]
 

@@ -54,7 +54,7 @@ class LanguageModel(Backbone):
         """
         if self.is_encoder_decoder:
             query = self._encoder_decoder_query(prompt, options)
-            longest = max(len(query.prompt), *map(len, query.options))
+            longest = max(map(len, (query.prompt, *query.options)))
         else:
             query = self._decoder_only_query(prompt, options)
             # An answer's last token is predicted and never read.
@@ -160,10 +160,17 @@ class LanguageModel(Backbone):
 
     def generate(self, queries: Sequence[Query]) -> list[str]:
         """Greedy continuation of each prompt, a little longer than its longest option."""
+        limits = [max(map(len, query.options)) + 8 for query in queries]
+        texts = self.tokenizer.batch_decode(self.written(queries, limits), skip_special_tokens=True)
+        return [text.strip() for text in texts]
+
+    def written(self, queries: Sequence[Query], limits: Sequence[int]) -> list[list[int]]:
+        """Tokens of the greedy continuation of each prompt, up to its end token or limit.
+
+        The limits are each row's own: what it says does not depend on the rest of the batch.
+        """
         side = "right" if self.is_encoder_decoder else "left"
         ids, mask = pad([query.prompt for query in queries], self.device, side)
-        # A row's own limit, so that what it may say does not depend on the rest of the batch.
-        limits = [max(map(len, query.options)) + 8 for query in queries]
         filler = self.tokenizer.pad_token_id
         # A checkpoint's own settings (repetition penalties, minimal lengths) are not greedy.
         settings = GenerationConfig(
@@ -182,9 +189,13 @@ class LanguageModel(Backbone):
         finally:
             self.model.generation_config = own
         skip = 1 if self.is_encoder_decoder else ids.shape[1]
-        answers = [row[skip : skip + limit] for row, limit in zip(written, limits, strict=True)]
-        texts = self.tokenizer.batch_decode(answers, skip_special_tokens=True)
-        return [text.strip() for text in texts]
+        ends = settings.eos_token_id
+        ends = ends if isinstance(ends, list) else [ends]
+        answers = []
+        for row, limit in zip(written[:, skip:].tolist(), limits, strict=True):
+            end = next((place for place, token in enumerate(row) if token in ends), limit)
+            answers.append(row[: min(limit, end + 1)])
+        return answers
 
     def text_logprobs(self, text: str) -> tuple[Float[Tensor, "t v"], Int[Tensor, " t"]]:
         """Next-token log-probabilities over a plain text, in float32, and the tokens that come.
@@ -195,19 +206,27 @@ class LanguageModel(Backbone):
         """
         if self.is_encoder_decoder:
             query = self.text_query(text)
-            if query is None:
-                return no_logprobs()
-            targets = torch.tensor([query.options[0]], device=self.device)
-            logits = self.model(
-                input_ids=torch.tensor([query.prompt], device=self.device), labels=targets
-            ).logits
-            return logits[0].float().log_softmax(-1), targets[0]
-        ids = self.tokenizer(text)["input_ids"][: self.context_length]  # type: ignore[index]
-        if len(ids) < 2:
-            return no_logprobs()
-        tokens = torch.tensor(ids, device=self.device)
-        logits = self.model(input_ids=tokens[None, :-1]).logits
-        return logits[0].float().log_softmax(-1), tokens[1:]
+        else:
+            ids = tuple(self.tokenizer(text)["input_ids"][: self.context_length])  # type: ignore[index]
+            query = Query(ids[:1], (ids[1:],)) if len(ids) > 1 else None
+        return no_logprobs() if query is None else self.answer_logprobs(query)
+
+    def answer_logprobs(self, query: Query) -> tuple[Float[Tensor, "t v"], Int[Tensor, " t"]]:
+        """Next-token log-probabilities along a query's first option, in float32, and its tokens."""
+        targets = torch.tensor([query.options[0]], device=self.device)
+        prompt = torch.tensor([query.prompt], device=self.device)
+        if self.is_encoder_decoder:
+            logits = self.model(input_ids=prompt, labels=targets).logits
+        else:
+            whole = torch.cat([prompt, targets[:, :-1]], 1)
+            logits = self.model(input_ids=whole).logits[:, prompt.shape[1] - 1 :]
+        return logits[0].float().log_softmax(-1), targets[0]
+
+    def request(self, text: str, room: int) -> Query:
+        """A request by itself, cut where the context would not leave room for so many tokens."""
+        limit = self.context_length and max(1, self.context_length - room)
+        encode = self._encode if self.is_encoder_decoder else self._encode_open
+        return Query(tuple(encode(self.prompt_text(text))[:limit]), ())
 
     def text_query(self, text: str) -> Query | None:
         """A plain text as a query: its first half is the prompt, its second the only option.

@@ -12,7 +12,7 @@ from typing import Any
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.words import did_you_mean, quoted
-from snipbias.tasks import bbq, fetch, files, glue, hub, mini, skills
+from snipbias.tasks import bbq, facts, fetch, files, glue, hub, mini, skills
 from snipbias.tasks.items import Item, Task
 from snipbias.tasks.prompts import DEFAULT, PromptTemplate, prompt_template
 
@@ -80,7 +80,10 @@ def available() -> list[tuple[str, int, str]]:
         (f"mini:{category}", len(mini.items(category)), "embedded, in BBQ's format")
         for category in mini.CATEGORIES
     ]
-    listed.append(("mini:skills", len(_skills()), "embedded, neutral: what an edit must keep"))
+    listed += [
+        (name, len(neutral()), "embedded, neutral: what an edit must keep")
+        for name, neutral in NEUTRAL.items()
+    ]
     listed += [
         (f"bbq:{category}", official.rows, "BBQ (Parrish et al. 2021), downloaded on first use")
         for category, official in fetch.OFFICIAL.items()
@@ -186,11 +189,18 @@ def _mini(name: str) -> Task | None:
     category = name.removeprefix("mini:")
     if name == f"mini:{category}" and category in mini.CATEGORIES:
         return mini.load(category)
-    return _skills() if name == "mini:skills" else None
+    return NEUTRAL[name]() if name in NEUTRAL else None
 
 
 def _skills() -> Task:
-    return Task("mini:skills", tuple(skills.items()), tuple(skills.INSTRUCTIONS), source="embedded")
+    return Task("mini:skills", skills.items(), skills.INSTRUCTIONS, source="embedded")
+
+
+def _facts() -> Task:
+    return Task("mini:facts", facts.items(), general_instructions(), source="embedded")
+
+
+NEUTRAL = {"mini:skills": _skills, "mini:facts": _facts}
 
 
 def _unknown(spec: str) -> SnipbiasError:

@@ -1,0 +1,30 @@
+"""`mini:facts`: five hundred easy questions about the world, to see what an edit must not break.
+
+No two share their wording, so that each counts by itself in an interval: a hundred of which none
+is lost show that at most four in a hundred are. None is about groups of people, and every one has
+an answer.
+"""
+
+from __future__ import annotations
+
+import random
+from functools import cache
+from importlib.resources import files
+
+from snipbias.tasks.items import Item
+
+
+@cache
+def items() -> tuple[Item, ...]:
+    """Every question with its right answer and two wrong ones, in an order drawn for each."""
+    text = (files("snipbias") / "data" / "mini" / "facts.txt").read_text(encoding="utf-8")
+    return tuple(_item(number, *line.split("|")) for number, line in enumerate(text.splitlines()))
+
+
+def _item(number: int, question: str, answer: str, *others: str) -> Item:
+    name = f"fact-{number:03}"
+    options = random.Random(question).sample([answer, *others], 1 + len(others))
+    gold = options.index(answer)
+    return Item(
+        id=name, context="", question=question, options=tuple(options), gold=gold, template=name
+    )
