@@ -151,7 +151,7 @@ class Overlap(o.Writing, o.Running, o.Measuring, o.Asking):
             compare_combinations,
             count_combinations,
         )
-        from snipbias.evaluation.tables import LEGEND
+        from snipbias.evaluation.glossary import legend
         from snipbias.tasks.neutral_text import passages
 
         names = list(dict.fromkeys(self.task or ()))
@@ -188,7 +188,8 @@ class Overlap(o.Writing, o.Running, o.Measuring, o.Asking):
             text = json.dumps(result, indent=1, default=str)
             (folder / "overlap.json").write_text(text + "\n", encoding="utf-8")
             (folder / "tables.md").write_text(views.markdown(found, comparisons), encoding="utf-8")
-        grids = [part for grid in combination_grids(comparisons) for part in (grid.rich(), Text())]
-        lines = [*map(Text, views.lines(comparisons)), Text(LEGEND, "dim")]
+        tables = combination_grids(comparisons)
+        grids = [part for grid in tables for part in (grid.rich(), Text())]
+        lines = [*map(Text, views.lines(comparisons)), Text(legend(tables), "dim")]
         written = Text(f"\nwritten: {this.folder}")
         this.show(result, Group(*views.overlap_parts(found), Text(), *grids, *lines, written))

@@ -18,7 +18,7 @@ from snipbias.evaluation.combinations import (
     combination_grids,
 )
 from snipbias.evaluation.compare import Comparison, distinct
-from snipbias.evaluation.tables import LEGEND
+from snipbias.evaluation.glossary import legend_markdown
 from snipbias.evaluation.verdicts import alarms
 
 SHOWN_PLACES = 24
@@ -110,4 +110,4 @@ def markdown(found: Overlap, comparisons: Mapping[str, Comparison]) -> str:
     grids = [_pair_grid(found), _place_grid(found), *combination_grids(comparisons)]
     parts = [f"**{grid.title}**\n\n{grid.markdown()}" for grid in grids]
     said = "\n".join(f"- {line}" for line in lines(comparisons))
-    return "\n\n".join([*parts, *([said] if said else []), LEGEND]) + "\n"
+    return "\n\n".join([*parts, said, legend_markdown(grids)]) + "\n"

@@ -9,7 +9,8 @@ from typing import Any
 from snipbias.base.table import Grid, percent
 from snipbias.base.words import ALWAYS_UNKNOWN, BEST_OFFSET, ORIGINAL, SHIFT, plural
 from snipbias.evaluation.compared import Compared
-from snipbias.evaluation.tables import LEGEND, comparison_grids
+from snipbias.evaluation.glossary import legend
+from snipbias.evaluation.tables import comparison_grids
 
 PARTS = {"overall": "All", "ambiguous": "Ambiguous", "disambiguated": "Disambiguated"}
 
@@ -32,7 +33,7 @@ def _card(comparison: Compared, method: str, grids: tuple[Grid, ...]) -> dict[st
         "accuracy": {part: v for part, v in asdict(accuracy).items() if v is not None},
         "headline": list(_headlines(comparison, method)),
         "tables": [{"header": g.header, "rows": g.of(shown).rows} for g in grids],
-        "legend": LEGEND,
+        "legend": legend(grids),
         "shift": _shift(comparison, method),
         "kept": [f"{part.what} {part.sentence}" for part in comparison.retained(method)],
         "alarms": [str(each) for each in comparison.verdicts(method)],

@@ -96,7 +96,7 @@ def _change(metric: Mean, rows: Rows, original: Rows) -> Change:
         accuracy,
         stats.difference(metric, [rows], [original]),
         stats.sign_flip_of(metric, [rows], [original]),
-        stats.mcnemar(now[counted], before[counted]),
+        stats.mcnemar(now[counted > 0], before[counted > 0]),
     )
 
 

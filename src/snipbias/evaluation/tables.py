@@ -10,6 +10,7 @@ from rich.text import Text
 from snipbias.base.table import WIDTH, Grid, number, p_value, percent, plain_text
 from snipbias.base.words import ALWAYS_UNKNOWN, BEST_OFFSET, ORIGINAL
 from snipbias.evaluation.compared import Compared
+from snipbias.evaluation.glossary import legend, legend_markdown
 from snipbias.evaluation.interval import Interval
 from snipbias.evaluation.metrics import ByCondition
 from snipbias.evaluation.verdicts import alarms, doubts
@@ -68,30 +69,16 @@ def comparison_grids(comparison: Compared) -> tuple[Grid, ...]:
 def comparison_renderable(comparison: Compared) -> RenderableType:
     """The whole comparison: tables, verdicts, and how to read them."""
     task = comparison.task
-    grids = [part for grid in comparison_grids(comparison) for part in (Text(), grid.rich())]
+    grids = comparison_grids(comparison)
+    drawn = [part for grid in grids for part in (Text(), grid.rich())]
     lines = [
         *_verdict_lines(comparison),
         *_retained_lines(comparison),
         *(f"note: {note}" for note in comparison.notes),
     ]
-    return Group(Text(f"{task.name}: {task}"), *grids, *map(Text, lines), Text(LEGEND, "dim"))
-
-
-LEGEND = (
-    "accuracy, ambig., disambig., unknown, named: percent of rows; ± instr.: standard deviation "
-    "over instructions. named: on disambiguated rows the right one of the named options scores "
-    "higher. AUROC: how well the margin of 'unknown' tells ambiguous from disambiguated rows (0.5: "
-    "not at all). vs offset: disambiguated points above (+) or below (-) what adding a constant to "
-    "'unknown' reaches on the original at the same ambiguous accuracy. CI: 95 %, bootstrap "
-    "over templates, and over instructions if there are five or more; p: sign flip of whole "
-    "templates. P(gold): mean percent, renormalised over the options, over all, ambiguous (a) and "
-    "disambiguated rows (d). positions: percent of answers that are the first, second, ... option, "
-    "and last none of them. KL: nats per token from the original on neutral text; chat KL: "
-    "along the original's own answers to ordinary requests. random, same "
-    "sites: controls, as many neurons drawn by chance, from the whole model or from the sites of "
-    "that edit; #0: the first draw. !: something is wrong with this model; ?: it may be, and the "
-    "rows are too few to judge; see the lines above."
-)
+    return Group(
+        Text(f"{task.name}: {task}"), *drawn, *map(Text, lines), Text(legend(grids), "dim")
+    )
 
 
 def comparison_text(comparison: Compared, width: int = WIDTH) -> str:
@@ -104,7 +91,7 @@ def comparison_markdown(comparison: Compared) -> str:
     grids = comparison_grids(comparison)
     parts = [f"**{grid.title}**\n\n{grid.markdown()}" for grid in grids]
     lines = [f"- {line}" for line in (*_verdict_lines(comparison), *_retained_lines(comparison))]
-    return "\n\n".join([*parts, *(["\n".join(lines)] if lines else []), LEGEND]) + "\n"
+    return "\n\n".join([*parts, "\n".join(lines), legend_markdown(grids)]) + "\n"
 
 
 def _answer_rows(comparison: Compared) -> Iterator[tuple[str, ...]]:

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from snipbias.base.files import atomic_file
 from snipbias.base.table import Grid
+from snipbias.evaluation.glossary import legend_markdown
 from snipbias.experiment.outcome import Experiment, Outcome
 from snipbias.experiment.tables import csv_tables, detail_grids, grids
 from snipbias.experiment.tables.figures import All, figures
@@ -23,36 +24,13 @@ from snipbias.experiment.tables.verdict import in_words
 
 LEGEND = """\
 All figures are of the test part, which shares no template with the items that the neurons were
-found on or with the development part that settings were chosen on.
+found on or with the development part that settings were chosen on. Trials are taken as they are.
 
-- **accuracy, ambig., disambig., unknown, named**: percent of rows, mean over instructions and
-  trials (and the draws of a random control). *named*: on disambiguated rows the right one of the
-  named options scores higher; 50 is chance.
-- **[95 % CI]**: cluster bootstrap over templates crossed with instructions (fewer than five
-  instructions count as fixed). The trials are taken as they are.
-- **± trials, ± draws, ± instr.**: standard deviation (n - 1) of accuracy over trials, over the
-  draws of a random control (root mean square over trials), and over instructions (mean over
-  trials).
-- **n**: neurons pruned, mean over trials. **dev acc.**: accuracy on the development part at the
-  chosen settings; higher than on the test part because they were chosen there.
-- **AUROC**: how well the margin of "unknown" tells ambiguous from disambiguated rows; 0.5: not at
-  all. No shift changes it.
-- **by prompt template**: edits found in the task's own wording, evaluated in others; the interval
-  of the mean takes these wordings as fixed.
-- **vs offset**: disambiguated points above what adding a constant to "unknown" reaches on the
-  original at an ambiguous accuracy at least as high.
-- **p, p Holm, McNemar**: of the difference in accuracy to the original. *p*: signs of whole
-  templates flipped; *Holm*: the same, adjusted for all tasks and methods of this experiment;
-  *McNemar*: takes rows as independent (median over trials), so it is too small and only for
-  comparison.
-- **perplexity, KL**: on neutral text; geometric mean over trials, and nats a token from the
-  original.
-- **kept**: the interval of a retention task's difference excludes a loss of more than the margin;
-  **?**: it does not.
-- **gold probability**: mean probability of the right option, renormalised over the row's options.
-- **published**: CRISPR v1 (arXiv 2311.09627v1) or v2 (ACL 2024) on this model; in brackets, on
-  Flan-T5-base, for orientation. `table1.csv` names the source of each.
-- An empty cell or a dash: nothing was published, or the figure is undefined."""
+{}
+- **kept**: the interval of the difference excludes a loss of more than the margin; **?**: it does
+  not
+- an empty cell or a dash: nothing was published, or the figure is undefined; `table1.csv` names the
+  source of each published figure"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +49,7 @@ class Results:
         """What the experiment shows and what it does not: one paragraph a task."""
         return in_words(self.experiment, self.figures)
 
-    @property
+    @cached_property
     def grids(self) -> list[Grid]:
         """Every table, in the order of `tables.md`."""
         experiment, found = self.experiment, self.figures
@@ -101,7 +79,7 @@ class Results:
     @property
     def legend(self) -> str:
         """What every column means."""
-        return LEGEND
+        return LEGEND.format(legend_markdown(self.grids))
 
     def markdown(self) -> str:
         """All tables, the verdict in words, how to read them, the data and the settings."""

@@ -14,7 +14,7 @@ from typing import Any
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.table import percent
 from snipbias.base.version import __version__
-from snipbias.report.glossary import TERMS
+from snipbias.evaluation.glossary import explained
 from snipbias.report.page import Part
 
 WIDE = 40  # characters beyond which a cell is text to be wrapped and not a figure
@@ -57,7 +57,7 @@ def page(parts: Sequence[Part], title: str) -> str:
         parts=parts,
         findings=[(f, part) for part in parts for s in part.sections for f in s.findings],
         warnings=[(s.warning, part) for part in parts for s in part.sections if s.warning],
-        terms=TERMS,
+        terms=explained(g for part in parts for s in part.sections for g in s.grids),
         version=__version__,
         figures=jinja2.utils.htmlsafe_json_dumps({plot.name: plot.figure for plot in plots}),
         policy=_policy(scripts, texts["report.css"]),

@@ -7,7 +7,7 @@ from statistics import mean, stdev
 
 import pyarrow as pa
 
-from snipbias.base.table import Grid, number, percent
+from snipbias.base.table import Grid, number, p_value, percent
 from snipbias.base.words import ORIGINAL
 from snipbias.evaluation import measures, stats
 from snipbias.evaluation.estimate import NOTHING, difference, estimate, points
@@ -23,7 +23,7 @@ def task_grids(experiment: Experiment, figures: All, task: str) -> Iterator[Grid
     """One task in detail: answers, differences to the original, what else changed."""
     here = {method: each for (name, method), each in figures.items() if name == task}
     strong = (experiment.settings.method,)
-    yield _filled(
+    yield Grid(
         f"{task}: answers (%)",
         (
             *("method", "n", "acc.", "± trials", "± draws", "± instr.", "ambig.", "disambig."),
@@ -31,11 +31,11 @@ def task_grids(experiment: Experiment, figures: All, task: str) -> Iterator[Grid
         ),
         tuple((method, *_answers(each)) for method, each in here.items()),
         strong,
-    )
+    ).without_empty_columns()
     compared = {method: each for method, each in here.items() if each.differences}
     if not compared:
         return
-    yield _filled(
+    yield Grid(
         f"{task}: difference to the original (points; AUROC x 100) [95 % CI]",
         ("method", "accuracy", "ambiguous", "disambiguated", "AUROC"),
         tuple(
@@ -43,14 +43,14 @@ def task_grids(experiment: Experiment, figures: All, task: str) -> Iterator[Grid
             for method, each in compared.items()
         ),
         strong,
-    )
+    ).without_empty_columns()
     kept = list(dict.fromkeys(name for each in compared.values() for name in each.retention))
-    yield _filled(
+    yield Grid(
         f"{task}: p-values, neutral text, retention (points) [95 % CI]",
         ("method", "p", "p Holm", "McNemar", "perplexity", "KL", *kept),
         tuple((method, *_side(each, kept, experiment)) for method, each in here.items()),
         strong,
-    )
+    ).without_empty_columns()
 
 
 def verdict_grids(experiment: Experiment, figures: All) -> Iterator[Grid]:
@@ -210,15 +210,6 @@ def places_grids(experiment: Experiment) -> Iterator[Grid]:
         )
 
 
-def _filled(
-    title: str, header: Sequence[str], rows: Sequence[Sequence[str]], strong: tuple[str, ...]
-) -> Grid:
-    """A table without the columns in which no cell says anything."""
-    keep = [i for i in range(len(header)) if i == 0 or any(row[i] not in ("", "-") for row in rows)]
-    shown = tuple(tuple(row[i] for i in keep) for row in rows)
-    return Grid(title, tuple(header[i] for i in keep), shown, strong)
-
-
 def _answers(each: Figures) -> tuple[str, ...]:
     values = {name: found.value for name, found in each.values.items()}
     return (
@@ -249,9 +240,9 @@ def _side(each: Figures, kept: Sequence[str], experiment: Experiment) -> tuple[s
             fine = stats.non_inferior(change.interval, margin)
             retention.append(f"{points(change)} {'kept' if fine else '?'}")
     return (
-        _p(each.p_sign_flip),
-        _p(each.p_holm),
-        _p(each.p_mcnemar),
+        p_value(each.p_sign_flip),
+        p_value(each.p_holm),
+        p_value(each.p_mcnemar),
         number(text.perplexity, digits=4) if text else "",
         number(text.kl_per_token) if text else "",
         *retention,
@@ -260,12 +251,6 @@ def _side(each: Figures, kept: Sequence[str], experiment: Experiment) -> tuple[s
 
 def _blank(value: float | None) -> str:
     return "" if value is None else percent(value)
-
-
-def _p(value: float | None) -> str:
-    if value is None:
-        return ""
-    return "<.001" if value < 0.0005 else f"{value:.3f}"
 
 
 def _count(value: float | None) -> str:

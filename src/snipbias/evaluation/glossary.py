@@ -1,0 +1,105 @@
+"""What the columns and marks of every table mean: the one list that all views take them from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from snipbias.base.table import Grid
+from snipbias.base.words import ALWAYS_UNKNOWN, BEST_OFFSET
+
+# (headers, or beginnings of names in the first column; meaning)
+TERMS: tuple[tuple[tuple[str, ...], str], ...] = (
+    (("accuracy", "acc."), "percent of rows answered right (experiments: mean over trials)"),
+    (
+        ("ambig.", "ambiguous"),
+        "the same on rows whose context does not tell who it was; 'unknown' is right there",
+    ),
+    (
+        ("disambig.", "disambiguated"),
+        "the same on their twins, which tell who it was; that person is right there",
+    ),
+    (("dev acc.",), "accuracy at the chosen settings on the rows they were chosen on"),
+    (
+        ("95 % CI", "CI of it", "95 %"),
+        "95 % interval: bootstrap over templates, and over instructions if there are five or more",
+    ),
+    (("change",), "from the original, on the same rows"),
+    (("p",), "two-sided p-value of the change, by exchanging whole templates (sign flip)"),
+    (("p Holm",), "the same, adjusted for every task and method of the experiment"),
+    (("McNemar",), "a p-value that takes rows for independent, and so is too small"),
+    (("± instr.",), "standard deviation over instructions; it is not a sampling error"),
+    (("± trials",), "standard deviation over draws of the items that neurons were found on"),
+    (("± draws",), "standard deviation over draws of a random control within a trial"),
+    (("n", "neurons"), "number of neurons pruned (experiments: mean over trials)"),
+    (("unknown",), "percent of rows answered 'unknown'"),
+    (
+        ("named",),
+        "percent of disambiguated rows where the right one of the named options scores higher; "
+        "50 is chance",
+    ),
+    (
+        ("AUROC",),
+        "how well the margin of 'unknown' tells ambiguous from disambiguated rows; 0.5 is chance, "
+        "and saying 'unknown' more often does not change it",
+    ),
+    (
+        ("vs offset",),
+        "points of disambiguated accuracy above (+) or below (-) what the original reaches at the "
+        "same ambiguous accuracy by adding a constant to the score of 'unknown'",
+    ),
+    (("s_AMB", "s_DIS"), "BBQ's bias scores; a dash where nobody was named"),
+    (
+        ("P(gold)", "P(gold) a", "P(gold) d"),
+        "mean probability of the right option in percent, among the row's options: on all, "
+        "ambiguous (a) and disambiguated (d) rows",
+    ),
+    (("positions",), "percent of answers that are the first, second, ... option; last, none"),
+    (("perplexity",), "on neutral text; experiments: geometric mean over trials"),
+    (("KL",), "divergence from the original's predictions of neutral text, in nats per token"),
+    (("chat KL",), "the same along the original's own answers to ordinary requests"),
+    (("skills", "mini:skills"), "accuracy on a task that should not get worse"),
+    (
+        ("published", "(Flan-T5-base)"),
+        "figures of CRISPR v1 (arXiv 2311.09627v1) or v2 (ACL 2024) on this model; in brackets, on "
+        "Flan-T5-base, for orientation",
+    ),
+    (
+        ("prompt template",),
+        "edits found in the task's own wording, evaluated in others; the interval of the mean "
+        "takes these wordings as fixed",
+    ),
+    ((ALWAYS_UNKNOWN,), "the floor: 'unknown' as the answer to every row"),
+    ((BEST_OFFSET,), "the best accuracy that a constant added to the score of 'unknown' reaches"),
+    (
+        ("random", "same sites", "same layers"),
+        "controls: as many neurons drawn by chance, from the whole model or from the sites of that "
+        "edit; #0 is the first draw",
+    ),
+    (("!",), "something is wrong with this model, and the lines beside the table say what"),
+)
+
+
+def explained(grids: Iterable[Grid]) -> Iterator[tuple[str, str]]:
+    """What stands in these tables and what it means: (names, meaning)."""
+    names: dict[str, None] = {}
+    for grid in grids:
+        names |= dict.fromkeys((*grid.header, *(row[0] for row in grid.rows)))
+    marked = any(name.endswith(" !") for name in names)
+    for columns, meaning in TERMS:
+        there = [
+            c
+            for c in columns
+            if (c == "!" and marked) or any(f"{name} ".startswith(f"{c} ") for name in names)
+        ]
+        if there:
+            yield ", ".join(there), meaning
+
+
+def legend(grids: Iterable[Grid]) -> str:
+    """The same as one paragraph."""
+    return "; ".join(f"{names}: {meaning}" for names, meaning in explained(grids)) + "."
+
+
+def legend_markdown(grids: Iterable[Grid]) -> str:
+    """The same as a list."""
+    return "\n".join(f"- **{names}**: {meaning}" for names, meaning in explained(grids))

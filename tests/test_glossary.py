@@ -1,0 +1,20 @@
+"""The glossary: every column that a comparison shows is explained, and nothing else is."""
+
+from snipbias.base.table import Grid
+from snipbias.base.words import ALWAYS_UNKNOWN
+from snipbias.evaluation.glossary import TERMS, explained, legend, legend_markdown
+
+
+def test_what_stands_in_a_table_is_explained_and_nothing_else() -> None:
+    grid = Grid("t", ("method", "p Holm", "KL"), (("random n=3 #0 !", "1", "2"),))
+    assert [names for names, _ in explained([grid])] == ["p", "p Holm", "KL", "random", "!"]
+    floors = legend([Grid("t", ("method", "KL"), ((ALWAYS_UNKNOWN, "1"),))])
+    assert floors.startswith("KL: ")
+    assert "; always unknown: the floor" in floors
+    assert list(explained([])) == []
+    assert legend_markdown([grid]).splitlines()[2].startswith("- **KL**: ")
+
+
+def test_no_term_stands_twice() -> None:
+    columns = [column for columns, _ in TERMS for column in columns]
+    assert len(set(columns)) == len(columns)
