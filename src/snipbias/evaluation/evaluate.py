@@ -27,8 +27,16 @@ from snipbias.evaluation.neutral_text import TextShift
 from snipbias.evaluation.reading import Reading, answered, balanced_orders, lengths
 from snipbias.evaluation.rows import Rows
 from snipbias.evaluation.summary import Summary, summarize
-from snipbias.models.batching import BatchSize, Progress, Stage, run_batches, size_of
+from snipbias.models.batching import (
+    FASTEST_TREE,
+    BatchSize,
+    Progress,
+    Stage,
+    run_batches,
+    size_of,
+)
 from snipbias.models.language_model import LanguageModel, Query
+from snipbias.models.scoring import reads_trees
 from snipbias.tasks.items import Item, Task
 
 
@@ -199,6 +207,7 @@ def score_queries(
         kind="answers",
         batch_size=batch_size,
         progress=progress,
+        fastest=FASTEST_TREE if reads_trees(lm) else None,
     )
     every = workers().gather(scores)
     return [every[number] for number in range(len(queries))]
@@ -289,6 +298,7 @@ def _generate(
         kind="writing",
         batch_size=batch_size,
         progress=progress,
+        fastest=FASTEST_TREE if reads_trees(lm) else None,
     )
     every = workers().gather(texts)
     return {place: every[number] for number, place in enumerate(places)}

@@ -33,6 +33,8 @@ Kind = Literal["answers", "gradients", "activations", "writing"]
 
 # Padded tokens of a batch beyond which none is faster: docs/scale.md has the measurement.
 FASTEST = {"cpu": 512, "cuda": 8192}
+# The same where alike prompts are read as one tree, in which most of these tokens stand once.
+FASTEST_TREE = 2048
 # A loop has a multiple of so many batches, so that as many processes have as much to do and run
 # the very batches that one would.
 BATCHES = 4
@@ -49,6 +51,7 @@ def run_batches(
     kind: Kind,
     batch_size: BatchSize,
     progress: Progress,
+    fastest: int | None = None,
 ) -> None:
     """Do all jobs in batches, each by one of the processes.
 
@@ -62,13 +65,18 @@ def run_batches(
         kind: of the passes; what a token takes in memory is measured once for each.
         batch_size: jobs a batch, or `auto`: as many as is fastest and fits.
         progress: called in every process with jobs just done by all of them, to their number.
+        fastest: padded tokens of a batch beyond which none is faster, where it is not as usual.
 
     Raises:
         SnipbiasError: one job by itself does not fit into memory, or the batch size is below 1.
     """
     sizes = [size(job) for job in jobs]
     order = sorted(range(len(jobs)), key=lambda i: sizes[i] if alike is None else alike(jobs[i]))
-    waiting = deque(workers().share(_cut(order, sizes, batch_size, lm.device.type)))
+    waiting = deque(
+        workers().share(
+            _cut(order, sizes, batch_size, fastest or FASTEST.get(lm.device.type, FASTEST["cuda"]))
+        )
+    )
     limit = math.inf
     if batch_size == "auto" and waiting:
         mine = [number for batch in waiting for number in batch]
@@ -115,12 +123,11 @@ def _padded(batch: Sequence[int], sizes: Sequence[tuple[int, int]]) -> int:
 
 
 def _cut(
-    order: Sequence[int], sizes: Sequence[tuple[int, int]], batch_size: BatchSize, device: str
+    order: Sequence[int], sizes: Sequence[tuple[int, int]], batch_size: BatchSize, most: int
 ) -> list[Sequence[int]]:
     """The numbers of the jobs in batches, in their order."""
     if batch_size != "auto":
         return list(in_batches(order, batch_size))
-    most = FASTEST.get(device, FASTEST["cuda"])
     step = BATCHES * math.ceil(workers().count / BATCHES)
     fewest = len(_filled(order, sizes, most))
     parts = step * math.ceil(fewest / step)

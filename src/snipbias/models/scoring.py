@@ -21,6 +21,7 @@ from snipbias.base.errors import SnipbiasError
 from snipbias.models.backbone import Backbone, Query
 from snipbias.models.packed_options import Packed
 from snipbias.models.padding import common_start, pad, positions, token_logprobs
+from snipbias.models.token_tree import TokenTree
 from snipbias.models.whole_sequences import read_whole
 
 # Fewer tokens in common are not worth a pass of their own.
@@ -100,6 +101,8 @@ def score(
     options = [option for query in queries for option in query.options]
     owner = torch.tensor(owners)  # on the CPU: it indexes layers' caches wherever they are
 
+    if share_start and not cut and reads_trees(lm):
+        return _score_tree(lm, queries, owner)
     prompts = [query.prompt for query in queries]
     if lm.reads_whole:
         logprobs, prompt_mask, read = read_whole(lm, queries, owner)
@@ -149,8 +152,28 @@ def _scored(
     return Scored(summed, rows, prompt_mask, options_mask, packed, graph_cut)
 
 
+def _score_tree(lm: Backbone, queries: Sequence[Query], owner: Int[Tensor, " r"]) -> Scored:
+    """All prompts and options as one tree; what a hook would see there belongs to no one row."""
+    logprobs = TokenTree.of(queries, lm.device).score(lm)
+    nowhere = torch.zeros(len(owner), 0, dtype=torch.bool, device=lm.device)
+    rows = torch.full(logprobs.shape, -1, device=lm.device)
+    return Scored(logprobs, rows, nowhere[: len(queries)], nowhere)
+
+
+def reads_trees(lm: Backbone) -> bool:
+    """Whether alike prompts are read as one tree: on a CPU, where each token costs its time.
+
+    A GPU computes padded rows at once, and the mask of a tree as large as its batches is larger
+    than they are.
+    """
+    alone = not (lm.rows_differ or lm.reads_whole)
+    return alone and lm.device.type == "cpu" and takes_trees(lm)
+
+
 def alike(lm: Backbone, query: Query) -> tuple[Any, ...]:
     """A key that puts prompts next to each other that share their start and are as long."""
+    if reads_trees(lm):
+        return query.prompt
     start = query.prompt[:SORTED_BY] if _is_told_positions(lm) else ()
     return start, len(query.prompt)
 

@@ -184,8 +184,7 @@ def learn(
     how = training or Training()
     given = (tasks,) if isinstance(tasks, Task) else tuple(tasks)
     sizes = sorted({n} if isinstance(n, int) else set(n), reverse=True)
-    share = (1.0 if lm.is_encoder_decoder else 0.5) if layers is None else layers
-    sites = upper_sites(lm, share)
+    sites = upper_sites(lm, default_share(lm) if layers is None else layers)
     there = sum(site.width for site in sites)
     if sizes and not 0 < sizes[-1] <= sizes[0] <= there:
         raise SnipbiasError(f"cannot keep {sizes[0]} neurons: ask for 1 to {there}.")
@@ -200,16 +199,20 @@ def learn(
         job = Job(lm, sites, material, how, original, sizes, seed, progress, told, folder)
         for size, factors, trained in PICKS[pick](job):
             trainings[size] = trained
-            label = pick if size is None else f"{pick} n={size}"
-            edit = _edit(lm, drawn, factors, how, label)
-            if len(edit):
-                edits[size] = edit
+            if trained.best is not trained.checks[0]:  # the original tells best, or all do harm
+                label = pick if size is None else f"{pick} n={size}"
+                edits[size] = _edit(lm, drawn, factors, how, label)
     if not edits:
         raise SnipbiasError(
             "nothing was learned that tells unanswerable rows better and does no harm: give more "
             "rows (--fillings) or steps (--steps), or see what the model knows: snipbias check."
         )
     return Learned(edits, trainings)
+
+
+def default_share(lm: LanguageModel) -> float:
+    """The share of layers that is trained: all of an encoder-decoder, a decoder's upper half."""
+    return 1.0 if lm.is_encoder_decoder else 0.5
 
 
 def gather(

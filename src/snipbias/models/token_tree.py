@@ -1,4 +1,4 @@
-"""The rows of one step as a tree of tokens, read in a single pass."""
+"""Prompts and their options as one tree of tokens, read in a single pass."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from snipbias.models.language_model import LanguageModel, Query
+from snipbias.models.backbone import Backbone, Query
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class TokenTree:
             tuple(len(query.options) for query in queries),
         )
 
-    def score(self, lm: LanguageModel) -> Float[Tensor, "rows options"]:
+    def score(self, lm: Backbone) -> Float[Tensor, "rows options"]:
         """Log-probability of every option; -inf where a row has fewer than the most."""
         kind = lm.model.dtype
         bar = torch.zeros(self.sees.shape, dtype=kind, device=self.sees.device)

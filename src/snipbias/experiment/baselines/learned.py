@@ -1,0 +1,91 @@
+"""Learned factors, and what they are compared with: grafting, one step, random neurons, a LoRA."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+
+from snipbias.base.errors import SnipbiasError
+from snipbias.edits.edit import NeuronEdit
+from snipbias.experiment.cell import Cell
+from snipbias.experiment.choose import Setting, chosen
+from snipbias.experiment.outcome import Outcome, Point
+from snipbias.method.learned.below import Below
+from snipbias.method.learned.check import check
+from snipbias.method.learned.factors import Factors, LowRank, upper_sites
+from snipbias.method.learned.learn import default_share, gather, learn
+from snipbias.method.learned.train import Training, train
+from snipbias.models.language_model import LanguageModel
+
+RANK = 8
+
+
+def learned(cell: Cell, pick: str, sized: bool) -> Outcome:
+    """An edit of trained factors; n is chosen on dev where the pick keeps a number of neurons.
+
+    Args:
+        pick: as `learn` takes it.
+        sized: whether it keeps a number of neurons.
+    """
+    assert cell.trial is not None
+    seed = cell.settings.seed + cell.trial
+    there = sum(site.width for site in cell.lm.sites)
+    sizes = [n for n in sorted(cell.settings.sizes)[-2:] if n <= there] if sized else []
+
+    def compute() -> list[dict[str, Any]]:
+        try:
+            found = learn(cell.lm, cell.task, sizes, pick=pick, seed=seed)
+        except SnipbiasError:  # nothing that does no harm: the model stays as it is
+            return []
+        return [edit.to_dict() for edit in found.edits.values()]
+
+    stored = cell.store.value(cell.key("edits"), compute)
+    edits = {len(edit): edit for edit in map(NeuronEdit.from_dict, stored)}
+    if not edits:
+        return cell.unchanged()
+
+    def search(measure: Callable[[Setting], Point]) -> Iterable[Point]:
+        return [measure({"n": n}) for n in sorted(edits)]
+
+    return chosen(cell, lambda setting: edits[int(setting["n"])], search)
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """Trained factors or low-rank weights as an intervention."""
+
+    trained: Factors
+    label: str
+
+    def check(self, lm: LanguageModel) -> None:
+        """It was made on this very model."""
+
+    @contextmanager
+    def applied(self, lm: LanguageModel) -> Iterator[None]:
+        """While inside, the model answers under it."""
+        with torch.no_grad(), self.trained.applied():
+            yield
+
+
+def lora(cell: Cell) -> Outcome:
+    """A LoRA trained by the same losses, for as many steps, on the same rows: the ceiling."""
+    assert cell.trial is not None
+    seed, how = cell.settings.seed + cell.trial, Training(bound=float("inf"), rate=0.003)
+
+    @cache
+    def adapter() -> Adapter:
+        lm = cell.lm
+        sites = upper_sites(lm, default_share(lm))
+        with torch.inference_mode(False), lm.frozen():
+            _, material = gather(lm, [cell.task], 2, seed, how, Below(lm, sites))
+            original = check(lm, Factors(lm, sites), material, 0, None)
+            trained = LowRank(lm, sites, RANK, seed)
+            train(lm, trained, material, how, original=original, seed=seed)
+        return Adapter(trained, cell.method)
+
+    return cell.outcome(adapter)
