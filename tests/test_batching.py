@@ -118,7 +118,7 @@ def test_every_loop_gives_the_same_by_itself_as_one_by_one():
 
 def cut(lengths, size="auto"):
     order = sorted(range(len(lengths)), key=lengths.__getitem__)
-    return batching._cut(order, [(length, 2) for length in lengths], size, "cpu")
+    return batching._cut(order, [(length, 2) for length in lengths], size, batching.FASTEST["cpu"])
 
 
 def test_auto_keeps_to_the_fastest_size_and_loses_nobody():

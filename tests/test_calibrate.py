@@ -48,6 +48,7 @@ class ByHand:
 
     device = torch.device("cpu")
     model = torch.nn.Module()
+    rows_differ = True
 
     def __init__(self, logprob: LogP) -> None:
         self.logprob = logprob

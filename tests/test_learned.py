@@ -19,9 +19,8 @@ from snipbias.method.learned.check import Check, check
 from snipbias.method.learned.factors import Factors, LowRank, Mask, upper_sites
 from snipbias.method.learned.learn import gather
 from snipbias.method.learned.train import Trained, Training, row_loss, train
-from snipbias.models.token_tree import TokenTree
 from snipbias.models.products import multiply_in_bfloat16
-from snipbias.models.scoring import takes_trees
+from snipbias.models.token_tree import TokenTree, takes_trees
 from test_models import make_queries
 
 UNKNOWN, UNANSWERABLE = tensor([2, 2]), tensor([True, False])

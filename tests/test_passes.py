@@ -7,6 +7,8 @@ import torch
 
 from families import FAMILIES, GENERIC, tiny
 from snipbias.models import scoring as passes
+from snipbias.models import token_tree
+from snipbias.models.backbone import Query
 from snipbias.models.packed_options import Packed
 from test_models import STARTS_SHARED, make_queries
 
@@ -60,9 +62,28 @@ def test_a_layers_output_comes_by_option_either_way(monkeypatch):
 
 def test_code_or_kernels_that_need_not_know_such_masks_get_rows(monkeypatch):
     lm = tiny("llama")
-    assert passes.takes_trees(lm)
+    assert token_tree.takes_trees(lm)
     monkeypatch.setattr(lm.model.config, "_attn_implementation_internal", "flash_attention_2")
-    assert not passes.takes_trees(lm)
+    assert not token_tree.takes_trees(lm)
     monkeypatch.undo()
     monkeypatch.setattr(type(lm.model), "__module__", "transformers_modules.somebody")
-    assert not passes.takes_trees(lm)
+    assert not token_tree.takes_trees(lm)
+
+
+@torch.no_grad()
+def test_alike_prompts_are_one_tree_and_score_as_they_do_alone():
+    lm = tiny("llama")
+    first, *others = make_queries()
+    queries = [*others, *[Query((*first.prompt, t), first.options) for t in (5, 6, 7)], first]
+    tokens = []
+    embeddings = lm.model.get_input_embeddings()
+    handle = embeddings.register_forward_hook(lambda m, args, out: tokens.append(args[0].numel()))
+    together = lm.score(queries, share_start=True).logprobs
+    handle.remove()
+    assert len(tokens) == 1
+    assert tokens[0] < sum(len(query.prompt) for query in queries)
+    for found, query in zip(together, queries, strict=True):
+        alone = lm.score([query]).logprobs[0]
+        torch.testing.assert_close(found[: len(alone)], alone, rtol=1e-4, atol=1e-4)
+    lm.rows_differ = True
+    assert not passes.reads_trees(lm)

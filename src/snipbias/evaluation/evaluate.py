@@ -27,16 +27,9 @@ from snipbias.evaluation.neutral_text import TextShift
 from snipbias.evaluation.reading import Reading, answered, balanced_orders, lengths
 from snipbias.evaluation.rows import Rows
 from snipbias.evaluation.summary import Summary, summarize
-from snipbias.models.batching import (
-    FASTEST_TREE,
-    BatchSize,
-    Progress,
-    Stage,
-    run_batches,
-    size_of,
-)
+from snipbias.models.batching import BatchSize, Progress, Stage, run_batches, size_of
 from snipbias.models.language_model import LanguageModel, Query
-from snipbias.models.scoring import reads_trees
+from snipbias.models.score_all import score_queries
 from snipbias.tasks.items import Item, Task
 
 
@@ -187,32 +180,6 @@ def _prompts(lm: LanguageModel, task: Task, reading: Reading) -> list[_Prompt]:
     ]
 
 
-def score_queries(
-    lm: LanguageModel, queries: Sequence[Query], batch_size: BatchSize, progress: Progress
-) -> list[list[float]]:
-    """Log-probabilities of each query's options, in its order; alike prompts run together."""
-    scores: dict[int, list[float]] = {}
-
-    def keep(numbers: Sequence[int], logprobs: list[list[float]]) -> None:
-        for number, row in zip(numbers, logprobs, strict=True):
-            scores[number] = row[: len(queries[number].options)]
-
-    run_batches(
-        lm,
-        queries,
-        lambda batch: lm.score(batch, share_start=True).logprobs.tolist(),
-        keep,
-        size=size_of,
-        alike=lm.alike,
-        kind="answers",
-        batch_size=batch_size,
-        progress=progress,
-        fastest=FASTEST_TREE if reads_trees(lm) else None,
-    )
-    every = workers().gather(scores)
-    return [every[number] for number in range(len(queries))]
-
-
 def _table(
     label: str,
     task: Task,
@@ -298,7 +265,6 @@ def _generate(
         kind="writing",
         batch_size=batch_size,
         progress=progress,
-        fastest=FASTEST_TREE if reads_trees(lm) else None,
     )
     every = workers().gather(texts)
     return {place: every[number] for number, place in enumerate(places)}

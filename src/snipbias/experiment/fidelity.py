@@ -22,7 +22,6 @@ from snipbias.base.errors import SnipbiasError
 from snipbias.base.table import Grid, number, percent
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.provenance import ModelId
-from snipbias.evaluation.evaluate import score_queries
 from snipbias.method.attribute import asked
 from snipbias.method.equations import Method, most_confusing
 from snipbias.method.find import as_recipe
@@ -30,6 +29,7 @@ from snipbias.method.margins import Scorer
 from snipbias.method.recipes import RECIPES, Recipe
 from snipbias.models.batching import BatchSize, Progress
 from snipbias.models.language_model import LanguageModel, Query
+from snipbias.models.score_all import score_queries
 from snipbias.models.sites import Site, neuron_at
 from snipbias.tasks.items import Task
 

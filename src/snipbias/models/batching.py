@@ -34,7 +34,7 @@ Kind = Literal["answers", "gradients", "activations", "writing"]
 # Padded tokens of a batch beyond which none is faster: docs/scale.md has the measurement.
 FASTEST = {"cpu": 512, "cuda": 8192}
 # The same where alike prompts are read as one tree, in which most of these tokens stand once.
-FASTEST_TREE = 2048
+FASTEST_TREE = 1024
 # A loop has a multiple of so many batches, so that as many processes have as much to do and run
 # the very batches that one would.
 BATCHES = 4

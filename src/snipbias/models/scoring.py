@@ -21,7 +21,7 @@ from snipbias.base.errors import SnipbiasError
 from snipbias.models.backbone import Backbone, Query
 from snipbias.models.packed_options import Packed
 from snipbias.models.padding import common_start, pad, positions, token_logprobs
-from snipbias.models.token_tree import TokenTree
+from snipbias.models.token_tree import TokenTree, is_told_positions, reads_trees, takes_trees
 from snipbias.models.whole_sequences import read_whole
 
 # Fewer tokens in common are not worth a pass of their own.
@@ -160,21 +160,11 @@ def _score_tree(lm: Backbone, queries: Sequence[Query], owner: Int[Tensor, " r"]
     return Scored(logprobs, rows, nowhere[: len(queries)], nowhere)
 
 
-def reads_trees(lm: Backbone) -> bool:
-    """Whether alike prompts are read as one tree: on a CPU, where each token costs its time.
-
-    A GPU computes padded rows at once, and the mask of a tree as large as its batches is larger
-    than they are.
-    """
-    alone = not (lm.rows_differ or lm.reads_whole)
-    return alone and lm.device.type == "cpu" and takes_trees(lm)
-
-
 def alike(lm: Backbone, query: Query) -> tuple[Any, ...]:
     """A key that puts prompts next to each other that share their start and are as long."""
     if reads_trees(lm):
         return query.prompt
-    start = query.prompt[:SORTED_BY] if _is_told_positions(lm) else ()
+    start = query.prompt[:SORTED_BY] if is_told_positions(lm) else ()
     return start, len(query.prompt)
 
 
@@ -285,29 +275,7 @@ def _continue_packed(
 
 def _shared_start(lm: Backbone, prompts: Sequence[tuple[int, ...]]) -> int:
     """How many tokens all prompts begin with that are encoded once; each keeps one of its own."""
-    if len(prompts) == 1 or not _is_told_positions(lm):
+    if len(prompts) == 1 or not is_told_positions(lm):
         return 0
     shared = min(common_start(prompts), min(map(len, prompts)) - 1)
     return shared if shared >= WORTH_SHARING else 0
-
-
-def takes_trees(lm: Backbone) -> bool:
-    """Whether options can be packed: by transformers' own code for masks of four dimensions."""
-    own = type(lm.model).__module__.startswith("transformers.")
-    kernel = lm.model.config._attn_implementation
-    return own and kernel in ("sdpa", "eager") and _is_told_positions(lm)
-
-
-def _is_told_positions(lm: Backbone) -> bool:
-    """Whether a token's place is what the model is told, and not where it stands in the batch.
-
-    So it is with rotary positions, full attention and no other bias (Falcon has either). Then
-    padding may stand in the middle, and options behind each other.
-    """
-    config = lm.model.config.get_text_config()
-    is_rotary = getattr(config, "rope_parameters", None) is not None
-    has_window = getattr(config, "sliding_window", None) or any(
-        kind != "full_attention" for kind in getattr(config, "layer_types", None) or ()
-    )
-    has_bias = getattr(config, "alibi", False)
-    return is_rotary and not (has_window or has_bias or lm.is_encoder_decoder)

@@ -96,3 +96,35 @@ class TokenTree:
         return torch.nn.utils.rnn.pad_sequence(
             list(rows), batch_first=True, padding_value=-torch.inf
         )
+
+
+def reads_trees(lm: Backbone) -> bool:
+    """Whether alike prompts are read as one tree: on a CPU, where each token costs its time.
+
+    A GPU computes padded rows at once, and the mask of a tree as large as its batches is larger
+    than they are.
+    """
+    alone = not (lm.rows_differ or lm.reads_whole)
+    return alone and lm.device.type == "cpu" and takes_trees(lm)
+
+
+def takes_trees(lm: Backbone) -> bool:
+    """Whether options can be packed: by transformers' own code for masks of four dimensions."""
+    own = type(lm.model).__module__.startswith("transformers.")
+    kernel = lm.model.config._attn_implementation
+    return own and kernel in ("sdpa", "eager") and is_told_positions(lm)
+
+
+def is_told_positions(lm: Backbone) -> bool:
+    """Whether a token's place is what the model is told, and not where it stands in the batch.
+
+    So it is with rotary positions, full attention and no other bias (Falcon has either). Then
+    padding may stand in the middle, and options behind each other.
+    """
+    config = lm.model.config.get_text_config()
+    is_rotary = getattr(config, "rope_parameters", None) is not None
+    has_window = getattr(config, "sliding_window", None) or any(
+        kind != "full_attention" for kind in getattr(config, "layer_types", None) or ()
+    )
+    has_bias = getattr(config, "alibi", False)
+    return is_rotary and not (has_window or has_bias or lm.is_encoder_decoder)

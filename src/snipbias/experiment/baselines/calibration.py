@@ -24,11 +24,12 @@ from scipy.special import log_softmax, logsumexp
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.words import ORIGINAL
-from snipbias.evaluation.evaluate import Evaluation, score_queries
+from snipbias.evaluation.evaluate import Evaluation
 from snipbias.evaluation.offset_curve import ROUNDING, OffsetPoint, offset_curve
 from snipbias.evaluation.reading import Reading, balanced_orders
 from snipbias.models.batching import BatchSize, Progress
 from snipbias.models.language_model import LanguageModel
+from snipbias.models.score_all import score_queries
 from snipbias.tasks.items import Item, Task
 
 CONTENT_FREE = ("N/A", "", "[MASK]")  # Zhao et al. 2021

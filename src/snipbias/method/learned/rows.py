@@ -14,9 +14,8 @@ from torch import Tensor
 
 from snipbias.method.attribute import asked
 from snipbias.method.learned.below import Below
-from snipbias.models.token_tree import TokenTree
 from snipbias.models.language_model import LanguageModel, Query
-from snipbias.models.scoring import takes_trees
+from snipbias.models.token_tree import TokenTree, takes_trees
 from snipbias.tasks.items import Item, Task
 from snipbias.tasks.unanswerable import twins, with_controls
 
