@@ -85,3 +85,11 @@ def test_layer_matched_edits_overlap_no_more_than_they_must() -> None:
     assert len(set(other.neurons) & set(edit.neurons)) == width - 6
     everything = of_site(lm, 0, range(width))
     assert set(layer_matched_edit(lm, everything).neurons) == set(everything.neurons)
+
+
+def test_a_control_of_an_edit_with_many_factors_deals_them_out():
+    lm = tiny("llama")
+    factors = [0.5, 1.25, 2.0]
+    drawn = random_edit(lm, 3, seed=1, factor=factors)
+    assert sorted(f for units in drawn.factors.values() for f in units.values()) == factors
+    assert drawn.neurons == random_edit(lm, 3, seed=1).neurons

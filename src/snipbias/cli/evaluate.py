@@ -40,7 +40,7 @@ class Evaluate(o.Writing, o.Running, o.Measuring, o.Asking):
         typer.Option(help="Folder of an edit, or owner/name on the hub (repeatable)."),
     ] = None
     items: Annotated[int | None, typer.Option(min=1, help="At most so many held-out items.")] = None
-    controls: Annotated[int, typer.Option(min=1, help="Draws of each random control.")] = 1
+    controls: Annotated[int, typer.Option(min=0, help="Draws of each random control.")] = 1
     normalize: Annotated[o.Normalize, typer.Option(help="Divide scores by.")] = o.Normalize.sum
     options: Annotated[o.Options, typer.Option(help="Options as.")] = o.Options.text
     generate: Annotated[

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.edits.edit import NeuronEdit
@@ -11,13 +12,26 @@ from snipbias.models.language_model import LanguageModel
 from snipbias.models.sites import neuron_at
 
 
-def random_edit(lm: LanguageModel, n: int, seed: int = 0, factor: float = 0.0) -> NeuronEdit:
-    """Scale `n` neurons drawn evenly from the whole model."""
+def random_edit(
+    lm: LanguageModel, n: int, seed: int = 0, factor: float | Sequence[float] = 0.0
+) -> NeuronEdit:
+    """Scale `n` neurons drawn evenly from the whole model.
+
+    Args:
+        n: neurons.
+        factor: of all of them, or one for each, dealt out at random: those of a learned edit.
+    """
     total = sum(site.width for site in lm.sites)
     if not 0 < n <= total:
         raise SnipbiasError(f"asked for {n} of {total} neurons: ask for 1 to {total}.")
-    drawn = random.Random(seed).sample(range(total), n)
+    rng = random.Random(seed)
+    drawn = rng.sample(range(total), n)
     neurons = [neuron_at(lm.sites, index) for index in sorted(drawn)]
+    if isinstance(factor, Sequence):
+        dealt: dict[str, dict[int, float]] = {}
+        for (site, unit), value in zip(neurons, rng.sample(list(factor), n), strict=True):
+            dealt.setdefault(site, {})[unit] = value
+        return NeuronEdit(dealt, ModelId.of(lm), label=f"random n={n}, factors dealt out #{seed}")
     scaled = "" if factor == 0 else f" x {factor:g}"
     label = f"random n={n}{scaled} #{seed}"
     return NeuronEdit.of(neurons, ModelId.of(lm), factor, label=label)

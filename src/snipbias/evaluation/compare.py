@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 from snipbias.base.errors import SnipbiasError
@@ -164,14 +163,13 @@ def distinct(edits: Sequence[NeuronEdit]) -> list[NeuronEdit]:
     ]
 
 
-def _kinds(edits: Sequence[NeuronEdit]) -> list[tuple[int, float]]:
-    """The distinct sizes and factors; an edit with several factors counts with their mean."""
-    return list(
-        dict.fromkeys(
-            (len(edit), mean(f for units in edit.factors.values() for f in units.values()))
-            for edit in edits
-        )
-    )
+def _kinds(edits: Sequence[NeuronEdit]) -> list[tuple[int, float | tuple[float, ...]]]:
+    """The distinct sizes with their factor, or all factors of an edit that has several."""
+    kinds = []
+    for edit in edits:
+        factors = tuple(sorted(f for units in edit.factors.values() for f in units.values()))
+        kinds.append((len(edit), factors[0] if len(set(factors)) == 1 else factors))
+    return list(dict.fromkeys(kinds))
 
 
 def _controls(

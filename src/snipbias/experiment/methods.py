@@ -143,8 +143,9 @@ def drawn(cell: Cell, control: Callable[[Cell, NeuronEdit, int], NeuronEdit]) ->
 
 
 def _random(cell: Cell, edit: NeuronEdit, seed: int) -> NeuronEdit:
-    factors = {factor for units in edit.factors.values() for factor in units.values()}
-    return random_edit(cell.lm, len(edit), seed, factors.pop())
+    factors = [factor for units in edit.factors.values() for factor in units.values()]
+    same = len(set(factors)) == 1
+    return random_edit(cell.lm, len(edit), seed, factors[0] if same else factors)
 
 
 def _layer_matched(cell: Cell, edit: NeuronEdit, seed: int) -> NeuronEdit:
