@@ -28,7 +28,7 @@ from snipbias.evaluation.offset_curve import (
 from snipbias.evaluation.rows import Rows
 from snipbias.evaluation.summary import Summary, summarize
 from snipbias.evaluation.verdicts import Evidence, verdicts
-from snipbias.tasks.items import Condition
+from snipbias.tasks.item import Condition
 
 AMB: Condition = "ambiguous"
 DIS: Condition = "disambiguated"

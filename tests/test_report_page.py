@@ -198,11 +198,11 @@ def test_the_legend_hides_and_the_picker_shows(visit: Open) -> None:
     until(page, f"{points} < {before}")
     assert marks.count() == before - 1
     maps = page.locator("figure:has([data-plot*='-map'])")
-    assert page.locator("figure:visible h4:has-text('encoder: v1 n=30')").count() == 1
+    assert page.locator("figure:visible h4:has-text('v1 n=30')").count() == 1
     page.locator(".picker").select_option("v1 n=3")
-    assert page.locator("figure:visible h4:has-text('encoder: v1 n=30')").count() == 0
-    assert page.locator("figure:visible h4:has-text('encoder: v1 n=3')").count() == 1
-    assert maps.count() == 4
+    assert page.locator("figure:visible h4:has-text('v1 n=30')").count() == 0
+    assert page.locator("figure:visible h4:has-text('v1 n=3')").count() == 1
+    assert maps.count() == 2
 
 
 def test_print_is_light_and_cuts_no_plot(visit: Open) -> None:

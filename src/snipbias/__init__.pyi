@@ -44,7 +44,7 @@ from .models.sites import Neuron as Neuron
 from .models.sites import Site as Site
 from .report.write import write_report as write_report
 from .tasks import task as task
-from .tasks.items import Item as Item
+from .tasks.item import Item as Item
 from .tasks.items import Task as Task
 from .tasks.neutral_text import passages as passages
 from .tasks.prompts import PromptTemplate as PromptTemplate

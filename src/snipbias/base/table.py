@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -57,6 +58,18 @@ class Grid:
             style = "bold" if row[0].removesuffix(" !") in self.strong else None
             table.add_row(*map(escape, row), style=style)
         return table
+
+    def html(self) -> str:
+        """For a notebook."""
+        header, *rows = (
+            "".join(f"<t{tag}>{html.escape(cell)}</t{tag}>" for cell in row)
+            for row, tag in ((self.header, "h"), *((row, "d") for row in self.rows))
+        )
+        body = "".join(f"<tr>{row}</tr>" for row in rows)
+        return (
+            f"<table><caption>{html.escape(self.title)}</caption><thead><tr>{header}</tr></thead>"
+            f"<tbody>{body}</tbody></table>"
+        )
 
     def markdown(self) -> str:
         """For a document."""

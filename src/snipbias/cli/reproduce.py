@@ -176,16 +176,15 @@ class Reproduce(o.Writing, o.Running, o.Measuring, o.Reading):
                     batch_size=arguments["batch_size"],
                     progress=progress,
                 )
-        results = Results(experiment)
         this.show(
-            {"out": str(folder), **results.to_dict()},
-            Group(results.renderable(), *map(Text, notes), Text(f"\nwritten: {folder}")),
+            {"out": str(folder), **experiment.to_dict()},
+            Group(experiment.renderable(), *map(Text, notes), Text(f"\nwritten: {folder}")),
         )
 
 
 def settings_of(arguments: Mapping[str, Any]) -> Settings:
     """The preset's settings with what the arguments say otherwise."""
-    from snipbias.experiment.settings import ORIGINAL, preset
+    from snipbias.experiment.settings import preset
 
     of_demo = arguments["model"] == "demo"
     base = preset(arguments["preset"], **(DEMO_LIMITS if of_demo else {}))
@@ -211,7 +210,7 @@ def settings_of(arguments: Mapping[str, Any]) -> Settings:
         changes["sample_sizes"] = tuple(others)
     if arguments["methods"] is not None:
         named = (name.strip() for name in arguments["methods"].split(","))
-        changes["methods"] = tuple(dict.fromkeys((ORIGINAL, base.method, *named)))
+        changes["methods"] = tuple(dict.fromkeys(named))
     if arguments["no_retention"] or arguments["retention"]:
         changes["retention"] = tuple(arguments["retention"] or ())
     if arguments["no_retention"] and arguments["retention"]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.edits.edit import NeuronEdit
@@ -53,3 +53,23 @@ def layer_matched_edit(lm: LanguageModel, edit: NeuronEdit, seed: int = 0) -> Ne
         drawn = rng.sample(others, len(units) - short) + rng.sample(sorted(units), short)
         factors[site] = dict(zip(drawn, units.values(), strict=True))
     return NeuronEdit(factors, ModelId.of(lm), label=f"same sites as {edit.label} #{seed}")
+
+
+def kinds(edits: Sequence[NeuronEdit]) -> list[tuple[int, float | tuple[float, ...]]]:
+    """The distinct sizes with their factor, or all factors of an edit that has several."""
+    found = []
+    for edit in edits:
+        factors = tuple(sorted(f for units in edit.factors.values() for f in units.values()))
+        found.append((len(edit), factors[0] if len(set(factors)) == 1 else factors))
+    return list(dict.fromkeys(found))
+
+
+def controls_of(
+    lm: LanguageModel, edits: Sequence[NeuronEdit], seeds: Iterable[int]
+) -> list[NeuronEdit]:
+    """For each number of neurons random ones, and for each edit random ones of the same sites."""
+    drawn = []
+    for seed in seeds:
+        drawn += [random_edit(lm, n, seed, factor) for n, factor in kinds(edits)]
+        drawn += [layer_matched_edit(lm, edit, seed) for edit in edits]
+    return drawn

@@ -3,34 +3,63 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import atomic_folder
+from snipbias.base.notebook import Shown
+from snipbias.base.table import Grid
 from snipbias.edits import algebra, sharing
 from snipbias.edits.provenance import ModelId, same_weights
 from snipbias.edits.pruning import Baked, bake_site, hooks_count, scale_outputs, tensors
 from snipbias.edits.record import EditRecord
+from snipbias.models.place_map import neuron_map
+from snipbias.models.places import Place
+from snipbias.models.sites import module_by_name
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo
+    from plotly.graph_objects import Figure
 
     from snipbias.models.language_model import LanguageModel
 
 
-@dataclass(frozen=True)
-class NeuronEdit(EditRecord):
+@dataclass(frozen=True, repr=False)
+class NeuronEdit(EditRecord, Shown):
     """A few neurons, the factor that each one's output is multiplied by, and where they come from.
 
     `EditRecord` lists its fields.
     """
+
+    def __repr__(self) -> str:
+        found = f", found on {self.found_on.task}" if self.found_on else ""
+        here = f"{len(self)} of {self.model.neurons:,} neurons of {self.model.name}"
+        return f"<NeuronEdit {self.label}: {here}{found}>"
+
+    def _shown(self) -> Iterator[Grid]:
+        rows = (
+            (site, ", ".join(map(str, units)), ", ".join(f"{f:g}" for f in {*units.values()}))
+            for site, units in self.factors.items()
+        )
+        yield Grid(f"{self!r}"[1:-1], ("site", "units", "factor"), tuple(rows))
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        for site, units in self.factors.items():
+            for unit, factor in units.items():
+                yield {"site": site, "unit": unit, "factor": factor}
+
+    def plot(self) -> Figure:
+        """Where its neurons sit, as far as the names of their sites say."""
+        there = Counter(Place(*module_by_name(neuron.site)) for neuron in self.neurons)
+        return neuron_map(there, self.label).drawn()
 
     # -- with other edits of the same model ----------------------------------------------------
 

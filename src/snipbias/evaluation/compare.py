@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from snipbias.base.errors import SnipbiasError
+from snipbias.base.notebook import Shown
+from snipbias.base.table import Grid
 from snipbias.base.words import ORIGINAL, plural
 from snipbias.edits.card.figures import CARDS
-from snipbias.edits.controls import layer_matched_edit, random_edit
+from snipbias.edits.controls import controls_of, kinds
 from snipbias.edits.edit import NeuronEdit
+from snipbias.edits.given import (
+    GivenEdit,
+    GivenModel,
+    GivenTask,
+    as_edit,
+    as_model,
+    as_task,
+    as_tasks,
+)
 from snipbias.edits.provenance import found_otherwise
 from snipbias.evaluation.cards import cards
 from snipbias.evaluation.changes import MARGIN
@@ -20,15 +31,23 @@ from snipbias.evaluation.compared import Compared, HeldOut
 from snipbias.evaluation.evaluate import count_prompts, evaluate
 from snipbias.evaluation.neutral_text import chat_shifts, text_shifts
 from snipbias.evaluation.reading import Reading
-from snipbias.evaluation.tables import comparison_markdown, comparison_text
+from snipbias.evaluation.tables import (
+    comparison_grids,
+    comparison_lines,
+    comparison_markdown,
+    comparison_text,
+)
+from snipbias.evaluation.tradeoff import Spot, tradeoff
 from snipbias.models.batching import BatchSize, Progress, Stage
-from snipbias.models.language_model import LanguageModel
 from snipbias.tasks.items import Task
 from snipbias.tasks.neutral_text import chat_prompts, passages
 from snipbias.tasks.prompts import DEFAULT
 
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
 
-class Comparison(Compared):
+
+class Comparison(Compared, Shown):
     """Original, edits and controls on held-out rows; printing it shows the table."""
 
     def save(self, folder: str | Path) -> None:
@@ -40,18 +59,42 @@ class Comparison(Compared):
     def __str__(self) -> str:
         return comparison_text(self)
 
+    def __repr__(self) -> str:
+        methods = ", ".join(self.summaries)
+        return f"<Comparison on {self.task.name}, {self.task}: {methods}>"
+
+    def _shown(self) -> Iterator[Grid | str]:
+        yield from comparison_grids(self)
+        yield from comparison_lines(self)
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        """One per method."""
+        for method, found in self.to_dict()["methods"].items():
+            yield {"method": method, **found}
+
+    def plot(self) -> Figure:
+        """Ambiguous against disambiguated accuracy, beside what a constant on "unknown" reaches."""
+        kinds = dict.fromkeys(self.controls, "control") | {ORIGINAL: "original"}
+        spots = [Spot(m, s.accuracy, kinds.get(m, "edit")) for m, s in self.summaries.items()]
+        plane = tradeoff("plane", spots, self.original.offset_curve)
+        if plane is None:
+            raise SnipbiasError(
+                f"no plot of {self.task.name}: its rows have no condition to compare by."
+            )
+        return plane.drawn()
+
 
 def compare(
-    lm: LanguageModel,
-    task: Task,
-    *edits: NeuronEdit,
+    lm: GivenModel,
+    task: GivenTask,
+    *edits: GivenEdit,
     reading: Reading | None = None,
     items: int | None = None,
     controls: int = 1,
     seed: int = 0,
     texts: Sequence[str] | None = None,
     chat: Sequence[str] | None = None,
-    retention: Sequence[Task] = (),
+    retention: Sequence[GivenTask] = (),
     margin: float = MARGIN,
     batch_size: BatchSize = "auto",
     progress: Progress = lambda done: None,
@@ -60,7 +103,9 @@ def compare(
     """Evaluate the original model, edits and random controls on templates held out from finding.
 
     Args:
-        task: its `test` part is used, less any template that an edit was found on.
+        lm, task: or what `sb.load` and `sb.task` take. The task's `test` part is used, less any
+            template that an edit was found on.
+        edits: or their folders, or names on the hub.
         items: use at most so many items, spread over the templates.
         controls: draws of each kind of random control (any neurons, the same sites' neurons).
         seed: of the first draw of the controls; the next ones count up.
@@ -76,12 +121,13 @@ def compare(
     """
     reading = reading or Reading()
     texts, chat = _texts(texts, chat)
-    edits = tuple(distinct(edits))
+    lm, task, kept = as_model(lm), as_task(task), as_tasks(retention)
+    edits = tuple(distinct(list(map(as_edit, edits))))
     held_out, notes = hold_out(task, edits)
     held_out = held_out.subsample(items)
     asked = () if task.prompt == DEFAULT else (f"asked in the prompt {task.prompt.name!r}",)
     notes = (*notes, *asked, *found_otherwise(edits, task))
-    every = distinct([*edits, *_controls(lm, edits, range(seed, seed + controls))])
+    every = distinct([*edits, *controls_of(lm, edits, range(seed, seed + controls))])
     options: dict[str, Any] = {"batch_size": batch_size, "progress": progress, "stage": stage}
     evaluation = evaluate(lm, held_out, every, reading=reading, **options)
     if texts:
@@ -93,13 +139,13 @@ def compare(
         moved = chat_shifts(lm, chat, every[: len(edits)], progress=progress)
         evaluation.chat = dict(zip(evaluation.methods, moved, strict=False))
     evaluation.retention = {
-        other.name: evaluate(lm, other, every[: len(edits)], **options) for other in retention
+        other.name: evaluate(lm, other, every[: len(edits)], **options) for other in kept
     }
     sizes = {ORIGINAL: 0, **{edit.label: len(edit) for edit in every}}
-    controls_of = tuple(sizes)[1 + len(edits) :]
+    drawn = tuple(sizes)[1 + len(edits) :]
     fingerprints = {edit.label: edit.fingerprint for edit in edits}
     about = HeldOut.of(held_out)
-    return Comparison(about, evaluation, sizes, controls_of, fingerprints, notes, margin)
+    return Comparison(about, evaluation, sizes, drawn, fingerprints, notes, margin)
 
 
 def count_work(
@@ -115,7 +161,7 @@ def count_work(
 ) -> int:
     """What the `progress` calls of a `compare` with these arguments will add up to."""
     own = 1 + len(edits)
-    methods = own + controls * (len(_kinds(edits)) + len(edits))
+    methods = own + controls * (len(kinds(edits)) + len(edits))
     texts, chat = _texts(texts, chat)
     held_out = hold_out(task, edits)[0].subsample(items)
     work = count_prompts(held_out, methods, reading or Reading()) + len(texts) * methods
@@ -161,23 +207,3 @@ def distinct(edits: Sequence[NeuronEdit]) -> list[NeuronEdit]:
         else edit
         for i, edit in enumerate(edits)
     ]
-
-
-def _kinds(edits: Sequence[NeuronEdit]) -> list[tuple[int, float | tuple[float, ...]]]:
-    """The distinct sizes with their factor, or all factors of an edit that has several."""
-    kinds = []
-    for edit in edits:
-        factors = tuple(sorted(f for units in edit.factors.values() for f in units.values()))
-        kinds.append((len(edit), factors[0] if len(set(factors)) == 1 else factors))
-    return list(dict.fromkeys(kinds))
-
-
-def _controls(
-    lm: LanguageModel, edits: Sequence[NeuronEdit], seeds: Iterable[int]
-) -> list[NeuronEdit]:
-    """For each number of neurons random ones, and for each edit random ones of the same sites."""
-    drawn = []
-    for seed in seeds:
-        drawn += [random_edit(lm, n, seed, factor) for n, factor in _kinds(edits)]
-        drawn += [layer_matched_edit(lm, edit, seed) for edit in edits]
-    return drawn

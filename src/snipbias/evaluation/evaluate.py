@@ -17,17 +17,16 @@ import torch
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import atomic_file
-from snipbias.base.parallel import workers
 from snipbias.base.words import ORIGINAL
-from snipbias.edits.interventions import Intervention
+from snipbias.edits.given import GivenEdits, GivenModel, GivenTask, as_edits, as_model, as_task
 from snipbias.edits.provenance import found_otherwise
 from snipbias.evaluation import metrics
 from snipbias.evaluation.metrics import ByCondition
 from snipbias.evaluation.neutral_text import TextShift
-from snipbias.evaluation.reading import Reading, answered, balanced_orders, lengths
+from snipbias.evaluation.reading import Reading, answered, balanced_orders, lengths, written_by
 from snipbias.evaluation.rows import Rows
 from snipbias.evaluation.summary import Summary, summarize
-from snipbias.models.batching import BatchSize, Progress, Stage, run_batches, size_of
+from snipbias.models.batching import BatchSize, Progress, Stage
 from snipbias.models.language_model import LanguageModel, Query
 from snipbias.models.score_all import score_queries
 from snipbias.tasks.items import Item, Task
@@ -44,12 +43,12 @@ class _Prompt:
     query: Query
 
 
-@dataclass
+@dataclass(repr=False)
 class Evaluation:
     """Rows of one or more methods (the original model, edits, controls) on one task.
 
     Attributes:
-        table: one row an item, instruction and method, with every option's log-probability.
+        table: one row per item, instruction and method, with every option's log-probability.
         reading: how the answers were read.
         text: perplexity and KL divergence on neutral text by method, where measured.
         chat: the same on the original's own answers to requests; the controls are left out.
@@ -62,9 +61,12 @@ class Evaluation:
     chat: Mapping[str, TextShift] = field(default_factory=dict)
     retention: Mapping[str, Evaluation] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        return f"<Evaluation of {len(self.table):,} rows: {', '.join(self.methods)}>"
+
     @property
     def methods(self) -> list[str]:
-        """Names of the methods, in the order they were run."""
+        """Names of the methods in their order."""
         return self.table["method"].unique().to_pylist()
 
     def rows(self, method: str = ORIGINAL) -> Rows:
@@ -106,9 +108,9 @@ class Evaluation:
 
 
 def evaluate(
-    lm: LanguageModel,
-    task: Task,
-    edits: Sequence[Intervention] = (),
+    lm: GivenModel,
+    task: GivenTask,
+    edits: GivenEdits = (),
     *,
     reading: Reading | None = None,
     batch_size: BatchSize = "auto",
@@ -118,25 +120,25 @@ def evaluate(
     """Answer every item under every instruction by the original model and by each edit alone.
 
     Args:
-        edits: applied one after the other, each on the original model; labels tell them apart.
+        lm, task, edits: or what `sb.load`, `sb.task` and `NeuronEdit.load` take. Edits are applied
+            one after the other, each on the original model; labels tell them apart.
         reading: sums of log-probabilities of option texts if not given.
-        batch_size: prompts per pass, or `auto`; the result does not depend on it.
+        batch_size: prompts per pass, or `auto`; no result depends on it.
         progress: called with the number of prompts just done.
         stage: called with what is about to be done.
     """
     reading = reading or Reading()
-    labels = [ORIGINAL, *(edit.label for edit in edits)]
-    if len(set(labels)) < len(labels):
-        raise SnipbiasError(
-            f"two edits have the same label ({', '.join(labels[1:])}): relabel one."
-        )
+    lm, task, edits = as_model(lm), as_task(task), as_edits(edits)
+    names = [ORIGINAL, *(edit.label for edit in edits)]
+    if len(set(names)) < len(names):
+        raise SnipbiasError(f"two edits have the same label ({', '.join(names[1:])}): relabel one.")
     for edit in edits:
         edit.check(lm)  # before the work, not when its turn comes
     for told in found_otherwise(edits, task):
         warnings.warn(f"{told}.", stacklevel=2)
     prompts = _prompts(lm, task, reading)
     tables = []
-    for label, edit in zip(labels, (None, *edits), strict=True):
+    for label, edit in zip(names, (None, *edits), strict=True):
         stage(f"{task.name}, {label}")
         with ExitStack() as stack:
             stack.enter_context(lm.frozen())
@@ -145,7 +147,7 @@ def evaluate(
                 stack.enter_context(edit.applied(lm))
             queries = [prompt.query for prompt in prompts]
             logprobs = score_queries(lm, queries, batch_size, progress)
-            texts = _generate(lm, task, batch_size, progress) if reading.generate else None
+            texts = written_by(lm, task, batch_size, progress) if reading.generate else None
         tables.append(_table(label, task, prompts, logprobs, reading, texts))
     return Evaluation(pa.concat_tables(tables), reading)
 
@@ -247,27 +249,6 @@ _SCHEMA = pa.schema(
         ("text", pa.string()),
     ]
 )
-
-
-def _generate(
-    lm: LanguageModel, task: Task, batch_size: BatchSize, progress: Progress
-) -> dict[tuple[int, int], str]:
-    """What the model writes by itself for each (item, instruction)."""
-    places = [(i, j) for j in range(len(task.instructions)) for i in range(len(task.items))]
-    queries = [lm.query(*task.prompt.ask(task.instructions[j], task.items[i])) for i, j in places]
-    texts: dict[int, str] = {}
-    run_batches(
-        lm,
-        queries,
-        lm.generate,
-        lambda numbers, written: texts.update(zip(numbers, written, strict=True)),
-        size=size_of,
-        kind="writing",
-        batch_size=batch_size,
-        progress=progress,
-    )
-    every = workers().gather(texts)
-    return {place: every[number] for number, place in enumerate(places)}
 
 
 def rows_of(table: pa.Table) -> Rows:

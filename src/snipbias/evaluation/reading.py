@@ -12,7 +12,10 @@ from typing import Literal
 import numpy as np
 
 from snipbias.base.errors import SnipbiasError
-from snipbias.tasks.items import Item
+from snipbias.base.parallel import workers
+from snipbias.models.batching import BatchSize, Progress, run_batches, size_of
+from snipbias.models.language_model import LanguageModel
+from snipbias.tasks.items import Item, Task
 from snipbias.tasks.prompts import PromptTemplate
 
 
@@ -98,3 +101,24 @@ def lengths(answers: Sequence[str], tokens: Sequence[int], reading: Reading) -> 
     if reading.normalize == "byte":
         return np.array([len(option.encode()) for option in answers], dtype=float)
     return np.ones(len(answers))
+
+
+def written_by(
+    lm: LanguageModel, task: Task, batch_size: BatchSize, progress: Progress
+) -> dict[tuple[int, int], str]:
+    """What the model writes by itself for each (item, instruction)."""
+    places = [(i, j) for j in range(len(task.instructions)) for i in range(len(task.items))]
+    queries = [lm.query(*task.prompt.ask(task.instructions[j], task.items[i])) for i, j in places]
+    texts: dict[int, str] = {}
+    run_batches(
+        lm,
+        queries,
+        lm.generate,
+        lambda numbers, written: texts.update(zip(numbers, written, strict=True)),
+        size=size_of,
+        kind="writing",
+        batch_size=batch_size,
+        progress=progress,
+    )
+    every = workers().gather(texts)
+    return {place: every[number] for number, place in enumerate(places)}

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
 from snipbias.base.errors import SnipbiasError
-from snipbias.tasks.items import Condition
+from snipbias.tasks.item import Condition
 from snipbias.tasks.unanswerable import UNANSWERABLE
 
 T = TypeVar("T")

@@ -71,14 +71,17 @@ def comparison_renderable(comparison: Compared) -> RenderableType:
     task = comparison.task
     grids = comparison_grids(comparison)
     drawn = [part for grid in grids for part in (Text(), grid.rich())]
-    lines = [
+    lines = map(Text, comparison_lines(comparison))
+    return Group(Text(f"{task.name}: {task}"), *drawn, *lines, Text(legend(grids), "dim"))
+
+
+def comparison_lines(comparison: Compared) -> list[str]:
+    """What is wrong with each model, what each edit kept, and the notes."""
+    return [
         *_verdict_lines(comparison),
         *_retained_lines(comparison),
         *(f"note: {note}" for note in comparison.notes),
     ]
-    return Group(
-        Text(f"{task.name}: {task}"), *drawn, *map(Text, lines), Text(legend(grids), "dim")
-    )
 
 
 def comparison_text(comparison: Compared, width: int = WIDTH) -> str:

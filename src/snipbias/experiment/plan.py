@@ -12,6 +12,7 @@ from typing import Any, Literal
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import refuse_alike, slug
 from snipbias.base.record import package_versions
+from snipbias.edits.given import GivenModel, GivenTask, as_model, as_tasks
 from snipbias.edits.provenance import ModelId
 from snipbias.experiment.cell import Cell, named
 from snipbias.experiment.methods import METHODS, sizes_of
@@ -21,7 +22,6 @@ from snipbias.experiment.store import Store
 from snipbias.method.recipes import RECIPES
 from snipbias.models.batching import BatchSize
 from snipbias.models.language_model import LanguageModel
-from snipbias.tasks import task as named_task
 from snipbias.tasks.items import Task
 from snipbias.tasks.neutral_text import passages, passages_to_protect
 from snipbias.tasks.prompts import PromptTemplate, prompt_template
@@ -56,10 +56,10 @@ class Plan:
     @classmethod
     def of(
         cls,
-        lm: LanguageModel,
-        tasks: Sequence[Task | str],
+        lm: GivenModel,
+        tasks: GivenTask | Sequence[GivenTask],
         settings: Settings,
-        retention: Sequence[Task] | None = None,
+        retention: Sequence[GivenTask] | None = None,
         batch_size: BatchSize = "auto",
     ) -> Plan:
         """The plan, with every task read and split; results are kept in memory.
@@ -67,21 +67,20 @@ class Plan:
         Raises:
             SnipbiasError: a task has too few rows or templates, or there is none.
         """
-        whole = tuple(named_task(t) if isinstance(t, str) else t for t in tasks)
+        lm, whole = as_model(lm), as_tasks(tasks)
         whole = tuple(t.with_instructions(t.instructions[: settings.instructions]) for t in whole)
         if not whole:
             raise SnipbiasError("there is no task to run: name at least one.")
-        if retention is None:
-            retention = [named_task(name) for name in settings.retention]
+        kept = as_tasks(settings.retention if retention is None else retention)
         if settings.prompt is not None:
             whole = tuple(task.with_prompt(settings.prompt) for task in whole)
-            retention = [task.with_prompt(settings.prompt) for task in retention]
+            kept = tuple(task.with_prompt(settings.prompt) for task in kept)
         prompts = tuple(map(prompt_template, settings.prompts))
         _refuse_alike_prompts(prompts)
         settings = replace(
             settings,
             tasks=tuple(task.name for task in whole),
-            retention=tuple(task.name for task in retention),
+            retention=tuple(task.name for task in kept),
         )
         refuse_alike(settings.tasks)
         refuse_alike(settings.retention)
@@ -94,7 +93,7 @@ class Plan:
                 task=task,
                 dev=task.dev.subsample(settings.dev_items),
                 test=task.test.subsample(settings.items),
-                retention=tuple(retention),
+                retention=kept,
                 store=Store(),
                 samples=settings.samples,
                 batch_size=batch_size,
@@ -112,9 +111,14 @@ class Plan:
         return replace(self, grounds=tuple(replace(g, store=store) for g in self.grounds))
 
     @property
+    def lm(self) -> LanguageModel:
+        """The model that everything is done on."""
+        return self.grounds[0].lm
+
+    @property
     def identity(self) -> dict[str, Any]:
         """All that decides the results."""
-        lm = self.grounds[0].lm
+        lm = self.lm
         tasks = [*(ground.task for ground in self.grounds), *self.grounds[0].retention]
         versions = package_versions()
         return {

@@ -15,6 +15,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from snipbias.base.files import atomic_file
+from snipbias.base.notebook import Shown
 from snipbias.base.table import Grid
 from snipbias.evaluation.glossary import legend_markdown
 from snipbias.experiment.outcome import Experiment, Outcome
@@ -33,26 +34,45 @@ found on or with the development part that settings were chosen on. Trials are t
   source of each published figure"""
 
 
-@dataclass(frozen=True, eq=False)
-class Results:
-    """An experiment's figures, computed once, and every form that they are given out in."""
+@dataclass(frozen=True, eq=False, init=False, repr=False)
+class Results(Experiment, Shown):
+    """An experiment with its figures, computed once, and every form that they are given out in."""
 
-    experiment: Experiment
+    def __init__(self, experiment: Experiment) -> None:
+        vars(self).update(vars(experiment))
+
+    def __repr__(self) -> str:
+        tasks = ", ".join(task.name for task in self.tasks)
+        return f"<Results of {self.settings.method} on {tasks}: {self.model.name}>"
+
+    def _shown(self) -> Iterator[Grid | str]:
+        for task in self.tasks:
+            yield next(iter(detail_grids.task_grids(self, self.figures, task.name)))
+        yield from self.words.split("\n\n")
+
+    def _rows(self) -> list[dict[str, Any]]:
+        """Those of table1.csv."""
+        return csv_tables.plain(csv_tables.table_1(self, self.figures))
+
+    @property
+    def experiment(self) -> Experiment:
+        """The same, for those who held the two apart."""
+        return self
 
     @cached_property
     def figures(self) -> All:
         """Every method's figures on every task, by (task, method)."""
-        return figures(self.experiment)
+        return figures(self)
 
     @cached_property
     def words(self) -> str:
         """What the experiment shows and what it does not: one paragraph a task."""
-        return in_words(self.experiment, self.figures)
+        return in_words(self, self.figures)
 
     @cached_property
     def grids(self) -> list[Grid]:
         """Every table, in the order of `tables.md`."""
-        experiment, found = self.experiment, self.figures
+        experiment, found = self, self.figures
         return [
             *grids.table_1(experiment, found),
             *grids.table_2(experiment, found),
@@ -74,7 +94,7 @@ class Results:
     @property
     def notes(self) -> list[str]:
         """What the reader of each task's figures must know."""
-        return [f"{task.name}: {note}" for task in self.experiment.tasks for note in task.notes]
+        return [f"{task.name}: {note}" for task in self.tasks for note in task.notes]
 
     @property
     def legend(self) -> str:
@@ -84,13 +104,13 @@ class Results:
     def markdown(self) -> str:
         """All tables, the verdict in words, how to read them, the data and the settings."""
         parts = [
-            f"# {self.experiment.model.name}: {self.experiment.settings.method}",
+            f"# {self.model.name}: {self.settings.method}",
             self.words,
             *(f"## {grid.title}\n\n{grid.markdown()}" for grid in self.grids),
             f"## How to read this\n\n{self.legend}",
-            f"## Data\n\n{_tasks(self.experiment).markdown()}",
+            f"## Data\n\n{_tasks(self).markdown()}",
             "\n".join(f"- {note}" for note in self.notes),
-            f"## Settings\n\n{_settings(self.experiment).markdown()}",
+            f"## Settings\n\n{_settings(self).markdown()}",
         ]
         return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -102,18 +122,18 @@ class Results:
     def in_short(self) -> RenderableType:
         """What each method answered on each task, and the verdict, for a terminal."""
         parts: list[RenderableType] = []
-        for task in self.experiment.tasks:
-            answers, *_ = detail_grids.task_grids(self.experiment, self.figures, task.name)
+        for task in self.tasks:
+            answers, *_ = detail_grids.task_grids(self, self.figures, task.name)
             parts += [answers.rich(), Text()]
         return Group(*parts, Text(self.words))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {
-            "model": self.experiment.model.name,
-            "settings": self.experiment.settings.to_dict(),
-            "table1": csv_tables.plain(csv_tables.table_1(self.experiment, self.figures)),
-            "table2": csv_tables.plain(csv_tables.table_2(self.experiment, self.figures)),
+            "model": self.model.name,
+            "settings": self.settings.to_dict(),
+            "table1": csv_tables.plain(csv_tables.table_1(self, self.figures)),
+            "table2": csv_tables.plain(csv_tables.table_2(self, self.figures)),
             "verdict": self.words,
         }
 
@@ -121,15 +141,15 @@ class Results:
         """Write `table1.csv`, `table2.csv`, `tables.md` and `rows.parquet`, each whole or not."""
         folder = Path(folder)
         texts = {
-            "table1.csv": csv_tables.text(csv_tables.table_1(self.experiment, self.figures)),
-            "table2.csv": csv_tables.text(csv_tables.table_2(self.experiment, self.figures)),
+            "table1.csv": csv_tables.text(csv_tables.table_1(self, self.figures)),
+            "table2.csv": csv_tables.text(csv_tables.table_2(self, self.figures)),
             "tables.md": self.markdown(),
         }
         for name, text in texts.items():
             with atomic_file(folder / name) as new:
                 new.write_bytes(text.encode())
         with atomic_file(folder / "rows.parquet") as new:
-            pq.write_table(all_rows(self.experiment), new)
+            pq.write_table(all_rows(self), new)
 
 
 def all_rows(experiment: Experiment) -> pa.Table:

@@ -9,36 +9,38 @@ from pathlib import Path
 from typing import get_args
 
 from snipbias.base.parallel import workers
+from snipbias.edits.given import GivenModel, GivenTask
 from snipbias.edits.provenance import ModelId
 from snipbias.experiment.cell import Cell
 from snipbias.experiment.outcome import Experiment, Outcome, TaskInfo
 from snipbias.experiment.plan import Kind, Plan, left_out
-from snipbias.experiment.settings import Settings
+from snipbias.experiment.results import Results
+from snipbias.experiment.settings import Settings, preset
 from snipbias.experiment.store import Store
 from snipbias.models.batching import BatchSize, Progress
-from snipbias.models.language_model import LanguageModel
-from snipbias.tasks.items import Task
 
 NO_CONDITIONS = "no row is ambiguous or disambiguated: settings are chosen by overall accuracy"
 
 
 def reproduce(
-    lm: LanguageModel,
-    tasks: Sequence[Task | str],
-    settings: Settings | None = None,
+    lm: GivenModel,
+    tasks: GivenTask | Sequence[GivenTask],
+    settings: Settings | str | None = None,
     *,
-    retention: Sequence[Task] | None = None,
+    retention: Sequence[GivenTask] | None = None,
     folder: str | Path | None = None,
     overwrite: bool = False,
     write: Callable[[Experiment, Path], None] | None = None,
     batch_size: BatchSize = "auto",
     progress: Progress = lambda done: None,
-) -> Experiment:
+) -> Results:
     """Run every method of the settings on every task, in every trial.
 
     Args:
-        tasks: whole tasks, or their names; they take the place of those in the settings.
-        settings: the preset `v1` if not given.
+        lm: a model, or a name that `sb.load` takes.
+        tasks: one or more whole tasks, or what `sb.task` takes; they take the place of those in
+            the settings.
+        settings: or the name of a preset; `v1` if not given.
         retention: the tasks that must not get worse, where the settings' names are not enough.
         folder: keep everything done here, and go on from what is there; None keeps nothing.
         overwrite: replace another experiment that is there; the same one goes on all the same.
@@ -53,7 +55,7 @@ def reproduce(
     Raises:
         SnipbiasError: the folder is in use, or holds another experiment or something else.
     """
-    plan = Plan.of(lm, tasks, settings or Settings(), retention, batch_size)
+    plan = Plan.of(lm, tasks, _settings(settings), retention, batch_size)
     with Store.open(folder, plan.identity, overwrite=overwrite) as store:
         plan = plan.kept_in(store)
         done: dict[Kind, list[Outcome]] = {kind: [] for kind in get_args(Kind)}
@@ -62,25 +64,29 @@ def reproduce(
             progress(1)
         experiment = Experiment(
             settings=plan.settings,
-            model=ModelId.of(lm),
-            sites=lm.sites,
+            model=ModelId.of(plan.lm),
+            sites=plan.lm.sites,
             tasks=tuple(map(_info, plan.grounds)),
             **{kind: tuple(outcomes) for kind, outcomes in done.items()},
         )
         if write is not None and store.folder is not None:
             workers().from_main(partial(write, experiment, store.folder))
-    return experiment
+    return Results(experiment)
 
 
 def count(
-    lm: LanguageModel,
-    tasks: Sequence[Task | str],
-    settings: Settings | None = None,
+    lm: GivenModel,
+    tasks: GivenTask | Sequence[GivenTask],
+    settings: Settings | str | None = None,
     *,
-    retention: Sequence[Task] | None = None,
+    retention: Sequence[GivenTask] | None = None,
 ) -> int:
     """How many jobs a `reproduce` with these arguments does, which its `progress` counts."""
-    return len(Plan.of(lm, tasks, settings or Settings(), retention).jobs)
+    return len(Plan.of(lm, tasks, _settings(settings), retention).jobs)
+
+
+def _settings(given: Settings | str | None) -> Settings:
+    return given if isinstance(given, Settings) else preset(given or "v1")
 
 
 def _info(ground: Cell) -> TaskInfo:

@@ -56,7 +56,8 @@ class Settings:
         preset: name of the preset that these settings began as.
         method: the preset's own method, one of the recipes; random controls take its number of
             neurons.
-        methods: every method that is run, in the order of the tables.
+        methods: every method that is run, in the order of the tables; the original and the
+            preset's own are added where they are not among them.
         tasks: names of the tasks.
         instructions: use the first so many of each task's instructions; None: all.
         prompt: the template that all tasks are asked in, as `prompt_template` takes it; None: each
@@ -109,6 +110,9 @@ class Settings:
         for field in fields(self):  # JSON has no tuples
             if isinstance(value := getattr(self, field.name), list):
                 object.__setattr__(self, field.name, tuple(value))
+        # Everything is compared with these two.
+        first = [name for name in (ORIGINAL, self.method) if name not in self.methods]
+        object.__setattr__(self, "methods", (*first, *self.methods))
         _check_methods(self)
         _check_counts(self)
         if self.objective not in OBJECTIVES:
@@ -155,9 +159,6 @@ def _check_methods(settings: Settings) -> None:
             f"{settings.method!r} holds neurons at their mean, of which there is no random "
             "control: run it beside another method, by --methods."
         )
-    for name in (settings.method, ORIGINAL):
-        if name not in methods:
-            raise SnipbiasError(f"every other method is compared with {name!r}: run it as well.")
     for name in ("methods", "tasks", "retention"):
         values = getattr(settings, name)
         if len(set(values)) < len(values):

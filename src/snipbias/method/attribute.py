@@ -11,6 +11,7 @@ from torch import Tensor
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.parallel import workers
+from snipbias.edits.given import GivenModel, GivenTask, as_model, as_task
 from snipbias.method import equations as crispr
 from snipbias.method.equations import Method, Scoring
 from snipbias.method.gradients import SiteGradients
@@ -34,8 +35,8 @@ class Asked:
 
 
 def attribute(
-    lm: LanguageModel,
-    task: Task,
+    lm: GivenModel,
+    task: GivenTask,
     method: Method | None = None,
     *,
     batch_size: BatchSize = "auto",
@@ -44,7 +45,8 @@ def attribute(
     """Bias score of every neuron over all items and instructions of a task (Eq. 1 to 4).
 
     Args:
-        task: the few items that neurons are found on, as `task.sample(10, seed=0)` draws them.
+        lm, task: or what `sb.load` and `sb.task` take. The task is the few items that neurons are
+            found on, as `task.sample(10, seed=0)` draws them.
         method: v1 if not given.
         batch_size: prompts per pass, or `auto`; the result does not depend on it.
         progress: called with the number of prompts just done.
@@ -53,7 +55,7 @@ def attribute(
         SnipbiasError: the model or a prompt is not supported, a score is not finite, or the biased
             option is to be named by the items (`biased="manual"`) and one names none.
     """
-    how = method or Method.v1()
+    how, lm, task = method or Method.v1(), as_model(lm), as_task(task)
     if how.biased == "manual":
         named_biased(lm, task.items)
 

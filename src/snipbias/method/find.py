@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from snipbias.base.errors import SnipbiasError
+from snipbias.base.words import quoted
 from snipbias.edits.edit import NeuronEdit
+from snipbias.edits.given import GivenModel, GivenTask, as_model, as_task
 from snipbias.method.equations import Method
 from snipbias.method.margins import Scorer
 from snipbias.method.recipes import Recipe, crispr, recipe
 from snipbias.models.batching import BatchSize, Progress
-from snipbias.models.language_model import LanguageModel
-from snipbias.tasks.items import Task
 
 
 def find(
-    lm: LanguageModel,
-    task: Task,
+    lm: GivenModel,
+    task: GivenTask,
     n: int = 50,
     *,
     method: Method | Recipe | Scorer | str = "v1",
@@ -27,14 +27,15 @@ def find(
     """The edit of the `n` neurons that most push the model to its biased answers.
 
     Args:
-        task: items are drawn from its `find` part only, so that its `test` part stays unseen.
+        lm, task: or what `sb.load` and `sb.task` take. Items are drawn from the task's `find` part
+            only, so that its `test` part stays unseen.
         method: the name of a recipe (`v1`, `v2`, `paired` ...), one of your own, a `Method`, or a
             scorer `(lm, task, batch_size=, progress=) -> Scores`.
         samples: number of items drawn (the paper: ten), each asked under every instruction.
         seed: of the draw.
         factor: what to multiply the neurons' outputs by; 0 prunes them.
     """
-    chosen = as_recipe(method)
+    chosen, lm, task = as_recipe(method), as_model(lm), as_task(task)
     drawn = task.sample(samples, seed, balance=chosen.balance)
     return chosen.scores(lm, drawn, batch_size=batch_size, progress=progress).top(n, factor)
 
@@ -50,6 +51,10 @@ def as_recipe(method: Method | Recipe | Scorer | str) -> Recipe:
         return Recipe(crispr(method), balance="biased" if by_hand else "none")
     found = recipe(method) if isinstance(method, str) else method
     if not isinstance(found, Recipe):
+        if not callable(found):
+            raise SnipbiasError(
+                f"{quoted(method)} is no method: give a name such as 'v2', or a Recipe."
+            )
         return Recipe(found)
     if found.rounds > 1 or found.at_mean or len(found.factors) > 1:
         name = repr(method) if isinstance(method, str) else "this recipe"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -17,13 +17,19 @@ from torch import Tensor
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import atomic_file
+from snipbias.base.notebook import SHOWN, Shown
+from snipbias.base.table import Grid
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.provenance import ModelId, Provenance
 from snipbias.method import equations as crispr
 from snipbias.method.equations import Method, Scoring
+from snipbias.models.place_map import neuron_map
+from snipbias.models.places import count_places
 from snipbias.models.sites import Neuron, Site, neuron_at
 
 if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
     from snipbias.models.language_model import LanguageModel
     from snipbias.tasks.items import Task
 
@@ -31,8 +37,8 @@ if TYPE_CHECKING:
 _SUM = "sum/"
 
 
-@dataclass(frozen=True, eq=False)
-class Scores:
+@dataclass(frozen=True, eq=False, repr=False)
+class Scores(Shown):
     """Bias scores of all neurons, kept as sums so that two halves of the work add to the whole.
 
     Attributes:
@@ -114,6 +120,31 @@ class Scores:
     def __len__(self) -> int:
         """Number of neurons."""
         return sum(site.width for site in self.sites)
+
+    def __repr__(self) -> str:
+        task, instances = self.found_on.task, int(self.counts.sum())
+        return f"<Scores {self.method.name}: {len(self):,} neurons, {instances} prompts of {task}>"
+
+    def _shown(self) -> Iterator[Grid]:
+        best = self.ranking(min(SHOWN, self.allowed))
+        yield Grid(
+            f"{self!r}"[1:-1],
+            ("rank", "site", "unit", "score"),
+            tuple(
+                (str(rank), site, str(unit), f"{self[site][unit]:.4g}")
+                for rank, (site, unit) in enumerate(best, start=1)
+            ),
+        )
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        for site in self.sites:
+            for unit, score in enumerate(self[site].tolist()):
+                yield {"site": site.name, "unit": unit, "score": score}
+
+    def plot(self, n: int = 100) -> Figure:
+        """Where the `n` neurons with the highest scores sit."""
+        there = count_places(self.sites, [self.ranking(min(n, self.allowed))])
+        return neuron_map(there, f"The top {n} of {self.method.name}").drawn()
 
     def keep(self, allowed: Mapping[str, Bool[Tensor, " d"]]) -> Scores:
         """The scores with every neuron that is not allowed moved behind all others.

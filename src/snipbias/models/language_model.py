@@ -29,7 +29,7 @@ _CONTEXT_LENGTHS = (
 )
 
 
-@dataclass
+@dataclass(repr=False)
 class LanguageModel(Backbone):
     """A Hugging Face model and tokenizer, left as they are; everything here is undone by itself.
 
@@ -43,6 +43,9 @@ class LanguageModel(Backbone):
     name: str = "in-memory model"
     chat: bool = False
     revision: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<LanguageModel {self.name}: {sum(site.width for site in self.sites):,} neurons>"
 
     # -- prompting ---------------------------------------------------------------------------
 

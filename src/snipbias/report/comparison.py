@@ -9,9 +9,9 @@ from snipbias.evaluation.changes import Change
 from snipbias.evaluation.compared import Compared
 from snipbias.evaluation.metrics import ByCondition
 from snipbias.evaluation.summary import Summary
+from snipbias.evaluation.tradeoff import Spot
 from snipbias.evaluation.verdicts import alarms, doubts
 from snipbias.report.page import Finding
-from snipbias.report.tradeoff import Spot
 
 
 def finding(compared: Compared, edit: str) -> Finding:

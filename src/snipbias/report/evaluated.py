@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from snipbias.base.files import slug
+from snipbias.base.plot import Plot
 from snipbias.base.words import ORIGINAL
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.run_folder import read_edits, read_sites
@@ -15,18 +16,18 @@ from snipbias.evaluation.compare import Comparison
 from snipbias.evaluation.harness_scores import HarnessScore, HarnessScores, harness_grid
 from snipbias.evaluation.stats import Interval
 from snipbias.evaluation.tables import comparison_grids
+from snipbias.evaluation.tradeoff import tradeoff
 from snipbias.evaluation.verdicts import forewarned
 from snipbias.experiment.outcome import neurons_of
+from snipbias.models.place_map import neuron_map
 from snipbias.models.places import count_places
 from snipbias.models.sites import Site
 from snipbias.report import comparison
 from snipbias.report.examples import by_edit
-from snipbias.report.neurons import neuron_map
-from snipbias.report.page import Plot, Section
+from snipbias.report.page import Section
 from snipbias.report.probability_shift import probability_shift
 from snipbias.report.size_curve import Step, by_size, spread
 from snipbias.report.texts import Texts
-from snipbias.report.tradeoff import tradeoff
 
 Figures = tuple[float | None, float | None, float | None]
 SHOWN_EDITS = 6  # marks and colours that can be told apart
@@ -62,13 +63,16 @@ def maps(
     sites: Sequence[Site], place: str, edits: Mapping[str, Sequence[NeuronEdit | None]]
 ) -> list[Plot]:
     """Where the neurons of each edit sit; of the edits of several trials the mean."""
-    title, group = "Where the pruned neurons sit", f"{place}-map"
+    group = f"{place}-map"
     return [
-        plot
-        for number, (name, found) in enumerate(edits.items())
-        for plot in neuron_map(
-            f"{group}{number}", count_places(sites, neurons_of(found)), title, group, name
+        neuron_map(
+            count_places(sites, neurons_of(found)),
+            "Where the pruned neurons sit",
+            place=f"{group}{number}",
+            group=group,
+            choice=name,
         )
+        for number, (name, found) in enumerate(edits.items())
     ]
 
 

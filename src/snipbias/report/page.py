@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import mean
-from typing import Any, Literal
+from typing import Literal
 
+from snipbias.base.plot import Plot
 from snipbias.base.record import RunRecord
 from snipbias.base.table import Grid, percent
 from snipbias.base.words import SHIFT
@@ -120,27 +120,6 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Plot:
-    """A plotly figure, with the words and the table that say the same without seeing it.
-
-    Attributes:
-        name: unique in the page, in letters that an HTML id may have.
-        summary: one or two sentences: what is drawn, and what it shows.
-        figure: `data` and `layout`; a colour "@name" is the style sheet's `--name`.
-        table: the figures that are drawn.
-        group: plots of one group are shown together, those of one `choice` at a time.
-    """
-
-    name: str
-    title: str
-    summary: str
-    figure: dict[str, Any]
-    table: Grid
-    group: str = ""
-    choice: str = ""
-
-
-@dataclass(frozen=True)
 class Example:
     """One row whose answer or probabilities an edit changed.
 
@@ -202,23 +181,3 @@ class Part:
     sections: Sequence[Section]
     record: RunRecord
     folder: str
-
-
-CONDITIONS = ("overall", "ambiguous", "disambiguated")
-SYMBOLS = ("diamond", "square", "triangle-up", "star", "cross", "triangle-down")
-
-
-def mark(number: int) -> dict[str, Any]:
-    """Colour and symbol of the so-many-th edit: never the colour alone."""
-    return {"color": f"@s{1 + number % 6}", "symbol": SYMBOLS[number % 6], "size": 11}
-
-
-def percents(values: Sequence[float | None]) -> list[float | None]:
-    """Shares as plotly gets them; None leaves a gap."""
-    return [None if value is None else round(100 * value, 3) for value in values]
-
-
-def average(values: Sequence[float | None]) -> float | None:
-    """Mean of what is known."""
-    known = [value for value in values if value is not None]
-    return mean(known) if known else None

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
-from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from snipbias.base.files import atomic_file
 from snipbias.base.words import one_line
@@ -23,15 +21,10 @@ def write_plots(results: Results, folder: Path) -> tuple[str, ...]:
         Notes on what could not be drawn: images take plotly's own exporter, the package kaleido,
         and a browser that it finds.
     """
-    try:
-        from plotly.graph_objects import Figure
-    except ImportError:
+    if find_spec("plotly") is None:
         return (MISSING,)
-    colours = _colours()
     figures = {
-        plot.name: Figure(_coloured(plot.figure, colours)).update_layout(
-            template="plotly_white", title=plot.title
-        )
+        plot.name: plot.drawn()
         for task in results.experiment.tasks
         for plot in plots_of(results, task.name)
     }
@@ -55,20 +48,3 @@ def write_plots(results: Results, folder: Path) -> tuple[str, ...]:
         reason = one_line(str(error).strip().partition("\n")[0].rstrip(",. "))
         return (f"the plots are in {PAGE} alone; images were not drawn: {reason}.",)
     return ()
-
-
-def _colours() -> dict[str, str]:
-    """The light colours of the report's style sheet by name."""
-    style = files("snipbias") / "report" / "static" / "report.css"
-    light = style.read_text(encoding="utf-8").partition("@media")[0]
-    return dict(re.findall(r"--([\w-]+):\s*(#[0-9a-f]+)", light))
-
-
-def _coloured(value: Any, colours: dict[str, str]) -> Any:
-    """A figure with the colours that its "@names" stand for."""
-    if isinstance(value, dict):
-        return {key: _coloured(inner, colours) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_coloured(inner, colours) for inner in value]
-    is_name = isinstance(value, str) and value.startswith("@")
-    return colours[value[1:]] if is_name else value

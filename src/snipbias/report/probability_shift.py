@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from snipbias.base.plot import Plot, average, mark, percents
 from snipbias.base.table import Grid, percent
 from snipbias.evaluation.metrics import ByCondition
-from snipbias.report.page import Plot, average, mark, percents
 
 KINDS = ("right", "biased", "unknown")
 

@@ -12,6 +12,7 @@ from importlib.resources import files as resources
 from typing import Any
 
 from snipbias.base.errors import SnipbiasError
+from snipbias.base.plot import COLOURS
 from snipbias.base.table import percent
 from snipbias.base.version import __version__
 from snipbias.evaluation.glossary import explained
@@ -37,6 +38,7 @@ def page(parts: Sequence[Part], title: str) -> str:
     texts = {
         name: (static / name).read_text(encoding="utf-8") for name in ("report.css", "report.js")
     }
+    texts["report.css"] = _colours() + texts["report.css"]
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -65,6 +67,13 @@ def page(parts: Sequence[Part], title: str) -> str:
         scripts=[_trusted(script) for script in scripts if script],
         ids=_Ids(),
     )
+
+
+def _colours() -> str:
+    light, dark = (
+        "".join(f"--{name}:{each[scheme]};" for name, each in COLOURS.items()) for scheme in (0, 1)
+    )
+    return f":root{{{light}}}\n@media (prefers-color-scheme:dark){{:root{{{dark}}}}}\n"
 
 
 class _Ids:

@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import mean
 
 from snipbias.base.files import slug
+from snipbias.base.plot import Plot
 from snipbias.base.table import Grid
 from snipbias.base.words import ORIGINAL, plural
 from snipbias.evaluation.evaluate import accuracy, rows_of
@@ -20,6 +21,7 @@ from snipbias.evaluation.metrics import (
 )
 from snipbias.evaluation.offset_curve import offset_curve
 from snipbias.evaluation.rows import Rows
+from snipbias.evaluation.tradeoff import Spot, tradeoff
 from snipbias.evaluation.verdicts import alarms, doubts, forewarned
 from snipbias.experiment.outcome import Experiment, Outcome, edits_of, outcomes_of
 from snipbias.experiment.results import Results
@@ -30,11 +32,10 @@ from snipbias.experiment.tables.reading import read_experiment
 from snipbias.report.comparison import parts
 from snipbias.report.evaluated import maps
 from snipbias.report.examples import changed_examples
-from snipbias.report.page import Finding, Plot, Section
+from snipbias.report.page import Finding, Section
 from snipbias.report.probability_shift import probability_shift
 from snipbias.report.size_curve import Step, by_size, spread
 from snipbias.report.texts import Texts
-from snipbias.report.tradeoff import Spot, tradeoff
 
 PARTS = ("overall", "ambiguous", "disambiguated")
 RIVALS = {

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from snipbias.base.plot import CONDITIONS, Plot, mark, percents
 from snipbias.base.table import Grid, percent
 from snipbias.evaluation.metrics import ByCondition
-from snipbias.report.page import CONDITIONS, Plot, mark, percents
 
 FLOOR = "always unknown"
 LINES = (

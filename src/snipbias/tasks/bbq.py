@@ -13,7 +13,8 @@ from typing import Any
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.words import quoted
 from snipbias.tasks.fetch import OFFICIAL, fetch
-from snipbias.tasks.items import Condition, Item, Task
+from snipbias.tasks.item import Condition, Item
+from snipbias.tasks.items import Task
 from snipbias.tasks.readers import decode, json_lines, placed
 
 CATEGORIES = tuple(OFFICIAL)

@@ -36,7 +36,8 @@ from snipbias.tasks.columns import (
     notes,
     rename,
 )
-from snipbias.tasks.items import Condition, Item, Task, refuse_half_letters
+from snipbias.tasks.item import Condition, Item, refuse_half_letters
+from snipbias.tasks.items import Task
 from snipbias.tasks.options import (
     Options,
     by_text,

@@ -5,78 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, overload
 
 from snipbias.base.errors import SnipbiasError
-from snipbias.base.words import quoted
-from snipbias.tasks.draws import Levels, balanced, draw, seed_of
+from snipbias.base.notebook import SHOWN, Shown
+from snipbias.base.table import Grid
+from snipbias.base.words import plural
+from snipbias.tasks.draws import balanced, draw, seed_of
+from snipbias.tasks.item import Item, halves, levels, refuse_half_letters
 from snipbias.tasks.prompts import DEFAULT, PromptTemplate, prompt_template
 
-Condition = Literal["ambiguous", "disambiguated", "filler", "mismatch"]
 Balance = Literal["none", "condition", "twins", "biased"]
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One question about one context, with its options.
-
-    Items of one `template` are paraphrases: they are split and resampled together. `unknown` and
-    `biased` index the option that declines to answer and the one that the stereotype names, None
-    if not known. Items with one `twin` ask the same without and with the fact that answers it.
-    """
-
-    id: str
-    question: str
-    options: tuple[str, ...]
-    gold: int
-    context: str = ""
-    template: str = ""
-    condition: Condition | None = None
-    polarity: str | None = None
-    unknown: int | None = None
-    biased: int | None = None
-    twin: str = ""
-
-    def __post_init__(self) -> None:
-        texts = (
-            self.id,
-            self.question,
-            self.context,
-            self.template,
-            self.twin,
-            self.polarity or "",
-        )
-        for text in (*texts, *self.options):
-            refuse_half_letters(text)
-        name = quoted(self.id)
-        if len(self.options) < 2:
-            raise SnipbiasError(
-                f"item {name} has {len(self.options)} option(s): give at least two."
-            )
-        if any(not option.strip() for option in self.options):
-            raise SnipbiasError(f"item {name} has an empty option: give every option a text.")
-        if len({option.strip() for option in self.options}) < len(self.options):
-            raise SnipbiasError(f"item {name} has the same option twice: make its options differ.")
-        for field in ("gold", "unknown", "biased"):
-            index = getattr(self, field)
-            if index is not None and not 0 <= index < len(self.options):
-                raise SnipbiasError(
-                    f"item {name} has {field} = {index}, but its options are numbered "
-                    f"0 to {len(self.options) - 1}."
-                )
-
-    @property
-    def named(self) -> tuple[int, ...]:
-        """Indices of the options that name somebody: all but the unknown one."""
-        return tuple(i for i in range(len(self.options)) if i != self.unknown)
-
-
-@dataclass(frozen=True)
-class Task:
+@dataclass(frozen=True, repr=False)
+class Task(Shown):
     """Items with the instructions under which they are asked.
 
     Attributes:
@@ -111,6 +58,45 @@ class Task:
 
     def __len__(self) -> int:
         return len(self.items)
+
+    def __iter__(self) -> Iterator[Item]:
+        return iter(self.items)
+
+    @overload
+    def __getitem__(self, at: int) -> Item: ...
+    @overload
+    def __getitem__(self, at: slice) -> Task: ...
+    def __getitem__(self, at: int | slice) -> Item | Task:
+        """An item by its number, or the task with a slice of its items."""
+        return self._with_items(self.items[at]) if isinstance(at, slice) else self.items[at]
+
+    def __repr__(self) -> str:
+        part = "" if self.part == "all" else f" ({self.part})"
+        return f"<Task {self.name}{part}: {self._size}>"
+
+    @property
+    def _size(self) -> str:
+        return (
+            f"{plural(len(self), 'item')} of {plural(len(self.templates), 'template')}, "
+            f"{plural(len(self.instructions), 'instruction')}"
+        )
+
+    def _shown(self) -> Iterator[Grid | str]:
+        rows = (
+            (item.condition or "", item.context, item.question, " / ".join(item.options))
+            for item in self.items[:SHOWN]
+        )
+        right = (item.options[item.gold] for item in self.items)
+        yield Grid(
+            f"{self.name}: {self._size}",
+            ("condition", "context", "question", "options", "right"),
+            tuple((*row, gold) for row, gold in zip(rows, right, strict=False)),
+        )
+        if len(self) > SHOWN:
+            yield f"... and {len(self) - SHOWN} more items."
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        return map(asdict, self.items)
 
     @cached_property
     def templates(self) -> tuple[str, ...]:
@@ -190,7 +176,7 @@ class Task:
         """Whether items can be drawn so at all: there are rows of both conditions, twins, ..."""
         if by == "biased":
             return any(item.biased is not None for item in self.find.items)
-        return by == "none" or all(_halves(self.find.items, by))
+        return by == "none" or all(halves(self.find.items, by))
 
     def sample(self, n: int, seed: int = 0, *, balance: Balance = "none") -> Task:
         """`n` items drawn at random from the `find` part; never a row of a held-out template.
@@ -219,22 +205,22 @@ class Task:
             )
         if balance == "none":
             return pool._with_items(draw(pool.items, n, seed))
-        halves = _halves(pool.items, balance)
-        if not all(halves):
+        both = halves(pool.items, balance)
+        if not all(both):
             raise SnipbiasError(
                 f"{self.name!r} has no rows to balance by {balance}: use a method that draws from "
                 "all rows alike, such as v1."
             )
-        if n % 2 or min(map(len, halves)) < n // 2:
+        if n % 2 or min(map(len, both)) < n // 2:
             raise SnipbiasError(
                 f"cannot draw {n} items of {self.name!r} balanced by {balance}: ask for an even "
-                f"number up to {2 * min(map(len, halves))}."
+                f"number up to {2 * min(map(len, both))}."
             )
         if balance == "twins":
-            pairs = draw(zip(*halves, strict=True), n // 2, seed)
+            pairs = draw(zip(*both, strict=True), n // 2, seed)
             return pool._with_items(item for pair in pairs for item in pair)
         # Halves of equal length under one seed would give twins.
-        drawn = (draw(half, n // 2, seed_of(seed, str(k))) for k, half in enumerate(halves))
+        drawn = (draw(half, n // 2, seed_of(seed, str(k))) for k, half in enumerate(both))
         return pool._with_items(item for half in drawn for item in half)
 
     def subsample(self, n: int | None, seed: int = 0) -> Task:
@@ -253,48 +239,7 @@ class Task:
             questions[name] = (*questions.get(name, ()), item)
         units = {template: questions.values() for template, questions in by_template.items()}
         chosen: list[Item] = []
-        for twins in balanced(units, _levels, seed):
+        for twins in balanced(units, levels, seed):
             if len(chosen) + len(twins) <= n:
                 chosen += twins
         return self._with_items(chosen or draw(self.items, 1, seed))
-
-
-def _levels(twins: Sequence[Item]) -> tuple[Levels, Levels]:
-    """What a subsample balances: polarity, condition and whom the fact favours; then the people
-    and the places of the right answers.
-    """
-    polarity = tuple(item.polarity for item in twins)
-    facts = tuple(sorted((item.condition or "", _favoured(item)) for item in twins))
-    people = frozenset(twins[0].options[i] for i in twins[0].named)
-    places = tuple(item.gold for item in twins)
-    cell = (polarity, facts)
-    # The cells count twice, or even margins could leave two of four cells empty.
-    return (cell, cell, polarity, facts), (people, places)
-
-
-def _favoured(item: Item) -> str:
-    """Whom the right answer names, as far as the data says."""
-    roles = {item.unknown: "nobody", item.biased: "whom the stereotype names"}
-    return roles.get(item.gold, "the other")
-
-
-def refuse_half_letters(text: str) -> None:
-    """Refuse a text with half of a UTF-16 pair in it: no tokenizer and no file takes it."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise SnipbiasError(
-            f"the text {quoted(text)} holds half of a letter ({quoted(text[error.start])}): save "
-            "the rows anew as UTF-8, or take it out."
-        ) from None
-
-
-def _halves(items: Iterable[Item], balance: Balance) -> tuple[list[Item], list[Item]]:
-    """Ambiguous and disambiguated rows; for `twins` only those that have one, in the same order."""
-    ambiguous = [item for item in items if item.condition == "ambiguous"]
-    disambiguated = [item for item in items if item.condition == "disambiguated"]
-    if balance == "twins":
-        by_twin = {item.twin: item for item in disambiguated if item.twin}
-        ambiguous = [item for item in ambiguous if item.twin in by_twin]
-        disambiguated = [by_twin[item.twin] for item in ambiguous]
-    return ambiguous, disambiguated

@@ -20,7 +20,8 @@ from functools import cache
 from importlib.resources import files
 
 from snipbias.base.errors import SnipbiasError
-from snipbias.tasks.items import Condition, Item, Task
+from snipbias.tasks.item import Condition, Item
+from snipbias.tasks.items import Task
 
 # Kinds of rows whose context does not hold the answer; the first are the data's own, plain ones.
 UNANSWERABLE: tuple[Condition, ...] = ("ambiguous", "filler", "mismatch")

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from snipbias.base.plot import Plot, mark, percents
 from snipbias.base.table import Grid, percent
 from snipbias.evaluation.metrics import ByCondition
 from snipbias.evaluation.offset_curve import OffsetCurve
-from snipbias.report.page import Plot, mark, percents
 
 
 @dataclass(frozen=True)

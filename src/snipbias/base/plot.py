@@ -1,0 +1,99 @@
+"""A plot before it is drawn, with the words and the table that say the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import mean
+from typing import TYPE_CHECKING, Any
+
+from snipbias.base.errors import require
+from snipbias.base.table import Grid
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+# By name: on a light and on a dark page.
+COLOURS = {
+    "page": ("#ffffff", "#13171c"),
+    "surface": ("#f4f6f8", "#1b2027"),
+    "card": ("#ffffff", "#181d23"),
+    "ink": ("#1b1f24", "#e7eaee"),
+    "muted": ("#57606a", "#a3adb8"),
+    "line": ("#d3d9e0", "#39424d"),
+    "link": ("#0a58ca", "#7db8ff"),
+    "s1": ("#0067a5", "#6cb6ff"),
+    "s2": ("#b84a00", "#ff9a52"),
+    "s3": ("#00795a", "#3ecfa0"),
+    "s4": ("#9b2f7f", "#f08bd0"),
+    "s5": ("#6b5d00", "#dccb4a"),
+    "s6": ("#5a4fcf", "#b3aaff"),
+    "good": ("#00694f", "#4fd6aa"),
+    "even": ("#4c5663", "#b4bdc8"),
+    "bad": ("#a53a00", "#ff9f63"),
+    "good-soft": ("#e3f4ee", "#10302a"),
+    "even-soft": ("#eceff3", "#252c35"),
+    "bad-soft": ("#fdeee4", "#3a2414"),
+    "heat0": ("#d6e8f5", "#1f3a52"),
+    "heat1": ("#00508a", "#8ecbff"),
+}
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A plotly figure, with the words and the table that say the same without seeing it.
+
+    Attributes:
+        name: unique in the page, in letters that an HTML id may have.
+        summary: one or two sentences: what is drawn, and what it shows.
+        figure: `data` and `layout`; a colour "@name" is that of `COLOURS`.
+        table: the figures that are drawn.
+        group: plots of one group are shown together, those of one `choice` at a time.
+    """
+
+    name: str
+    title: str
+    summary: str
+    figure: dict[str, Any]
+    table: Grid
+    group: str = ""
+    choice: str = ""
+
+    def drawn(self) -> Figure:
+        """The figure in light colours, for a notebook or a file."""
+        require("plotly", "drawing needs", "report")
+        from plotly.graph_objects import Figure
+
+        return Figure(_coloured(self.figure)).update_layout(
+            template="plotly_white", title=self.title
+        )
+
+
+CONDITIONS = ("overall", "ambiguous", "disambiguated")
+SYMBOLS = ("diamond", "square", "triangle-up", "star", "cross", "triangle-down")
+
+
+def mark(number: int) -> dict[str, Any]:
+    """Colour and symbol of the so-many-th edit: never the colour alone."""
+    return {"color": f"@s{1 + number % 6}", "symbol": SYMBOLS[number % 6], "size": 11}
+
+
+def percents(values: Sequence[float | None]) -> list[float | None]:
+    """Shares as plotly gets them; None leaves a gap."""
+    return [None if value is None else round(100 * value, 3) for value in values]
+
+
+def average(values: Sequence[float | None]) -> float | None:
+    """Mean of what is known."""
+    known = [value for value in values if value is not None]
+    return mean(known) if known else None
+
+
+def _coloured(value: Any) -> Any:
+    """A figure with the colours that its "@names" stand for."""
+    if isinstance(value, dict):
+        return {key: _coloured(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_coloured(inner) for inner in value]
+    is_name = isinstance(value, str) and value.startswith("@")
+    return COLOURS[value[1:]][0] if is_name else value

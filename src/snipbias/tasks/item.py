@@ -1,0 +1,109 @@
+"""One question with its options, and how items are told apart when some are drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from snipbias.base.errors import SnipbiasError
+from snipbias.base.words import quoted
+from snipbias.tasks.draws import Levels
+
+Condition = Literal["ambiguous", "disambiguated", "filler", "mismatch"]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One question about one context, with its options.
+
+    Items of one `template` are paraphrases: they are split and resampled together. `unknown` and
+    `biased` index the option that declines to answer and the one that the stereotype names, None
+    if not known. Items with one `twin` ask the same without and with the fact that answers it.
+    """
+
+    id: str
+    question: str
+    options: tuple[str, ...]
+    gold: int
+    context: str = ""
+    template: str = ""
+    condition: Condition | None = None
+    polarity: str | None = None
+    unknown: int | None = None
+    biased: int | None = None
+    twin: str = ""
+
+    def __post_init__(self) -> None:
+        texts = (
+            self.id,
+            self.question,
+            self.context,
+            self.template,
+            self.twin,
+            self.polarity or "",
+        )
+        for text in (*texts, *self.options):
+            refuse_half_letters(text)
+        name = quoted(self.id)
+        if len(self.options) < 2:
+            raise SnipbiasError(
+                f"item {name} has {len(self.options)} option(s): give at least two."
+            )
+        if any(not option.strip() for option in self.options):
+            raise SnipbiasError(f"item {name} has an empty option: give every option a text.")
+        if len({option.strip() for option in self.options}) < len(self.options):
+            raise SnipbiasError(f"item {name} has the same option twice: make its options differ.")
+        for field in ("gold", "unknown", "biased"):
+            index = getattr(self, field)
+            if index is not None and not 0 <= index < len(self.options):
+                raise SnipbiasError(
+                    f"item {name} has {field} = {index}, but its options are numbered "
+                    f"0 to {len(self.options) - 1}."
+                )
+
+    @property
+    def named(self) -> tuple[int, ...]:
+        """Indices of the options that name somebody: all but the unknown one."""
+        return tuple(i for i in range(len(self.options)) if i != self.unknown)
+
+
+def levels(twins: Sequence[Item]) -> tuple[Levels, Levels]:
+    """What a subsample balances: polarity, condition and whom the fact favours; then the people
+    and the places of the right answers.
+    """
+    polarity = tuple(item.polarity for item in twins)
+    facts = tuple(sorted((item.condition or "", _favoured(item)) for item in twins))
+    people = frozenset(twins[0].options[i] for i in twins[0].named)
+    places = tuple(item.gold for item in twins)
+    cell = (polarity, facts)
+    # The cells count twice, or even margins could leave two of four cells empty.
+    return (cell, cell, polarity, facts), (people, places)
+
+
+def _favoured(item: Item) -> str:
+    """Whom the right answer names, as far as the data says."""
+    roles = {item.unknown: "nobody", item.biased: "whom the stereotype names"}
+    return roles.get(item.gold, "the other")
+
+
+def refuse_half_letters(text: str) -> None:
+    """Refuse a text with half of a UTF-16 pair in it: no tokenizer and no file takes it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise SnipbiasError(
+            f"the text {quoted(text)} holds half of a letter ({quoted(text[error.start])}): save "
+            "the rows anew as UTF-8, or take it out."
+        ) from None
+
+
+def halves(items: Iterable[Item], balance: str) -> tuple[list[Item], list[Item]]:
+    """Ambiguous and disambiguated rows; for `twins` only those that have one, in the same order."""
+    ambiguous = [item for item in items if item.condition == "ambiguous"]
+    disambiguated = [item for item in items if item.condition == "disambiguated"]
+    if balance == "twins":
+        by_twin = {item.twin: item for item in disambiguated if item.twin}
+        ambiguous = [item for item in ambiguous if item.twin in by_twin]
+        disambiguated = [by_twin[item.twin] for item in ambiguous]
+    return ambiguous, disambiguated
