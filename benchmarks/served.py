@@ -27,7 +27,6 @@ import snipbias as sb
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.export.write import export
 from snipbias.edits.provenance import ModelId
-from snipbias.method.attribute import asked
 from snipbias.models.language_model import LanguageModel
 
 TOKENS = 24
@@ -53,6 +52,9 @@ def llama_cpp(model: Path, adapters: Sequence[Path] = (), threads: int = 1) -> I
     params = xllamacpp.CommonParams()
     params.model.path, params.n_ctx, params.n_parallel = str(model), 1024, 1
     params.warmup, params.verbosity, params.lora_init_without_apply = False, -1, True
+    # By default keys, values and flash attention are in 16 bits, which moves log P by 4e-3.
+    params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+    params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
     params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(path), 0.0) for path in adapters]
     server = xllamacpp.Server(params)
@@ -64,7 +66,6 @@ def llama_cpp(model: Path, adapters: Sequence[Path] = (), threads: int = 1) -> I
             "temperature": 0,
             "n_probs": 1,
             "cache_prompt": False,
-            "ignore_eos": False,
             "lora": [] if adapter is None else [{"id": adapter, "scale": 1.0}],
         }
         request = urllib.request.Request(
@@ -142,10 +143,9 @@ def dense(lm: LanguageModel, seed: int = 0) -> NeuronEdit:
 
 
 def prompts(lm: LanguageModel, count: int) -> list[tuple[int, ...]]:
-    """Questions of the task that ships, as the model reads them."""
-    task = sb.task("mini:age").sample(count, 0)
-    one = task.with_instructions(task.instructions[:1])
-    return [job.query.prompt for job in asked(lm, one)[:count]]
+    """The beginnings of neutral passages, long enough for an answer to go on."""
+    queries = (lm.text_query(text) for text in sb.passages())
+    return [query.prompt[:48] for query in queries if query is not None][:count]
 
 
 def line(
@@ -169,7 +169,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("edits", nargs="+", type=Path)
     parser.add_argument("--server", choices=("llama.cpp", "vllm"), default="llama.cpp")
     parser.add_argument("--converters", type=Path, help="the folder of llama.cpp's converters")
-    parser.add_argument("--prompts", type=int, default=4)
+    parser.add_argument("--prompts", type=int, default=2)
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args(argv)
     torch.set_num_threads(given.threads)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from huggingface_hub import ModelCard
+from huggingface_hub import ModelCard, parse_eval_result_entries
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
@@ -25,6 +25,7 @@ from snipbias.base.words import ALWAYS_UNKNOWN, BEST_OFFSET, ORIGINAL
 from snipbias.edits.card.card import GENERATED, model_card
 from snipbias.edits.card.facts import base_on_hub, data_of, without_folders
 from snipbias.edits.card.figures import Figures, command
+from snipbias.edits.card.metadata import eval_results
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.provenance import ModelId, Provenance
 from snipbias.evaluation.cards import cards
@@ -109,9 +110,13 @@ def test_figures_are_those_of_the_edit_in_the_files(run: Path) -> None:
             assert re.search(rf"\| {re.escape(shown(name))}( !)? \| \d+ \| {accuracy} ", card)
         change = methods[figures.label]["changes"]["overall"]["difference"]
         assert f"interval {percent(change['low'], sign=True)} to" in card
-        (result,) = head(card)["model-index"][0]["results"]
-        shown_accuracy = methods[figures.label]["accuracy"]["overall"]
-        assert result["metrics"][0]["value"] == pytest.approx(100 * shown_accuracy, abs=0.01)
+        assert eval_results(figures) == {}  # these rows are no dataset of the hub
+        (text,) = eval_results(replace(figures, task="hf:jane/rows@v1:hard:test")).values()
+        (entry,) = parse_eval_result_entries(yaml.safe_load(text))
+        assert (entry.dataset_id, entry.task_id) == ("jane/rows", "hard")
+        accuracy = methods[figures.label]["accuracy"]["overall"]
+        assert entry.value == pytest.approx(100 * accuracy, abs=0.01)
+        assert entry.date == RunRecord.read(run).started
         for part in methods[figures.label]["retained"]:
             assert shown(f"{part['what']} {part['sentence']}") in card
         assert "- Not measured: text that the model writes freely." in card
@@ -174,7 +179,6 @@ def test_the_head_is_what_the_hub_reads() -> None:
     assert card.data["base_model_relation"] == "adapter"
     assert (card.data.library_name, card.data.license) == ("snipbias", "mit")
     assert card.data.language == ["en"]
-    assert card.data.eval_results is None
 
 
 def test_what_is_unknown_is_called_so() -> None:

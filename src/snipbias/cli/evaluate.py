@@ -79,6 +79,12 @@ class Evaluate(o.Writing, o.Running, o.Measuring, o.Asking):
         int | None, typer.Option(min=1, help="At most so many samples of each of them.")
     ] = None
     lm_eval_path: o.LmEvalPath = None
+    records: Annotated[
+        bool,
+        typer.Option(
+            "--records", help="Also write records/, for Every Eval Ever and lm-evaluation-harness."
+        ),
+    ] = False
 
     def __call__(self) -> None:
         """Compare edits with the original and the controls, and write rows and tables."""
@@ -92,6 +98,7 @@ class Evaluate(o.Writing, o.Running, o.Measuring, o.Asking):
         from snipbias.evaluation.compare import compare, count_work, distinct
         from snipbias.evaluation.harness_scores import harness_renderable
         from snipbias.evaluation.reading import Reading
+        from snipbias.evaluation.records import write_records
         from snipbias.tasks.neutral_text import passages
 
         with run("evaluate", vars(self), self) as (this, folder):
@@ -131,6 +138,8 @@ class Evaluate(o.Writing, o.Running, o.Measuring, o.Asking):
             write_edits(edits, folder)
             if harness:
                 _write_harness(harness, folder, self.margin)
+        if self.records:
+            write_records(this.folder)
         margin = self.margin
         parts = [tables.comparison_renderable(comparison)]
         parts += [Group(Text(), harness_renderable(harness, margin))] if harness else []

@@ -18,6 +18,7 @@ from snipbias.edits.card.card import GENERATED, model_card
 from snipbias.edits.card.facts import base_on_hub, without_folders
 from snipbias.edits.card.figures import FILE as FIGURES_FILE
 from snipbias.edits.card.figures import Figures
+from snipbias.edits.card.metadata import eval_results
 from snipbias.edits.format import DENSE, FACTORS_FILE, FILE
 from snipbias.edits.provenance import same_weights
 from snipbias.edits.record import EditRecord
@@ -218,7 +219,7 @@ def push(
             text = model_card(edit, figures=figures, record=record, place=repo, **known)
         texts: dict[str, str | bytes] = {**edit.files(), CARD_FILE: text}
         if figures is not None:
-            texts[FIGURES_FILE] = figures.to_json()
+            texts |= {FIGURES_FILE: figures.to_json(), **eval_results(figures)}
         return api.create_commit(
             repo,
             [CommitOperationAdd(name, _bytes(content)) for name, content in texts.items()],

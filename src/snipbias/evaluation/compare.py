@@ -143,7 +143,7 @@ def compare(
     }
     sizes = {ORIGINAL: 0, **{edit.label: len(edit) for edit in every}}
     drawn = tuple(sizes)[1 + len(edits) :]
-    fingerprints = {edit.label: edit.fingerprint for edit in edits}
+    fingerprints = {edit.label: edit.fingerprint for edit in every[: len(edits)]}
     about = HeldOut.of(held_out)
     return Comparison(about, evaluation, sizes, drawn, fingerprints, notes, margin)
 

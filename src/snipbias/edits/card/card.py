@@ -69,7 +69,7 @@ def model_card(
     tasks = edit.found_on.task.split(" + ") if edit.found_on else []
     try:
         return _template().render(
-            metadata=Markdown(metadata(edit, base, figures, licence, exported)),
+            metadata=Markdown(metadata(edit, base, licence, exported)),
             marker=Markdown(GENERATED),
             label=edit.label,
             neurons=f"{len(edit):,} of {edit.model.neurons:,} neurons",

@@ -21,6 +21,7 @@ class Data:
     Attributes:
         licence: in words; None where it is not known.
         repository: the dataset on the hub, if it is one.
+        config: its part, if one is named.
         language: its code, where it is known.
     """
 
@@ -28,6 +29,7 @@ class Data:
     licence: str | None = None
     repository: str | None = None
     language: str | None = None
+    config: str | None = None
 
 
 def base_on_hub(model: ModelId) -> str | None:
@@ -52,10 +54,11 @@ def data_of(task: str) -> Data:
     if kind == "mini":
         return Data(task, "Apache-2.0 (part of snipbias)", language="en")
     if task in GLUE:
-        return Data(task, repository="nyu-mll/glue", language="en")
+        return Data(task, repository="nyu-mll/glue", language="en", config=task)
     if kind.lower() == "hf":
-        name = re.split("[:@]", rest)[0]
-        return Data(task, repository=name if REPOSITORY.fullmatch(name) else None)
+        place, _, parts = rest.partition(":")
+        name, config = place.partition("@")[0], parts.partition(":")[0] or None
+        return Data(task, repository=name if REPOSITORY.fullmatch(name) else None, config=config)
     return Data(without_folders(task))
 
 

@@ -35,6 +35,7 @@ class Figures:
         alarms: what is wrong with the edited model.
         not_measured: what the evaluation left out.
         command, model, versions: of the run, for other machines.
+        date: when it began, in ISO 8601.
     """
 
     label: str
@@ -54,6 +55,7 @@ class Figures:
     command: str
     model: Mapping[str, Any]
     versions: Mapping[str, str]
+    date: str | None = None
 
     @classmethod
     def of(cls, edit: EditRecord, run: str | Path) -> Figures:
@@ -80,6 +82,7 @@ class Figures:
                 command=command(record),
                 model=portable(next(iter(record.models.values()), {})),
                 versions=record.versions,
+                date=record.started,
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise _damaged(run / CARDS, error) from None

@@ -5,22 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from snipbias.base.markdown import printable
-from snipbias.edits.card.facts import data_of, without_folders
+from snipbias.edits.card.facts import data_of
 from snipbias.edits.card.figures import Figures
 from snipbias.edits.record import EditRecord
 
 LIBRARIES = {None: "snipbias", "lora": "peft", "ia3": "peft", "checkpoint": "transformers"}
-PARTS = {
-    "overall": "accuracy",
-    "ambiguous": "accuracy, ambiguous rows",
-    "disambiguated": "accuracy, disambiguated rows",
-}
+RESULTS_FILE = ".eval_results/snipbias.yaml"
 
 
 def metadata(
     edit: EditRecord,
     base: str | None,
-    figures: Figures | None,
     licence: str | None,
     exported: str | None,
 ) -> str:
@@ -43,8 +38,6 @@ def metadata(
         "base_model_relation": relation if base else None,
         "language": languages or None,
         "datasets": datasets or None,
-        "model_name": printable(edit.label) if figures else None,
-        "eval_results": _results(figures) if figures else None,
     }
     given = {name: value for name, value in fields.items() if value is not None}
     return ModelCardData(**given).to_yaml()
@@ -54,21 +47,25 @@ def _exported_tags(exported: str | None) -> list[str]:
     return [exported] if exported in ("lora", "ia3") else []
 
 
-def _results(figures: Figures) -> list[Any]:
-    """The edit's accuracies in percent, as the hub's index of evaluations has them."""
-    from huggingface_hub import EvalResult
+def eval_results(figures: Figures) -> dict[str, str]:
+    """The edit's accuracy as the hub's leaderboards read it, by the file's place in a repository.
 
-    task = printable(without_folders(figures.task))
-    return [
-        EvalResult(
-            task_type="question-answering",
-            dataset_type=data_of(task).repository or task,
-            dataset_name=task,
-            dataset_split=figures.part,
-            metric_type="accuracy",
-            metric_name=name,
-            metric_value=round(100 * figures.accuracy[part], 2),
-        )
-        for part, name in PARTS.items()
-        if part in figures.accuracy
-    ]
+    Empty for rows that are no dataset of the hub, which the format must name.
+
+    Source: the hub's documentation, "Evaluation Results".
+    """
+    import yaml
+    from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
+
+    dataset = data_of(figures.task)
+    if dataset.repository is None:
+        return {}
+    entry = EvalResultEntry(
+        dataset_id=dataset.repository,
+        task_id=dataset.config or "default",
+        value=round(100 * figures.accuracy["overall"], 2),
+        date=figures.date,
+        notes=f"{figures.label}: {figures.on}. {figures.headline[0]}",
+    )
+    entries = eval_result_entries_to_yaml([entry])
+    return {RESULTS_FILE: yaml.safe_dump(entries, sort_keys=False, allow_unicode=True)}

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from snipbias.base.errors import SnipbiasError, require
 from snipbias.base.files import atomic_folder
+from snipbias.edits.card.metadata import eval_results
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.export.base import Base, Exported, Format
 from snipbias.edits.export.check import check_export, load_adapter, load_checkpoint
@@ -137,7 +138,9 @@ def fill(
     card = readme(edit, exported, name, figures=figures, record=record, command=command)
     (folder / CARD_FILE).write_text(card, encoding="utf-8")
     if figures is not None:
-        (folder / FIGURES_FILE).write_text(figures.to_json(), encoding="utf-8")
+        for file, text in {FIGURES_FILE: figures.to_json(), **eval_results(figures)}.items():
+            (folder / file).parent.mkdir(exist_ok=True)
+            (folder / file).write_text(text, encoding="utf-8")
     return exported
 
 
