@@ -35,11 +35,14 @@ class Learn(o.Writing, o.Running, o.Measuring, o.Asking):
     pick: Annotated[
         str, typer.Option(help="learned, grafting, first order, or the control learned random.")
     ] = "learned"
-    steps: Annotated[int, typer.Option(min=1, help="Groups of rows to walk through.")] = 96
+    steps: Annotated[int, typer.Option(min=1, help="Groups of rows to walk through.")] = 60
     fillings: Annotated[int, typer.Option(min=1, help="Groups of rows per template.")] = 2
     layers: Annotated[
         float | None, typer.Option(help="Share of layers, from the top; half for a decoder.")
     ] = None
+    roles: Annotated[str | None, typer.Option(help="Only layers of these roles: gate,up,down.")] = (
+        None
+    )
     rate: Annotated[float, typer.Option(help="Adam's highest step of a factor.")] = 0.01
     pair: Annotated[
         float, typer.Option(help="Weight of the pair loss; 0 leaves cross-entropy alone.")
@@ -82,6 +85,7 @@ class Learn(o.Writing, o.Running, o.Measuring, o.Asking):
                     pick=self.pick,
                     fillings=self.fillings,
                     layers=self.layers,
+                    roles=self.roles.split(",") if self.roles else (),
                     training=training,
                     seed=self.seed,
                     progress=progress,

@@ -1,6 +1,8 @@
-"""Products of weights in bfloat16, the rest in float32: faster where the processor has it."""
+"""Weights of the sites in bfloat16, the rest in float32: faster where the processor has it."""
 
 from __future__ import annotations
+
+from functools import partial
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -10,30 +12,18 @@ from snipbias.models.backbone import Backbone
 
 
 def multiply_in_bfloat16(lm: Backbone) -> None:
-    """Let the sites of a float32 model multiply in bfloat16 from now on, and give float32.
+    """Keep the sites' weights of a float32 model in bfloat16, and multiply in that from now on.
 
-    Norms, attention, residual sums and logits keep their precision, where a model in bfloat16
-    throughout rounds them too. Costs half of the sites' memory once more.
+    What goes in and comes out stays float32, and so do norms, attention, residual sums and logits,
+    which a model in bfloat16 throughout rounds too.
     """
     for site in lm.sites:
         module = lm.module(site.name)
-        plain = type(module) is nn.Linear and "forward" not in module.__dict__
-        if plain and module.weight.dtype == torch.float32:
-            module.forward = _Product(module)  # type: ignore[method-assign]
+        if type(module) is nn.Linear and module.weight.dtype == torch.float32:
+            module.weight.data = module.weight.data.bfloat16()
+            module.forward = partial(_product, module)  # type: ignore[method-assign]
 
 
-class _Product:
-    """The forward of a linear layer, with a copy of its weight that follows every change of it."""
-
-    def __init__(self, module: nn.Linear) -> None:
-        self._module = module
-        self._copy: Tensor | None = None
-        self._version = -1
-
-    def __call__(self, given: Tensor) -> Tensor:
-        weight, bias = self._module.weight, self._module.bias
-        if self._copy is None or self._version != weight._version:
-            with torch.inference_mode(False):  # a later backward pass may need it
-                self._copy, self._version = weight.detach().bfloat16(), weight._version
-        product = F.linear(given.bfloat16(), self._copy).float()
-        return product if bias is None else product + bias
+def _product(module: nn.Linear, given: Tensor) -> Tensor:
+    product = F.linear(given.bfloat16(), module.weight).float()
+    return product if module.bias is None else product + module.bias

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 from transformers.pytorch_utils import Conv1D
 
+from snipbias.base.errors import SnipbiasError
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.export.base import Base
 from snipbias.edits.pruning import plain_tensors
 from snipbias.models.language_model import LanguageModel
-from snipbias.models.sites import Linear, width
+from snipbias.models.sites import Linear, unit_dim, width
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -30,9 +31,17 @@ def lora_tensors(lm: LanguageModel, edit: NeuronEdit, *, one_rank: bool) -> dict
     With `one_rank` all of them have the rank of the largest, filled up with zeros.
 
     Raises:
-        SnipbiasError: a weight is quantised or not in memory.
+        SnipbiasError: a weight is quantised or not in memory, or the edit is dense.
     """
     modules = {site: lm.module(site) for site in edit.factors}
+    for site, module in modules.items():
+        most = module.weight.shape[1 - unit_dim(module)]
+        if len(edit.factors[site]) > most:
+            raise SnipbiasError(
+                f"a LoRA of {edit.label} would have rank {len(edit.factors[site])} at {site}, more "
+                f"than its weight ({most}): export a dense edit as ia3, which is exact and small, "
+                "or as a checkpoint."
+            )
     with_bias = has_bias(lm, edit)
     largest = max(map(len, edit.factors.values()))
     tensors: dict[str, Tensor] = {}

@@ -158,13 +158,17 @@ def _add_low_rank(
     return output + (given @ down.T @ up.T).to(output.dtype)
 
 
-def upper_sites(lm: LanguageModel, share: float) -> list[Site]:
+def upper_sites(lm: LanguageModel, share: float, roles: Sequence[str] = ()) -> list[Site]:
     """The sites of the upper blocks of every stack.
 
     Below the lowest of them nothing is trained, so the backward pass ends there.
 
     Args:
         share: of a stack's blocks, counted from the top; 1 takes all.
+        roles: only sites of these roles (q, k, v, o, gate, up, down); all if none is given.
+
+    Raises:
+        SnipbiasError: the share is no share, or the model has no site of such a role.
     """
     if not 0 < share <= 1:
         raise SnipbiasError(f"the share of layers is {share:g}: give more than 0 and at most 1.")
@@ -173,4 +177,7 @@ def upper_sites(lm: LanguageModel, share: float) -> list[Site]:
         layers = sorted({site.layer for site in lm.sites if site.side == side})
         upper = set(layers[len(layers) - max(1, round(share * len(layers))) :])
         chosen += [site for site in lm.sites if site.side == side and site.layer in upper]
-    return chosen
+    there = sorted({role for site in lm.sites for role, _ in site.layout})
+    if unknown := set(roles) - set(there):
+        raise SnipbiasError(f"{lm.name} has no role {min(unknown)!r}: it has {', '.join(there)}.")
+    return [site for site in chosen if not roles or {r for r, _ in site.layout} & set(roles)]

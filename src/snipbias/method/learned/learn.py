@@ -146,6 +146,7 @@ def learn(
     pick: str = "learned",
     fillings: int = 2,
     layers: float | None = None,
+    roles: Sequence[str] = (),
     training: Training | None = None,
     seed: int = 0,
     progress: Callable[[int], None] = lambda done: None,
@@ -164,6 +165,7 @@ def learn(
         fillings: groups of rows per template.
         layers: the share of layers, from the top, whose neurons are trained; all of them for an
             encoder-decoder and the upper half for a decoder-only model if not given.
+        roles: only layers of these roles (q, k, v, o, gate, up, down); all if none is given.
         training: the loop's settings.
         seed: of the rows that are drawn, of their order, and of random picks.
         progress: called with the number of steps just done, of `steps` per size.
@@ -184,7 +186,7 @@ def learn(
     how = training or Training()
     given = (tasks,) if isinstance(tasks, Task) else tuple(tasks)
     sizes = sorted({n} if isinstance(n, int) else set(n), reverse=True)
-    sites = upper_sites(lm, default_share(lm) if layers is None else layers)
+    sites = upper_sites(lm, default_share(lm) if layers is None else layers, roles)
     there = sum(site.width for site in sites)
     if sizes and not 0 < sizes[-1] <= sizes[0] <= there:
         raise SnipbiasError(f"cannot keep {sizes[0]} neurons: ask for 1 to {there}.")

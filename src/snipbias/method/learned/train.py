@@ -33,7 +33,8 @@ class Training:
         bound: the furthest that a factor may be from 1.
         keep: weight of the KL divergence from the original on texts and chat replies.
         pair: weight of the pair loss; 0 leaves cross-entropies alone, which learn a shift.
-        answerable: weight of answerable rows in the loss of declining, over unanswerable ones.
+        answerable: weight of answerable rows in the loss of declining, over unanswerable ones;
+            above 1, since a model that is in doubt between two people otherwise declines.
         constant: whether a constant on "unknown" is learned beside the factors, and dropped.
         smoothing: of the labels, against margins that grow without end.
         checks: how often development rows are looked at.
@@ -43,13 +44,13 @@ class Training:
         positions: tokens of a text whose predictions are compared.
     """
 
-    steps: int = 96
+    steps: int = 60
     rate: float = 0.01
     warm_up: int = 5
     bound: float = 0.5
     keep: float = 1.0
     pair: float = 1.0
-    answerable: float = 1.0
+    answerable: float = 3.0
     constant: bool = False
     smoothing: float = 0.05
     checks: int = 6
