@@ -17,7 +17,7 @@ from snipbias.edits.controls import layer_matched_edit, random_edit
 from snipbias.edits.edit import NeuronEdit
 from snipbias.evaluation import stats
 from snipbias.evaluation.changes import PARTS, accuracy_changes
-from snipbias.evaluation.compare import Comparison, compare, count_work, hold_out
+from snipbias.evaluation.compare import Comparison, compare, hold_out
 from snipbias.evaluation.evaluate import evaluate
 from snipbias.evaluation.neutral_text import GUESSING, kl_interval, perplexity_ratio
 from snipbias.evaluation.reading import Reading
@@ -140,8 +140,10 @@ def test_work_is_what_progress_sums_to(settings: dict, monkeypatch) -> None:
         monkeypatch.setattr(sys.modules["snipbias.evaluation.compare"], name, lambda: TEXTS)
     lm, (first, second) = tiny("flan-t5"), found()
     done: list[int] = []
-    compare(lm, task(), first, second, progress=done.append, batch_size=5, **settings)
-    assert sum(done) == count_work(task(), [first, second], **settings)
+    told: dict[str, int] = {}
+    options = {"progress": done.append, "stage": told.__setitem__, "batch_size": 5}
+    compare(lm, task(), first, second, **options, **settings)
+    assert sum(done) == sum(told.values())
 
 
 def test_printing_shows_everything() -> None:

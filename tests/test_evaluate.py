@@ -17,7 +17,7 @@ from snipbias.base.words import ORIGINAL
 from snipbias.edits.controls import random_edit
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.provenance import ModelId
-from snipbias.evaluation.evaluate import Evaluation, count_prompts, evaluate
+from snipbias.evaluation.evaluate import Evaluation, evaluate
 from snipbias.evaluation.reading import Reading, match
 from snipbias.models.language_model import LanguageModel, Query
 from snipbias.models.scoring import Scored
@@ -126,7 +126,7 @@ def test_letters_are_the_mean_over_orders(options: int, orders: int) -> None:
     turns = list(itertools.permutations(places))
     if options == 4:  # each option once at each letter
         turns = [(0, 1, 2, 3), (1, 2, 3, 0), (2, 3, 0, 1), (3, 0, 1, 2)]
-    assert len(turns) == orders == count_prompts(one, 1, LETTERS)
+    assert len(turns) == orders
     expected = np.zeros(options)
     for order in turns:
         prompt = DEFAULT.lettered().ask("say it.", item, order)[0]
@@ -278,8 +278,10 @@ def test_an_edit_of_another_model_is_refused_before_the_work() -> None:
 def test_progress_adds_up(reading: Reading) -> None:
     lm = tiny("llama")
     done: list[int] = []
-    evaluate(lm, RAGGED, [random_edit(lm, 3)], reading=reading, batch_size=4, progress=done.append)
-    assert sum(done) == count_prompts(RAGGED, 2, reading)
+    told: dict[str, int] = {}
+    options = {"progress": done.append, "stage": told.__setitem__, "batch_size": 4}
+    evaluate(lm, RAGGED, [random_edit(lm, 3)], reading=reading, **options)
+    assert sum(done) == sum(told.values())
     assert sum(done) == (12 if reading == Reading() else 2 * 2 * (6 + 2 + 4))
 
 

@@ -26,7 +26,7 @@ from snipbias.experiment.choose import in_short
 from snipbias.experiment.methods import METHODS, pruned
 from snipbias.experiment.outcome import Experiment, Outcome
 from snipbias.experiment.plan import Plan
-from snipbias.experiment.run import count, reproduce
+from snipbias.experiment.run import reproduce
 from snipbias.experiment.settings import KNOWN, ORIGINAL, PRESETS, Settings, preset
 from snipbias.experiment.store import Store
 from snipbias.method.activations import mean_activation
@@ -75,10 +75,13 @@ def run(settings: Settings, folder: Path | None = None, tasks=(TOY,), **options)
 
 
 @cache
-def whole() -> tuple[Experiment, int]:
+def whole() -> Experiment:
     done: list[int] = []
-    experiment = run(SETTINGS, tasks=(TOY, TOY2), progress=done.append)
-    return experiment, sum(done)
+    told: dict[str, int] = {}
+    options = {"progress": done.append, "stage": told.__setitem__}
+    experiment = run(SETTINGS, tasks=(TOY, TOY2), **options)
+    assert sum(done) == sum(told.values())
+    return experiment
 
 
 def places(outcomes: tuple[Outcome, ...], task_name: str, method: str) -> list[Outcome]:
@@ -86,7 +89,7 @@ def places(outcomes: tuple[Outcome, ...], task_name: str, method: str) -> list[O
 
 
 def test_every_method_is_there_in_every_trial_and_draw() -> None:
-    experiment, _ = whole()
+    experiment = whole()
     once = {
         ORIGINAL, "CC", "DC", "batch calibration", "permutation averaging", "offset",
         "always unknown",
@@ -102,7 +105,7 @@ def test_every_method_is_there_in_every_trial_and_draw() -> None:
 
 
 def test_rows_are_of_the_parts_that_were_asked_for() -> None:
-    experiment, _ = whole()
+    experiment = whole()
     for outcome in experiment.outcomes:
         toy = {"toy": TOY, "toy:two": TOY2}[outcome.task]
         assert set(outcome.test["item"].to_pylist()) == {item.id for item in toy.test.items}
@@ -117,7 +120,7 @@ def test_rows_are_of_the_parts_that_were_asked_for() -> None:
 
 
 def test_an_edit_s_rows_are_those_of_the_core_s_evaluation() -> None:
-    experiment, _ = whole()
+    experiment = whole()
     lm = tiny("flan-t5")
     for method in ("v2", "gap", "random", "layer-matched random"):
         outcome = places(experiment.outcomes, "toy", method)[-1]
@@ -133,7 +136,7 @@ def test_an_edit_s_rows_are_those_of_the_core_s_evaluation() -> None:
 
 
 def test_what_is_chosen_is_the_best_of_the_curve_on_dev() -> None:
-    experiment, _ = whole()
+    experiment = whole()
     for outcome in experiment.outcomes:
         if outcome.curve and outcome.method != "offset":
             assert outcome.dev is not None
@@ -152,7 +155,7 @@ def test_what_is_chosen_is_the_best_of_the_curve_on_dev() -> None:
 
 
 def test_neurons_are_found_on_the_trial_s_own_sample_and_never_on_held_out_templates() -> None:
-    experiment, _ = whole()
+    experiment = whole()
     for outcome in places(experiment.outcomes, "toy", "v2"):
         assert outcome.edit is not None
         assert outcome.edit.found_on is not None
@@ -164,7 +167,7 @@ def test_neurons_are_found_on_the_trial_s_own_sample_and_never_on_held_out_templ
 
 
 def test_controls_have_as_many_neurons_as_the_preset_s_method_in_their_trial() -> None:
-    experiment, _ = whole()
+    experiment = whole()
     for name in ("toy", "toy:two"):
         own = {o.trial: o.edit for o in places(experiment.outcomes, name, "v2")}
         for method in ("random", "layer-matched random"):
@@ -182,7 +185,7 @@ def test_controls_have_as_many_neurons_as_the_preset_s_method_in_their_trial() -
 
 
 def test_the_ablation_without_weight_is_v1() -> None:
-    experiment, _ = whole()
+    experiment = whole()
     for v1, ablated in zip(
         places(experiment.outcomes, "toy", "v1"),
         places(experiment.outcomes, "toy", "v2 no weight"),
@@ -193,7 +196,7 @@ def test_the_ablation_without_weight_is_v1() -> None:
 
 
 def test_transfer_takes_an_edit_to_the_other_task() -> None:
-    experiment, _ = whole()
+    experiment = whole()
     assert [(o.found_on, o.task, o.trial) for o in experiment.transfer] == [
         ("toy", "toy:two", 0),
         ("toy", "toy:two", 1),
@@ -208,7 +211,7 @@ def test_transfer_takes_an_edit_to_the_other_task() -> None:
 
 
 def test_edits_are_evaluated_under_other_prompts() -> None:
-    experiment, _ = whole()
+    experiment = whole()
     places_of = [(ORIGINAL, None), ("v2", 0), ("v2", 1)]
     assert [(o.task, o.prompt, o.method, o.trial) for o in experiment.prompts] == [
         (name, prompt, *place)
@@ -248,7 +251,7 @@ def test_prompts_count_in_the_identity_and_need_names_of_their_own(tmp_path: Pat
 
 
 def test_the_sample_curve_finds_neurons_on_other_numbers_of_items() -> None:
-    experiment, _ = whole()
+    experiment = whole()
     found = [(o.task, o.trial, o.samples) for o in experiment.sample_curve]
     assert found == [(name, t, 2) for name in ("toy", "toy:two") for t in (0, 1)]
     for outcome in experiment.sample_curve:
@@ -259,7 +262,7 @@ def test_the_sample_curve_finds_neurons_on_other_numbers_of_items() -> None:
 
 
 def test_what_is_measured_beside_the_rows() -> None:
-    experiment, _ = whole()
+    experiment = whole()
     for outcome in experiment.outcomes:
         scored_only = outcome.trial is None and outcome.method != ORIGINAL
         assert (outcome.text is None) == scored_only
@@ -282,12 +285,6 @@ def test_a_method_is_left_out_where_the_task_has_no_rows_for_it() -> None:
     (info, other) = run(replace(SMALL, methods=methods), tasks=(plain, TOY)).tasks
     assert "paired left out" in info.notes[-1]
     assert not other.notes
-
-
-def test_progress_adds_up_to_the_count() -> None:
-    _, done = whole()
-    lm = tiny("flan-t5")
-    assert done == count(lm, [TOY, TOY2], SETTINGS, retention=[KEPT])
 
 
 def test_a_task_without_conditions_says_what_it_is_chosen_by() -> None:

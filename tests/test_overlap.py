@@ -19,7 +19,6 @@ from snipbias.edits.provenance import ModelId
 from snipbias.evaluation.combinations import (
     combination_grids,
     compare_combinations,
-    count_combinations,
 )
 from snipbias.evaluation.compare import compare
 from snipbias.models.sites import Neuron, Site, find_sites, module_by_name
@@ -122,8 +121,14 @@ def test_on_tasks_it_is_what_compare_says(edits):
     skills = sb.task("mini:skills").test.subsample(4)
     settings = {"items": 8, "texts": sb.passages()[:2], "retention": [skills]}
     done: list[int] = []
-    found = compare_combinations(lm, tasks, [a, b], **settings, progress=done.append)
-    assert sum(done) == count_combinations(tasks, [a, b], **settings)
+    told: list[int] = []
+    found = compare_combinations(
+        *(lm, tasks, [a, b]),
+        **settings,
+        progress=done.append,
+        stage=lambda name, jobs: told.append(jobs),
+    )
+    assert sum(done) == sum(told)
     assert list(found) == ["mini:age", "mini:ses"]
     for task in tasks:
         together = found[task.name]

@@ -149,7 +149,6 @@ class Overlap(o.Writing, o.Running, o.Measuring, o.Asking):
         from snipbias.evaluation.combinations import (
             combination_grids,
             compare_combinations,
-            count_combinations,
         )
         from snipbias.evaluation.glossary import legend
         from snipbias.tasks.neutral_text import passages
@@ -169,12 +168,13 @@ class Overlap(o.Writing, o.Running, o.Measuring, o.Asking):
                 "texts": () if self.no_text else passages(),
                 "retention": retained,
             }
-            work = count_combinations(tasks, edits, **settings)
             lm = this.load(self.model, self.model_options)
             found = overlap(*edits, sites=lm.sites)
             settings["batch_size"] = self.batch_size
-            with this.progress("evaluating", work) as progress:
-                comparisons = compare_combinations(lm, tasks, edits, **settings, progress=progress)
+            with this.progress("evaluating", 0) as progress:
+                comparisons = compare_combinations(
+                    lm, tasks, edits, **settings, progress=progress, stage=progress.stage
+                )
             this.record.lap("evaluate")
             result = {
                 "out": str(this.folder),

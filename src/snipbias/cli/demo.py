@@ -62,7 +62,7 @@ class Demo(o.Writing):
         from snipbias.cli.reproduce import write
         from snipbias.cli.run import run
         from snipbias.experiment.results import Results
-        from snipbias.experiment.run import count, reproduce
+        from snipbias.experiment.run import reproduce
         from snipbias.experiment.settings import preset
 
         with run("demo", vars(self), self) as (this, folder):
@@ -72,10 +72,15 @@ class Demo(o.Writing):
             lm = this.load(self._model(this), {})
             tasks = [this.task(name, instructions=settings.instructions) for name in settings.tasks]
             retention = [this.task(name) for name in settings.retention]
-            work = count(lm, tasks, settings, retention=retention)
-            with this.progress("demo", work) as progress:
+            with this.progress("demo", 0) as progress:
                 done = reproduce(
-                    lm, tasks, settings, retention=retention, folder=folder, progress=progress
+                    lm,
+                    tasks,
+                    settings,
+                    retention=retention,
+                    folder=folder,
+                    progress=progress,
+                    stage=progress.stage,
                 )
             results = Results(done)
             notes = write(results, folder)

@@ -95,7 +95,7 @@ class Evaluate(o.Writing, o.Running, o.Measuring, o.Asking):
         from snipbias.edits.edit import NeuronEdit
         from snipbias.edits.run_folder import write_edits, write_sites
         from snipbias.evaluation import tables
-        from snipbias.evaluation.compare import compare, count_work, distinct
+        from snipbias.evaluation.compare import compare, distinct
         from snipbias.evaluation.harness_scores import harness_renderable
         from snipbias.evaluation.reading import Reading
         from snipbias.evaluation.records import write_records
@@ -118,10 +118,9 @@ class Evaluate(o.Writing, o.Running, o.Measuring, o.Asking):
                 "texts": () if self.no_text else passages(self.text),
                 "retention": retention,
             }
-            work = count_work(task, edits, **settings)
             lm = this.load(self.model, self.model_options)
             harness = self._harness(this, lm, edits)  # first: its data may not be to be had
-            with this.progress("evaluating", work) as progress:
+            with this.progress("evaluating", 0) as progress:
                 comparison = compare(
                     lm,
                     task,

@@ -138,7 +138,7 @@ class Reproduce(o.Writing, o.Running, o.Measuring, o.Reading):
 
         from snipbias.cli.run import resumable_run
         from snipbias.experiment.results import Results
-        from snipbias.experiment.run import count, reproduce
+        from snipbias.experiment.run import reproduce
 
         arguments = vars(self)
         settings = settings_of(arguments)
@@ -155,7 +155,6 @@ class Reproduce(o.Writing, o.Running, o.Measuring, o.Reading):
                 "samples of items": list(range(settings.seed, settings.seed + settings.trials))
             }
             lm = this.load(arguments["model"], self.model_options)
-            work = count(lm, tasks, settings, retention=retention)
             notes: list[str] = []
 
             def finish(experiment: Experiment, place: Path) -> None:
@@ -164,7 +163,7 @@ class Reproduce(o.Writing, o.Running, o.Measuring, o.Reading):
                 this.record.lap("tables")
                 this.record.write(place)
 
-            with this.progress("reproducing", work) as progress:
+            with this.progress("reproducing", 0) as progress:
                 experiment = reproduce(
                     lm,
                     tasks,
@@ -175,6 +174,7 @@ class Reproduce(o.Writing, o.Running, o.Measuring, o.Reading):
                     write=finish,
                     batch_size=arguments["batch_size"],
                     progress=progress,
+                    stage=progress.stage,
                 )
         this.show(
             {"out": str(folder), **experiment.to_dict()},

@@ -42,9 +42,10 @@ class Advance:
         self._bar = bars.add_task(label, total=total)
         self._started = self._told = time.monotonic()
 
-    def stage(self, name: str) -> None:
-        """Name what is being done now, on the bar or in the next line."""
-        self._bars.update(self._bar, description=f"{self._label}: {name}")
+    def stage(self, name: str, jobs: int) -> None:
+        """Begin a bar for what is done now, of so many jobs."""
+        self._started = time.monotonic()
+        self._bars.reset(self._bar, total=jobs, description=f"{self._label}: {name}")
 
     def __call__(self, done: int) -> None:
         self._bars.update(self._bar, advance=done)

@@ -9,10 +9,10 @@ from snipbias.base.table import Grid
 from snipbias.edits.algebra import INTERSECTION, UNION, intersection, union
 from snipbias.edits.edit import NeuronEdit
 from snipbias.evaluation.changes import MARGIN
-from snipbias.evaluation.compare import Comparison, compare, count_work, distinct
+from snipbias.evaluation.compare import Comparison, compare, distinct
 from snipbias.evaluation.evaluate import Evaluation
 from snipbias.evaluation.tables import comparison_grids
-from snipbias.models.batching import BatchSize, Progress
+from snipbias.models.batching import BatchSize, Progress, Stage
 from snipbias.models.language_model import LanguageModel
 from snipbias.tasks.items import Task
 
@@ -37,6 +37,7 @@ def compare_combinations(
     margin: float = MARGIN,
     batch_size: BatchSize = "auto",
     progress: Progress = lambda done: None,
+    stage: Stage = lambda name, jobs: None,
 ) -> dict[str, Comparison]:
     """Original, each edit, union and intersection on every task's held-out rows, by task.
 
@@ -44,7 +45,8 @@ def compare_combinations(
     retention tasks say the same beside every task and are run once.
 
     Args:
-        progress: called with the number of prompts just done; see `count_combinations`.
+        progress: called with the number of prompts just done.
+        stage: called with what is about to be done, and with its number of prompts.
     """
     every = with_combinations(edits)
     found: dict[str, Comparison] = {}
@@ -61,6 +63,7 @@ def compare_combinations(
             margin=margin,
             batch_size=batch_size,
             progress=progress,
+            stage=stage,
         )
         if whole is None:
             whole = comparison.evaluation
@@ -68,29 +71,6 @@ def compare_combinations(
         comparison.evaluation.retention = whole.retention
         found[task.name] = comparison
     return found
-
-
-def count_combinations(
-    tasks: Sequence[Task],
-    edits: Sequence[NeuronEdit],
-    *,
-    items: int | None = None,
-    texts: Sequence[str] = (),
-    retention: Sequence[Task] = (),
-) -> int:
-    """What the `progress` calls of a `compare_combinations` with these arguments will add up to."""
-    every = with_combinations(edits)
-    work = 0
-    for number, task in enumerate(tasks):
-        work += count_work(
-            task,
-            every,
-            items=items,
-            controls=0,
-            texts=() if number else texts,
-            retention=() if number else retention,
-        )
-    return work
 
 
 def combination_grids(comparisons: Mapping[str, Comparison]) -> list[Grid]:

@@ -13,7 +13,7 @@ from snipbias.base.notebook import Shown
 from snipbias.base.table import Grid
 from snipbias.base.words import ORIGINAL, plural
 from snipbias.edits.card.figures import CARDS
-from snipbias.edits.controls import controls_of, kinds
+from snipbias.edits.controls import controls_of
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.given import (
     GivenEdit,
@@ -28,7 +28,7 @@ from snipbias.edits.provenance import found_otherwise
 from snipbias.evaluation.cards import cards
 from snipbias.evaluation.changes import MARGIN
 from snipbias.evaluation.compared import Compared, HeldOut
-from snipbias.evaluation.evaluate import count_prompts, evaluate
+from snipbias.evaluation.evaluate import evaluate
 from snipbias.evaluation.neutral_text import chat_shifts, text_shifts
 from snipbias.evaluation.reading import Reading
 from snipbias.evaluation.tables import (
@@ -98,7 +98,7 @@ def compare(
     margin: float = MARGIN,
     batch_size: BatchSize = "auto",
     progress: Progress = lambda done: None,
-    stage: Stage = lambda name: None,
+    stage: Stage = lambda name, jobs: None,
 ) -> Comparison:
     """Evaluate the original model, edits and random controls on templates held out from finding.
 
@@ -116,8 +116,8 @@ def compare(
         retention: other tasks whose accuracy should not fall; the controls are not asked them.
         margin: by how much it may, 0.02 being two points of accuracy; also two percent of
             perplexity and 0.02 nats a token of KL on neutral text.
-        progress: called with the number of prompts just done; see `count_work`.
-        stage: called with what is about to be done.
+        progress: called with the number of prompts just done.
+        stage: called with what is about to be done, and with its number of prompts.
     """
     reading = reading or Reading()
     texts, chat = _texts(texts, chat)
@@ -131,11 +131,11 @@ def compare(
     options: dict[str, Any] = {"batch_size": batch_size, "progress": progress, "stage": stage}
     evaluation = evaluate(lm, held_out, every, reading=reading, **options)
     if texts:
-        stage("neutral text")
+        stage("neutral text", len(texts) * (1 + len(every)))
         shifts = text_shifts(lm, texts, every, progress=progress)
         evaluation.text = dict(zip(evaluation.methods, shifts, strict=True))
     if chat and edits:
-        stage("chat answers")
+        stage("chat answers", len(chat) * (2 + len(edits)))  # written, and read under each
         moved = chat_shifts(lm, chat, every[: len(edits)], progress=progress)
         evaluation.chat = dict(zip(evaluation.methods, moved, strict=False))
     evaluation.retention = {
@@ -146,27 +146,6 @@ def compare(
     fingerprints = {edit.label: edit.fingerprint for edit in every[: len(edits)]}
     about = HeldOut.of(held_out)
     return Comparison(about, evaluation, sizes, drawn, fingerprints, notes, margin)
-
-
-def count_work(
-    task: Task,
-    edits: Sequence[NeuronEdit],
-    *,
-    reading: Reading | None = None,
-    items: int | None = None,
-    controls: int = 1,
-    texts: Sequence[str] | None = None,
-    chat: Sequence[str] | None = None,
-    retention: Sequence[Task] = (),
-) -> int:
-    """What the `progress` calls of a `compare` with these arguments will add up to."""
-    own = 1 + len(edits)
-    methods = own + controls * (len(kinds(edits)) + len(edits))
-    texts, chat = _texts(texts, chat)
-    held_out = hold_out(task, edits)[0].subsample(items)
-    work = count_prompts(held_out, methods, reading or Reading()) + len(texts) * methods
-    work += len(chat) * (1 + own) if edits else 0  # written once, and read under each
-    return work + sum(count_prompts(other, own, Reading()) for other in retention)
 
 
 def _texts(

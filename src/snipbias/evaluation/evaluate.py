@@ -115,7 +115,7 @@ def evaluate(
     reading: Reading | None = None,
     batch_size: BatchSize = "auto",
     progress: Progress = lambda done: None,
-    stage: Stage = lambda name: None,
+    stage: Stage = lambda name, jobs: None,
 ) -> Evaluation:
     """Answer every item under every instruction by the original model and by each edit alone.
 
@@ -125,7 +125,7 @@ def evaluate(
         reading: sums of log-probabilities of option texts if not given.
         batch_size: prompts per pass, or `auto`; no result depends on it.
         progress: called with the number of prompts just done.
-        stage: called with what is about to be done.
+        stage: called with what is about to be done, and with its number of prompts.
     """
     reading = reading or Reading()
     lm, task, edits = as_model(lm), as_task(task), as_edits(edits)
@@ -139,7 +139,7 @@ def evaluate(
     prompts = _prompts(lm, task, reading)
     tables = []
     for label, edit in zip(names, (None, *edits), strict=True):
-        stage(f"{task.name}, {label}")
+        stage(f"{task.name}, {label}", len(prompts) * (1 + reading.generate))
         with ExitStack() as stack:
             stack.enter_context(lm.frozen())
             stack.enter_context(torch.inference_mode())
@@ -150,14 +150,6 @@ def evaluate(
             texts = written_by(lm, task, batch_size, progress) if reading.generate else None
         tables.append(_table(label, task, prompts, logprobs, reading, texts))
     return Evaluation(pa.concat_tables(tables), reading)
-
-
-def count_prompts(task: Task, methods: int, reading: Reading) -> int:
-    """Prompts that `evaluate` will send, for a progress bar."""
-    per_item = sum(len(_orders(item, reading)) for item in task.items)
-    if reading.generate:  # each prompt is scored, and answered in writing
-        per_item *= 2
-    return per_item * len(task.instructions) * methods
 
 
 def _orders(item: Item, reading: Reading) -> list[tuple[int, ...]]:

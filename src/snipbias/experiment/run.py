@@ -17,7 +17,7 @@ from snipbias.experiment.plan import Kind, Plan, left_out
 from snipbias.experiment.results import Results
 from snipbias.experiment.settings import Settings, preset
 from snipbias.experiment.store import Store
-from snipbias.models.batching import BatchSize, Progress
+from snipbias.models.batching import BatchSize, Progress, Stage
 
 NO_CONDITIONS = "no row is ambiguous or disambiguated: settings are chosen by overall accuracy"
 
@@ -33,6 +33,7 @@ def reproduce(
     write: Callable[[Experiment, Path], None] | None = None,
     batch_size: BatchSize = "auto",
     progress: Progress = lambda done: None,
+    stage: Stage = lambda name, jobs: None,
 ) -> Results:
     """Run every method of the settings on every task, in every trial.
 
@@ -49,8 +50,8 @@ def reproduce(
             before it replaces another one.
         batch_size: prompts per pass (attributions take half as many), or `auto`. It changes no
             result.
-        progress: called with 1 whenever a method is done in one of its places; `count` says in how
-            many it is run.
+        progress: called with 1 whenever a method is done in one of its places.
+        stage: called once, with the number of these.
 
     Raises:
         SnipbiasError: the folder is in use, or holds another experiment or something else.
@@ -59,6 +60,7 @@ def reproduce(
     with Store.open(folder, plan.identity, overwrite=overwrite) as store:
         plan = plan.kept_in(store)
         done: dict[Kind, list[Outcome]] = {kind: [] for kind in get_args(Kind)}
+        stage("methods", len(plan.jobs))
         for job in plan.jobs:
             done[job.kind].append(job.do(job.cell))
             progress(1)
@@ -72,17 +74,6 @@ def reproduce(
         if write is not None and store.folder is not None:
             workers().from_main(partial(write, experiment, store.folder))
     return Results(experiment)
-
-
-def count(
-    lm: GivenModel,
-    tasks: GivenTask | Sequence[GivenTask],
-    settings: Settings | str | None = None,
-    *,
-    retention: Sequence[GivenTask] | None = None,
-) -> int:
-    """How many jobs a `reproduce` with these arguments does, which its `progress` counts."""
-    return len(Plan.of(lm, tasks, _settings(settings), retention).jobs)
 
 
 def _settings(given: Settings | str | None) -> Settings:

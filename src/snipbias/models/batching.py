@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 Progress = Callable[[int], None]
-Stage = Callable[[str], None]
+Stage = Callable[[str, int], None]  # what is done next, and how many jobs it has
 BatchSize = int | Literal["auto"]
 Kind = Literal["answers", "gradients", "activations", "writing"]
 
@@ -84,7 +84,7 @@ def run_batches(
         trial = partial(_or_refuse, do, [jobs[longest]])
         most = max(_padded(batch, sizes) for batch in waiting)
         limit = memory.room(lm.model, kind, trial, sum(sizes[longest]), most)
-    meter = _Meter(progress, len(jobs))
+    left = len(jobs)
     while waiting:
         batch = waiting.popleft()
         tokens = _padded(batch, sizes)
@@ -100,8 +100,12 @@ def run_batches(
             waiting.appendleft(batch)
             continue
         keep(batch, result[0])
-        meter(len(batch))
-    meter.finish()
+        # The other processes are about as far.
+        done = min(len(batch) * workers().count, left)
+        left -= done
+        progress(done)
+    if left:
+        progress(left)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -177,21 +181,3 @@ def _or_refuse(do: Callable[[Sequence[T]], R], part: Sequence[T]) -> tuple[R]:
             "or spread it over several devices (--device-map auto)."
         )
     return result
-
-
-class _Meter:
-    """Progress of all processes, as far as one of them can tell: the others are about as far."""
-
-    def __init__(self, progress: Progress, total: int) -> None:
-        self._progress = progress
-        self._left = total
-
-    def __call__(self, done: int) -> None:
-        done = min(done * workers().count, self._left)
-        self._left -= done
-        self._progress(done)
-
-    def finish(self) -> None:
-        """What is left of the total, since shares differ a little."""
-        if self._left:
-            self(self._left)
