@@ -12,6 +12,8 @@ from .edits.overlap import Overlap as Overlap
 from .edits.overlap import overlap as overlap
 from .edits.switch import Switch as Switch
 from .edits.switch import switched as switched
+from .evaluation.check import Check as Check
+from .evaluation.check import check as check
 from .evaluation.compare import Comparison as Comparison
 from .evaluation.compare import compare as compare
 from .evaluation.edited_lm import EditedLM as EditedLM
@@ -20,6 +22,8 @@ from .evaluation.evaluate import Evaluation as Evaluation
 from .evaluation.evaluate import evaluate as evaluate
 from .evaluation.harness import harness_scores as harness_scores
 from .evaluation.harness_scores import HarnessScores as HarnessScores
+from .evaluation.probe import Probe as Probe
+from .evaluation.probe import probe as probe
 from .evaluation.reading import Reading as Reading
 from .experiment.fidelity import Fidelity as Fidelity
 from .experiment.fidelity import fidelity as fidelity

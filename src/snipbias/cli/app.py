@@ -22,6 +22,7 @@ from snipbias.base.markdown import printable
 from snipbias.base.words import clipped, did_you_mean
 from snipbias.cli import options as o
 from snipbias.cli.algebra import Combine, Overlap
+from snipbias.cli.check import Check
 from snipbias.cli.demo import Demo
 from snipbias.cli.evaluate import Evaluate
 from snipbias.cli.export import Apply, Export
@@ -194,7 +195,7 @@ class Rerun(o.Command):
 
 
 COMMANDS = (
-    *(Find, Learn, Evaluate, Reproduce, Demo, Fidelity, Tasks),
+    *(Check, Find, Learn, Evaluate, Reproduce, Demo, Fidelity, Tasks),
     *(Show, Report, Play),
     *(Apply, Export, Combine, Overlap),
     *(Card, Push, Rerun),

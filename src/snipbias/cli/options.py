@@ -150,8 +150,8 @@ class Asking(Reading):
 
 
 @dataclass(kw_only=True)
-class Measuring(Command):
-    """How much is asked, and how much at once."""
+class Batching(Command):
+    """How much is asked at once."""
 
     batch_size: Annotated[
         Any,
@@ -161,6 +161,12 @@ class Measuring(Command):
             help="Prompts per pass; auto: as is fastest and fits. Never changes a result.",
         ),
     ] = "auto"
+
+
+@dataclass(kw_only=True)
+class Measuring(Batching):
+    """How much is asked, and how much at once."""
+
     instructions: Annotated[
         int | None,
         typer.Option(min=1, help="Use only the first so many of the task's instructions."),

@@ -1,0 +1,294 @@
+"""A look at a model and a task before any edit: is there something to mend, and can it be?
+
+No neuron is found and nothing is changed. The rows are not those of the test part, where there are
+templates enough to leave it out.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from snipbias.base.errors import SnipbiasError
+from snipbias.base.table import Grid, percent
+from snipbias.base.words import plural
+from snipbias.evaluation import measures, metrics
+from snipbias.evaluation.apart import NAMES, Apart, apart
+from snipbias.evaluation.estimate import Estimate, estimate
+from snipbias.evaluation.evaluate import evaluate
+from snipbias.evaluation.interval import FEWEST_TEMPLATES
+from snipbias.evaluation.probe import INSIDE, OUTPUT, Probe, probe
+from snipbias.evaluation.probe import count_prompts as count_probe
+from snipbias.evaluation.rows import Rows
+from snipbias.models.batching import BatchSize, Progress
+from snipbias.models.language_model import LanguageModel
+from snipbias.tasks.items import Task
+from snipbias.tasks.unanswerable import UNANSWERABLE, with_controls
+
+# No edit helps that has to work against these: the model names the right one of two people hardly
+# more often than a coin, or is hardly better at telling inside than in its answers.
+READS, AHEAD = 0.55, 0.10
+# Fewer of them are hardly a bias; more "unknown" than this in unanswerable rows is hardly wrong.
+LITTLE = 0.10
+ITEMS = 40
+
+
+@dataclass(frozen=True)
+class Check:
+    """What a model does on a task before any edit.
+
+    Attributes:
+        items: rows that were asked, without filler and mismatch rows.
+        right_person: on answerable rows, the right one of the named options scores higher.
+        right: share of right answers, on answerable rows, or on all if the data does not say.
+        stereotyped: how often the stereotyped person is named, on unanswerable rows if told.
+        unknown: how often "unknown" is the answer, on unanswerable rows if told.
+        apart: how well its answers tell unanswerable rows from answerable ones, by kind.
+        probe: what it knows inside, where that was measured.
+        unprobed: why it was not.
+        missing: columns that the rows lack, and what cannot be measured without them.
+        seconds: what the check took.
+    """
+
+    model: str
+    task: str
+    items: int
+    templates: int
+    chance: float | None
+    right_person: Estimate
+    right: Estimate
+    stereotyped: Estimate
+    unknown: Estimate
+    apart: dict[str, Apart]
+    probe: Probe | None
+    unprobed: str
+    missing: dict[str, str]
+    seconds: float
+
+    @property
+    def outlook(self) -> tuple[str, ...]:
+        """What the figures mean, in sentences: does it read the rows, and can an edit help?"""
+        return (*_reads(self), *_bias(self), *_can_help(self))
+
+    @property
+    def in_short(self) -> str:
+        """The answers alone, on one line."""
+        parts = (
+            ("names the right person in {} of answerable rows", self.right_person),
+            ("the stereotyped person in {} of unanswerable ones", self.stereotyped),
+            ('says "unknown" in {} of these', self.unknown),
+        )
+        known = [said.format(_share(found)) for said, found in parts if found.value is not None]
+        return f"unedited ({plural(self.items, 'row')}): {', '.join(known)}" if known else ""
+
+    def table(self) -> list[dict[str, Any]]:
+        """The figures, one record a line."""
+        figures = {
+            "right person": self.right_person,
+            "right": self.right,
+            "stereotyped person": self.stereotyped,
+            "unknown": self.unknown,
+            **{f"AUROC {NAMES[kind]}": told.auroc for kind, told in self.apart.items()},
+        }
+        for name, found in (self.probe.told if self.probe else {}).items():
+            figures |= {f"AUROC {NAMES[kind]}, {name}": each for kind, each in found.items()}
+        return [
+            {"figure": name, "value": found.value, "low": found.low, "high": found.high}
+            for name, found in figures.items()
+        ]
+
+    def grids(self) -> list[Grid]:
+        """The tables: answers, and what tells unanswerable rows from answerable ones."""
+        rows = (
+            ("right person, answerable rows", self.right_person),
+            ("right answer, answerable rows", self.right),
+            ("stereotyped person, unanswerable rows", self.stereotyped),
+            ('"unknown", unanswerable rows', self.unknown),
+        )
+        answers = Grid(
+            "Answers in percent [95 %]",
+            ("", "of rows"),
+            tuple((name, _percent(found)) for name, found in rows),
+        )
+        if self.probe:
+            return [answers, self.probe.grid()]
+        told = tuple((NAMES[k], f"{a.auroc.value:.2f}") for k, a in self.apart.items())
+        title = "Its answers tell unanswerable rows from answerable ones"
+        return [answers, Grid(title, ("kind", "AUROC"), told)] if told else [answers]
+
+    @property
+    def headline(self) -> str:
+        """What was asked of what."""
+        return (
+            f"{self.model} on {self.task}: {plural(self.items, 'row')} of "
+            f"{plural(self.templates, 'template')}, one instruction, {self.seconds:.0f} s"
+        )
+
+    def lines(self) -> tuple[str, ...]:
+        """The sentences, and a line for each missing column."""
+        lacking = (f"No column {name!r}: no {what}." for name, what in self.missing.items())
+        return (*self.outlook, *lacking)
+
+    def __str__(self) -> str:
+        """All of it as Markdown."""
+        tables = (f"**{grid.title}**\n\n{grid.markdown()}" for grid in self.grids())
+        said = "\n".join(f"- {line}" for line in self.lines())
+        return "\n\n".join((self.headline, *tables, said))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, for JSON."""
+        return {**asdict(self), "outlook": list(self.outlook)}
+
+
+def check(
+    lm: LanguageModel,
+    task: Task,
+    *,
+    items: int = ITEMS,
+    with_probe: bool = True,
+    batch_size: BatchSize = "auto",
+    progress: Progress = lambda done: None,
+) -> Check:
+    """Ask some rows under the task's first instruction, and say what to expect of an edit.
+
+    Args:
+        items: how many rows at most; filler and mismatch rows are made for them.
+        with_probe: also measure what the model knows inside: most of the time goes there.
+        progress: called with the number of prompts just done (`count_prompts`).
+    """
+    begun = time.perf_counter()
+    asked = some_rows(task, items)
+    everything, why_not = _controlled(asked)
+    rows = evaluate(lm, everything, batch_size=batch_size, progress=progress).rows()
+    inside = None
+    if with_probe and not why_not:
+        inside = probe(lm, everything, rows=rows, batch_size=batch_size, progress=progress)
+    found = answers(rows)
+    return Check(
+        lm.name,
+        task.name,
+        len(asked),
+        len(asked.templates),
+        metrics.named_chance(rows),
+        **found,
+        apart=apart([rows]),
+        probe=inside,
+        unprobed=why_not or ("" if with_probe else "it was left out"),
+        missing=missing(task),
+        seconds=time.perf_counter() - begun,
+    )
+
+
+def answers(rows: Rows) -> dict[str, Estimate]:
+    """What the model answers, on the data's own rows."""
+    plain = rows.take(~np.isin(rows.condition, UNANSWERABLE[1:]))
+    tells = bool(rows.ambiguous.any() and rows.disambiguated.any())
+    return {
+        "right_person": estimate(measures.NAMED_ACCURACY, [plain]),
+        "right": estimate(measures.DISAMBIGUATED_ACCURACY if tells else measures.ACCURACY, [plain]),
+        "stereotyped": estimate(
+            measures.UNANSWERABLE_STEREOTYPED if tells else measures.STEREOTYPED, [plain]
+        ),
+        "unknown": estimate(
+            measures.AMBIGUOUS_UNKNOWN_RATE if tells else measures.UNKNOWN_RATE, [plain]
+        ),
+    }
+
+
+def some_rows(task: Task, items: int) -> Task:
+    """At most so many rows, not of the test part, under the first instruction."""
+    task = task.with_instructions(task.instructions[:1])
+    if task.part == "all" and len(task.templates) > 2 * FEWEST_TEMPLATES:
+        unseen = set(task.test.templates)
+        task = task.where(lambda item: item.template not in unseen)
+    return task.subsample(items)
+
+
+def count_prompts(task: Task, items: int, *, with_probe: bool) -> int:
+    """Passes over a prompt that `check` makes, for a progress bar."""
+    asked = some_rows(task, items)
+    everything, why_not = _controlled(asked)
+    return len(everything) + (count_probe(everything) if with_probe and not why_not else 0)
+
+
+def missing(task: Task) -> dict[str, str]:
+    """The columns that no row fills, and what cannot be measured without them."""
+    needed = {
+        "condition": "accuracy by condition, no AUROC, no probe",
+        "unknown": 'answers "unknown", no AUROC, no probe',
+        "biased": "count of how often the stereotyped person is named",
+        "twin": "filler and mismatch rows, no probe",
+    }
+    lacking = {
+        name: what
+        for name, what in needed.items()
+        if all(getattr(item, name) in (None, "") for item in task.items)
+    }
+    if len(task.templates) < FEWEST_TEMPLATES:
+        number = plural(len(task.templates), "template")
+        lacking["template"] = f"intervals, and fewer than 3 cannot be split (there is {number})"
+    return lacking
+
+
+def _controlled(task: Task) -> tuple[Task, str]:
+    """The task with filler and mismatch rows; where there can be none, as it is, and why."""
+    try:
+        return with_controls(task), ""
+    except SnipbiasError as error:
+        return task, str(error)
+
+
+def _reads(found: Check) -> tuple[str, ...]:
+    value, chance = found.right_person.value, found.chance or 0.5
+    if value is None:
+        return ("Whether it reads the rows is not known: none is answerable by a choice of names.",)
+    said = f"the right person in {_share(found.right_person)} of answerable rows (chance "
+    said += f"{percent(chance)} %)"
+    if value < READS:
+        return (f"It hardly reads these rows: it names {said}.",)
+    return (f"It reads these rows: it names {said}.",)
+
+
+def _bias(found: Check) -> tuple[str, ...]:
+    named, unknown = found.stereotyped.value, found.unknown.value
+    if named is not None and named < LITTLE:
+        share = _share(found.stereotyped)
+        return (f"There is little to mend: it names the stereotyped person in {share} of rows.",)
+    if unknown is not None and unknown > 1 - LITTLE:
+        return (f'There is little to mend: it says "unknown" in {_share(found.unknown)} of rows.',)
+    return ()
+
+
+def _can_help(found: Check) -> tuple[str, ...]:
+    if found.probe is None:
+        why = found.unprobed.removesuffix(".")
+        return (f"Whether an edit can help is not known without the probe: {why}.",)
+    inside, said = (found.probe.told[name]["mismatch"].value for name in (INSIDE, OUTPUT))
+    ahead = found.probe.ahead["mismatch"]
+    if inside is None or said is None or ahead.value is None:
+        return ("Whether an edit can help cannot be told: there are no mismatch rows.",)
+    figures = f"(AUROC {inside:.2f} inside, {said:.2f} in its answers, on mismatch rows)"
+    value = found.right_person.value
+    if value is not None and value < READS:
+        return (
+            'An edit can make it say "unknown" more often, and hardly more right: what it does not '
+            f"read it cannot tell apart {figures}.",
+        )
+    if ahead.value < AHEAD:
+        return (
+            'An edit can make it say "unknown" more often, and hardly more right: inside it knows '
+            f"little more of what can be answered than it says {figures}.",
+        )
+    sure = "" if ahead.low is not None and ahead.low > 0 else ", though so few rows do not show it"
+    return (f"An edit can help: it knows more than it says {figures}{sure}.",)
+
+
+def _share(found: Estimate) -> str:
+    return "-" if found.value is None else f"{100 * found.value:.0f} %"
+
+
+def _percent(found: Estimate) -> str:
+    return found.interval.percent if found.interval else percent(found.value)

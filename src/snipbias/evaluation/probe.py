@@ -1,0 +1,231 @@
+"""What a model knows of whether a question can be answered, against what it says.
+
+A linear probe reads the residual stream where the answer begins. It learns on neutral questions
+alone (`tasks/answerable.py`); its layer and penalty are chosen on neutral questions left out; then
+it is tried on the task, against plain, filler and mismatch rows. Beside it stand the model's own
+output (the margin of "unknown") and what reads no model: words, length, and shuffled labels.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from snipbias.base.table import Grid
+from snipbias.evaluation import ridge
+from snipbias.evaluation.apart import NAMES
+from snipbias.evaluation.estimate import Estimate, difference, estimate
+from snipbias.evaluation.evaluate import evaluate
+from snipbias.evaluation.measures import Discrimination
+from snipbias.evaluation.rows import Rows
+from snipbias.models.batching import BatchSize, Progress
+from snipbias.models.language_model import LanguageModel, Query
+from snipbias.models.residual import states
+from snipbias.tasks.answerable import answerable
+from snipbias.tasks.items import Item, Task
+from snipbias.tasks.unanswerable import UNANSWERABLE
+
+OUTPUT, INSIDE, PURIFIED = "output", "probe", "probe without surface"
+SHUFFLES = 20
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What the probe found.
+
+    Attributes:
+        layer: the block (of `layers`) whose output it reads, chosen on neutral questions.
+        by_layer: AUROC of each block's on neutral questions left out, mean over the three kinds.
+        neutral: of the chosen one, by kind.
+        told: AUROC on the task, by what tells and by kind of unanswerable rows.
+        ahead: how far the probe is ahead of the output, by kind.
+        pairs: neutral pairs that it learned on.
+    """
+
+    layer: int
+    layers: int
+    by_layer: tuple[float, ...]
+    neutral: dict[str, float]
+    told: dict[str, dict[str, Estimate]]
+    ahead: dict[str, Estimate]
+    pairs: int
+
+    def grid(self) -> Grid:
+        """One line for each that tells, the output first."""
+
+        def cell(found: Estimate) -> str:
+            if found.value is None:
+                return "-"
+            ends = found.interval
+            return f"{found.value:.2f}" + (f" [{ends.low:.2f}, {ends.high:.2f}]" if ends else "")
+
+        return Grid(
+            "Unanswerable rows told from answerable ones: AUROC [95 %]",
+            ("what tells", *(NAMES[kind] for kind in UNANSWERABLE)),
+            tuple(
+                (name, *(cell(found[kind]) for kind in UNANSWERABLE))
+                for name, found in self.told.items()
+            ),
+            strong=(INSIDE,),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, for JSON."""
+        return asdict(self)
+
+
+def probe(
+    lm: LanguageModel,
+    task: Task,
+    *,
+    rows: Rows | None = None,
+    seed: int = 0,
+    batch_size: BatchSize = "auto",
+    progress: Progress = lambda done: None,
+) -> Probe:
+    """Learn on neutral questions, and try it on the task.
+
+    Args:
+        task: its rows with filler and mismatch rows, as `with_controls` makes them; asked under its
+            first instruction.
+        rows: what the model answers there, if that is known.
+        seed: of the shuffled labels.
+        progress: called with the number of prompts just done (`count_prompts`).
+    """
+    task = task.with_instructions(task.instructions[:1])
+    if rows is None:
+        rows = evaluate(lm, task, batch_size=batch_size).rows()
+    neutral = neutral_task(task)
+    items = (*neutral.items, *task.items)
+    queries = [lm.query(*task.prompt.ask(task.instructions[0], item)) for item in items]
+    inside = states(lm, queries, batch_size=batch_size, progress=progress)
+    surface = _surface(items, queries)
+    return learned(inside, surface, _words(items, len(neutral)), neutral.items, rows, seed)
+
+
+def neutral_task(task: Task) -> Task:
+    """The neutral questions, in words that the task's model knows."""
+    return answerable("mini" if task.name.startswith("mini") else "")
+
+
+def count_prompts(task: Task) -> int:
+    """Passes over a prompt that `probe` makes, for a progress bar."""
+    return len(task) + len(neutral_task(task))
+
+
+def learned(
+    inside: Float[np.ndarray, "layers n d"],
+    surface: Float[np.ndarray, "n k"],
+    words: Float[np.ndarray, "n v"],
+    neutral: Sequence[Item],
+    rows: Rows,
+    seed: int = 0,
+) -> Probe:
+    """The probe and its controls, from features of the neutral rows and then of the task's.
+
+    Args:
+        inside: the residual stream of every layer.
+        surface: length and other features that no model is needed for; the first is the length.
+        words: how often each word stands in a row.
+        rows: the task's, as the model answered them.
+    """
+    n = len(neutral)
+    condition = np.array([item.condition for item in neutral])
+    unanswerable = condition != "disambiguated"
+    kinds = [condition == kind for kind in UNANSWERABLE]
+    group = np.array([int(item.template) for item in neutral])
+
+    def best(x: Float[np.ndarray, "n d"]) -> tuple[float, Float[np.ndarray, " kinds"]]:
+        found = ridge.held_out(x[:n], unanswerable, group, kinds)
+        chosen = int(found.mean(1).argmax())
+        return ridge.PENALTIES[chosen], found[chosen]
+
+    def scores(
+        x: Float[np.ndarray, "n d"], penalty: float, labels: Bool[np.ndarray, " n"] = unanswerable
+    ) -> Rows:
+        (direction,) = ridge.fit(x[:n], labels, [penalty])
+        return _as_rows(direction(x[n:]), rows)
+
+    by_layer = [best(x) for x in inside]
+    layer = int(np.argmax([found.mean() for _, found in by_layer]))
+    x, (penalty, neutral_auroc) = inside[layer].astype(float), by_layer[layer]
+    pure = ridge.residual(x, surface, np.arange(len(x)) < n)
+    read = {
+        OUTPUT: rows,
+        INSIDE: scores(x, penalty),
+        PURIFIED: scores(pure, penalty),
+        "bag of words": scores(words, best(words)[0]),
+        "length": scores(surface[:, :1], ridge.PENALTIES[0]),
+    }
+    told = {
+        name: {kind: estimate(Discrimination(kind), [found]) for kind in UNANSWERABLE}
+        for name, found in read.items()
+    }
+    rng = np.random.default_rng(seed)
+    shuffled = [scores(x, penalty, rng.permutation(unanswerable)) for _ in range(SHUFFLES)]
+    told["shuffled labels"] = {k: _mean(Discrimination(k), shuffled) for k in UNANSWERABLE}
+    ahead = {k: difference(Discrimination(k), [read[INSIDE]], [rows]) for k in UNANSWERABLE}
+    return Probe(
+        layer,
+        len(inside),
+        tuple(float(found.mean()) for _, found in by_layer),
+        dict(zip(UNANSWERABLE, neutral_auroc.tolist(), strict=True)),
+        told,
+        ahead,
+        len(set(group)),
+    )
+
+
+def _as_rows(scores: Float[np.ndarray, " rows"], rows: Rows) -> Rows:
+    """Rows whose margin of "unknown" is a score of one's own, for the metrics of margins."""
+    table = np.where(rows.present, 0.0, -np.inf)
+    table[np.arange(len(rows)), rows.unknown] = scores
+    return replace(rows, scores=table, probabilities=False)
+
+
+def _mean(metric: Discrimination, runs: Sequence[Rows]) -> Estimate:
+    values = [metric(rows) for rows in runs]
+    return Estimate(float(np.mean([v for v in values if v is not None])) if values else None)
+
+
+def _surface(items: Sequence[Item], queries: Sequence[Query]) -> Float[np.ndarray, "n k"]:
+    """Tokens, sentences, words that context and question share, place and length of "unknown"."""
+    found = []
+    for item, query in zip(items, queries, strict=True):
+        shared = set(_split(item.context)) & set(_split(item.question))
+        unknown = item.unknown if item.unknown is not None else -1
+        found.append(
+            [
+                len(query.prompt),
+                len(re.findall(r"[.!?;]", item.context)),
+                len(shared),
+                len(shared) / max(1, len(set(_split(item.question)))),
+                unknown,
+                len(query.options[unknown]),
+            ]
+        )
+    return np.array(found, dtype=float)
+
+
+def _words(items: Sequence[Item], learned_on: int) -> Float[np.ndarray, "n v"]:
+    """How often each word of the first items' contexts and questions stands in every item."""
+    texts = [_split(f"{item.context} {item.question}") for item in items]
+    known: Mapping[str, int] = {
+        word: number
+        for number, word in enumerate(sorted({w for text in texts[:learned_on] for w in text}))
+    }
+    counts = np.zeros((len(items), len(known)))
+    for row, text in zip(counts, texts, strict=True):
+        for word in text:
+            if word in known:
+                row[known[word]] += 1
+    return counts
+
+
+def _split(text: str) -> list[str]:
+    return re.findall(r"[\w']+", text.lower())

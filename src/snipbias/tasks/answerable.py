@@ -1,0 +1,85 @@
+"""Neutral questions without and with the fact that answers them, about no group of people.
+
+What a model knows of answerability can be learned on these and tried on a task about people: they
+share neither their words nor their subject with it. Each pair is asked in four ways:
+
+- *ambiguous*: two things or people are there, and nothing is said of what is asked;
+- *disambiguated*: the fact follows;
+- *filler*: the fact of another pair follows, so that neither length nor the wording of facts tells;
+- *mismatch*: the fact follows, and another question about the same two, which it leaves open.
+"""
+
+from __future__ import annotations
+
+import random
+from functools import cache
+from importlib.resources import files
+
+from snipbias.tasks.items import Condition, Item, Task
+from snipbias.tasks.mini import UNKNOWN_WORDINGS
+
+UNKNOWN = (
+    *UNKNOWN_WORDINGS,
+    "Can't say",
+    "The text does not say",
+    "No answer possible",
+    "Not mentioned",
+    "Not stated",
+    "I don't know",
+    "Can't tell",
+    "Neither can be ruled out",
+    "Unclear from the text",
+    "No one knows",
+)
+
+
+@cache
+def answerable(vocabulary: str = "") -> Task:
+    """The pairs as a task: four rows of each, twins of each other, under one instruction.
+
+    Args:
+        vocabulary: `mini` for pairs in the words that the demo model knows.
+    """
+    folder = files("snipbias") / "data"
+    path = (folder / vocabulary if vocabulary else folder) / "answerable.txt"
+    lines = [line.split("|") for line in path.read_text(encoding="utf-8").splitlines()]
+    other = _alike([fact for _, fact, *_ in lines])
+    wordings = UNKNOWN_WORDINGS if vocabulary else UNKNOWN
+    items: list[Item] = []
+    for number, line in enumerate(lines):
+        context, fact, *questions, left_open, first, second = line
+        rng = random.Random(f"answerable {number}")
+        names = [first, second, rng.choice(wordings)]
+        options = rng.sample(names, 3)
+        asked = number % 2
+        answer, unknown = options.index(names[asked]), options.index(names[2])
+        ways: tuple[tuple[Condition, str, str], ...] = (
+            ("ambiguous", context, questions[asked]),
+            ("disambiguated", f"{context} {fact}", questions[asked]),
+            ("filler", f"{context} {other[number]}", questions[asked]),
+            ("mismatch", f"{context} {fact}", left_open),
+        )
+        for condition, told, question in ways:
+            items.append(
+                Item(
+                    id=f"{number}/{condition}",
+                    question=question,
+                    options=tuple(options),
+                    gold=answer if condition == "disambiguated" else unknown,
+                    context=told,
+                    template=str(number),
+                    condition=condition,
+                    unknown=unknown,
+                    twin=str(number),
+                )
+            )
+    return Task("answerable", tuple(items), ("Answer the question.",), source="embedded")
+
+
+def _alike(facts: list[str]) -> list[str]:
+    """For each fact another one, about as long; each is used once."""
+    order = sorted(range(len(facts)), key=lambda number: len(facts[number]))
+    found = list(facts)
+    for first, second in zip(order[::2], order[1::2], strict=True):
+        found[first], found[second] = facts[second], facts[first]
+    return found

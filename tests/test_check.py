@@ -1,0 +1,157 @@
+"""The probe on planted features, its parts against slow code, and what `check` says."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import snipbias as sb
+import toys
+from families import tiny
+from snipbias.cli import main
+from snipbias.evaluation import ridge
+from snipbias.evaluation.check import check, missing
+from snipbias.evaluation.evaluate import evaluate
+from snipbias.evaluation.probe import learned
+from snipbias.evaluation.rows import Rows
+from snipbias.models.residual import states
+from snipbias.tasks.answerable import answerable
+from snipbias.tasks.items import Item, Task
+from snipbias.tasks.unanswerable import with_controls
+
+KINDS = ("ambiguous", "filler", "mismatch")
+NEUTRAL = answerable("mini")
+TASK = with_controls(sb.task("mini:age").subsample(64))
+ITEMS = (*NEUTRAL.items, *TASK.items)
+LENGTHS = np.array([[len(item.context.split())] for item in ITEMS], dtype=float)
+UNANSWERABLE = np.array([item.condition != "disambiguated" for item in ITEMS])
+
+
+def found(*layers: np.ndarray):
+    """The probe on features of one's own, of a model whose answers say nothing."""
+    rows = Rows.from_lists(
+        [[-1.0] * 3 for _ in TASK.items],
+        [item.gold for item in TASK.items],
+        unknown=[item.unknown for item in TASK.items],
+        condition=[item.condition for item in TASK.items],
+        template=[item.template for item in TASK.items],
+    )
+    words = np.zeros((len(ITEMS), 2))
+    return learned(np.stack(layers), LENGTHS, words, NEUTRAL.items, rows)
+
+
+def test_a_planted_direction_is_found_in_its_layer_and_a_planted_absence_is_not():
+    rng = np.random.default_rng(0)
+    noise, along = rng.normal(size=(3, len(ITEMS), 40)), rng.normal(size=40)
+    knowing = noise[1] + 0.7 * UNANSWERABLE[:, None] * along
+    probe = found(noise[0], knowing, noise[2])
+    assert probe.layer == 1
+    for kind in KINDS:
+        assert probe.told["probe"][kind].value > 0.95
+        assert probe.told["probe without surface"][kind].value > 0.9
+        assert probe.told["output"][kind].value == 0.5
+        assert probe.ahead[kind].low > 0.3
+        assert abs(probe.told["shuffled labels"][kind].value - 0.5) < 0.15
+    nothing = found(*noise)
+    assert all(0.35 < nothing.told["probe"][kind].value < 0.65 for kind in KINDS)
+    assert nothing.ahead["mismatch"].value < 0.1
+
+
+def test_a_probe_that_hears_the_length_tells_plain_rows_alone_and_nothing_without_surface():
+    noise = np.random.default_rng(1).normal(size=(len(ITEMS), 20))
+    probe = found(noise + (LENGTHS - LENGTHS.mean()) * np.linspace(-1, 1, 20))
+    for name in ("probe", "length"):
+        assert probe.told[name]["ambiguous"].value > 0.95
+        assert abs(probe.told[name]["mismatch"].value - 0.5) < 0.1
+    assert abs(probe.told["probe without surface"]["ambiguous"].value - 0.5) < 0.15
+
+
+def test_ridge_is_the_weighted_normal_equations():
+    rng = np.random.default_rng(2)
+    x, first = rng.normal(3, 2, (30, 5)), np.arange(30) % 3 == 0
+    (direction,) = ridge.fit(x, first, [0.1])
+    w = np.where(first, 0.5 / 10, 0.5 / 20)
+    z = (x - w @ x) / np.sqrt(w @ (x - w @ x) ** 2)
+    gram = z.T @ (w[:, None] * z)
+    penalty = 0.1 * np.trace(gram) / len(x)  # the kernel's eigenvalues are those of the gram
+    expected = np.linalg.solve(gram + penalty * np.eye(5), z.T @ (w * np.where(first, 1, -1)))
+    np.testing.assert_allclose(direction.weights, expected)
+    np.testing.assert_allclose(direction(x), z @ expected)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "flan-t5", "bart"])
+def test_states_are_the_plain_models_at_the_last_token_of_the_prompt(family):
+    lm = tiny(family)
+    queries = [
+        lm.query(text, ["a", "no"]) for text in ("who was it?", "a man and a dog left. who?")
+    ]
+    read = states(lm, queries, batch_size=2)
+    for number, query in enumerate(queries):
+        given = {"input_ids": torch.tensor([query.prompt]), "output_hidden_states": True}
+        if lm.is_encoder_decoder:
+            given["decoder_input_ids"] = torch.tensor([[lm.start_token]])
+        with torch.no_grad():
+            out = lm.model(**given)
+        hidden = out.decoder_hidden_states if lm.is_encoder_decoder else out.hidden_states
+        # Behind the last block transformers gives the normalised state.
+        np.testing.assert_allclose(read[0, number], hidden[1][0, -1], rtol=1e-4, atol=1e-5)
+    assert read.shape[:2] == (2, 2)
+
+
+def test_neutral_pairs_are_asked_in_four_ways_and_lengths_tell_little():
+    for vocabulary, pairs in (("", 60), ("mini", 40)):
+        task = answerable(vocabulary)
+        assert len(task) == 4 * pairs
+        assert len({item.context for item in task.items}) == 3 * pairs
+        assert len({item.options[item.unknown] for item in task.items}) >= 8
+        for plain, told, filler, mismatch in zip(*[iter(task.items)] * 4, strict=True):
+            assert plain.gold == filler.gold == mismatch.gold == plain.unknown != told.gold
+            assert told.context == mismatch.context != filler.context
+            assert filler.context.startswith(plain.context)
+            assert told.question == filler.question != mismatch.question
+        words = {c: [len(i.context) for i in task.items if i.condition == c] for c in KINDS}
+        assert sorted(words["filler"]) == pytest.approx(sorted(words["mismatch"]), rel=0.15)
+    known = sb.load("demo").tokenizer.get_vocab()
+    text = " ".join(" ".join((i.context, i.question, *i.options)) for i in answerable("mini").items)
+    assert not set(text.replace(".", " ").replace("?", " ").replace(",", " ").split()) - {
+        word.removeprefix("▁") for word in known
+    }
+
+
+def test_check_says_what_the_model_does_and_what_to_expect():
+    lm, toy = tiny("llama"), toys.task()
+    items = [replace(item, question=f"{item.question} {item.template}") for item in toy.items]
+    task = Task("mini:toy", tuple(items), toy.instructions)  # short neutral questions fit
+    result = check(lm, task, items=20)
+    rows = evaluate(lm, task.with_instructions(task.instructions[:1])).rows()
+    named = rows.ambiguous & (rows.chosen == rows.biased)
+    assert result.stereotyped.value == pytest.approx(named.sum() / rows.ambiguous.sum())
+    assert result.probe is not None
+    assert set(result.apart) == set(KINDS)
+    assert "probe without surface" in str(result)
+    json.dumps(result.to_dict(), allow_nan=False)
+    assert check(lm, task, items=20, with_probe=False).probe is None
+    assert "no question of another template" in " ".join(check(lm, toy, items=20).outlook)
+
+
+def test_missing_columns_are_named_with_what_they_cost():
+    rows = [Item(str(i), "who?", ("him", "her"), i % 2, "a man left", "t") for i in range(4)]
+    task = Task("bare", tuple(rows), ("say it.",))
+    assert list(missing(task)) == ["condition", "unknown", "biased", "twin", "template"]
+    result = check(tiny("llama"), task)
+    assert result.right.value is not None
+    assert result.stereotyped.value is result.probe is None
+    assert "No column 'biased'" in str(result)
+    assert missing(toys.task()) == {}
+
+
+def test_the_command(capsys, tmp_path):
+    with pytest.raises(SystemExit) as stop:
+        main(["check", "demo", "mini:age", "--items", "8", "--save", str(tmp_path / "c.md")])
+    assert not stop.value.code
+    printed = capsys.readouterr().out
+    assert "stereotyped person" in printed
+    assert "snipbias find demo mini:age" in printed
+    assert "| probe |" in (tmp_path / "c.md").read_text()
