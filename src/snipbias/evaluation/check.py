@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 
 from snipbias.base.errors import SnipbiasError
+from snipbias.base.notebook import Shown
 from snipbias.base.table import Grid, percent
 from snipbias.base.words import plural
+from snipbias.edits.given import GivenModel, GivenTask, as_model, as_task
 from snipbias.evaluation import measures, metrics
 from snipbias.evaluation.apart import NAMES, Apart, apart
 from snipbias.evaluation.estimate import Estimate, estimate
@@ -24,7 +26,6 @@ from snipbias.evaluation.probe import INSIDE, OUTPUT, Probe, probe
 from snipbias.evaluation.probe import count_prompts as count_probe
 from snipbias.evaluation.rows import Rows
 from snipbias.models.batching import BatchSize, Progress
-from snipbias.models.language_model import LanguageModel
 from snipbias.tasks.items import Task
 from snipbias.tasks.unanswerable import UNANSWERABLE, with_controls
 
@@ -36,8 +37,8 @@ LITTLE = 0.10
 ITEMS = 40
 
 
-@dataclass(frozen=True)
-class Check:
+@dataclass(frozen=True, repr=False)
+class Check(Shown):
     """What a model does on a task before any edit.
 
     Attributes:
@@ -83,6 +84,15 @@ class Check:
         )
         known = [said.format(_share(found)) for said, found in parts if found.value is not None]
         return f"unedited ({plural(self.items, 'row')}): {', '.join(known)}" if known else ""
+
+    def _shown(self) -> list[Grid | str]:
+        return [self.headline, *self.grids(), *self.lines()]
+
+    def _rows(self) -> list[dict[str, Any]]:
+        return self.table()
+
+    def __repr__(self) -> str:
+        return f"Check({self.headline})"
 
     def table(self) -> list[dict[str, Any]]:
         """The figures, one record a line."""
@@ -144,8 +154,8 @@ class Check:
 
 
 def check(
-    lm: LanguageModel,
-    task: Task,
+    lm: GivenModel,
+    task: GivenTask,
     *,
     items: int = ITEMS,
     with_probe: bool = True,
@@ -155,10 +165,12 @@ def check(
     """Ask some rows under the task's first instruction, and say what to expect of an edit.
 
     Args:
+        lm, task: or what `sb.load` and `sb.task` take.
         items: how many rows at most; filler and mismatch rows are made for them.
         with_probe: also measure what the model knows inside: most of the time goes there.
         progress: called with the number of prompts just done (`count_prompts`).
     """
+    lm, task = as_model(lm), as_task(task)
     begun = time.perf_counter()
     asked = some_rows(task, items)
     everything, why_not = _controlled(asked)

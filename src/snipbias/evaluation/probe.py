@@ -17,14 +17,15 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from snipbias.base.table import Grid
+from snipbias.edits.given import GivenModel, GivenTask, as_model, as_task
 from snipbias.evaluation import ridge
 from snipbias.evaluation.apart import NAMES
 from snipbias.evaluation.estimate import Estimate, difference, estimate
 from snipbias.evaluation.evaluate import evaluate
 from snipbias.evaluation.measures import Discrimination
 from snipbias.evaluation.rows import Rows
+from snipbias.models.backbone import Query
 from snipbias.models.batching import BatchSize, Progress
-from snipbias.models.language_model import LanguageModel, Query
 from snipbias.models.residual import states
 from snipbias.tasks.answerable import answerable
 from snipbias.tasks.items import Item, Task
@@ -80,8 +81,8 @@ class Probe:
 
 
 def probe(
-    lm: LanguageModel,
-    task: Task,
+    lm: GivenModel,
+    task: GivenTask,
     *,
     rows: Rows | None = None,
     seed: int = 0,
@@ -97,6 +98,7 @@ def probe(
         seed: of the shuffled labels.
         progress: called with the number of prompts just done (`count_prompts`).
     """
+    lm, task = as_model(lm), as_task(task)
     task = task.with_instructions(task.instructions[:1])
     if rows is None:
         rows = evaluate(lm, task, batch_size=batch_size).rows()

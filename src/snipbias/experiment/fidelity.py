@@ -19,8 +19,10 @@ from jaxtyping import Float, Int
 from scipy.stats import rankdata
 
 from snipbias.base.errors import SnipbiasError
+from snipbias.base.notebook import Shown
 from snipbias.base.table import Grid, number, percent
 from snipbias.edits.edit import NeuronEdit
+from snipbias.edits.given import GivenModel, GivenTask, as_model, as_task
 from snipbias.edits.provenance import ModelId
 from snipbias.method.attribute import asked
 from snipbias.method.equations import Method, most_confusing
@@ -58,8 +60,8 @@ class Faithfulness:
     against: int
 
 
-@dataclass(frozen=True)
-class Fidelity:
+@dataclass(frozen=True, repr=False)
+class Fidelity(Shown):
     """How well each method's scores say what pruning does.
 
     Attributes:
@@ -80,6 +82,15 @@ class Fidelity:
     best: float
     effects: dict[str, float]
     methods: tuple[Faithfulness, ...]
+
+    def _shown(self) -> list[Grid | str]:
+        return [self.headline, self.grid()]
+
+    def _rows(self) -> list[dict[str, Any]]:
+        return list(map(asdict, self.methods))
+
+    def __repr__(self) -> str:
+        return f"Fidelity({self.headline})"
 
     @property
     def headline(self) -> str:
@@ -116,8 +127,8 @@ class Fidelity:
 
 
 def fidelity(
-    lm: LanguageModel,
-    task: Task,
+    lm: GivenModel,
+    task: GivenTask,
     methods: Sequence[str | Method | Recipe | Scorer] | None = None,
     *,
     samples: int = 10,
@@ -129,7 +140,8 @@ def fidelity(
     """Score a sample of neurons by each method, prune each by itself, and compare.
 
     Args:
-        task: rows are drawn from its `find` part, as twins where there are any.
+        lm, task: or what `sb.load` and `sb.task` take. Rows are drawn from the task's `find` part,
+            as twins where there are any.
         methods: names of recipes, `Method`s, recipes, or scorers `(lm, task, batch_size=,
             progress=) -> Scores`; all recipes that the rows suffice for if not given.
         samples: number of rows drawn, each asked under every instruction of the task.
@@ -140,6 +152,7 @@ def fidelity(
     Raises:
         SnipbiasError: there is no such method, or it scores no neurons in one go.
     """
+    lm, task = as_model(lm), as_task(task)
     has_twins = task.balances("twins") and samples % 2 == 0
     drawn = task.sample(samples, seed, balance="twins" if has_twins else "none")
     recipes = _recipes(task, methods, has_twins)

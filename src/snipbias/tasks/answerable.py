@@ -15,7 +15,8 @@ import random
 from functools import cache
 from importlib.resources import files
 
-from snipbias.tasks.items import Condition, Item, Task
+from snipbias.tasks.item import Condition, Item
+from snipbias.tasks.items import Task
 from snipbias.tasks.mini import UNKNOWN_WORDINGS
 
 UNKNOWN = (
