@@ -61,6 +61,7 @@ def table(
                         "template": f"t{template}",
                         "condition": None if plain else condition,
                         "polarity": None,
+                        "twin": f"{template}",
                         "gold": gold_of(condition, template),
                         "unknown": None if plain else UNKNOWN,
                         "biased": None if plain else BIASED,

@@ -137,7 +137,7 @@ def test_intervals_and_draws_follow_the_weights(items, original):
     for metric, value in (
         (measures.ACCURACY, metrics.accuracy(original).overall),
         (measures.STEREOTYPED, metrics.named_stereotyped(original).overall),
-        (measures.UNANSWERABLE_STEREOTYPED, metrics.named_stereotyped(original).unanswerable),
+        (measures.NAMED_STEREOTYPED, metrics.named_stereotyped(original).unanswerable),
     ):
         found = stats.interval(metric, [original])
         assert found.estimate == pytest.approx(value)
@@ -152,4 +152,4 @@ def test_how_often_the_stereotyped_is_named_needs_no_condition():
     )
     assert metrics.named_stereotyped(rows).overall == pytest.approx(2 / 3)
     assert metrics.named_stereotyped(rows).unanswerable is None
-    assert measures.STEREOTYPED(rows) == pytest.approx(2 / 3)
+    assert measures.STEREOTYPED(rows) == measures.NAMED_STEREOTYPED(rows) == pytest.approx(2 / 3)

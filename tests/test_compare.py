@@ -63,7 +63,7 @@ def test_templates_that_an_edit_saw_are_dropped_with_a_note() -> None:
     assert set(left.templates) == set(toy.test.templates) - {seen}
     assert len(left) == len(toy.test) - 2
     assert "1 template" in notes[0]
-    comparison = compare(tiny("flan-t5"), toy, leaky, texts=(), items=4)
+    comparison = compare(tiny("flan-t5"), toy, leaky, texts=(), items=4, control_rows=False)
     assert notes[0] in str(comparison)
     assert comparison.to_dict()["notes"] == list(notes)
     assert seen not in comparison.evaluation.table["template"].to_pylist()
@@ -327,8 +327,8 @@ def test_one_template_has_no_interval() -> None:
     comparison = compare(tiny("flan-t5"), task_of_two(), found()[0], texts=TEXTS[:1])
     change = comparison.changes[found()[0].label]["overall"]
     assert change.accuracy is change.difference is None
-    grid = comparison_grids(comparison)[1]
-    assert {row[3] for row in grid.rows if row[1] != "vs offset"} == {"-"}
+    grid = comparison_grids(comparison)[-2]
+    assert {row[3] for row in grid.rows} == {"-"}
     assert "no interval can be given" in " ".join(str(comparison).split())
     json.dumps(comparison.to_dict(), allow_nan=False)
 

@@ -91,8 +91,8 @@ def places(outcomes: tuple[Outcome, ...], task_name: str, method: str) -> list[O
 def test_every_method_is_there_in_every_trial_and_draw() -> None:
     experiment = whole()
     once = {
-        ORIGINAL, "CC", "DC", "batch calibration", "permutation averaging", "offset",
-        "always unknown",
+        ORIGINAL, "CC", "DC", "batch calibration", "permutation averaging", "less no context",
+        "offset", "offset by wording", "always unknown",
     }  # fmt: skip
     for method in SETTINGS.methods:
         for name in ("toy", "toy:two"):

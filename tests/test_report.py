@@ -127,7 +127,10 @@ def test_tables_are_those_that_evaluate_wrote(pages: dict[str, Read], runs: Path
         line.strip("| ").split(" | ") for line in written if line[0:1] == "|" and "---" not in line
     ]
     shown = pages["evaluated"].tables
-    titles = ("Answers", "Accuracy and its change from the original", "Bias and retention")
+    titles = (
+        *("Answers", "Tells unanswerable rows from answerable ones [95 % CI]"),
+        *("How sure, and the change from the original", "Bias and retention"),
+    )
     on_page = [row for title in titles for row in shown[title]]
     assert [[cell.strip() for cell in row if cell.strip()] for row in rows if any(row)] == [
         [c for c in row[1 if _repeated(row, above) else 0 :] if c]

@@ -1,6 +1,7 @@
 """Filler and mismatch rows: unanswerable, and as long as the answerable ones."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import snipbias as sb
 from snipbias.base.errors import SnipbiasError
 from snipbias.evaluation import measures, metrics
 from snipbias.evaluation.rows import Rows
-from snipbias.tasks.unanswerable import sentences, with_controls
+from snipbias.tasks.unanswerable import asked, sentences, twins, with_controls
 
 
 def words(text: str) -> int:
@@ -23,9 +24,9 @@ def test_every_answerable_row_has_both_kinds_and_neither_can_be_answered():
     assert set(counts.values()) == {len(task) // 2}
     assert len({item.id for item in made.items}) == len(made)
     questions = {item.question: item.template for item in task.items}
-    for twins in by_twin(made).values():
+    for four in by_twin(made).values():
         plain, answered, filler, mismatch = (
-            twins[kind] for kind in ("ambiguous", "disambiguated", "filler", "mismatch")
+            four[kind] for kind in ("ambiguous", "disambiguated", "filler", "mismatch")
         )
         assert filler.gold == mismatch.gold == filler.unknown != answered.gold
         assert filler.context.startswith(plain.context)
@@ -38,8 +39,8 @@ def test_every_answerable_row_has_both_kinds_and_neither_can_be_answered():
 def test_lengths_match_and_no_sentence_recurs_much():
     made = with_controls(sb.task("mini").test)
     off = [
-        words(twins["filler"].context) - words(twins["disambiguated"].context)
-        for twins in by_twin(made).values()
+        words(four["filler"].context) - words(four["disambiguated"].context)
+        for four in by_twin(made).values()
     ]
     assert np.abs(off).max() <= 3
     assert abs(np.mean(off)) < 0.2
@@ -87,6 +88,32 @@ def test_rows_without_twins_or_with_one_template_are_refused():
         with_controls(task.where(lambda item: item.condition == "ambiguous"))
     with pytest.raises(SnipbiasError, match="two templates"):
         with_controls(task.where(lambda item: item.template == task.templates[0]))
+
+
+def test_rows_that_name_no_twin_are_paired_by_what_they_ask():
+    task = sb.task("mini:age").test
+    nameless = task._with_items(replace(item, twin="") for item in task.items)
+    pairs = list(twins(nameless.items))
+    for ambiguous, answered in pairs:
+        assert ambiguous.question == answered.question
+        assert set(ambiguous.options) == set(answered.options)
+    assert len(pairs) == len({answered.id for _, answered in pairs}) > len(task) // 8
+    assert len(with_controls(nameless)) == len(task) + 2 * len(pairs)
+
+
+def test_what_is_asked_by_default():
+    task = sb.task("mini:age").test
+    rows, notes = asked(task, words)
+    assert (len(rows), notes) == (2 * len(task), ())
+    assert asked(rows, words) == (rows, ())  # they are there already
+    some = with_controls(task, words, pairs=10)
+    counts = Counter(item.condition for item in some.items)
+    assert counts["filler"] == counts["mismatch"] == 10
+    one = task.where(lambda item: item.template == task.templates[0])
+    same, (note,) = asked(one, words)
+    assert same is one
+    assert note.startswith("no filler and mismatch rows: ")
+    assert asked(sb.task("mini:skills").test, words)[1] == ()
 
 
 def by_twin(task):

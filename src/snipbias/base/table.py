@@ -15,7 +15,7 @@ from snipbias.base.words import fixed, signed
 
 WIDTH = 118
 MIN_NAME = 12
-LONGEST_WORD = 10
+LONGEST_WORD = 11
 
 
 @dataclass(frozen=True)

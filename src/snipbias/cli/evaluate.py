@@ -63,6 +63,7 @@ class Evaluate(o.Writing, o.Running, o.Measuring, o.Asking):
     no_retention: Annotated[bool, typer.Option("--no-retention", help="No retention tasks.")] = (
         False
     )
+    no_control_rows: o.NoControlRows = False
     margin: Annotated[
         float,
         typer.Option(
@@ -117,6 +118,7 @@ class Evaluate(o.Writing, o.Running, o.Measuring, o.Asking):
                 "controls": self.controls,
                 "texts": () if self.no_text else passages(self.text),
                 "retention": retention,
+                "control_rows": not self.no_control_rows,
             }
             lm = this.load(self.model, self.model_options)
             harness = self._harness(this, lm, edits)  # first: its data may not be to be had

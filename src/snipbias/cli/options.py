@@ -97,6 +97,14 @@ Resumed = Annotated[
         show_default="snipbias-runs/reproduce-<model>-<preset>-<settings>",
     ),
 ]
+NoControlRows = Annotated[
+    bool,
+    typer.Option(
+        "--no-control-rows",
+        "--no-controls",
+        help="Ask no filler and mismatch rows (unanswerable, as long as the answerable ones).",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and no table.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
 

@@ -73,6 +73,7 @@ class Reproduce(o.Writing, o.Running, o.Measuring, o.Reading):
     items: Annotated[int | None, typer.Option(min=1, help="Test at most so many items a task.")] = (
         None
     )
+    no_control_rows: o.NoControlRows = False
     dev_items: Annotated[int | None, typer.Option(min=1, help="Choose n on at most so many.")] = (
         None
     )
@@ -196,6 +197,7 @@ def settings_of(arguments: Mapping[str, Any]) -> Settings:
     changes |= _objective(arguments)
     changes["seed"] = arguments["seed"]
     changes["prompt"] = arguments["prompt"]
+    changes["control_rows"] = not arguments["no_control_rows"]
     if (prompts := arguments["prompts"]) is not None:
         named = (name.strip() for name in prompts.split(","))
         changes["prompts"] = () if prompts == "none" else tuple(dict.fromkeys(named))

@@ -11,6 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from snipbias.base.table import Grid
 from snipbias.evaluation import measures, metrics
 from snipbias.evaluation.estimate import NOTHING, Estimate, estimate, mean_of, points, shown
@@ -62,6 +65,12 @@ def apart(trials: Sequence[Rows], original: Rows | None = None) -> dict[str, Apa
     return found
 
 
+def own_rows(table: pa.Table) -> pa.Table:
+    """The rows of an evaluation without the filler and mismatch ones, whose texts are not kept."""
+    controls = pc.is_in(table["condition"], pa.array(UNANSWERABLE[1:]))  # type: ignore[attr-defined]
+    return table.filter(pc.invert(controls))  # type: ignore[attr-defined]
+
+
 def _gain(trials: Sequence[Rows], original: Rows) -> Estimate:
     curve = offset_curve(original)
     if curve is None:
@@ -109,7 +118,7 @@ def apart_grid(methods: Mapping[str, Mapping[str, Apart]], strong: tuple[str, ..
     """Three lines a method: each kind against the answerable rows, with intervals."""
     return Grid(
         "Tells unanswerable rows from answerable ones [95 % CI]",
-        ("method", "unanswerable", "AUROC", "twin AUROC", "vs offset"),
+        ("method", "kind", "AUROC", "twin AUROC", "vs offset"),
         tuple(
             (
                 method if number == 0 else "",

@@ -8,11 +8,20 @@ from typing import Any
 
 from snipbias.base.table import Grid, percent
 from snipbias.base.words import ALWAYS_UNKNOWN, BEST_OFFSET, ORIGINAL, SHIFT, plural
+from snipbias.evaluation.apart import gain_sentence
 from snipbias.evaluation.compared import Compared
 from snipbias.evaluation.glossary import legend
 from snipbias.evaluation.tables import comparison_grids
 
-PARTS = {"overall": "All", "ambiguous": "Ambiguous", "disambiguated": "Disambiguated"}
+PARTS = {
+    "stereotyped": "Unanswerable rows: the stereotyped person named",
+    "stereotyped overall": "All rows: the stereotyped person named",
+    "overall": "All rows: accuracy",
+    "ambiguous": "Ambiguous rows: accuracy",
+    "filler": "Filler rows: accuracy",
+    "mismatch": "Mismatch rows: accuracy",
+    "disambiguated": "Disambiguated rows: accuracy",
+}
 
 
 def cards(comparison: Compared) -> dict[str, dict[str, Any]]:
@@ -55,10 +64,10 @@ def _controls(comparison: Compared, method: str) -> list[str]:
 
 def _headlines(comparison: Compared, method: str) -> Iterator[str]:
     for part, change in comparison.changes[method].items():
-        before, now = (getattr(comparison.summaries[m].accuracy, part) for m in (ORIGINAL, method))
+        before, now = comparison.changes[ORIGINAL][part].value, change.value
         between = change.difference and _between(change.difference.low, change.difference.high)
         yield (
-            f"{PARTS[part]} rows: accuracy {percent(before)} → {percent(now)} %, a change of "
+            f"{PARTS[part]} {percent(before)} → {percent(now)} %, a change of "
             f"{percent(now - before, sign=True)} points, {between or 'no interval'}"
         )
 
@@ -77,7 +86,9 @@ def _shift(comparison: Compared, method: str) -> str:
         f"disambiguated accuracy{between}"
     )
     shifted = any(each.kind == "shift" and each.settled for each in comparison.verdicts(method))
-    return f"{said}: by that measure it is {SHIFT}" if shifted else said
+    said = f"{said}: by that measure it is {SHIFT}" if shifted else said
+    judged = gain_sentence(comparison.apart[method])
+    return f"{said}. On all kinds of unanswerable rows: {judged}" if judged else said
 
 
 def _between(low: float, high: float) -> str:

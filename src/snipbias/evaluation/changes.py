@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from snipbias.base.words import ORIGINAL
 from snipbias.evaluation import measures, stats
 from snipbias.evaluation.evaluate import Evaluation
-from snipbias.evaluation.interval import Interval, non_inferior, non_inferiority, not_raised
+from snipbias.evaluation.interval import Interval, below, non_inferior, non_inferiority, not_raised
 from snipbias.evaluation.measures import Mean
 from snipbias.evaluation.neutral_text import (
     guesses,
@@ -22,23 +22,29 @@ from snipbias.evaluation.rows import Rows
 # Points of accuracy, percent of perplexity, and hundredths of a nat of KL that may be lost.
 MARGIN = 0.02
 PARTS = {
+    "stereotyped": measures.NAMED_STEREOTYPED,
+    "stereotyped overall": measures.STEREOTYPED,
     "overall": measures.ACCURACY,
     "ambiguous": measures.AMBIGUOUS_ACCURACY,
+    "filler": measures.FILLER_ACCURACY,
+    "mismatch": measures.MISMATCH_ACCURACY,
     "disambiguated": measures.DISAMBIGUATED_ACCURACY,
 }
 
 
 @dataclass(frozen=True)
 class Change:
-    """A method's accuracy on some rows, and how much higher it is than the original's there.
+    """A share of some rows (accuracy, stereotyped answers), and its difference to the original's.
 
     Attributes:
-        accuracy: with its interval; None where one template cannot give one.
+        value: the share; what a single template has no interval of is known all the same.
+        accuracy: the same with its interval; None where one template cannot give one.
         difference: to the original, paired; None for the original itself too.
         sign_flip: p-value of the difference, whole templates exchanged.
         mcnemar: p-value that takes rows for independent, and so is too small.
     """
 
+    value: float
     accuracy: Interval | None
     difference: Interval | None
     sign_flip: float | None
@@ -63,13 +69,13 @@ class Retained:
 
 
 def accuracy_changes(evaluation: Evaluation) -> dict[str, dict[str, Change]]:
-    """For every method its accuracy overall and by condition, where there are such rows."""
+    """For every method how often it names the stereotyped person, then its accuracies."""
     original = evaluation.rows(ORIGINAL)
     return {
         method: {
             part: _change(metric, original if method == ORIGINAL else rows, original)
             for part, metric in PARTS.items()
-            if metric(original) is not None
+            if metric(original) is not None and (original.kinds or part != "stereotyped overall")
         }
         for method, rows in ((m, evaluation.rows(m)) for m in evaluation.methods)
     }
@@ -86,13 +92,30 @@ def retained(evaluation: Evaluation, method: str, margin: float = MARGIN) -> tup
     return (*_tasks(evaluation, method, margin), *_text(evaluation, method, margin))
 
 
+def stereotyped_sentence(changes: Mapping[str, Change]) -> str:
+    """Whether the stereotyped person is named less often than before, with the interval."""
+    found = changes.get("stereotyped")
+    if found is None or found.difference is None:
+        return ""
+    answer = below(found.difference, 0.0)
+    often = {"yes": "less often", "no": "more often", "not shown": "not shown to be less often"}
+    rows = "unanswerable rows" if "stereotyped overall" in changes else "rows"
+    return (
+        f"names the stereotyped person in {100 * found.value:.1f} % of {rows}, {often[answer]} "
+        f"than before: {found.difference.points} points"
+    )
+
+
 def _change(metric: Mean, rows: Rows, original: Rows) -> Change:
-    accuracy = stats.interval(metric, [rows])
+    value, accuracy = metric(rows), stats.interval(metric, [rows])
+    assert value is not None
     if rows is original:
-        return Change(accuracy, None, None, None)
-    now, counted = metric.values(rows)
+        return Change(value, accuracy, None, None, None)
+    now, weight = metric.values(rows)
     before, _ = metric.values(original)
+    counted = weight > 0
     return Change(
+        value,
         accuracy,
         stats.difference(metric, [rows], [original]),
         stats.sign_flip_of(metric, [rows], [original]),

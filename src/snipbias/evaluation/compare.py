@@ -42,6 +42,7 @@ from snipbias.models.batching import BatchSize, Progress, Stage
 from snipbias.tasks.items import Task
 from snipbias.tasks.neutral_text import chat_prompts, passages
 from snipbias.tasks.prompts import DEFAULT
+from snipbias.tasks.unanswerable import asked
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -95,6 +96,7 @@ def compare(
     texts: Sequence[str] | None = None,
     chat: Sequence[str] | None = None,
     retention: Sequence[GivenTask] = (),
+    control_rows: bool = True,
     margin: float = MARGIN,
     batch_size: BatchSize = "auto",
     progress: Progress = lambda done: None,
@@ -114,6 +116,8 @@ def compare(
         chat: requests whose answers should not change; by default those that ship with the
             package, and none where `texts` is empty.
         retention: other tasks whose accuracy should not fall; the controls are not asked them.
+        control_rows: also ask the filler and mismatch rows of at most 200 pairs; see
+            `with_controls`.
         margin: by how much it may, 0.02 being two points of accuracy; also two percent of
             perplexity and 0.02 nats a token of KL on neutral text.
         progress: called with the number of prompts just done.
@@ -125,11 +129,12 @@ def compare(
     edits = tuple(distinct(list(map(as_edit, edits))))
     held_out, notes = hold_out(task, edits)
     held_out = held_out.subsample(items)
-    asked = () if task.prompt == DEFAULT else (f"asked in the prompt {task.prompt.name!r}",)
-    notes = (*notes, *asked, *found_otherwise(edits, task))
+    rows, lacking = asked(held_out, lm.length) if control_rows else (held_out, ())
+    wording = () if task.prompt == DEFAULT else (f"asked in the prompt {task.prompt.name!r}",)
+    notes = (*notes, *wording, *lacking, *found_otherwise(edits, task))
     every = distinct([*edits, *controls_of(lm, edits, range(seed, seed + controls))])
     options: dict[str, Any] = {"batch_size": batch_size, "progress": progress, "stage": stage}
-    evaluation = evaluate(lm, held_out, every, reading=reading, **options)
+    evaluation = evaluate(lm, rows, every, reading=reading, **options)
     if texts:
         stage("neutral text", len(texts) * (1 + len(every)))
         shifts = text_shifts(lm, texts, every, progress=progress)
@@ -144,7 +149,7 @@ def compare(
     sizes = {ORIGINAL: 0, **{edit.label: len(edit) for edit in every}}
     drawn = tuple(sizes)[1 + len(edits) :]
     fingerprints = {edit.label: edit.fingerprint for edit in every[: len(edits)]}
-    about = HeldOut.of(held_out)
+    about = HeldOut.of(held_out, len(rows) - len(held_out))
     return Comparison(about, evaluation, sizes, drawn, fingerprints, notes, margin)
 
 

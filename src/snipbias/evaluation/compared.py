@@ -13,13 +13,21 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from snipbias.base.words import ORIGINAL, held_out
-from snipbias.evaluation.changes import MARGIN, Change, Retained, accuracy_changes, retained
+from snipbias.evaluation.apart import Apart, apart, gain_sentence, gained
+from snipbias.evaluation.changes import (
+    MARGIN,
+    Change,
+    Retained,
+    accuracy_changes,
+    retained,
+    stereotyped_sentence,
+)
+from snipbias.evaluation.estimate import NOTHING, Estimate
 from snipbias.evaluation.evaluate import Evaluation
 from snipbias.evaluation.interval import Interval
 from snipbias.evaluation.neutral_text import Passage, TextShift
-from snipbias.evaluation.offset_curve import gain_interval
 from snipbias.evaluation.reading import Reading
-from snipbias.evaluation.summary import Summary, gain, plain
+from snipbias.evaluation.summary import Summary, plain
 from snipbias.evaluation.verdicts import Evidence, Verdict, verdicts
 from snipbias.tasks.items import Task
 
@@ -37,6 +45,7 @@ class HeldOut:
     Attributes:
         part: of the task, "test" or "all".
         items, templates, instructions: how many there are.
+        control_rows: filler and mismatch rows asked beside the items.
         prompt: the template that they were asked in, as `PromptTemplate.spec` has it.
     """
 
@@ -47,15 +56,17 @@ class HeldOut:
     instructions: int
     fingerprint: str
     prompt: Any
+    control_rows: int = 0
 
     @classmethod
-    def of(cls, task: Task) -> HeldOut:
+    def of(cls, task: Task, control_rows: int = 0) -> HeldOut:
         """The record of a task."""
         counts = (len(task), len(task.templates), len(task.instructions))
-        return cls(task.name, task.part, *counts, task.fingerprint, task.prompt.spec)
+        return cls(task.name, task.part, *counts, task.fingerprint, task.prompt.spec, control_rows)
 
     def __str__(self) -> str:
-        return held_out(self.items, self.templates, self.instructions)
+        beside = f", {self.control_rows} filler and mismatch rows" if self.control_rows else ""
+        return held_out(self.items, self.templates, self.instructions) + beside
 
 
 @dataclass(frozen=True)
@@ -111,22 +122,33 @@ class Compared:
         """What a method kept within the margin of retention tasks and neutral text, or may not."""
         return retained(self.evaluation, method, self.margin)
 
-    def gain_over_offset(self, method: str) -> float | None:
-        """How far a method lies outside the curve that a constant on 'unknown' reaches."""
-        return gain(self.summaries[method], self.original)
+    @cached_property
+    def apart(self) -> dict[str, dict[str, Apart]]:
+        """By method and kind: how unanswerable rows are told from answerable ones."""
+        rows = self.evaluation.rows
+        original = rows(ORIGINAL)
+        return {m: apart([rows(m)], None if m == ORIGINAL else original) for m in self.summaries}
 
-    def gain_interval(self, method: str) -> Interval | None:
+    def said(self, method: str) -> tuple[str, ...]:
+        """What an edit did, in words: to the stereotype, and whether that is a gain or a shift."""
+        sentences = stereotyped_sentence(self.changes[method]), gain_sentence(self.apart[method])
+        return tuple(filter(None, sentences)) if method != ORIGINAL else ()
+
+    def gain_over_offset(self, method: str, kind: str = "ambiguous") -> float | None:
+        """How far a method lies outside the curve that a constant on 'unknown' reaches."""
+        return self._gain(method, kind).value
+
+    def gain_interval(self, method: str, kind: str = "ambiguous") -> Interval | None:
         """Where the same may be, by draws of templates and instructions."""
-        return self._gains[method]
+        return self._gain(method, kind).interval
+
+    def _gain(self, method: str, kind: str) -> Estimate:
+        found = self.apart[method].get(kind)
+        return found.gain if found else NOTHING
 
     def verdicts(self, method: str) -> tuple[Verdict, ...]:
         """What is wrong with a method's model, or may be."""
         return self._verdicts[method]
-
-    @cached_property
-    def _gains(self) -> dict[str, Interval | None]:
-        rows = self.evaluation.rows
-        return {m: gain_interval([rows(m)], rows(ORIGINAL)) for m in self.summaries}
 
     @cached_property
     def _verdicts(self) -> dict[str, tuple[Verdict, ...]]:
@@ -157,9 +179,13 @@ class Compared:
 
     def _method(self, method: str) -> dict[str, Any]:
         return {
+            "named_stereotyped": plain(self.summaries[method].named_stereotyped),
             "neurons": self.neurons[method],
             "control": method in self.controls,
             "fingerprint": self.fingerprints.get(method),
+            "said": list(self.said(method)),
+            "gain": gained(self.apart[method]),
+            "apart": {kind: plain(each) for kind, each in self.apart[method].items()},
             "gain_over_offset": self.gain_over_offset(method),
             "gain_interval": plain(self.gain_interval(method)),
             "verdicts": [plain(verdict) for verdict in self.verdicts(method)],
@@ -218,7 +244,7 @@ class Compared:
             }
         methods, fields = found["methods"], HeldOut.__dataclass_fields__
         return cls(
-            HeldOut(**{name: found["task" if name == "name" else name] for name in fields}),
+            HeldOut(**{"name": found["task"], **{n: found[n] for n in fields if n in found}}),
             evaluation,
             {name: method["neurons"] for name, method in methods.items()},
             tuple(name for name, method in methods.items() if method["control"]),

@@ -75,17 +75,12 @@ class Evaluation:
         part = self.table.filter(same).to_pydict()
         if not part["gold"]:
             raise SnipbiasError(f"there is no method {method!r} here: {', '.join(self.methods)}.")
+        labels = ("unknown", "biased", "chosen", "condition", "instruction", "template", "twin")
         return Rows.from_lists(
             part["score"],
             part["gold"],
-            unknown=part["unknown"],
-            biased=part["biased"],
-            chosen=part["chosen"],
-            condition=part["condition"],
-            instruction=part["instruction"],
-            template=part["template"],
+            **{name: part.get(name) for name in labels},
             probabilities=all(part["probabilities"]),
-            twin=part.get("twin"),
         )
 
     @cached_property

@@ -9,11 +9,30 @@ from snipbias.base.words import ALWAYS_UNKNOWN, BEST_OFFSET
 
 # (headers, or beginnings of names in the first column; meaning)
 TERMS: tuple[tuple[tuple[str, ...], str], ...] = (
-    (("accuracy", "acc."), "percent of rows answered right (experiments: mean over trials)"),
+    (
+        ("stereotyped",),
+        "percent of answers that name whom the stereotype names, on unanswerable rows (on all "
+        "where the data has no conditions)",
+    ),
+    (
+        ("accuracy", "acc."),
+        "percent of rows answered right (experiments: mean over trials); the kinds of unanswerable "
+        "rows count as much together as the answerable ones. Table 1, ± instr. and McNemar's test "
+        "take the data's own rows alone, as the paper does",
+    ),
     (
         ("ambig.", "ambiguous"),
         "the same on rows whose context does not tell who it was; 'unknown' is right there",
     ),
+    (
+        ("filler",),
+        "the same on these rows, made as long as their twins by neutral sentences",
+    ),
+    (
+        ("mismatch",),
+        "the same on the twins' own contexts under a question that these do not answer",
+    ),
+    (("kind",), "of unanswerable rows: the data's own rows (plain), filler rows and mismatch rows"),
     (
         ("disambig.", "disambiguated"),
         "the same on their twins, which tell who it was; that person is right there",
@@ -33,19 +52,25 @@ TERMS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("n", "neurons"), "number of neurons pruned (experiments: mean over trials)"),
     (("unknown",), "percent of rows answered 'unknown'"),
     (
-        ("named",),
+        ("right person",),
         "percent of disambiguated rows where the right one of the named options scores higher; "
         "50 is chance",
     ),
     (
         ("AUROC",),
-        "how well the margin of 'unknown' tells ambiguous from disambiguated rows; 0.5 is chance, "
-        "and saying 'unknown' more often does not change it",
+        "how well the margin of 'unknown' tells unanswerable from answerable rows; 0.5 is chance, "
+        "and saying 'unknown' more often does not change it. Hearing the length alone gives 1.00 "
+        "on plain rows and 0.5 on the others",
+    ),
+    (
+        ("twin AUROC",),
+        "share of these rows that have the larger margin than their own answerable twin",
     ),
     (
         ("vs offset",),
         "points of disambiguated accuracy above (+) or below (-) what the original reaches at the "
-        "same ambiguous accuracy by adding a constant to the score of 'unknown'",
+        "same accuracy on these unanswerable rows by adding a constant to the score of 'unknown'; "
+        "a gain is there on all three kinds",
     ),
     (("s_AMB", "s_DIS"), "BBQ's bias scores; a dash where nobody was named"),
     (

@@ -9,17 +9,26 @@ from rich.text import Text
 
 from snipbias.base.table import WIDTH, Grid, number, p_value, percent, plain_text
 from snipbias.base.words import ALWAYS_UNKNOWN, BEST_OFFSET, ORIGINAL
+from snipbias.evaluation.apart import apart_grid
 from snipbias.evaluation.compared import Compared
 from snipbias.evaluation.glossary import legend, legend_markdown
 from snipbias.evaluation.interval import Interval
 from snipbias.evaluation.metrics import ByCondition
 from snipbias.evaluation.verdicts import alarms, doubts
 
-SHORT = {"overall": "all", "ambiguous": "ambig.", "disambiguated": "disambig."}
+SHORT = {
+    "stereotyped": "stereotyped",
+    "stereotyped overall": "of all rows",
+    "overall": "accuracy",
+    "ambiguous": "ambig.",
+    "filler": "filler",
+    "mismatch": "mismatch",
+    "disambiguated": "disambig.",
+}
 
 
 def comparison_grids(comparison: Compared) -> tuple[Grid, ...]:
-    """Answers by condition, how sure the accuracies are, and what else changed."""
+    """Answers by condition, what is told apart, how sure the figures are, what else changed."""
     edits = comparison.edits
     return (
         Grid(
@@ -27,21 +36,22 @@ def comparison_grids(comparison: Compared) -> tuple[Grid, ...]:
             (
                 "method",
                 "neurons",
+                "stereotyped",
                 "accuracy",
-                "± instr.",
                 "ambig.",
+                "filler",
+                "mismatch",
                 "disambig.",
+                "right person",
                 "unknown",
-                "named",
-                "AUROC",
-                "vs offset",
             ),
             tuple(_answer_rows(comparison)),
             edits,
         ).without_empty_columns(),
+        *([apart_grid(comparison.apart, edits)] if any(comparison.apart.values()) else []),
         Grid(
-            "Accuracy and its change from the original",
-            ("method", "rows", "accuracy", "95 % CI", "change", "CI of it", "p"),
+            "How sure, and the change from the original",
+            ("method", "percent", "now", "95 % CI", "change", "CI of it", "p"),
             tuple(_change_rows(comparison)),
             edits,
         ),
@@ -49,6 +59,7 @@ def comparison_grids(comparison: Compared) -> tuple[Grid, ...]:
             "Bias and retention",
             (
                 "method",
+                "± instr.",
                 "s_AMB",
                 "s_DIS",
                 "P(gold)",
@@ -76,8 +87,9 @@ def comparison_renderable(comparison: Compared) -> RenderableType:
 
 
 def comparison_lines(comparison: Compared) -> list[str]:
-    """What is wrong with each model, what each edit kept, and the notes."""
+    """What each edit did and kept, what is wrong with each model, and the notes."""
     return [
+        *_said_lines(comparison),
         *_verdict_lines(comparison),
         *_retained_lines(comparison),
         *(f"note: {note}" for note in comparison.notes),
@@ -93,24 +105,21 @@ def comparison_markdown(comparison: Compared) -> str:
     """The comparison as Markdown."""
     grids = comparison_grids(comparison)
     parts = [f"**{grid.title}**\n\n{grid.markdown()}" for grid in grids]
-    lines = [f"- {line}" for line in (*_verdict_lines(comparison), *_retained_lines(comparison))]
-    return "\n\n".join([*parts, "\n".join(lines), legend_markdown(grids)]) + "\n"
+    said = (*_said_lines(comparison), *_verdict_lines(comparison), *_retained_lines(comparison))
+    lines = "\n".join(f"- {line}" for line in said)
+    return "\n\n".join([*parts, *([lines] if lines else []), legend_markdown(grids)]) + "\n"
 
 
 def _answer_rows(comparison: Compared) -> Iterator[tuple[str, ...]]:
     for method, summary in comparison.summaries.items():
-        gain = comparison.gain_over_offset(method) if method != ORIGINAL else None
+        named = comparison.changes[method].get("stereotyped")
         yield (
             _marked(comparison, method),
             str(comparison.neurons[method]),
-            percent(summary.accuracy.overall),
-            percent(summary.spread.std),
-            percent(summary.accuracy.ambiguous),
-            percent(summary.accuracy.disambiguated),
-            percent(summary.unknown_rate.overall),
+            percent(named and named.value),
+            *_accuracies(summary.accuracy),
             percent(summary.named_accuracy),
-            number(summary.discrimination),
-            percent(gain, sign=True),
+            percent(summary.unknown_rate.overall),
         )
     original = comparison.original
     if original.unknown_floor.overall is not None:
@@ -124,22 +133,16 @@ def _answer_rows(comparison: Compared) -> Iterator[tuple[str, ...]]:
 def _change_rows(comparison: Compared) -> Iterator[tuple[str, ...]]:
     for method, changes in comparison.changes.items():
         for part, change in changes.items():
-            # A single template has no interval, but the accuracy is known all the same.
-            now, before = (
-                getattr(comparison.summaries[m].accuracy, part) for m in (method, ORIGINAL)
-            )
-            changed = (percent(now - before, sign=True), _ends(change.difference, sign=True))
+            before = comparison.changes[ORIGINAL][part].value
+            difference = percent(change.value - before, sign=True)
+            changed = (difference, _ends(change.difference, sign=True))
             yield (
-                method if part == "overall" else "",
+                method if part == next(iter(changes)) else "",
                 SHORT[part],
-                percent(now),
+                percent(change.value),
                 _ends(change.accuracy),
                 *(("", "", "") if method == ORIGINAL else (*changed, p_value(change.sign_flip))),
             )
-        gain = comparison.gain_over_offset(method) if method != ORIGINAL else None
-        if gain is not None:
-            ends = _ends(comparison.gain_interval(method), sign=True)
-            yield "", "vs offset", "", "", percent(gain, sign=True), ends, ""
 
 
 def _ends(interval: Interval | None, *, sign: bool = False) -> str:
@@ -149,18 +152,14 @@ def _ends(interval: Interval | None, *, sign: bool = False) -> str:
 
 
 def _floor_row(name: str, accuracy: ByCondition, unknown: str) -> tuple[str, ...]:
-    return (
-        name,
-        "0",
-        percent(accuracy.overall),
-        "",
-        percent(accuracy.ambiguous),
-        percent(accuracy.disambiguated),
-        unknown,
-        "",
-        "",
-        "",
-    )
+    stereotyped = "0.0" if name == ALWAYS_UNKNOWN else ""
+    cells = ("" if cell == "-" else cell for cell in _accuracies(accuracy))
+    return (name, "0", stereotyped, *cells, "", unknown)
+
+
+def _accuracies(found: ByCondition) -> tuple[str, ...]:
+    parts = (found.overall, found.ambiguous, found.filler, found.mismatch, found.disambiguated)
+    return tuple(map(percent, parts))
 
 
 def _side_rows(comparison: Compared) -> Iterator[tuple[str, ...]]:
@@ -169,6 +168,7 @@ def _side_rows(comparison: Compared) -> Iterator[tuple[str, ...]]:
         by_condition = gold.ambiguous is not None or gold.disambiguated is not None
         yield (
             _marked(comparison, method),
+            percent(summary.spread.std),
             number(summary.s_amb, sign=True),
             number(summary.s_dis, sign=True),
             "-" if by_condition else percent(gold.overall),
@@ -184,6 +184,10 @@ def _side_rows(comparison: Compared) -> Iterator[tuple[str, ...]]:
 
 def _marked(comparison: Compared, method: str) -> str:
     return f"{method} !" if alarms(comparison.verdicts(method)) else method
+
+
+def _said_lines(comparison: Compared) -> list[str]:
+    return [f"{m}: {said}" for m in comparison.edits for said in comparison.said(m)]
 
 
 def _verdict_lines(comparison: Compared) -> list[str]:

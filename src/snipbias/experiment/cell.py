@@ -32,7 +32,7 @@ class Cell:
     Attributes:
         task: the whole task; items are drawn from its `find` part.
         dev: what settings are chosen on; it shares no template with `test`.
-        test: what is reported.
+        test: what is reported, filler and mismatch rows with it.
         retention: the tasks that must not get worse, whole.
         method: the name that the outcome gets.
         trial: None for a method that depends on no draw of items.

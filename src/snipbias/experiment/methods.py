@@ -17,6 +17,7 @@ from snipbias.evaluation.evaluate import Evaluation, accuracy
 from snipbias.evaluation.metrics import ByCondition
 from snipbias.experiment import choose
 from snipbias.experiment.baselines import calibration as calibrate
+from snipbias.experiment.baselines import wordings
 from snipbias.experiment.baselines.ablation import MeanAblation
 from snipbias.experiment.baselines.calibration import Measured
 from snipbias.experiment.baselines.steering import mean_difference
@@ -203,22 +204,26 @@ def calibrated(cell: Cell, by: Callable[[Measured], Evaluation]) -> Outcome:
     return cell.report(cell.relabelled("test", measured))
 
 
-def shifted(cell: Cell) -> Outcome:
-    """The offset control, its constant chosen on dev."""
+def shifted(cell: Cell, *, by_wording: bool = False) -> Outcome:
+    """The offset control, its constant chosen on dev; so are those of the wordings of "unknown"."""
     before = accuracy(cell.original_dev.table)
     objective = choose.objective_of(cell.settings, before)
-    found = calibrate.choose_offset(
-        cell.original_dev, lambda *shares: objective(ByCondition(*shares))
-    )
+    dev, test, extra = cell.original_dev, cell.original, {}
+    if by_wording:
+        constants = wordings.constants(dev, cell.dev)
+        dev = wordings.levelled(dev, cell.dev, constants)
+        test = wordings.levelled(test, cell.test, constants)
+        extra = {"wordings": len(constants)}
+    found = calibrate.choose_offset(dev, lambda *shares: objective(ByCondition(*shares)))
     if found is None:  # no row of this task has an unknown option
         return replace(cell.unchanged(), text=None, retention={})
     constant = found.offset
-    dev = calibrate.offset(cell.original_dev, constant)
-    test = cell.relabelled("test", lambda: calibrate.offset(cell.original, constant))
+    dev = calibrate.offset(dev, constant)
+    rows = cell.relabelled("test", lambda: calibrate.offset(test, constant))
     tried = ByCondition(found.overall, found.ambiguous, found.disambiguated)
-    point = choose.point({"offset": constant}, tried, objective)
+    point = choose.point({"offset": constant, **extra}, tried, objective)
     return cell.report(
-        test, dev=named(dev.table, cell.method), chosen=point.setting, curve=(point,)
+        rows, dev=named(dev.table, cell.method), chosen=point.setting, curve=(point,)
     )
 
 
@@ -245,6 +250,8 @@ METHODS: dict[str, Callable[[Cell], Outcome]] = {
     "DC": partial(calibrated, by=calibrate.dc),
     "batch calibration": partial(calibrated, by=calibrate.batch_calibration),
     "permutation averaging": partial(calibrated, by=calibrate.permutation_averaging),
+    "less no context": partial(calibrated, by=calibrate.no_context),
     "offset": shifted,
+    "offset by wording": partial(shifted, by_wording=True),
     "always unknown": partial(calibrated, by=calibrate.always_unknown),
 }

@@ -14,6 +14,7 @@ from snipbias.evaluation.neutral_text import TextShift
 from snipbias.experiment.settings import Settings
 from snipbias.models.sites import Neuron, Site
 from snipbias.tasks.items import Task
+from snipbias.tasks.unanswerable import is_control
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,8 @@ class TaskInfo:
     """A task of an experiment, as its tables name it.
 
     Attributes:
-        items: rows of the parts as evaluated, by part (find: the pool that items are drawn from).
+        items: rows of the parts as evaluated, by part (find: the pool that items are drawn from);
+            without the filler and mismatch rows.
         templates: distinct templates of the same.
         conditions: whether the rows are ambiguous or disambiguated.
     """
@@ -98,10 +100,13 @@ class TaskInfo:
             fingerprint=task.fingerprint,
             source=task.source,
             instructions=task.instructions,
-            items={name: len(part) for name, part in parts.items()},
+            items={
+                name: sum(not is_control(item.condition) for item in part.items)
+                for name, part in parts.items()
+            },
             templates={name: len(part.templates) for name, part in parts.items()},
             conditions=any(item.condition is not None for item in task.items),
-            notes=task.notes,
+            notes=test.notes,
         )
 
 

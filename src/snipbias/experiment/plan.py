@@ -25,6 +25,7 @@ from snipbias.models.language_model import LanguageModel
 from snipbias.tasks.items import Task
 from snipbias.tasks.neutral_text import passages, passages_to_protect
 from snipbias.tasks.prompts import PromptTemplate, prompt_template
+from snipbias.tasks.unanswerable import asked
 
 Kind = Literal["outcomes", "sample_curve", "transfer", "prompts"]
 # What a resumed run must share with the one that was killed, beside settings, model and data.
@@ -92,7 +93,7 @@ class Plan:
                 settings=settings,
                 task=task,
                 dev=task.dev.subsample(settings.dev_items),
-                test=task.test.subsample(settings.items),
+                test=_tested(lm, task, settings),
                 retention=kept,
                 store=Store(),
                 samples=settings.samples,
@@ -139,6 +140,15 @@ class Plan:
             for job in (*_outcomes(ground), *_curve(ground), *_reworded(ground, self.prompts))
         ]
         return [*jobs, *_transfer(self.grounds)] if self.settings.transfer else jobs
+
+
+def _tested(lm: LanguageModel, task: Task, settings: Settings) -> Task:
+    """The rows that are reported."""
+    own = task.test.subsample(settings.items)
+    if not settings.control_rows:
+        return own
+    rows, lacking = asked(own, lm.length)
+    return replace(rows, notes=(*rows.notes, *lacking))
 
 
 def _digest(texts: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -123,8 +124,9 @@ class Results(Experiment, Shown):
         """What each method answered on each task, and the verdict, for a terminal."""
         parts: list[RenderableType] = []
         for task in self.tasks:
-            answers, *_ = detail_grids.task_grids(self, self.figures, task.name)
-            parts += [answers.rich(), Text()]
+            every = detail_grids.task_grids(self, self.figures, task.name)
+            for grid in islice(every, 2 if task.conditions else 1):
+                parts += [grid.rich(), Text()]
         return Group(*parts, Text(self.words))
 
     def to_dict(self) -> dict[str, Any]:

@@ -20,7 +20,9 @@ SCORES_ALONE = (
     "DC",
     "batch calibration",
     "permutation averaging",
+    "less no context",
     "offset",
+    "offset by wording",
     "always unknown",
 )
 NO_WEIGHT = "v2 no weight"  # which is v1
@@ -71,6 +73,7 @@ class Settings:
             ambiguous and disambiguated accuracy (balanced), or ambiguous accuracy where
             disambiguated accuracy and retention fall by at most `margin` (no-harm).
         items: test at most so many items of a task; None: all.
+        control_rows: also ask the filler and mismatch rows of the tested ones.
         dev_items: choose on at most so many.
         texts: so many neutral passages for perplexity and KL divergence; 0 leaves them out.
         retention: tasks that must not get worse, asked under their first instructions.
@@ -96,6 +99,7 @@ class Settings:
     objective: Objective = "overall"
     margin: float = 0.02
     items: int | None = None
+    control_rows: bool = True
     dev_items: int | None = None
     texts: int = 12
     retention: tuple[str, ...] = ("mini:skills",)
@@ -199,7 +203,7 @@ PRESETS: dict[str, Settings] = {
     # A minute or two on two cores with the model that comes with the package.
     "demo": Settings(
         preset="demo",
-        methods=(ORIGINAL, "v1", *CONTROLS, "offset", "always unknown"),
+        methods=(ORIGINAL, "v1", *CONTROLS, "offset", "offset by wording", "always unknown"),
         tasks=("mini:age", "mini:ses", "mini:disability"),
         instructions=2,
         draws=1,

@@ -109,6 +109,10 @@ class LanguageModel(Backbone):
         """How the tokenizer's chat template is used; tried when it is first needed."""
         return ChatTemplate.of(self.tokenizer, self.name)
 
+    def length(self, text: str) -> int:
+        """Tokens of a text in the middle of others."""
+        return len(self.tokenizer(text, add_special_tokens=False)["input_ids"])  # type: ignore[arg-type]
+
     def _encode(self, text: str) -> list[int]:
         # A chat template writes its own special tokens; twice would be another prompt.
         return self.tokenizer(text, add_special_tokens=not self.chat)["input_ids"]  # type: ignore[return-value]

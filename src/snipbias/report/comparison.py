@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from snipbias.base.words import ALWAYS_UNKNOWN, BEST_OFFSET, ORIGINAL
+from snipbias.evaluation.apart import gained
 from snipbias.evaluation.changes import Change
 from snipbias.evaluation.compared import Compared
 from snipbias.evaluation.metrics import ByCondition
@@ -44,6 +45,8 @@ def finding(compared: Compared, edit: str) -> Finding:
             (part.kept, f"{part.what}: {part.sentence}") for part in compared.retained(edit)
         ),
         p_value=overall.sign_flip,
+        said=compared.said(edit),
+        gained=gained(compared.apart[edit]),
     )
 
 

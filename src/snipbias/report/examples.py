@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from snipbias.base.words import ORIGINAL
+from snipbias.evaluation.apart import own_rows
 from snipbias.evaluation.evaluate import rows_of
 from snipbias.evaluation.metrics import option_probabilities
 from snipbias.evaluation.rows import Rows
@@ -32,6 +33,7 @@ def changed_examples(
         original, edited: rows of the two, item by item the same.
         letters: whether the prompt listed the options as A, B, C.
     """
+    original, edited = own_rows(original), own_rows(edited)
     before, after = rows_of(original), rows_of(edited)
     labels = original.select(["item", "instruction"]).to_pydict()
     old, new = (option_probabilities(rows) for rows in (before, after))

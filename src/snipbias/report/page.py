@@ -11,7 +11,7 @@ from snipbias.base.record import RunRecord
 from snipbias.base.table import Grid, percent
 from snipbias.base.words import SHIFT
 from snipbias.evaluation import stats
-from snipbias.evaluation.interval import Interval, above, would_do
+from snipbias.evaluation.interval import Answer, Interval, above, would_do
 
 Tone = Literal["good", "even", "bad"]
 GAIN: tuple[Tone, str] = ("good", "A gain")
@@ -29,12 +29,14 @@ class Finding:
         change: of the overall accuracy, paired, with its interval.
         p_value: of the same, by sign flip; None where it is not known.
         rivals: what to hold the accuracy against, by name: controls and floors.
-        gain: disambiguated accuracy above what a constant on "unknown" reaches; None without an
-            interval.
+        gain: disambiguated accuracy above what a constant on "unknown" reaches, by plain rows; None
+            without an interval.
         shifted: whether the verdict is that such a constant would have served too.
         alarms: what is wrong with the edited model, in words, that was not before.
         doubts: what may be wrong, where the rows are too few to judge.
         kept: sentences on what must not get worse: (shown to be kept, sentence).
+        said: sentences that stand first: on the stereotype, and on a gain by all kinds of rows.
+        gained: whether it is a gain by plain, filler and mismatch rows.
     """
 
     task: str
@@ -51,6 +53,8 @@ class Finding:
     doubts: tuple[str, ...] = ()
     kept: tuple[tuple[bool, str], ...] = ()
     p_value: float | None = None
+    said: tuple[str, ...] = ()
+    gained: Answer = "yes"
 
     @property
     def tag(self) -> tuple[Tone, str]:
@@ -65,14 +69,15 @@ class Finding:
             return "even", "No change shown"
         if self.shifted:
             return "even", "A shift, not a gain"
-        if above(self.gain, 0.0) == "yes":
+        if above(self.gain, 0.0) == self.gained == "yes":
             return GAIN
         return "good", "More accurate"
 
     @property
     def sentences(self) -> list[str]:
         """The same in two or three sentences, as plain for a bad result as for a good one."""
-        return [self._what_happened(), *self._against(), *self._offset()]
+        said = (f"{each[0].upper()}{each[1:].rstrip('.')}." for each in self.said)
+        return [*said, self._what_happened(), *self._against(), *self._offset()]
 
     @property
     def _unsettled(self) -> str:

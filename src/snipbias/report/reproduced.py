@@ -10,6 +10,7 @@ from snipbias.base.files import slug
 from snipbias.base.plot import Plot
 from snipbias.base.table import Grid
 from snipbias.base.words import ORIGINAL, plural
+from snipbias.evaluation.apart import gained, own_rows
 from snipbias.evaluation.evaluate import accuracy, rows_of
 from snipbias.evaluation.metrics import (
     ByCondition,
@@ -38,6 +39,7 @@ from snipbias.report.size_curve import Step, by_size, spread
 from snipbias.report.texts import Texts
 
 PARTS = ("overall", "ambiguous", "disambiguated")
+FLOORS = ("always unknown", "offset", "offset by wording")
 RIVALS = {
     **{name: f"{name} neurons" if name == "random" else name for name in CONTROLS},
     "always unknown": "always “unknown”",
@@ -74,7 +76,7 @@ def _task(results: Results, task: str, texts: Texts) -> Section:
     return Section(
         name=slug(task),
         title=task,
-        lead=f"{plural(len(set(before.test['item'].to_pylist())), 'held-out item')} of "
+        lead=f"{plural(len(set(own_rows(before.test)['item'].to_pylist())), 'held-out item')} of "
         f"{plural(each.templates, 'template')}, {plural(each.trials, 'trial')} of {method} on "
         f"{experiment.model.name}.",
         findings=(_finding(experiment, figures, task),),
@@ -138,6 +140,12 @@ def _finding(experiment: Experiment, figures: All, task: str) -> Finding:
             if check.name.endswith(" kept")
         ),
         p_value=each.p_sign_flip,
+        said=tuple(
+            check.sentence
+            for check in asked
+            if check.name in ("stereotyped less often", "least gain over offset")
+        ),
+        gained=gained(each.apart),
     )
 
 
@@ -204,9 +212,7 @@ def _by_size(experiment: Experiment, task: str, trials: Sequence[Outcome]) -> Pl
 def _kind(name: str, method: str) -> str:
     if name == ORIGINAL:
         return "original"
-    return (
-        "edit" if name == method else "floor" if name in ("always unknown", "offset") else "control"
-    )
+    return "edit" if name == method else "floor" if name in FLOORS else "control"
 
 
 def _options(rows: Rows) -> dict[str, ByCondition]:

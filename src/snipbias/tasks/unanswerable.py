@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import replace
 from functools import cache
 from importlib.resources import files
@@ -27,37 +27,73 @@ from snipbias.tasks.items import Task
 UNANSWERABLE: tuple[Condition, ...] = ("ambiguous", "filler", "mismatch")
 # Draws among which the filler of the closest length is taken.
 TRIES = 60
+# Pairs that get control rows unless more are asked for. How sure a figure is depends on templates.
+PAIRS = 200
 
 
-def with_controls(task: Task, length: Callable[[str], int] | None = None) -> Task:
+def with_controls(
+    task: Task, length: Callable[[str], int] | None = None, pairs: int | None = None
+) -> Task:
     """The task's rows with the filler and mismatch row of every answerable one.
 
     Args:
-        task: its rows in both conditions, paired by `twin`, each with its `unknown` option. Take a
-            part of it first (`task.test`): questions are borrowed within what is given.
+        task: its rows in both conditions, paired by `twin` (or by template, question and options),
+            each with its `unknown` option. Take a part of it first (`task.test`): questions are
+            borrowed within what is given.
         length: tokens of a text; words if not given.
+        pairs: make them of at most so many pairs, spread over the templates.
 
     Raises:
         SnipbiasError: no row has a twin, or all rows share one template.
     """
-    pairs = list(twins(task.items))
-    if not pairs:
+    every = list(twins(task.items))
+    if not every:
         raise SnipbiasError(
             f"task {task.name!r} has no pairs of an ambiguous and a disambiguated row: give both "
             "rows of a question the same 'twin', and name the 'unknown' option."
         )
+    if pairs is not None and pairs < len(every):
+        paired = {item.id for pair in every for item in pair}
+        some = task.where(lambda item: item.id in paired).subsample(2 * pairs)
+        every = list(twins(some.items))
     return task._with_items(
-        [*task.items, *filler_rows(task, pairs, length or _words), *mismatch_rows(task, pairs)]
+        [*task.items, *filler_rows(task, every, length or _words), *mismatch_rows(task, every)]
     )
 
 
+def asked(task: Task, length: Callable[[str], int]) -> tuple[Task, tuple[str, ...]]:
+    """What is asked by default: the task's rows and their controls; a note where some lack.
+
+    A task whose rows say nothing of conditions is left as it is. So is one with control rows.
+    """
+    conditions = {item.condition for item in task.items}
+    if conditions == {None} or conditions & set(UNANSWERABLE[1:]):
+        return task, ()
+    try:
+        return with_controls(task, length, PAIRS), ()
+    except SnipbiasError as error:
+        return task, (f"no filler and mismatch rows: {str(error).rstrip('.')}",)
+
+
+def is_control(condition: str | None) -> bool:
+    """Whether a row is made of the data's own ones, and not one of them."""
+    return condition in UNANSWERABLE[1:]
+
+
 def twins(items: Iterable[Item]) -> Iterator[tuple[Item, Item]]:
-    """Every ambiguous row with the disambiguated row of its question."""
+    """Every ambiguous row with the disambiguated row of its question.
+
+    Rows that name no `twin` are paired where template, question and options are the same.
+    """
     items = tuple(items)
-    answered = {i.twin: i for i in items if i.twin and i.condition == "disambiguated"}
+    answered = {_asks(item): item for item in items if item.condition == "disambiguated"}
     for item in items:
-        if item.condition == "ambiguous" and item.twin in answered and item.unknown is not None:
-            yield item, answered[item.twin]
+        if item.condition == "ambiguous" and _asks(item) in answered and item.unknown is not None:
+            yield item, answered.pop(_asks(item))
+
+
+def _asks(item: Item) -> Hashable:
+    return item.twin or (item.template, item.question, frozenset(item.options))
 
 
 def filler_rows(

@@ -13,6 +13,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from statistics import mean
 
 import numpy as np
@@ -31,6 +32,7 @@ from snipbias.models.batching import BatchSize, Progress
 from snipbias.models.language_model import LanguageModel
 from snipbias.models.score_all import score_queries
 from snipbias.tasks.items import Item, Task
+from snipbias.tasks.unanswerable import is_control
 
 CONTENT_FREE = ("N/A", "", "[MASK]")  # Zhao et al. 2021
 DOMAIN_TEXTS = 20  # Fei et al. 2023
@@ -97,7 +99,15 @@ def cc(measured: Measured) -> Evaluation:
     that has one; an empty context has no line, as in every prompt.
     """
     texts = [(text, text) for text in CONTENT_FREE]
-    return _less_prior("CC", measured, texts)
+    return _less_prior("CC", measured, lambda item: texts)
+
+
+def no_context(measured: Measured) -> Evaluation:
+    """Domain-conditional PMI (Holtzman et al. 2021): less log P of the option without the context.
+
+    What a question suggests by itself, a stereotype or a wording of "unknown", is taken out.
+    """
+    return _less_prior("less no context", measured, lambda item: [("", item.question)])
 
 
 def dc(measured: Measured) -> Evaluation:
@@ -106,7 +116,7 @@ def dc(measured: Measured) -> Evaluation:
     Twenty texts, the same for all rows. `domain_texts` says where their words come from.
     """
     texts = domain_texts(measured.dev.items, measured.seed)
-    return _less_prior("DC", measured, texts)
+    return _less_prior("DC", measured, lambda item: texts)
 
 
 def domain_texts(items: Sequence[Item], seed: int) -> list[tuple[str, str]]:
@@ -137,7 +147,7 @@ def batch_calibration(measured: Measured) -> Evaluation:
     The paper divides the probability of a label by its mean over a batch of unlabelled inputs.
     Options here are other texts in every row, and what rows share is their positions: so P is
     taken relative to the row's own options, and averaged by position over the rows of the same
-    instruction and the same number of options. The batch is all of them, no gold is read.
+    instruction and the same number of options. The batch is all of the data's own, no gold is read.
     """
     logprobs = measured.logprobs
     batches: dict[tuple[str, int], list[int]] = {}
@@ -145,7 +155,8 @@ def batch_calibration(measured: Measured) -> Evaluation:
         batches.setdefault((instruction, len(item.options)), []).append(row)
     scores = list(logprobs)
     for rows in batches.values():
-        batch = np.stack([logprobs[row] for row in rows])
+        own = [row for row in rows if not is_control(measured.questions[row][1].condition)]
+        batch = np.stack([logprobs[row] for row in own])
         prior = _log_mean_exp(log_softmax(batch, axis=1))
         for row in rows:
             scores[row] = logprobs[row] - prior
@@ -189,14 +200,17 @@ def always_unknown(measured: Measured) -> Evaluation:
     return _answered("always unknown", measured.original, scores, chosen)
 
 
-def offset(original: Evaluation, constant: float) -> Evaluation:
-    """The offset control: the constant is added to the unknown option's score."""
+def offset(
+    original: Evaluation, constant: float | Sequence[float], label: str = "offset"
+) -> Evaluation:
+    """The offset control: a constant, or one of each row, is added to the unknown's score."""
     table = _original(original)
     scores = [np.array(row) for row in table["score"].to_pylist()]
-    for row, index in zip(scores, table["unknown"].to_pylist(), strict=True):
+    unknown, added = table["unknown"].to_pylist(), np.broadcast_to(constant, len(table))
+    for row, index, number in zip(scores, unknown, added, strict=True):
         if index is not None:
-            row[index] += constant
-    return _answered("offset", original, scores)
+            row[index] += number
+    return _answered(label, original, scores)
 
 
 def choose_offset(dev_original: Evaluation, objective: Objective) -> OffsetPoint | None:
@@ -220,24 +234,26 @@ def choose_offset(dev_original: Evaluation, objective: Objective) -> OffsetPoint
 # -- what the methods share ----------------------------------------------------------------------
 
 
-def _less_prior(label: str, measured: Measured, texts: Iterable[tuple[str, str]]) -> Evaluation:
+def _less_prior(
+    label: str, measured: Measured, texts: Callable[[Item], Sequence[tuple[str, str]]]
+) -> Evaluation:
     """score(c) = log P(c | x) - log mean_m P(c | x_m); x_m is x with another context, question.
 
     Rows with the same instruction and options share their x_m, which are scored once.
     """
-    texts = list(texts)
-    keys = [(text, item.options, bool(item.context)) for text, item in measured.questions]
-    queries = []
-    distinct = dict(zip(keys, measured.questions, strict=True))
-    for (_, _, has_context), (instruction, item) in distinct.items():
-        for context, question in texts:
-            asked = replace(item, context=context if has_context else "", question=question)
-            queries.append(measured.task.prompt.ask(instruction, asked))
-    scored = _score(measured, queries)
-    priors = {
-        key: _log_mean_exp(np.stack(scored[k * len(texts) : (k + 1) * len(texts)]))
-        for k, key in enumerate(distinct)
-    }
+    asked = [
+        (text, item, tuple((c if item.context else "", q) for c, q in texts(item)))
+        for text, item in measured.questions
+    ]
+    keys = [(text, item.options, others) for text, item, others in asked]
+    distinct = dict(zip(keys, asked, strict=True))
+    queries = [
+        measured.task.prompt.ask(instruction, replace(item, context=context, question=question))
+        for instruction, item, others in distinct.values()
+        for context, question in others
+    ]
+    scored = iter(_score(measured, queries))
+    priors = {key: _log_mean_exp(np.stack(list(islice(scored, len(key[2]))))) for key in distinct}
     scores = [row - priors[key] for row, key in zip(measured.logprobs, keys, strict=True)]
     return _answered(label, measured.original, scores)
 

@@ -9,10 +9,12 @@ from collections.abc import Iterable, Sequence
 from statistics import mean
 
 from snipbias.evaluation import stats
+from snipbias.evaluation.apart import Apart, gained
 from snipbias.evaluation.estimate import NOTHING, Estimate
 from snipbias.experiment.outcome import Experiment
 from snipbias.experiment.tables import published
 from snipbias.experiment.tables.figures import All, Figures
+from snipbias.tasks.unanswerable import UNANSWERABLE
 
 Cells = dict[str, str]
 
@@ -63,18 +65,19 @@ def _row_1(experiment: Experiment, each: Figures) -> Cells:
         "task": each.task,
         "method": each.method,
         "n": _fixed(mean(each.sizes) if each.sizes else None, 1, 1),
+        **_estimate("named_stereotyped", each.values["stereotyped"], 100, 2),
         "accuracy": overall["accuracy"],
         "low": overall["accuracy_low"],
         "high": overall["accuracy_high"],
         "std_trials": _fixed(each.std_trials, 100, 2),
         "std_draws": _fixed(each.std_draws, 100, 2),
         "std_instructions": _fixed(each.std_instructions, 100, 2),
-        **_estimate("ambiguous", each.values["ambiguous"], 100, 2),
-        **_estimate("disambiguated", each.values["disambiguated"], 100, 2),
+        **_shares(each, "ambiguous", "disambiguated", "filler", "mismatch"),
+        **_estimate("plain_accuracy", each.values["plain"], 100, 2),
         "unknown_rate": _fixed(each.unknown_rate, 100, 2),
         "named_accuracy": _fixed(each.named_accuracy, 100, 2),
-        **_estimate("discrimination", each.values["discrimination"], 1, 4),
-        **_estimate("gain_over_offset", each.gain, 100, 2),
+        **_apart(each),
+        "gain": gained(each.apart) if each.gain.value is not None else "",
         "dev_accuracy": _fixed(each.dev, 100, 2),
         **_differences(each),
         "p_sign_flip": _fixed(each.p_sign_flip, 1, 6),
@@ -93,8 +96,31 @@ def _row_1(experiment: Experiment, each: Figures) -> Cells:
     }
 
 
+def _shares(each: Figures, *names: str) -> Cells:
+    parts = (_estimate(name, each.values[name], 100, 2) for name in names)
+    return {column: cell for part in parts for column, cell in part.items()}
+
+
+def _apart(each: Figures) -> Cells:
+    """The columns of plain rows have no kind in their names."""
+    cells: Cells = {}
+    nothing = Apart(NOTHING, NOTHING)
+    for kind, end in zip(UNANSWERABLE, ("", "_filler", "_mismatch"), strict=True):
+        found = each.apart.get(kind, nothing)
+        cells |= _estimate(f"discrimination{end}", found.auroc, 1, 4)
+        cells |= _estimate(f"twin_discrimination{end}", found.twin, 1, 4)
+        cells |= _estimate(f"gain_over_offset{end}", found.gain, 100, 2)
+    return cells
+
+
 def _differences(each: Figures) -> Cells:
-    names = {"overall": "accuracy", "ambiguous": "ambiguous", "disambiguated": "disambiguated"}
+    names = {
+        "stereotyped": "named_stereotyped",
+        "overall": "accuracy",
+        "plain": "plain_accuracy",
+        "ambiguous": "ambiguous",
+        "disambiguated": "disambiguated",
+    }
     cells: Cells = {}
     for name, column in names.items():
         change = each.differences.get(name, NOTHING)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from statistics import mean, stdev
 
 import pyarrow as pa
@@ -10,6 +11,7 @@ import pyarrow as pa
 from snipbias.base.table import Grid, number, p_value, percent
 from snipbias.base.words import ORIGINAL
 from snipbias.evaluation import measures, stats
+from snipbias.evaluation.apart import apart_grid
 from snipbias.evaluation.estimate import NOTHING, difference, estimate, points
 from snipbias.evaluation.evaluate import rows_of
 from snipbias.experiment.outcome import Experiment, edits_of, neurons_of, outcomes_of
@@ -17,6 +19,8 @@ from snipbias.experiment.tables.figures import All, Figures
 from snipbias.experiment.tables.grids import interval, parts
 from snipbias.experiment.tables.verdict import checks, judged
 from snipbias.models.places import count_places, modules_order
+
+DIFFERENCES = ("stereotyped", "overall", "ambiguous", "disambiguated")
 
 
 def task_grids(experiment: Experiment, figures: All, task: str) -> Iterator[Grid]:
@@ -26,28 +30,38 @@ def task_grids(experiment: Experiment, figures: All, task: str) -> Iterator[Grid
     yield Grid(
         f"{task}: answers (%)",
         (
-            *("method", "n", "acc.", "± trials", "± draws", "± instr.", "ambig.", "disambig."),
-            *("unknown", "named", "AUROC", "vs offset", "dev acc."),
+            *("method", "n", "stereotyped", "acc.", "± trials", "ambig.", "filler", "mismatch"),
+            *("disambig.", "right person", "unknown"),
         ),
         tuple((method, *_answers(each)) for method, each in here.items()),
         strong,
     ).without_empty_columns()
+    told = {method: each.apart for method, each in here.items() if each.apart}
+    if told:
+        grid = apart_grid(told, strong)
+        yield replace(grid, title=f"{task}: {grid.title[0].lower()}{grid.title[1:]}")
     compared = {method: each for method, each in here.items() if each.differences}
     if not compared:
         return
     yield Grid(
-        f"{task}: difference to the original (points; AUROC x 100) [95 % CI]",
-        ("method", "accuracy", "ambiguous", "disambiguated", "AUROC"),
+        f"{task}: difference to the original (points) [95 % CI]",
+        ("method", "stereotyped", "accuracy", "ambiguous", "disambiguated"),
         tuple(
-            (method, *(points(each.differences.get(name, NOTHING)) for name in each.differences))
+            (method, *(points(each.differences.get(name, NOTHING)) for name in DIFFERENCES))
             for method, each in compared.items()
         ),
         strong,
     ).without_empty_columns()
     kept = list(dict.fromkeys(name for each in compared.values() for name in each.retention))
     yield Grid(
-        f"{task}: p-values, neutral text, retention (points) [95 % CI]",
-        ("method", "p", "p Holm", "McNemar", "perplexity", "KL", *kept),
+        f"{task}: spread of accuracy (points), p-values",
+        ("method", "± trials", "± draws", "± instr.", "dev acc.", "p", "p Holm", "McNemar"),
+        tuple((method, *_spread(each)) for method, each in here.items()),
+        strong,
+    ).without_empty_columns()
+    yield Grid(
+        f"{task}: neutral text, retention (points) [95 % CI]",
+        ("method", "perplexity", "KL", *kept),
         tuple((method, *_side(each, kept, experiment)) for method, each in here.items()),
         strong,
     ).without_empty_columns()
@@ -113,7 +127,7 @@ def prompts_grid(experiment: Experiment) -> Iterator[Grid]:
 
 
 def _mean_accuracy(tables: Sequence[pa.Table]) -> float:
-    return mean(float((t.chosen == t.gold).mean()) for t in map(rows_of, tables))
+    return mean(measures.ACCURACY(rows) or 0.0 for rows in map(rows_of, tables))
 
 
 def _before_and_after(
@@ -214,17 +228,20 @@ def _answers(each: Figures) -> tuple[str, ...]:
     values = {name: found.value for name, found in each.values.items()}
     return (
         f"{mean(each.sizes):.1f}".removesuffix(".0") if each.sizes else "",
+        percent(values["stereotyped"]),
         percent(values["overall"]),
         _blank(each.std_trials),
-        _blank(each.std_draws),
-        _blank(each.std_instructions),
-        percent(values["ambiguous"]),
-        percent(values["disambiguated"]),
-        percent(each.unknown_rate),
+        *(percent(values[name]) for name in ("ambiguous", "filler", "mismatch", "disambiguated")),
         percent(each.named_accuracy),
-        number(values["discrimination"]),
-        points(each.gain) if each.differences else "",
-        _blank(each.dev),
+        percent(each.unknown_rate),
+    )
+
+
+def _spread(each: Figures) -> tuple[str, ...]:
+    spreads = (each.std_trials, each.std_draws, each.std_instructions, each.dev)
+    return (
+        *map(_blank, spreads),
+        *map(p_value, (each.p_sign_flip, each.p_holm, each.p_mcnemar)),
     )
 
 
@@ -240,9 +257,6 @@ def _side(each: Figures, kept: Sequence[str], experiment: Experiment) -> tuple[s
             fine = stats.non_inferior(change.interval, margin)
             retention.append(f"{points(change)} {'kept' if fine else '?'}")
     return (
-        p_value(each.p_sign_flip),
-        p_value(each.p_holm),
-        p_value(each.p_mcnemar),
         number(text.perplexity, digits=4) if text else "",
         number(text.kl_per_token) if text else "",
         *retention,

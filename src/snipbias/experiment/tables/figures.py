@@ -18,26 +18,28 @@ import numpy as np
 
 from snipbias.base.words import ORIGINAL
 from snipbias.evaluation import measures, metrics, stats
+from snipbias.evaluation.apart import Apart, apart
 from snipbias.evaluation.estimate import NOTHING, Estimate, difference, estimate, mean_of
 from snipbias.evaluation.evaluate import rows_of
 from snipbias.evaluation.measures import Metric
 from snipbias.evaluation.metrics import ByCondition
 from snipbias.evaluation.neutral_text import Passage, TextShift, perplexity_ratio
-from snipbias.evaluation.offset_curve import (
-    OffsetCurve,
-    gain_interval,
-    gain_over_offset,
-    offset_curve,
-)
 from snipbias.evaluation.rows import Rows
 from snipbias.experiment.outcome import Experiment, Outcome, methods_of, outcomes_of
+from snipbias.tasks.unanswerable import UNANSWERABLE
 
 # What is compared with the original's, in the order of the tables.
 COMPARED: dict[str, Metric] = {
+    "stereotyped": measures.NAMED_STEREOTYPED,
     "overall": measures.ACCURACY,
+    "plain": measures.PLAIN_ACCURACY,
     "ambiguous": measures.AMBIGUOUS_ACCURACY,
+    "filler": measures.FILLER_ACCURACY,
+    "mismatch": measures.MISMATCH_ACCURACY,
     "disambiguated": measures.DISAMBIGUATED_ACCURACY,
     "discrimination": measures.DISCRIMINATION,
+    "discrimination filler": measures.Discrimination("filler"),
+    "discrimination mismatch": measures.Discrimination("mismatch"),
 }
 GOLD: dict[str, Metric] = {
     "overall": measures.GOLD_PROBABILITY,
@@ -54,12 +56,13 @@ class Figures:
         trials: draws of the items that it was found on; 1 where it depends on no such draw.
         draws: draws of a random control in each trial.
         sizes: neurons pruned in each trial (and draw); empty for a method that prunes none.
-        values: accuracy overall and by condition, and discrimination.
+        values: how often the stereotyped person is named; accuracy over all rows, over the data's
+            own (plain: the paper's) and by condition; discrimination.
         std_trials: standard deviation (n - 1) of accuracy over trials.
         std_draws: the same over the draws of a random control, root mean square over trials.
         std_instructions: the same over instructions, mean over trials (averaging the trials'
             accuracies first would make any method with several trials look steadier).
-        gain: disambiguated accuracy above what an offset reaches on the original.
+        apart: how each kind of unanswerable rows is told from the answerable ones.
         dev: accuracy on the development part at the chosen settings.
         differences: of `values` to the original's, on the same rows.
         p_sign_flip: of the difference in overall accuracy, whole templates flipped.
@@ -88,7 +91,7 @@ class Figures:
     named_accuracy: float | None
     gold: Mapping[str, Estimate]
     gold_raw: Mapping[str, float | None]
-    gain: Estimate
+    apart: Mapping[str, Apart]
     dev: float | None
     differences: Mapping[str, Estimate]
     p_sign_flip: float | None
@@ -97,6 +100,11 @@ class Figures:
     perplexity_ratio: Estimate
     retention: Mapping[str, Estimate]
     p_holm: float | None = None
+
+    @property
+    def gain(self) -> Estimate:
+        """Disambiguated accuracy above what an offset reaches, by plain rows."""
+        return self.apart["ambiguous"].gain if "ambiguous" in self.apart else NOTHING
 
 
 All = Mapping[tuple[str, str], Figures]  # by (task, method)
@@ -115,8 +123,13 @@ class Runs:
 
     @cached_property
     def right(self) -> np.ndarray:
-        """Which rows were answered right: one line a trial and draw."""
-        return np.array([rows.chosen == rows.gold for rows in self.test])
+        """Which of the data's own rows were answered right: one line a trial and draw."""
+        return np.array([rows.chosen == rows.gold for rows in self.test])[:, self.own]
+
+    @property
+    def own(self) -> np.ndarray:
+        """Which rows are the data's own."""
+        return ~np.isin(self.test[0].condition, UNANSWERABLE[1:])
 
     def kept(self, task: str) -> list[Rows]:
         """Rows on a retention task, one a trial and draw that was asked it."""
@@ -128,30 +141,25 @@ def figures(experiment: Experiment) -> dict[tuple[str, str], Figures]:
     found: dict[tuple[str, str], Figures] = {}
     for task in experiment.tasks:
         original: Runs | None = None
-        curve: OffsetCurve | None = None
         for method in methods_of(experiment):
             runs = Runs(outcomes_of(experiment, task.name, method))
             if not runs.outcomes:
                 continue
             if method == ORIGINAL:
-                original, curve = runs, offset_curve(runs.test[0])
-            found[task.name, method] = _figures(task.name, method, runs, original, curve)
+                original = runs
+            found[task.name, method] = _figures(task.name, method, runs, original)
     adjusted = stats.holm([each.p_sign_flip for each in found.values()])
     return {
         key: replace(each, p_holm=p) for (key, each), p in zip(found.items(), adjusted, strict=True)
     }
 
 
-def _figures(
-    task: str, method: str, runs: Runs, original: Runs | None, curve: OffsetCurve | None
-) -> Figures:
+def _figures(task: str, method: str, runs: Runs, original: Runs | None) -> Figures:
     rows, outcomes = runs.test, runs.outcomes
     compared = original is not None and method != ORIGINAL
     by_trial = [
-        [float(right.mean()) for _, right in group]
-        for _, group in groupby(
-            zip(outcomes, runs.right, strict=True), key=lambda each: each[0].trial
-        )
+        [measures.ACCURACY(rows) or 0.0 for _, rows in group]
+        for _, group in groupby(zip(outcomes, rows, strict=True), key=lambda each: each[0].trial)
     ]
     text, before = _text(outcomes), _text(original.outcomes) if original is not None else None
     return Figures(
@@ -160,19 +168,19 @@ def _figures(
         trials=len(by_trial),
         draws=max(map(len, by_trial)),
         sizes=_sizes(outcomes),
-        rows=len(rows[0]),
+        rows=int(runs.own.sum()),
         templates=len(np.unique(rows[0].template)),
         values={name: estimate(metric, rows) for name, metric in COMPARED.items()},
         std_trials=_std([mean(draws) for draws in by_trial]),
         std_draws=_root_mean_square([_std(draws) for draws in by_trial]),
         std_instructions=mean_of(
-            stats.spread_over_instructions(measures.ACCURACY, [each]) for each in rows
+            stats.spread_over_instructions(measures.PLAIN_ACCURACY, [each]) for each in rows
         ),
         unknown_rate=mean_of(metrics.unknown_rate(each).overall for each in rows),
         named_accuracy=mean_of(metrics.named_accuracy(each) for each in rows),
         gold={name: estimate(metric, rows) for name, metric in GOLD.items()},
         gold_raw=_gold_raw(rows),
-        gain=_gain(rows, original.test[0], curve) if original and compared else NOTHING,
+        apart=apart(rows, original.test[0] if original and compared else None),
         dev=mean_of(
             metrics.accuracy(rows_of(each.dev)).overall if each.dev is not None else None
             for each in outcomes
@@ -214,17 +222,6 @@ def _size(outcome: Outcome) -> int:
 
 def _p_mcnemar(runs: Runs, original: Runs) -> float:
     return median(stats.mcnemar(right, original.right[0]) for right in runs.right)
-
-
-def _gain(runs: Sequence[Rows], original: Rows, curve: OffsetCurve | None) -> Estimate:
-    if curve is None:
-        return NOTHING
-    points = [metrics.accuracy(rows) for rows in runs]
-    value = mean_of(
-        gain_over_offset((point.ambiguous or 0.0, point.disambiguated or 0.0), curve)
-        for point in points  # the curve is there, so both conditions are
-    )
-    return Estimate(value, gain_interval(runs, original))
 
 
 def _gold_raw(runs: Sequence[Rows]) -> dict[str, float | None]:

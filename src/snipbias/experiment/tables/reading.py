@@ -19,6 +19,7 @@ from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.format import FILE as EDIT_FILE
 from snipbias.edits.provenance import ModelId
 from snipbias.edits.run_folder import read_sites
+from snipbias.evaluation.apart import own_rows
 from snipbias.evaluation.neutral_text import Passage, TextShift
 from snipbias.experiment.choose import best
 from snipbias.experiment.outcome import Experiment, Outcome, Point, TaskInfo
@@ -154,7 +155,7 @@ def _edit(folder: Path, label: Mapping[str, Any]) -> NeuronEdit | None:
 def _task(name: str, data: Mapping[str, Any], done: list[Outcome]) -> TaskInfo:
     original = next(o for o in done if o.task == name and o.method == ORIGINAL)
     rows = {"test": original.test, "dev": original.dev}
-    kept = {part: table.to_pydict() for part, table in rows.items() if table is not None}
+    kept = {part: own_rows(table).to_pydict() for part, table in rows.items() if table is not None}
     return TaskInfo(
         name=name,
         fingerprint=data["fingerprint"],

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 from snipbias.base.words import ORIGINAL, signed
 from snipbias.evaluation import measures
+from snipbias.evaluation.apart import NAMES, gain_sentence, gained
 from snipbias.evaluation.estimate import NOTHING, Estimate, difference, points, shown
 from snipbias.evaluation.evaluate import rows_of
-from snipbias.evaluation.interval import Answer, above, not_raised, not_worse, would_do
+from snipbias.evaluation.interval import Answer, above, below, not_raised, not_worse, would_do
 from snipbias.evaluation.neutral_text import guesses
 from snipbias.evaluation.summary import Summary, summarize
 from snipbias.evaluation.verdicts import Evidence, Verdict, alarms, doubts, verdicts
@@ -140,12 +141,26 @@ def _against_rivals(experiment: Experiment, task: str, method: str) -> Iterator[
 
 
 def _kept(figures: Figures, margin: float) -> Iterator[Check]:
-    rise = figures.differences.get("discrimination", NOTHING)
-    if rise.value is not None:
-        said = shown(rise, lambda value: signed(value, 3))
-        answer = above(rise.interval, 0.0)
-        verb = {"yes": "rose", "no": "fell", "not shown": "is not shown to have risen"}[answer]
-        yield Check("AUROC rose", answer, said, f"Discrimination (AUROC) {verb}: {said}.")
+    change = figures.differences.get("stereotyped", NOTHING)
+    if change.value is not None:
+        answer, said = below(change.interval, 0.0), points(change)
+        verb = {"yes": "less often", "no": "more often"}.get(answer, "not shown to be less often")
+        sentence = f"The stereotyped person is named {verb} than before: {said} points."
+        yield Check("stereotyped less often", answer, said, sentence)
+    if sentence := gain_sentence(figures.apart):
+        gains = [each.gain for each in figures.apart.values() if each.gain.value is not None]
+        least = points(min(gains, key=lambda gain: gain.value or 0.0))
+        sentence = f"{sentence[0].upper()}{sentence[1:]}."
+        yield Check("least gain over offset", gained(figures.apart), least, sentence)
+    for kind, name in NAMES.items():
+        key = "discrimination" if kind == "ambiguous" else f"discrimination {kind}"
+        rise = figures.differences.get(key, NOTHING)
+        if rise.value is not None:
+            said = shown(rise, lambda value: signed(value, 3))
+            answer = above(rise.interval, 0.0)
+            verb = {"yes": "rose", "no": "fell", "not shown": "is not shown to have risen"}[answer]
+            said_of = f"Discrimination (AUROC) of {name} rows {verb}: {said}."
+            yield Check(f"AUROC {name} rose", answer, said, said_of)
     fallen = figures.differences.get("disambiguated", NOTHING)
     worse = f"worse by more than {100 * margin:g} points"
     if fallen.value is not None:
@@ -187,8 +202,11 @@ def _bound(name: str, what: str, worse: str, answer: Answer, said: str, enough: 
 def _accuracy(now: Figures, before: Figures | None) -> str:
     parts = []
     for name, word in (
+        ("stereotyped", "stereotyped person named"),
         ("overall", "accuracy"),
         ("ambiguous", "ambiguous"),
+        ("filler", "filler"),
+        ("mismatch", "mismatch"),
         ("disambiguated", "disambiguated"),
     ):
         value = now.values[name].value
