@@ -13,7 +13,7 @@ class Markdown(str):
 
 
 def printable(text: str) -> str:
-    """On one line, without what no one sees, such as marks that turn the direction around."""
+    """Replace non-printable characters (including bidi marks) by spaces."""
     return "".join(c if c.isprintable() else " " for c in text)
 
 
@@ -27,7 +27,7 @@ def shown(value: object) -> Markdown:
 
 
 def _literal(begin: re.Match[str]) -> str:
-    """What would begin a heading, a list or a quotation if it stood first on a line."""
+    """Escape the beginning of a heading, a list or a quotation."""
     return f"\\{begin[0]}" if not begin[0].isdigit() else f"{begin[0]}\\"
 
 

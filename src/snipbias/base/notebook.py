@@ -1,4 +1,4 @@
-"""What a notebook shows of a record, and the same as a data frame."""
+"""Records as a notebook shows them, and as data frames."""
 
 from __future__ import annotations
 

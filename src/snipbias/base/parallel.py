@@ -4,9 +4,8 @@ Inside `data_parallel` the processes that `accelerate launch` started work on on
 each runs the whole program, and the loops over prompts (`batching.run_batches`) do a share each.
 Nothing else is split. With one process every function here does nothing.
 
-All of them meet before anything is exchanged and tell each other whether they failed, so that a
-failure of one is the failure of all, with the same sentence, and none waits for a process that
-will not come.
+Before anything is exchanged, all processes report whether they failed. So if one fails, all fail
+with the same sentence, and none waits for one that is gone.
 """
 
 from __future__ import annotations
@@ -29,8 +28,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 T = TypeVar("T")
-# How long one waits for another that is alive: it may be writing, or running lm-eval alone. One
-# that died is noticed at once.
+# Timeout for a process that is alive but busy: it may be writing, or running lm-eval alone. A dead
+# process is noticed at once.
 TIMEOUT = timedelta(hours=12)
 DIED = (
     "a process of this run died or was told to stop, and the run with it: run the same command "
@@ -48,10 +47,10 @@ class ToldError(SnipbiasError):
 
 @dataclass(frozen=True)
 class Workers:
-    """The processes that work together, as one of them sees it; one process by itself if not told.
+    """This process's rank and the group it belongs to; by default a group of one.
 
     Attributes:
-        rank: number of this process; 0 shows, prints and writes.
+        rank: number of this process; 0 prints and writes.
         count: how many there are.
         group: torch's group of them, through which CPU tensors go; None is the default one.
     """
@@ -62,15 +61,15 @@ class Workers:
 
     @property
     def is_main(self) -> bool:
-        """Whether this is the process that shows, prints and writes."""
+        """Whether this is the process that prints and writes."""
         return self.rank == 0
 
     def share(self, jobs: Sequence[T]) -> Sequence[T]:
-        """This process's jobs, every job being somebody's; neighbours go to different ones."""
+        """This process's share of the jobs, dealt in turn."""
         return jobs[self.rank :: self.count]
 
     def add(self, tensors: Iterable[Tensor]) -> None:
-        """Put the sum over all processes in the place of each tensor (on the CPU)."""
+        """Replace each tensor (on the CPU) by its sum over all processes."""
         if self.count == 1:
             return
         import torch.distributed as dist
@@ -81,7 +80,7 @@ class Workers:
                 dist.all_reduce(tensor, group=self.group)
 
     def gather(self, mine: Mapping[int, T]) -> dict[int, T]:
-        """What all of them have, by number."""
+        """Merge the results of all processes, by the number of the job."""
         if self.count == 1:
             return dict(mine)
         import torch.distributed as dist
@@ -93,7 +92,7 @@ class Workers:
         return {number: found for part in parts for number, found in part.items()}
 
     def from_main(self, make: Callable[[], T]) -> T:
-        """What `make` gives in the main process, which alone calls it, in all of them."""
+        """Call `make` in the main process and return its result in all of them."""
         if self.count == 1:
             return make()
         import torch.distributed as dist
@@ -105,7 +104,7 @@ class Workers:
         return box[0]
 
     def main_first(self, make: Callable[[], T]) -> T:
-        """What `make` gives, called by the others when the main one is through: it may download."""
+        """Call `make` in the main process first (it may download), then in the others."""
         if self.is_main:
             made = make()
             self._meet()
@@ -114,7 +113,7 @@ class Workers:
         return make()
 
     def _meet(self, problem: str | None = None) -> None:
-        """Wait for all; raise if any of the others failed.
+        """Wait for all processes and raise if another one failed.
 
         Raises:
             ToldError: another has a problem and this one has none.
@@ -141,13 +140,13 @@ def workers() -> Workers:
 
 
 def launched() -> int:
-    """How many processes a launcher (accelerate, torchrun, mpirun) says that it has started."""
+    """Number of processes that the launcher (accelerate, torchrun, mpirun) started."""
     names = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
     return max(int(os.environ.get(name) or 1) for name in names)
 
 
 def launched_rank() -> int:
-    """The number of this process by what its launcher says; 0 where it started no others."""
+    """Rank of this process as its launcher set it; 0 if it started only one."""
     if launched() == 1:
         return 0
     names = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
@@ -249,7 +248,7 @@ def _leave() -> None:
 
 
 def _in_words(error: Exception, who: Workers) -> str:
-    """What the others are told of a failure here."""
+    """Describe a failure of this process for the others."""
     if isinstance(error, SnipbiasError):
         return str(error)
     return f"process {who.rank} of {who.count} failed ({type(error).__name__}: {error}): see above."
@@ -257,7 +256,7 @@ def _in_words(error: Exception, who: Workers) -> str:
 
 @contextmanager
 def _noticing() -> Iterator[None]:
-    """Turn what torch raises when another process is gone into one sentence."""
+    """Reword torch's error when another process is gone."""
     try:
         yield
     except RuntimeError as error:
@@ -266,7 +265,7 @@ def _noticing() -> Iterator[None]:
 
 @contextmanager
 def _told_to_stop() -> Iterator[None]:
-    """A launcher stops the processes that are left when one has died: one sentence then too."""
+    """Turn the SIGTERM of a launcher, sent when another process died, into an error."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -284,6 +283,6 @@ def _told_to_stop() -> Iterator[None]:
 
 
 def _mind_no_signal() -> None:
-    """So that what is being said and cleaned up is not cut short; a launcher kills soon anyway."""
+    """Ignore SIGTERM while the error is reported and cleaned up; a launcher kills soon anyway."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -79,7 +79,7 @@ class Grid:
 
 
 def plain_text(renderable: RenderableType, width: int) -> str:
-    """What a terminal of so many letters would show, without colours."""
+    """Plain text as on a terminal of this width, without colours."""
     console = Console(file=io.StringIO(), width=width, color_system=None)
     console.print(renderable)
     file = console.file

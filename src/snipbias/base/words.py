@@ -75,7 +75,7 @@ def clipped(text: str, limit: int = SCREEN) -> str:
 
 
 def one_line(error: object) -> str:
-    """What a library's error says, on one short line without its full stop."""
+    """A library's error message on one short line, without its full stop."""
     return (shorten(str(error), 200) or type(error).__name__).rstrip(".")
 
 

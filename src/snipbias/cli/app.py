@@ -124,7 +124,7 @@ def status_of(argv: list[str]) -> int:
 
 
 def _misuse(message: str) -> str:
-    """What typer says of a wrong option, without its validator's words, with a near choice."""
+    """Typer's message about a wrong option, with the nearest valid choice."""
     message = message.replace("Value error, ", "")
     choice = re.fullmatch(r"(.*'(.*)' is not one of ('.*'))\.", message)
     if choice is None:
@@ -139,7 +139,7 @@ def _complain(message: str) -> None:
 
 
 def _teller() -> Callable[..., None]:
-    """What shows each warning once, in one line and without its place in the source."""
+    """A handler that shows each warning once, on one line and without its place in the source."""
     told: set[str] = set()
 
     def tell(message: Warning | str, *place: object, **line: object) -> None:

@@ -38,7 +38,7 @@ def read_edits(paths: Sequence[str], this: Run | None = None) -> list[NeuronEdit
 
 
 def _differing(paths: Sequence[str]) -> list[str]:
-    """What is left of each path without the folders that all begin and end with.
+    """Each path without the folders that all of them begin and end with.
 
     Labels are published, and so say nothing of where somebody works.
     """
@@ -93,7 +93,7 @@ def _place_grid(found: Overlap, most: int | None = None) -> Grid:
 
 
 def lines(comparisons: Mapping[str, Comparison]) -> list[str]:
-    """What is wrong on a task, what was kept (the same beside every task), and notes."""
+    """Faults on each task, what was kept (the same for every task), and notes."""
     wrong = [
         f"! {task}, {method}: {'; '.join(map(str, said))}"
         for task, comparison in comparisons.items()

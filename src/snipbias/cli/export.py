@@ -13,7 +13,7 @@ from snipbias.cli import options as o
 
 
 class Format(str, Enum):
-    """What an edit can be exported as."""
+    """Formats that an edit can be exported to."""
 
     lora = "lora"
     ia3 = "ia3"

@@ -25,7 +25,7 @@ class DType(str, Enum):
 
 
 class Normalize(str, Enum):
-    """What an option's log-probability is divided by."""
+    """The divisor of an option's log-probability."""
 
     sum = "sum"
     token = "token"

@@ -1,4 +1,4 @@
-"""What `rerun` runs: the command line of a record, without the code of others."""
+"""The command line that `rerun` runs: that of a record, without the code of others."""
 
 from __future__ import annotations
 

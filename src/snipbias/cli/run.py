@@ -63,7 +63,7 @@ class Advance:
 
 
 class Run:
-    """What a command does around its work; made by `run`."""
+    """The frame of a command: record, folder, progress and output; made by `run`."""
 
     def __init__(self, record: RunRecord, folder: Path, *, as_json: bool, quiet: bool) -> None:
         self.record = record
@@ -149,7 +149,7 @@ def show(result: Mapping[str, Any], renderable: RenderableType, *, as_json: bool
 
 
 class _Screen(Console):
-    """Of texts that others wrote, an edit's label say, a terminal is to obey nothing."""
+    """Strip control characters, so that a label cannot send escape codes to the terminal."""
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None

@@ -84,7 +84,7 @@ class Tasks(o.Command):
 
 
 def edit_table(edit: NeuronEdit) -> Group:
-    """What an edit holds, site by site."""
+    """The neurons of an edit, site by site."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text

@@ -1,4 +1,4 @@
-"""What the commands share that show one table, and write it to a file where they are told to."""
+"""Shared parts of the commands that show one table, and write it to a file on request."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Showing(o.Command):
     quiet: o.Quiet = False
 
     def begin(self, command: str) -> Run:
-        """What loads models and tasks; a file that cannot be written is refused before the work."""
+        """Begin a run that loads models and tasks; refuse early a file that cannot be written."""
         import sys
 
         from snipbias.base.record import RunRecord

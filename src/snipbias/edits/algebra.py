@@ -98,7 +98,7 @@ def _without(a: Factors, b: Factors) -> Factors:
 
 
 def _strength(factor: float) -> tuple[float, float]:
-    """What factors are ordered by; no two factors are equal in it."""
+    """Sort key of factors; no two different factors have the same."""
     return abs(factor - 1), -factor
 
 

@@ -128,7 +128,7 @@ def _refuse_newer(data: Any, source: str | Path) -> None:
 
 
 def _fault(data: Any) -> str | None:
-    """What is wrong with an edit, with the name of the field; None if nothing is."""
+    """The first fault of an edit, with the name of the field; None if there is none."""
     from jsonschema.exceptions import best_match
 
     error = best_match(_validator().iter_errors(data))
@@ -197,7 +197,7 @@ def _known(data: Any, part: Mapping[str, Any]) -> Any:
 def _fields(
     data: Any, part: Mapping[str, Any]
 ) -> Iterator[tuple[str, Any, Mapping[str, Any] | None]]:
-    """What is inside an object or array, and the schema of each; None where there is none."""
+    """The parts of an object or array, each with its schema; None where there is none."""
     if isinstance(data, list):
         for number, inner in enumerate(data if "items" in part else ()):
             yield str(number), inner, part["items"]

@@ -1,4 +1,4 @@
-"""What a caller may give for a model, a task or an edit: the object itself, or its name."""
+"""Models, tasks and edits as callers give them: the object itself, or its name."""
 
 from __future__ import annotations
 

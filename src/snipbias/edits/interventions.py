@@ -1,4 +1,4 @@
-"""What can be done to a model for a while: the one thing that evaluation needs to know."""
+"""The interface of anything that changes a model for a while, as evaluation sees it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Intervention(Protocol):
 
     @property
     def label(self) -> str:
-        """What to call it in a table."""
+        """Its name in tables."""
         ...
 
     def check(self, lm: LanguageModel) -> None:

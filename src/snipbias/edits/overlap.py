@@ -1,4 +1,4 @@
-"""What edits of one model share, beside what they would share by chance."""
+"""Neurons that edits of one model share, against what they would share by chance."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Pair:
-    """What two edits share.
+    """The neurons that two edits share.
 
     Attributes:
         first, second: their labels.
@@ -57,7 +57,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Overlap:
-    """What each two edits share, and where the neurons of all of them are.
+    """The neurons that each pair of edits shares, and where all of them are.
 
     Attributes:
         labels: of the edits, in order.
@@ -95,7 +95,7 @@ class Overlap:
 
 
 def overlap(*edits: NeuronEdit, sites: Sequence[Site] = ()) -> Overlap:
-    """What edits share, pair by pair and place by place.
+    """Compare edits pair by pair and place by place.
 
     Args:
         edits: at least two, of the same model, with labels that differ.

@@ -128,7 +128,7 @@ class MadeOf:
 
 @dataclass(frozen=True)
 class Provenance:
-    """What neurons were found on: a task's rows and templates, in which wordings, by which method.
+    """The data that neurons were found on: rows and templates of a task, wordings, and method.
 
     Attributes:
         instructions: how many each row was asked under.

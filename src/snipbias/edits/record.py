@@ -1,4 +1,4 @@
-"""What an edit says, without a model: its neurons, their factors, and where they come from."""
+"""An edit as data, without a model: neurons, their factors, and where they come from."""
 
 from __future__ import annotations
 

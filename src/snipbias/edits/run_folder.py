@@ -1,4 +1,4 @@
-"""What a run's folder keeps beside its figures: its edits, and where the model has its neurons."""
+"""Edits and the model's sites, as the folder of a run keeps them beside its figures."""
 
 from __future__ import annotations
 

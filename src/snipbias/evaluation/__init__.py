@@ -1,4 +1,4 @@
-"""What a model answers with and without edits, and what that proves.
+"""Answers of a model with and without edits, and what they prove.
 
 In: a model, held-out items, edits. Out: a row per item, instruction and method, with every option's
 log-probability; from these metrics, intervals, verdicts and the `Comparison` that prints itself.

@@ -1,4 +1,4 @@
-"""What the card of each edit says of a comparison: sentences, and its own rows of the tables."""
+"""A comparison as the card of each edit shows it: sentences, and its rows of the tables."""
 
 from __future__ import annotations
 

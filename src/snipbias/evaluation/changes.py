@@ -1,4 +1,4 @@
-"""What an edit changed and what it kept, each with the interval that says how sure that is."""
+"""Changes by an edit, and what it kept, each with an interval."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def accuracy_changes(evaluation: Evaluation) -> dict[str, dict[str, Change]]:
 
 
 def retained(evaluation: Evaluation, method: str, margin: float = MARGIN) -> tuple[Retained, ...]:
-    """What a method kept of retention tasks, neutral text and chat answers, or may have lost.
+    """Whether a method kept retention tasks, neutral text and chat answers.
 
     Of a model that guesses at neutral text anyway, nothing is said of perplexity.
 

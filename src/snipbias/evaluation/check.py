@@ -39,7 +39,7 @@ ITEMS = 40
 
 @dataclass(frozen=True, repr=False)
 class Check(Shown):
-    """What a model does on a task before any edit.
+    """A model's answers to a task before any edit.
 
     Attributes:
         items: rows that were asked, without filler and mismatch rows.
@@ -71,7 +71,7 @@ class Check(Shown):
 
     @property
     def outlook(self) -> tuple[str, ...]:
-        """What the figures mean, in sentences: does it read the rows, and can an edit help?"""
+        """The figures in sentences: does the model read the rows, and can an edit help?"""
         return (*_reads(self), *_bias(self), *_can_help(self))
 
     @property
@@ -131,7 +131,7 @@ class Check(Shown):
 
     @property
     def headline(self) -> str:
-        """What was asked of what."""
+        """The model, the task and the rows that were asked."""
         return (
             f"{self.model} on {self.task}: {plural(self.items, 'row')} of "
             f"{plural(self.templates, 'template')}, one instruction, {self.seconds:.0f} s"
@@ -195,7 +195,7 @@ def check(
 
 
 def answers(rows: Rows) -> dict[str, Estimate]:
-    """What the model answers, on the data's own rows."""
+    """The model's answers on the data's own rows."""
     plain = rows.take(~np.isin(rows.condition, UNANSWERABLE[1:]))
     tells = bool(rows.ambiguous.any() and rows.disambiguated.any())
     return {

@@ -119,7 +119,7 @@ class Compared:
         }
 
     def retained(self, method: str) -> tuple[Retained, ...]:
-        """What a method kept within the margin of retention tasks and neutral text, or may not."""
+        """Whether a method kept retention tasks and neutral text within the margin."""
         return retained(self.evaluation, method, self.margin)
 
     @cached_property
@@ -130,7 +130,7 @@ class Compared:
         return {m: apart([rows(m)], None if m == ORIGINAL else original) for m in self.summaries}
 
     def said(self, method: str) -> tuple[str, ...]:
-        """What an edit did, in words: to the stereotype, and whether that is a gain or a shift."""
+        """The effect of an edit in words: on the stereotype, and whether it is a gain."""
         sentences = stereotyped_sentence(self.changes[method]), gain_sentence(self.apart[method])
         return tuple(filter(None, sentences)) if method != ORIGINAL else ()
 
@@ -147,7 +147,7 @@ class Compared:
         return found.gain if found else NOTHING
 
     def verdicts(self, method: str) -> tuple[Verdict, ...]:
-        """What is wrong with a method's model, or may be."""
+        """Faults of a method's model, shown or suspected."""
         return self._verdicts[method]
 
     @cached_property

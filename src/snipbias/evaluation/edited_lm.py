@@ -126,7 +126,7 @@ class EditedLM(HFLM):
             yield
 
     def get_model_info(self) -> dict[str, Any]:
-        """What the harness notes beside the results: model and edit."""
+        """Model and edit, which the harness records with the results."""
         lm, edit = self.language_model, self.edit
         return {
             "model_num_parameters": lm.model.num_parameters(),

@@ -1,4 +1,4 @@
-"""What a model answers, with and without edits: one row an item, instruction and method."""
+"""Answers of a model, with and without edits: one row per item, instruction and method."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the columns and marks of every table mean: the one list that all views take them from."""
+"""The meaning of every column and mark of the tables, in one list for all views."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ TERMS: tuple[tuple[tuple[str, ...], str], ...] = (
 
 
 def explained(grids: Iterable[Grid]) -> Iterator[tuple[str, str]]:
-    """What stands in these tables and what it means: (names, meaning)."""
+    """The columns and marks of these tables: (names, meaning)."""
     names: dict[str, None] = {}
     for grid in grids:
         names |= dict.fromkeys((*grid.header, *(row[0] for row in grid.rows)))

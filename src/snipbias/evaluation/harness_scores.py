@@ -60,7 +60,7 @@ class HarnessScore:
         return f"{sure.points} points" if self.is_share else str(sure)
 
     def sentence(self, margin: float) -> str:
-        """What the interval says about a loss of more than the margin; empty for the original."""
+        """Whether a loss of more than the margin is ruled out, in words; empty for the original."""
         if self.method == ORIGINAL:
             return ""
         what, kept = f"{self.method}, {self.task} {self.metric}", self.loss_within(margin)

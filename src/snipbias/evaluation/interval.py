@@ -170,7 +170,7 @@ def non_inferior(change: Interval | None, margin: float) -> bool:
 
 
 def non_inferiority(interval: Interval | None, margin: float) -> str:
-    """What a difference of shares says about a loss of more than the margin, in words."""
+    """Whether a difference of shares rules out a loss of more than the margin, in words."""
     worse = f"worse by more than {100 * margin:.1f} points"
     shown = interval and interval.guarded.points
     return in_words(worse, not_worse(interval, margin), shown, would_do(interval, -margin))

@@ -1,4 +1,4 @@
-"""What a model knows of whether a question can be answered, against what it says.
+"""Whether a model knows that a question can be answered, against its answers.
 
 A linear probe reads the residual stream where the answer begins. It learns on neutral questions
 alone (`tasks/answerable.py`); its layer and penalty are chosen on neutral questions left out; then
@@ -37,7 +37,7 @@ SHUFFLES = 20
 
 @dataclass(frozen=True)
 class Probe:
-    """What the probe found.
+    """The result of the probe.
 
     Attributes:
         layer: the block (of `layers`) whose output it reads, chosen on neutral questions.

@@ -95,7 +95,7 @@ def _plain(text: str) -> str:
 
 
 def lengths(answers: Sequence[str], tokens: Sequence[int], reading: Reading) -> np.ndarray:
-    """What each option's log-probability is divided by; `tokens` are their numbers of tokens."""
+    """The divisor of each option's log-probability; `tokens` are their numbers of tokens."""
     if reading.normalize == "token":
         return np.array(tokens, dtype=float)
     if reading.normalize == "byte":
@@ -106,7 +106,7 @@ def lengths(answers: Sequence[str], tokens: Sequence[int], reading: Reading) -> 
 def written_by(
     lm: LanguageModel, task: Task, batch_size: BatchSize, progress: Progress
 ) -> dict[tuple[int, int], str]:
-    """What the model writes by itself for each (item, instruction)."""
+    """The text that the model generates for each (item, instruction)."""
     places = [(i, j) for j in range(len(task.instructions)) for i in range(len(task.items))]
     queries = [lm.query(*task.prompt.ask(task.instructions[j], task.items[i])) for i, j in places]
     texts: dict[int, str] = {}

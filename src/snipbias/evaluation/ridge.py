@@ -78,7 +78,7 @@ def held_out(
 def residual(
     x: Float[np.ndarray, "n d"], of: Float[np.ndarray, "n k"], fitted: Bool[np.ndarray, " n"]
 ) -> Float[np.ndarray, "n d"]:
-    """What features leave of x: its regression on them, fitted on some rows, is subtracted."""
+    """The residual of x after its regression on features, which is fitted on some rows."""
     of = np.column_stack([np.ones(len(of)), of])
     slope, *_ = np.linalg.lstsq(of[fitted], x[fitted], rcond=None)
     return x - of @ slope

@@ -1,4 +1,4 @@
-"""What every metric is computed from: one row for each item under each instruction."""
+"""Answers as arrays, from which every metric is computed: one row per item and instruction."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ class Rows:
 
     @cached_property
     def weight(self) -> Float[np.ndarray, " rows"]:
-        """What each row counts for in a figure over all rows.
+        """The weight of each row in a figure over all rows.
 
         The kinds of unanswerable rows share equally in what the plain ones alone would count for,
         so that filler and mismatch rows do not outvote the answerable ones.

@@ -87,7 +87,7 @@ def comparison_renderable(comparison: Compared) -> RenderableType:
 
 
 def comparison_lines(comparison: Compared) -> list[str]:
-    """What each edit did and kept, what is wrong with each model, and the notes."""
+    """The effect of each edit and what it kept, faults of each model, and notes."""
     return [
         *_said_lines(comparison),
         *_verdict_lines(comparison),

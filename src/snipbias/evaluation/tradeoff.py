@@ -99,7 +99,7 @@ def tradeoff(place: str, spots: Sequence[Spot], curve: OffsetCurve | None) -> Pl
 
 
 def _control(name: str) -> str:
-    """What kind of control it is, whatever its size and draw."""
+    """The kind of a control, whatever its size and draw."""
     for kind in ("random, same layers", "same sites", "random"):
         if name.startswith(kind):
             return f"{kind} neurons" if kind == "random" else kind

@@ -1,4 +1,4 @@
-"""What is wrong with a model, as records: each with the interval that it rests on.
+"""Faults of a model as records, each with the interval that it rests on.
 
 The bounds are meant to catch a broken model, not to grade a good one. A figure beyond its bound is
 a suspicion. It becomes a verdict only where its interval settles it; else the record says that the
@@ -69,7 +69,7 @@ class Verdict:
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """What the figures of a model, and of the original, were taken from: intervals are made of it.
+    """The data behind the figures of a model and of the original, for intervals.
 
     Attributes:
         rows, text: of the model.
@@ -120,7 +120,7 @@ class _Suspicion:
 def verdicts(
     summary: Summary, original: Summary | None = None, evidence: Evidence | None = None
 ) -> tuple[Verdict, ...]:
-    """What is wrong with a model; empty if nothing is seen.
+    """Faults of a model; empty if none is seen.
 
     Args:
         original: the unedited model's figures; what holds for it too is marked as inherited.
@@ -156,7 +156,7 @@ def forewarned(task: str, said: Sequence[Verdict]) -> str:
 
 
 def _states(summary: Summary) -> Iterator[_Suspicion]:
-    """What can be said of a model by itself."""
+    """Suspicions about a model by itself."""
     text = (summary.perplexity, summary.kl_per_token)
     if any(value is not None and not math.isfinite(value) for value in text):
         yield _Suspicion("text", "has a perplexity or KL on neutral text that is not finite")
@@ -202,7 +202,7 @@ def _one_answer(summary: Summary) -> Iterator[_Suspicion]:
 
 
 def _changes(summary: Summary, original: Summary) -> Iterator[_Suspicion]:
-    """What can be said of an edit beside the original."""
+    """Suspicions about an edit, compared with the original."""
     now, before = summary.perplexity, original.perplexity
     if (
         now is not None

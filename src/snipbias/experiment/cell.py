@@ -1,4 +1,4 @@
-"""What a method works with: the parts of a task, the model, and where its results are kept."""
+"""One cell of the design: the parts of a task, the model, and where results are kept."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ class Cell:
         }
 
     def outcome(self, make: Make | None = None, **fields: Any) -> Outcome:
-        """What an intervention does to the test part, neutral text and the retention tasks."""
+        """Evaluate an intervention on the test part, neutral text and the retention tasks."""
         return self.report(
             self.rows("test", self.test, make),
             text=self.text(make),

@@ -71,7 +71,7 @@ def objective_of(settings: Settings, original: ByCondition, fall: float = 0.0) -
 
 
 def floor_of(settings: Settings, original: ByCondition) -> float:
-    """What a setting must exceed to be worth anything: under no-harm, no edit at all."""
+    """The objective that a setting must exceed: under no-harm, that of no edit at all."""
     if settings.objective != "no-harm":
         return FORBIDDEN
     return no_harm(original, original=original, margin=settings.margin)

@@ -41,7 +41,7 @@ TOP = 20  # neurons that an edit would begin with
 
 @dataclass(frozen=True)
 class Faithfulness:
-    """What the scores of one method say of true effects.
+    """How well the scores of one method predict true effects.
 
     Attributes:
         spearman: rank correlation of score and true effect over the sampled neurons, with its 95 %
@@ -94,7 +94,7 @@ class Fidelity(Shown):
 
     @property
     def headline(self) -> str:
-        """What was measured, in a sentence."""
+        """The measurement in one sentence."""
         return (
             f"{self.model}, {self.task}: {self.neurons:,} of {self.of:,} neurons pruned one by one "
             f"on {self.rows} rows; the {self.top} that do most take {self.best:.2f} nats together."
@@ -216,7 +216,7 @@ def true_effects(
     batch_size: BatchSize = "auto",
     progress: Progress = lambda done: None,
 ) -> Float[np.ndarray, " groups"]:
-    """What the margin of yhat over y loses, in nats, when a group of neurons is pruned."""
+    """How much the margin of yhat over y falls, in nats, when a group of neurons is pruned."""
     jobs = asked(lm, drawn)
     queries = [job.query for job in jobs]
     gold = np.array([job.item.gold for job in jobs])

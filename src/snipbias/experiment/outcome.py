@@ -1,4 +1,4 @@
-"""What an experiment hands back: one outcome a method, task and trial, in plain records."""
+"""The result of an experiment: one outcome per method, task and trial."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one method did on one task.
+    """The rows and figures of one method on one task.
 
     Attributes:
         method: its name in the tables.
@@ -133,7 +133,7 @@ class Experiment:
 
 
 def outcomes_of(experiment: Experiment, task: str, method: str) -> tuple[Outcome, ...]:
-    """What a method did on a task, by trial and draw."""
+    """The outcomes of a method on a task, by trial and draw."""
     found = (each for each in experiment.outcomes if (each.task, each.method) == (task, method))
     return tuple(sorted(found, key=lambda each: (each.trial or 0, each.draw)))
 

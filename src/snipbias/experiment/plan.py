@@ -1,4 +1,4 @@
-"""What an experiment will run: its jobs in order."""
+"""The jobs of an experiment, in order."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ class Results(Experiment, Shown):
 
     @cached_property
     def words(self) -> str:
-        """What the experiment shows and what it does not: one paragraph a task."""
+        """The verdict in words: one paragraph per task."""
         return in_words(self, self.figures)
 
     @cached_property
@@ -94,12 +94,12 @@ class Results(Experiment, Shown):
 
     @property
     def notes(self) -> list[str]:
-        """What the reader of each task's figures must know."""
+        """Notes on the figures of each task."""
         return [f"{task.name}: {note}" for task in self.tasks for note in task.notes]
 
     @property
     def legend(self) -> str:
-        """What every column means."""
+        """The meaning of every column."""
         return LEGEND.format(legend_markdown(self.grids))
 
     def markdown(self) -> str:
@@ -121,7 +121,7 @@ class Results(Experiment, Shown):
         return Group(*tables, *(Text(f"note: {note}") for note in self.notes), Text(self.words))
 
     def in_short(self) -> RenderableType:
-        """What each method answered on each task, and the verdict, for a terminal."""
+        """The answers of each method on each task, and the verdict, for a terminal."""
         parts: list[RenderableType] = []
         for task in self.tasks:
             every = detail_grids.task_grids(self, self.figures, task.name)

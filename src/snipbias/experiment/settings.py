@@ -52,7 +52,7 @@ KNOWN = tuple(dict.fromkeys((ORIGINAL, *RIVALS, *ABLATIONS, *RECIPES)))
 
 @dataclass(frozen=True)
 class Settings:
-    """What decides the results of an experiment; how fast it runs (batch size, device) is not here.
+    """Settings that decide the results of an experiment; batch size and device are not among them.
 
     Attributes:
         preset: name of the preset that these settings began as.

@@ -1,4 +1,4 @@
-"""What is done is kept: each part of an experiment is computed once, and read ever after.
+"""A store of finished parts: each part of an experiment is computed once, then read.
 
 A part is one small file that appears whole or not at all, so that a run that was killed goes on
 from the parts it has. What is read is what was written: a run that went through and one that was

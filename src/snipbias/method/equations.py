@@ -155,7 +155,7 @@ def given_biased(
 def targets_scale(
     logp_wrong: Float[Tensor, " b"], logp_gold: Float[Tensor, " b"], target: Target
 ) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"], Float[Tensor, " b"]]:
-    """What turns attributions of log P into those of the target, without underflow.
+    """The factor from attributions of log P to those of the target, without underflow.
 
     Returns:
         (scale, wrong, gold), float64: an attribution of log P(yhat) is to be multiplied by

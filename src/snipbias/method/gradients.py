@@ -28,16 +28,15 @@ PREFIX, OPTIONS = 0, 1  # the segments of a pass, in the order in which a site s
 class SiteGradients:
     """Hooks on every site during one forward pass and the backward passes from it.
 
-    A site fires once for the prefix and, where it sees the answer's tokens, once for the options;
-    these are its segments. The way back goes through the options first, for all objectives
-    together where each reads copies of its own, and then through the prefix once per objective.
-    What the options give is short, and is held until the prefix's arrives. No activation is kept
-    for longer than its last gradient takes to come.
+    Each site runs at most twice: over the prompt and over the answer tokens (its two segments).
+    Backward passes go through the answers first, all objectives at once where each reads rows of
+    its own, then through the prompt, once per objective. Answer attributions are short and are
+    held until those of the prompt arrive. An activation is freed with its last gradient.
 
     Args:
-        gate: what every site's output is multiplied by; gradients are taken behind it.
-        attention: what gradients are multiplied by on their way back through the units that make
-            attention probabilities. These units' own gradients are taken before that.
+        gate: factor on every site's output; gradients are taken after it.
+        attention: factor on the gradients that flow back through queries and keys. The gradients
+            of these units themselves are taken before it.
     """
 
     def __init__(self, lm: LanguageModel, gate: float = 1.0, attention: float = 1.0) -> None:
@@ -55,7 +54,7 @@ class SiteGradients:
 
     @contextmanager
     def recording(self) -> Iterator[SiteGradients]:
-        """Hooks on every site, gone afterwards whatever happens."""
+        """Register hooks on every site; they are removed on exit, also after an exception."""
         handles = [
             self._lm.module(site.name).register_forward_hook(partial(self._on_forward, site))
             for site in self._lm.sites
@@ -81,7 +80,7 @@ class SiteGradients:
         return self._lm.score(queries, cut=True)
 
     def read(self, scored: Scored, plan: BackwardPlan) -> dict[str, Float[Tensor, "b d"]]:
-        """Run the plan's backward passes; each site's scores per instance, in float64."""
+        """Run the plan's backward passes; return each site's scores per instance, in float64."""
         assert scored.graph_cut is not None  # as score() leaves it
         assert scored.graph_cut.is_cut
         self._scored, self._plan = scored, plan
@@ -100,7 +99,7 @@ class SiteGradients:
     def _through_options(
         self, graph_cut: GraphCut, objectives: Sequence[Objective]
     ) -> list[Sequence[Tensor | None]]:
-        """Each objective's gradients of what the prefix gave, a row a prompt."""
+        """Per objective, the gradients of the prefix's outputs, one row per prompt."""
         given_back: list[Sequence[Tensor | None]] = []
         leaves = [*graph_cut.options, *stages.leaves([objective.value for objective in objectives])]
         together = graph_cut.owner is not None and _read_different_rows(objectives)
@@ -127,10 +126,10 @@ class SiteGradients:
         objectives: Sequence[Objective],
         grads: list[Sequence[Tensor | None]],
     ) -> None:
-        """From what the prefix gave back to the leaves of its graph, in stages of a block each.
+        """Run the backward passes through the prefix, one transformer block at a time.
 
-        The leaves are the first sites, or what a hook of the model's owner has made to require
-        gradients before them. Asking for these reaches all sites and computes none for weights.
+        The leaves are the outputs of the first sites, or earlier tensors that a user's hook made
+        require gradients. Asking for their gradients reaches every site and no weight.
         """
         entries = [t for t in self._entries.values() if isinstance(t, Tensor) and t.requires_grad]
         above: list[tuple[Tensor, Tensor | None] | None] = [None] * len(objectives)
@@ -152,7 +151,7 @@ class SiteGradients:
     def _on_block(
         self, name: str, module: nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object]
     ) -> None:
-        """What a block reads in its first pass, that over the prompt."""
+        """Remember the input of a block in its first pass, the one over the prompt."""
         self._entries.setdefault(name, args[0] if args else kwargs.get("hidden_states"))
 
     def _on_forward(
@@ -199,7 +198,7 @@ class SiteGradients:
     def _reduced(
         self, site: Site, h: Tensor, grad: Tensor, earlier: Sequence[Tensor]
     ) -> Float[Tensor, "b d"]:
-        """An instance's score over prompt and answer; some instances at a time."""
+        """Reduce prompt and answer attributions to a score per instance, in cache-sized chunks."""
         plan = self._plan
         assert plan is not None
         real = self._real_prefix(site).to(h.device)
@@ -219,7 +218,7 @@ class SiteGradients:
         return torch.cat(found)
 
     def _real_prefix(self, site: Site) -> Bool[Tensor, "b k"]:
-        """Which of the prompt's positions count; of a decoder beside an encoder, its start."""
+        """Mask of the prompt positions that count; for a decoder beside an encoder, its start."""
         scored, plan = self._scored, self._plan
         assert scored is not None
         assert plan is not None
@@ -231,7 +230,7 @@ class SiteGradients:
 
 @cache
 def _makes_attention(site: Site) -> Bool[Tensor, " d"]:
-    """Which units make attention probabilities of the block's input: queries and keys.
+    """Mask of the units that are queries or keys, from which attention probabilities are made.
 
     Linear attention (Qwen3.5) has no probabilities. Where queries take two layers (DeepSeek), it is
     the first of them.
@@ -242,7 +241,7 @@ def _makes_attention(site: Site) -> Bool[Tensor, " d"]:
 
 
 def _no_prompt(answer: Tracks) -> Tracks:
-    """One token of the prompt, which adds 0: nothing that is differentiated depends on it."""
+    """One prompt token of zeros: nothing that is differentiated depends on the prompt."""
     tracks, real = answer
     return [torch.zeros_like(t[:, :1]) for t in tracks], [m.new_ones(len(m), 1) for m in real]
 
@@ -250,19 +249,19 @@ def _no_prompt(answer: Tracks) -> Tracks:
 def _of_rows(
     h: Float[Tensor, "r t d"], grad: Float[Tensor, "r t d"], rows: Int[Tensor, "b m"]
 ) -> Float[Tensor, "b t d"]:
-    """Attributions at the answer's positions, summed over the options that each instance reads."""
+    """Attributions at the answer positions, summed over the options that an instance reads."""
     return _summed(crispr.attribution(h, grad), rows)
 
 
 def _summed(by_row: Float[Tensor, "r ..."], rows: Int[Tensor, "b m"]) -> Float[Tensor, "b ..."]:
-    """What stands at the rows of each instance, added up."""
+    """Sum the rows of each instance; -1 is no row."""
     absent = (rows < 0).view(*rows.shape, *[1] * (by_row.ndim - 1))
     found = by_row[rows].masked_fill_(absent, 0)
     return found[:, 0] if rows.shape[1] == 1 else found.sum(1)
 
 
 def _of_prompts(grad: Tensor | None, rows: Int[Tensor, "b m"]) -> Tensor | None:
-    """The gradients of the copies that an instance's objective reads are its prompt's together."""
+    """Sum the gradients of a prompt's copies, one copy per option."""
     return None if grad is None else _summed(grad, rows.to(grad.device))
 
 

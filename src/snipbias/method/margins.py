@@ -117,7 +117,7 @@ def paired_contrast(
     batch_size: BatchSize = "auto",
     progress: Progress = lambda done: None,
 ) -> Scores:
-    """What a neuron adds to naming somebody without a reason, less what it adds to naming right.
+    """A neuron's part in naming somebody without a reason, less its part in naming the right one.
 
     In ambiguous rows that is its part of the margin of the best named option over "unknown", in
     their disambiguated twins its part of the margin of the gold option over the best other one. A

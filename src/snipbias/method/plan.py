@@ -1,4 +1,4 @@
-"""What is differentiated in a scored batch, and how its attributions become scores."""
+"""The objectives that are differentiated in a scored batch, and how scores are made of them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Objective:
     """One objective that is differentiated.
 
     Attributes:
-        value: one number an instance; its gradients must fit into float32.
+        value: one number per instance; its gradients must fit into float32.
         rows: rows of the options pass that each instance's objective reads, -1 for none: [B, M].
     """
 
@@ -33,12 +33,12 @@ class Objective:
 
 @dataclass(frozen=True)
 class BackwardPlan:
-    """What to do with a scored batch of B instances.
+    """How a scored batch of B instances is differentiated and reduced.
 
     Attributes:
         objectives: in order.
         combine: the attributions of all terms, at each token [B, K, D] or, where they are reduced
-            apart, as one number each [B, D] -> the score in the same shape.
+            apart, as one number per instance [B, D] -> the score in the same shape.
         tokens: how an instance's token scores become one.
         factor: what each instance's score is multiplied by, in float64.
         apart: whether each term is reduced over its own tokens before they are combined.
@@ -51,11 +51,11 @@ class BackwardPlan:
     apart: bool = False
 
     def tracks(self, attributions: Sequence[Tensor]) -> list[Tensor]:
-        """What is reduced over tokens: the terms, or their combination."""
+        """The tensors to reduce over tokens: each term, or their combination."""
         return list(attributions) if self.apart else [self.combine(*attributions)]
 
     def score(self, tracks: Sequence[Tensor], real: Sequence[Tensor]) -> Float[Tensor, "b d"]:
-        """One number an instance from tracks [B, K, D] and which of their tokens count [B, K]."""
+        """One number per instance from tracks [B, K, D] and which of their tokens count [B, K]."""
         reduced = [
             crispr.reduce_tokens(track, there, self.tokens)
             for track, there in zip(tracks, real, strict=True)
@@ -86,7 +86,7 @@ class BackwardPlan:
 
 
 def behind_each_other(first: Tracks, then: Tracks) -> Tracks:
-    """The tracks of two stretches, token after token, and which of them count."""
+    """Concatenate the tracks of two segments along the tokens, with the masks of what counts."""
     values, real = (
         [torch.cat(pair, 1) for pair in zip(a, b, strict=True)]
         for a, b in zip(first, then, strict=True)

@@ -85,7 +85,7 @@ def recipe(name: str) -> Recipe:
 
 
 def _imported(path: str) -> Recipe:
-    """What somebody else's module holds: a recipe, or a scorer to draw and prune as v1 does."""
+    """Import a recipe, or a scorer that is drawn for and pruned as in v1, from a user's module."""
     module, _, name = path.partition(":")
     try:
         found = getattr(import_module(module), name)

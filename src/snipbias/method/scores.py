@@ -102,7 +102,7 @@ class Scores(Shown):
 
     @property
     def _kind(self) -> tuple[object, ...]:
-        """What must be equal for two to add; the name a model was loaded by need not be."""
+        """Identity that scores must share to be added; the model's load name is no part of it."""
         return self.method, self.sites, self.model.weights, len(self.counts)
 
     def __getitem__(self, site: str | Site) -> Float[Tensor, " d"]:

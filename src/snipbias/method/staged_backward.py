@@ -1,7 +1,7 @@
-"""A graph cut into segments, to be walked back through one by one, each for all objectives.
+"""Run several backward passes one segment of the graph at a time, each for all objectives.
 
-What has to be kept from one objective to the next is then kept for one segment at a time, and a
-segment's part of the graph goes as soon as the last objective is through.
+So only one segment's attributions are held from one objective to the next, and its part of the
+graph is freed when the last objective is through.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ class Segment:
     """A part of a graph.
 
     Attributes:
-        entry: what the segment before it gives; None for the first.
-        leaves: those of the graph's that it is made of.
-        ends: numbers of the graph's ends that it makes.
+        entry: its input, the output of the segment before it; None for the first.
+        leaves: the leaves of the graph that lie in it.
+        ends: indices of the ends of the graph that lie in it.
     """
 
     entry: Tensor | None
@@ -34,11 +34,10 @@ def segments(
     """The segments of a graph, the last one first.
 
     Args:
-        entries: what each segment gives to the next, in the order of the forward pass. Where
-            anything else leads from one to another, as in models whose layers read the keys of
-            earlier ones, the whole graph is one segment.
-        leaves: where the graph begins.
-        ends: where it ends.
+        entries: the output of each segment that the next one reads, in forward order. Where
+            anything else connects two segments, as in models whose layers share keys, the whole
+            graph is one segment.
+        leaves, ends: where the graph begins and ends.
     """
     segment_of = _segments_of_nodes(entries, ends)
     if segment_of is None:
@@ -53,7 +52,7 @@ def segments(
 
 
 def leaves(ends: Sequence[Tensor]) -> list[Tensor]:
-    """The tensors that a graph begins with, whoever made them require gradients."""
+    """The leaf tensors of a graph that require gradients."""
     found: dict[Node, Tensor] = {}
     seen: set[Node] = set()
     waiting = [get_gradient_edge(end).node for end in ends]
@@ -69,7 +68,7 @@ def leaves(ends: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _segments_of_nodes(entries: Sequence[Tensor], ends: Sequence[Tensor]) -> dict[Node, int] | None:
-    """Which segment each node of the graph is in; None if they are not apart."""
+    """The segment of each node of the graph; None if segments are otherwise connected."""
     last = len(entries)
     segment_of: dict[Node, int] = {}
     entered: tuple[Node, int] | None = None

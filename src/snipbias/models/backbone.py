@@ -31,12 +31,12 @@ class Query:
 
 @dataclass
 class Backbone:
-    """A Hugging Face model, left as it is; everything here is undone by itself.
+    """A Hugging Face model. Every change made to it here is undone on exit.
 
     Attributes:
-        row_owner: while `score` or `generate` runs the model, the query that each of its rows
-            reads for (on the CPU).
-        rows_differ: whether each row is under edits of its own, so that rows share nothing.
+        row_owner: while `score` or `generate` runs the model, the index of each row's query (on
+            the CPU).
+        rows_differ: whether rows are under different edits, so that they cannot share a prefix.
         reads_whole: whether each option is read behind a prompt of its own, without a cache.
     """
 
@@ -75,7 +75,7 @@ class Backbone:
 
     @contextmanager
     def rows_of(self, owner: Int[Tensor, " r"]) -> Iterator[None]:
-        """Inside, the model's rows read for these queries."""
+        """Say, while inside, which query each row of the model's inputs belongs to."""
         self.row_owner = owner
         try:
             yield
@@ -84,7 +84,11 @@ class Backbone:
 
     @cached_property
     def start_token(self) -> int:
-        """What an encoder-decoder's answer starts with; T5Gemma calls it bos_token_id."""
+        """The token that an encoder-decoder's answer starts with (bos_token_id in T5Gemma).
+
+        Raises:
+            SnipbiasError: the configuration does not name one.
+        """
         config = self.model.config.get_text_config()
         start = getattr(config, "decoder_start_token_id", None)
         if start is None and not self._starts_with_the_last():
@@ -97,7 +101,7 @@ class Backbone:
         return start
 
     def _starts_with_the_last(self) -> bool:
-        """Whether an answer's last token, its language, is what it starts with, as in mBART."""
+        """Whether answers start with their own last token, the language, as in mBART."""
         shift = getattr(self.model, "prepare_decoder_input_ids_from_labels", None)
         try:
             return shift is not None and int(shift(torch.tensor([[5, 6]]))[0, 0]) in (5, 6)
@@ -133,10 +137,10 @@ class Backbone:
 
 @contextmanager
 def _fused_activations(model: nn.Module) -> Iterator[None]:
-    """While inside, GELU's tanh form is one operation instead of eight; the same to rounding.
+    """Replace GELU's tanh form, eight operations, by one; equal up to rounding.
 
-    Of the eight the graph of a backward pass keeps five: on the feed-forward layers of Flan-T5 and
-    GPT-2 they cost a tenth of the whole pass.
+    The graph of a backward pass would keep five of the eight outputs, a tenth of the time of a
+    whole pass of Flan-T5 or GPT-2.
     """
     composed = [
         (parent, name, child)

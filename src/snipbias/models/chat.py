@@ -170,7 +170,7 @@ def _leaves_thought_open(text: str) -> bool:
 
 
 def bounded(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What some work gives, done in a process that ends after `SECONDS` or beyond `BYTES`.
+    """Run work in a process that ends after `SECONDS` or beyond `BYTES`, and return its result.
 
     Returns:
         a dictionary that JSON can hold; its `fault` says in words what went wrong. Where the system

@@ -162,7 +162,7 @@ class LanguageModel(Backbone):
         return scoring.score(self, queries, share_start=share_start, cut=cut)
 
     def alike(self, query: Query) -> tuple[Any, ...]:
-        """What to sort queries by, so that a batch starts alike and its prompts are as long."""
+        """Sort key of queries: a batch should start alike and have prompts of one length."""
         return scoring.alike(self, query)
 
     def generate(self, queries: Sequence[Query]) -> list[str]:

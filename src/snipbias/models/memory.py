@@ -1,4 +1,4 @@
-"""How much memory there is, and how much a pass takes: what a batch may hold at most."""
+"""Free memory and the memory of a pass, which limit the size of a batch."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _measured: WeakKeyDictionary[nn.Module, dict[str, dict[torch.device, float]]] = 
 
 
 def room(model: nn.Module, kind: str, trial: Callable[[], object], tokens: int, most: int) -> float:
-    """How many padded tokens fit into a batch by the memory that is free now.
+    """Number of padded tokens that fit into a batch, given the memory that is free now.
 
     Args:
-        kind: of the passes; what a token takes is measured once for each kind and model.
-        trial: a pass to measure it by, over `tokens` tokens; what it gives is thrown away. It is
-            left out where the model is so small that the memory cannot be short.
+        kind: of the passes; bytes per token are measured once per kind and model.
+        trial: a pass over `tokens` tokens to measure it by; its result is dropped. It is not run
+            where the model is so small that memory cannot run out.
         most: the most tokens that are asked for.
     """
     places = {p.device for p in model.parameters()} - {torch.device("meta")}
@@ -50,19 +50,19 @@ def room(model: nn.Module, kind: str, trial: Callable[[], object], tokens: int, 
 
 
 def _at_most(model: nn.Module) -> int:
-    """More bytes than any pass holds for a token: outputs of linear layers, attention, logits."""
+    """Upper bound of the bytes per token of any pass: linear layers, attention, logits."""
     tables = (parameter.shape for parameter in model.parameters() if parameter.ndim == 2)
     return 16 * 4 * sum(max(shape) for shape in tables)
 
 
 def _spare(place: torch.device) -> float | None:
-    """What a batch may take of a device's memory."""
+    """Bytes of a device's memory that a batch may take; None where unknown."""
     there = free(place)
     return None if there is None else SHARE.get(place.type, 0.5) * there
 
 
 def peaks(model: nn.Module, trial: Callable[[], object]) -> dict[torch.device, float]:
-    """The most bytes that a pass holds at once on each device, beside what was there before."""
+    """Peak bytes of a pass on each device, on top of what was allocated before."""
     gpus = {p.device for p in model.parameters() if p.device.type == "cuda"}
     before = {gpu: torch.cuda.memory_allocated(gpu) for gpu in gpus}
     for gpu in gpus:
@@ -74,7 +74,7 @@ def peaks(model: nn.Module, trial: Callable[[], object]) -> dict[torch.device, f
 
 
 def free(place: torch.device) -> int | None:
-    """Bytes that are free on a device for this process; None where nobody says."""
+    """Free bytes of a device for this process; None where unknown."""
     if place.type == "cuda":
         unused = torch.cuda.memory_reserved(place) - torch.cuda.memory_allocated(place)
         return torch.cuda.mem_get_info(place)[0] + unused

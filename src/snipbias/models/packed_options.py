@@ -1,4 +1,4 @@
-"""Options of a prompt behind each other in one sequence, each seeing the prompt and itself."""
+"""Pack a prompt's options into one sequence under a tree attention mask."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Packed:
-    """R options of B prompts, those of a prompt behind each other in one sequence of Q tokens.
+    """R options of B prompts, concatenated per prompt into sequences of Q tokens.
 
     Attributes:
         owner: which prompt an option belongs to.
@@ -27,7 +27,7 @@ class Packed:
 
     @classmethod
     def of(cls, owner: Int[Tensor, " r"], real: Bool[Tensor, "r t"]) -> Packed:
-        """Each option right behind those of its prompt that come before it."""
+        """Place each option right after the previous one of its prompt."""
         used = [0] * (int(owner.max()) + 1)
         starts = []
         for prompt, length in zip(owner.tolist(), real.sum(1).tolist(), strict=True):
@@ -38,20 +38,20 @@ class Packed:
         return cls(owner.to(real.device), place, real, (len(used), max(used)))
 
     def spread(self, values: Tensor, filler: int) -> Int[Tensor, "b q"]:
-        """Values of the options' tokens [R, T], each at its place in its prompt's sequence."""
+        """Scatter values of the options' tokens [R, T] to their places in the sequences."""
         sequences = torch.full(self.shape, filler, device=self.place.device)
         owner = self.owner[:, None].expand_as(self.place)
         sequences[owner[self.real], self.place[self.real]] = values.expand_as(self.place)[self.real]
         return sequences
 
     def by_row(self, values: Tensor) -> Tensor:
-        """Of values in the sequences [B, Q, ...] those of an option's tokens [R, T, ...], or 0."""
+        """Gather values of the sequences [B, Q, ...] back to options [R, T, ...]; 0 at padding."""
         found = values[self.owner.to(values.device)[:, None], self.place.to(values.device)]
         real = self.real.to(values.device)
         return found.masked_fill(~real.view(*real.shape, *[1] * (found.ndim - 2)), 0)
 
     def tree(self) -> Bool[Tensor, "b q q"]:
-        """Which tokens of its sequence a token may see: those of its option up to itself."""
+        """Attention mask within the sequences: a token sees its own option up to itself."""
         rows = torch.arange(len(self.owner), device=self.place.device)[:, None]
         option = self.spread(rows, -1)
         same = option[:, :, None] == option[:, None, :]

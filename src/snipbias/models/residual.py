@@ -24,7 +24,7 @@ def states(
     batch_size: BatchSize = "auto",
     progress: Progress = lambda done: None,
 ) -> Float[np.ndarray, "layers queries d"]:
-    """What each block leaves at the prompt's last token; at the start token beside an encoder."""
+    """The residual stream after each block at the prompt's last token (or the start token)."""
     prompts = [Query(query.prompt, (query.options[0][:1],)) for query in queries]
     found: dict[int, Tensor] = {}
 

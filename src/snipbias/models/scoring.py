@@ -32,17 +32,17 @@ SORTED_BY = 32
 
 @dataclass(frozen=True)
 class GraphCut:
-    """What the options read of the prefix, and where the graph is cut in two if it is to be.
+    """The boundary between prompt and options: tensors that cross it, detached where it is cut.
 
-    Where each option reads a copy of its own, one backward pass through the options leaves the
-    gradients of several objectives side by side, if each reads other options. The prefix, which all
-    share, is walked through once for each.
+    Where each option reads its own copy, one backward pass through the options yields the gradients
+    of several objectives, as long as they read different options. The prefix is shared, and takes
+    one backward pass per objective.
 
     Attributes:
         owner: which prompt an option belongs to; None where the options of a prompt read the same.
-        is_cut: whether the options' graph ends here.
-        prefix: what the prefix gives, a row a prompt; the ends of its graph.
-        options: what the options read, a row an option or a prompt; the leaves of their graph.
+        is_cut: whether the graph of the options ends here.
+        prefix: outputs of the prefix, one row per prompt; the ends of its graph.
+        options: inputs of the options, one row per option or per prompt; the leaves of their graph.
     """
 
     owner: Int[Tensor, " r"] | None
@@ -51,7 +51,7 @@ class GraphCut:
     options: list[Tensor] = field(default_factory=list)
 
     def cross(self, given: Tensor) -> Tensor:
-        """What the options read of something that the prefix gives a row a prompt."""
+        """Hand a tensor of the prefix, one row per prompt, to the options; one row per option."""
         read = given if self.owner is None else given[self.owner]
         if self.is_cut and given.requires_grad:
             read = read.detach().requires_grad_()
@@ -70,8 +70,8 @@ class Scored:
         prefix_mask: real tokens of the prompts.
         options_mask: real tokens that the options pass reads, one row per option; with the prompt's
             where the model reads whole sequences.
-        packed: where that pass holds the options of a prompt behind each other.
-        graph_cut: what that pass read of the one over the prompts.
+        packed: how that pass concatenates the options of a prompt; None where it does not.
+        graph_cut: the tensors that pass took from the one over the prompts.
     """
 
     logprobs: Float[Tensor, "b c"]
@@ -82,9 +82,9 @@ class Scored:
     graph_cut: GraphCut | None = None
 
     def by_row(self, output: Tensor) -> Float[Tensor, "r t d"]:
-        """What a layer gave in the options pass, one row an option.
+        """Reshape a layer's output of the options pass to one row per option.
 
-        At padding it is anything, and a gradient there is 0.
+        Values at padding are arbitrary; gradients there are 0.
         """
         # OPT takes batch and tokens as one dimension in some layers, and DeepSeek has one more.
         units = output.shape[-1]
@@ -153,7 +153,7 @@ def _scored(
 
 
 def _score_tree(lm: Backbone, queries: Sequence[Query], owner: Int[Tensor, " r"]) -> Scored:
-    """All prompts and options as one tree; what a hook would see there belongs to no one row."""
+    """Score all prompts and options as one tree, in which hooks could not tell rows apart."""
     logprobs = TokenTree.of(queries, lm.device).score(lm)
     nowhere = torch.zeros(len(owner), 0, dtype=torch.bool, device=lm.device)
     rows = torch.full(logprobs.shape, -1, device=lm.device)
@@ -161,17 +161,16 @@ def _score_tree(lm: Backbone, queries: Sequence[Query], owner: Int[Tensor, " r"]
 
 
 def alike(lm: Backbone, query: Query) -> tuple[Any, ...]:
-    """A key that puts prompts next to each other that share their start and are as long."""
+    """Sort key that puts prompts with the same start and length next to each other."""
     if reads_trees(lm):
         return query.prompt
     start = query.prompt[:SORTED_BY] if is_told_positions(lm) else ()
     return start, len(query.prompt)
 
 
-# Of each kind of model one function reads the prompts -> (logits of the first answer token [B, V],
-# which of the prompts' tokens are real [B, S], its cache and what else the options continue from),
-# and one goes on with the options, row r from prompt owner[r] and the cache changed to such rows ->
-# the logits after each of their tokens [R, T, V].
+# Each kind of model has two functions. One reads the prompts -> (logits of the first answer token
+# [B, V], mask of the prompts' real tokens [B, S], cache and other state). The other continues with
+# the options, row r from prompt owner[r] -> logits after each of their tokens [R, T, V].
 
 
 def _encode_prompts(lm: Backbone, prompts: Sequence[tuple[int, ...]]) -> tuple[Tensor, Tensor, Any]:
@@ -274,7 +273,7 @@ def _continue_packed(
 
 
 def _shared_start(lm: Backbone, prompts: Sequence[tuple[int, ...]]) -> int:
-    """How many tokens all prompts begin with that are encoded once; each keeps one of its own."""
+    """Number of initial tokens to encode once for all prompts; each keeps one of its own."""
     if len(prompts) == 1 or not is_told_positions(lm):
         return 0
     shared = min(common_start(prompts), min(map(len, prompts)) - 1)

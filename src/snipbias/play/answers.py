@@ -1,4 +1,4 @@
-"""What a model answers to one question, with edits switched on, and how their neurons fire."""
+"""Answers of a model to one question under edits, and how their neurons fire."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Switch:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model says to one prompt.
+    """The answer of a model to one prompt.
 
     Attributes:
         logprobs: the sum of each option's token log-probabilities, as `evaluate` has them.

@@ -38,7 +38,7 @@ class Chooser:
         tabs.on_value_change(lambda: self.on_change())
 
     def question(self) -> Question:
-        """What is to be asked.
+        """The question to ask.
 
         Raises:
             SnipbiasError: something of it is missing.
@@ -187,7 +187,7 @@ class Typed:
         ask.props("unelevated no-caps")
 
     def question(self) -> Question:
-        """What was typed.
+        """The question that was typed.
 
         Raises:
             SnipbiasError: something of it is missing.

@@ -1,4 +1,4 @@
-"""What a result looks like: the sentence, the bars and the texts."""
+"""The view of a result: a sentence, bars and texts."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def options(result: Result) -> None:
 
 
 def _marks(result: Result, index: int) -> list[str]:
-    """What is known about an option of a task's row."""
+    """Facts about an option of a task's row."""
     item = result.question.item
     if result.question.is_own:
         return []
@@ -66,7 +66,7 @@ def _bar(name: str, answer: Answer, index: int) -> None:
 
 
 def written(result: Result) -> None:
-    """What both models write by themselves, side by side."""
+    """The texts that both models generate, side by side."""
     answers = [("original", result.original)]
     if result.edited is not None:
         answers.append(("edited", result.edited))

@@ -16,7 +16,7 @@ from snipbias.report.page import Finding
 
 
 def finding(compared: Compared, edit: str) -> Finding:
-    """What one edit did."""
+    """The finding about one edit."""
     summary, original = compared.summaries[edit], compared.original
     said = compared.verdicts(edit)
     overall = compared.changes[edit]["overall"]

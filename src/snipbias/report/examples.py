@@ -106,7 +106,7 @@ def _example(
 
 
 def _kinds(rows: Rows, i: int, option: int) -> Iterator[str]:
-    """What an option is; "right" for the gold one, which readers know by that name."""
+    """The role of an option; the gold one is called "right"."""
     for name, index in (("right", rows.gold), ("biased", rows.biased), ("unknown", rows.unknown)):
         if index[i] == option:
             yield name

@@ -1,4 +1,4 @@
-"""What a report is made of, before it is HTML: plain records that no template computes with."""
+"""The parts of a report as plain records, before they are HTML."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GAIN: tuple[Tone, str] = ("good", "A gain")
 
 @dataclass(frozen=True)
 class Finding:
-    """What one edit did on one task, as the first screen says it. Accuracies are shares.
+    """The effect of one edit on one task, as the first screen says it. Accuracies are shares.
 
     Attributes:
         label: name of the edit, or of the method that found the edits of several trials.

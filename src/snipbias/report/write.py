@@ -74,7 +74,7 @@ def _part(folder: Path, data_dir: Path | None, name: str, *, texts: bool) -> Par
 
 @contextmanager
 def _readable(folder: str) -> Iterator[None]:
-    """What is missing or damaged in a result folder, as one sentence.
+    """Report what is missing or damaged in a result folder in one sentence.
 
     Every exception counts: a damaged file can hold a value of any kind in the place of any other.
     """

@@ -22,7 +22,7 @@ TIMEOUT_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class Official:
-    """What is known of an official file; `sha256` is None if only the row count is known."""
+    """An official file; `sha256` is None if only its number of rows is known."""
 
     rows: int
     sha256: str | None = None

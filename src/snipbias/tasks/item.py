@@ -69,7 +69,7 @@ class Item:
 
 
 def levels(twins: Sequence[Item]) -> tuple[Levels, Levels]:
-    """What a subsample balances: polarity, condition and whom the fact favours; then the people
+    """The cell that subsampling balances: polarity, condition and whom the fact favours; the people
     and the places of the right answers.
     """
     polarity = tuple(item.polarity for item in twins)

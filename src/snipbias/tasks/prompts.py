@@ -23,7 +23,7 @@ _FIELD = re.compile(r"\{([A-Za-z_]\w*)\}")
 
 @runtime_checkable
 class Asked(Protocol):
-    """What is asked of an item."""
+    """The parts of an item that a prompt asks."""
 
     @property
     def id(self) -> str: ...
@@ -143,7 +143,7 @@ class PromptTemplate:
 
     @property
     def spec(self) -> str | dict[str, str]:
-        """What `prompt_template` makes this one of: its name, or the settings of one's own."""
+        """The argument that makes this template again: its name, or its settings."""
         return self.name if NAMED.get(self.name) == self else self.to_dict()
 
     def to_dict(self) -> dict[str, str]:

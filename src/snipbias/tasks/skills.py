@@ -73,7 +73,7 @@ def draw(template: str, rng: random.Random, *, published: bool, name: str = "") 
 
 @cache
 def templates() -> dict[str, Draw]:
-    """What draws (context, question, options with the answer first), by the template's name."""
+    """Generators of (context, question, options with the answer first), by template."""
     found: dict[str, Draw] = {name: _reading(spec) for name, spec in load()["reading"].items()}
     found |= {
         f"opposite-{i}": _opposite(question)

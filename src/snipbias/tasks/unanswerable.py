@@ -62,7 +62,7 @@ def with_controls(
 
 
 def asked(task: Task, length: Callable[[str], int]) -> tuple[Task, tuple[str, ...]]:
-    """What is asked by default: the task's rows and their controls; a note where some lack.
+    """The default questions: the task's rows and their controls; a note where some lack.
 
     A task whose rows say nothing of conditions is left as it is. So is one with control rows.
     """

@@ -120,7 +120,7 @@ def _template() -> Template:
 
 
 def _does(edit: EditRecord) -> str:
-    """What becomes of the neurons' outputs, in words."""
+    """How the outputs of the neurons change, in words."""
     factors = {factor for units in edit.factors.values() for factor in units.values()}
     if factors == {0.0}:
         return "sets to zero (prunes) the outputs of"
@@ -130,7 +130,7 @@ def _does(edit: EditRecord) -> str:
 
 
 def _facts(edit: EditRecord, record: RunRecord | None) -> list[tuple[str, object]]:
-    """What was found on what, a row a fact."""
+    """The table of what was found on which data: one row per fact."""
     model, found = edit.model, edit.found_on
     rows: list[tuple[str, object]] = [
         ("base model", f"{without_folders(model.name)} ({model.architecture})"),

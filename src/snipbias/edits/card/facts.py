@@ -1,4 +1,4 @@
-"""What a model card says of a base model and of data: where they are, and under which licence."""
+"""Facts about base models and data: where they are, and under which licence."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def licence_of(model: ModelId) -> str | None:
 
 
 def data_of(task: str) -> Data:
-    """What is known of a task by its name."""
+    """The record of a task, by its name."""
     kind, _, rest = task.partition(":")
     if kind == "bbq":
         return Data(task, "CC-BY-4.0 (BBQ, Parrish et al. 2022)", language="en")

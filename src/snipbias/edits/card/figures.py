@@ -1,4 +1,4 @@
-"""What a model card says of an evaluation: taken from its folder, and kept beside the edit."""
+"""The figures of a model card: taken from the folder of an evaluation, kept beside the edit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SILENT = ("--overwrite", "--json", "--quiet", "-q")  # which change no result
 
 @dataclass(frozen=True)
 class Figures:
-    """What the card of an edit says of an evaluation, as plain texts and figures.
+    """An evaluation as the card of one edit shows it, as plain texts and figures.
 
     Attributes:
         fingerprint: of the edit, so that no other one is given these figures.

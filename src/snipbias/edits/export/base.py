@@ -1,4 +1,4 @@
-"""What an exported folder calls the model it belongs to, so that plain code can load it."""
+"""Records of an export, and the name of its base model under which plain code can load it."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Base:
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written.
+    """An exported folder.
 
     Attributes:
         base: the model that it belongs to.

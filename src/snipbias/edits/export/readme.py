@@ -48,7 +48,7 @@ def readme(
 
 
 def _code(exported: Exported, name: str) -> str:
-    """What loads the folder, without a path of this machine: an adapter knows where its base is."""
+    """Code that loads the folder, without a path of this machine: an adapter names its base."""
     base = exported.base
     auto = base.auto_class
     folder = f"folder = {json.dumps(name, ensure_ascii=False)}  # where this file is"

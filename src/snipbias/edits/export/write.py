@@ -159,7 +159,7 @@ def _without_ones(edit: NeuronEdit) -> NeuronEdit:
 def _adapter_writer(
     folder: Path, lm: LanguageModel, edit: NeuronEdit, format: Format, base: Base, *, one_rank: bool
 ) -> Callable[[], None]:
-    """What writes the adapter; refused here, before any work, if PEFT is missing."""
+    """The function that writes the adapter; refuses before any work if PEFT is missing."""
     require("peft", "writing an adapter needs")
     if format == "lora":
         config = lora_config(lm, edit, base, one_rank=one_rank)

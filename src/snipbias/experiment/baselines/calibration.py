@@ -44,7 +44,7 @@ Scores = Float[np.ndarray, " options"]
 
 @dataclass(frozen=True)
 class Measured:
-    """What a score-only method may look at; every method takes one of these and no more.
+    """The data that a score-only method may look at, and no more.
 
     Attributes:
         task: the rows to answer.

@@ -50,7 +50,7 @@ GOLD: dict[str, Metric] = {
 
 @dataclass(frozen=True, eq=False)
 class Figures:
-    """What one method did on one task.
+    """The figures of one method on one task.
 
     Attributes:
         trials: draws of the items that it was found on; 1 where it depends on no such draw.

@@ -31,7 +31,7 @@ _LABELS = ("task", "trial", "draw", "part", "found_on", "samples", "prompt")
 
 
 def read_experiment(folder: str | Path) -> Experiment:
-    """What `snipbias reproduce` left in a folder when it was done.
+    """Read the folder of a finished `snipbias reproduce`.
 
     The pools that items were drawn from are not kept, so that `TaskInfo` counts no rows of `find`.
 

@@ -1,4 +1,4 @@
-"""What an experiment shows and what it does not, in words with intervals.
+"""The verdict of an experiment in words, with intervals.
 
 Each question has one of three answers: the interval says yes, it says no, or it does not say. No
 answer is drawn from a p-value, and "not shown" is not "no".
@@ -84,7 +84,7 @@ def in_words(experiment: Experiment, figures: All) -> str:
 
 
 def by_trial(experiment: Experiment, task: str, method: str) -> dict[str, tuple[Verdict, ...]]:
-    """What is wrong with the edited models, or may be, by trial."""
+    """Faults of the edited models, shown or suspected, by trial."""
     before = outcomes_of(experiment, task, ORIGINAL)
     if not before:
         return {}
@@ -108,7 +108,7 @@ def _alarms(experiment: Experiment, task: str, method: str) -> list[str]:
 
 
 def of_original(experiment: Experiment, task: str) -> tuple[Verdict, ...]:
-    """What is wrong with the original model on a task's rows."""
+    """Faults of the original model on a task's rows."""
     before = outcomes_of(experiment, task, ORIGINAL)
     if not before:
         return ()

@@ -1,4 +1,4 @@
-"""What lies below the lowest trained block runs once per input: nothing there ever changes."""
+"""Run the blocks below the lowest trained one once per input: nothing there changes."""
 
 from __future__ import annotations
 

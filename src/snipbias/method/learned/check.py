@@ -1,4 +1,4 @@
-"""What development rows say of a model in training, and whether it does harm."""
+"""Checks of a model in training on development rows, and whether it does harm."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ UNANSWERABLE = ("ambiguous", "filler", "mismatch")
 
 @dataclass(frozen=True)
 class Material:
-    """What is trained on and what is checked by.
+    """Rows and texts to train on, and those to check by.
 
     Attributes:
         rows: groups of the `find` part.
@@ -40,7 +40,7 @@ class Material:
 
 @dataclass(frozen=True)
 class Check:
-    """What development rows say after so many steps.
+    """The figures on development rows after so many steps.
 
     Attributes:
         step: steps done; 0 is the original model.
@@ -91,7 +91,7 @@ def check(
     step: int,
     loss: float | None,
 ) -> Check:
-    """What development rows and texts say of the factors as they are."""
+    """Check the current factors on development rows and texts."""
     margins, right, named, moved = [], [], [], []
     with torch.no_grad(), factors.applied():
         for group in material.dev:

@@ -1,4 +1,4 @@
-"""What is trained, inside the model while it is being trained: factors, a mask, or a LoRA."""
+"""The trained parameters inside the model: factors, a mask, or a LoRA."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Factors:
         self._starts = torch.tensor([0, *widths]).cumsum(0).tolist()
 
     def current(self) -> Float[Tensor, " neurons"]:
-        """What is added to the factor 1 of every neuron."""
+        """The change of every neuron's factor from 1."""
         return self.change
 
     @contextmanager

@@ -54,7 +54,7 @@ class Learned:
 
 @dataclass(frozen=True)
 class Job:
-    """What all trainings of one call have in common.
+    """The parts that all trainings of one call share.
 
     Attributes:
         original: the check of the unedited model.

@@ -1,4 +1,4 @@
-"""What is trained for: the right answer, a margin that tells, and no other change."""
+"""The training objective: the right answer, a margin that tells, and no other change."""
 
 from __future__ import annotations
 

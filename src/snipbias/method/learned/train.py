@@ -66,7 +66,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Trained:
-    """What training came to.
+    """The result of a training.
 
     Attributes:
         checks: development rows before, during and after.
