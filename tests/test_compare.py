@@ -15,6 +15,7 @@ from snipbias.base.errors import SnipbiasError
 from snipbias.base.words import ALWAYS_UNKNOWN, BEST_OFFSET, ORIGINAL, plural
 from snipbias.edits.controls import layer_matched_edit, random_edit
 from snipbias.edits.edit import NeuronEdit
+from snipbias.edits.provenance import ModelId, Provenance
 from snipbias.evaluation import stats
 from snipbias.evaluation.changes import PARTS, accuracy_changes
 from snipbias.evaluation.compare import Comparison, compare, hold_out
@@ -23,6 +24,7 @@ from snipbias.evaluation.neutral_text import GUESSING, kl_interval, perplexity_r
 from snipbias.evaluation.reading import Reading
 from snipbias.evaluation.tables import comparison_grids, comparison_markdown, comparison_text
 from snipbias.method.find import find
+from snipbias.tasks import mini
 from snipbias.tasks.items import Item, Task
 from toys import task
 
@@ -348,3 +350,12 @@ def test_controls_have_the_seed_asked_for_and_the_edits_factor() -> None:
     assert "x 0.5" in comparison.controls[0]
     control = layer_matched_edit(lm, half, 7)
     assert {f for units in control.factors.values() for f in units.values()} == {0.5}
+
+
+def test_a_whole_task_is_for_edits_of_other_tasks_alone():
+    ages, poor = mini.load("age"), mini.load("ses")
+    edit = NeuronEdit.of([], ModelId("m", "a", 1, "w"), found_on=Provenance.of(ages.find, {}))
+    with pytest.raises(SnipbiasError, match="was found on 'mini:age' itself"):
+        hold_out(ages, [edit], whole=True)
+    assert hold_out(poor, [edit], whole=True)[0].templates == poor.templates
+    assert hold_out(poor, [edit])[0].templates == poor.test.templates

@@ -40,6 +40,10 @@ class Evaluate(o.Writing, o.Running, o.Measuring, o.Asking):
         typer.Option(help="Folder of an edit, or owner/name on the hub (repeatable)."),
     ] = None
     items: Annotated[int | None, typer.Option(min=1, help="At most so many held-out items.")] = None
+    whole: Annotated[
+        bool,
+        typer.Option("--whole", help="Use all templates: the edits come from other tasks alone."),
+    ] = False
     controls: Annotated[int, typer.Option(min=0, help="Draws of each random control.")] = 1
     normalize: Annotated[o.Normalize, typer.Option(help="Divide scores by.")] = o.Normalize.sum
     options: Annotated[o.Options, typer.Option(help="Options as.")] = o.Options.text
@@ -115,6 +119,7 @@ class Evaluate(o.Writing, o.Running, o.Measuring, o.Asking):
             settings: dict[str, Any] = {
                 "reading": Reading(self.normalize.value, self.options.value, self.generate),
                 "items": self.items,
+                "whole": self.whole,
                 "controls": self.controls,
                 "texts": () if self.no_text else passages(self.text),
                 "retention": retention,

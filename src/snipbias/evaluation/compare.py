@@ -97,6 +97,7 @@ def compare(
     chat: Sequence[str] | None = None,
     retention: Sequence[GivenTask] = (),
     control_rows: bool = True,
+    whole: bool = False,
     margin: float = MARGIN,
     batch_size: BatchSize = "auto",
     progress: Progress = lambda done: None,
@@ -116,6 +117,8 @@ def compare(
         chat: requests whose answers should not change; by default those that ship with the
             package, and none where `texts` is empty.
         retention: other tasks whose accuracy should not fall; the controls are not asked them.
+        whole: use every template of the task, not only its `test` part: for edits that were found,
+            and whose settings were chosen, on other tasks alone.
         control_rows: also ask the filler and mismatch rows of at most 200 pairs; see
             `with_controls`.
         margin: by how much it may, 0.02 being two points of accuracy; also two percent of
@@ -127,7 +130,7 @@ def compare(
     texts, chat = _texts(texts, chat)
     lm, task, kept = as_model(lm), as_task(task), as_tasks(retention)
     edits = tuple(distinct(list(map(as_edit, edits))))
-    held_out, notes = hold_out(task, edits)
+    held_out, notes = hold_out(task, edits, whole)
     held_out = held_out.subsample(items)
     rows, lacking = asked(held_out, lm.length) if control_rows else (held_out, ())
     wording = () if task.prompt == DEFAULT else (f"asked in the prompt {task.prompt.name!r}",)
@@ -160,9 +163,16 @@ def _texts(
     return texts, (chat_prompts() if texts else ()) if chat is None else chat
 
 
-def hold_out(task: Task, edits: Sequence[NeuronEdit]) -> tuple[Task, tuple[str, ...]]:
+def hold_out(
+    task: Task, edits: Sequence[NeuronEdit], whole: bool = False
+) -> tuple[Task, tuple[str, ...]]:
     """The test part, less the templates that any edit was found on; a note if there are some."""
-    test = task.test if task.part == "all" else task
+    if whole and any(task.name in (e.found_on.task if e.found_on else "") for e in edits):
+        raise SnipbiasError(
+            f"an edit was found on {task.name!r} itself: leave --whole off, which would report on "
+            "templates that its settings were chosen on."
+        )
+    test = task.test if task.part == "all" and not whole else task
     seen = {
         template
         for edit in edits
