@@ -1,4 +1,4 @@
-"""Tasks by name: BBQ, three of GLUE, the embedded `mini`, a user's own rows."""
+"""Tasks by name: BBQ and its like, three of GLUE, the harness's, `mini`, a user's own rows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.words import did_you_mean, quoted
-from snipbias.tasks import bbq, facts, fetch, files, glue, hub, mini, skills
+from snipbias.tasks import bbq, benchmarks, facts, fetch, files, glue, harness, hub, mini, skills
 from snipbias.tasks.items import Item, Task
 from snipbias.tasks.prompts import DEFAULT, PromptTemplate, prompt_template
 
@@ -35,8 +35,9 @@ def task(
     Args:
         spec: `bbq:SES` (any of its eleven categories), `mini`, `mini:age` and its like, `mrpc`,
             `rte` or `qnli`, the path of a JSONL, CSV or TSV file,
-            `hf:owner/name[@revision][:config[:split]]`, or rows in memory: a `datasets.Dataset`,
-            or dictionaries.
+            `hf:owner/name[@revision][:config[:split]]`, `lm-eval:NAME`, another benchmark's file
+            (`kobbq:PATH`, `cbbq:`, `mbbq:`, `stereoset:`, `crows-pairs:`), or rows in memory: a
+            `datasets.Dataset`, or dictionaries.
         data_dir: a folder with BBQ's or GLUE's files; else SNIPBIAS_DATA_DIR, the cache, a
             download.
         instructions: instead of the task's own, or of those that the rows bring.
@@ -59,6 +60,11 @@ def _read(
     if not isinstance(spec, (str, Path)):
         return _in_memory(spec, given, columns)
     general = general_instructions()
+    kind, _, rest = spec.partition(":") if isinstance(spec, str) else ("", "", "")
+    if kind.lower() in benchmarks.KINDS and rest:
+        return benchmarks.load(kind.lower(), rest, given, general_instructions)
+    if f"{kind.lower()}:" == harness.PREFIX:
+        return harness.load(rest, given, data_dir, general_instructions)
     if isinstance(spec, Path) or _is_own_file(spec):
         return files.load(spec, given, columns, default_instructions=general)
     if spec.lower().startswith("hf:"):
@@ -96,10 +102,15 @@ def available() -> list[tuple[str, int, str]]:
 
 
 @cache
-def general_instructions() -> tuple[str, ...]:
-    """Ten paraphrases that fit any question with options, with or without a context."""
+def general_instructions(language: str = "en") -> tuple[str, ...]:
+    """Paraphrases that fit any question with options, with or without a context.
+
+    Args:
+        language: its code; of one that we have no translation for, English stands in.
+    """
     path = resources("snipbias") / "data" / "instructions.json"
-    return tuple(json.loads(path.read_text(encoding="utf-8"))["general"])
+    known = json.loads(path.read_text(encoding="utf-8"))
+    return tuple(known.get(language, known["en"]))
 
 
 def _checked(instructions: Sequence[str] | None) -> tuple[str, ...] | None:
@@ -207,5 +218,5 @@ def _unknown(spec: str) -> SnipbiasError:
     names = [name for name, _, _ in available()]
     return SnipbiasError(
         f"there is no task {quoted(spec)}{did_you_mean(spec, names)}: use {', '.join(names)}, or "
-        "the path of a .jsonl, .csv or .tsv file, or hf:owner/name."
+        "the path of a .jsonl, .csv or .tsv file, or hf:owner/name, or lm-eval:NAME."
     )
