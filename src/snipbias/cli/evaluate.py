@@ -68,6 +68,12 @@ class Evaluate(o.Writing, o.Running, o.Measuring, o.Asking):
         False
     )
     no_control_rows: o.NoControlRows = False
+    elsewhere: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Items of each small task that says what an edit does elsewhere; 0: none."
+        ),
+    ] = 24
     margin: Annotated[
         float,
         typer.Option(
@@ -124,6 +130,7 @@ class Evaluate(o.Writing, o.Running, o.Measuring, o.Asking):
                 "texts": () if self.no_text else passages(self.text),
                 "retention": retention,
                 "control_rows": not self.no_control_rows,
+                "elsewhere": self.elsewhere,
             }
             lm = this.load(self.model, self.model_options)
             harness = self._harness(this, lm, edits)  # first: its data may not be to be had

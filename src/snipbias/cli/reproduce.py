@@ -121,6 +121,9 @@ class Reproduce(o.Writing, o.Running, o.Measuring, o.Reading):
     retention_items: Annotated[
         int | None, typer.Option(min=1, help="Of each of these at most so many.")
     ] = None
+    elsewhere: Annotated[
+        int | None, typer.Option(min=0, help="Items of each small task elsewhere; 0: none.")
+    ] = None
     refine: Annotated[int | None, typer.Option(min=0, help="Rounds of refining the sizes.")] = None
     layers: Annotated[int | None, typer.Option(min=1, help="Layers to try steering at.")] = None
     strengths: Annotated[str | None, typer.Option(help="Strengths to try it with: 0.5,1,2.")] = None
@@ -191,7 +194,7 @@ def settings_of(arguments: Mapping[str, Any]) -> Settings:
     base = preset(arguments["preset"], **(DEMO_LIMITS if of_demo else {}))
     plain = (
         *("items", "dev_items", "retention_items", "instructions", "samples", "trials", "draws"),
-        *("refine", "layers", "transfer"),
+        *("refine", "layers", "transfer", "elsewhere"),
     )
     changes = {name: arguments[name] for name in plain if arguments[name] is not None}
     changes |= _objective(arguments)

@@ -39,6 +39,7 @@ from snipbias.evaluation.tables import (
 )
 from snipbias.evaluation.tradeoff import Spot, tradeoff
 from snipbias.models.batching import BatchSize, Progress, Stage
+from snipbias.tasks.elsewhere import elsewhere as small_tasks
 from snipbias.tasks.items import Task
 from snipbias.tasks.neutral_text import chat_prompts, passages
 from snipbias.tasks.prompts import DEFAULT
@@ -98,6 +99,7 @@ def compare(
     retention: Sequence[GivenTask] = (),
     control_rows: bool = True,
     whole: bool = False,
+    elsewhere: int = 24,
     margin: float = MARGIN,
     batch_size: BatchSize = "auto",
     progress: Progress = lambda done: None,
@@ -121,6 +123,8 @@ def compare(
             and whose settings were chosen, on other tasks alone.
         control_rows: also ask the filler and mismatch rows of at most 200 pairs; see
             `with_controls`.
+        elsewhere: items of each of the small tasks that say what an edit does elsewhere; 0 leaves
+            them out.
         margin: by how much it may, 0.02 being two points of accuracy; also two percent of
             perplexity and 0.02 nats a token of KL on neutral text.
         progress: called with the number of prompts just done.
@@ -149,6 +153,10 @@ def compare(
     evaluation.retention = {
         other.name: evaluate(lm, other, every[: len(edits)], **options) for other in kept
     }
+    evaluation.elsewhere = {
+        name: evaluate(lm, other, every[: len(edits)], **options)
+        for name, other in _elsewhere(held_out, elsewhere).items()
+    }
     sizes = {ORIGINAL: 0, **{edit.label: len(edit) for edit in every}}
     drawn = tuple(sizes)[1 + len(edits) :]
     fingerprints = {edit.label: edit.fingerprint for edit in every[: len(edits)]}
@@ -161,6 +169,10 @@ def _texts(
 ) -> tuple[Sequence[str], Sequence[str]]:
     texts = passages() if texts is None else texts
     return texts, (chat_prompts() if texts else ()) if chat is None else chat
+
+
+def _elsewhere(task: Task, items: int) -> dict[str, Task]:
+    return small_tasks(task, items) if items else {}
 
 
 def hold_out(

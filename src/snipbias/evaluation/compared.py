@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,11 +23,13 @@ from snipbias.evaluation.changes import (
     retained,
     stereotyped_sentence,
 )
+from snipbias.evaluation.elsewhere import OWN, elsewhere_figures
 from snipbias.evaluation.estimate import NOTHING, Estimate
 from snipbias.evaluation.evaluate import Evaluation
 from snipbias.evaluation.interval import Interval
 from snipbias.evaluation.neutral_text import Passage, TextShift
 from snipbias.evaluation.reading import Reading
+from snipbias.evaluation.rows import Rows
 from snipbias.evaluation.summary import Summary, plain
 from snipbias.evaluation.verdicts import Evidence, Verdict, verdicts
 from snipbias.tasks.items import Task
@@ -34,7 +37,8 @@ from snipbias.tasks.items import Task
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-SUMMARY, ROWS, RETENTION = "summary.json", "rows.parquet", "retention.parquet"
+SUMMARY, ROWS = "summary.json", "rows.parquet"
+RETENTION, ELSEWHERE = "retention.parquet", "elsewhere.parquet"
 TEXTS = {"text": "text.json", "chat": "chat.json"}
 
 
@@ -118,6 +122,14 @@ class Compared:
             for task, answers in self.evaluation.retention.items()
         }
 
+    def elsewhere(self, method: str) -> dict[str, list[Rows]]:
+        """A method's rows on its own task and on the small ones beside it, by part."""
+        others = self.evaluation.elsewhere
+        if method in self.controls or not others:
+            return {}
+        own = {OWN: [self.evaluation.rows(method)]}
+        return {**own, **{part: [answers.rows(method)] for part, answers in others.items()}}
+
     def retained(self, method: str) -> tuple[Retained, ...]:
         """Whether a method kept retention tasks and neutral text within the margin."""
         return retained(self.evaluation, method, self.margin)
@@ -189,6 +201,7 @@ class Compared:
             "gain_over_offset": self.gain_over_offset(method),
             "gain_interval": plain(self.gain_interval(method)),
             "verdicts": [plain(verdict) for verdict in self.verdicts(method)],
+            "elsewhere": plain(elsewhere_figures(self.elsewhere(method))),
             "retention": {task: each.get(method) for task, each in self.retention.items()},
             "retained": [plain(part) for part in self.retained(method)]
             if method != ORIGINAL
@@ -201,12 +214,8 @@ class Compared:
         """Write rows as Parquet, every figure and the sums of every neutral passage as JSON."""
         folder = Path(folder)
         self.evaluation.save(folder / ROWS)
-        if retention := self.evaluation.retention:
-            named = [
-                answers.table.add_column(0, "task", pa.array([task] * len(answers.table)))
-                for task, answers in retention.items()
-            ]
-            pq.write_table(pa.concat_tables(named), folder / RETENTION)
+        _write(self.evaluation.retention, folder / RETENTION)
+        _write(self.evaluation.elsewhere, folder / ELSEWHERE)
         for kind, file in TEXTS.items():
             if shifts := getattr(self.evaluation, kind):
                 sums = {method: shift.passages for method, shift in shifts.items()}
@@ -233,15 +242,8 @@ class Compared:
                     for method, passages in sums.items()
                 }
                 setattr(evaluation, kind, shifts)
-        if (folder / RETENTION).is_file():
-            rows = pq.read_table(folder / RETENTION)
-            evaluation.retention = {
-                task: Evaluation(
-                    rows.filter(pc.equal(rows["task"], task)).drop_columns("task"),  # type: ignore[attr-defined]
-                    Reading(),
-                )
-                for task in rows["task"].unique().to_pylist()
-            }
+        evaluation.retention = _read(folder / RETENTION)
+        evaluation.elsewhere = _read(folder / ELSEWHERE)
         methods, fields = found["methods"], HeldOut.__dataclass_fields__
         return cls(
             HeldOut(**{"name": found["task"], **{n: found[n] for n in fields if n in found}}),
@@ -252,3 +254,24 @@ class Compared:
             tuple(found["notes"]),
             found["margin"],
         )
+
+
+def _write(answers: Mapping[str, Evaluation], path: Path) -> None:
+    """Rows of several tasks, with a column that names each; nothing where there is none."""
+    named = [
+        each.table.add_column(0, "task", pa.array([task] * len(each.table)))
+        for task, each in answers.items()
+    ]
+    if named:
+        pq.write_table(pa.concat_tables(named), path)
+
+
+def _read(path: Path) -> dict[str, Evaluation]:
+    if not path.is_file():
+        return {}
+    rows = pq.read_table(path)
+
+    def of(task: str) -> pa.Table:
+        return rows.filter(pc.equal(rows["task"], task)).drop_columns("task")  # type: ignore[attr-defined]
+
+    return {task: Evaluation(of(task), Reading()) for task in rows["task"].unique().to_pylist()}

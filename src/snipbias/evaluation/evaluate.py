@@ -52,7 +52,7 @@ class Evaluation:
         reading: how the answers were read.
         text: perplexity and KL divergence on neutral text by method, where measured.
         chat: the same on the original's own answers to requests; the controls are left out.
-        retention: the same methods, without the controls, on other tasks, by task.
+        retention, elsewhere: the same methods, without the controls, on other tasks.
     """
 
     table: pa.Table
@@ -60,6 +60,7 @@ class Evaluation:
     text: Mapping[str, TextShift] = field(default_factory=dict)
     chat: Mapping[str, TextShift] = field(default_factory=dict)
     retention: Mapping[str, Evaluation] = field(default_factory=dict)
+    elsewhere: Mapping[str, Evaluation] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"<Evaluation of {len(self.table):,} rows: {', '.join(self.methods)}>"

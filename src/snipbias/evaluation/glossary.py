@@ -93,6 +93,41 @@ TERMS: tuple[tuple[tuple[str, ...], str], ...] = (
         "edits found in the task's own wording, evaluated in others; the interval of the mean "
         "takes these wordings as fixed",
     ),
+    (
+        ("stereotyped",),
+        "percent of unanswerable rows in which the stereotyped person is named (elsewhere: ± half "
+        "the width of the 95 % interval)",
+    ),
+    (
+        ("bias",),
+        "the same less the share in which the other person is named (BBQ's s_AMB, as a share)",
+    ),
+    (
+        ("same place, names", "unknown, names", "answer, names"),
+        "the task's rows with names of no group: who stands in the stereotyped person's place is "
+        "named without a reason; right without and with the answer in the text",
+    ),
+    (
+        ("evidence with", "evidence against", "overridden"),
+        "right where the text says what the stereotype says, or the opposite; where it says the "
+        "opposite and the stereotype is answered",
+    ),
+    (
+        ("unknown, others", "answer, others"),
+        "right without and with the answer in the text, in the data set's other categories",
+    ),
+    (("groups differ",), "right on questions such as who is older, whose answer is in the words"),
+    (
+        ("read to make", "differentiated"),
+        "prompts read and objectives differentiated to find a method and to choose its setting on "
+        "dev, mean over trials; a token that the model writes counts as a prompt",
+    ),
+    (("trained",), "numbers fitted"),
+    (("read an answer",), "prompts and written tokens for one answer, 1 for the original"),
+    (
+        ("kept",),
+        "whether retention and neutral text are within the margin, by their intervals; ?: not told",
+    ),
     ((ALWAYS_UNKNOWN,), "the floor: 'unknown' as the answer to every row"),
     ((BEST_OFFSET,), "the best accuracy that a constant added to the score of 'unknown' reaches"),
     (

@@ -11,6 +11,7 @@ from snipbias.base.table import WIDTH, Grid, number, p_value, percent, plain_tex
 from snipbias.base.words import ALWAYS_UNKNOWN, BEST_OFFSET, ORIGINAL
 from snipbias.evaluation.apart import apart_grid
 from snipbias.evaluation.compared import Compared
+from snipbias.evaluation.elsewhere import elsewhere_grid
 from snipbias.evaluation.glossary import legend, legend_markdown
 from snipbias.evaluation.interval import Interval
 from snipbias.evaluation.metrics import ByCondition
@@ -74,7 +75,15 @@ def comparison_grids(comparison: Compared) -> tuple[Grid, ...]:
             tuple(_side_rows(comparison)),
             edits,
         ).without_empty_columns(),
+        *_elsewhere_grid(comparison),
     )
+
+
+def _elsewhere_grid(comparison: Compared) -> Iterator[Grid]:
+    if comparison.evaluation.elsewhere:
+        asked = (ORIGINAL, *comparison.edits)
+        methods = {method: comparison.elsewhere(method) for method in asked}
+        yield elsewhere_grid("Elsewhere", methods, comparison.edits)
 
 
 def comparison_renderable(comparison: Compared) -> RenderableType:

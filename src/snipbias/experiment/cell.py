@@ -14,11 +14,12 @@ from snipbias.edits.interventions import Intervention
 from snipbias.evaluation.evaluate import Evaluation, evaluate
 from snipbias.evaluation.neutral_text import Passage, TextShift, text_shifts
 from snipbias.evaluation.reading import Reading
-from snipbias.experiment.outcome import Outcome
+from snipbias.experiment.outcome import Cost, Outcome
 from snipbias.experiment.settings import ORIGINAL, Settings
 from snipbias.experiment.store import Store
 from snipbias.models.batching import BatchSize
 from snipbias.models.language_model import LanguageModel
+from snipbias.tasks.elsewhere import elsewhere
 from snipbias.tasks.items import Balance, Task
 from snipbias.tasks.neutral_text import passages
 
@@ -64,6 +65,21 @@ class Cell:
 
     def key(self, part: str) -> str:
         """Where a part of this method's results is kept."""
+        return f"{self._place}/{part}"
+
+    def cost(self, trained: int) -> Cost:
+        """What this method has taken so far; its evaluation is no part of making it."""
+        kept = (f"retention-{slug(task.name)}" for task in self.retention)
+        evaluated = {"test", "text", "dev", *kept}
+        beside = ("test-", "elsewhere-")
+        made = self.store.cost(
+            self._place, lambda part: part not in evaluated and not part.startswith(beside)
+        )
+        answering = self.store.cost(self._place, "test".__eq__)["forward"]
+        return Cost(made["seconds"], made["forward"], made["backward"], trained, answering)
+
+    @property
+    def _place(self) -> str:
         places = [slug(self.task.name)]
         if self.trial is not None:
             other = "" if self.samples == self.settings.samples else f"-samples{self.samples}"
@@ -71,7 +87,7 @@ class Cell:
         places.append(slug(self.method))
         if self.draw:
             places.append(f"draw{self.draw}")
-        return "/".join([*places, part])
+        return "/".join(places)
 
     def sample(self, balance: Balance = "none") -> Task:
         """The items that this trial's neurons are found on."""
@@ -132,12 +148,25 @@ class Cell:
             for name, task in parts.items()
         }
 
+    @property
+    def nearby(self) -> Mapping[str, Task]:
+        """The small tasks that say what a method does elsewhere."""
+        return elsewhere(self.test, self.settings.elsewhere) if self.settings.elsewhere else {}
+
+    def elsewhere(self, make: Make | None = None) -> Mapping[str, pa.Table]:
+        """Rows on these."""
+        return {
+            name: self.rows(f"elsewhere-{slug(name)}", task, make)
+            for name, task in self.nearby.items()
+        }
+
     def outcome(self, make: Make | None = None, **fields: Any) -> Outcome:
         """Evaluate an intervention on the test part, neutral text and the retention tasks."""
         return self.report(
             self.rows("test", self.test, make),
             text=self.text(make),
             retention=self.held(make),
+            elsewhere=self.elsewhere(make),
             **fields,
         )
 
@@ -148,7 +177,8 @@ class Cell:
             named(self.original.table, self.method),
             dev=named(self.original_dev.table, self.method),
             text=original.text(),
-            retention={name: named(table, self.method) for name, table in original.held().items()},
+            retention=_all_named(original.held(), self.method),
+            elsewhere=_all_named(original.elsewhere(), self.method),
             **fields,
         )
 
@@ -167,6 +197,10 @@ class Cell:
     def _limited(self, part: Task) -> Task:
         asked = part.instructions[: self.settings.retention_instructions]
         return part.subsample(self.settings.retention_items).with_instructions(asked)
+
+
+def _all_named(tables: Mapping[str, pa.Table], method: str) -> dict[str, pa.Table]:
+    return {name: named(table, method) for name, table in tables.items()}
 
 
 def named(table: pa.Table, method: str) -> pa.Table:

@@ -140,6 +140,7 @@ def chosen(
         chosen=picked.setting,
         curve=curve,
         edit=edit if isinstance(edit, NeuronEdit) else None,
+        trained=getattr(intervention(), "parameters", 0),
     )
 
 

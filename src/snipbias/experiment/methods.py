@@ -20,11 +20,11 @@ from snipbias.experiment.baselines import calibration as calibrate
 from snipbias.experiment.baselines import wordings
 from snipbias.experiment.baselines.ablation import MeanAblation
 from snipbias.experiment.baselines.calibration import Measured
-from snipbias.experiment.baselines.steering import mean_difference
 from snipbias.experiment.cell import Cell, named
 from snipbias.experiment.choose import Setting, chosen, in_short
 from snipbias.experiment.outcome import Outcome, Point
-from snipbias.experiment.settings import NO_WEIGHT, ORIGINAL, STEERING
+from snipbias.experiment.rivals import RIVALS
+from snipbias.experiment.settings import NO_WEIGHT, ORIGINAL
 from snipbias.method.activations import mean_activation
 from snipbias.method.recipes import RECIPES, Recipe
 from snipbias.method.scores import Scores
@@ -159,30 +159,6 @@ def _draw_seed(cell: Cell) -> int:
     return (cell.settings.seed + cell.trial) * cell.settings.draws + cell.draw
 
 
-# -- other interventions -------------------------------------------------------------------------
-
-
-def steered(cell: Cell) -> Outcome:
-    """A mean-difference steering vector, its layer and strength chosen on dev."""
-    settings = cell.settings
-
-    @cache
-    def vectors() -> Any:
-        return mean_difference(cell.lm, cell.sample(), batch_size=cell.half_batch)
-
-    def search(measure: Callable[[Setting], Point]) -> Iterable[Point]:
-        last = len(vectors().layers) - 1
-        layers = sorted(set(np.linspace(0, last, settings.layers).round().astype(int).tolist()))
-        strengths = sorted(settings.strengths, key=abs)
-        return [
-            measure({"layer": layer, "strength": strength})
-            for strength in strengths
-            for layer in layers
-        ]
-
-    return chosen(cell, lambda s: vectors().at(int(s["layer"]), s["strength"]), search)
-
-
 # -- scores alone --------------------------------------------------------------------------------
 
 
@@ -216,7 +192,7 @@ def shifted(cell: Cell, *, by_wording: bool = False) -> Outcome:
         extra = {"wordings": len(constants)}
     found = calibrate.choose_offset(dev, lambda *shares: objective(ByCondition(*shares)))
     if found is None:  # no row of this task has an unknown option
-        return replace(cell.unchanged(), text=None, retention={})
+        return replace(cell.unchanged(), text=None, retention={}, elsewhere={})
     constant = found.offset
     dev = calibrate.offset(dev, constant)
     rows = cell.relabelled("test", lambda: calibrate.offset(test, constant))
@@ -235,7 +211,10 @@ def _same_as(cell: Cell, other: str) -> Outcome:
         method=cell.method,
         test=named(outcome.test, cell.method),
         dev=None if outcome.dev is None else named(outcome.dev, cell.method),
-        retention={task: named(rows, cell.method) for task, rows in outcome.retention.items()},
+        **{
+            part: {name: named(rows, cell.method) for name, rows in getattr(outcome, part).items()}
+            for part in ("retention", "elsewhere")
+        },
     )
 
 
@@ -245,7 +224,7 @@ METHODS: dict[str, Callable[[Cell], Outcome]] = {
     NO_WEIGHT: partial(_same_as, other="v1"),
     "random": partial(drawn, control=_random),
     "layer-matched random": partial(drawn, control=_layer_matched),
-    STEERING: steered,
+    **RIVALS,
     "CC": partial(calibrated, by=calibrate.cc),
     "DC": partial(calibrated, by=calibrate.dc),
     "batch calibration": partial(calibrated, by=calibrate.batch_calibration),

@@ -35,6 +35,26 @@ class Point:
 
 
 @dataclass(frozen=True)
+class Cost:
+    """What a method takes: to make, finding and choosing on dev together, and to answer by.
+
+    Attributes:
+        seconds: to make it.
+        forward: prompts read for it; a token that the model writes counts as one.
+        backward: objectives differentiated for it, a prompt each.
+        trained: numbers that were trained.
+        answering: prompts read on the test part; what the method of another outcome has made is
+            not counted.
+    """
+
+    seconds: float = field(compare=False)
+    forward: int
+    backward: int
+    trained: int
+    answering: int
+
+
+@dataclass(frozen=True)
 class Outcome:
     """The rows and figures of one method on one task.
 
@@ -50,9 +70,12 @@ class Outcome:
         edit: what was pruned; None for other methods, and where no edit is best.
         text: figures on neutral text; None where not measured.
         retention: rows on the tasks that must not get worse; empty where not measured.
+        elsewhere: rows on the small tasks of `tasks.elsewhere`; empty where not measured.
         found_on: the task that the edit was found on, where it is another one (transfer).
         samples: number of items that it was found on, where it is not the settings' (sample curve).
         prompt: the template that its rows were asked in, where it is not the task's own.
+        trained: how many numbers were trained for it.
+        cost: what it took; None where that was not noted.
     """
 
     method: str
@@ -66,9 +89,12 @@ class Outcome:
     edit: NeuronEdit | None = None
     text: TextShift | None = None
     retention: Mapping[str, pa.Table] = field(default_factory=dict)
+    elsewhere: Mapping[str, pa.Table] = field(default_factory=dict)
     found_on: str | None = None
     samples: int | None = None
     prompt: str | None = None
+    trained: int = 0
+    cost: Cost | None = None
 
 
 @dataclass(frozen=True)

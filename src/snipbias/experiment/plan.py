@@ -9,7 +9,7 @@ from functools import partial
 from itertools import product
 from typing import Any, Literal
 
-from snipbias.base.errors import SnipbiasError
+from snipbias.base.errors import SnipbiasError, require
 from snipbias.base.files import refuse_alike, slug
 from snipbias.base.record import package_versions
 from snipbias.edits.given import GivenModel, GivenTask, as_model, as_tasks
@@ -17,7 +17,7 @@ from snipbias.edits.provenance import ModelId
 from snipbias.experiment.cell import Cell, named
 from snipbias.experiment.methods import METHODS, sizes_of
 from snipbias.experiment.outcome import Outcome
-from snipbias.experiment.settings import CONTROLS, ORIGINAL, SCORES_ALONE, Settings
+from snipbias.experiment.settings import CONTROLS, ONCE, ORIGINAL, Settings
 from snipbias.experiment.store import Store
 from snipbias.method.recipes import RECIPES
 from snipbias.models.batching import BatchSize
@@ -83,6 +83,8 @@ class Plan:
             tasks=tuple(task.name for task in whole),
             retention=tuple(task.name for task in kept),
         )
+        if {"LoRA", "(IA)3"} & {*settings.methods}:
+            require("peft", "a fine-tune by LoRA or (IA)3 needs")
         refuse_alike(settings.tasks)
         refuse_alike(settings.retention)
         for task in whole:
@@ -108,7 +110,8 @@ class Plan:
         return cls(settings, tuple(grounds), prompts)
 
     def kept_in(self, store: Store) -> Plan:
-        """The same plan with its results kept elsewhere."""
+        """The same plan with its results kept elsewhere, and what they cost."""
+        store.passes = lambda: self.lm.passes
         return replace(self, grounds=tuple(replace(g, store=store) for g in self.grounds))
 
     @property
@@ -186,7 +189,7 @@ def _outcomes(ground: Cell) -> Iterator[Job]:
     for method in settings.methods:
         if method in skipped:
             continue
-        once = method in (ORIGINAL, *SCORES_ALONE)
+        once = method in ONCE
         trials = [None] if once else range(settings.trials)
         draws = range(settings.draws if method in CONTROLS else 1)
         for trial, draw in product(trials, draws):

@@ -22,6 +22,7 @@ from snipbias.evaluation.glossary import legend_markdown
 from snipbias.experiment.outcome import Experiment, Outcome
 from snipbias.experiment.tables import csv_tables, detail_grids, grids
 from snipbias.experiment.tables.figures import All, figures
+from snipbias.experiment.tables.referee import elsewhere_grids, referee_grids
 from snipbias.experiment.tables.verdict import in_words
 
 LEGEND = """\
@@ -73,8 +74,12 @@ class Results(Experiment, Shown):
     @cached_property
     def grids(self) -> list[Grid]:
         """Every table, in the order of `tables.md`."""
+        return self._grids()
+
+    def _grids(self, *, seconds: bool = False) -> list[Grid]:
         experiment, found = self, self.figures
         return [
+            *referee_grids(experiment, found, seconds=seconds),
             *grids.table_1(experiment, found),
             *grids.table_2(experiment, found),
             *(
@@ -89,6 +94,7 @@ class Results(Experiment, Shown):
             *detail_grids.prompts_grid(experiment),
             *detail_grids.transfer_grid(experiment),
             *detail_grids.samples_grid(experiment),
+            *elsewhere_grids(experiment),
             *detail_grids.verdict_grids(experiment, found),
         ]
 
@@ -117,7 +123,7 @@ class Results(Experiment, Shown):
 
     def renderable(self) -> RenderableType:
         """Every table and at the end the verdict, for a terminal."""
-        tables = [part for grid in self.grids for part in (grid.rich(), Text())]
+        tables = [part for grid in self._grids(seconds=True) for part in (grid.rich(), Text())]
         return Group(*tables, *(Text(f"note: {note}") for note in self.notes), Text(self.words))
 
     def in_short(self) -> RenderableType:
@@ -157,8 +163,8 @@ class Results(Experiment, Shown):
 def all_rows(experiment: Experiment) -> pa.Table:
     """Every row of every outcome, with the columns that tell the outcomes apart.
 
-    `part` is test, dev or retention; `found_on` is the task that a method was fitted on, where the
-    row belongs to another one (transfer, retention).
+    `part` is test, dev, retention or elsewhere; `found_on` is the task that a method was fitted
+    on, where the row belongs to another one.
     """
     every = (
         *(*experiment.outcomes, *experiment.transfer),
@@ -174,6 +180,8 @@ def _tables(outcome: Outcome) -> Iterator[pa.Table]:
         yield _labelled(outcome.dev, outcome, outcome.task, "dev", outcome.found_on)
     for task, table in outcome.retention.items():
         yield _labelled(table, outcome, task, "retention", outcome.found_on or outcome.task)
+    for task, table in outcome.elsewhere.items():
+        yield _labelled(table, outcome, task, "elsewhere", outcome.found_on or outcome.task)
 
 
 def _labelled(

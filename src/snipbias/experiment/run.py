@@ -62,7 +62,8 @@ def reproduce(
         done: dict[Kind, list[Outcome]] = {kind: [] for kind in get_args(Kind)}
         stage("methods", len(plan.jobs))
         for job in plan.jobs:
-            done[job.kind].append(job.do(job.cell))
+            outcome = job.do(job.cell)
+            done[job.kind].append(replace(outcome, cost=job.cell.cost(outcome.trained)))
             progress(1)
         experiment = Experiment(
             settings=plan.settings,

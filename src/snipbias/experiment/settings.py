@@ -27,6 +27,10 @@ SCORES_ALONE = (
 )
 NO_WEIGHT = "v2 no weight"  # which is v1
 ABLATIONS = ("v2 mean over tokens", NO_WEIGHT, "v2 no skill term")
+# Other people's methods, from their papers; those that only ask otherwise depend on no draw either.
+PROMPTED = ("unknown is allowed", "self-help", "chain of thought")
+PUBLISHED = ("know-bias", "UniBias", "FairSteer", *PROMPTED, "LoRA", "(IA)3")
+ONCE = (ORIGINAL, *SCORES_ALONE, *PROMPTED)
 # What stands beside a preset's own method, in the order of the tables.
 RIVALS = (
     "v1",
@@ -47,7 +51,7 @@ COUNTS = (
     *("samples", "trials", "draws", "layers"),
     *("instructions", "items", "dev_items", "retention_items", "retention_instructions"),
 )
-KNOWN = tuple(dict.fromkeys((ORIGINAL, *RIVALS, *ABLATIONS, *RECIPES)))
+KNOWN = tuple(dict.fromkeys((ORIGINAL, *RIVALS, *PUBLISHED, *ABLATIONS, *RECIPES)))
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,7 @@ class Settings:
         dev_items: choose on at most so many.
         texts: so many neutral passages for perplexity and KL divergence; 0 leaves them out.
         retention: tasks that must not get worse, asked under their first instructions.
+        elsewhere: items of each small task that says what a method does elsewhere; 0: none.
         layers: how many layers a steering vector is tried at, spread evenly over the model.
         strengths: what it is multiplied by there.
         transfer: also evaluate each of the method's edits on the other tasks.
@@ -105,6 +110,7 @@ class Settings:
     retention: tuple[str, ...] = ("mini:skills",)
     retention_items: int | None = 96
     retention_instructions: int | None = 1
+    elsewhere: int = 24
     layers: int = 4
     strengths: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
     transfer: bool = False
@@ -179,7 +185,7 @@ def _check_counts(settings: Settings) -> None:
     for name, value in counts.items():
         if value is not None and value < 1:
             raise SnipbiasError(f"the setting {name} needs at least 1: it is {value}.")
-    for name in ("refine", "texts"):
+    for name in ("refine", "texts", "elsewhere"):
         if getattr(settings, name) < 0:
             raise SnipbiasError(f"the setting {name} is {getattr(settings, name)}: give 0 or more.")
 
@@ -199,6 +205,26 @@ PRESETS: dict[str, Settings] = {
         method="snipbias",
         methods=(ORIGINAL, "snipbias", *(name for name in RIVALS if name != "snipbias")),
         samples=20,
+    ),
+    # Methods of several papers beside each other, on few rows: docs/referee.md.
+    "referee": Settings(
+        preset="referee",
+        methods=(ORIGINAL, "v1", "snipbias", *CONTROLS, STEERING, *PUBLISHED, "offset"),
+        tasks=("mini:age", "mini:ses", "mini:disability"),
+        instructions=2,
+        prompts=(),
+        draws=1,
+        trials=2,
+        sizes=(3, 10, 30),
+        refine=0,
+        objective="no-harm",
+        items=48,
+        dev_items=24,
+        texts=2,
+        retention_items=24,
+        elsewhere=16,
+        layers=3,
+        strengths=(1.0, 2.0, 4.0),
     ),
     # A minute or two on two cores with the model that comes with the package.
     "demo": Settings(

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from functools import partial
+from contextlib import ExitStack, contextmanager, suppress
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,6 +34,7 @@ from snipbias.base.parallel import workers
 T = TypeVar("T")
 SETTINGS = "settings.json"
 PARTS = "parts"
+COSTS = "costs.jsonl"  # what each part took; of two lines for one part the last counts
 NEXT = ".next"  # an experiment that is to replace the one it lies in
 
 
@@ -40,7 +43,9 @@ class Store:
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder
+        self.passes: Callable[[], Counter[str]] = Counter  # the model's, so far
         self._memory: dict[str, Any] = {}
+        self._within: Counter[str] = Counter()  # what parts took that others asked for
 
     @classmethod
     @contextmanager
@@ -83,6 +88,49 @@ class Store:
 
         return self._part(f"{key}.json", plain, _write_json, _read_json)
 
+    def cost(self, place: str, only: Callable[[str], bool]) -> Counter[str]:
+        """Seconds and passes that the parts of a place took, those whose name is `only`'s."""
+        return sum(
+            (
+                cost
+                for key, cost in self._costs.items()
+                if key.rpartition("/")[0] == place and only(key.rpartition("/")[2])
+            ),
+            Counter(),
+        )
+
+    @cached_property
+    def _costs(self) -> dict[str, Counter[str]]:
+        """By part; a line that a kill cut short is that of a part that is made again."""
+        costs: dict[str, Counter[str]] = {}
+        path = None if self.folder is None else self.folder / COSTS
+        lines = path.read_text(encoding="utf-8").splitlines() if path and path.exists() else []
+        for line in lines:
+            with suppress(ValueError, KeyError):
+                entry = json.loads(line)
+                part = entry.pop("part")
+                costs[part] = Counter(entry)
+        return costs
+
+    def _made(self, key: str, compute: Callable[[], T]) -> T:
+        """A part, and what it took by itself written down."""
+        outer, self._within = self._within, Counter()
+        before, start = self.passes().copy(), time.perf_counter()
+        made = compute()
+        spent = Counter(self.passes())
+        spent.subtract(before)
+        spent["seconds"] = time.perf_counter() - start  # type: ignore[assignment]
+        every = workers().gather({workers().rank: spent})
+        spent = sum((part for part in every.values()), Counter())
+        own = Counter(spent)
+        own.subtract(self._within)
+        self._within = outer + spent
+        self._costs[key.rpartition(".")[0]] = own
+        if self.folder is not None and workers().rank == 0:
+            with open(self.folder / COSTS, "a", encoding="utf-8") as file:
+                file.write(json.dumps({"part": key.rpartition(".")[0], **own}) + "\n")
+        return made
+
     def _part(
         self,
         key: str,
@@ -92,12 +140,12 @@ class Store:
     ) -> T:
         if self.folder is None:
             if key not in self._memory:
-                self._memory[key] = compute()
+                self._memory[key] = self._made(key, compute)
             return self._memory[key]
         path = self.folder / PARTS / key
         if workers().from_main(path.exists):
             return workers().from_main(partial(_read, path, read))
-        made = compute()
+        made = self._made(key, compute)
 
         def keep() -> T:
             with atomic_file(path) as new:

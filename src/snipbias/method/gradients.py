@@ -84,6 +84,7 @@ class SiteGradients:
         assert scored.graph_cut is not None  # as score() leaves it
         assert scored.graph_cut.is_cut
         self._scored, self._plan = scored, plan
+        self._lm.passes["backward"] += len(scored.logprobs) * len(plan.objectives)
         given_back = self._through_options(scored.graph_cut, plan.objectives)
         self._through_prefix(scored.graph_cut, plan.objectives, given_back)
         for site, answer in self._held.items():  # sites whose outputs at the prompt nothing reads

@@ -18,10 +18,12 @@ from snipbias.method import activations, filters
 from snipbias.method import margins as scorers
 from snipbias.method.attribute import attribute
 from snipbias.method.equations import Method
+from snipbias.method.know_bias import know_bias
 from snipbias.method.margins import Scorer
 from snipbias.method.scores import Scores
 from snipbias.models.batching import BatchSize, Progress
 from snipbias.models.language_model import LanguageModel
+from snipbias.models.sites import ROLES
 from snipbias.tasks.items import Balance, Task
 from snipbias.tasks.neutral_text import passages_to_protect
 
@@ -157,6 +159,7 @@ def crispr(method: Method) -> Scorer:
 
 
 NO_OUTLIERS = (without_roles(*filters.RESIDUAL, *filters.KEYS),)
+INNER = (without_roles(*sorted({*filters.RESIDUAL, *ROLES} - {"up"})),)  # of the FFN alone
 PROTECTED = (*NO_OUTLIERS, protect_text(), protect_answers())
 
 # Of 0, .25, .5 and .75 what came nearest to true pruning (docs/fidelity.md).
@@ -184,6 +187,7 @@ RECIPES: dict[str, Recipe] = {
     "damped gap": Recipe(partial(scorers.gap, attention=DAMPING)),
     "integrated gap": Recipe(scorers.integrated_gap),
     "magnitude": Recipe(activations.magnitude),
+    "know-bias": Recipe(know_bias, filters=INNER, factors=(1.5, 2.0, 3.0)),
     # One change to v1 at a time.
     "share": Recipe(crispr(Method.v1(target="share"))),
     "log P": Recipe(crispr(Method.v1(target="logprob"))),

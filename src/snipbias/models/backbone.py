@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -38,12 +39,15 @@ class Backbone:
             the CPU).
         rows_differ: whether rows are under different edits, so that they cannot share a prefix.
         reads_whole: whether each option is read behind a prompt of its own, without a cache.
+        passes: prompts read so far ("forward"), each token written by itself counting as one, and
+            objectives differentiated ("backward").
     """
 
     model: PreTrainedModel
     row_owner: Int[Tensor, " r"] | None = field(default=None, init=False, repr=False, compare=False)
     rows_differ: bool = field(default=False, init=False, repr=False, compare=False)
     reads_whole: bool = field(default=False, init=False, repr=False, compare=False)
+    passes: Counter[str] = field(default_factory=Counter, init=False, repr=False, compare=False)
 
     @cached_property
     def sites(self) -> tuple[Site, ...]:

@@ -83,7 +83,9 @@ def run_batches(
         longest = max(mine, key=lambda number: sum(sizes[number]))
         trial = partial(_or_refuse, do, [jobs[longest]])
         most = max(_padded(batch, sizes) for batch in waiting)
+        before = lm.passes.copy()
         limit = memory.room(lm.model, kind, trial, sum(sizes[longest]), most)
+        lm.passes = before  # a trial is done or not as the process has it
     left = len(jobs)
     while waiting:
         batch = waiting.popleft()

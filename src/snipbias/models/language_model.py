@@ -159,6 +159,7 @@ class LanguageModel(Backbone):
                 model allows it. For scores alone: whatever hooks see there belongs to no one row.
             cut: cut the graph between prompts and options, for a `SiteGradients`.
         """
+        self.passes["forward"] += len(queries)
         return scoring.score(self, queries, share_start=share_start, cut=cut)
 
     def alike(self, query: Query) -> tuple[Any, ...]:
@@ -202,6 +203,7 @@ class LanguageModel(Backbone):
         for row, limit in zip(written[:, skip:].tolist(), limits, strict=True):
             end = next((place for place, token in enumerate(row) if token in ends), limit)
             answers.append(row[: min(limit, end + 1)])
+        self.passes["forward"] += sum(map(len, answers))
         return answers
 
     def text_logprobs(self, text: str) -> tuple[Float[Tensor, "t v"], Int[Tensor, " t"]]:
@@ -220,6 +222,7 @@ class LanguageModel(Backbone):
 
     def answer_logprobs(self, query: Query) -> tuple[Float[Tensor, "t v"], Int[Tensor, " t"]]:
         """Next-token log-probabilities along a query's first option, in float32, and its tokens."""
+        self.passes["forward"] += 1
         targets = torch.tensor([query.options[0]], device=self.device)
         prompt = torch.tensor([query.prompt], device=self.device)
         if self.is_encoder_decoder:

@@ -68,13 +68,13 @@ def fetch(category: str, data_dir: str | Path | None = None) -> Fetched:
     so; the cache may not. For Gender_identity, Race_ethnicity, Race_x_SES and Race_x_gender the
     official SHA-256 is not known here, so only the number of rows is checked, and `source` says so.
     """
-    own = own_file(data_dir, (f"{category}.jsonl", f"bbq/{category}.jsonl"))
+    own = _own(category, data_dir)
     if own is not None:
         content = read_bytes(own)
         problem = difference(category, content)
         notes = (f"{own} is not the official file ({problem})",) if problem else ()
         return Fetched(own, content, _source(category, own, content), notes)
-    path = cache_dir() / "bbq" / f"{category}.jsonl"
+    path = _cached(category)
     if path.exists():
         content = read_bytes(path)
         problem = difference(category, content)
@@ -86,6 +86,19 @@ def fetch(category: str, data_dir: str | Path | None = None) -> Fetched:
     else:
         content = _download(category, path)
     return Fetched(path, content, _source(category, path, content))
+
+
+def is_there(category: str) -> bool:
+    """Whether a category can be had without a download."""
+    return _own(category, None) is not None or _cached(category).exists()
+
+
+def _own(category: str, data_dir: str | Path | None) -> Path | None:
+    return own_file(data_dir, (f"{category}.jsonl", f"bbq/{category}.jsonl"))
+
+
+def _cached(category: str) -> Path:
+    return cache_dir() / "bbq" / f"{category}.jsonl"
 
 
 def difference(category: str, content: bytes) -> str:

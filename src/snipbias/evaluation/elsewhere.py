@@ -1,0 +1,82 @@
+"""What a method does elsewhere: people without a group, evidence against a stereotype, neighbours.
+
+The rows are those of `tasks.elsewhere`; evidence for and against the stereotype is read off the
+task's own answerable rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from snipbias.base.table import Grid
+from snipbias.evaluation import measures
+from snipbias.evaluation.estimate import Estimate, estimate
+from snipbias.evaluation.measures import Mean, Metric, Valued
+from snipbias.evaluation.rows import Rows
+from snipbias.tasks.elsewhere import DIFFER, NAMES, OTHERS
+
+OWN = ""  # the task's own held-out rows
+
+
+def _against(rows: Rows) -> Valued:
+    """Rows whose evidence names the person whom the stereotype does not."""
+    against = rows.disambiguated & (rows.biased >= 0) & (rows.gold != rows.biased)
+    return rows.chosen == rows.gold, against & (rows.gold != rows.unknown)
+
+
+def _with(rows: Rows) -> Valued:
+    with_it = rows.disambiguated & (rows.biased >= 0) & (rows.gold == rows.biased)
+    return rows.chosen == rows.gold, with_it
+
+
+def _overridden(rows: Rows) -> Valued:
+    return rows.chosen == rows.biased, _against(rows)[1]
+
+
+# Column, the rows it is read off, and the figure, in the order of the table.
+FIGURES: dict[str, tuple[str, Metric]] = {
+    "stereotyped": (OWN, measures.NAMED_STEREOTYPED),
+    "same place, names": (NAMES, measures.NAMED_STEREOTYPED),
+    "unknown, names": (NAMES, measures.AMBIGUOUS_ACCURACY),
+    "answer, names": (NAMES, measures.DISAMBIGUATED_ACCURACY),
+    "evidence with": (OWN, Mean(_with)),
+    "evidence against": (OWN, Mean(_against)),
+    "overridden": (OWN, Mean(_overridden)),
+    "unknown, others": (OTHERS, measures.AMBIGUOUS_ACCURACY),
+    "answer, others": (OTHERS, measures.DISAMBIGUATED_ACCURACY),
+    "groups differ": (DIFFER, measures.ACCURACY),
+}
+
+
+def elsewhere_figures(runs: Mapping[str, Sequence[Rows]]) -> dict[str, Estimate]:
+    """Every figure whose rows are there.
+
+    Args:
+        runs: rows by part, one a trial; `OWN` are those of the task itself.
+    """
+    found = {
+        column: estimate(metric, runs[part])
+        for column, (part, metric) in FIGURES.items()
+        if runs.get(part)
+    }
+    return {column: figure for column, figure in found.items() if figure.value is not None}
+
+
+def elsewhere_grid(
+    title: str,
+    methods: Mapping[str, Mapping[str, Sequence[Rows]]],
+    strong: tuple[str, ...] = (),
+) -> Grid:
+    """A row a method, over the columns that any has a figure in."""
+    rows = []
+    for method, runs in methods.items():
+        found = elsewhere_figures(runs)
+        rows.append((method, *(_shown(found.get(column)) for column in FIGURES)))
+    return Grid(title, ("method", *FIGURES), tuple(rows), strong).without_empty_columns()
+
+
+def _shown(found: Estimate | None) -> str:
+    if found is None or found.value is None:
+        return "-"
+    half = "" if found.interval is None else f" ±{50 * (found.high - found.low):.0f}"  # type: ignore[operator]
+    return f"{100 * found.value:.0f}{half}"

@@ -1,0 +1,153 @@
+"""A steering vector behind a probe: FairSteer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from snipbias.base.parallel import workers
+from snipbias.edits.pruning import hooks_count
+from snipbias.experiment.baselines.prompt_end import at_prompt_end
+from snipbias.experiment.baselines.steering import Steering
+from snipbias.method.attribute import Asked, asked
+from snipbias.models.batching import BatchSize, run_batches, size_of
+from snipbias.models.language_model import LanguageModel
+from snipbias.tasks.items import Task
+
+
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """A linear classifier of a block's output: whether the answer will be wrong."""
+
+    weight: Float[Tensor, " d"]
+    bias: float
+
+    def fires(self, states: Float[Tensor, "... d"]) -> Bool[Tensor, ...]:
+        """Where the answer is more likely wrong than right."""
+        return states.float() @ self.weight.to(states.device) + self.bias > 0
+
+    @classmethod
+    def fit(cls, states: Float[Tensor, "b d"], wrong: Bool[Tensor, " b"]) -> Probe:
+        """Logistic regression on standardised states, its weights held small."""
+        mean, scale = states.mean(0), states.std(0, correction=0).clamp(min=1e-6)
+        x, y = ((states - mean) / scale).double(), wrong.double()
+        w, b = (torch.zeros(n, dtype=torch.float64, requires_grad=True) for n in (x.shape[1], 1))
+        fit = torch.optim.LBFGS([w, b], max_iter=200, line_search_fn="strong_wolfe")
+
+        def loss() -> Tensor:
+            fit.zero_grad()
+            data = nn.functional.binary_cross_entropy_with_logits(x @ w + b, y)
+            value = data + w.square().sum() / len(y)
+            value.backward()
+            return value
+
+        fit.step(loss)
+        weight = w.detach().float() / scale
+        return cls(weight, float(b.detach()) - float(weight @ mean))
+
+
+@dataclass(frozen=True, eq=False)
+class Gated:
+    """A steering vector, added at the tokens from which something is predicted and a probe fires.
+
+    Of a prompt whose options are scored that is its last token, and then the options' own; of a
+    plain text every token.
+    """
+
+    steering: Steering
+    probe: Probe
+
+    @property
+    def label(self) -> str:
+        """The vector's, marked."""
+        return f"{self.steering.label} behind a probe"
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers were trained: the probe's."""
+        return self.probe.weight.numel() + 1
+
+    def check(self, lm: LanguageModel) -> None:
+        """Refuse a model without that block."""
+        self.steering.check(lm)
+
+    @contextmanager
+    def applied(self, lm: LanguageModel) -> Iterator[None]:
+        """While inside, the vector is added where the probe fires."""
+        self.check(lm)
+        reads_prompt = [False]
+        vector = self.steering.vector * self.steering.strength
+
+        def enter(module: nn.Module, args: object, kwargs: Mapping[str, Any]) -> None:
+            cache = kwargs.get("past_key_values")
+            is_first = cache is None or cache.get_seq_length() == 0
+            reads_prompt[0] = lm.row_owner is not None and is_first and not lm.is_encoder_decoder
+
+        def add(module: nn.Module, args: object, output: Any) -> Any:
+            states = output[0] if isinstance(output, tuple) else output
+            fires = self.probe.fires(states)
+            if reads_prompt[0]:
+                fires[:, :-1] = False
+            new = states + fires[..., None] * vector.to(states.device, states.dtype)
+            return (new, *output[1:]) if isinstance(output, tuple) else new
+
+        own, lm.rows_differ = lm.rows_differ, True  # no start that all prompts share
+        with ExitStack() as stack:
+            stack.callback(setattr, lm, "rows_differ", own)
+            stack.enter_context(hooks_count())
+            stack.callback(lm.model.register_forward_pre_hook(enter, with_kwargs=True).remove)
+            block = lm.model.get_submodule(self.steering.block)
+            stack.callback(block.register_forward_hook(add).remove)
+            yield
+
+
+def probes(lm: LanguageModel, task: Task, *, batch_size: BatchSize = "auto") -> list[Probe]:
+    """A probe behind every block of the decoder: whether the model is about to answer wrongly.
+
+    Args:
+        task: the few questions, each under every instruction, with their right answers.
+
+    Source: FairSteer (Li et al., Findings of ACL 2025, arXiv 2504.14492), its abstract and
+        summaries: a linear classifier of the last token's activation detects biased ones, and a
+        vector from contrasting pairs is added where it does. Read otherwise here: "biased" is an
+        answer that is not the right one, so that no row needs a label of the stereotype; the vector
+        is that of `steering.mean_difference`, so that the two differ by the probe alone; layer and
+        strength are chosen by what they do on dev, not by the classifier's accuracy.
+    """
+    jobs = asked(lm, task)
+    modules = dict(lm.blocks("decoder"))
+    states: dict[int, Tensor] = {}
+    wrong: dict[int, bool] = {}
+
+    def do(batch: Sequence[Asked]) -> tuple[Tensor, list[int]]:
+        queries = [job.query for job in batch]
+        seen = at_prompt_end(lm, queries, modules, inputs=False)
+        there = torch.stack([seen[name].float().cpu() for name in modules], 1)
+        return there, lm.score(queries).logprobs.argmax(1).tolist()
+
+    def keep(numbers: Sequence[int], found: tuple[Tensor, list[int]]) -> None:
+        for number, row, chosen in zip(numbers, *found, strict=True):
+            states[number], wrong[number] = row, chosen != jobs[number].item.gold
+
+    with torch.no_grad(), lm.frozen():
+        run_batches(
+            lm,
+            jobs,
+            do,
+            keep,
+            size=lambda job: size_of(job.query),
+            kind="activations",
+            batch_size=batch_size,
+            progress=lambda done: None,
+        )
+    states, wrong = workers().gather(states), workers().gather(wrong)
+    rows = torch.stack([states[number] for number in range(len(jobs))], 1)  # [layers, rows, d]
+    labels = torch.tensor([wrong[number] for number in range(len(jobs))])
+    with torch.inference_mode(False), torch.enable_grad():
+        return [Probe.fit(layer, labels) for layer in rows]

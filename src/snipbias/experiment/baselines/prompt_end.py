@@ -1,0 +1,52 @@
+"""What layers hold at a prompt's last token, from which the answer's first one is predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from snipbias.base.errors import SnipbiasError
+from snipbias.edits.pruning import hooks_count
+from snipbias.models.language_model import LanguageModel, Query
+
+
+def at_prompt_end(
+    lm: LanguageModel, queries: Sequence[Query], modules: Mapping[str, nn.Module], *, inputs: bool
+) -> dict[str, Float[Tensor, "b d"]]:
+    """Every module's input (or output) at the token that the answer is predicted from.
+
+    Of an encoder-decoder that is the decoder's start token.
+
+    Raises:
+        SnipbiasError: the model reads no prompt by itself.
+    """
+    if lm.reads_whole:
+        raise SnipbiasError(
+            f"{lm.name} keeps no key-value cache, and the method reads prompts apart from answers: "
+            "leave the method out of --methods."
+        )
+    seen: dict[str, Tensor] = {}
+
+    def keep(name: str, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        found = args[0] if inputs else output[0] if isinstance(output, tuple) else output
+        seen[name] = found.reshape(len(queries), -1, found.shape[-1])[:, -1]
+
+    # One token an option: then the pass over the prompts is the only one.
+    prompts = [Query(query.prompt, tuple(o[:1] for o in query.options)) for query in queries]
+    with _hooked((module, partial(keep, name)) for name, module in modules.items()):
+        lm.score(prompts)
+    return seen
+
+
+@contextmanager
+def _hooked(pairs: Iterable[tuple[nn.Module, Any]]) -> Iterator[None]:
+    with ExitStack() as stack:
+        stack.enter_context(hooks_count())
+        for module, hook in pairs:
+            stack.callback(module.register_forward_hook(hook).remove)
+        yield

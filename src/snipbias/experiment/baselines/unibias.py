@@ -1,0 +1,178 @@
+"""Biased FFN vectors and attention heads, masked: UniBias."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from snipbias.base.parallel import workers
+from snipbias.edits.pruning import hooks_count, plain_tensors
+from snipbias.experiment.baselines.prompt_end import at_prompt_end
+from snipbias.method.attribute import Asked, asked
+from snipbias.models.batching import BatchSize, run_batches, size_of
+from snipbias.models.language_model import LanguageModel, Query
+from snipbias.tasks.items import Item, Task
+
+Parts = Mapping[str, Sequence[tuple[int, ...]]]  # a layer's inputs, part by part
+
+
+@dataclass(frozen=True)
+class Masked:
+    """Inputs of linear layers held at 0: an FFN vector's coefficient, or an attention head."""
+
+    inputs: Mapping[str, tuple[int, ...]]
+    label: str
+
+    def check(self, lm: LanguageModel) -> None:
+        """Refuse a model without these layers."""
+        for site in self.inputs:
+            lm.module(site)
+
+    @contextmanager
+    def applied(self, lm: LanguageModel) -> Iterator[None]:
+        """While inside, the layers read 0 there; no weight is touched."""
+        self.check(lm)
+        with ExitStack() as stack:
+            stack.enter_context(hooks_count())
+            for site, units in self.inputs.items():
+                hook = partial(_mask, torch.tensor(units))
+                stack.callback(lm.module(site).register_forward_pre_hook(hook).remove)
+            yield
+
+
+@dataclass(frozen=True, eq=False)
+class Components:
+    """FFN vectors and attention heads, the most biased first."""
+
+    vectors: list[tuple[str, tuple[int, ...]]]
+    heads: list[tuple[str, tuple[int, ...]]]
+
+    def at(self, vectors: int, heads: int) -> Masked:
+        """The intervention that masks so many of each."""
+        inputs: dict[str, tuple[int, ...]] = {}
+        for site, units in (*self.vectors[:vectors], *self.heads[:heads]):
+            inputs[site] = (*inputs.get(site, ()), *units)
+        return Masked(inputs, f"UniBias {vectors} vectors, {heads} heads")
+
+
+def biased_components(
+    lm: LanguageModel, task: Task, *, spread: float = 1.0, batch_size: BatchSize = "auto"
+) -> Components:
+    """What pushes one label beyond the others whatever the question is.
+
+    A part (the inner unit of an FFN with its output vector, or a head) adds its value times its
+    output weights to the residual stream; by the unembedding that is an addition to each label's
+    logit. It is biased where the labels' logits are high together (*relatedness*), one of them
+    exceeds their mean (*bias*), and both hardly differ from question to question (*low variance*).
+
+    Args:
+        task: the questions; only who the stereotype names is taken from their labels.
+        spread: the largest coefficient of variation over questions.
+
+    Source: UniBias (Zhou et al., NeurIPS 2024, arXiv 2405.20612), its abstract, summaries and the
+        three criteria. Read otherwise here: the labels are "unknown", the biased option and the
+        rest in this order (as they come where the rows do not say), each read as the mean over its
+        tokens that no other option has; relatedness is a sum above zero, and how many of the parts
+        are masked is chosen on dev instead of thresholds.
+    """
+    parts = {
+        site.name: _parts(lm, site.layout[0][0] == "o", _weight(lm, site.name).shape[1])
+        for site in lm.sites
+        if site.side == "decoder" and site.layout[0][0] in ("o", "down")
+    }
+    jobs = asked(lm, task)
+    most = Counter(len(job.query.options) for job in jobs).most_common(1)[0][0]
+    jobs = [job for job in jobs if len(job.query.options) == most]
+    sums = {name: torch.zeros(2, most, len(found)).double() for name, found in parts.items()}
+
+    def do(batch: Sequence[Asked]) -> dict[str, Tensor]:
+        modules: dict[str, nn.Module] = {name: lm.module(name) for name in parts}
+        seen = at_prompt_end(lm, [job.query for job in batch], modules, inputs=True)
+        labels = torch.stack([_labels(lm, job.query, job.item) for job in batch])
+        found = {}
+        for name, x in seen.items():
+            each = additions(labels, _weight(lm, name), x, len(parts[name])).double().cpu()
+            found[name] = torch.stack([each.sum(0), each.square().sum(0)])
+        return found
+
+    def keep(numbers: Sequence[int], found: Mapping[str, Tensor]) -> None:
+        for name, values in found.items():
+            sums[name] += values
+
+    with torch.inference_mode(), lm.frozen():
+        run_batches(
+            lm,
+            jobs,
+            do,
+            keep,
+            size=lambda job: size_of(job.query),
+            kind="activations",
+            batch_size=batch_size,
+            progress=lambda done: None,
+        )
+        workers().add(sums.values())
+    ranked = _ranked({name: total / len(jobs) for name, total in sums.items()}, spread)
+    named = [(name, parts[name][number]) for name, number in ranked]
+    heads = [part for part in named if len(part[1]) > 1]
+    return Components([part for part in named if len(part[1]) == 1], heads)
+
+
+def additions(
+    labels: Float[Tensor, "b c d"],
+    weight: Float[Tensor, "d i"],
+    inputs: Float[Tensor, "b i"],
+    parts: int,
+) -> Float[Tensor, "b c k"]:
+    """What each of a layer's parts adds to each label's logit; a layer's parts add up to it all."""
+    each = (labels @ weight.float()) * inputs.float()[:, None]
+    return each.unflatten(-1, (parts, -1)).sum(-1)
+
+
+def _ranked(moments: Mapping[str, Float[Tensor, "2 c k"]], spread: float) -> list[tuple[str, int]]:
+    """Parts that pass relatedness and low variance, by their bias."""
+    biased = []
+    for name, (mean, square) in moments.items():
+        deviation = (square - mean.square()).clamp(min=0).sqrt()
+        steady = (deviation / mean.abs().clamp(min=1e-12)).mean(0) < spread
+        bias = mean.max(0).values - mean.mean(0)
+        allowed = steady & (mean.sum(0) > 0)
+        biased += [(bias[k].item(), name, k) for k in allowed.nonzero()[:, 0].tolist()]
+    return [(name, k) for _, name, k in sorted(biased, key=lambda part: -part[0])]
+
+
+def _parts(lm: LanguageModel, is_attention: bool, inputs: int) -> Sequence[tuple[int, ...]]:
+    count = lm.model.config.get_text_config().num_attention_heads if is_attention else inputs
+    return [tuple(part) for part in torch.arange(inputs).view(count, -1).tolist()]
+
+
+def _weight(lm: LanguageModel, site: str) -> Float[Tensor, "out in"]:
+    module = lm.module(site)
+    weight = next(plain_tensors(module, site))[1]
+    return weight.T if isinstance(module, Conv1D) else weight
+
+
+def _labels(lm: LanguageModel, query: Query, item: Item) -> Float[Tensor, "c d"]:
+    """The unembedding of each option's own tokens: unknown, biased, the rest."""
+    first = [option for option in (item.unknown, item.biased) if option is not None]
+    order = dict.fromkeys((*first, *range(len(query.options))))
+    often = Counter(token for option in query.options for token in set(option))
+    table: Any = lm.model.get_output_embeddings()
+    rows = []
+    for number in order:
+        option = query.options[number]
+        own = [token for token in option if often[token] < len(query.options)] or [*option]
+        rows.append(table.weight[torch.tensor(own, device=table.weight.device)].float().mean(0))
+    return torch.stack(rows)
+
+
+def _mask(units: Tensor, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    return args[0].index_fill(-1, units.to(args[0].device), 0), *args[1:]

@@ -1,0 +1,106 @@
+"""Other people's methods on the cell's rows: each takes a cell and gives its outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import cache, partial
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from snipbias.base.files import slug
+from snipbias.experiment.baselines.fairsteer import Gated, probes
+from snipbias.experiment.baselines.finetuning import EPOCHS, Kind, finetune
+from snipbias.experiment.baselines.prompting import PROMPTINGS, Prompting
+from snipbias.experiment.baselines.steering import mean_difference
+from snipbias.experiment.baselines.unibias import biased_components
+from snipbias.experiment.cell import Cell, named
+from snipbias.experiment.choose import Setting, chosen
+from snipbias.experiment.outcome import Outcome, Point
+
+Measure = Callable[[Setting], Point]
+
+
+def steered(cell: Cell, *, probed: bool = False) -> Outcome:
+    """A mean-difference steering vector, its layer and strength chosen on dev.
+
+    Args:
+        probed: add it only where a probe says that the answer will be wrong.
+    """
+
+    @cache
+    def vectors() -> Any:
+        return mean_difference(cell.lm, cell.sample(), batch_size=cell.half_batch)
+
+    @cache
+    def gates() -> Any:
+        return probes(cell.lm, cell.sample(), batch_size=cell.half_batch)
+
+    def make(setting: Setting) -> Any:
+        layer = int(setting["layer"])
+        vector = vectors().at(layer, setting["strength"])
+        return Gated(vector, gates()[layer]) if probed else vector
+
+    def search(measure: Measure) -> Iterable[Point]:
+        last = len(vectors().layers) - 1
+        spread = np.linspace(0, last, cell.settings.layers).round().astype(int)
+        layers = sorted(set(spread.tolist()))
+        strengths = sorted(cell.settings.strengths, key=abs)
+        return [measure({"layer": n, "strength": s}) for s, n in product(strengths, layers)]
+
+    return chosen(cell, make, search)
+
+
+def masked(cell: Cell) -> Outcome:
+    """UniBias: how many FFN vectors and heads are masked is chosen on dev."""
+
+    @cache
+    def components() -> Any:
+        return biased_components(cell.lm, cell.sample(), batch_size=cell.half_batch)
+
+    def search(measure: Measure) -> Iterable[Point]:
+        vectors, heads = len(components().vectors), len(components().heads)
+        sizes = [n for n in (0, *cell.settings.sizes) if n <= vectors]
+        few = [n for n in (0, 1, 3) if n <= heads]
+        return [measure({"vectors": v, "heads": h}) for v, h in product(sizes, few) if v or h]
+
+    def make(setting: Setting) -> Any:
+        return components().at(int(setting["vectors"]), int(setting["heads"]))
+
+    return chosen(cell, make, search)
+
+
+def tuned(cell: Cell, kind: Kind) -> Outcome:
+    """LoRA or (IA)3 on the trial's rows; the number of epochs is chosen on dev."""
+    assert cell.trial is not None
+    seed = cell.settings.seed + cell.trial
+    adapters = cache(lambda: finetune(cell.lm, cell.sample(), kind, seed))
+    return chosen(
+        cell,
+        lambda setting: adapters()[int(setting["epochs"])],
+        lambda measure: [measure({"epochs": n}) for n in EPOCHS],
+    )
+
+
+def prompted(cell: Cell, way: Prompting) -> Outcome:
+    """The original model, asked otherwise; there is nothing to choose."""
+
+    def rows(part: str, task: Any) -> Any:
+        compute = partial(way.answers, cell.lm, task, cell.batch_size)
+        return cell.store.rows(cell.key(part), lambda: named(compute(), cell.method))
+
+    kept = {name: rows(f"retention-{slug(name)}", task) for name, task in cell.kept.items()}
+    near = {name: rows(f"elsewhere-{slug(name)}", task) for name, task in cell.nearby.items()}
+    text = cell.unedited.text()
+    return cell.report(rows("test", cell.test), text=text, retention=kept, elsewhere=near)
+
+
+RIVALS: dict[str, Callable[[Cell], Outcome]] = {
+    "steering": steered,
+    "FairSteer": partial(steered, probed=True),
+    "UniBias": masked,
+    **{name: partial(prompted, way=way) for name, way in PROMPTINGS.items()},
+    "LoRA": partial(tuned, kind="LoRA"),
+    "(IA)3": partial(tuned, kind="(IA)3"),
+}

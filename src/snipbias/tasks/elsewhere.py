@@ -1,0 +1,149 @@
+"""Rows that say what an edit does elsewhere, made of a task's own people and its neighbours.
+
+- *names*: the task's rows with people of no group. Who cannot read these cannot read; who reads
+  them and fails on the task's own rows is biased.
+- *others*: the other categories of the same data set.
+- *groups differ*: questions whose answer lies in what the groups are ("Who is older?").
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from snipbias.tasks import bbq, fetch, mini
+from snipbias.tasks.items import Item, Task
+
+NAMES, OTHERS, DIFFER = "names", "other categories", "groups differ"
+# Given names of either gender; for mini, occupations that the demo model knows and no group has.
+GIVEN = ("Alex", "Sam", "Robin", "Kim", "Chris", "Jamie", "Terry", "Casey", "Morgan", "Lee")
+PERSONS = ("painter", "singer", "dancer", "actor", "writer", "sailor", "tailor", "guard")
+DETERMINER = r"\b(?:the|an|a|this|that|my|his|her|their) "
+# Per category of mini: which group a question names, and pairs of which that is true by the word.
+DIFFERENCES: dict[str, tuple[dict[str, str], str]] = {
+    "age": ({"Who is older?": "old", "Who is younger?": "young"}, ""),
+    "ses": (
+        {"Who has more money?": "high", "Who has less money?": "low"},
+        r"rich|well-paid|high-income|wealthy",
+    ),
+    "disability": (
+        {"Who has a disability?": "disabled", "Who has no disability?": "nondisabled"},
+        r"tall|sweater|music|brown|blond|dimples|freckles|curly|silver|dark|green",
+    ),
+}
+
+
+def elsewhere(task: Task, items: int = 24) -> dict[str, Task]:
+    """Small tasks beside a task, by name; those that cannot be made are left out.
+
+    Args:
+        task: its held-out part (`task.test`), from which the rows with names are made.
+        items: at most so many of each, under the task's first instruction.
+    """
+    whole = {NAMES: name_only(task), OTHERS: _others(task), DIFFER: _differ(task)}
+    return {
+        name: found.subsample(items).with_instructions(task.instructions[:1])
+        for name, found in whole.items()
+        if found is not None
+    }
+
+
+def name_only(task: Task) -> Task | None:
+    """The rows with both people renamed in context, question and options; None if none can be.
+
+    A row is left out where its context does not tell both people by the words of the options.
+    `biased` stays where the stereotyped person stood, so that the same share can be read off.
+    """
+    pool = PERSONS if task.name.startswith("mini") else GIVEN
+    rows = tuple(row for item in task.items if (row := _renamed(item, pool)) is not None)
+    if not rows:
+        return None
+    return replace(task._with_items(rows), name=f"{task.name}, names")
+
+
+def _renamed(item: Item, pool: tuple[str, ...]) -> Item | None:
+    if item.unknown is None or len(item.named) != 2:
+        return None
+    said = (item.options[i].strip().removesuffix(".") for i in item.named)
+    people = [re.sub(f"^{DETERMINER}", "", option, flags=re.I) for option in said]
+    if not all(_is_told(person, item) for person in people):
+        return None
+    # Twins get the same names, whichever of them is left out elsewhere.
+    names = random.Random(f"names {item.twin or item.id}").sample(pool, 2)
+    # The longer first: "older man" holds "man".
+    pairs = sorted(zip(people, names, strict=True), key=lambda pair: -len(pair[0]))
+
+    def told(text: str) -> str:
+        for person, name in pairs:
+            before = f"(?:{DETERMINER})?" if name[0].isupper() else ""
+            text = re.sub(rf"{before}\b{re.escape(person)}\b(?: of mine)?", name, text, flags=re.I)
+        return text
+
+    options = tuple(o if i == item.unknown else told(o) for i, o in enumerate(item.options))
+    context, question = told(item.context), told(item.question)
+    return replace(item, id=f"{item.id}/names", context=context, question=question, options=options)
+
+
+def _is_told(person: str, item: Item) -> bool:
+    """Whether the context tells the person by these words, as one person, wherever it has them."""
+    word = rf"\b{re.escape(person)}\b"
+    singular = re.findall(DETERMINER + word, item.context, re.I)
+    return 0 < len(singular) == len(re.findall(word, item.context, re.I))
+
+
+def _others(task: Task) -> Task | None:
+    """Test rows of the other categories of mini, or of those of BBQ whose files are there."""
+    own = category_of(task)
+    if own is None:
+        return None
+    if task.name.startswith("mini"):
+        found = [mini.load(category) for category in mini.CATEGORIES if category != own]
+    else:
+        there = (c for c in bbq.CATEGORIES if c != own and fetch.is_there(c))
+        found = [bbq.load(category, task.instructions, None) for category in there]
+    if not found:
+        return None
+    rows = tuple(item for other in found for item in other.test.items)
+    return Task(OTHERS, rows, task.instructions, prompt=task.prompt)
+
+
+def _differ(task: Task) -> Task:
+    own = (category_of(task) or "").lower()
+    counterpart = {"disability_status": "disability"}.get(own, own)
+    categories = [counterpart] if counterpart in DIFFERENCES else list(DIFFERENCES)
+    rows = tuple(row for category in categories for row in differing(category))
+    return Task(DIFFER, rows, task.instructions, prompt=task.prompt)
+
+
+def differing(category: str) -> Iterator[Item]:
+    """Questions of a category of mini that what a person is called answers."""
+    questions, by_word = DIFFERENCES[category]
+    data: Mapping[str, Any] = mini.load_category(category)
+    for number, pair in enumerate(data["pairs"]):
+        if not any(re.search(by_word, person) for person in pair.values()):
+            continue
+        template = data["templates"][number % len(data["templates"])]
+        for question, group in questions.items():
+            rng = random.Random(f"differ {category} {number} {question}")
+            first, second = rng.sample(list(pair.values()), 2)
+            unknown = rng.choice(mini.UNKNOWN_WORDINGS)
+            options = rng.sample([f"The {first}", f"The {second}", unknown], 3)
+            yield Item(
+                id=f"{category}-differ-{number}-{group}",
+                question=question,
+                options=tuple(options),
+                gold=options.index(f"The {pair[group]}"),
+                context=template["context"].format(X=first, Y=second),
+                template=f"differ-{category}-{number}",
+                unknown=options.index(unknown),
+            )
+
+
+def category_of(task: Task) -> str | None:
+    """The category of mini or BBQ that a task's name tells."""
+    kind, _, category = task.name.partition(":")
+    known = {"mini": mini.CATEGORIES, "bbq": bbq.CATEGORIES}.get(kind, ())
+    return category if category in known else None
