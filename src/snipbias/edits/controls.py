@@ -20,6 +20,9 @@ def random_edit(
     Args:
         n: neurons.
         factor: of all of them, or one for each, dealt out at random: those of a learned edit.
+
+    Raises:
+        SnipbiasError: the model has fewer neurons.
     """
     total = sum(site.width for site in lm.sites)
     if not 0 < n <= total:
@@ -67,7 +70,12 @@ def kinds(edits: Sequence[NeuronEdit]) -> list[tuple[int, float | tuple[float, .
 def controls_of(
     lm: LanguageModel, edits: Sequence[NeuronEdit], seeds: Iterable[int]
 ) -> list[NeuronEdit]:
-    """For each number of neurons random ones, and for each edit random ones of the same sites."""
+    """For each number of neurons random ones, and for each edit random ones of the same sites.
+
+    Args:
+        edits: the controls have their sizes and factors.
+        seeds: one draw of each control per seed.
+    """
     drawn = []
     for seed in seeds:
         drawn += [random_edit(lm, n, seed, factor) for n, factor in kinds(edits)]

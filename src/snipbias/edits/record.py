@@ -57,7 +57,12 @@ class EditRecord:
         found_on: Provenance | None = None,
         label: str = "edit",
     ) -> Self:
-        """The edit that scales each of some neurons by one factor."""
+        """The edit that scales each of some neurons by one factor.
+
+        Args:
+            factor: of every neuron; 0 prunes.
+            found_on: the data they were found on, if any.
+        """
         factors: dict[str, dict[int, float]] = {}
         for site, unit in neurons:
             factors.setdefault(site, {})[unit] = float(factor)

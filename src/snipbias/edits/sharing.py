@@ -51,6 +51,10 @@ def locate(
 ) -> Path:
     """Where the `edit.json` of a local folder is, or that of a repository of the hub, downloaded.
 
+    Args:
+        place: a folder, an `edit.json`, or `owner/name[@revision]` on the hub.
+        revision, token, cache_dir: of the hub's client.
+
     Raises:
         SnipbiasError: there is none, or it is not to be had.
     """
@@ -99,7 +103,14 @@ def _download(
 
 
 def save(edit: EditRecord, folder: str | Path, *, evaluation: str | Path | None = None) -> Path:
-    """Write an edit, its card and the card's figures into a folder, beside what is there."""
+    """Write an edit, its card and the card's figures into a folder, beside what is there.
+
+    Args:
+        evaluation: folder of a run of `snipbias evaluate`, for the figures of the card.
+
+    Raises:
+        SnipbiasError: that run has no figures of this edit, or a file cannot be written.
+    """
     folder = Path(folder)
     figures = figures_for(edit, evaluation, folder)
     texts: dict[str, str | bytes] = {**edit.files()}

@@ -52,7 +52,13 @@ def mean_activation(
     batch_size: BatchSize = "auto",
     progress: Progress = lambda done: None,
 ) -> Scores:
-    """Mean h over the prompt's tokens and over the instances: what mean ablation holds it at."""
+    """Mean h over the prompt's tokens and over the instances: what mean ablation holds it at.
+
+    Args:
+        task: all of its items and instructions are read.
+        batch_size: prompts per pass, or `auto`; no result depends on it.
+        progress: called with the number of prompts just done.
+    """
 
     def score(queries: Sequence[Query], items: Sequence[Item]) -> Bias:
         return _prompt_activations(lm, queries, lambda h: h, "mean")[0]
@@ -78,6 +84,11 @@ def skill_neurons(
     are the instances with log P(yhat) - log P(y) above and up to the median of their instruction.
     The activation is the mean over the prompt's tokens; the score is max(a, 1 - a) for the share a
     of instances that the threshold classifies right, averaged over instructions.
+
+    Args:
+        task: all of its items and instructions are read.
+        batch_size: prompts per pass, or `auto`; no result depends on it.
+        progress: called with the number of prompts just done.
     """
     jobs = asked(lm, task)
     here: dict[int, tuple[Tensor, float]] = {}

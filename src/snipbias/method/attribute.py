@@ -77,7 +77,13 @@ def score_task(
     progress: Progress,
     kind: Kind = "gradients",
 ) -> Scores:
-    """Scores of a task from those of its batches: the loop that all additive scorers share."""
+    """Scores of a task from those of its batches: the loop that all additive scorers share.
+
+    Args:
+        method: recorded in the result.
+        score: of a batch of queries and their items -> scores per instance of each site.
+        kind: of the passes, for the memory they take.
+    """
     jobs = asked(lm, task)
 
     def do(batch: Sequence[Asked]) -> dict[str, Tensor]:
@@ -125,6 +131,10 @@ def batch_bias(
     One forward pass scores the options, which names yhat (Eq. 3) unless `biased` does, and keeps
     the graph; one backward pass from each of log P(y) and log P(yhat) is reduced to a score per
     neuron inside its hooks.
+
+    Args:
+        gold: index of the gold option of each query.
+        biased: index of the option that each item calls biased; by default Eq. 3 chooses.
     """
     with torch.enable_grad(), SiteGradients(lm).recording() as gradients:
         scored = gradients.score(queries)
@@ -153,7 +163,11 @@ def crispr_plan(
     method: Method,
     biased: Int[Tensor, " b"] | None = None,
 ) -> BackwardPlan:
-    """The backward passes of Eq. 1 and 2: from the gold option, unless it is left out, and yhat."""
+    """The backward passes of Eq. 1 and 2: from the gold option, unless it is left out, and yhat.
+
+    Args:
+        gold, biased: as in `batch_bias`.
+    """
     logprobs = finite_logprobs(scored)
     if biased is None:
         wrong = crispr.most_confusing(logprobs.detach(), gold)

@@ -148,7 +148,15 @@ def most_confusing(logprobs: Float[Tensor, "b c"], gold: Int[Tensor, " b"]) -> I
 def given_biased(
     logprobs: Float[Tensor, "b c"], gold: Int[Tensor, " b"], biased: Int[Tensor, " b"]
 ) -> Int[Tensor, " b"]:
-    """Section 3.3: yhat named by hand; Eq. 3 chooses where the biased option is the right one."""
+    """Section 3.3: yhat named by hand; Eq. 3 chooses where the biased option is the right one.
+
+    Args:
+        logprobs: of each instance's options.
+        gold, biased: their indices.
+
+    Returns:
+        yhat of each instance: `biased`, or the choice of Eq. 3 where that is the gold option.
+    """
     return torch.where(biased == gold, most_confusing(logprobs, gold), biased)
 
 
@@ -156,6 +164,10 @@ def targets_scale(
     logp_wrong: Float[Tensor, " b"], logp_gold: Float[Tensor, " b"], target: Target
 ) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"], Float[Tensor, " b"]]:
     """The factor from attributions of log P to those of the target, without underflow.
+
+    Args:
+        logp_wrong, logp_gold: log P(yhat) and log P(y).
+        target: prob, logprob or another of `Target`.
 
     Returns:
         (scale, wrong, gold), float64: an attribution of log P(yhat) is to be multiplied by
@@ -173,14 +185,26 @@ def targets_scale(
 def bias_attribution(
     wrong: Float[Tensor, "b *k d"], gold: Float[Tensor, "b *k d"], skill: float, clamp: bool
 ) -> Float[Tensor, "b *k d"]:
-    """Eq. 2: A(yhat) less the skill term, the gold option's attribution with negatives zeroed."""
+    """Eq. 2: A(yhat) less the skill term, the gold option's attribution with negatives zeroed.
+
+    Args:
+        wrong, gold: attributions of yhat and of y, at each token or already reduced.
+        skill: weight of the skill term (lambda).
+        clamp: whether negative attributions of y count as 0.
+    """
     return torch.sub(wrong, gold.clamp(min=0) if clamp else gold, alpha=skill)
 
 
 def reduce_tokens(
     bias: Float[Tensor, "b k d"], real: Bool[Tensor, "b k"], how: TokenReduction
 ) -> Float[Tensor, "b d"]:
-    """Eq. 4, first line, over the tokens of an instance that are marked as real."""
+    """Eq. 4, first line, over the tokens of an instance that are marked as real.
+
+    Args:
+        bias: B at every token.
+        real: which tokens count; padding never does.
+        how: max in the paper.
+    """
     if how in ("max", "prompt"):
         # Padding is excluded rather than zeroed: 0 would beat a neuron that is negative everywhere.
         return bias.masked_fill(~real[..., None], -torch.inf).amax(1)
@@ -213,7 +237,13 @@ def ranks(scores: Float[Tensor, "b n"]) -> Float[Tensor, "b n"]:
 def over_instructions(
     sums: Float[Tensor, "i d"], counts: Int[Tensor, " i"], how: InstructionAggregate
 ) -> Float[Tensor, " d"]:
-    """Eq. 4, second line: the mean over instances, then over instructions."""
+    """Eq. 4, second line: the mean over instances, then over instructions.
+
+    Args:
+        sums: of B over the instances under each instruction.
+        counts: instances under each instruction.
+        how: mean in the paper.
+    """
     seen = counts > 0
     means = sums[seen] / counts[seen, None]
     return means.amax(0) if how == "max" else means.mean(0)

@@ -33,7 +33,14 @@ def without_roles(scores: Scores, roles: Collection[str]) -> Scores:
 
 
 def without_top(scores: Scores, others: Scores, share: float) -> Scores:
-    """Leave out the neurons that are in the top share of other scores: useful ones, or outliers."""
+    """Leave out the neurons that are in the top share of other scores: useful ones, or outliers.
+
+    Args:
+        share: of all neurons, at least 0 and below 1.
+
+    Raises:
+        SnipbiasError: it is not.
+    """
     if not 0 <= share < 1:
         raise SnipbiasError(f"cannot leave out a share of {share}: give 0 or more, and below 1.")
     kept = max(1, len(others) - round(share * len(others)))
@@ -42,7 +49,11 @@ def without_top(scores: Scores, others: Scores, share: float) -> Scores:
 
 
 def less(scores: Scores, others: Scores, weight: float) -> Scores:
-    """Subtract other scores of the same neurons; both in the same unit (nats of some margin)."""
+    """Subtract other scores of the same neurons; both in the same unit (nats of some margin).
+
+    Args:
+        weight: factor on the scores that are subtracted.
+    """
     joint = {site.name: (scores[site] - weight * others[site])[None] for site in scores.sites}
     return Scores(
         sites=scores.sites,

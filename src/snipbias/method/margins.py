@@ -172,7 +172,13 @@ def utility(
     batch_size: BatchSize = "auto",
     progress: Progress = lambda done: None,
 ) -> Scores:
-    """How much the answers that should stay depend on a neuron: mean |sum of h * dlogP(y)/dh|."""
+    """How much the answers that should stay depend on a neuron: mean |sum of h * dlogP(y)/dh|.
+
+    Args:
+        task: whose gold answers should stay.
+        batch_size: prompts per pass, or `auto`; no result depends on it.
+        progress: called with the number of prompts just done.
+    """
 
     def score(queries: Sequence[Query], items: Sequence[Item]) -> Bias:
         return _gold_effect(lm, queries, option_index(lm, [item.gold for item in items]))
@@ -221,7 +227,12 @@ def text_utility(
 def margin_plan(
     scored: Scored, up: Int[Tensor, " b"], down: Int[Tensor, " b"], tokens: TokenReduction
 ) -> BackwardPlan:
-    """One backward pass from log P(up) - log P(down) of each instance."""
+    """One backward pass from log P(up) - log P(down) of each instance.
+
+    Args:
+        up, down: indices of the options of each instance.
+        tokens: how token scores become one per instance.
+    """
     logprobs = scored.logprobs
     rows = torch.stack([pick(scored.rows, up), pick(scored.rows, down)], 1)
     one = torch.ones(len(up), device=logprobs.device)

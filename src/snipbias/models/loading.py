@@ -96,6 +96,10 @@ def wrap(
 ) -> LanguageModel:
     """A model and tokenizer that are already in memory, left as they are.
 
+    Args:
+        name, revision: what edits record of the model; by default what its configuration says.
+        chat: whether prompts go through the chat template; by default if there is one.
+
     Raises:
         SnipbiasError: the model is not supported, it has no language-model head, projections of it
             are no plain linear layers, or it is a T5 in float16.

@@ -37,10 +37,14 @@ def common_start(sequences: Sequence[tuple[int, ...]]) -> int:
 def pad(
     sequences: Sequence[Sequence[int]], device: torch.device, side: Literal["left", "right"]
 ) -> tuple[Int[Tensor, "n l"], Bool[Tensor, "n l"]]:
-    """Sequences as rows, and which of their tokens are real.
+    """Pad token sequences to rows; also return the mask of real tokens.
 
     A row is filled with its own first token. A padding token's embedding may be 0, from which
     Gemma 3n takes a standard deviation, whose gradient is not a number.
+
+    Args:
+        sequences: token ids.
+        side: where padding goes.
     """
     longest = max(map(len, sequences))
     ids = torch.zeros((len(sequences), longest), dtype=torch.long)

@@ -24,7 +24,12 @@ def states(
     batch_size: BatchSize = "auto",
     progress: Progress = lambda done: None,
 ) -> Float[np.ndarray, "layers queries d"]:
-    """The residual stream after each block at the prompt's last token (or the start token)."""
+    """The residual stream after each block at the prompt's last token (or the start token).
+
+    Args:
+        batch_size: prompts per pass, or `auto`; no result depends on it.
+        progress: called with the number of prompts just done.
+    """
     prompts = [Query(query.prompt, (query.options[0][:1],)) for query in queries]
     found: dict[int, Tensor] = {}
 

@@ -13,7 +13,12 @@ from snipbias.models.token_tree import reads_trees
 def score_queries(
     lm: LanguageModel, queries: Sequence[Query], batch_size: BatchSize, progress: Progress
 ) -> list[list[float]]:
-    """Log-probabilities of each query's options, in its order; alike prompts run together."""
+    """Log-probabilities of each query's options, in its order; alike prompts run together.
+
+    Args:
+        batch_size: prompts per pass, or `auto`; no result depends on it.
+        progress: called with the number of prompts just done.
+    """
     scores: dict[int, list[float]] = {}
 
     def keep(numbers: Sequence[int], logprobs: list[list[float]]) -> None:

@@ -96,7 +96,12 @@ class Scored:
 def score(
     lm: Backbone, queries: Sequence[Query], *, share_start: bool = False, cut: bool = False
 ) -> Scored:
-    """Log-probability of every option of every query; see `LanguageModel.score`."""
+    """Log-probability of every option of every query; see `LanguageModel.score`.
+
+    Args:
+        share_start: encode the start that all prompts share once.
+        cut: cut the graph between prompt and options, for attribution.
+    """
     owners = [b for b, query in enumerate(queries) for _ in query.options]
     options = [option for query in queries for option in query.options]
     owner = torch.tensor(owners)  # on the CPU: it indexes layers' caches wherever they are

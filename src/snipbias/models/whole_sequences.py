@@ -15,10 +15,13 @@ from snipbias.models.padding import pad, token_logprobs
 def read_whole(
     lm: Backbone, queries: Sequence[Query], owner: Int[Tensor, " r"]
 ) -> tuple[Float[Tensor, "r t"], Bool[Tensor, "b l"], Bool[Tensor, "r l"]]:
-    """log P of each option's tokens (0 at padding), the prompts' tokens and all that is read.
+    """Score options behind a prompt of their own: log P per token, prompt mask, mask of all tokens.
 
     Padding goes right, where a decoder never looks from a token: neither attention nor a recurrent
     state sees it.
+
+    Args:
+        owner: index of each option's query.
     """
     prompts = [query.prompt for query in queries]
     pairs = [(query.prompt, option) for query in queries for option in query.options]

@@ -37,6 +37,12 @@ def load(category: str, instructions: Sequence[str], data_dir: str | Path | None
 
     `source` holds path and SHA-256 and says whether the file is the official one (see `fetch`).
     `notes` says so too if it is not, and counts rows without a biased option or a twin.
+
+    Args:
+        data_dir: where the files are; by default the cache, else they are downloaded.
+
+    Raises:
+        SnipbiasError: the file cannot be had, or is malformed.
     """
     file = fetch(category, data_dir)
     items, notes = parse(decode(file.content, file.path), file.path, category)

@@ -67,7 +67,15 @@ def load(
     *,
     default_instructions: Sequence[str],
 ) -> Task:
-    """Load the task of a JSONL, CSV or TSV file, told apart by suffix."""
+    """Load the task of a JSONL, CSV or TSV file, told apart by suffix.
+
+    Args:
+        instructions: `default_instructions` if None.
+        columns: names of the file's columns, by ours.
+
+    Raises:
+        SnipbiasError: the file is missing, or a row is malformed; the message names it.
+    """
     path = Path(path).expanduser()
     if path.suffix.lower() not in SUFFIXES and not path.is_dir():
         raise SnipbiasError(
@@ -96,7 +104,17 @@ def from_rows(
     default_instructions: Sequence[str],
     source: str,
 ) -> Task:
-    """Make a task of rows, each with the words by which an error names its place."""
+    """Make a task of rows, each with the words by which an error names its place.
+
+    Args:
+        rows: (place, row).
+        instructions: `default_instructions` if None.
+        columns: names of their columns, by ours.
+        source: where they come from, for the record.
+
+    Raises:
+        SnipbiasError: a row is malformed; the message names its place.
+    """
     read = list(rows)
     if not read:
         raise SnipbiasError(f"{name} has no rows: give it at least one, with question and options.")

@@ -60,6 +60,10 @@ class Wording:
 def load(name: str, instructions: Sequence[str] | None, data_dir: str | Path | None = None) -> Task:
     """The task `mrpc`, `rte` or `qnli`: from `data_dir`, else SNIPBIAS_DATA_DIR, else the hub.
 
+    Args:
+        instructions: ten by default.
+        data_dir: where its files are.
+
     Raises:
         SnipbiasError: the data is not there and cannot be downloaded, or is malformed.
     """

@@ -27,7 +27,15 @@ def load(
     *,
     default_instructions: Sequence[str],
 ) -> Task:
-    """Load the task `hf:owner/name[@revision][:config[:split]]`."""
+    """Load the task `hf:owner/name[@revision][:config[:split]]`.
+
+    Args:
+        instructions: `default_instructions` if None.
+        columns: names of its columns, by ours.
+
+    Raises:
+        SnipbiasError: the dataset cannot be loaded, or a row is malformed.
+    """
     match = SPEC.fullmatch(spec)
     if match is None:
         raise SnipbiasError(
@@ -48,7 +56,13 @@ def from_dataset(
     default_instructions: Sequence[str],
     name: str = "dataset",
 ) -> Task:
-    """Make a task of a `datasets.Dataset`, or of a dict that holds a single split."""
+    """Make a task of a `datasets.Dataset`, or of a dict that holds a single split.
+
+    Args:
+        instructions: `default_instructions` if None.
+        columns: names of its columns, by ours.
+        name: of the task.
+    """
     chosen = _as_python(_only_split(dataset, name))
     found = ", ".join(str(x) for x in (chosen.split, chosen.info.version) if x)
     return from_rows(

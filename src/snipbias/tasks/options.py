@@ -146,6 +146,10 @@ def choice(value: Any, options: Options, first: int | None = 0) -> int | None:
     A cell names an option by its text, by its printed letter or number, by its letter (unless an
     option is itself a letter), or by a number that counts from `first` (digits in a text count
     only if no option is itself a number).
+
+    Args:
+        value: the cell.
+        first: the number of the first option; None if numbers name none.
     """
     if not isinstance(value, str):
         text = as_text(value)
