@@ -18,6 +18,8 @@ from torch import nn
 from families import FAMILIES, GENERIC, tiny
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import atomic_folder
+from snipbias.edits import provenance
+from snipbias.edits.controls import random_edit
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.provenance import ModelId, Provenance, same_weights
 from snipbias.edits.switch import switched
@@ -529,3 +531,18 @@ def test_a_dense_edit_keeps_its_factors_in_a_file_beside_it(tmp_path, monkeypatc
         harm()
         with pytest.raises(SnipbiasError, match=r"factors\.safetensors"):
             NeuronEdit.load(dense)
+
+
+def test_a_loop_over_edits_hashes_the_weights_once(monkeypatch) -> None:
+    lm = tiny("llama")
+    edit = random_edit(lm, 2)
+    hashed: list[int] = []
+    once = provenance._weights_hash
+    monkeypatch.setattr(provenance, "_weights_hash", lambda lm: hashed.append(1) or once(lm))
+    with provenance.weights_unchanged(lm):
+        for _ in range(3):
+            with edit.applied(lm):
+                pass
+    assert len(hashed) == 1
+    edit.check(lm)
+    assert len(hashed) == 2

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -44,9 +45,22 @@ class ModelId:
             name=lm.name,
             architecture=type(lm.model).__name__,
             neurons=sum(site.width for site in lm.sites),
-            weights=_weights_hash(lm),
+            weights=_known.get(lm.model) or _weights_hash(lm),
             revision=lm.revision,
         )
+
+
+_known: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
+
+
+@contextmanager
+def weights_unchanged(lm: LanguageModel) -> Iterator[None]:
+    """Promise that no weight changes inside, so that a loop over edits hashes them once."""
+    _known[lm.model] = _weights_hash(lm)
+    try:
+        yield
+    finally:
+        _known.pop(lm.model, None)
 
 
 def same_weights(a: str, b: str) -> bool:

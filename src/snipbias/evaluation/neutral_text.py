@@ -16,6 +16,7 @@ from torch import Tensor
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.parallel import workers
 from snipbias.edits.interventions import Intervention
+from snipbias.edits.provenance import weights_unchanged
 from snipbias.evaluation.bootstrap import Draws
 from snipbias.evaluation.interval import Ends, Interval, in_words, not_raised, would_do
 from snipbias.evaluation.stats import RESAMPLES, from_figures
@@ -128,7 +129,7 @@ def _sums(
 ) -> list[list[Passage]]:
     """The sums of every passage, for the original and then each edit; without those too short."""
     found: dict[int, list[Passage]] = {}
-    with lm.frozen(), torch.inference_mode():
+    with lm.frozen(), weights_unchanged(lm), torch.inference_mode():
         run_batches(
             lm,
             jobs,

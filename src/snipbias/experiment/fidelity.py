@@ -23,7 +23,7 @@ from snipbias.base.notebook import Shown
 from snipbias.base.table import Grid, number, percent
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.given import GivenModel, GivenTask, as_model, as_task
-from snipbias.edits.provenance import ModelId
+from snipbias.edits.provenance import ModelId, weights_unchanged
 from snipbias.method.attribute import asked
 from snipbias.method.equations import Method, most_confusing
 from snipbias.method.find import as_recipe
@@ -221,7 +221,7 @@ def true_effects(
     queries = [job.query for job in jobs]
     gold = np.array([job.item.gold for job in jobs])
     model = ModelId.of(lm)
-    with torch.inference_mode(), lm.frozen():
+    with torch.inference_mode(), lm.frozen(), weights_unchanged(lm):
         before = _logprobs(lm, queries, batch_size, progress)
         wrong = most_confusing(torch.from_numpy(before), torch.from_numpy(gold)).numpy()
         effects = []
