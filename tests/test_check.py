@@ -13,6 +13,7 @@ from families import tiny
 from snipbias.cli import main
 from snipbias.evaluation import ridge
 from snipbias.evaluation.check import check, missing
+from snipbias.evaluation.estimate import Estimate
 from snipbias.evaluation.evaluate import evaluate
 from snipbias.evaluation.probe import learned
 from snipbias.evaluation.rows import Rows
@@ -134,6 +135,32 @@ def test_check_says_what_the_model_does_and_what_to_expect():
     json.dumps(result.to_dict(), allow_nan=False)
     assert check(lm, task, items=20, with_probe=False).probe is None
     assert "no question of another template" in " ".join(check(lm, toy, items=20).outlook)
+
+
+def outlook(result, reads: float, output: float, inside: float, pure: float) -> str:
+    """What is said of such figures."""
+    told = {"output": output, "probe": inside, "probe without surface": pure}
+    probe = replace(
+        result.probe,
+        told={name: {"mismatch": Estimate(value)} for name, value in told.items()},
+        ahead={"mismatch": Estimate(inside - output)},
+    )
+    right = Estimate(reads)
+    return " ".join(replace(result, right_person=right, probe=probe).outlook)
+
+
+def test_the_rules_that_say_no():
+    lm, toy = tiny("llama"), toys.task()
+    items = [replace(item, question=f"{item.question} {item.template}") for item in toy.items]
+    result = check(lm, Task("mini:toy", tuple(items), toy.instructions), items=4)
+    for figures, said in (
+        ((0.54, 0.5, 0.9, 0.9), "hardly reads"),
+        ((0.54, 0.5, 0.9, 0.9), "hardly more right"),
+        ((0.9, 0.6, 0.69, 0.69), "hardly more right"),
+        ((0.9, 0.6, 0.69, 0.71), "An edit may help"),
+        ((0.9, 0.6, 0.71, 0.6), "An edit can help"),
+    ):
+        assert said in outlook(result, *figures), figures
 
 
 def test_missing_columns_are_named_with_what_they_cost():

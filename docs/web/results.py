@@ -1,7 +1,8 @@
-"""Writes the tables of two pages from the CSV files of `snipbias reproduce` in docs/results.
+"""Writes the tables of some pages from the files in docs/results that commands wrote.
 
-A table stands between `<!-- table FILE TASK -->` and `<!-- end -->`. To renew one, copy the run's
-table1.csv to docs/results/FILE and run `python docs/web/results.py`.
+A table of `snipbias reproduce` stands between `<!-- table FILE TASK -->` and `<!-- end -->`. To renew
+one, copy the run's table1.csv to docs/results/FILE and run `python docs/web/results.py`. What another
+command wrote itself as Markdown (`--save`) stands behind `<!-- file FILE -->`.
 """
 
 import csv
@@ -9,7 +10,8 @@ import re
 from pathlib import Path
 
 DOCS = Path(__file__).parents[1]
-PAGES = (DOCS / "results.md", DOCS / "beyond-the-paper.md")
+NAMES = ("results", "beyond-the-paper", "check", "fidelity")
+PAGES = tuple(DOCS / f"{name}.md" for name in NAMES)
 HEADER = (
     "method",
     "n",
@@ -20,11 +22,13 @@ HEADER = (
     "change in accuracy [95 %]",
     "KL",
 )
+FILE = re.compile(r"(<!-- file (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 BLOCK = re.compile(r"(<!-- table (\S+) (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def page(text: str) -> str:
     """The page with every table as its CSV file has it."""
+    text = FILE.sub(lambda m: f"{m[1]}\n{(DOCS / 'results' / m[2]).read_text()}\n{m[3]}", text)
     return BLOCK.sub(lambda m: f"{m[1]}\n{table(DOCS / 'results' / m[2], m[3])}\n\n{m[4]}", text)
 
 

@@ -33,19 +33,19 @@ class Check(Showing, o.Running, o.Batching, o.Asking):
         from rich.console import Group
         from rich.text import Text
 
-        from snipbias.evaluation.check import check, count_prompts
+        from snipbias.evaluation.check import check
 
         run = self.begin("check")
         task = run.task(self.task, **self.task_options)
         lm = run.load(self.model, self.model_options)
-        work = count_prompts(task, self.items, with_probe=self.probe)
-        with run.progress("asking", work) as progress:
+        with run.progress("checking", None) as progress:
             found = check(
                 lm,
                 task,
                 items=self.items,
                 with_probe=self.probe,
                 batch_size=self.batch_size,
+                stage=progress.stage,
                 progress=progress,
             )
         next_step = f"\nnext: snipbias find {self.model} {self.task}"

@@ -42,7 +42,7 @@ class Fidelity(Showing, o.Running, o.Measuring, o.Asking):
         from rich.console import Group
         from rich.text import Text
 
-        from snipbias.experiment.fidelity import RECIPES, count_passes, fidelity
+        from snipbias.experiment.fidelity import fidelity
         from snipbias.method.find import as_recipe
 
         names = None
@@ -53,16 +53,16 @@ class Fidelity(Showing, o.Running, o.Measuring, o.Asking):
         run = self.begin("fidelity")
         task = run.task(self.task, **self.task_options)
         lm = run.load(self.model, self.model_options)
-        size = {"samples": self.samples, "neurons": self.neurons}
-        work = count_passes(task, len(names or RECIPES), **size)
-        with run.progress("pruning one by one", work) as progress:
+        with run.progress("fidelity", None) as progress:
             found = fidelity(
                 lm,
                 task,
                 names,
-                **size,
+                samples=self.samples,
+                neurons=self.neurons,
                 seed=self.seed,
                 batch_size=self.batch_size,
+                stage=progress.stage,
                 progress=progress,
             )
         rows = [asdict(method) for method in found.methods]

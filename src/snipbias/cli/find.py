@@ -10,6 +10,8 @@ import typer
 from snipbias.base.errors import SnipbiasError
 from snipbias.cli import options as o
 
+GLANCE = 16  # rows that are asked before anything is found
+
 
 @dataclass(kw_only=True)
 class Find(o.Writing, o.Running, o.Measuring, o.Asking):
@@ -60,6 +62,7 @@ class Find(o.Writing, o.Running, o.Measuring, o.Asking):
         from snipbias.edits.card.card import model_card
         from snipbias.edits.run_folder import write_sites
         from snipbias.edits.sharing import CARD_FILE
+        from snipbias.evaluation.check import check
         from snipbias.method.equations import Method
         from snipbias.method.find import as_recipe
 
@@ -72,6 +75,7 @@ class Find(o.Writing, o.Running, o.Measuring, o.Asking):
             task = this.task(self.task, **self.task_options)
             drawn = task.sample(self.samples, self.seed, balance=chosen.balance)
             lm = this.load(self.model, self.model_options)
+            before = check(lm, task.find, items=GLANCE, with_controls=False)
             with this.progress("attributing", len(drawn) * len(drawn.instructions)) as progress:
                 scores = chosen.scores(lm, drawn, batch_size=self.batch_size, progress=progress)
             this.record.lap("attribute")
@@ -93,10 +97,12 @@ class Find(o.Writing, o.Running, o.Measuring, o.Asking):
         this.show(
             {
                 "edits": list(map(str, written)),
+                "before": {row["figure"]: row["value"] for row in before.table()},
                 "found_on": asdict(scores.found_on),
                 "notes": list(task.notes),
             },
             Group(
+                Text(before.in_short),
                 edit_table(edits[largest]),
                 Text(f"{notes}{more}\nwritten: {', '.join(map(str, written))}"),
             ),

@@ -25,10 +25,10 @@ from snipbias.evaluation.evaluate import evaluate
 from snipbias.evaluation.measures import Discrimination
 from snipbias.evaluation.rows import Rows
 from snipbias.models.backbone import Query
-from snipbias.models.batching import BatchSize, Progress
+from snipbias.models.batching import BatchSize, Progress, Stage
 from snipbias.models.residual import states
 from snipbias.tasks.answerable import answerable
-from snipbias.tasks.items import Item, Task
+from snipbias.tasks.items import Item
 from snipbias.tasks.unanswerable import UNANSWERABLE
 
 OUTPUT, INSIDE, PURIFIED = "output", "probe", "probe without surface"
@@ -87,6 +87,7 @@ def probe(
     rows: Rows | None = None,
     seed: int = 0,
     batch_size: BatchSize = "auto",
+    stage: Stage = lambda name, jobs: None,
     progress: Progress = lambda done: None,
 ) -> Probe:
     """Learn on neutral questions, and try it on the task.
@@ -96,28 +97,20 @@ def probe(
             first instruction.
         rows: what the model answers there, if that is known.
         seed: of the shuffled labels.
-        progress: called with the number of prompts just done (`count_prompts`).
+        stage: called with what is done next, and of how many prompts.
+        progress: called with the number of prompts just done.
     """
     lm, task = as_model(lm), as_task(task)
     task = task.with_instructions(task.instructions[:1])
     if rows is None:
         rows = evaluate(lm, task, batch_size=batch_size).rows()
-    neutral = neutral_task(task)
+    neutral = answerable("mini" if task.name.startswith("mini") else "")  # words that it knows
     items = (*neutral.items, *task.items)
     queries = [lm.query(*task.prompt.ask(task.instructions[0], item)) for item in items]
+    stage("reading the residual stream", len(queries))
     inside = states(lm, queries, batch_size=batch_size, progress=progress)
     surface = _surface(items, queries)
     return learned(inside, surface, _words(items, len(neutral)), neutral.items, rows, seed)
-
-
-def neutral_task(task: Task) -> Task:
-    """The neutral questions, in words that the task's model knows."""
-    return answerable("mini" if task.name.startswith("mini") else "")
-
-
-def count_prompts(task: Task) -> int:
-    """Passes over a prompt that `probe` makes, for a progress bar."""
-    return len(task) + len(neutral_task(task))
 
 
 def learned(

@@ -29,7 +29,7 @@ from snipbias.method.equations import Method, most_confusing
 from snipbias.method.find import as_recipe
 from snipbias.method.margins import Scorer
 from snipbias.method.recipes import RECIPES, Recipe
-from snipbias.models.batching import BatchSize, Progress
+from snipbias.models.batching import BatchSize, Progress, Stage
 from snipbias.models.language_model import LanguageModel, Query
 from snipbias.models.score_all import score_queries
 from snipbias.models.sites import Site, neuron_at
@@ -135,6 +135,7 @@ def fidelity(
     neurons: int = 300,
     seed: int = 0,
     batch_size: BatchSize = "auto",
+    stage: Stage = lambda name, jobs: None,
     progress: Progress = lambda done: None,
 ) -> Fidelity:
     """Score a sample of neurons by each method, prune each by itself, and compare.
@@ -147,7 +148,8 @@ def fidelity(
         samples: number of rows drawn, each asked under every instruction of the task.
         neurons: how many to prune, drawn evenly from the whole model (fewer if it has fewer).
         seed: of both draws.
-        progress: called with the number of passes over a prompt just done (`count_passes`).
+        stage: called with what is done next, and of how many prompts.
+        progress: called with the number of prompts just done.
 
     Raises:
         SnipbiasError: there is no such method, or it scores no neurons in one go.
@@ -157,25 +159,22 @@ def fidelity(
     drawn = task.sample(samples, seed, balance="twins" if has_twins else "none")
     recipes = _recipes(task, methods, has_twins)
     groups, of = sample_neurons(lm.sites, neurons, seed)
+    rows = len(drawn) * len(drawn.instructions)
+    stage("pruning one by one", rows * (len(groups) + 1))
     effects = true_effects(lm, drawn, groups, batch_size=batch_size, progress=progress)
     top = min(TOP, len(effects))
     best = float(np.sort(effects)[-top:].sum())
     found = []
     for name, chosen in recipes.items():
+        stage(name, rows)
         flat = chosen.scores(lm, drawn, batch_size=batch_size, progress=progress).flat.numpy()
         scores = np.array([flat[list(group)].max() for group in groups])
         found.append(judged(name, scores, effects, top, best, seed))
     names = [neuron_at(lm.sites, group[0]) for group in groups]
     by_neuron = {f"{n.site}:{n.unit}": e for n, e in zip(names, effects.tolist(), strict=True)}
-    rows = len(drawn) * len(drawn.instructions)
     return Fidelity(
         lm.name, task.name, seed, rows, len(groups), of, top, best, by_neuron, tuple(found)
     )
-
-
-def count_passes(task: Task, methods: int, *, samples: int, neurons: int) -> int:
-    """Passes over a prompt that `fidelity` makes, for a progress bar."""
-    return samples * len(task.instructions) * (methods + neurons + 1)
 
 
 def all_recipes(*, has_twins: bool, has_biased: bool) -> list[str]:
