@@ -1,8 +1,8 @@
 """Writes the tables of some pages from the files in docs/results that commands wrote.
 
-A table of `snipbias reproduce` stands between `<!-- table FILE TASK -->` and `<!-- end -->`. To renew
-one, copy the run's table1.csv to docs/results/FILE and run `python docs/web/results.py`. What another
-command wrote itself as Markdown (`--save`) stands behind `<!-- file FILE -->`.
+A table of `snipbias reproduce` stands between `<!-- table FILE TASK -->` and `<!-- end -->`. To
+renew one, copy the run's table1.csv to docs/results/FILE and run `python docs/web/results.py`. What
+another command wrote itself as Markdown (`--save`) stands behind `<!-- file FILE -->`.
 """
 
 import csv
