@@ -227,3 +227,21 @@ def test_the_command_writes_an_edit_its_curve_and_what_to_run_next(tmp_path, cap
     assert sb.NeuronEdit.load(out).label == "learned"
     assert (out / "curve.csv").read_text().startswith("neurons,step,loss,auroc_ambiguous")
     assert not (tmp_path / "learned.learning").exists()
+
+
+def test_learned_methods_stand_beside_others_in_an_experiment(tmp_path):
+    settings = sb.preset(
+        "demo",
+        methods=("original", "v1", "learned", "grafting", "learned LoRA"),
+        tasks=("mini:age",),
+        trials=1,
+        steps=6,
+        sizes=(3, 10),
+        items=16,
+        dev_items=16,
+        texts=0,
+        retention=(),
+    )
+    results = sb.reproduce("demo", "mini:age", settings, folder=tmp_path / "run", retention=())
+    methods = {outcome.method for outcome in results.experiment.outcomes}
+    assert methods == {"original", "v1", "learned", "grafting", "learned LoRA"}

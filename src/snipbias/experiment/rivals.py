@@ -12,6 +12,7 @@ import numpy as np
 from snipbias.base.files import slug
 from snipbias.experiment.baselines.fairsteer import Gated, probes
 from snipbias.experiment.baselines.finetuning import EPOCHS, Kind, finetune
+from snipbias.experiment.baselines.learned import learned, lora
 from snipbias.experiment.baselines.prompting import PROMPTINGS, Prompting
 from snipbias.experiment.baselines.steering import mean_difference
 from snipbias.experiment.baselines.unibias import biased_components
@@ -101,6 +102,11 @@ RIVALS: dict[str, Callable[[Cell], Outcome]] = {
     "FairSteer": partial(steered, probed=True),
     "UniBias": masked,
     **{name: partial(prompted, way=way) for name, way in PROMPTINGS.items()},
+    "learned": partial(learned, pick="learned", sized=False),
+    "learned random": partial(learned, pick="learned random", sized=True),
+    "grafting": partial(learned, pick="grafting", sized=True),
+    "first order": partial(learned, pick="first order", sized=False),
+    "learned LoRA": lora,
     "LoRA": partial(tuned, kind="LoRA"),
     "(IA)3": partial(tuned, kind="(IA)3"),
 }

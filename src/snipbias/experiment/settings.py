@@ -30,6 +30,8 @@ ABLATIONS = ("v2 mean over tokens", NO_WEIGHT, "v2 no skill term")
 # Other people's methods, from their papers; those that only ask otherwise depend on no draw either.
 PROMPTED = ("unknown is allowed", "self-help", "chain of thought")
 PUBLISHED = ("know-bias", "UniBias", "FairSteer", *PROMPTED, "LoRA", "(IA)3")
+# Trained factors, and what they are compared with; see `method.learned`.
+LEARNED = ("learned", "learned random", "grafting", "first order", "learned LoRA")
 ONCE = (ORIGINAL, *SCORES_ALONE, *PROMPTED)
 # What stands beside a preset's own method, in the order of the tables.
 RIVALS = (
@@ -48,10 +50,10 @@ RIVALS = (
     *SCORES_ALONE,
 )
 COUNTS = (
-    *("samples", "trials", "draws", "layers"),
+    *("samples", "trials", "draws", "layers", "steps"),
     *("instructions", "items", "dev_items", "retention_items", "retention_instructions"),
 )
-KNOWN = tuple(dict.fromkeys((ORIGINAL, *RIVALS, *PUBLISHED, *ABLATIONS, *RECIPES)))
+KNOWN = tuple(dict.fromkeys((ORIGINAL, *RIVALS, *PUBLISHED, *LEARNED, *ABLATIONS, *RECIPES)))
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ class Settings:
         elsewhere: items of each small task that says what a method does elsewhere; 0: none.
         layers: how many layers a steering vector is tried at, spread evenly over the model.
         strengths: what it is multiplied by there.
+        steps: of a training of factors.
         transfer: also evaluate each of the method's edits on the other tasks.
         sample_sizes: other numbers of samples to find the method's neurons on.
     """
@@ -113,6 +116,7 @@ class Settings:
     elsewhere: int = 24
     layers: int = 4
     strengths: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
+    steps: int = 60
     transfer: bool = False
     sample_sizes: tuple[int, ...] = ()
 
@@ -209,7 +213,7 @@ PRESETS: dict[str, Settings] = {
     # Methods of several papers beside each other, on few rows: docs/referee.md.
     "referee": Settings(
         preset="referee",
-        methods=(ORIGINAL, "v1", "snipbias", *CONTROLS, STEERING, *PUBLISHED, "offset"),
+        methods=(ORIGINAL, "v1", "snipbias", *LEARNED, *CONTROLS, STEERING, *PUBLISHED, "offset"),
         tasks=("mini:age", "mini:ses", "mini:disability"),
         instructions=2,
         prompts=(),

@@ -39,7 +39,8 @@ def learned(cell: Cell, pick: str, sized: bool) -> Outcome:
 
     def compute() -> list[dict[str, Any]]:
         try:
-            found = learn(cell.lm, cell.task, sizes, pick=pick, seed=seed)
+            how = Training(steps=cell.settings.steps)
+            found = learn(cell.lm, cell.task, sizes, pick=pick, training=how, seed=seed)
         except SnipbiasError:  # nothing that does no harm: the model stays as it is
             return []
         return [edit.to_dict() for edit in found.edits.values()]
@@ -75,7 +76,8 @@ class Adapter:
 def lora(cell: Cell) -> Outcome:
     """A LoRA trained by the same losses, for as many steps, on the same rows: the ceiling."""
     assert cell.trial is not None
-    seed, how = cell.settings.seed + cell.trial, Training(bound=float("inf"), rate=0.003)
+    seed = cell.settings.seed + cell.trial
+    how = Training(steps=cell.settings.steps, rate=0.003)
 
     @cache
     def adapter() -> Adapter:

@@ -35,7 +35,7 @@ BIAS = Mean(_bias, (-1.0, 1.0))
 
 
 def referee_grids(experiment: Experiment, figures: All, *, seconds: bool = False) -> Iterator[Grid]:
-    """A table a task; only with `seconds` is it not the same each time."""
+    """Two tables per task; only with `seconds` are they not the same each time."""
     for task in experiment.tasks:
         rows = []
         for method in methods_of(experiment):
@@ -53,10 +53,15 @@ def referee_grids(experiment: Experiment, figures: All, *, seconds: bool = False
             cost = _cost(outcomes, len(tests[0]))
             rows.append((method, *answers, _kept(each, experiment.settings.margin), *cost))
         if rows:
-            grid = Grid(f"Referee, {task.name} [95 % CI]", HEADER, tuple(rows))
-            if not seconds:
-                grid = Grid(grid.title, HEADER[:-1], tuple(row[:-1] for row in rows))
-            yield grid
+            end = None if seconds else -1
+            yield Grid(
+                f"Referee, {task.name} [95 % CI]", HEADER[:6], tuple(row[:6] for row in rows)
+            )
+            yield Grid(
+                f"Referee, {task.name}: what each costs",
+                (HEADER[0], *HEADER[6:end]),
+                tuple((row[0], *row[6:end]) for row in rows),
+            )
 
 
 def _percent(found: Estimate) -> str:
