@@ -214,9 +214,7 @@ def answers(rows: Rows) -> dict[str, Estimate]:
     return {
         "right_person": estimate(measures.NAMED_ACCURACY, [plain]),
         "right": estimate(measures.DISAMBIGUATED_ACCURACY if tells else measures.ACCURACY, [plain]),
-        "stereotyped": estimate(
-            measures.UNANSWERABLE_STEREOTYPED if tells else measures.STEREOTYPED, [plain]
-        ),
+        "stereotyped": estimate(measures.NAMED_STEREOTYPED, [plain]),
         "unknown": estimate(
             measures.AMBIGUOUS_UNKNOWN_RATE if tells else measures.UNKNOWN_RATE, [plain]
         ),
