@@ -77,7 +77,8 @@ def tradeoff(place: str, spots: Sequence[Spot], curve: OffsetCurve | None) -> Pl
         "A shift, or a gain?",
         "Accuracy on ambiguous rows (across) and disambiguated rows (up). The line is what adding "
         "one constant to the original's score of “unknown” reaches with no neuron touched: an edit "
-        "on the line or below it has only shifted answers, and one above it has gained something.",
+        "on the line or below it has only shifted answers. One above it has gained something if it "
+        "has on filler and mismatch rows too.",
         {
             "data": traces,
             "layout": {
