@@ -43,7 +43,7 @@ DEV = Task("dev", rows(4), ("say it.",))
 LogP = Callable[[str, str], float]
 
 
-class ByHand:
+class ByHand(LanguageModel):
     """A model whose log P(option | prompt) is a function; it keeps the prompts it has scored."""
 
     device = torch.device("cpu")
