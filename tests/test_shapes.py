@@ -18,9 +18,9 @@ from jaxtyping import install_import_hook
 with install_import_hook("snipbias", "beartype.beartype"):
     import snipbias as sb
     from families import tiny
-    from test_attribute import TASK
+    from toys import task
 
-    lm = tiny(sys.argv[1])
+    lm, TASK = tiny(sys.argv[1]), task()
     for method in (sb.Method.v1(), sb.Method.v2(tokens="mean", instructions="max")):
         edit = sb.attribute(lm, TASK.find, method).top(5)
     with edit.applied(lm):

@@ -1,4 +1,4 @@
-"""Run by tests/test_parallel.py in several processes: every loop, saved by the main one.
+"""Run by tests/base/test_parallel.py in several processes: every loop, saved by the main one.
 
 Also by itself, in one process: the results must be the same.
 """

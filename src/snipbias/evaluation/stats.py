@@ -4,7 +4,7 @@ Every function takes trials: the rows of one method on the same items and instru
 order, one `Rows` per draw of the items that the edit was found on. The figure is the mean over the
 trials. Trials are not resampled: `spread_over_trials` says how much they differ.
 
-Coverage of the 95 % intervals in simulations (`tests/test_coverage.py`: binary answers with effects
+Coverage of the 95 % intervals in simulations (`test_coverage.py`: binary answers with effects
 of template, instruction, cell and item): 93 to 97 % for means and paired differences with 12 to 40
 templates and ten crossed or two fixed instructions; 91 to 93 % with eight templates or fewer. Where
 few templates differ, the exact bounds of `interval` take over: 97 % or more.

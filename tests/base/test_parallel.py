@@ -20,7 +20,7 @@ from snipbias.base.parallel import DIED, Workers, data_parallel, workers
 from snipbias.models.loading import load
 from together import KINDS, everything
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 SOURCE = HERE.parent / "src"
 _port = 29600 + os.getpid() % 1000
 

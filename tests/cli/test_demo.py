@@ -12,7 +12,7 @@ import pytest
 
 import snipbias as sb
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 TASKS = ("mini:age", "mini:ses", "mini:disability")
 
 

@@ -96,7 +96,7 @@ def test_every_family_comes_back_without_snipbias(families, tmp_path):
             cases.append({**case, "inputs": [*inputs(lm)], "encoder_decoder": encoder_decoder})
     (tmp_path / "cases.json").write_text(json.dumps(cases))
     environment = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
-    script = Path(__file__).with_name("plain.py")
+    script = Path(__file__).parents[1] / "plain.py"
     done = subprocess.run(
         [sys.executable, script, tmp_path], capture_output=True, text=True, env=environment
     )
