@@ -108,7 +108,10 @@ def test_find_evaluate_apply_show_rerun(cli, here: Path, model: Path) -> None:
     assert strict(found.out)["edits"] == ["edit"]
     assert tree(here) == {
         "edit",
-        *(f"edit/{name}" for name in ("edit.json", "README.md", "run.json", "sites.json")),
+        *(
+            f"edit/{name}"
+            for name in ("edit.json", "README.md", "run.json", "run.toml", "sites.json")
+        ),
     }
     edit = sb.NeuronEdit.load("edit")
     assert len(edit) == 9
@@ -123,16 +126,16 @@ def test_find_evaluate_apply_show_rerun(cli, here: Path, model: Path) -> None:
     printed = strict(evaluated.out)
     assert strict(Path("result/summary.json").read_text())["margin"] == 0.02
     assert tree(here / "result") == {
-        *("rows.parquet", "summary.json", "tables.md", "run.json", "sites.json"),
-        *("edits", "edits/0-v1-n-9", "edits/0-v1-n-9/edit.json"),
+        *("rows.parquet", "summary.json", "tables.md", "run.json", "run.toml", "sites.json"),
+        *("edits", "edits/0-edit", "edits/0-edit/edit.json"),
     }
     summary = strict(Path("result/summary.json").read_text())
     assert {**summary, "out": "result"} == printed
     assert list(summary["methods"]) == [
         "original",
-        "v1 n=9",
+        "edit",
         "random n=9 #0",
-        "same sites as v1 n=9 #0",
+        "same sites as edit #0",
     ]
     table = pq.read_table("result/rows.parquet")
     assert len(table) == 8 * 2 * 4
@@ -151,10 +154,10 @@ def test_find_evaluate_apply_show_rerun(cli, here: Path, model: Path) -> None:
     assert "| seed of the draw of items | 0 |" in card.read_text()
     carded = cli("card", "edit", "--run", "result", "--json")
     assert strict(carded.out) == {"card": "edit/README.md", "figures": True}
-    accuracy = summary["methods"]["v1 n=9"]["accuracy"]["overall"]
-    assert f"| v1 n=9 | {100 * accuracy:.1f} [" in card.read_text()
+    accuracy = summary["methods"]["edit"]["accuracy"]["overall"]
+    assert f"| edit | {100 * accuracy:.1f} [" in card.read_text()
     assert cli("card", "edit").status == 0  # with the figures that were kept
-    assert f"| v1 n=9 | {100 * accuracy:.1f} [" in card.read_text()
+    assert f"| edit | {100 * accuracy:.1f} [" in card.read_text()
 
     assert cli("rerun", "edit", "--out", "again").status == 0
     assert sb.NeuronEdit.load("again") == edit
@@ -442,7 +445,7 @@ def test_piped_output_is_plain(here: Path, model: Path, edit: Path) -> None:
     assert done.stderr == ""
     assert ESCAPE not in done.stdout
     assert "\r" not in done.stdout
-    for name in ("original", "v1 n=7", "random n=7 #0", "always unknown"):
+    for name in ("original", "v1 n=7", "random neurons", "\nnext     snipbias report r --out"):
         assert name in done.stdout
 
 

@@ -98,5 +98,5 @@ def test_the_command_line_does_the_whole_job(tmp_path, smollm2):
         *("--instructions", "1", "--no-retention", "--out", "report"),
     )
     assert shown["items"] == 4
-    assert list(shown["methods"])[:2] == ["original", "v1 n=5"]
-    assert shown["methods"]["v1 n=5"]["kl_per_token"] > 0
+    assert list(shown["methods"])[:2] == ["original", "edit"]
+    assert shown["methods"]["edit"]["kl_per_token"] > 0

@@ -171,7 +171,7 @@ def test_the_command_lines(edits, tmp_path: Path, capfd, monkeypatch):
     out, _ = run(f"overlap {both} {task} --out ov")
     assert out.count("union") >= 3
     written = {path.name for path in (tmp_path / "ov").iterdir()}
-    assert written == {"mini-age", "overlap.json", "tables.md", "run.json"}
+    assert written == {"mini-age", "overlap.json", "tables.md", "run.json", "run.toml"}
     record = json.loads((tmp_path / "ov/run.json").read_text())
     assert list(record["data"]["edits"].values()) == [a.fingerprint, b.fingerprint]
 

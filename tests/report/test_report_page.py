@@ -193,15 +193,15 @@ def test_the_legend_hides_and_the_picker_shows(visit: Open) -> None:
     plot = page.locator("figure:has([data-plot$='-plane'])")
     marks = plot.locator(".scatterlayer .trace:visible path.point:visible")
     before = marks.count()
-    plot.get_by_label("v1 n=30").uncheck()
+    plot.get_by_label("found n=30").uncheck()
     points = "document.querySelectorAll(\"[data-plot$='-plane'] path.point\").length"
     until(page, f"{points} < {before}")
     assert marks.count() == before - 1
     maps = page.locator("figure:has([data-plot*='-map'])")
-    assert page.locator("figure:visible h4:has-text('v1 n=30')").count() == 1
-    page.locator(".picker").select_option("v1 n=3")
-    assert page.locator("figure:visible h4:has-text('v1 n=30')").count() == 0
-    assert page.locator("figure:visible h4:has-text('v1 n=3')").count() == 1
+    assert page.locator("figure:visible h4:has-text('found n=30')").count() == 1
+    page.locator(".picker").select_option("found n=3")
+    assert page.locator("figure:visible h4:has-text('found n=30')").count() == 0
+    assert page.locator("figure:visible h4:has-text('found n=3')").count() == 1
     assert maps.count() == 2
 
 
@@ -231,7 +231,7 @@ def test_print_is_light_and_cuts_no_plot(visit: Open) -> None:
 
 def test_without_a_script_tables_stand_for_the_plots(visit: Open) -> None:
     page = visit(java_script_enabled=False)
-    for shown in (".plot table", ".plot[data-choice='v1 n=3'] table", ".example summary"):
+    for shown in (".plot table", ".plot[data-choice='found n=3'] table", ".example summary"):
         assert page.locator(shown).first.is_visible(), shown
     for useless in (".drawing", ".filters", ".pick", ".copy"):
         assert page.locator(useless).count()

@@ -24,6 +24,7 @@ from snipbias.cli import options as o
 from snipbias.cli.algebra import Combine, Overlap
 from snipbias.cli.check import Check
 from snipbias.cli.demo import Demo
+from snipbias.cli.doctor import Doctor
 from snipbias.cli.evaluate import Evaluate
 from snipbias.cli.export import Apply, Export
 from snipbias.cli.fidelity import Fidelity
@@ -43,7 +44,6 @@ TOGETHER = ("find", "evaluate", "reproduce", "demo", "rerun")
 
 app = typer.Typer(
     name="snipbias",
-    add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     help="Find the few neurons that bias a language model, prune them, and prove what changed.",
@@ -196,7 +196,7 @@ class Rerun(o.Command):
 
 COMMANDS = (
     *(Check, Find, Learn, Evaluate, Reproduce, Demo, Fidelity, Tasks),
-    *(Show, Report, Play),
+    *(Show, Report, Play, Doctor),
     *(Apply, Export, Combine, Overlap),
     *(Card, Push, Rerun),
 )

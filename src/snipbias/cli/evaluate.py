@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -96,39 +97,40 @@ class Evaluate(o.Writing, o.Running, o.Measuring, o.Asking):
             "--records", help="Also write records/, for Every Eval Ever and lm-evaluation-harness."
         ),
     ] = False
+    full: Annotated[
+        bool, typer.Option("--full", help="Print every table; they are in tables.md anyway.")
+    ] = False
 
     def __call__(self) -> None:
         """Compare edits with the original and the controls, and write rows and tables."""
         from rich.console import Group
         from rich.text import Text
 
+        from snipbias.cli.combining import read_edits
         from snipbias.cli.run import run
-        from snipbias.edits.edit import NeuronEdit
         from snipbias.edits.run_folder import write_edits, write_sites
         from snipbias.evaluation import tables
-        from snipbias.evaluation.compare import compare, distinct
+        from snipbias.evaluation.answer import answer
+        from snipbias.evaluation.compare import compare
         from snipbias.evaluation.harness_scores import harness_renderable
         from snipbias.evaluation.reading import Reading
         from snipbias.evaluation.records import write_records
         from snipbias.tasks.neutral_text import passages
 
         with run("evaluate", vars(self), self) as (this, folder):
-            edits = distinct([NeuronEdit.load(path) for path in self.edit or []])
-            this.record.data["edits"] = {
-                str(path): edit.fingerprint
-                for path, edit in zip(self.edit or [], edits, strict=True)
-            }
+            edits = read_edits(self.edit or [], this)
             this.record.data["text"] = str(self.text or "shipped with the package")
             this.record.seeds = {"sample of items": 0, "controls": list(range(self.controls))}
+            self.column = self.column or self._remembered(edits)
             task = this.task(self.task, **self.task_options)
-            retention = self._retention(this, len(task.instructions))
+            kept = self._retention(this, len(task.instructions))
             settings: dict[str, Any] = {
                 "reading": Reading(self.normalize.value, self.options.value, self.generate),
                 "items": self.items,
                 "whole": self.whole,
                 "controls": self.controls,
                 "texts": () if self.no_text else passages(self.text),
-                "retention": retention,
+                "retention": [task.subsample(self.retention_items) for task in kept],
                 "control_rows": not self.no_control_rows,
                 "elsewhere": self.elsewhere,
             }
@@ -154,15 +156,20 @@ class Evaluate(o.Writing, o.Running, o.Measuring, o.Asking):
         if self.records:
             write_records(this.folder)
         margin = self.margin
-        parts = [tables.comparison_renderable(comparison)]
+        parts = [answer(comparison, {task.name: len(task.templates) for task in kept})]
+        parts += [Text(), tables.comparison_renderable(comparison)] if self.full else []
         parts += [Group(Text(), harness_renderable(harness, margin))] if harness else []
+        then = shlex.join(["snipbias", "report", str(this.folder), "--out", f"{this.folder}.html"])
+        if not edits:
+            then = o.again("find", self, "--n", "10,50", "--out", "edits")
         this.show(
             {
                 "out": str(this.folder),
                 **comparison.to_dict(),
                 **({"lm_eval": harness.to_dict(margin)} if harness else {}),
             },
-            Group(*parts, Text(f"\nwritten: {this.folder}")),
+            Group(*parts, Text(f"written  {this.folder} (all tables: --full, or its tables.md)")),
+            then=then,
         )
 
     def _harness(
@@ -191,6 +198,14 @@ class Evaluate(o.Writing, o.Running, o.Measuring, o.Asking):
         this.record.lap("lm-eval")
         return scores
 
+    def _remembered(self, edits: list[NeuronEdit]) -> list[str] | None:
+        """The columns of the rows that an edit was found on, if they are these."""
+        names = (self.task, Path(self.task).name)
+        for edit in edits:
+            if edit.found_on and edit.found_on.columns and edit.found_on.task in names:
+                return [f"{ours}={theirs}" for ours, theirs in edit.found_on.columns.items()]
+        return None
+
     def _retention(self, this: Run, instructions: int) -> list[Task]:
         """The held-out rows of these tasks, under as many instructions as the task's own rows."""
         if self.no_retention:
@@ -198,7 +213,7 @@ class Evaluate(o.Writing, o.Running, o.Measuring, o.Asking):
         names = self.retention or ["mini:skills" if self.model == "demo" else "mini:facts"]
         options = {"data_dir": self.data_dir, "prompt": self.prompt, "instructions": instructions}
         tasks = [this.task(name, **options) for name in names]
-        return [task.test.subsample(self.retention_items) for task in tasks]
+        return [task.test for task in tasks]
 
 
 def _write_harness(scores: HarnessScores, folder: Path, margin: float) -> None:

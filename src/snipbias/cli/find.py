@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Annotated, Any
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.cli import options as o
+
+if TYPE_CHECKING:
+    from snipbias.edits.edit import NeuronEdit
 
 GLANCE = 16  # rows that are asked before anything is found
 
@@ -34,6 +37,10 @@ class Find(o.Writing, o.Running, o.Measuring, o.Asking):
     ] = "v1"
     samples: Annotated[int, typer.Option(min=1, help="Items to find them on.")] = 10
     seed: Annotated[int, typer.Option(help="Of the draw of items.")] = 0
+    label: Annotated[
+        str | None,
+        typer.Option(help="What to call the edit in tables.", show_default="the folder's name"),
+    ] = None
     factor: Annotated[float, typer.Option(help="Scale outputs by this; 0 prunes.")] = 0.0
     target: Annotated[str | None, typer.Option(help="prob or logprob.")] = None
     biased: Annotated[
@@ -58,7 +65,7 @@ class Find(o.Writing, o.Running, o.Measuring, o.Asking):
         from rich.text import Text
 
         from snipbias.cli.run import run
-        from snipbias.cli.show import edit_table
+        from snipbias.cli.show import edit_head, layer_map
         from snipbias.edits.card.card import model_card
         from snipbias.edits.run_folder import write_sites
         from snipbias.edits.sharing import CARD_FILE
@@ -79,7 +86,7 @@ class Find(o.Writing, o.Running, o.Measuring, o.Asking):
             with this.progress("attributing", len(drawn) * len(drawn.instructions)) as progress:
                 scores = chosen.scores(lm, drawn, batch_size=self.batch_size, progress=progress)
             this.record.lap("attribute")
-            edits = {n: scores.top(n, self.factor) for n in sizes}
+            edits = {n: self._labelled(scores.top(n, self.factor), n, sizes) for n in sizes}
             this.record.data["edits"] = {f"n{n}": edit.fingerprint for n, edit in edits.items()}
             for n, edit in edits.items():
                 place = folder if len(edits) == 1 else folder / f"n{n}"
@@ -91,9 +98,8 @@ class Find(o.Writing, o.Running, o.Measuring, o.Asking):
             write_sites(lm.sites, folder)
             written = [this.folder if len(edits) == 1 else this.folder / f"n{n}" for n in edits]
         largest = max(edits)
-        notes = "".join(f"\nnote: {note}" for note in task.notes)
-        more = f"\nthis is n{largest} only; to see another: snipbias show {written[0]}\n"
-        more = more if len(edits) > 1 else ""
+        lines = [*edit_head(edits[largest]), *(f"note: {note}" for note in task.notes)]
+        asked = [word for path in written for word in ("--edit", str(path))]
         this.show(
             {
                 "edits": list(map(str, written)),
@@ -103,10 +109,24 @@ class Find(o.Writing, o.Running, o.Measuring, o.Asking):
             },
             Group(
                 Text(before.in_short),
-                edit_table(edits[largest]),
-                Text(f"{notes}{more}\nwritten: {', '.join(map(str, written))}"),
+                *map(Text, lines),
+                Text(),
+                layer_map(edits[largest], lm.sites),
+                Text(f"\nwritten  {', '.join(map(str, written))} (which neurons: snipbias show)"),
             ),
+            then=o.again("evaluate", self, *asked, "--out", f"{this.folder}-result"),
         )
+
+    def _labelled(self, edit: NeuronEdit, n: int, sizes: list[int]) -> NeuronEdit:
+        """The edit, called as it was told to be, or as its folder is, with the rows' columns."""
+        from snipbias.cli.run import columns
+
+        if edit.found_on and self.column:
+            found = replace(edit.found_on, columns=columns(self.column) or {})
+            edit = replace(edit, found_on=found)
+        name = self.label or (self.out.name if self.out else "")
+        several = f"{name} n={n}" if len(sizes) > 1 else name
+        return replace(edit, label=several) if name else edit
 
     def _method(self) -> Any:
         """A version of CRISPR with single deviations, or the name of another recipe."""

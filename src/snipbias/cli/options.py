@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Collection
 from copy import copy
 from dataclasses import MISSING, dataclass, fields
 from enum import Enum
@@ -11,6 +13,8 @@ from typing import Annotated, Any, ClassVar, get_type_hints
 
 import typer
 from typer.models import OptionInfo
+
+from snipbias.cli.config import take
 
 
 class DType(str, Enum):
@@ -107,6 +111,14 @@ NoControlRows = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and no table.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
+
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        callback=take, is_eager=True, help="Settings from a TOML file; every run writes one."
+    ),
+]
 
 
 @dataclass(kw_only=True)
@@ -232,11 +244,33 @@ class Writing(Command):
     quiet: Quiet = False
 
 
+def again(command: str, options: Command, *words: str, leave: Collection[str] = ()) -> str:
+    """A command line that reads the same model and task in the same way, to be pasted.
+
+    Args:
+        words: what comes besides what both share.
+        leave: options that are not to be repeated.
+    """
+    shared = {f.name: f for kind in (Running, Measuring, Asking) for f in fields(kind)}
+    line = ["snipbias", command, *(getattr(options, name) for name in ("model", "task"))]
+    for name, field in shared.items():
+        value = getattr(options, name, field.default)
+        if value == field.default or name in leave:
+            continue
+        option = f"--{name.replace('_', '-')}"
+        if isinstance(value, bool):
+            line.append(option if value else option.replace("--", "--no-", 1))
+            continue
+        for each in value if isinstance(value, list) else [value]:
+            line += [option, str(each.value if isinstance(each, Enum) else each)]
+    return shlex.join([*line, *words])
+
+
 def add(app: typer.Typer, kind: type[Command]) -> None:
     """Give the application a command, under its class's name."""
     types = get_type_hints(kind, include_extras=True)
 
-    def command(**given: Any) -> None:
+    def command(config: Path | None, **given: Any) -> None:
         kind(**given)()
 
     options = [
@@ -248,6 +282,8 @@ def add(app: typer.Typer, kind: type[Command]) -> None:
         )
         for field in fields(kind)
     ]
+    config = Parameter("config", Parameter.KEYWORD_ONLY, default=None, annotation=Config)
+    options.append(config)
     options.sort(key=lambda option: option.default is not Parameter.empty)
     command.__signature__ = Signature(options)  # type: ignore[attr-defined]
     title = "Example" if len(kind.examples) == 1 else "Examples"

@@ -14,6 +14,7 @@ import typer
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import slug
+from snipbias.cli import config
 from snipbias.cli import options as o
 
 if TYPE_CHECKING:
@@ -166,6 +167,7 @@ class Reproduce(o.Writing, o.Running, o.Measuring, o.Reading):
                 notes.extend(write(Results(experiment), place))
                 this.record.lap("tables")
                 this.record.write(place)
+                config.write(place, "reproduce", self)
 
             with this.progress("reproducing", 0) as progress:
                 experiment = reproduce(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 import time
@@ -17,12 +18,14 @@ from typing import Any
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.segment import Segment
+from rich.text import Text
 
 from snipbias.base.errors import InterruptError, SnipbiasError
 from snipbias.base.files import atomic_folder, refuse_existing
 from snipbias.base.markdown import printable
 from snipbias.base.parallel import workers
 from snipbias.base.record import RunRecord
+from snipbias.cli import config
 from snipbias.cli.options import Writing
 from snipbias.edits.provenance import ModelId
 from snipbias.models.language_model import LanguageModel
@@ -132,20 +135,30 @@ class Run:
         with Progress(*columns, console=console, transient=True, disable=not bar) as bars:
             yield Advance(bars, label, total, lines=shown and not bar)
 
-    def show(self, result: Mapping[str, Any], renderable: RenderableType) -> None:
-        """Print the result: JSON for machines, a table for people."""
-        show(result, renderable, as_json=self._as_json)
+    def show(
+        self, result: Mapping[str, Any], renderable: RenderableType, *, then: str = ""
+    ) -> None:
+        """Print the result: JSON for machines, a table and the next command for people."""
+        show(result, renderable, as_json=self._as_json, then=then)
 
 
-def show(result: Mapping[str, Any], renderable: RenderableType, *, as_json: bool) -> None:
-    """Print one JSON object, or the renderable; of several processes, the main one does."""
+def show(
+    result: Mapping[str, Any], renderable: RenderableType, *, as_json: bool, then: str = ""
+) -> None:
+    """Print one JSON object, or the renderable; of several processes, the main one does.
+
+    Args:
+        then: the command that comes next, on a line that is not broken, so that it can be copied.
+    """
     if not workers().is_main:
         return
     if as_json:
         print(json.dumps(result, indent=1, default=str))
     else:
-        width = None if sys.stdout.isatty() else 118
-        _Screen(width=width).print(renderable)
+        screen = _Screen(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 118)
+        screen.print(renderable)
+        if then:
+            screen.print(Text.assemble(("next     ", "dim"), (then, "bold")), soft_wrap=True)
 
 
 class _Screen(Console):
@@ -175,6 +188,7 @@ def run(command: str, arguments: Mapping[str, Any], options: Writing) -> Iterato
     with atomic_folder(folder, overwrite=options.overwrite) as new:
         yield this, new
         record.write(new)
+        config.write(new, command, options)
 
 
 @contextmanager

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,8 +19,11 @@ if TYPE_CHECKING:
     from rich.console import Group
 
     from snipbias.edits.edit import NeuronEdit
+    from snipbias.models.sites import Site
 
 SHOWN_SITES = 24
+LEVELS = "·▁▂▃▄▅▆▇█"
+BLOCKS = {"self": "self-attention", "cross": "cross-attention", "ffn": "FFN"}
 
 
 @dataclass(kw_only=True)
@@ -83,12 +88,30 @@ class Tasks(o.Command):
         show(result, table, as_json=self.as_json)
 
 
-def edit_table(edit: NeuronEdit) -> Group:
-    """The neurons of an edit, site by site."""
+def layer_map(edit: NeuronEdit, sites: Sequence[Site]) -> Group:
+    """A bar per layer, as high as the neurons that the edit has there, for each kind of block."""
     from rich.console import Group
-    from rich.table import Table
     from rich.text import Text
 
+    from snipbias.models.places import count_places
+
+    counts: dict[tuple[str, str], dict[int, float]] = {}
+    for place, number in count_places(sites, [edit.neurons]).items():
+        row = counts.setdefault((place.side, place.module.split()[0]), {})
+        row[place.layer] = row.get(place.layer, 0) + number
+    most = max(max(row.values()) for row in counts.values()) or 1
+    sides = {side for side, _ in counts}
+    lines = []
+    for (side, block), row in counts.items():
+        bars = "".join(LEVELS[math.ceil(n / most * (len(LEVELS) - 1))] for n in row.values())
+        name = " ".join([side] * (len(sides) > 1) + [BLOCKS[block]])
+        lines.append(Text.assemble(f"{name:<24} ", (bars, "cyan"), f" {sum(row.values()):g}"))
+    legend = f"{'':<24} layers from the first to the last; a full bar: {most:g} neurons"
+    return Group(*lines, Text(legend, "dim"))
+
+
+def edit_head(edit: NeuronEdit) -> list[str]:
+    """What an edit is, and what it was found on."""
     from snipbias.tasks.prompts import DEFAULT
 
     head = f"{edit.label}: {len(edit)} of {edit.model.neurons} neurons of {edit.model.name}"
@@ -101,6 +124,15 @@ def edit_table(edit: NeuronEdit) -> Group:
             f"{plural(found.instructions, 'instruction')}"
             + "".join(f", prompt {p.name!r}" for p in found.prompts if p != DEFAULT)
         )
+    return lines
+
+
+def edit_table(edit: NeuronEdit) -> Group:
+    """What an edit holds, site by site."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(box=None)
     table.add_column("site")
     table.add_column("neurons", justify="right")
@@ -116,4 +148,4 @@ def edit_table(edit: NeuronEdit) -> Group:
         table.add_row(Text(site), str(len(units)), shown + factors)
     rest = crowded[SHOWN_SITES:]
     more = [f"and {len(rest)} more sites; --json shows all"] if rest else []
-    return Group(*map(Text, lines), table, *map(Text, more))
+    return Group(*map(Text, edit_head(edit)), table, *map(Text, more))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 FILE = "edit.json"
 FACTORS_FILE = "factors.safetensors"
 # Major version 2 is a dense edit, whose factors lie beside edit.json; others stay readable by all.
-MAJOR, MINOR, DENSE = 1, 3, 2
+MAJOR, MINOR, DENSE = 1, 4, 2
 # Neurons from which the factors are tensors in a file of their own: a list of more reads badly.
 DENSE_FROM = 20_000
 LONGEST_REASON = 200

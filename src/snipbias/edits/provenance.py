@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -148,6 +148,7 @@ class Provenance:
         instructions: how many each row was asked under.
         prompts: the distinct prompt templates; files of before they were kept have the only one
             that there was.
+        columns: {our column: the rows' own}, where they have other names.
     """
 
     task: str
@@ -157,6 +158,7 @@ class Provenance:
     fingerprint: str
     method: Mapping[str, Any] = field(default_factory=dict)
     prompts: tuple[PromptTemplate, ...] = (DEFAULT,)
+    columns: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, task: Task, settings: Mapping[str, Any]) -> Provenance:
@@ -177,6 +179,11 @@ class Provenance:
         lists = {name: tuple(fields[name]) for name in ("templates", "items")}
         prompts = tuple(map(PromptTemplate.from_dict, fields.get("prompts", ())))
         return cls(**{**fields, **lists, "prompts": prompts or (DEFAULT,)})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its JSON form, without columns where they have no names of their own."""
+        fields = asdict(self)
+        return fields if self.columns else {k: v for k, v in fields.items() if k != "columns"}
 
     def __add__(self, other: Provenance) -> Provenance:
         names = dict.fromkeys((self.task, other.task))

@@ -134,7 +134,7 @@ class EditRecord:
             "minor": MINOR,
             "label": self.label,
             "model": asdict(self.model),
-            "found_on": asdict(self.found_on) if self.found_on else None,
+            "found_on": self.found_on and self.found_on.to_dict(),
             "sites": {
                 # As they are read again, so that the fingerprint is the same then: 0 as 0.0.
                 site: {

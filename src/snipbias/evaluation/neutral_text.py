@@ -30,6 +30,8 @@ PERPLEXITY_RATIO = 2.0
 GUESSING = 50_000
 # So many tokens of the original's own answer to a request are read again under each edit.
 ANSWER_TOKENS = 32
+# So many times the original's perplexity, a figure says no more than that.
+WRECKED = 1000
 # On text drawn from the original, log perplexity rises by KL(original || edited) a token: the same
 # bound. It also serves where the original's own perplexity is so high that a ratio says little.
 KL_PER_TOKEN = math.log(PERPLEXITY_RATIO)
@@ -165,6 +167,23 @@ def _passages(
 def guesses(perplexity: float) -> bool:
     """Whether a model guesses at neutral text, so that a change of its perplexity says nothing."""
     return perplexity > GUESSING
+
+
+def perplexity_cell(now: float | None, before: float | None) -> str:
+    """A perplexity in a table; a dash where the original guesses, and no figure beyond `WRECKED`.
+
+    Above that it tells one wreck from another by chance.
+    """
+    if now is None or before is None or guesses(before):
+        return "-"
+    return f"{now:.4g}" if now < WRECKED * before else f"> {WRECKED:,} x"
+
+
+def ratio_in_words(now: float | None, before: float | None) -> str:
+    """A perplexity beside the original's, as far as it means something."""
+    if now is None or before is None or guesses(before):
+        return "-"
+    return f"perplexity x {now / before:.3g}" if now < WRECKED * before else "wrecked"
 
 
 def perplexity_ratio(

@@ -15,6 +15,7 @@ from snipbias.evaluation.elsewhere import elsewhere_grid
 from snipbias.evaluation.glossary import legend, legend_markdown
 from snipbias.evaluation.interval import Interval
 from snipbias.evaluation.metrics import ByCondition
+from snipbias.evaluation.neutral_text import perplexity_cell
 from snipbias.evaluation.verdicts import alarms, doubts
 
 SHORT = {
@@ -184,7 +185,7 @@ def _side_rows(comparison: Compared) -> Iterator[tuple[str, ...]]:
             percent(gold.ambiguous),
             percent(gold.disambiguated),
             "/".join(f"{100 * share:.0f}" for share in summary.positions.chosen.values()),
-            number(summary.perplexity, digits=4),
+            perplexity_cell(summary.perplexity, comparison.original.perplexity),
             number(summary.kl_per_token),
             number(summary.chat_kl),
             *(percent(accuracies.get(method)) for accuracies in comparison.retention.values()),

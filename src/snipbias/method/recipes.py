@@ -7,10 +7,10 @@ top ones. The number of neurons is no part of it: that is chosen on the developm
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.words import did_you_mean, one_line
@@ -67,7 +67,18 @@ class Recipe:
         scores = self.score(lm, drawn, batch_size=batch_size, progress=progress)
         for leave_out in self.filters:
             scores = leave_out(lm, drawn, scores, batch_size)
-        return scores
+        found = replace(scores.found_on, method={**scores.found_on.method, **self.choices})
+        return replace(scores, found_on=found)
+
+    @property
+    def choices(self) -> dict[str, Any]:
+        """What it does besides scoring, by name: the rest of what an edit was found by."""
+        named = [
+            getattr(each, "described", getattr(each, "__name__", "filter")) for each in self.filters
+        ]
+        choices = {"balance": self.balance, "filters": named, "rounds": self.rounds}
+        usual = {"balance": "none", "filters": [], "rounds": 1}
+        return {name: value for name, value in choices.items() if value != usual[name]}
 
 
 def recipe(name: str) -> Recipe:
@@ -103,9 +114,19 @@ def _imported(path: str) -> Recipe:
     return Recipe(cast("Scorer", found))
 
 
+def _named(filter_: Filter, name: str, setting: Any) -> Filter:
+    """The filter under the name and setting that an edit's record keeps of it."""
+    vars(filter_)["described"] = {name: setting}
+    return filter_
+
+
 def without_roles(*roles: str) -> Filter:
     """Leave out units with these roles."""
-    return lambda lm, drawn, scores, batch_size: filters.without_roles(scores, roles)
+
+    def leave_out(lm: LanguageModel, drawn: Task, scores: Scores, batch_size: BatchSize) -> Scores:
+        return filters.without_roles(scores, roles)
+
+    return _named(leave_out, "without roles", list(roles))
 
 
 def without_outliers(share: float = 0.01) -> Filter:
@@ -115,7 +136,7 @@ def without_outliers(share: float = 0.01) -> Filter:
         largest = activations.magnitude(lm, drawn, largest=True, batch_size=batch_size)
         return filters.without_top(scores, largest, share)
 
-    return leave_out
+    return _named(leave_out, "without outliers", share)
 
 
 def protect_text(share: float = 0.05) -> Filter:
@@ -128,7 +149,7 @@ def protect_text(share: float = 0.05) -> Filter:
         useful = scorers.text_utility(lm, texts, scores, batch_size=batch_size)
         return filters.without_top(scores, useful, share)
 
-    return leave_out
+    return _named(leave_out, "protect text", share)
 
 
 def less_text(weight: float = 1.0) -> Filter:
@@ -139,7 +160,7 @@ def less_text(weight: float = 1.0) -> Filter:
         useful = scorers.text_utility(lm, texts, scores, batch_size=batch_size)
         return filters.less(scores, useful, weight)
 
-    return subtract
+    return _named(subtract, "less text", weight)
 
 
 def protect_answers(share: float = 0.05) -> Filter:
@@ -150,7 +171,7 @@ def protect_answers(share: float = 0.05) -> Filter:
         useful = scorers.utility(lm, known, batch_size=batch_size)
         return filters.without_top(scores, useful, share)
 
-    return leave_out
+    return _named(leave_out, "protect answers", share)
 
 
 def crispr(method: Method) -> Scorer:

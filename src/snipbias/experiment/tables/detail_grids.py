@@ -14,6 +14,7 @@ from snipbias.evaluation import measures, stats
 from snipbias.evaluation.apart import apart_grid
 from snipbias.evaluation.estimate import NOTHING, difference, estimate, points
 from snipbias.evaluation.evaluate import rows_of
+from snipbias.evaluation.neutral_text import perplexity_cell
 from snipbias.experiment.outcome import Experiment, edits_of, neurons_of, outcomes_of
 from snipbias.experiment.tables.figures import All, Figures
 from snipbias.experiment.tables.grids import interval, parts
@@ -247,7 +248,7 @@ def _spread(each: Figures) -> tuple[str, ...]:
 
 def _side(each: Figures, kept: Sequence[str], experiment: Experiment) -> tuple[str, ...]:
     margin = experiment.settings.margin
-    text = each.text
+    text, ratio = each.text, each.perplexity_ratio.value or 1.0
     retention = []
     for name in kept:
         change = each.retention.get(name)
@@ -257,7 +258,7 @@ def _side(each: Figures, kept: Sequence[str], experiment: Experiment) -> tuple[s
             fine = stats.non_inferior(change.interval, margin)
             retention.append(f"{points(change)} {'kept' if fine else '?'}")
     return (
-        number(text.perplexity, digits=4) if text else "",
+        perplexity_cell(text.perplexity, text.perplexity / ratio) if text else "",
         number(text.kl_per_token) if text else "",
         *retention,
     )

@@ -1,0 +1,106 @@
+"""The command `doctor`."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from snipbias.cli import options as o
+
+# What each extra brings, by the module that tells whether it is there.
+EXTRAS = {
+    "gguf": "gguf",
+    "peft": "peft",
+    "accelerate": "accelerate",
+    "datasets": "datasets",
+    "report": "jinja2",
+    "play": "nicegui",
+    "lm-eval": "lm_eval",
+    "trackio": "trackio",
+}
+
+
+@dataclass(kw_only=True)
+class Doctor(o.Command):
+    """Say what this machine has: versions, devices and their number types, caches, data, extras.
+
+    Nothing is downloaded and no model is loaded. Add it to a report of a fault.
+    """
+
+    panel = o.LOOK
+    examples = ("snipbias doctor", "snipbias doctor --json")
+    as_json: o.Json = False
+
+    def __call__(self) -> None:
+        """Look, and print it."""
+        from rich.table import Table
+        from rich.text import Text
+
+        from snipbias.cli.run import show
+
+        found = examine()
+        table = Table(box=None, show_header=False, pad_edge=False)
+        table.add_column(style="bold", no_wrap=True)
+        table.add_column(overflow="fold")
+        for name, value in found.items():
+            parts = value.items() if isinstance(value, dict) else [("", value)]
+            said = "\n".join(f"{key} {part}".strip() for key, part in parts)
+            table.add_row(name, Text(said or "-"))
+        show(found, table, as_json=self.as_json)
+
+
+def examine() -> dict[str, Any]:
+    """Every finding by its name."""
+    import torch
+
+    from snipbias.base.hub import cache_dir, offline
+    from snipbias.base.record import machine, package_versions
+    from snipbias.models.batching import FASTEST
+
+    known = machine()
+    hub = os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface"
+    data = os.environ.get("SNIPBIAS_DATA_DIR")
+    return {
+        "versions": package_versions(),
+        "machine": {key: value for key, value in known.items() if key != "cuda"},
+        "devices": {name: ", ".join(_types(name)) for name in _devices(torch)},
+        "tokens per pass": FASTEST,
+        "offline": f"yes, by {switch}" if (switch := offline()) else "no",
+        "folders": {
+            "cache": _there(cache_dir()),
+            "hub": _there(Path(hub)),
+            "data": _there(Path(data)) if data else "not set (SNIPBIAS_DATA_DIR)",
+        },
+        "extras": {
+            name: "yes" if importlib.util.find_spec(module) else f"no: pip install snipbias[{name}]"
+            for name, module in EXTRAS.items()
+        },
+    }
+
+
+def _devices(torch: Any) -> Iterator[str]:
+    yield "cpu"
+    yield from (f"cuda:{i}" for i in range(torch.cuda.device_count()))
+    if torch.backends.mps.is_available():
+        yield "mps"
+
+
+def _types(device: str) -> Iterator[str]:
+    """The number types in which the device multiplies matrices."""
+    import torch
+
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        try:
+            part = torch.ones(2, 2, dtype=dtype, device=device)
+            (part @ part).cpu()
+        except (RuntimeError, TypeError):
+            continue
+        yield str(dtype).removeprefix("torch.")
+
+
+def _there(path: Path) -> str:
+    return str(path) if path.is_dir() else f"{path} (not there yet)"

@@ -1,0 +1,179 @@
+"""The first screen of a comparison: three numbers with bars, a verdict, what it cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import mean
+
+from rich.bar import Bar
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from snipbias.base.table import percent
+from snipbias.base.words import ORIGINAL, SHIFT, plural
+from snipbias.evaluation import measures, stats
+from snipbias.evaluation.changes import Retained
+from snipbias.evaluation.compared import Compared
+from snipbias.evaluation.interval import Interval
+from snipbias.evaluation.neutral_text import ratio_in_words
+from snipbias.evaluation.rows import Rows
+from snipbias.evaluation.verdicts import Verdict, alarms, doubts
+
+BAR = 11
+SHOWN = 3  # edits; the others stand in the tables
+RANDOM = "random neurons"
+# Of a verdict's sentence, what fits into a line.
+BRIEF = {
+    "shift": SHIFT,
+    "text": "neutral text wrecked",
+    "perplexity": "neutral text wrecked",
+    "chat": "chat answers wrecked",
+    "position": "answers by position",
+    "unknown": "says 'unknown' to nearly everything",
+    "unmatched": "writes what is no option",
+    "blind": "cannot tell answerable from unanswerable",
+    "illiterate": "does not read who is right",
+    "blinder": "tells answerable from unanswerable less well",
+    "reads worse": "reads who is right less well",
+}
+
+
+def stereotyped(rows: Rows) -> float | None:
+    """How often the stereotyped person is named: where nobody should be, or in all rows."""
+    found = measures.UNANSWERABLE_STEREOTYPED(rows)
+    return measures.STEREOTYPED(rows) if found is None else found
+
+
+def answerable(rows: Rows) -> float | None:
+    """How many answerable questions are right; of rows without conditions, how many of all."""
+    found = measures.DISAMBIGUATED_ACCURACY(rows)
+    return measures.ACCURACY(rows) if found is None else found
+
+
+def lost_at_most(change: Interval) -> str:
+    """What a difference in accuracy rules out: none of 100 templates lost leaves 4 points."""
+    points = math.ceil(-100 * change.guarded.low - 1e-6)
+    return f"at most {plural(points, 'point')} lost" if points > 0 else "none lost"
+
+
+def answer(comparison: Compared, more: Mapping[str, int] | None = None) -> RenderableType:
+    """At most thirteen lines of eighty letters.
+
+    Args:
+        more: held-out templates of each retention task, of which perhaps not all were asked.
+    """
+    task, edits = comparison.task, comparison.edits[:SHOWN]
+    lines = Table.grid(padding=(0, 1))
+    lines.add_column(style="dim", width=8)
+    lines.add_column()
+    for edit in edits or (ORIGINAL,):
+        for name, text in _said(comparison, edit, more or {}):
+            lines.add_row(name, text)
+    if left_out := len(comparison.edits) - len(edits):
+        lines.add_row("", f"and {plural(left_out, 'edit')} more: --full")
+    title = Text.assemble((task.name, "bold"), f": {task}")
+    return Group(title, _bars(comparison), Text(), lines)
+
+
+def _bars(comparison: Compared) -> Table:
+    """The three numbers of the original, the edits, and random neurons."""
+    rows, retention = comparison.evaluation.rows, list(comparison.evaluation.retention.items())
+    columns: dict[str, Mapping[str, float | None]] = {
+        "stereotyped person named": {m: stereotyped(rows(m)) for m in comparison.neurons},
+        "answerable questions right": {m: answerable(rows(m)) for m in comparison.neurons},
+        **{
+            f"{_name(task)} right": {m: measures.ACCURACY(each.rows(m)) for m in each.methods}
+            for task, each in retention[:1]
+        },
+    }
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="")
+    table.add_column("", width=20, no_wrap=True, overflow="ellipsis")
+    columns = {name: values for name, values in columns.items() if values.get(ORIGINAL) is not None}
+    for name in columns:
+        table.add_column(escape(name), width=BAR + 7)
+    drawn = [m for m in comparison.controls if m.startswith("random")]
+    methods = {m: [m] for m in (ORIGINAL, *comparison.edits[:SHOWN])}
+    for name, of in ({**methods, RANDOM: drawn} if drawn else methods).items():
+        is_edit = name in comparison.edits
+        cells = [
+            _bar([v for m in of if (v := values.get(m)) is not None], is_edit)
+            for values in columns.values()
+        ]
+        table.add_row(escape(name), *cells, style="bold" if is_edit else "")
+    return table
+
+
+def _bar(values: Sequence[float], is_edit: bool) -> RenderableType:
+    """A mean as a bar and in percent; a dash where nothing was asked."""
+    if not values:
+        return Text("-".rjust(BAR + 6))
+    both = Table.grid(padding=(0, 1, 0, 0))
+    bar = Bar(1, 0, mean(values), width=BAR, color="cyan" if is_edit else "bright_black")
+    both.add_row(bar, f"{percent(mean(values))}%".rjust(6))
+    return both
+
+
+def _said(comparison: Compared, edit: str, more: Mapping[str, int]) -> Iterator[tuple[str, Text]]:
+    """What is to be said of a method: with its cost in full where it is the only edit."""
+    found = comparison.verdicts(edit)
+    sure, may = alarms(found), doubts(found)
+    text = Text("nothing wrong is seen", "green")
+    if sure:
+        text = Text(_brief(sure), "red")
+    elif may:
+        text = Text(f"too few rows to judge; perhaps {_brief(may)}", "yellow")
+    kept = [_kept(part, comparison, edit, more) for part in comparison.retained(edit)]
+    kept = [part for part in kept if part]
+    if edit == ORIGINAL:
+        yield "verdict", text
+    elif len(comparison.edits) > 1:
+        text = Text.assemble((f"{edit}: ", "bold"), text, f"; {kept[0]}" if kept else "")
+        yield "verdict", text
+    else:
+        if change := _named_less(comparison, edit):
+            yield "changed", Text(f"stereotyped person named {change} points")
+        yield "verdict", text
+        if kept:
+            yield "cost", Text("; ".join(kept))
+
+
+def _named_less(comparison: Compared, edit: str) -> str:
+    """By how much less the stereotyped person is named, with its interval."""
+    rows, before = (comparison.evaluation.rows(m) for m in (edit, ORIGINAL))
+    for metric in (measures.UNANSWERABLE_STEREOTYPED, measures.STEREOTYPED):
+        if change := stats.difference(metric, [rows], [before]):
+            return change.points
+    return ""
+
+
+def _brief(found: Sequence[Verdict]) -> str:
+    return "; ".join(dict.fromkeys(BRIEF.get(each.kind, each.text) for each in found))
+
+
+def _kept(part: Retained, comparison: Compared, edit: str, more: Mapping[str, int]) -> str:
+    """What was lost at most, in words; empty for what another part says better."""
+    if part.what == "perplexity":
+        summaries = comparison.summaries
+        now, before = summaries[edit].perplexity, summaries[ORIGINAL].perplexity
+        return f"neutral text: {ratio_in_words(now, before)}"
+    if part.what in ("KL", "chat answers"):
+        said = {each.what for each in comparison.retained(edit)}
+        if part.interval is None or (part.what == "KL" and "perplexity" in said):
+            return ""
+        name = "neutral text" if part.what == "KL" else part.what
+        return f"{name}: {part.interval.estimate:.2g} nats per token off"
+    name = _name(part.what)
+    if part.interval is None:
+        return f"{name}: too few to judge"
+    said = f"{name}: {lost_at_most(part.interval)}"
+    asked = comparison.evaluation.retention[part.what].summaries[edit].templates
+    if not part.kept and more.get(part.what, 0) > asked:
+        said += f" (more rows: --retention-items {more[part.what]})"
+    return said
+
+
+def _name(task: str) -> str:
+    return "neutral questions" if task.startswith("mini:") else task

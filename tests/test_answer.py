@@ -1,0 +1,55 @@
+"""The first screen: short, narrow, and never saying more than the rows can rule out."""
+
+from __future__ import annotations
+
+from snipbias.base.table import plain_text
+from snipbias.evaluation import measures, stats
+from snipbias.evaluation.answer import answer, answerable, lost_at_most, stereotyped
+from snipbias.evaluation.neutral_text import perplexity_cell, ratio_in_words
+from snipbias.evaluation.rows import Rows
+from test_compare import compared
+
+
+def rows(right: list[bool], **more: object) -> Rows:
+    """One row per template: option 0 of two is right."""
+    n = len(right)
+    scores = [[0.0, -1.0] if each else [-1.0, 0.0] for each in right]
+    chosen = [0 if each else 1 for each in right]
+    given = {"unknown": [None] * n, "biased": [None] * n, "condition": [None] * n, **more}
+    return Rows.from_lists(
+        scores, [0] * n, chosen=chosen, instruction=[0] * n, template=[f"t{i}" for i in range(n)],
+        **given,
+    )  # fmt: skip
+
+
+def test_what_so_many_questions_can_rule_out_when_none_is_lost() -> None:
+    """1 - .025^(1/n): 3.6 % of 100 templates, 1.8 % of 203."""
+    for n, points in ((100, 4), (203, 2)):
+        same = [rows([True] * n)]
+        assert lost_at_most(stats.difference(measures.ACCURACY, same, same)).startswith(
+            f"at most {points} points"
+        )
+
+
+def test_the_leading_number_is_of_unanswerable_rows_and_of_all_where_none_are_marked() -> None:
+    condition = ["ambiguous", "ambiguous", "disambiguated", "disambiguated"]
+    marked = rows([True, False, False, True], biased=[0] * 4, condition=condition)
+    assert (stereotyped(marked), answerable(marked)) == (0.5, 0.5)
+    bare = rows([True, True, True, False], biased=[0] * 4)
+    assert (stereotyped(bare), answerable(bare)) == (0.75, 0.75)
+
+
+def test_a_perplexity_beyond_meaning_is_no_figure() -> None:
+    assert perplexity_cell(20.0, 10.0) == "20"
+    assert ratio_in_words(20.0, 10.0) == "perplexity x 2"
+    assert perplexity_cell(1e11, 10.0) == "> 1,000 x"
+    assert ratio_in_words(float("inf"), 10.0) == "wrecked"
+    assert perplexity_cell(2e11, 1e11) == "-"  # the original guesses
+
+
+def test_the_first_screen_is_short_and_narrow() -> None:
+    lines = plain_text(answer(compared()), 80).splitlines()
+    assert len(lines) <= 13
+    assert max(map(len, lines)) <= 80
+    assert sum(line.startswith(("original", "random")) for line in lines) == 2
+    assert sum(line.startswith("verdict") for line in lines) == len(compared().edits)
