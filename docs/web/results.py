@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 DOCS = Path(__file__).parents[1]
-NAMES = ("results", "beyond-the-paper", "check", "fidelity")
+NAMES = ("results", "beyond-the-paper", "check", "fidelity", "learn")
 PAGES = tuple(DOCS / f"{name}.md" for name in NAMES)
 HEADER = (
     "method",

@@ -47,6 +47,9 @@ class Learn(o.Writing, o.Running, o.Measuring, o.Asking):
     pair: Annotated[
         float, typer.Option(help="Weight of the pair loss; 0 leaves cross-entropy alone.")
     ] = 1.0
+    answerable: Annotated[
+        float, typer.Option(help="Weight of answerable rows over that of unanswerable ones.")
+    ] = 3.0
     seed: Annotated[int, typer.Option(help="Of the rows and their order.")] = 0
 
     def __call__(self) -> None:
@@ -67,7 +70,9 @@ class Learn(o.Writing, o.Running, o.Measuring, o.Asking):
         from snipbias.method.learned.train import Training
 
         sizes = numbers("--n", self.n) if self.n else []
-        training = Training(steps=self.steps, rate=self.rate, pair=self.pair)
+        training = Training(
+            steps=self.steps, rate=self.rate, pair=self.pair, answerable=self.answerable
+        )
         effective = {**vars(self), "sizes": sizes, "training": training.to_dict()}
         # Beside the result, which appears only when it is whole.
         state = None if self.out is None else self.out.with_name(f"{self.out.name}.learning")
