@@ -23,6 +23,7 @@ from snipbias.base.table import Grid, percent
 from snipbias.base.words import ORIGINAL
 from snipbias.edits.provenance import ModelId
 from snipbias.evaluation.compare import Comparison
+from snipbias.evaluation.evaluate import rows_of
 from snipbias.evaluation.harness_scores import HarnessScore
 from snipbias.evaluation.metrics import ByCondition
 from snipbias.evaluation.stats import Interval
@@ -32,7 +33,8 @@ from snipbias.experiment.results import Results
 from snipbias.experiment.tables import verdict
 from snipbias.experiment.tables.reading import read_experiment
 from snipbias.report.examples import changed_examples
-from snipbias.report.page import Example, Finding, Part, Section
+from snipbias.report.first_screen import Answers, case, lines, shift_grid
+from snipbias.report.page import Case, Example, Finding, Line, Part, Section
 from snipbias.report.render import page
 from snipbias.report.size_curve import Step, by_size
 from snipbias.report.texts import Texts, texts_of
@@ -217,9 +219,9 @@ def test_of_several_runs_each_finding_says_its_own(runs: Path, tmp_path: Path) -
         shutil.copytree(runs / "evaluated", tmp_path / name)
     both = write_report([tmp_path / "before", tmp_path / "after"], tmp_path / "r.html")
     words = " ".join(Read(both.read_text()).text.split())
-    for name in ("before", "after"):  # a link, two findings, a section, the record
+    for name in ("before", "after"):  # a link, the table, two findings, a section, the record
         run = f"evaluate: demo ({tmp_path / name})"
-        assert words.count(run) == 1 + 2 + 1 + 1
+        assert words.count(run) == 1 + 1 + 2 + 1 + 1
 
 
 def test_every_mark_has_its_reason(runs: Path, tmp_path: Path, monkeypatch) -> None:
@@ -252,7 +254,9 @@ def test_what_is_wrong_with_the_original_stands_above_the_findings(
         lambda c, m: (Verdict("x", said),) if (m, c.margin) == (ORIGINAL, 0.1) else (),
     )
     words = " ".join(Read(write_report(folders[:1], tmp_path / "r.html").read_text()).text.split())
-    assert words.index("What happened") < words.index(wanted) < words.index("Accuracy:")
+    assert (
+        words.index("What happened") < words.index(wanted) < words.index("stereotyped person named")
+    )
     both = Read(write_report(folders, tmp_path / "both.html").read_text())
     words = " ".join(both.text.split())
     assert f"{wanted} evaluate: demo ({folders[0]})" in words  # and of the other nothing
@@ -273,12 +277,12 @@ def test_no_text_becomes_markup() -> None:
     grid = Grid(EVIL, (EVIL, "b"), ((EVIL, EVIL),), (EVIL,))
     figure = {"data": [{"type": "scatter", "name": EVIL, "x": [1], "y": [1]}], "layout": {}}
     finding = Finding(
-        *(EVIL, EVIL, EVIL, EVIL, (0.5, 0.5, 0.5), (0.6, 0.6, 0.6), None),
+        *(EVIL, EVIL, EVIL, 0.5, 0.6, None),
         rivals=((EVIL, 0.5),),
         gain=None,
         shifted=False,
         alarms=(EVIL,),
-        kept=((True, EVIL),),
+        kept=((True, EVIL, EVIL),),
     )
     example = Example(
         *(EVIL, EVIL, 0, EVIL, EVIL, EVIL, ((EVIL, EVIL, 0.1, 0.9),), EVIL, EVIL, 0.8, EVIL)
@@ -289,6 +293,9 @@ def test_no_text_becomes_markup() -> None:
         examples=(example,),
         notes=(EVIL,),
         warning=EVIL,
+        changed=(EVIL,),
+        lines=(Line(EVIL, "edit", EVIL, 0, 0.5, None, 0.1, (0.5, None), ("good", EVIL)),),
+        case=Case(EVIL, EVIL, EVIL, EVIL, ((EVIL, EVIL),), ((EVIL, 0, (1.0,)),)),
     )
     record = RunRecord("evaluate", [EVIL], {EVIL: EVIL}, {EVIL: {"weights": EVIL}}, {EVIL: EVIL})
     read = Read(page([Part(EVIL, [section], record, EVIL)], EVIL))
@@ -310,11 +317,36 @@ def test_examples_by_hand() -> None:
         ("1-ambiguous", 0.4, "became right"),
     ]
     assert found[0].options == (
-        ("option 1", "right, biased", pytest.approx(0.6), pytest.approx(0.2)),
+        ("option 1", "right, stereotyped", pytest.approx(0.6), pytest.approx(0.2)),
         ("option 2", "", pytest.approx(0.2), pytest.approx(0.2)),
         ("option 3", "unknown", pytest.approx(0.2), pytest.approx(0.6)),
     )
     assert (found[0].before, found[0].after, found[0].text) == ("option 1", "option 3", None)
+
+
+def test_the_first_screen_by_hand() -> None:
+    """The stereotyped person is named before, and "unknown" said after, each with P .6."""
+    before, after = (
+        rows_of(experiments.table(name, experiments.says(answer), templates=2))
+        for name, answer in ((ORIGINAL, experiments.BIASED), ("e", experiments.UNKNOWN))
+    )
+    answers = {
+        ORIGINAL: Answers("0", "original", [before], [after]),
+        "e": Answers("3", "edit", [after, before]),  # two trials
+    }
+    first, edit = lines(answers, {"e": ("good", "A gain")})
+    assert (first.stereotyped, first.answerable, first.kept, first.number) == (1, 0.5, 0.5, -1)
+    assert (edit.stereotyped, edit.answerable, edit.kept, edit.number) == (0.5, 0.25, None, 0)
+    assert edit.gold == pytest.approx(((0.6 + 0.2) / 2, (0.2 + 0.4) / 2))
+    assert edit.tag == ("good", "A gain")
+    shift = shift_grid({"e": [after]})
+    assert shift.rows[0] == ("e", "60.0", "20.0", "20.0", "20.0", "60.0", "60.0")
+    names = [str(i) for i in range(len(before))]
+    shown = case({ORIGINAL: before, "e": after}, names, [0] * len(before), Texts({}, ()))
+    assert before.unanswerable[int(shown.item)]
+    assert [kind for _, kind in shown.options if "unknown" in kind] == ["right, unknown"]
+    chosen = {name: shown.options[at][1] for name, at, _ in shown.answers}
+    assert chosen == {ORIGINAL: "stereotyped", "e": "right, unknown"}
 
 
 def test_examples_show_the_prompt_that_was_asked(pages: dict[str, Read], runs: Path) -> None:
@@ -396,7 +428,7 @@ def test_a_bad_finding_is_as_plain_as_a_good_one(
     change: Interval | None, gain: float | None, shifted: bool, alarms: Any, tag: str, said: str
 ) -> None:
     finding = Finding(
-        *("t", "v1", "3", "here", (0.5, None, None), (0.6, None, None), change),
+        *("t", "v1", "3", 0.5, 0.6, change),
         rivals=(("random neurons", 0.4), ("nobody", None)),
         gain=None if gain is None else gained(gain),
         shifted=shifted,
@@ -429,7 +461,7 @@ def test_what_the_evidence_does_not_carry_is_not_settled(
     change: Interval, p_value: float | None, tag: str, said: str
 ) -> None:
     finding = Finding(
-        *("t", "v1", "3", "here", (0.5, None, None), (0.6, None, None), change),
+        *("t", "v1", "3", 0.5, 0.6, change),
         rivals=(),
         gain=gained(0.08),
         shifted=False,
@@ -452,7 +484,7 @@ def test_plots_are_figures_that_plotly_knows(runs: Path) -> None:
         for plot in section.plots
     ]
     kinds = {plot.name.split("-")[-1] for plot in plots}
-    assert kinds == {"plane", "shift", "spread", "sizes", *(f"map{i}" for i in range(2))}
+    assert kinds == {"plane", "forest", "spread", "sizes", *(f"map{i}" for i in range(2))}
     for plot in plots:
         plot.drawn()  # raises for what plotly or the colours do not know
         assert plot.table.rows

@@ -75,7 +75,8 @@ SYMBOLS = ("diamond", "square", "triangle-up", "star", "cross", "triangle-down")
 
 def mark(number: int) -> dict[str, Any]:
     """Colour and symbol of the so-many-th edit: never the colour alone."""
-    return {"color": f"@s{1 + number % 6}", "symbol": SYMBOLS[number % 6], "size": 11}
+    symbol = SYMBOLS[(number + number // 6) % 6]  # another pair for each of thirty-six
+    return {"color": f"@s{1 + number % 6}", "symbol": symbol, "size": 11}
 
 
 def percents(values: Sequence[float | None]) -> list[float | None]:

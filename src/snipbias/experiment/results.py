@@ -8,22 +8,27 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import atomic_file
 from snipbias.base.notebook import Shown
 from snipbias.base.table import Grid
 from snipbias.evaluation.glossary import legend_markdown
-from snipbias.experiment.outcome import Experiment, Outcome
+from snipbias.experiment.outcome import Experiment, Outcome, methods_of
 from snipbias.experiment.tables import csv_tables, detail_grids, grids
 from snipbias.experiment.tables.figures import All, figures
+from snipbias.experiment.tables.forest import forest
 from snipbias.experiment.tables.referee import elsewhere_grids, referee_grids
 from snipbias.experiment.tables.verdict import in_words
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
 
 LEGEND = """\
 All figures are of the test part, which shares no template with the items that the neurons were
@@ -55,6 +60,13 @@ class Results(Experiment, Shown):
     def _rows(self) -> list[dict[str, Any]]:
         """Those of table1.csv."""
         return csv_tables.plain(csv_tables.table_1(self, self.figures))
+
+    def plot(self, task: str | None = None) -> Figure:
+        """Every method's change in accuracy with its interval, on one task or the first."""
+        drawn = forest(self.figures, task or self.tasks[0].name, methods_of(self))
+        if drawn is None:
+            raise SnipbiasError("no plot: no method stands beside the original on this task.")
+        return drawn.drawn()
 
     @property
     def experiment(self) -> Experiment:

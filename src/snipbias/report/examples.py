@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
+from itertools import chain, zip_longest
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from snipbias.base.words import ORIGINAL
 from snipbias.evaluation.apart import own_rows
 from snipbias.evaluation.evaluate import rows_of
 from snipbias.evaluation.metrics import option_probabilities
 from snipbias.evaluation.rows import Rows
+from snipbias.report.first_screen import gold_change, kinds
 from snipbias.report.page import Example
 from snipbias.report.texts import Texts
+from snipbias.tasks.prompts import PromptTemplate
 
 SHOWN = 12  # of each edit, on either side
 ROUNDING = 1e-6  # a smaller change of a probability is none
 NO_ANSWER = "no option's text"
+T = TypeVar("T")
 
 
 def changed_examples(
     original: pa.Table, edited: pa.Table, label: str, texts: Texts, *, letters: bool = False
-) -> tuple[Example, ...]:
-    """The rows whose right option lost most probability and those where it gained most.
+) -> list[Example]:
+    """The rows whose right option lost most probability and those where it gained most, in turn.
 
     Each item once, under the instruction where it changed most, so that ten wordings of one row
-    do not fill the list. The worst come first.
+    do not fill the list. Rows whose answer changed come first.
 
     Args:
         original, edited: rows of the two, item by item the same.
@@ -35,34 +38,25 @@ def changed_examples(
     """
     original, edited = own_rows(original), own_rows(edited)
     before, after = rows_of(original), rows_of(edited)
-    labels = original.select(["item", "instruction"]).to_pydict()
-    old, new = (option_probabilities(rows) for rows in (before, after))
-    at_gold = np.arange(len(before)), before.gold
-    delta = new[at_gold] - old[at_gold]
-    picked = []
-    for order, keep in ((delta.argsort(kind="stable"), _fell), ((-delta).argsort(), _rose)):
-        seen: set[str] = set()
-        for i in map(int, order):
-            item = labels["item"][i]
-            if len(seen) == SHOWN or not keep(delta[i]):
-                break
-            if item not in seen:
-                seen.add(item)
-                picked.append(i)
-    return tuple(
-        _example(
-            i, labels["item"][i], labels["instruction"][i], before, after, label, texts, letters
-        )
-        for i in sorted(set(picked), key=lambda i: (delta[i], i))
-    )
+    items, instructions = (original[name].to_pylist() for name in ("item", "instruction"))
+    delta, stays = gold_change(before, after), before.chosen == after.chosen
+    sides = []
+    for fall in (-delta, delta):
+        moved = [int(i) for i in (-fall).argsort(kind="stable") if fall[i] > ROUNDING]
+        first = {items[i]: i for i in reversed(moved)}
+        once = sorted(first.values(), key=lambda i, fall=fall: (stays[i], -fall[i], i))
+        sides.append(once[:SHOWN])
+    picked = dict.fromkeys(in_turn(sides))
+    wording = texts.prompt.lettered() if letters else texts.prompt
+    return [
+        _example(i, items[i], instructions[i], before, after, label, texts, wording)
+        for i in sorted(picked, key=lambda i: stays[i])
+    ]
 
 
-def _fell(delta: float) -> bool:
-    return delta < -ROUNDING
-
-
-def _rose(delta: float) -> bool:
-    return delta > ROUNDING
+def in_turn(lists: Iterable[Sequence[T]]) -> list[T]:
+    """The first of each, the second of each, and so on."""
+    return [each for each in chain(*zip_longest(*lists)) if each is not None]
 
 
 def _example(
@@ -73,7 +67,7 @@ def _example(
     after: Rows,
     label: str,
     texts: Texts,
-    letters: bool,
+    wording: PromptTemplate,
 ) -> Example:
     item = texts.items.get(name)
     gold = int(before.gold[i])
@@ -82,20 +76,16 @@ def _example(
     )
     count = int(np.isfinite(before.scores[i]).sum())
     options = item.options if item else tuple(f"option {n + 1}" for n in range(count))
-    prompt = None
-    if item is not None:
-        wording = texts.prompt.lettered() if letters else texts.prompt
-        prompt = wording.render(texts.instructions[instruction], item)
     chosen = int(before.chosen[i]), int(after.chosen[i])
     return Example(
         edit=label,
         item=name,
         instruction=instruction,
         condition=str(before.condition[i]) or "no condition",
-        text=prompt,
+        text=wording.render(texts.instructions[instruction], item) if item else None,
         question=item.question if item else name,
         options=tuple(
-            (option, ", ".join(_kinds(before, i, n)), float(p_before[n]), float(p_after[n]))
+            (option, ", ".join(kinds(before, i, n)), float(p_before[n]), float(p_after[n]))
             for n, option in enumerate(options)
         ),
         before=options[chosen[0]] if chosen[0] >= 0 else NO_ANSWER,
@@ -105,13 +95,6 @@ def _example(
     )
 
 
-def _kinds(rows: Rows, i: int, option: int) -> Iterator[str]:
-    """The role of an option; the gold one is called "right"."""
-    for name, index in (("right", rows.gold), ("biased", rows.biased), ("unknown", rows.unknown)):
-        if index[i] == option:
-            yield name
-
-
 def _outcome(chosen: tuple[int, int], gold: int) -> str:
     before, after = chosen
     if before == after:
@@ -119,17 +102,3 @@ def _outcome(chosen: tuple[int, int], gold: int) -> str:
     if gold in chosen:
         return "became right" if after == gold else "became wrong"
     return "other wrong answer"
-
-
-def by_edit(table: pa.Table, labels: list[str], texts: Texts, *, letters: bool) -> list[Example]:
-    """The changed examples of each of several edits, from one table with all methods' rows."""
-
-    def of(method: str) -> pa.Table:
-        return table.filter(pc.equal(table["method"], method))  # type: ignore[attr-defined]
-
-    original = of(ORIGINAL)
-    return [
-        example
-        for label in labels
-        for example in changed_examples(original, of(label), label, texts, letters=letters)
-    ]

@@ -24,8 +24,7 @@ class Finding:
     Attributes:
         label: name of the edit, or of the method that found the edits of several trials.
         size: neurons pruned, as text ("10", or "10/30" where trials differ).
-        where: the rows that it was measured on, in words.
-        before, after: accuracy overall, ambiguous, disambiguated; None is undefined.
+        before, after: accuracy over all rows.
         change: of the overall accuracy, paired, with its interval.
         p_value: of the same, by sign flip; None where it is not known.
         rivals: what to hold the accuracy against, by name: controls and floors.
@@ -34,7 +33,7 @@ class Finding:
         shifted: whether the verdict is that such a constant would have served too.
         alarms: what is wrong with the edited model, in words, that was not before.
         doubts: what may be wrong, where the rows are too few to judge.
-        kept: sentences on what must not get worse: (shown to be kept, sentence).
+        kept: on what must not get worse: (shown to be kept, what, sentence).
         said: sentences that stand first: on the stereotype, and on a gain by all kinds of rows.
         gained: whether it is a gain by plain, filler and mismatch rows.
     """
@@ -42,16 +41,15 @@ class Finding:
     task: str
     label: str
     size: str
-    where: str
-    before: tuple[float | None, float | None, float | None]
-    after: tuple[float | None, float | None, float | None]
+    before: float | None
+    after: float | None
     change: Interval | None
     rivals: tuple[tuple[str, float | None], ...]
     gain: Interval | None
     shifted: bool
     alarms: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
-    kept: tuple[tuple[bool, str], ...] = ()
+    kept: tuple[tuple[bool, str, str], ...] = ()
     p_value: float | None = None
     said: tuple[str, ...] = ()
     gained: Answer = "yes"
@@ -84,7 +82,7 @@ class Finding:
         return stats.unsettled(self.change, self.p_value)
 
     def _what_happened(self) -> str:
-        before, after = percent(self.before[0]), percent(self.after[0])
+        before, after = percent(self.before), percent(self.after)
         said = (
             f"Pruning {self.size} neurons left accuracy at {after} %"
             if before == after
@@ -151,11 +149,57 @@ class Example:
 
 
 @dataclass(frozen=True)
+class Line:
+    """A method in the first screen's table. Shares; None is undefined or not measured.
+
+    Attributes:
+        kind: "original", "edit", "control" or "floor".
+        neurons: that it scales, in words.
+        number: of the edit, which decides its colour; -1 of what is none.
+        stereotyped: how often the stereotyped person is named, where nobody can be known.
+        answerable: how many answerable rows are right.
+        kept: how many rows of the first retention task are right.
+        gold: mean probability of the right option, of ambiguous and of disambiguated rows.
+        tag: tone and words of its finding.
+    """
+
+    name: str
+    kind: str
+    neurons: str
+    number: int
+    stereotyped: float | None
+    answerable: float | None
+    kept: float | None
+    gold: tuple[float | None, ...]
+    tag: tuple[str, str] = ("", "")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One typical question and how each method answered it.
+
+    Attributes:
+        options: (text, what it is).
+        answers: (method, index of its answer, probability of each option); -1 matched none.
+    """
+
+    item: str
+    instruction: str
+    context: str
+    question: str
+    options: tuple[tuple[str, str], ...]
+    answers: tuple[tuple[str, int, tuple[float, ...]], ...]
+
+
+@dataclass(frozen=True)
 class Section:
     """One task of a run (or a whole run): its findings, tables, plots and examples.
 
     Attributes:
         warning: what is wrong with the original model, so that the findings say little.
+        changed: what each edit changes.
+        lines: of the first screen's table.
+        kept: the retention task that the table shows.
     """
 
     name: str
@@ -168,6 +212,10 @@ class Section:
     examples: tuple[Example, ...] = ()
     notes: tuple[str, ...] = ()
     warning: str = ""
+    changed: tuple[str, ...] = ()
+    lines: tuple[Line, ...] = ()
+    case: Case | None = None
+    kept: str = ""
 
     @property
     def figures(self) -> list[list[Plot]]:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import shlex
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 from importlib.resources import files as resources
 from typing import Any
@@ -48,7 +49,8 @@ def page(parts: Sequence[Part], title: str) -> str:
         "wide": _is_wide,
         "seconds": _seconds,
         "command": _command,
-        "listed": _record,
+        "recorded": _record,
+        "explained": lambda grids: list(explained(grids)),
     }
     plots = [plot for part in parts for section in part.sections for plot in section.plots]
     # The three trusted texts are put in after the rest is escaped.
@@ -57,9 +59,10 @@ def page(parts: Sequence[Part], title: str) -> str:
     return template.render(
         title=title,
         parts=parts,
+        several=len(parts) > 1,
+        shown=[(s, part) for part in parts for s in part.sections if s.lines],
         findings=[(f, part) for part in parts for s in part.sections for f in s.findings],
         warnings=[(s.warning, part) for part in parts for s in part.sections if s.warning],
-        terms=explained(g for part in parts for s in part.sections for g in s.grids),
         version=__version__,
         figures=jinja2.utils.htmlsafe_json_dumps({plot.name: plot.figure for plot in plots}),
         policy=_policy(scripts, texts["report.css"]),
@@ -110,34 +113,8 @@ def _command(argv: Sequence[str]) -> str:
     return shlex.join(["snipbias", *argv])
 
 
-def _record(part: Part) -> list[tuple[str, list[tuple[str, str]]]]:
-    """The run record as headed lists of names and values."""
-    record = part.record
-    headed: list[tuple[str, list[tuple[str, str]]]] = [
-        (
-            "Run",
-            [("command", record.command), ("started", record.started), ("folder", part.folder)],
-        ),
-        ("Seconds", _items(record.seconds)),
-        ("Peak memory (MB)", _items(record.peak_memory_mb)),
-        ("Seeds", _items(record.seeds)),
-        ("Versions", _items(record.versions)),
-        ("Machine", _items(record.machine)),
-    ]
-    headed += [(f"Model {name}", _items(found)) for name, found in record.models.items()]
-    headed += [(f"Data: {name}", _items(found)) for name, found in record.data.items()]
-    headed.append(("Arguments", _items(record.arguments)))
-    return [(title, rows) for title, rows in headed if rows]
-
-
-def _items(value: Any) -> list[tuple[str, str]]:
-    if not isinstance(value, dict):
-        return [("", _shown(value))]
-    return [(str(name), _shown(found)) for name, found in value.items()]
-
-
-def _shown(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+def _record(part: Part) -> str:
+    return json.dumps(asdict(part.record), indent=1, ensure_ascii=False, default=str)
 
 
 def _seconds(value: float) -> str:

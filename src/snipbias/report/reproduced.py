@@ -4,37 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import mean
 
 from snipbias.base.files import slug
-from snipbias.base.plot import Plot
-from snipbias.base.table import Grid
+from snipbias.base.plot import Plot, average
 from snipbias.base.words import ORIGINAL, plural
 from snipbias.evaluation.apart import gained, own_rows
 from snipbias.evaluation.evaluate import accuracy, rows_of
-from snipbias.evaluation.metrics import (
-    ByCondition,
-    accuracy_by_instruction,
-    biased_probability,
-    gold_probability,
-    unknown_floor,
-    unknown_probability,
-)
+from snipbias.evaluation.metrics import ByCondition, accuracy_by_instruction, unknown_floor
 from snipbias.evaluation.offset_curve import offset_curve
-from snipbias.evaluation.rows import Rows
 from snipbias.evaluation.tradeoff import Spot, tradeoff
 from snipbias.evaluation.verdicts import alarms, doubts, forewarned
-from snipbias.experiment.outcome import Experiment, Outcome, edits_of, outcomes_of
+from snipbias.experiment.outcome import Experiment, Outcome, edits_of, methods_of, outcomes_of
 from snipbias.experiment.results import Results
 from snipbias.experiment.settings import CONTROLS
 from snipbias.experiment.tables import detail_grids, verdict
-from snipbias.experiment.tables.figures import All, Figures
+from snipbias.experiment.tables.figures import All
+from snipbias.experiment.tables.forest import forest
 from snipbias.experiment.tables.reading import read_experiment
-from snipbias.report.comparison import parts
 from snipbias.report.evaluated import maps
-from snipbias.report.examples import changed_examples
+from snipbias.report.examples import changed_examples, in_turn
+from snipbias.report.first_screen import Answers, case, lines, shift_grid
 from snipbias.report.page import Finding, Section
-from snipbias.report.probability_shift import probability_shift
 from snipbias.report.size_curve import Step, by_size, spread
 from snipbias.report.texts import Texts
 
@@ -48,20 +38,18 @@ RIVALS = {
 
 
 def reproduced_sections(folder: Path, texts: Mapping[str, Texts]) -> list[Section]:
-    """A section a task, and one with the tables that hold all of them."""
+    """A section per task, and one with the tables that hold all of them."""
     results = Results(read_experiment(folder))
-    experiment, figures = results.experiment, results.figures
-    sections = [_task(results, task.name, texts[task.name]) for task in experiment.tasks]
-    own = {grid.title for task in experiment.tasks for grid in _grids(results, task.name)}
+    sections = [_task(results, task.name, texts[task.name]) for task in results.tasks]
+    own = {grid.title for section in sections for grid in section.grids}
     return [
         *sections,
         Section(
             name="all-tasks",
             title="All tasks together",
-            lead=f"Every method on every task; {_neurons(experiment)}.",
-            words=tuple(
-                paragraph for paragraph in verdict.in_words(experiment, figures).split("\n\n")
-            ),
+            lead=f"Every method on every task; {results.model.neurons:,} neurons in "
+            f"{results.model.name}.",
+            words=tuple(results.words.split("\n\n")),
             grids=tuple(grid for grid in results.grids if grid.title not in own),
             notes=tuple(results.notes),
         ),
@@ -69,42 +57,74 @@ def reproduced_sections(folder: Path, texts: Mapping[str, Texts]) -> list[Sectio
 
 
 def _task(results: Results, task: str, texts: Texts) -> Section:
-    experiment, figures = results.experiment, results.figures
-    method = experiment.settings.method
-    before = outcomes_of(experiment, task, ORIGINAL)[0]
-    each = figures[task, method]
+    figures, method = results.figures, results.settings.method
+    first, trials = outcomes_of(results, task, ORIGINAL)[0], outcomes_of(results, task, method)
+    before = own_rows(first.test)
+    each, answers = figures[task, method], _answers(results, task)
+    finding = _finding(results, figures, task)
+    shown = {name: found for name, found in answers.items() if found.kind != "rival"}
     return Section(
         name=slug(task),
         title=task,
-        lead=f"{plural(len(set(own_rows(before.test)['item'].to_pylist())), 'held-out item')} of "
+        lead=f"{plural(len(set(before['item'].to_pylist())), 'held-out item')} of "
         f"{plural(each.templates, 'template')}, {plural(each.trials, 'trial')} of {method} on "
-        f"{experiment.model.name}.",
-        findings=(_finding(experiment, figures, task),),
-        grids=tuple(_grids(results, task)),
+        f"{results.model.name}.",
+        findings=(finding,),
+        changed=(
+            f"{method}: {finding.size} of {results.model.neurons:,} neurons, chosen on other "
+            f"templates in each of {plural(each.trials, 'trial')}.",
+        ),
+        lines=lines(shown, {method: finding.tag}),
+        kept=next(iter(first.retention), ""),
+        case=case(
+            {
+                ORIGINAL: rows_of(before),
+                **{f"{method}, trial {o.trial}": rows_of(own_rows(o.test)) for o in trials},
+            },
+            before["item"].to_pylist(),
+            before["instruction"].to_pylist(),
+            texts,
+        ),
+        grids=(
+            *detail_grids.task_grids(results, figures, task),
+            shift_grid({name: found.rows for name, found in answers.items()}),
+        ),
         plots=tuple(plots_of(results, task)),
         examples=tuple(
-            example
-            for outcome in outcomes_of(experiment, task, method)
-            for example in changed_examples(
-                before.test, outcome.test, f"{method}, trial {outcome.trial}", texts
+            in_turn(
+                changed_examples(first.test, o.test, f"{method}, trial {o.trial}", texts)
+                for o in trials
             )
         ),
         notes=(texts.missing,) if texts.missing else (),
-        warning=forewarned(task, verdict.of_original(experiment, task)),
+        warning=forewarned(task, verdict.of_original(results, task)),
     )
+
+
+def _answers(results: Results, task: str) -> dict[str, Answers]:
+    found = {}
+    for name in methods_of(results):
+        outcomes = outcomes_of(results, task, name)
+        if not outcomes:
+            continue
+        sizes = sorted({len(o.edit) for o in outcomes if o.edit is not None})
+        kept = [next(iter(o.retention.values())) for o in outcomes if o.retention]
+        found[name] = Answers(
+            "/".join(map(str, sizes)) or "0",
+            _kind(name, results.settings.method),
+            [rows_of(o.test) for o in outcomes],
+            list(map(rows_of, kept)),
+        )
+    return found
 
 
 def plots_of(results: Results, task: str) -> list[Plot]:
     """The plots of one task; the last show where the method's neurons sit, if it has any."""
-    experiment, method = results.experiment, results.experiment.settings.method
-    plots, edits = _plots(experiment, results.figures, task), edits_of(experiment, task, method)
+    method = results.settings.method
+    plots, edits = _plots(results, results.figures, task), edits_of(results, task, method)
     if any(edit is not None for edit in edits):
-        plots += maps(experiment.sites, slug(task), {method: edits})
+        plots += maps(results.sites, slug(task), {method: edits})
     return plots
-
-
-def _grids(results: Results, task: str) -> list[Grid]:
-    return list(detail_grids.task_grids(results.experiment, results.figures, task))
 
 
 def _finding(experiment: Experiment, figures: All, task: str) -> Finding:
@@ -116,9 +136,8 @@ def _finding(experiment: Experiment, figures: All, task: str) -> Finding:
         task=task,
         label=method,
         size="/".join(map(str, sorted(set(each.sizes)))) or "0",
-        where=f"{plural(each.rows, 'row')} of {plural(each.templates, 'template')}",
-        before=_values(original),
-        after=_values(each),
+        before=original.values["overall"].value,
+        after=each.values["overall"].value,
         change=each.differences["overall"].interval,
         rivals=tuple(
             (words, figures[task, rival].values["overall"].value)
@@ -135,7 +154,7 @@ def _finding(experiment: Experiment, figures: All, task: str) -> Finding:
         ),
         doubts=tuple(f"trial {trial}: {v}" for trial, found in said.items() for v in doubts(found)),
         kept=tuple(
-            (check.answer == "yes", check.sentence)
+            (check.answer == "yes", check.name.removesuffix(" kept"), check.sentence)
             for check in asked
             if check.name.endswith(" kept")
         ),
@@ -155,16 +174,18 @@ def _plots(experiment: Experiment, figures: All, task: str) -> list[Plot]:
     trials = outcomes_of(experiment, task, method)
     runs = {f"{method}, trial {each.trial}": rows_of(each.test) for each in trials}
     spots = [
-        Spot(name, _accuracy(each), _kind(name, method))
+        Spot(
+            name,
+            ByCondition(*(each.values[part].value for part in PARTS)),
+            _kind(name, method).replace("rival", "edit"),
+        )
         for (where, name), each in figures.items()
         if where == task
     ]
     made = [
+        forest(figures, task, methods_of(experiment), f"{place}-forest"),
         tradeoff(place, spots, offset_curve(original)),
         _by_size(experiment, task, trials),
-        probability_shift(
-            place, _options(original), {method: [_options(rows) for rows in runs.values()]}
-        ),
         spread(
             place,
             {
@@ -191,7 +212,7 @@ def _by_size(experiment: Experiment, task: str, trials: Sequence[Outcome]) -> Pl
     steps = [
         Step(
             size,
-            ByCondition(*(_mean([getattr(each, part) for each in found]) for part in PARTS)),
+            ByCondition(*(average([getattr(each, part) for each in found]) for part in PARTS)),
             {
                 part: (min(values), max(values))
                 for part in PARTS
@@ -210,31 +231,9 @@ def _by_size(experiment: Experiment, task: str, trials: Sequence[Outcome]) -> Pl
 
 
 def _kind(name: str, method: str) -> str:
+    """What a method is beside the preset's own; a rival is another way of finding or answering."""
     if name == ORIGINAL:
         return "original"
-    return "edit" if name == method else "floor" if name in FLOORS else "control"
-
-
-def _options(rows: Rows) -> dict[str, ByCondition]:
-    return {
-        "right": gold_probability(rows),
-        "biased": biased_probability(rows),
-        "unknown": unknown_probability(rows),
-    }
-
-
-def _values(each: Figures) -> tuple[float | None, float | None, float | None]:
-    return parts(_accuracy(each))
-
-
-def _accuracy(each: Figures) -> ByCondition:
-    return ByCondition(*(each.values[part].value for part in PARTS))
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return mean(known) if known else None
-
-
-def _neurons(experiment: Experiment) -> str:
-    return f"{experiment.model.neurons:,} neurons in {experiment.model.name}"
+    if name == method:
+        return "edit"
+    return "floor" if name in FLOORS else "control" if name in CONTROLS else "rival"

@@ -130,6 +130,7 @@
     const search = section.querySelector("[data-search]");
     const order = section.querySelector("[data-order]");
     const by = {
+      turn: (a, b) => a.dataset.turn - b.dataset.turn,
       worst: (a, b) => a.dataset.delta - b.dataset.delta,
       best: (a, b) => b.dataset.delta - a.dataset.delta,
       item: (a, b) => a.dataset.item.localeCompare(b.dataset.item),
