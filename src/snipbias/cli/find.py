@@ -37,6 +37,14 @@ class Find(o.Writing, o.Running, o.Measuring, o.Asking):
     ] = "v1"
     samples: Annotated[int, typer.Option(min=1, help="Items to find them on.")] = 10
     seed: Annotated[int, typer.Option(help="Of the draw of items.")] = 0
+    stable: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="Stop reading items once two halves share so much of the top n: 0.6.",
+        ),
+    ] = None
     label: Annotated[
         str | None,
         typer.Option(help="What to call the edit in tables.", show_default="the folder's name"),
@@ -72,6 +80,7 @@ class Find(o.Writing, o.Running, o.Measuring, o.Asking):
         from snipbias.evaluation.check import check
         from snipbias.method.equations import Method
         from snipbias.method.find import as_recipe
+        from snipbias.method.stable import scored
 
         sizes, method = numbers("--n", self.n), self._method()
         how = method.to_dict() if isinstance(method, Method) else method
@@ -84,7 +93,15 @@ class Find(o.Writing, o.Running, o.Measuring, o.Asking):
             lm = this.load(self.model, self.model_options)
             before = check(lm, task.find, items=GLANCE, with_controls=False)
             with this.progress("attributing", len(drawn) * len(drawn.instructions)) as progress:
-                scores = chosen.scores(lm, drawn, batch_size=self.batch_size, progress=progress)
+                scores = scored(
+                    lm,
+                    drawn,
+                    max(sizes),
+                    self.stable,
+                    chosen,
+                    batch_size=self.batch_size,
+                    progress=progress,
+                )
             this.record.lap("attribute")
             edits = {n: self._labelled(scores.top(n, self.factor), n, sizes) for n in sizes}
             this.record.data["edits"] = {f"n{n}": edit.fingerprint for n, edit in edits.items()}

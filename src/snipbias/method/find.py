@@ -9,6 +9,7 @@ from snipbias.edits.given import GivenModel, GivenTask, as_model, as_task
 from snipbias.method.equations import Method
 from snipbias.method.margins import Scorer
 from snipbias.method.recipes import Recipe, crispr, recipe
+from snipbias.method.stable import scored
 from snipbias.models.batching import BatchSize, Progress
 
 
@@ -21,6 +22,7 @@ def find(
     samples: int = 10,
     seed: int = 0,
     factor: float = 0.0,
+    stable: float | None = None,
     batch_size: BatchSize = "auto",
     progress: Progress = lambda done: None,
 ) -> NeuronEdit:
@@ -34,10 +36,13 @@ def find(
         samples: number of items drawn (the paper: ten), each asked under every instruction.
         seed: of the draw.
         factor: what to multiply the neurons' outputs by; 0 prunes them.
+        stable: read fewer of the items: stop as soon as two halves of those that are read share so
+            much of their top `n` (0.6, say). `method.stable` has the rule.
     """
     chosen, lm, task = as_recipe(method), as_model(lm), as_task(task)
     drawn = task.sample(samples, seed, balance=chosen.balance)
-    return chosen.scores(lm, drawn, batch_size=batch_size, progress=progress).top(n, factor)
+    scores = scored(lm, drawn, n, stable, chosen, batch_size=batch_size, progress=progress)
+    return scores.top(n, factor)
 
 
 def as_recipe(method: Method | Recipe | Scorer | str) -> Recipe:
