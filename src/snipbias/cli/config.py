@@ -21,15 +21,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import MISSING, fields
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.words import did_you_mean
-
-if TYPE_CHECKING:
-    from snipbias.cli.options import Command
 
 FILE = "run.toml"
 # Where a run wrote and what it said is no setting; code of others is never allowed by a file.
@@ -66,7 +63,7 @@ def take(context: typer.Context, path: Path | None) -> None:
     }
 
 
-def write(folder: Path, command: str, options: Command) -> None:
+def write(folder: Path, command: str, options: Any) -> None:
     """Write what a command was told, beyond its defaults, as a file that `--config` takes."""
     lines = []
     for field in fields(options):

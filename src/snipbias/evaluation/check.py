@@ -12,21 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from snipbias.base.errors import SnipbiasError
 from snipbias.base.notebook import Shown
 from snipbias.base.table import Grid, percent
 from snipbias.base.words import plural
 from snipbias.edits.given import GivenModel, GivenTask, as_model, as_task
 from snipbias.evaluation import measures, metrics
 from snipbias.evaluation.apart import NAMES, Apart, apart
+from snipbias.evaluation.check_rows import controlled, missing, some_rows
 from snipbias.evaluation.estimate import Estimate, estimate
 from snipbias.evaluation.evaluate import evaluate
-from snipbias.evaluation.interval import FEWEST_TEMPLATES
 from snipbias.evaluation.probe import INSIDE, OUTPUT, PURIFIED, Probe, probe
 from snipbias.evaluation.rows import Rows
 from snipbias.models.batching import BatchSize, Progress, Stage
-from snipbias.tasks import unanswerable
-from snipbias.tasks.items import Task
 from snipbias.tasks.unanswerable import UNANSWERABLE
 
 # No edit helps that has to work against these: the model names the right one of two people hardly
@@ -183,7 +180,7 @@ def check(
     lm, task = as_model(lm), as_task(task)
     begun = time.perf_counter()
     asked = some_rows(task, items)
-    everything, why_not = _controlled(asked) if with_controls else (asked, LEFT_OUT)
+    everything, why_not = controlled(asked) if with_controls else (asked, LEFT_OUT)
     stage("asking", len(everything))
     rows = evaluate(lm, everything, batch_size=batch_size, progress=progress).rows()
     inside = None
@@ -219,42 +216,6 @@ def answers(rows: Rows) -> dict[str, Estimate]:
             measures.AMBIGUOUS_UNKNOWN_RATE if tells else measures.UNKNOWN_RATE, [plain]
         ),
     }
-
-
-def some_rows(task: Task, items: int) -> Task:
-    """At most so many rows, not of the test part, under the first instruction."""
-    task = task.with_instructions(task.instructions[:1])
-    if task.part == "all" and len(task.templates) > 2 * FEWEST_TEMPLATES:
-        unseen = set(task.test.templates)
-        task = task.where(lambda item: item.template not in unseen)
-    return task.subsample(items)
-
-
-def missing(task: Task) -> dict[str, str]:
-    """The columns that no row fills, and what cannot be measured without them."""
-    needed = {
-        "condition": "accuracy by condition, no AUROC, no probe",
-        "unknown": 'answers "unknown", no AUROC, no probe',
-        "biased": "count of how often the stereotyped person is named",
-        "twin": "filler and mismatch rows, no probe",
-    }
-    lacking = {
-        name: what
-        for name, what in needed.items()
-        if all(getattr(item, name) in (None, "") for item in task.items)
-    }
-    if len(task.templates) < FEWEST_TEMPLATES:
-        number = plural(len(task.templates), "template")
-        lacking["template"] = f"intervals, and fewer than 3 cannot be split (there is {number})"
-    return lacking
-
-
-def _controlled(task: Task) -> tuple[Task, str]:
-    """The task with filler and mismatch rows; where there can be none, as it is, and why."""
-    try:
-        return unanswerable.with_controls(task), ""
-    except SnipbiasError as error:
-        return task, str(error)
 
 
 def _reads(found: Check) -> tuple[str, ...]:
