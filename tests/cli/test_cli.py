@@ -138,7 +138,7 @@ def test_find_evaluate_apply_show_rerun(cli, here: Path, model: Path) -> None:
         "same sites as edit #0",
     ]
     table = pq.read_table("result/rows.parquet")
-    assert len(table) == 8 * 2 * 4
+    assert len(table) == (8 + 8) * 2 * 4  # as many filler and mismatch rows
     assert not set(table["template"].to_pylist()) & set(edit.found_on.templates)
 
     assert cli("apply", model, "edit", "--out", "fair", "--json").err == ""
@@ -155,9 +155,9 @@ def test_find_evaluate_apply_show_rerun(cli, here: Path, model: Path) -> None:
     carded = cli("card", "edit", "--run", "result", "--json")
     assert strict(carded.out) == {"card": "edit/README.md", "figures": True}
     accuracy = summary["methods"]["edit"]["accuracy"]["overall"]
-    assert f"| edit | {100 * accuracy:.1f} [" in card.read_text()
+    assert f"→ {100 * accuracy:.1f} %" in card.read_text()
     assert cli("card", "edit").status == 0  # with the figures that were kept
-    assert f"| edit | {100 * accuracy:.1f} [" in card.read_text()
+    assert f"→ {100 * accuracy:.1f} %" in card.read_text()
 
     assert cli("rerun", "edit", "--out", "again").status == 0
     assert sb.NeuronEdit.load("again") == edit

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from dataclasses import asdict, replace
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pytest
 import torch
 
+import snipbias as sb
 from families import tiny
 from snipbias.base.errors import SnipbiasError
 from snipbias.edits.edit import NeuronEdit
@@ -42,6 +44,7 @@ TOY2 = Task("toy:two", task(9).items, task(9).instructions)
 KEPT = Task("kept", task(6).items, ("say it.",))
 SETTINGS = preset(
     "v2",
+    control_rows=False,
     samples=4,
     trials=2,
     draws=2,
@@ -117,6 +120,14 @@ def test_rows_are_of_the_parts_that_were_asked_for() -> None:
             assert name == "kept"
             assert set(rows["item"].to_pylist()) <= {item.id for item in KEPT.test.items}
             assert len(rows) == 4
+
+
+def test_filler_and_mismatch_rows_are_tested_beside_the_rest() -> None:
+    settings = replace(SMALL, items=8, control_rows=True)
+    (ground,) = Plan.of(tiny("flan-t5"), [sb.task("mini:age")], settings).grounds
+    counts = Counter(item.condition for item in ground.test.items)
+    assert counts == dict.fromkeys(("ambiguous", "disambiguated", "filler", "mismatch"), 4)
+    assert {item.condition for item in ground.dev.items} == {"ambiguous", "disambiguated"}
 
 
 def test_an_edit_s_rows_are_those_of_the_core_s_evaluation() -> None:
