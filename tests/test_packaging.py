@@ -34,7 +34,7 @@ def test_the_wheel_installs_by_name_with_every_extra_that_is_named(tmp_path: Pat
     pages = [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("src/snipbias/**/*.py")]
     lists = re.findall(r"snipbias\[([a-z,-]+)\]", "".join(p.read_text("utf-8") for p in pages))
     named = sorted({extra for names in lists for extra in names.split(",")})
-    assert {"gguf", "peft", "report"} <= set(named) <= set(metadata.get_all("Provides-Extra", []))
+    assert {"gguf", "report"} <= set(named) <= set(metadata.get_all("Provides-Extra", []))
 
     target = tmp_path / "site"
     done = pip(
