@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +11,6 @@ import pytest
 
 import snipbias as sb
 
-ROOT = Path(__file__).parents[2]
 TASKS = ("mini:age", "mini:ses", "mini:disability")
 
 
@@ -81,17 +79,3 @@ def test_the_demonstration_mends_it_and_the_controls_do_not(tmp_path):
         assert abs(methods["random"]["accuracy"] - original["accuracy"]) < 10
     assert (tmp_path / "run" / "rows.parquet").is_file()
     assert (tmp_path / "run" / "run.json").is_file()
-
-
-@pytest.mark.slow
-def test_the_readmes_python_runs(tmp_path):
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert blocks
-    script = tmp_path / "readme.py"
-    script.write_text("\n".join(blocks))
-    done = subprocess.run(
-        [sys.executable, str(script)], capture_output=True, text=True, check=False, cwd=tmp_path
-    )
-    assert done.returncode == 0, done.stderr
-    assert "best offset" in done.stdout
-    assert (tmp_path / "age-edit" / "edit.json").is_file()
