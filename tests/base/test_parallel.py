@@ -14,6 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from families import tiny
+from one_model import found
 from snipbias.base import parallel
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.parallel import DIED, Workers, data_parallel, workers
@@ -95,6 +97,29 @@ def test_every_loop_gives_the_same_as_one_process(tmp_path):
     for rank in (0, 1):
         said = (tmp_path / f"said-{rank}").read_text()
         assert said == "process 1 has had enough: be kind to it."
+
+
+def test_two_processes_hold_one_model(tmp_path):
+    """Tensor parallel: sites are split with their layers, and nothing else changes."""
+    lm = tiny("llama-bias")
+    lm.model.save_pretrained(tmp_path)
+    lm.tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(SnipbiasError, match="several processes"):
+        load(tmp_path, tensor_parallel=True)
+    process = start(str(HERE / "one_model.py"), str(tmp_path))
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    one = found(tmp_path, tensor_parallel=False)
+    both = [json.loads((tmp_path / f"found-{rank}.json").read_text()) for rank in (0, 1)]
+    assert both[0] == both[1]
+    assert both[0]["held"] == [12, 16]  # half of its 24 neurons
+    assert both[0]["weights"] == one["weights"]
+    for name in ("scores", "rows"):
+        here, there = torch.tensor(one[name]), torch.tensor(both[0][name])
+        torch.testing.assert_close(there, here, rtol=1e-5, atol=1e-5 * float(here.abs().max()))
+    assert (
+        torch.tensor(one["rows"][:16]).ne(torch.tensor(one["rows"][-16:])).any()
+    )  # the edit counts
 
 
 @pytest.mark.slow

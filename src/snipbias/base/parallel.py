@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -53,11 +53,18 @@ class Workers:
         rank: number of this process; 0 prints and writes.
         count: how many there are.
         group: torch's group of them, through which CPU tensors go; None is the default one.
+        one_model: whether they hold one model together, so that each runs every prompt.
     """
 
     rank: int = 0
     count: int = 1
     group: Any = None
+    one_model: bool = False
+
+    @property
+    def hands(self) -> int:
+        """Number of processes that jobs are dealt to."""
+        return 1 if self.one_model else self.count
 
     @property
     def is_main(self) -> bool:
@@ -66,11 +73,11 @@ class Workers:
 
     def share(self, jobs: Sequence[T]) -> Sequence[T]:
         """This process's share of the jobs, dealt in turn."""
-        return jobs[self.rank :: self.count]
+        return jobs if self.one_model else jobs[self.rank :: self.count]
 
     def add(self, tensors: Iterable[Tensor]) -> None:
         """Replace each tensor (on the CPU) by its sum over all processes."""
-        if self.count == 1:
+        if self.hands == 1:
             return
         import torch.distributed as dist
 
@@ -81,27 +88,16 @@ class Workers:
 
     def gather(self, mine: Mapping[int, T]) -> dict[int, T]:
         """Merge the results of all processes, by the number of the job."""
-        if self.count == 1:
+        if self.hands == 1:
             return dict(mine)
-        import torch.distributed as dist
-
         self._meet()
-        parts: list[Any] = [None] * self.count
-        with _noticing():
-            dist.all_gather_object(parts, dict(mine), group=self.group)
-        return {number: found for part in parts for number, found in part.items()}
+        return {number: found for part in self._all(dict(mine)) for number, found in part.items()}
 
     def from_main(self, make: Callable[[], T]) -> T:
         """Call `make` in the main process and return its result in all of them."""
-        if self.count == 1:
-            return make()
-        import torch.distributed as dist
-
-        box: list[Any] = [make() if self.is_main else None]
+        made: Any = make() if self.is_main else None
         self._meet()
-        with _noticing():
-            dist.broadcast_object_list(box, src=0, group=self.group)
-        return box[0]
+        return self._all(made)[0]
 
     def main_first(self, make: Callable[[], T]) -> T:
         """Call `make` in the main process first (it may download), then in the others."""
@@ -119,16 +115,20 @@ class Workers:
             ToldError: another has a problem and this one has none.
             LostError: another is gone.
         """
-        if self.count == 1:
-            return
-        import torch.distributed as dist
-
-        problems: list[str | None] = [None] * self.count
-        with _noticing():
-            dist.all_gather_object(problems, problem, group=self.group)
-        told = next((told for told in problems if told is not None), None)
+        told = next((told for told in self._all(problem) if told is not None), None)
         if problem is None and told is not None:
             raise ToldError(told)
+
+    def _all(self, mine: Any) -> list[Any]:
+        """The same thing of every process, by rank."""
+        if self.count == 1:
+            return [mine]
+        import torch.distributed as dist
+
+        found: list[Any] = [None] * self.count
+        with _noticing():
+            dist.all_gather_object(found, mine, group=self.group)
+        return found
 
 
 _here: ContextVar[Workers] = ContextVar("workers", default=Workers())  # noqa: B039 (it is frozen)
@@ -137,6 +137,11 @@ _here: ContextVar[Workers] = ContextVar("workers", default=Workers())  # noqa: B
 def workers() -> Workers:
     """The processes that work together here; one by itself outside `data_parallel`."""
     return _here.get()
+
+
+def hold_one_model() -> None:
+    """From here on the processes of this run hold one model together."""
+    _here.set(replace(workers(), one_model=True))
 
 
 def launched() -> int:
@@ -177,6 +182,8 @@ def data_parallel() -> Iterator[Workers]:
                 _mind_no_signal()
                 raise
             except Exception as error:
+                if workers().one_model:  # the others are inside a pass and cannot meet
+                    raise LostError(_in_words(error, who)) from error
                 _mind_no_signal()  # the launcher stops all that are left: not before they spoke
                 with suppress(SnipbiasError):
                     who._meet(_in_words(error, who))

@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from snipbias.models.sharded import plain
 from snipbias.models.sites import unit_dim
 from snipbias.tasks.prompts import DEFAULT, PromptTemplate
 
@@ -81,7 +82,8 @@ def _weights_hash(lm: LanguageModel) -> str:
     unknown = set()
     for site in lm.sites:
         module = lm.module(site.name)
-        with _in_memory(module):
+        # Inference mode takes no weight that is split among processes.
+        with _in_memory(module), torch.inference_mode(False), torch.no_grad():
             weight = module.weight.detach()
             unknown |= (
                 {torch.bfloat16, torch.float16} - {weight.dtype} if _is_half(weight) else set()
@@ -90,7 +92,7 @@ def _weights_hash(lm: LanguageModel) -> str:
                 middle = weight.select(dim, weight.shape[dim] // 2)
                 if not middle.is_meta:
                     for kind, digest in parts.items():
-                        digest.update(_rounded(middle.float().cpu(), kind))
+                        digest.update(_rounded(plain(middle).float().cpu(), kind))
     return ".".join(
         UNKNOWN_PART if kind in unknown else digest.hexdigest()[:16]
         for kind, digest in parts.items()

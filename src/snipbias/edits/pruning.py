@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from snipbias.base.errors import SnipbiasError
+from snipbias.models.sharded import units_here
 from snipbias.models.sites import Linear, unit_dim, width
 
 
@@ -77,9 +78,13 @@ def hooks_count() -> AbstractContextManager[None]:
 
 
 def scale_outputs(
-    index: Tensor, factors: Tensor, module: nn.Module, args: object, output: Tensor
+    index: Tensor, factors: Tensor, module: Linear, args: object, output: Tensor
 ) -> Tensor:
     """Forward hook: the layer's output with its edited units scaled."""
+    here = units_here(module, output)
+    if here.stop - here.start < width(module):
+        mine = (index >= here.start) & (index < here.stop)
+        index, factors = index[mine] - here.start, factors[mine]
     index = index.to(output.device)
     return output.index_copy(-1, index, _scaled(output.index_select(-1, index), factors, -1))
 

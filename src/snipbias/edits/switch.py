@@ -16,6 +16,7 @@ from snipbias.edits.algebra import union
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.pruning import hooks_count, times
 from snipbias.models.language_model import LanguageModel
+from snipbias.models.sharded import refuse_split
 
 # What a model is given that has a row a request, whatever else it is given.
 INPUTS = ("input_ids", "inputs_embeds", "decoder_input_ids", "decoder_inputs_embeds")
@@ -171,6 +172,7 @@ def switched(lm: LanguageModel, edits: Mapping[str, NeuronEdit]) -> Iterator[Swi
         raise SnipbiasError("there is no edit to switch: give at least one with its name.")
     for edit in edits.values():
         edit.check(lm)
+    refuse_split()
     switch = Switch(lm, edits)
     with ExitStack() as stack:
         stack.callback(switch._close)

@@ -18,6 +18,7 @@ from snipbias.method.scores import Scores
 from snipbias.models.batching import BatchSize, Progress, run_batches, size_of
 from snipbias.models.language_model import LanguageModel, Query
 from snipbias.models.scoring import Scored
+from snipbias.models.sharded import whole
 from snipbias.models.sites import Site
 from snipbias.tasks.items import Item, Task
 
@@ -171,7 +172,7 @@ def _first_outputs(lm: LanguageModel, into: dict[str, Tensor]) -> Iterator[None]
 
     def keeper(site: Site) -> Callable[[nn.Module, object, Tensor], None]:
         def keep(module: nn.Module, args: object, output: Tensor) -> None:
-            into.setdefault(site.name, output)
+            into.setdefault(site.name, whole(output, site.width).to(output.device))
 
         return keep
 

@@ -17,6 +17,7 @@ from snipbias.method import staged_backward as stages
 from snipbias.method.plan import BackwardPlan, Objective, Tracks, behind_each_other
 from snipbias.models.language_model import LanguageModel, Query
 from snipbias.models.scoring import GraphCut, Scored
+from snipbias.models.sharded import whole
 from snipbias.models.sites import Site
 
 # Bytes of a layer's output that are made scores at once: on a CPU what stays in its caches, since
@@ -93,8 +94,9 @@ class SiteGradients:
             self._totals[site] = plan.score(*answer)
         factor = plan.factor.double()
         return {
-            site: total.double() * factor.to(total.device)[:, None]
-            for site, total in self._totals.items()
+            site.name: whole(total.double() * factor.to(total.device)[:, None], site.width)
+            for site in self._lm.sites
+            if (total := self._totals.get(site.name)) is not None
         }
 
     def _through_options(
@@ -187,7 +189,7 @@ class SiteGradients:
                 real = [there.to(h.device) for there in plan.real_answer(scored, whole)]
                 self._held[site.name] = plan.tracks(earlier), real
         else:
-            shape = (len(scored.prefix_mask), -1, site.width)  # OPT flattens [b, k]
+            shape = (len(scored.prefix_mask), -1, h.shape[-1])  # OPT flattens [b, k]
             h, grad = h.reshape(shape), grad.reshape(shape)
             if is_last:
                 self._totals[site.name] = self._reduced(site, h, grad, earlier)

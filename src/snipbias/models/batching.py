@@ -18,6 +18,7 @@ import torch
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.parallel import workers
+from snipbias.base.words import plural
 from snipbias.models import memory
 from snipbias.models.padding import in_batches
 
@@ -78,7 +79,9 @@ def run_batches(
         )
     )
     limit = math.inf
-    if batch_size == "auto" and waiting:
+    # A model that several hold takes the same passes of all: none may cut a batch by itself.
+    one_model = workers().one_model
+    if batch_size == "auto" and waiting and not one_model:
         mine = [number for batch in waiting for number in batch]
         longest = max(mine, key=lambda number: sum(sizes[number]))
         trial = partial(_or_refuse, do, [jobs[longest]])
@@ -95,7 +98,7 @@ def run_batches(
             waiting.extendleft((batch[half:], batch[:half]))
             continue
         part = [jobs[number] for number in batch]
-        if half == 0:
+        if half == 0 or one_model:
             result = _or_refuse(do, part)
         elif (result := _unless_full(do, part)) is None:
             limit = tokens / 2
@@ -103,7 +106,7 @@ def run_batches(
             continue
         keep(batch, result[0])
         # The other processes are about as far.
-        done = min(len(batch) * workers().count, left)
+        done = min(len(batch) * workers().hands, left)
         left -= done
         progress(done)
     if left:
@@ -134,7 +137,7 @@ def _cut(
     """The numbers of the jobs in batches, in their order."""
     if batch_size != "auto":
         return list(in_batches(order, batch_size))
-    step = BATCHES * math.ceil(workers().count / BATCHES)
+    step = BATCHES * math.ceil(workers().hands / BATCHES)
     fewest = len(_filled(order, sizes, most))
     parts = step * math.ceil(fewest / step)
     # The least that a batch may hold for there to be no more than so many: all hold about as much.
@@ -179,7 +182,8 @@ def _or_refuse(do: Callable[[Sequence[T]], R], part: Sequence[T]) -> tuple[R]:
     result = _unless_full(do, part)
     if result is None:
         raise SnipbiasError(
-            "memory ran out over a single prompt: free some, load the model in bfloat16 (--dtype), "
-            "or spread it over several devices (--device-map auto)."
+            f"memory ran out over {plural(len(part), 'prompt')}: free some, load the model in "
+            "bfloat16 (--dtype), spread it over several devices (--device-map auto), or, with "
+            "--tensor-parallel, give a smaller --batch-size."
         )
     return result

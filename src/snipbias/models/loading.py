@@ -21,6 +21,7 @@ from snipbias.models.language_model import LanguageModel
 from snipbias.models.probe import check_runs
 from snipbias.models.products import multiply_in_bfloat16
 from snipbias.models.refusals import refuse
+from snipbias.models.sharded import plan_for
 from snipbias.models.source import Source, one_sentence, quiet_transformers
 
 DType = Literal["auto", "stored", "float32", "mixed", "bfloat16", "float16"]
@@ -35,6 +36,7 @@ def load(
     device_map: str | dict[str, Any] | None = None,
     chat: bool | None = None,
     trust_remote_code: bool = False,
+    tensor_parallel: bool = False,
 ) -> LanguageModel:
     """Load a model with its tokenizer.
 
@@ -49,6 +51,8 @@ def load(
         device_map: spread over devices by accelerate; goes instead of `device`.
         chat: put prompts into the chat template; by default where the tokenizer has one.
         trust_remote_code: run code from the model's repository.
+        tensor_parallel: split every layer among the processes that a launcher started (torchrun,
+            accelerate launch), by transformers' own plan for the model.
 
     Raises:
         SnipbiasError: it is not there, is not a language model, or its family is not supported.
@@ -65,6 +69,8 @@ def load(
     arguments: dict[str, Any] = {"dtype": _dtype(dtype, place, config)}
     if device_map is not None:
         arguments["device_map"] = device_map
+    if tensor_parallel:
+        arguments["distributed_config"] = plan_for(config, str(model))
     factory = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     with one_sentence(source), quiet_transformers():
         loaded, report = factory.from_pretrained(  # type: ignore[misc]
@@ -76,7 +82,7 @@ def load(
         )
         _refuse_random_weights(str(model), report)
         tokenizer = AutoTokenizer.from_pretrained(source.place, **source.arguments(weights=False))
-        if device_map is None:
+        if device_map is None and not tensor_parallel:
             loaded = loaded.to(place)
     lm = wrap(
         loaded, tokenizer, name=str(model), chat=chat, revision=source.identity(loaded.config)

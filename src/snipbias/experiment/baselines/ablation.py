@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.pruning import hooks_count
 from snipbias.models.language_model import LanguageModel
+from snipbias.models.sharded import refuse_split
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +42,7 @@ class MeanAblation:
     def applied(self, lm: LanguageModel) -> Iterator[None]:
         """While inside, the neurons' outputs are constant; no weight is touched."""
         self.check(lm)
+        refuse_split()
         with ExitStack() as stack:
             stack.enter_context(hooks_count())
             for site, units in self.edit.factors.items():

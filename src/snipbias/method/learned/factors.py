@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from snipbias.base.errors import SnipbiasError
 from snipbias.edits.pruning import hooks_count
 from snipbias.models.language_model import LanguageModel
+from snipbias.models.sharded import refuse_split
 from snipbias.models.sites import Site
 
 
@@ -44,6 +45,7 @@ class Factors:
         """Inside, every site's output is multiplied by its factors; gradients reach `change`."""
         current = self.current()
         with ExitStack() as stack:
+            refuse_split()
             stack.enter_context(hooks_count())
             for site, start in zip(self.sites, self._starts[:-1], strict=True):
                 hook = partial(_scale, current[start : start + site.width])
@@ -129,6 +131,7 @@ class LowRank(Factors):
     @contextmanager
     def applied(self) -> Iterator[None]:
         with ExitStack() as stack:
+            refuse_split()
             stack.enter_context(hooks_count())
             for site, place, i in zip(self.sites, self._parts[:-1], self._inputs, strict=True):
                 middle = place + self.rank * i

@@ -1,0 +1,35 @@
+"""Run by tests/test_parallel.py in two processes that hold one model; by itself: the reference."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from snipbias.base.parallel import data_parallel
+from snipbias.edits.controls import random_edit
+from snipbias.evaluation.evaluate import evaluate
+from snipbias.method.attribute import attribute
+from snipbias.models.loading import load
+from toys import task
+
+
+def found(folder: Path, *, tensor_parallel: bool) -> dict[str, Any]:
+    """Scores of every neuron, rows with and without an edit of neurons of every kind of layer."""
+    lm = load(folder, tensor_parallel=tensor_parallel)
+    scores = attribute(lm, task(4))
+    rows = evaluate(lm, task(4), [random_edit(lm, 40, 1)]).table.to_pylist()
+    held = getattr(lm.model.model.layers[0].mlp.up_proj.weight, "_local_tensor", None)
+    return {
+        "scores": scores.flat.tolist(),
+        "rows": [row["logprob"] for row in rows],
+        "weights": scores.top(3).model.weights,
+        "held": None if held is None else list(held.shape),
+    }
+
+
+if __name__ == "__main__":
+    with data_parallel() as who:
+        result = found(Path(sys.argv[1]), tensor_parallel=True)
+        Path(sys.argv[1], f"found-{who.rank}.json").write_text(json.dumps(result))
