@@ -42,6 +42,7 @@ from snipbias.play.answers import (
     together,
 )
 from snipbias.play.guard import HEADERS, Guard, is_loopback
+from snipbias.play.questions import swapped
 from snipbias.play.session import KEPT, TRIED, Question, Session
 from snipbias.tasks.items import Item, Task
 from snipbias.tasks.prompts import DEFAULT
@@ -323,7 +324,7 @@ def test_the_picker_shows_the_opening_row(monkeypatch) -> None:
     last = replace(toy, name="last", items=tuple(reversed(toy.items)))
     with Client(ui.page("")):
         nothing = lambda: None  # noqa: E731
-        picker = Picker([toy, last], [], there[4], nothing, nothing)
+        picker = Picker([toy, last], [], there[4], nothing, nothing, nothing)
         assert picker.item == there[4]
         assert picker._number.value == 5
         picker._named.set_value("last")
@@ -348,6 +349,30 @@ def test_a_result_holds_what_the_page_shows() -> None:
     assert result.edited == answer(lm, ITEM, SAY, on)
     assert session.ask(question, []).edited is None
     assert session.ask(question, []).firings == ()
+
+
+def test_random_neurons_are_as_many_and_scaled_alike() -> None:
+    lm = tiny("flan-t5")
+    edit = random_edit(lm, 6, 5)
+    session, question = Session(lm, [edit], [RAGGED]), Question(ITEM, SAY)
+    asked = session.ask(question, [Switch(edit, 0.5)], control=3)
+    assert asked.random == answer(lm, ITEM, SAY, random_edit(lm, 6, 3, 0.5))
+    assert asked.random != asked.edited
+    assert session.ask(question, [], control=3).random is None
+
+
+def test_two_people_change_places() -> None:
+    text = "The Old Man met a boy, and the boy's dog bit the old man."
+    options = ("The old man", "the boy", "Not known")
+    item = Item("i", "Who was bitten, the boy?", options, 0, text, biased=1, unknown=2)
+    turned = swapped(item)
+    assert turned.context == "The Boy met a old man, and the old man's dog bit the boy."
+    assert turned.question == "Who was bitten, the old man?"
+    assert (turned.gold, turned.biased, turned.options) == (1, 1, options)
+    assert swapped(replace(item, gold=2)).gold == 2
+    assert swapped(turned).question == item.question
+    with pytest.raises(SnipbiasError, match="no two people"):
+        swapped(replace(item, context="", question="Who?"))
 
 
 def test_what_nobody_waits_for_is_not_computed() -> None:

@@ -309,7 +309,8 @@ def test_an_own_question(page: Any, served: Served) -> None:
     assert alert.text_content() == ""
     texts = page.locator(".option .text").all_text_contents()
     assert texts[0] == HOSTILE
-    assert page.locator(".mark").count() == 0
+    unknown = texts.index(page.locator("li:has(.mark.gold) .text").text_content())
+    assert unknown == 1  # it went one up with its option
     item = own(f"{HOSTILE} {{{{ 7*7 }}}} {LONG}", "Who was it, </script><b>?", texts)
     instruction = sb.task("mini:age").instructions[0]
     eventually(lambda: agree(page, served.numbers(item, instruction, Switch(served.edits[TEN]))))
@@ -319,6 +320,28 @@ def test_an_own_question(page: Any, served: Served) -> None:
     assert_fits(page, 1280)
     page.set_viewport_size({"width": 360, "height": 740})
     assert_fits(page, 360)
+
+
+def test_stale_swapped_random_and_linked(page: Any, served: Served) -> None:
+    """What is answered is told from what is typed, and an address opens the same page again."""
+    page.get_by_role("button", name="Swap the two people").first.click()
+    eventually(lambda: page.get_by_role("textbox", name="Context").is_visible())
+    typed = page.get_by_role("textbox", name="Context").input_value()
+    eventually(lambda: typed in page.locator("pre.prompt").text_content())
+    note = page.locator(".stale-note")
+    eventually(lambda: note.text_content() == "")
+    page.get_by_role("textbox", name="Question").fill("Who was late?")
+    eventually(lambda: "press Ask" in note.text_content())
+    page.get_by_role("button", name="Ask").click()
+    eventually(lambda: note.text_content() == "")
+    page.get_by_text("Beside as many random neurons").click()
+    eventually(lambda: page.locator(".bar.random").count() == 3)
+    bars = page.locator(".bar").all_text_contents()
+    screenshot(page, "playground-own")
+    page.goto(page.url)
+    eventually(lambda: page.locator(".bar.random").count() == 3)
+    assert page.locator(".bar").all_text_contents() == bars
+    assert page.get_by_role("textbox", name="Question").input_value() == "Who was late?"
 
 
 def assert_fits(page: Any, width: int) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from nicegui import ui
 
+from snipbias.base.errors import SnipbiasError
 from snipbias.edits.edit import NeuronEdit
 from snipbias.play import questions
-from snipbias.play.elements import html, section
+from snipbias.play.elements import html, section, sentence
 from snipbias.play.session import Question
+from snipbias.play.typed import SWAP, Typed
 from snipbias.tasks.items import Item, Task
 from snipbias.tasks.prompts import PromptTemplate
 
@@ -20,8 +23,15 @@ CONDITIONS = {"all": "All rows", "ambiguous": "Ambiguous", "disambiguated": "Dis
 class Chooser:
     """Both ways to a question; the one whose tab is open counts."""
 
-    def __init__(self, tasks: Sequence[Task], edits: Sequence[NeuronEdit], opening: Item) -> None:
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        edits: Sequence[NeuronEdit],
+        opening: Item,
+        state: Mapping[str, Any],
+    ) -> None:
         self.on_change: Callable[[], None] = lambda: None
+        self.on_typed: Callable[[], None] = lambda: None
         with section("Question"):
             with ui.tabs().props("dense no-caps align=justify") as tabs:
                 ui.tab(PICKED)
@@ -29,12 +39,18 @@ class Chooser:
             with ui.tab_panels(tabs, value=PICKED, animated=False, keep_alive=True):
                 with ui.tab_panel(PICKED):
                     self._picker = Picker(
-                        tasks, edits, opening, lambda: self.on_change(), self._edit
+                        tasks, edits, opening, lambda: self.on_change(), self._edit, self._swap
                     )
                 with ui.tab_panel(TYPED):
-                    self._typed = Typed(lambda: self.on_change())
+                    self._typed = Typed(
+                        lambda: self.on_change(), lambda: self.on_typed(), self._swap
+                    )
         self._tabs = tabs
+        self._picker.show(state.get("row", {}))
         self._fill()
+        if "own" in state:
+            self._typed.show(state["own"])
+            tabs.set_value(TYPED)
         tabs.on_value_change(lambda: self.on_change())
 
     def question(self) -> Question:
@@ -46,6 +62,25 @@ class Chooser:
         if self._tabs.value == TYPED:
             return self._typed.question()
         return Question(self._picker.item, self._picker.instruction, prompt=self._picker.prompt)
+
+    def state(self) -> dict[str, Any]:
+        """What `__init__` takes to look like this again."""
+        typed = self._tabs.value == TYPED
+        return {"own": self._typed.state()} if typed else {"row": self._picker.state()}
+
+    def _swap(self) -> None:
+        """The question with its two people exchanged, as one of the user's own."""
+        try:
+            asked = self.question()
+            turned = questions.swapped(asked.item)
+        except SnipbiasError as error:
+            ui.notify(sentence(str(error)), type="warning")
+            return
+        self._typed.fill(turned, asked.instruction, asked.prompt, gold_known=asked.gold_known)
+        if self._tabs.value == TYPED:
+            self.on_change()
+        else:
+            self._tabs.set_value(TYPED)
 
     def _fill(self) -> None:
         self._typed.fill(self._picker.item, self._picker.instruction, self._picker.prompt)
@@ -65,6 +100,7 @@ class Picker:
         opening: Item,
         changed: Callable[[], None],
         edit: Callable[[], None],
+        swap: Callable[[], None],
     ) -> None:
         self._tasks = {task.name: task for task in tasks}
         self._edits = edits
@@ -98,6 +134,7 @@ class Picker:
         self._instruction = ui.select({}, label="Instruction").classes("instruction")
         self._instruction.on_value_change(lambda: self._changed())
         ui.button("Change this question", on_click=edit).props("flat dense no-caps")
+        ui.button(SWAP, on_click=swap).props("flat dense no-caps")
         self._offer_instructions()
         self._find()
         self._go(self._rows.index(opening) if opening in self._rows else 0)
@@ -116,6 +153,24 @@ class Picker:
     def prompt(self) -> PromptTemplate:
         """The wording of the task that is chosen."""
         return self._task.prompt
+
+    def state(self) -> dict[str, Any]:
+        """What `show` takes to look like this again."""
+        place = {"task": self._task.name, "item": self.item.id}
+        return {**place, "instruction": self._instruction.value or 0}
+
+    def show(self, state: Mapping[str, Any]) -> None:
+        """The row of a state; where it is not there, what is shown stays."""
+        task = self._tasks.get(state.get("task", ""), self._task)
+        if item := next((item for item in task.items if item.id == state.get("item")), None):
+            self._task = task
+            self._offer_instructions()
+            if 0 <= (number := int(state.get("instruction", 0))) < len(task.instructions):
+                self._instruction.set_value(number)
+            self._find()
+            if item not in self._rows:
+                self._only_held_out.set_value(False)
+            self._go(self._rows.index(item))
 
     def _take(self, name: str) -> None:
         self._task = self._tasks[name]
@@ -169,62 +224,3 @@ class Picker:
         elif seen:
             self._note.set_text(f"Not held out: rows of its template found {', '.join(seen)}.")
         self._note.set_visibility(bool(seen) or not count)
-
-
-class Typed:
-    """A question by hand."""
-
-    def __init__(self, changed: Callable[[], None]) -> None:
-        self._instruction = ui.textarea("Instruction").props("autogrow")
-        self._context = ui.textarea("Context").props("autogrow")
-        self._asked = ui.input("Question")
-        self._list = html("div", "own-options").props('role=group aria-label="Options"')
-        self._options: list[ui.input] = []
-        with html("div", "walk"):
-            self._more = ui.button("Add an option", on_click=lambda: self._add(""))
-            ask = ui.button("Ask", on_click=changed)
-        self._more.props("flat no-caps")
-        ask.props("unelevated no-caps")
-
-    def question(self) -> Question:
-        """The question that was typed.
-
-        Raises:
-            SnipbiasError: something of it is missing.
-        """
-        texts = [option.value or "" for option in self._options]
-        item = questions.own(self._context.value or "", self._asked.value or "", texts)
-        return Question(item, self._instruction.value or "", is_own=True, prompt=self._prompt)
-
-    def fill(self, item: Item, instruction: str, prompt: PromptTemplate) -> None:
-        """Begin from a row of a task, in its wording."""
-        self._prompt = prompt
-        self._instruction.set_value(instruction)
-        self._context.set_value(item.context)
-        self._asked.set_value(item.question)
-        self._list.clear()
-        self._options.clear()
-        for option in item.options:
-            self._add(option)
-
-    def _add(self, text: str) -> None:
-        with self._list:
-            field = ui.input("Option", value=text)
-        with field.add_slot("append"):
-            remove = ui.button(icon="close", on_click=lambda: self._remove(field))
-        remove.props('flat round dense size="sm"')
-        self._options.append(field)
-        self._number()
-
-    def _remove(self, field: ui.input) -> None:
-        self._options.remove(field)
-        self._list.remove(field)
-        self._number()
-        # The button that had the keyboard's focus is gone.
-        ui.run_javascript(f"document.getElementById('{self._more.html_id}')?.focus()")
-
-    def _number(self) -> None:
-        for number, field in enumerate(self._options, start=1):
-            field.props["label"] = f"Option {number}"
-            for button in field.slots["append"].children:
-                button.props["aria-label"] = f"Remove option {number}"

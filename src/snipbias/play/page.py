@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
 
 from nicegui import ui
 
@@ -12,25 +15,51 @@ from snipbias.play.session import Session
 from snipbias.play.switchboard import Switchboard
 from snipbias.play.view import View
 
+STATE = "state"
+COPY = "navigator.clipboard?.writeText(location.href)"
 STYLE = Path(__file__).with_name("style.css")
 
 
 def build(session: Session) -> None:
-    """One tab's page; everything here is its own, and the session is everybody's."""
+    """One tab's page; everything here is its own, and the session is everybody's.
+
+    Its address says what is asked and which edits are on, and opens the same again.
+    """
+    state = _state(ui.context.client.request.query_params.get(STATE, ""))
     ui.add_css(STYLE)
     ui.colors(primary="#0f766e", negative="#b42318")
     _header(session)
     with html("div", "columns"):
         with html("div", "asking"):
-            chooser = Chooser(session.tasks, session.edits, session.opening)
-            board = Switchboard(session)
+            chooser = Chooser(session.tasks, session.edits, session.opening, state)
+            board = Switchboard(session, state)
         with html("div", "answers") as answers:
-            view = View(session, chooser.question, board.switches)
+            view = View(
+                session,
+                chooser.question,
+                board.switches,
+                board.control,
+                lambda: _address({**chooser.state(), **board.state()}),
+            )
     ui.skip_link("Skip to the answers", target=answers)
     chooser.on_change = view.refresh
+    chooser.on_typed = view.compare
     board.on_change = view.refresh
     view.on_neuron = board.turn
     view.refresh()
+
+
+def _address(state: dict[str, Any]) -> str:
+    return f"/?{urlencode({STATE: json.dumps(state, separators=(',', ':'))})}"
+
+
+def _state(text: str) -> dict[str, Any]:
+    """The state that an address holds; nothing where it holds none, or another version's."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _header(session: Session) -> None:
@@ -39,6 +68,8 @@ def _header(session: Session) -> None:
             html("h1", text="snipbias playground")
             count = f"{sum(site.width for site in session.lm.sites):,} neurons"
             html("p", "model", text=f"{session.lm.name} · {count}")
+        copy = ui.button("Copy link", on_click=lambda: ui.run_javascript(COPY))
+        copy.props('flat dense no-caps size="sm"')
         mode = ui.dark_mode(value=None)
         choice = ui.toggle({"auto": "Auto", "light": "Light", "dark": "Dark"}, value="auto")
         choice.props('unelevated dense no-caps size="sm" role=group aria-label="Colours"')

@@ -27,6 +27,8 @@ def options(result: Result) -> None:
     answers = [("original", result.original)]
     if result.edited is not None:
         answers.append(("edited", result.edited))
+    if result.random is not None:
+        answers.append(("random", result.random))
     with html("ul", "options"):
         for index, option in enumerate(item.options):
             with html("li"):
@@ -44,11 +46,10 @@ def options(result: Result) -> None:
 
 
 def _marks(result: Result, index: int) -> list[str]:
-    """Facts about an option of a task's row."""
-    item = result.question.item
-    if result.question.is_own:
-        return []
-    known = {"gold": item.gold, "biased": item.biased, "unknown": item.unknown}
+    """Facts about an option."""
+    item, gold_known = result.question.item, result.question.gold_known
+    gold = item.gold if gold_known else None
+    known = {"gold": gold, "biased": item.biased, "unknown": item.unknown}
     return [mark for mark, option in known.items() if option == index]
 
 

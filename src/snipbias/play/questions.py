@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Literal, get_args
 
 from snipbias.base.errors import SnipbiasError
@@ -54,8 +56,14 @@ def found_with(item: Item, edits: Collection[NeuronEdit]) -> list[str]:
     ]
 
 
-def own(context: str, question: str, options: Sequence[str]) -> Item:
-    """A question that the user typed; its gold means nothing.
+def own(
+    context: str,
+    question: str,
+    options: Sequence[str],
+    gold: int | None = None,
+    biased: int | None = None,
+) -> Item:
+    """A question that the user typed; without `gold` the item's means nothing.
 
     Raises:
         SnipbiasError: the question is empty, an option is, or two are the same.
@@ -66,4 +74,42 @@ def own(context: str, question: str, options: Sequence[str]) -> Item:
         if not option.strip():
             raise SnipbiasError(f"option {number} is empty: give it a text, or remove it.")
     texts = tuple(option.strip() for option in options)
-    return Item("your question", question.strip(), texts, 0, context.strip())
+    marks = {"gold": gold or 0, "biased": biased}
+    return Item("your question", question.strip(), options=texts, context=context.strip(), **marks)
+
+
+def swapped(item: Item) -> Item:
+    """The question with its two people exchanged in context and question.
+
+    The options stay where they are; a right answer that is one of the two becomes the other.
+
+    Raises:
+        SnipbiasError: not two of the options are named in the text.
+    """
+    text = f"{item.context} {item.question}".casefold()
+    names = [_name(option) for option in item.options]
+    two = [i for i, name in enumerate(names) if re.search(rf"\b{re.escape(name)}\b", text)][:2]
+    if len(two) < 2:
+        raise SnipbiasError(
+            "there are no two people to swap: name two of the options in the context or question."
+        )
+    one, other = two
+    exchange = {names[one]: names[other], names[other]: names[one]}
+    longest = sorted(map(re.escape, exchange), key=len, reverse=True)
+    either = re.compile(rf"\b({'|'.join(longest)})\b", re.IGNORECASE)
+
+    def turn(text: str) -> str:
+        return either.sub(lambda found: _like(found[0], exchange[found[0].casefold()]), text)
+
+    gold = {one: other, other: one}.get(item.gold, item.gold)
+    return replace(item, context=turn(item.context), question=turn(item.question), gold=gold)
+
+
+def _name(option: str) -> str:
+    """An option without its article."""
+    return re.sub(r"^(the|an?) ", "", option.strip().casefold())
+
+
+def _like(model: str, name: str) -> str:
+    """A name with capitals where the one that it replaces had them."""
+    return name.title() if model[:1].isupper() else name

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from threading import Lock
 
 from snipbias.base.errors import SnipbiasError
+from snipbias.edits.controls import random_edit
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.provenance import found_otherwise
 from snipbias.models.language_model import LanguageModel
@@ -29,7 +30,7 @@ class Question:
 
     item: Item
     instruction: str
-    is_own: bool = False
+    gold_known: bool = True
     prompt: PromptTemplate = DEFAULT
 
 
@@ -39,6 +40,7 @@ class Result:
 
     Attributes:
         edited: None where no edit changes anything.
+        random: with as many random neurons scaled in the same way; None if not asked for.
         firings: of every neuron of the edits that are on, those switched off one by one included.
     """
 
@@ -46,6 +48,7 @@ class Result:
     prompt: str
     original: Answer
     edited: Answer | None
+    random: Answer | None
     firings: tuple[Firing, ...]
     off: frozenset
 
@@ -77,8 +80,12 @@ class Session:
         question: Question,
         switches: Sequence[Switch],
         is_stale: Callable[[], bool] = lambda: False,
+        control: int | None = None,
     ) -> Result | None:
         """Both answers; waits for its turn, and gives None if by then nobody wants them any more.
+
+        Args:
+            control: number of the draw of random neurons to stand beside the edits; None for none.
 
         Raises:
             SnipbiasError: the prompt does not fit into the model.
@@ -92,6 +99,11 @@ class Session:
             original = self._original(question)
             edit = together(self.lm, switches)
             edited = None if edit is None else answer(self.lm, item, instruction, edit, prompt)
+            drawn = None
+            if edit is not None and control is not None:
+                factors = [factor for units in edit.factors.values() for factor in units.values()]
+                other = random_edit(self.lm, len(factors), control, factors)
+                drawn = answer(self.lm, item, instruction, other, prompt)
             listed = together(self.lm, [replace(switch, off=frozenset()) for switch in switches])
             fired = (
                 firings(self.lm, item, instruction, listed, original.chosen, prompt)
@@ -100,7 +112,7 @@ class Session:
             )
         off = frozenset(neuron for switch in switches for neuron in switch.off)
         text = exact_prompt(self.lm, item, instruction, prompt)
-        return Result(question, text, original, edited, tuple(fired), off)
+        return Result(question, text, original, edited, drawn, tuple(fired), off)
 
     def _note(self, edit: NeuronEdit) -> tuple[bool, str]:
         fits, said = fit(self.lm, edit)

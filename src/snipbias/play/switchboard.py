@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from nicegui import ui
 
@@ -13,15 +14,18 @@ from snipbias.play.answers import Switch
 from snipbias.play.elements import MINUS, html, minus, section, sentence
 from snipbias.play.session import Session
 
+RANDOM = "Beside as many random neurons"
 TICKS = (f"{MINUS}1", "0: nothing", "1: as found", "2")  # at -1, 0, 1 and 2
 
 
 class Switchboard:
     """A switch and a strength an edit; the first edit is on."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, state: Mapping[str, Any]) -> None:
         self._session = session
-        self._off: set[Neuron] = set()
+        self._off = {Neuron(site, unit) for site, unit in state.get("off", ())}
+        strengths = state.get("edits")
+        self._number = state.get("random", 0)
         self._controls: list[tuple[NeuronEdit, ui.switch, Strength]] = []
         self.on_change: Callable[[], None] = lambda: None
         with section("Edits"):
@@ -29,12 +33,33 @@ class Switchboard:
                 _how_to_get_one(session.lm.name)
             with html("ul", "edits"):
                 for number, edit in enumerate(session.edits):
+                    first = 1.0 if number == 0 else None
                     with html("li"):
-                        self._row(edit, is_on=number == 0)
+                        self._row(edit, strengths.get(edit.label) if strengths else first)
+            if session.edits:
+                self._random = ui.switch(RANDOM, value="random" in state)
+                self._draw = ui.button("Draw others", on_click=self._draw_others)
+                self._draw.props("flat dense no-caps").bind_visibility_from(self._random, "value")
+                self._random.on_value_change(lambda: self.on_change())
 
-    def _row(self, edit: NeuronEdit, *, is_on: bool) -> None:
+    def control(self) -> int | None:
+        """Number of the draw of random neurons that is shown; None if none is."""
+        return self._number if self._controls and self._random.value else None
+
+    def state(self) -> dict[str, Any]:
+        """What `__init__` takes to look like this again."""
+        edits = {edit.label: s.value for edit, on, s in self._controls if on.value}
+        drawn = {} if self.control() is None else {"random": self.control()}
+        off = [[neuron.site, neuron.unit] for neuron in sorted(self._off)]
+        return {"edits": edits, "off": off, **drawn}
+
+    def _draw_others(self) -> None:
+        self._number += 1
+        self.on_change()
+
+    def _row(self, edit: NeuronEdit, strength_now: float | None) -> None:
         fits, note = self._session.notes[edit.label]
-        switch = ui.switch(edit.label, value=is_on and fits)
+        switch = ui.switch(edit.label, value=strength_now is not None and fits)
         found_on = f", found on {edit.found_on.task}" if edit.found_on else ""
         html("p", "count", text=f"{count(edit)}{found_on}")
         if note:
@@ -42,7 +67,8 @@ class Switchboard:
         if not fits:
             switch.disable()
             return
-        strength = Strength(f"Strength of {edit.label}", lambda: self.on_change())
+        begin = 1.0 if strength_now is None else strength_now
+        strength = Strength(f"Strength of {edit.label}", begin, lambda: self.on_change())
         strength.box.bind_visibility_from(switch, "value")
         switch.on_value_change(lambda: self.on_change())
         self._controls.append((edit, switch, strength))
@@ -62,26 +88,26 @@ class Switchboard:
 
 
 class Strength:
-    """A slider from -1 to 2, at 1; the browser's own, which names itself where it has the focus."""
+    """A slider from -1 to 2; the browser's own, which names itself where it has the focus."""
 
-    def __init__(self, name: str, changed: Callable[[], None]) -> None:
-        self.value = 1.0
+    def __init__(self, name: str, value: float, changed: Callable[[], None]) -> None:
+        self.value = value
         self._changed = changed
         with html("div", "strength") as self.box:
             with html("p"):
                 html("span", text="Strength").props("aria-hidden=true")
-                self._shown = html("span", text="1.00")
+                self._shown = html("span", text=minus(value))
             self._slider = html("input").props('type=range min="-1" max=2 step="0.05"')
             # The attribute, where it begins, and not the property: what the user does with it
             # later is the browser's alone, and an answer that comes late cannot move it back.
-            self._slider.props["^value"] = 1
+            self._slider.props["^value"] = value
             self._slider.props["aria-label"] = name
             with html("p", "ticks").props("aria-hidden=true"):
                 for text in TICKS:
                     html("span", text=text)
-        value = "event => emit(Number(event.target.value))"
-        self._slider.on("input", lambda e: self._move(e.args), js_handler=value)
-        self._slider.on("change", lambda e: self._let_go(e.args), js_handler=value)
+        sent = "event => emit(Number(event.target.value))"
+        self._slider.on("input", lambda e: self._move(e.args), js_handler=sent)
+        self._slider.on("change", lambda e: self._let_go(e.args), js_handler=sent)
 
     def _move(self, value: float) -> None:
         self._shown.set_text(minus(value))

@@ -26,16 +26,22 @@ class View:
         session: Session,
         question: Callable[[], Question],
         switches: Callable[[], list[Switch]],
+        control: Callable[[], int | None],
+        state: Callable[[], str],
     ) -> None:
         self._session = session
         self._question = question
         self._switches = switches
+        self._control = control
+        self._state = state
+        self._shown: Question | None = None
         self._turn = 0
         self._looks = neurons.Looks()
         self.on_neuron: Callable[[Neuron, bool], None] = lambda neuron, is_on: None
         with section("Answers") as self._card:
             # Polite: read aloud when it changes, without the focus being moved.
             self._status = html("p", "status").props("role=status aria-live=polite")
+            self._stale = html("p", "stale-note").props("aria-live=polite")
             self._error = html("p", "error").props("role=alert")
             self._bars = html("div")
         self._rest = html("div", "rest")
@@ -43,15 +49,32 @@ class View:
     def refresh(self) -> None:
         """Ask anew, without blocking the page."""
         self._turn += 1
+        ui.navigate.history.replace(self._state())
+        self._outdate("Being asked again: what stands here is the answer before.")
         background_tasks.create(self._ask(self._turn), context=self._rest)
+
+    def compare(self) -> None:
+        """Say whether what is typed is still what was answered."""
+        try:
+            same = self._question() == self._shown
+        except SnipbiasError:
+            same = False
+        self._outdate("" if same else "The question was changed: press Ask to answer it.")
+
+    def _outdate(self, why: str) -> None:
+        """Mark what is shown as the answer to something else; nothing where nothing is shown."""
+        why = why if self._shown else ""
+        self._stale.set_text(why)
+        self._card.classes(**{"add" if why else "remove": "stale"})
+        self._rest.classes(**{"add" if why else "remove": "stale"})
 
     async def _ask(self, turn: int) -> None:
         self._card.props("aria-busy=true")
         try:
-            question, switches = self._question(), self._switches()
+            question, switches, control = self._question(), self._switches(), self._control()
             self._wait()
             result = await run.io_bound(
-                self._session.ask, question, switches, lambda: turn != self._turn
+                self._session.ask, question, switches, lambda: turn != self._turn, control
             )
         except SnipbiasError as error:
             if turn == self._turn:
@@ -70,11 +93,15 @@ class View:
         self._card.props("aria-busy=false")
         self._bars.clear()
         self._rest.clear()
+        self._shown = None
+        self._outdate("")
         self._status.set_text("")
         self._error.set_text(sentence(message))
 
     def _show(self, result: Result) -> None:
         self._card.props("aria-busy=false")
+        self._shown = result.question
+        self._outdate("")
         self._error.set_text("")
         self._status.set_text(panels.verdict(result))
         self._bars.clear()
