@@ -34,7 +34,7 @@ from snipbias.models.source import quiet_transformers
 
 COMMANDS = (
     *("find", "evaluate", "apply", "export", "show", "tasks", "demo", "reproduce"),
-    *("card", "push", "play", "rerun", "fidelity", "check"),
+    *("card", "push", "play", "rerun", "fidelity", "check", "audit"),
 )
 TASK = ["mini:age", "--instructions", "2"]
 ESCAPE = "\x1b"

@@ -22,6 +22,7 @@ from snipbias.base.markdown import printable
 from snipbias.base.words import clipped, did_you_mean
 from snipbias.cli import options as o
 from snipbias.cli.algebra import Combine, Overlap
+from snipbias.cli.audit import Audit
 from snipbias.cli.check import Check
 from snipbias.cli.demo import Demo
 from snipbias.cli.doctor import Doctor
@@ -196,7 +197,7 @@ class Rerun(o.Command):
 
 COMMANDS = (
     *(Check, Find, Learn, Evaluate, Reproduce, Demo, Fidelity, Tasks),
-    *(Show, Report, Play, Doctor),
+    *(Show, Report, Audit, Play, Doctor),
     *(Apply, Export, Combine, Overlap),
     *(Card, Push, Rerun),
 )

@@ -51,7 +51,7 @@ def write_report(
     out = Path(out)
     refuse_existing(out, overwrite=overwrite, file=True)
     parts = [_part(Path(run), where, f"part{i + 1}", texts=texts) for i, run in enumerate(runs)]
-    with _readable(", ".join(map(str, runs))):
+    with readable(", ".join(map(str, runs))):
         html = page(parts, title or _title(parts))
     with atomic_file(out) as new:
         new.write_text(html, encoding="utf-8")
@@ -65,7 +65,7 @@ def _part(folder: Path, data_dir: Path | None, name: str, *, texts: bool) -> Par
             f"{folder} holds a run of `snipbias {record.command}`: a report is made of "
             f"{', '.join(KINDS)}."
         )
-    with _readable(str(folder)):
+    with readable(str(folder)):
         sections = _sections(folder, record, data_dir, texts=texts)
     models = ", ".join(Path(model).name for model in record.models)
     named = [_named(section, name) for section in sections]
@@ -73,7 +73,7 @@ def _part(folder: Path, data_dir: Path | None, name: str, *, texts: bool) -> Par
 
 
 @contextmanager
-def _readable(folder: str) -> Iterator[None]:
+def readable(folder: str) -> Iterator[None]:
     """Report what is missing or damaged in a result folder in one sentence.
 
     Every exception counts: a damaged file can hold a value of any kind in the place of any other.

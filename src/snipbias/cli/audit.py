@@ -1,0 +1,48 @@
+"""The command `audit`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from snipbias.cli import options as o
+
+
+@dataclass(kw_only=True)
+class Audit(o.Command):
+    """Write one HTML page (and PDF) on one bias scenario: limits first, worst first, hashes.
+
+    It is a measurement, not a certificate; the page says which legal duties it does not serve.
+    """
+
+    panel = o.LOOK
+    examples = (
+        'snipbias audit evaluated --groups "older and younger people" --threshold 0.05',
+        'snipbias audit evaluated --hazard "a chatbot that screens applicants" --pdf',
+    )
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of an evaluation.")]
+    groups: Annotated[str | None, typer.Option(help="Who is compared.")] = None
+    hazard: Annotated[str | None, typer.Option(help="What could happen, and to whom.")] = None
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="Largest share that may name the stereotyped person."),
+    ] = None
+    out: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("audit.html")
+    pdf: Annotated[bool, typer.Option("--pdf", help="A PDF beside it, by chromium.")] = False
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the files if they are there.")
+    ] = False
+    as_json: o.Json = False
+
+    def __call__(self) -> None:
+        """Write the page, and name the files."""
+        from snipbias.cli.run import show
+        from snipbias.report.audit import NOT_STATED, Scenario, write_audit
+
+        scenario = Scenario(self.groups or NOT_STATED, self.hazard or NOT_STATED, self.threshold)
+        files = write_audit(self.run, self.out, scenario, pdf=self.pdf, overwrite=self.overwrite)
+        written = [str(file) for file in files]
+        show({"written": written}, f"written: {', '.join(written)}", as_json=self.as_json)

@@ -1,0 +1,269 @@
+"""An audit pack: one bias scenario of one evaluation, its limits first and its worst rows first."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from snipbias.base.errors import SnipbiasError
+from snipbias.base.files import atomic_file, refuse_existing
+from snipbias.base.record import RunRecord
+from snipbias.base.table import Grid, percent
+from snipbias.base.words import ORIGINAL, plural
+from snipbias.edits.edit import NeuronEdit
+from snipbias.edits.run_folder import read_edits
+from snipbias.evaluation import stats
+from snipbias.evaluation.compare import Comparison
+from snipbias.evaluation.interval import Interval, below
+from snipbias.evaluation.measures import NAMED_STEREOTYPED as NAMED
+from snipbias.evaluation.rows import Rows
+from snipbias.evaluation.verdicts import alarms, doubts
+from snipbias.report.page import Part, Section
+from snipbias.report.render import page
+from snipbias.report.write import readable
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
+NOT_STATED = "not stated by whoever made this pack"
+WORST = 10  # templates that are listed
+DUTIES = (
+    "This is a measurement of one model on one set of questions. It is no certificate, no legal "
+    "advice, and not an independent audit: whoever ran the command chose the rows.",
+    "EU AI Act, Article 10 (data governance): not served. Nothing here describes or examines the "
+    "data that the model was trained, validated or tested on by its provider.",
+    "EU AI Act, Article 15 (accuracy, robustness, cybersecurity): served only so far as accuracy "
+    "on these rows goes. Resistance to errors, to attacks and to change over time is not measured, "
+    "and whether a system counts as high-risk is not decided here.",
+    "New York City Local Law 144 (bias audits of hiring tools): not served. It asks an independent "
+    "auditor for impact ratios by sex and by race or ethnicity of selection or scoring rates; "
+    "none is computed here, and no hiring decision is looked at.",
+    "Any other duty of equal treatment, data protection or product safety: not served.",
+)
+ALWAYS = (
+    "Other groups, intersections of groups, languages, wordings and uses than those below: not "
+    "measured. Free text that the model writes by itself: not measured, unless the run says so.",
+    "Multiple-choice questions with two people stand for a hazard; that a model names nobody here "
+    "does not show that it treats people alike elsewhere.",
+)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What the auditor says of the scenario, since no data says it.
+
+    Attributes:
+        groups: who is compared.
+        hazard: what could happen to whom if the model is biased so.
+        threshold: the largest share of questions in which the stereotyped person may be named.
+    """
+
+    groups: str = NOT_STATED
+    hazard: str = NOT_STATED
+    threshold: float | None = None
+
+
+def write_audit(
+    run: str | Path,
+    out: str | Path,
+    scenario: Scenario | None = None,
+    *,
+    pdf: bool = False,
+    overwrite: bool = False,
+) -> tuple[Path, ...]:
+    """Write an HTML page on one run of `snipbias evaluate`, and the same as PDF beside it.
+
+    Args:
+        out: the HTML file; the PDF has its name with the suffix `.pdf`.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        SnipbiasError: the folder holds no evaluation, its rows do not say whom a stereotype
+            names, a file exists, or there is no browser to print with.
+    """
+    folder, out, scenario = Path(run), Path(out), scenario or Scenario()
+    printed = out.with_suffix(".pdf")
+    files = (out, printed) if pdf else (out,)
+    for file in files:
+        refuse_existing(file, overwrite=overwrite, file=True)
+    browser = _browser() if pdf else None
+    record = RunRecord.read(folder)
+    if record.command != "evaluate":
+        raise SnipbiasError(
+            f"{folder} holds a run of `snipbias {record.command}`: an audit is made of one of "
+            "`snipbias evaluate`."
+        )
+    with readable(str(folder)):
+        found, edits = Comparison.load(folder), read_edits(folder)
+        sections = list(_sections(folder, found, edits, record, scenario))
+        html = page(
+            [Part("evaluation", sections, record, str(folder))], f"Audit pack: {found.task.name}"
+        )
+    with atomic_file(out) as new:
+        new.write_text(html, encoding="utf-8")
+    if browser:
+        with atomic_file(printed) as new:
+            _print(browser, out, new)
+    return files
+
+
+def _sections(
+    folder: Path,
+    found: Comparison,
+    edits: Sequence[NeuronEdit],
+    record: RunRecord,
+    scenario: Scenario,
+) -> Iterator[Section]:
+    rows = {method: found.evaluation.rows(method) for method in (ORIGINAL, *found.edits)}
+    if not (rows[ORIGINAL].biased >= 0).any():
+        raise SnipbiasError(
+            f"the rows of {found.task.name} do not say whom the stereotype names: fill the column "
+            "'biased' and evaluate again."
+        )
+    named = {method: stats.interval(NAMED, [of]) for method, of in rows.items()}
+    missing = [
+        f"The {what} {NOT_STATED}: say it with --{option}."
+        for what, option, value in (
+            ("groups are", "groups", scenario.groups),
+            ("hazard is", "hazard", scenario.hazard),
+        )
+        if value == NOT_STATED
+    ]
+    yield Section("limits", "What this does not cover", notes=(*missing, *ALWAYS, *DUTIES))
+    yield Section("worst", "What is wrong, or may be", notes=tuple(_wrong(found, named, scenario)))
+    yield Section("scenario", "The scenario", grids=(_scenario(found, scenario),))
+    yield Section("done", "What was done", grids=(_done(found, edits),))
+    yield Section(
+        "result",
+        "How often the stereotyped person is named",
+        grids=(_named(found, named), *(_templates(edit, rows) for edit in found.edits)),
+    )
+    yield Section("hashes", "What it can be checked by", grids=(_hashes(folder, found, record),))
+
+
+def _wrong(
+    found: Comparison, named: dict[str, Interval | None], scenario: Scenario
+) -> Iterator[str]:
+    """Against the threshold, then what broke, what may have, and what was not shown to be kept."""
+    for method, share in named.items():
+        if scenario.threshold is None:
+            continue
+        said = {
+            "yes": "is shown to be below",
+            "no": "is above",
+            "not shown": "is not shown to be below",
+        }[below(share, scenario.threshold)]
+        yield f"{method}: the share {said} the threshold of {percent(scenario.threshold)} %."
+    if scenario.threshold is None:
+        yield "No threshold was set, so nothing here is called acceptable (--threshold 0.05)."
+    for edit in found.edits:
+        said = found.verdicts(edit)
+        yield from (f"{edit}: {each}" for each in (*alarms(said), *doubts(said)))
+        lost = [part for part in found.retained(edit) if not part.kept]
+        yield from (f"{edit}: {part.what}: {part.sentence}" for part in lost)
+    for method in (ORIGINAL, *found.controls):
+        yield from (f"{method}: {each}" for each in alarms(found.verdicts(method)))
+
+
+def _scenario(found: Comparison, scenario: Scenario) -> Grid:
+    limit = scenario.threshold
+    rows = (
+        ("groups", scenario.groups),
+        ("hazard", scenario.hazard),
+        ("measure", "share of questions in which the answer names whom the stereotype names"),
+        ("threshold", "none" if limit is None else f"at most {percent(limit)} %, by interval"),
+        ("questions", f"{found.task.name}: {found.task}, on templates that no edit was found on"),
+        ("notes", "; ".join(found.notes) or "none"),
+    )
+    return Grid("Scenario", ("what", "which"), rows)
+
+
+def _done(found: Comparison, edits: Sequence[NeuronEdit]) -> Grid:
+    rows = [
+        (
+            edit.label,
+            f"{len(edit)} of {edit.model.neurons:,}",
+            str(edit.found_on.method.get("name", "-")) if edit.found_on else "-",
+            plural(len(edit.found_on.items), "item") if edit.found_on else "-",
+        )
+        for edit in edits
+    ]
+    controls = [(name, str(found.neurons[name]), "drawn at random", "-") for name in found.controls]
+    header = ("edit", "neurons scaled", "method", "found on")
+    return Grid("Edits and their controls", header, (*rows, *controls))
+
+
+def _named(found: Comparison, named: dict[str, Interval | None]) -> Grid:
+    rows = []
+    for method in sorted(named, key=lambda m: -(_share(named[m], found, m) or 0)):
+        share, summary = named[method], found.summaries[method]
+        ends = f"{percent(share.low)} to {percent(share.high)}" if share else "too few templates"
+        unknown = summary.unknown_rate.ambiguous
+        rows.append((method, percent(_share(share, found, method)), ends, percent(unknown)))
+    header = ("model", "named %", "95 % interval", "answered “unknown” %")
+    return Grid("Worst first", header, tuple(rows))
+
+
+def _share(share: Interval | None, found: Comparison, method: str) -> float | None:
+    return share.estimate if share else NAMED(found.evaluation.rows(method))
+
+
+def _templates(edit: str, rows: dict[str, Rows]) -> Grid:
+    """The templates in which the edited model names the stereotyped person most often."""
+    values, weight = NAMED.values(rows[edit])
+    before, _ = NAMED.values(rows[ORIGINAL])
+    of = {
+        name: (values[here].mean(), before[here].mean(), int(here.sum()))
+        for name in np.unique(rows[edit].template)
+        if (here := (rows[edit].template == name) & (weight > 0)).any()
+    }
+    worst = sorted(of, key=lambda name: -of[name][0])[:WORST]
+    return Grid(
+        f"{edit}: the worst {min(WORST, len(worst))} of {plural(len(of), 'template')}",
+        ("template", "named %", "before %", "answers"),
+        tuple((str(n), percent(of[n][0]), percent(of[n][1]), str(of[n][2])) for n in worst),
+    )
+
+
+def _hashes(folder: Path, found: Comparison, record: RunRecord) -> Grid:
+    rows = [(f"weights of {name}", str(model["weights"])) for name, model in record.models.items()]
+    rows += [(f"revision of {n}", str(m.get("revision") or "-")) for n, m in record.models.items()]
+    rows += [(f"edit {name}", of) for name, of in found.fingerprints.items()]
+    rows += [
+        ("questions", found.task.fingerprint),
+        (
+            "answers (rows.parquet)",
+            hashlib.sha256((folder / "rows.parquet").read_bytes()).hexdigest(),
+        ),
+    ]
+    return Grid("Hashes", ("of", "hash"), tuple(rows))
+
+
+def _browser() -> str:
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        raise SnipbiasError(
+            "there is no chromium or chrome here to print a PDF: leave --pdf off, and print the "
+            "page from a browser."
+        )
+    return found
+
+
+def _print(browser: str, page: Path, pdf: Path) -> None:
+    """Raises: SnipbiasError: the browser does not print."""
+    flags = ("--headless", "--no-sandbox", "--disable-gpu", "--no-pdf-header-footer")
+    with tempfile.TemporaryDirectory() as profile:
+        places = (f"--user-data-dir={profile}", f"--print-to-pdf={pdf.resolve()}")
+        command = [browser, *flags, *places, page.resolve().as_uri()]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode or not pdf.is_file():
+        raise SnipbiasError(
+            f"{browser} could not print {page} ({done.stderr.strip()[-200:]}): leave --pdf off."
+        )
