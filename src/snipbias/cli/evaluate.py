@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from snipbias.cli import options as o
+from snipbias.cli.answering import Answering
 
 if TYPE_CHECKING:
     from snipbias.cli.run import Run
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(kw_only=True)
-class Evaluate(o.Writing, o.Running, o.Measuring, o.Asking):
+class Evaluate(o.Writing, o.Running, Answering, o.Asking):
     """Evaluate a model with and without edits, beside random controls, on held-out templates.
 
     Writes rows.parquet and retention.parquet (every option's log-probability), summary.json,

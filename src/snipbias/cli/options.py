@@ -208,7 +208,7 @@ class Loading(Command):
     @property
     def model_options(self) -> dict[str, Any]:
         """Those that `load` takes."""
-        names = ("revision", "device", "device_map", "chat", "trust_remote_code")
+        names = ("revision", "device", "device_map", "chat", "trust_remote_code", "tensor_parallel")
         chosen = {name: value for name, value in vars(self).items() if name in names}
         return {**chosen, "dtype": self.dtype.value}
 
@@ -220,6 +220,10 @@ class Running(Loading):
     device_map: Annotated[
         str | None, typer.Option(help="Spread the model by accelerate: auto.")
     ] = None
+    tensor_parallel: Annotated[
+        bool,
+        typer.Option("--tensor-parallel", help="Split every layer among torchrun's processes."),
+    ] = False
     chat: Annotated[
         bool | None,
         typer.Option(

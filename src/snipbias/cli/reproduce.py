@@ -16,6 +16,7 @@ from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import slug
 from snipbias.cli import config
 from snipbias.cli import options as o
+from snipbias.cli.answering import Answering
 
 if TYPE_CHECKING:
     from snipbias.cli.run import Run
@@ -40,7 +41,7 @@ DEMO_LIMITS: dict[str, Any] = {
 
 
 @dataclass(kw_only=True)
-class Reproduce(o.Writing, o.Running, o.Measuring, o.Reading):
+class Reproduce(o.Writing, o.Running, Answering, o.Reading):
     """The paper's whole experiment: every method on every task, with controls and ablations.
 
     Killed at any point, the same command goes on from what it has. Writes table1.csv, table2.csv,

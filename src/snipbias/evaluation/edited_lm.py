@@ -19,7 +19,7 @@ from snipbias.base.words import did_you_mean
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.interventions import Intervention
 from snipbias.edits.provenance import ModelId
-from snipbias.evaluation.harness import library, weights_as_they_are
+from snipbias.evaluation.harness import answered, library, weights_as_they_are
 from snipbias.models.language_model import LanguageModel
 from snipbias.models.loading import load
 
@@ -73,6 +73,7 @@ class EditedLM(HFLM):
         **reading: Any,
     ) -> None:
         _refuse_unknown(reading)
+        self._how = repr(sorted(reading.items()))
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise SnipbiasError(
                 "the model 'snipbias' runs in one process: start it without accelerate launch, or "
@@ -104,18 +105,19 @@ class EditedLM(HFLM):
 
     def loglikelihood(self, requests: Sequence[Any], **options: Any) -> Any:
         """The harness's, under the edit."""
-        with self._edited():
-            return super().loglikelihood(requests, **options)
+        return self._answered(super().loglikelihood, requests, options)
 
     def loglikelihood_rolling(self, requests: Sequence[Any], **options: Any) -> Any:
         """The harness's, under the edit."""
-        with self._edited():
-            return super().loglikelihood_rolling(requests, **options)
+        return self._answered(super().loglikelihood_rolling, requests, options)
 
     def generate_until(self, requests: Sequence[Any], **options: Any) -> Any:
         """The harness's, under the edit."""
+        return self._answered(super().generate_until, requests, options)
+
+    def _answered(self, ask: Any, requests: Sequence[Any], options: dict[str, Any]) -> list[Any]:
         with self._edited():
-            return super().generate_until(requests, **options)
+            return answered(self.language_model, ask, self._how, requests, **options)
 
     @contextmanager
     def _edited(self) -> Iterator[None]:

@@ -18,6 +18,7 @@ import torch
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import atomic_file
 from snipbias.base.words import ORIGINAL
+from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.given import GivenEdits, GivenModel, GivenTask, as_edits, as_model, as_task
 from snipbias.edits.provenance import found_otherwise
 from snipbias.evaluation import metrics
@@ -27,6 +28,7 @@ from snipbias.evaluation.reading import Reading, answered, balanced_orders, leng
 from snipbias.evaluation.rows import Rows
 from snipbias.evaluation.summary import Summary, summarize
 from snipbias.models.batching import BatchSize, Progress, Stage
+from snipbias.models.fingerprint import Weights
 from snipbias.models.language_model import LanguageModel, Query
 from snipbias.models.score_all import score_queries
 from snipbias.tasks.items import Item, Task
@@ -133,7 +135,8 @@ def evaluate(
     for told in found_otherwise(edits, task):
         warnings.warn(f"{told}.", stacklevel=2)
     prompts = _prompts(lm, task, reading)
-    tables = []
+    tables: list[pa.Table] = []
+    weights: Weights = {}  # an intervention of another kind may write to them
     for label, edit in zip(names, (None, *edits), strict=True):
         stage(f"{task.name}, {label}", len(prompts) * (1 + reading.generate))
         with ExitStack() as stack:
@@ -142,8 +145,10 @@ def evaluate(
             if edit is not None:
                 stack.enter_context(edit.applied(lm))
             queries = [prompt.query for prompt in prompts]
-            logprobs = score_queries(lm, queries, batch_size, progress)
-            texts = written_by(lm, task, batch_size, progress) if reading.generate else None
+            same = edit is None or isinstance(edit, NeuronEdit)
+            given = (batch_size, progress, weights if same else None)
+            logprobs = score_queries(lm, queries, *given)
+            texts = written_by(lm, task, *given) if reading.generate else None
         tables.append(_table(label, task, prompts, logprobs, reading, texts))
     return Evaluation(pa.concat_tables(tables), reading)
 

@@ -11,8 +11,9 @@ import copy
 import logging
 import os
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr
+from functools import partial
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -30,9 +31,11 @@ from snipbias.evaluation.harness_scores import HarnessScore, HarnessScores
 from snipbias.evaluation.interval import Interval
 from snipbias.models.batching import BatchSize, Progress
 from snipbias.models.language_model import LanguageModel
+from snipbias.models.score_all import keep, keys_of, known, state_of
 
 INSTALL = "pip install 'snipbias[lm-eval]'"
 BATCH_SIZE = 16
+REQUESTS = ("loglikelihood", "loglikelihood_rolling", "generate_until")
 LEVEL = 0.95
 # Draws for the stderr of the few metrics that are no mean (BLEU, F1, ...); the harness's own
 # 100,000 take minutes and change the third digit.
@@ -104,6 +107,8 @@ def _run(
             backend="seq2seq" if lm.is_encoder_decoder else "causal",
             batch_size=BATCH_SIZE if batch_size == "auto" else batch_size,
         )
+    for kind in REQUESTS:
+        setattr(wrapped, kind, partial(answered, lm, getattr(wrapped, kind), ""))
     try:
         return library("lm_eval").simple_evaluate(
             model=wrapped,
@@ -118,6 +123,25 @@ def _run(
             f"lm-evaluation-harness could not run {', '.join(tasks)} ({one_line(error)}): check "
             "the task's data, and the connection to the hub."
         ) from error
+
+
+def answered(
+    lm: LanguageModel, ask: Callable[..., list[Any]], how: str, requests: Sequence[Any], **more: Any
+) -> list[Any]:
+    """What the harness's model answers; what it answered before is read.
+
+    Args:
+        ask: one of its `REQUESTS`.
+        how: everything that it was told about reading a model.
+    """
+    kind = (ask.__name__, version("lm_eval"), how)
+    keys = keys_of(state_of(lm), [(*kind, request.args) for request in requests])
+    found = known(keys)
+    left = [number for number in range(len(requests)) if number not in found]
+    new = ask([requests[number] for number in left], **more) if left else []
+    keep({keys[number]: answer for number, answer in zip(left, new, strict=True)})
+    found = {n: tuple(a) if isinstance(a, list) else a for n, a in found.items()}
+    return [{**found, **dict(zip(left, new, strict=True))}[n] for n in range(len(requests))]
 
 
 def _manager(tasks: Sequence[str], include_path: str | Path | None) -> Any:

@@ -15,13 +15,16 @@ from torch import Tensor
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.parallel import workers
+from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.interventions import Intervention
 from snipbias.edits.provenance import weights_unchanged
 from snipbias.evaluation.bootstrap import Draws
 from snipbias.evaluation.interval import Ends, Interval, in_words, not_raised, would_do
 from snipbias.evaluation.stats import RESAMPLES, from_figures
 from snipbias.models.batching import Progress, run_batches, size_of
+from snipbias.models.fingerprint import Weights
 from snipbias.models.language_model import LanguageModel, Query
+from snipbias.models.score_all import ask, keep, keys_of, known, state_of
 
 # In docs/results.md, edits up to here left a model that still answers; those beyond wrecked it.
 PERPLEXITY_RATIO = 2.0
@@ -104,20 +107,18 @@ def chat_shifts(
     KL of the next-token distributions along it is taken. One request is one passage.
     """
     asked = [lm.request(text, ANSWER_TOKENS) for text in requests]
-    written: dict[int, list[int]] = {}
     with lm.frozen(), torch.inference_mode():
-        run_batches(
+        written = ask(
             lm,
             asked,
             lambda batch: lm.written(batch, [ANSWER_TOKENS] * len(batch)),
-            lambda numbers, answers: written.update(zip(numbers, answers, strict=True)),
+            "writing",
+            "auto",
+            progress,
             size=lambda query: (len(query.prompt), ANSWER_TOKENS),
-            kind="writing",
-            batch_size="auto",
-            progress=progress,
+            how=ANSWER_TOKENS,
         )
-    every = workers().gather(written)
-    answered = [Query(query.prompt, (tuple(every[i]),)) for i, query in enumerate(asked)]
+    answered = [Query(query.prompt, (tuple(written[i]),)) for i, query in enumerate(asked)]
     sums = _sums(lm, answered, lm.answer_logprobs, edits, progress)
     return [TextShift.of(passages) for passages in sums]
 
@@ -130,19 +131,34 @@ def _sums(
     progress: Progress,
 ) -> list[list[Passage]]:
     """The sums of every passage, for the original and then each edit; without those too short."""
-    found: dict[int, list[Passage]] = {}
     with lm.frozen(), weights_unchanged(lm), torch.inference_mode():
+        weights: Weights = {}
+        states = [_state(lm, edit, weights) for edit in (None, *edits)]
+        keys = [keys_of(state and states[0] and states[0] + state, jobs) for state in states]
+        kept = [{n: Passage(*sums) for n, sums in known(some).items()} for some in keys]
+        done = [n for n in range(len(jobs)) if all(n in sums for sums in kept)]
+        left = [n for n in range(len(jobs)) if n not in done]
+        found: dict[int, list[Passage]] = {}
+
+        def add(numbers: Sequence[int], measured: list[Passage]) -> None:
+            number = left[numbers[0]]
+            found[number] = measured
+            new = zip(keys, measured, strict=False)  # nothing is measured of too short a text
+            keep({of_method[number]: sums for of_method, sums in new})
+
+        if done:
+            progress(len(done) * len(states))
         run_batches(
             lm,
-            jobs,
-            lambda job: _passages(lm, job[0], read, edits),
-            lambda numbers, measured: found.update({numbers[0]: measured}),
-            size=lambda job: size_of(job) if isinstance(job, Query) else (len(job), 0),
+            left,
+            lambda n: _passages(lm, jobs[n[0]], read, edits, [sums.get(n[0]) for sums in kept]),
+            add,
+            size=lambda n: _size(jobs[n]),
             kind="answers",
             batch_size=1,  # each token's whole distribution is kept, and compared with the edits'
-            progress=lambda done: progress(done * (1 + len(edits))),
+            progress=lambda done: progress(done * len(states)),
         )
-    every = workers().gather(found)
+    every = {n: [sums[n] for sums in kept] for n in done} | workers().gather(found)
     measured = [every[number] for number in range(len(jobs))]
     return [[one[method] for one in measured if one] for method in range(1 + len(edits))]
 
@@ -152,16 +168,30 @@ def _passages(
     job: T,
     read: Callable[[T], tuple[Tensor, Tensor]],
     edits: Sequence[Intervention],
+    kept: Sequence[Passage | None],
 ) -> list[Passage]:
     """The sums of one passage for the original and each edit; empty if it is too short."""
     original, targets = read(job)
     found = []
-    for edit in (None, *edits) if len(targets) else ():
-        with nullcontext() if edit is None else edit.applied(lm):
-            edited = original if edit is None else read(job)[0]
-        nll = -float(edited.gather(1, targets[:, None]).double().sum())
-        found.append(Passage(len(targets), nll, float(divergence(original, edited).sum())))
+    for edit, sums in zip((None, *edits), kept, strict=True) if len(targets) else ():
+        if sums is None:
+            with nullcontext() if edit is None else edit.applied(lm):
+                edited = original if edit is None else read(job)[0]
+            nll = -float(edited.gather(1, targets[:, None]).double().sum())
+            sums = Passage(len(targets), nll, float(divergence(original, edited).sum()))
+        found.append(sums)
     return found
+
+
+def _size(job: Query | str) -> tuple[int, int]:
+    return size_of(job) if isinstance(job, Query) else (len(job), 0)
+
+
+def _state(lm: LanguageModel, edit: Intervention | None, weights: Weights) -> str | None:
+    """What the answers of the model under an edit are kept under."""
+    same = edit is None or isinstance(edit, NeuronEdit)  # another kind may write to the weights
+    with nullcontext() if edit is None else edit.applied(lm):
+        return state_of(lm, weights if same else None)
 
 
 def guesses(perplexity: float) -> bool:

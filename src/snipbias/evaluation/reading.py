@@ -12,9 +12,10 @@ from typing import Literal
 import numpy as np
 
 from snipbias.base.errors import SnipbiasError
-from snipbias.base.parallel import workers
-from snipbias.models.batching import BatchSize, Progress, run_batches, size_of
+from snipbias.models.batching import BatchSize, Progress
+from snipbias.models.fingerprint import Weights
 from snipbias.models.language_model import LanguageModel
+from snipbias.models.score_all import ask
 from snipbias.tasks.items import Item, Task
 from snipbias.tasks.prompts import PromptTemplate
 
@@ -104,21 +105,14 @@ def lengths(answers: Sequence[str], tokens: Sequence[int], reading: Reading) -> 
 
 
 def written_by(
-    lm: LanguageModel, task: Task, batch_size: BatchSize, progress: Progress
+    lm: LanguageModel,
+    task: Task,
+    batch_size: BatchSize,
+    progress: Progress,
+    weights: Weights | None = None,
 ) -> dict[tuple[int, int], str]:
     """The text that the model generates for each (item, instruction)."""
     places = [(i, j) for j in range(len(task.instructions)) for i in range(len(task.items))]
     queries = [lm.query(*task.prompt.ask(task.instructions[j], task.items[i])) for i, j in places]
-    texts: dict[int, str] = {}
-    run_batches(
-        lm,
-        queries,
-        lm.generate,
-        lambda numbers, written: texts.update(zip(numbers, written, strict=True)),
-        size=size_of,
-        kind="writing",
-        batch_size=batch_size,
-        progress=progress,
-    )
-    every = workers().gather(texts)
-    return {place: every[number] for number, place in enumerate(places)}
+    texts = ask(lm, queries, lm.generate, "writing", batch_size, progress, weights)
+    return dict(zip(places, texts, strict=True))

@@ -1,41 +1,124 @@
-"""Options of many queries scored, in batches and by all processes."""
+"""Questions put to a model: those that were answered before are read, the others are asked."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
+from snipbias.base import answers
 from snipbias.base.parallel import workers
-from snipbias.models.batching import FASTEST_TREE, BatchSize, Progress, run_batches, size_of
+from snipbias.models.batching import FASTEST_TREE, BatchSize, Kind, Progress, run_batches, size_of
+from snipbias.models.fingerprint import Weights, fingerprint
 from snipbias.models.language_model import LanguageModel, Query
 from snipbias.models.token_tree import reads_trees
 
 
 def score_queries(
-    lm: LanguageModel, queries: Sequence[Query], batch_size: BatchSize, progress: Progress
+    lm: LanguageModel,
+    queries: Sequence[Query],
+    batch_size: BatchSize,
+    progress: Progress,
+    weights: Weights | None = None,
 ) -> list[list[float]]:
     """Log-probabilities of each query's options, in its order; alike prompts run together.
 
     Args:
         batch_size: prompts per pass, or `auto`; no result depends on it.
         progress: called with the number of prompts just done.
+        weights: for `fingerprint`.
     """
-    scores: dict[int, list[float]] = {}
 
-    def keep(numbers: Sequence[int], logprobs: list[list[float]]) -> None:
-        for number, row in zip(numbers, logprobs, strict=True):
-            scores[number] = row[: len(queries[number].options)]
+    def score(batch: Sequence[Query]) -> list[list[float]]:
+        logprobs = lm.score(batch, share_start=True).logprobs.tolist()
+        return [row[: len(query.options)] for query, row in zip(batch, logprobs, strict=True)]
 
-    run_batches(
+    return ask(
         lm,
         queries,
-        lambda batch: lm.score(batch, share_start=True).logprobs.tolist(),
-        keep,
-        size=size_of,
+        score,
+        "answers",
+        batch_size,
+        progress,
+        weights,
         alike=lm.alike,
-        kind="answers",
-        batch_size=batch_size,
-        progress=progress,
         fastest=FASTEST_TREE if reads_trees(lm) else None,
     )
-    every = workers().gather(scores)
+
+
+def keys_of(state: str | None, questions: Iterable[Any]) -> list[str | None]:
+    """What answers are kept under: the model's fingerprint and all of the question."""
+    if state is None or not answers.on():
+        return [None for _ in questions]
+    return [hashlib.sha256(f"{state} {asked!r}".encode()).hexdigest() for asked in questions]
+
+
+def state_of(lm: LanguageModel, weights: Weights | None = None) -> str | None:
+    """The main process's `fingerprint` of the model; None where answers are not kept."""
+    return workers().from_main(lambda: fingerprint(lm, weights) if answers.on() else None)
+
+
+def known(keys: Sequence[str | None]) -> dict[int, Any]:
+    """The answers that are there, by number; the same in every process."""
+
+    def read() -> dict[int, Any]:
+        found = answers.known(key for key in keys if key)
+        return {n: json.loads(found[key]) for n, key in enumerate(keys) if key in found}
+
+    return workers().from_main(read)
+
+
+def keep(new: Mapping[str | None, Any]) -> None:
+    """Keep answers by key; those without a key are not."""
+    answers.keep({key: json.dumps(answer) for key, answer in new.items() if key})
+
+
+def ask(
+    lm: LanguageModel,
+    queries: Sequence[Query],
+    answer: Callable[[Sequence[Query]], list[Any]],
+    kind: Kind,
+    batch_size: BatchSize,
+    progress: Progress,
+    weights: Weights | None = None,
+    *,
+    alike: Callable[[Query], Any] | None = None,
+    size: Callable[[Query], tuple[int, int]] = size_of,
+    fastest: int | None = None,
+    how: Any = None,
+) -> list[Any]:
+    """An answer for each query. What is new is kept batch by batch, so that a crash loses one.
+
+    Args:
+        answer: a batch's answers, as plain values; apart from the model, `kind`, `how` and the
+            query decide them.
+        alike, size, fastest: for `run_batches`.
+        weights: for `fingerprint`.
+    """
+    keys = keys_of(state_of(lm, weights), ((kind, how, query) for query in queries))
+    found = known(keys)
+    open_ = [number for number in range(len(queries)) if number not in found]
+    if found:
+        progress(len(found))
+    new: dict[int, Any] = {}
+
+    def add(numbers: Sequence[int], given: list[Any]) -> None:
+        new.update(batch := {open_[n]: one for n, one in zip(numbers, given, strict=True)})
+        keep({keys[n]: one for n, one in batch.items()})
+
+    if open_:
+        run_batches(
+            lm,
+            [queries[number] for number in open_],
+            answer,
+            add,
+            size=size,
+            alike=alike,
+            kind=kind,
+            batch_size=batch_size,
+            progress=progress,
+            fastest=fastest,
+        )
+    every = {**found, **workers().gather(new)}
     return [every[number] for number in range(len(queries))]

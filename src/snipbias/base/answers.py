@@ -1,0 +1,70 @@
+"""Answers that are kept between runs: one SQLite file in the cache folder."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import warnings
+from collections.abc import Iterable, Mapping
+from contextlib import closing, suppress
+
+from snipbias.base.hub import cache_dir
+
+SWITCH = "SNIPBIAS_ANSWERS"  # off: nothing is kept, nothing is read
+FILE = "answers.sqlite"
+MOST = 256 * 2**20  # bytes of the file, beyond which the answers that were written first go
+WAIT = 30.0  # seconds for another process that is writing
+_TABLE = "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, answer TEXT)"
+_OLDEST = "SELECT rowid FROM answers ORDER BY rowid LIMIT (SELECT count(*) / 4 + 1 FROM answers)"
+_DROP = f"DELETE FROM answers WHERE rowid IN ({_OLDEST})"
+
+
+def on() -> bool:
+    """Whether answers are kept."""
+    return os.environ.get(SWITCH, "").strip().lower() not in {"0", "off", "no", "false"}
+
+
+def known(keys: Iterable[str]) -> dict[str, str]:
+    """The answers that are there, by key."""
+    found: dict[str, str] = {}
+    with _told(), closing(_open()) as file:
+        for key in keys:
+            row = file.execute("SELECT answer FROM answers WHERE key = ?", (key,)).fetchone()
+            if row:
+                found[key] = row[0]
+    return found
+
+
+def keep(answers: Mapping[str, str]) -> None:
+    """Add answers, all or none; any number of processes may do so at once."""
+    with _told(), closing(_open()) as file, file:
+        file.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?)", answers.items())
+        (pages,) = file.execute("PRAGMA page_count").fetchone()
+        (free,) = file.execute("PRAGMA freelist_count").fetchone()
+        (size,) = file.execute("PRAGMA page_size").fetchone()
+        if (pages - free) * size > MOST:
+            file.execute(_DROP)
+
+
+def _open() -> sqlite3.Connection:
+    folder = cache_dir()
+    folder.mkdir(parents=True, exist_ok=True)
+    file = sqlite3.connect(folder / FILE, timeout=WAIT)
+    file.execute("PRAGMA synchronous = NORMAL")
+    file.execute(_TABLE)
+    return file
+
+
+class _told(suppress):  # noqa: N801 (a context manager)
+    """A cache that cannot be used costs time and nothing else; it is said once."""
+
+    def __init__(self) -> None:
+        super().__init__(sqlite3.Error, OSError)
+
+    def __exit__(self, kind: object, error: object, trace: object) -> bool:
+        if isinstance(error, (sqlite3.Error, OSError)):
+            warnings.warn(
+                f"answers are not kept ({error}): free or delete {cache_dir() / FILE}.",
+                stacklevel=4,
+            )
+        return super().__exit__(kind, error, trace)  # type: ignore[arg-type]

@@ -1,0 +1,162 @@
+"""A hash of everything in a model that its answers depend on."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import BuiltinFunctionType, FunctionType
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from transformers import GenerationConfig, PretrainedConfig
+
+if TYPE_CHECKING:
+    from snipbias.models.language_model import LanguageModel
+
+# Code that stays as it is as long as the package's version does, or (ours) its source.
+KNOWN = ("snipbias", "torch", "transformers", "accelerate", "peft", "tokenizers", "huggingface_hub")
+KNOWN += ("builtins", "functools", "collections", "enum", "copyreg", "_operator", "operator")
+KERNELS = ("flash_attn", "kernels", "causal_conv1d", "mamba_ssm", "flash_linear_attention")
+# Of a module's and a configuration's attributes: what no forward pass reads.
+UNREAD = ("_backward", "_state_dict", "_load_state", "_non_persistent", "_is_full_backward")
+UNREAD += (
+    "_forward_hooks",
+    "_forward_pre_hooks",
+    "_name_or_path",
+    "_commit_hash",
+    "_original_object_hash",
+)
+
+
+# Hashes of tensors by their id, with the tensor, so that no other gets its id meanwhile.
+Weights = dict[int, tuple[Tensor, str]]
+
+
+class _UnknownError(Exception):
+    """Something that may change without its hash."""
+
+
+def fingerprint(lm: LanguageModel, weights: Weights | None = None) -> str | None:
+    """Hash of weights, structure, configuration, tokenizer, hooks, device and software.
+
+    It is of the model as it is now: under an edit that is applied it is another.
+
+    Args:
+        weights: hashes that are filled in, and used again: only while nothing writes to weights.
+
+    Returns:
+        None if it cannot be known to tell all: rows under edits of their own, weights that are
+        quantised or not in memory, code that has no version (a hook or model class of one's own).
+    """
+    if lm.rows_differ:
+        return None
+    state = _State({} if weights is None else weights)
+    try:
+        state.dump((lm.model, lm.tokenizer, lm.reads_whole, _surroundings(lm)))
+    except (_UnknownError, pickle.PicklingError, TypeError, AttributeError, ValueError):
+        return None  # ValueError: it refers to itself
+    return state.sink.digest.hexdigest()
+
+
+class _Sink:
+    def __init__(self) -> None:
+        self.digest = hashlib.sha256()
+
+    def write(self, part: Any) -> int:
+        self.digest.update(part)
+        return len(part)
+
+
+class _State(pickle.Pickler):
+    """Pickles into a hash; what would differ from run to run or by chance is put in order."""
+
+    def __init__(self, weights: Weights) -> None:
+        self.sink = _Sink()
+        super().__init__(self.sink, protocol=4)
+        self.fast = True  # equal values give equal bytes, whether or not they are one object
+        self.weights = weights
+
+    def persistent_id(self, obj: Any) -> Any:
+        """What stands for an object; None for what is pickled as it is."""
+        if isinstance(obj, Tensor):
+            return "tensor", self._tensor(obj)
+        if isinstance(obj, nn.Module):
+            return "module", type(obj), type(obj).forward, _read(obj), _hooks(obj)
+        if isinstance(obj, (PretrainedConfig, GenerationConfig)):
+            return "config", type(obj), _read(obj)
+        if isinstance(obj, (set, frozenset)):
+            return "set", sorted(map(repr, obj))
+        if isinstance(obj, (type, FunctionType, BuiltinFunctionType)):
+            return "code", _name(obj)
+        return None
+
+    def _tensor(self, tensor: Tensor) -> str:
+        if type(tensor) not in (Tensor, nn.Parameter) or tensor.is_meta or tensor.is_quantized:
+            raise _UnknownError
+        if id(tensor) not in self.weights:
+            raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+            digest = hashlib.sha256(raw.numpy())  # type: ignore[arg-type]
+            kind = f"{tensor.dtype} {tuple(tensor.shape)} {tensor.device.type}"
+            self.weights[id(tensor)] = tensor, f"{kind} {digest.hexdigest()}"
+        return self.weights[id(tensor)][1]
+
+
+def _read(obj: Any) -> Mapping[str, Any]:
+    """An object's attributes, less those that no forward pass reads."""
+    placed = type(vars(obj).get("_hf_hook")).__module__.startswith("accelerate.")
+    unread = (*UNREAD, *(("_hf_hook", "_old_forward", "forward") if placed else ()))
+    return {name: value for name, value in vars(obj).items() if not name.startswith(unread)}
+
+
+def _hooks(module: nn.Module) -> list[Any]:
+    """Its forward hooks in their order, by what they are and not by when they came."""
+    both = (
+        (module._forward_pre_hooks, module._forward_pre_hooks_with_kwargs),
+        (module._forward_hooks, module._forward_hooks_with_kwargs),
+    )
+    return [[(hook, key in named) for key, hook in hooks.items()] for hooks, named in both]
+
+
+def _name(code: Any) -> str:
+    """The name of a class or function of a package whose version is in the hash."""
+    name, home = code.__qualname__, code.__module__ or "builtins"
+    if home.split(".")[0] not in KNOWN or "<" in name:
+        raise _UnknownError
+    return f"{home}.{name}"
+
+
+def _surroundings(lm: LanguageModel) -> list[Any]:
+    """What changes a pass from outside the model."""
+    kind = lm.device.type
+    return [
+        torch.cuda.get_device_name(lm.device) if kind == "cuda" else _processor(),
+        torch.is_autocast_enabled(kind) and str(torch.get_autocast_dtype(kind)),
+        torch.get_float32_matmul_precision(),
+        str(torch.get_default_dtype()),
+        _software(),
+    ]
+
+
+def _processor() -> str:
+    return torch.backends.cpu.get_cpu_capability()
+
+
+@cache
+def _software() -> str:
+    """Versions of what is computed with, and a hash of this package's own source."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
+        digest.update(path.read_bytes())
+    return " ".join([digest.hexdigest(), *(f"{name} {_version(name)}" for name in KNOWN + KERNELS)])
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
