@@ -71,7 +71,7 @@ class Cell:
         """What this method has taken so far; its evaluation is no part of making it."""
         kept = (f"retention-{slug(task.name)}" for task in self.retention)
         evaluated = {"test", "text", "dev", *kept}
-        beside = ("test-", "elsewhere-")
+        beside = ("test-", "elsewhere-", *(("retention-",) if self.method == ORIGINAL else ()))
         made = self.store.cost(
             self._place, lambda part: part not in evaluated and not part.startswith(beside)
         )

@@ -19,7 +19,16 @@ from snipbias.experiment.tables.figures import All, Figures
 from snipbias.experiment.tables.verdict import shown
 
 HEADER = (
-    *("method", "stereotyped", "bias", "disambig.", "AUROC", "kept"),
+    *(
+        "method",
+        "stereotyped",
+        "bias",
+        "disambig.",
+        "AUROC",
+        "AUROC filler",
+        "AUROC mismatch",
+        "kept",
+    ),
     *("read to make", "differentiated", "trained", "read an answer", "seconds"),
 )
 
@@ -48,7 +57,10 @@ def referee_grids(experiment: Experiment, figures: All, *, seconds: bool = False
                 _percent(estimate(measures.NAMED_STEREOTYPED, tests)),
                 shown(estimate(BIAS, tests), lambda value: f"{value:.2f}"),
                 _percent(estimate(measures.DISAMBIGUATED_ACCURACY, tests)),
-                shown(each.values["discrimination"], lambda value: f"{value:.2f}"),
+                *(
+                    shown(each.values[f"discrimination{kind}"], lambda value: f"{value:.2f}")
+                    for kind in ("", " filler", " mismatch")
+                ),
             )
             cost = _cost(outcomes, len(tests[0]))
             rows.append((method, *answers, _kept(each, experiment.settings.margin), *cost))
