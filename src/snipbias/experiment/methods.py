@@ -26,7 +26,7 @@ from snipbias.experiment.outcome import Outcome, Point
 from snipbias.experiment.rivals import RIVALS
 from snipbias.experiment.settings import NO_WEIGHT, ORIGINAL
 from snipbias.method.activations import mean_activation
-from snipbias.method.recipes import RECIPES, Recipe
+from snipbias.method.recipes import RECIPES, Recipe, recipe
 from snipbias.method.scores import Scores
 from snipbias.models.sites import Neuron
 
@@ -136,7 +136,7 @@ def _means(cell: Cell, recipe: Recipe) -> dict[str, Any]:
 
 def drawn(cell: Cell, control: Callable[[Cell, NeuronEdit, int], NeuronEdit]) -> Outcome:
     """A random control of the edit that the preset's own method found in the same trial."""
-    found = METHODS[cell.settings.method](cell.of(cell.settings.method)).edit
+    found = method_named(cell.settings.method)(cell.of(cell.settings.method)).edit
     if found is None:
         return cell.unchanged()
     edit = control(cell, found, _draw_seed(cell))
@@ -205,7 +205,7 @@ def shifted(cell: Cell, *, by_wording: bool = False) -> Outcome:
 
 def _same_as(cell: Cell, other: str) -> Outcome:
     """Another method's outcome under this one's name: nothing is computed twice."""
-    outcome = METHODS[other](cell.of(other))
+    outcome = method_named(other)(cell.of(other))
     return replace(
         outcome,
         method=cell.method,
@@ -218,9 +218,14 @@ def _same_as(cell: Cell, other: str) -> Outcome:
     )
 
 
+def method_named(name: str) -> Callable[[Cell], Outcome]:
+    """A method of the table below, or the pruning by a recipe of one's own."""
+    return METHODS[name] if name in METHODS else partial(pruned, recipe=recipe(name))
+
+
 METHODS: dict[str, Callable[[Cell], Outcome]] = {
     ORIGINAL: original,
-    **{name: partial(pruned, recipe=recipe) for name, recipe in RECIPES.items()},
+    **{name: partial(pruned, recipe=each) for name, each in RECIPES.items()},
     NO_WEIGHT: partial(_same_as, other="v1"),
     "random": partial(drawn, control=_random),
     "layer-matched random": partial(drawn, control=_layer_matched),

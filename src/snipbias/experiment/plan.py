@@ -15,11 +15,11 @@ from snipbias.base.record import package_versions
 from snipbias.edits.given import GivenModel, GivenTask, as_model, as_tasks
 from snipbias.edits.provenance import ModelId
 from snipbias.experiment.cell import Cell, named
-from snipbias.experiment.methods import METHODS, sizes_of
+from snipbias.experiment.methods import method_named, sizes_of
 from snipbias.experiment.outcome import Outcome
 from snipbias.experiment.settings import CONTROLS, ONCE, ORIGINAL, Settings
 from snipbias.experiment.store import Store
-from snipbias.method.recipes import RECIPES
+from snipbias.method.recipes import is_recipe, recipe
 from snipbias.models.batching import BatchSize
 from snipbias.models.language_model import LanguageModel
 from snipbias.tasks.items import Task
@@ -161,14 +161,14 @@ def _digest(texts: Sequence[str]) -> str:
 def _check_samples(task: Task, settings: Settings) -> None:
     """Refuse items that cannot be drawn before any work, not when their turn comes."""
     asked = [
-        *((m, settings.samples) for m in settings.methods if m in RECIPES),
+        *((m, settings.samples) for m in settings.methods if is_recipe(m)),
         *((settings.method, samples) for samples in settings.sample_sizes),
     ]
     for method, samples in asked:
         if method in left_out(task, settings):
             continue
         try:
-            task.sample(samples, balance=RECIPES[method].balance)
+            task.sample(samples, balance=recipe(method).balance)
         except SnipbiasError as error:
             raise SnipbiasError(f"the method {method!r} cannot run: {error}") from None
 
@@ -178,8 +178,8 @@ def left_out(task: Task, settings: Settings) -> tuple[str, ...]:
     return tuple(
         method
         for method in settings.methods
-        if method in RECIPES and method != settings.method
-        if not task.balances(RECIPES[method].balance)
+        if is_recipe(method) and method != settings.method
+        if not task.balances(recipe(method).balance)
     )
 
 
@@ -194,14 +194,14 @@ def _outcomes(ground: Cell) -> Iterator[Job]:
         draws = range(settings.draws if method in CONTROLS else 1)
         for trial, draw in product(trials, draws):
             cell = replace(ground, method=method, trial=trial, draw=draw)
-            yield Job("outcomes", cell, METHODS[method])
+            yield Job("outcomes", cell, method_named(method))
 
 
 def _curve(ground: Cell) -> Iterator[Job]:
     settings = ground.settings
     for samples, trial in product(settings.sample_sizes, range(settings.trials)):
         cell = replace(ground, method=settings.method, trial=trial, samples=samples)
-        yield Job("sample_curve", cell, METHODS[settings.method])
+        yield Job("sample_curve", cell, method_named(settings.method))
 
 
 def _reworded(ground: Cell, prompts: Sequence[PromptTemplate]) -> Iterator[Job]:
@@ -217,7 +217,7 @@ def _reworded(ground: Cell, prompts: Sequence[PromptTemplate]) -> Iterator[Job]:
 
 def _under(cell: Cell, prompt: PromptTemplate) -> Outcome:
     """The original, or the edit found under the task's own template, under another one."""
-    edit = METHODS[cell.method](cell).edit
+    edit = method_named(cell.method)(cell).edit
     place, make = (cell.unedited, None) if edit is None else (cell, lambda: edit)
     part = f"test-prompt-{slug(prompt.name)}"
     test = place.rows(part, cell.test.with_prompt(prompt), make)
@@ -248,7 +248,7 @@ def _transfer(grounds: Sequence[Cell]) -> Iterator[Job]:
 def _transferred(cell: Cell, source: Cell) -> Outcome:
     """The edit found on another task, on this task's test part."""
     other = source.task.name
-    found = METHODS[source.method](source)
+    found = method_named(source.method)(source)
     edit = found.edit
     if edit is None:
         return replace(cell.unchanged(), found_on=other)

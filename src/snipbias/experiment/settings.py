@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, get_args
 
 from snipbias.base.errors import SnipbiasError
-from snipbias.method.recipes import RECIPES, Objective
+from snipbias.method.recipes import RECIPES, Objective, is_recipe, recipe
 
 OBJECTIVES = get_args(Objective)
 ORIGINAL = "original"
@@ -162,13 +162,13 @@ class Settings:
 def _check_methods(settings: Settings) -> None:
     methods = settings.methods
     for name in (*methods, settings.method):
-        if name not in KNOWN:
+        if name not in KNOWN and not is_recipe(name):
             raise SnipbiasError(f"there is no method {name!r}: use {', '.join(KNOWN)}.")
-    if settings.method not in RECIPES:
+    if not is_recipe(settings.method):
         raise SnipbiasError(
             f"{settings.method!r} finds no neurons to take controls of: use {', '.join(RECIPES)}."
         )
-    if RECIPES[settings.method].at_mean:
+    if recipe(settings.method).at_mean:
         raise SnipbiasError(
             f"{settings.method!r} holds neurons at their mean, of which there is no random "
             "control: run it beside another method, by --methods."

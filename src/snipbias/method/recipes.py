@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
+from importlib.metadata import entry_points
 from typing import Any, Literal, cast
 
 from snipbias.base.errors import SnipbiasError
@@ -27,6 +28,7 @@ from snipbias.models.sites import ROLES
 from snipbias.tasks.items import Balance, Task
 from snipbias.tasks.neutral_text import passages_to_protect
 
+GROUP = "snipbias.recipes"  # of entry points, by which a package brings its own
 Objective = Literal["overall", "balanced", "no-harm"]
 Filter = Callable[[LanguageModel, Task, Scores, BatchSize], Scores]
 
@@ -81,14 +83,21 @@ class Recipe:
         return {name: value for name, value in choices.items() if value != usual[name]}
 
 
+def is_recipe(name: str) -> bool:
+    """Whether `recipe` knows the name, or would import it."""
+    return name in RECIPES or ":" in name or name in entry_points(group=GROUP).names
+
+
 def recipe(name: str) -> Recipe:
-    """The recipe of a name, or the one or the scorer that `module:name` says.
+    """The recipe of a name: of this package, of an entry point, or what `module:name` says.
 
     Raises:
         SnipbiasError: there is none.
     """
     if name not in RECIPES and ":" in name:
         return _imported(name)
+    if name not in RECIPES and name in (others := entry_points(group=GROUP)).names:
+        return _imported(others[name].value)
     if name not in RECIPES:
         raise SnipbiasError(
             f"there is no method {name!r}{did_you_mean(name, list(RECIPES))}: use "
