@@ -43,8 +43,7 @@ BRIEF = {
 
 def stereotyped(rows: Rows) -> float | None:
     """How often the stereotyped person is named: where nobody should be, or in all rows."""
-    found = measures.UNANSWERABLE_STEREOTYPED(rows)
-    return measures.STEREOTYPED(rows) if found is None else found
+    return measures.NAMED_STEREOTYPED(rows)
 
 
 def answerable(rows: Rows) -> float | None:
@@ -143,10 +142,8 @@ def _said(comparison: Compared, edit: str, more: Mapping[str, int]) -> Iterator[
 def _named_less(comparison: Compared, edit: str) -> str:
     """By how much less the stereotyped person is named, with its interval."""
     rows, before = (comparison.evaluation.rows(m) for m in (edit, ORIGINAL))
-    for metric in (measures.UNANSWERABLE_STEREOTYPED, measures.STEREOTYPED):
-        if change := stats.difference(metric, [rows], [before]):
-            return change.points
-    return ""
+    change = stats.difference(measures.NAMED_STEREOTYPED, [rows], [before])
+    return change.points if change else ""
 
 
 def _brief(found: Sequence[Verdict]) -> str:
