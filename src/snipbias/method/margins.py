@@ -45,8 +45,8 @@ def gap(
 
     Args:
         attention: what the gradient through attention probabilities is multiplied by. Far from
-            where it is taken a softmax does less than its gradient says; damped (0.25), the scores
-            of neurons in front of it come nearer to what pruning them does (docs/fidelity.md).
+            where it is taken a softmax does less than its gradient says; whether less of it orders
+            neurons better is to be measured per model (docs/fidelity.md).
     """
 
     def score(queries: Sequence[Query], items: Sequence[Item]) -> Bias:

@@ -192,7 +192,7 @@ NO_OUTLIERS = (without_roles(*filters.RESIDUAL, *filters.KEYS),)
 INNER = (without_roles(*sorted({*filters.RESIDUAL, *ROLES} - {"up"})),)  # of the FFN alone
 PROTECTED = (*NO_OUTLIERS, protect_text(), protect_answers())
 
-# Of 0, .25, .5 and .75 what came nearest to true pruning (docs/fidelity.md).
+# Share of the gradient through attention probabilities that the damped gap keeps.
 DAMPING = 0.25
 
 RECIPES: dict[str, Recipe] = {
