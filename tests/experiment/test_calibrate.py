@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -53,6 +54,7 @@ class ByHand(LanguageModel):
     def __init__(self, logprob: LogP) -> None:
         self.logprob = logprob
         self.scored: list[str] = []
+        self.passes = Counter()
 
     def frozen(self) -> AbstractContextManager[None]:
         return nullcontext()
