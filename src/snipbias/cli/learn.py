@@ -65,7 +65,7 @@ class Learn(o.Writing, o.Running, o.Measuring, o.Asking):
         from snipbias.edits.card.card import model_card
         from snipbias.edits.run_folder import write_sites
         from snipbias.edits.sharing import CARD_FILE
-        from snipbias.method.learned.curve import curve, records
+        from snipbias.method.learned.curve import LEGEND, curve, records
         from snipbias.method.learned.learn import learn
         from snipbias.method.learned.train import Training
 
@@ -124,7 +124,7 @@ class Learn(o.Writing, o.Running, o.Measuring, o.Asking):
             {"edits": list(map(str, places.values())), "checks": checks},
             Group(
                 *(curve(size, trained).rich() for size, trained in learned.trainings.items()),
-                Text("* kept: told the rows apart best, without harm to answerable ones or texts"),
+                Text(LEGEND),
                 Text(f"\nwritten: {', '.join(map(str, places.values()))}\nnext: {ask}"),
             ),
         )
