@@ -309,8 +309,6 @@ def test_an_own_question(page: Any, served: Served) -> None:
     assert alert.text_content() == ""
     texts = page.locator(".option .text").all_text_contents()
     assert texts[0] == HOSTILE
-    unknown = texts.index(page.locator("li:has(.mark.gold) .text").text_content())
-    assert unknown == 1  # it went one up with its option
     item = own(f"{HOSTILE} {{{{ 7*7 }}}} {LONG}", "Who was it, </script><b>?", texts)
     instruction = sb.task("mini:age").instructions[0]
     eventually(lambda: agree(page, served.numbers(item, instruction, Switch(served.edits[TEN]))))
