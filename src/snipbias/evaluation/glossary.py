@@ -12,7 +12,7 @@ TERMS: tuple[tuple[tuple[str, ...], str], ...] = (
     (
         ("stereotyped",),
         "percent of answers that name whom the stereotype names, on unanswerable rows (on all "
-        "where the data has no conditions)",
+        "where the data has no conditions; elsewhere: ± half the width of the 95 % interval)",
     ),
     (
         ("accuracy", "acc."),
@@ -94,13 +94,8 @@ TERMS: tuple[tuple[tuple[str, ...], str], ...] = (
         "takes these wordings as fixed",
     ),
     (
-        ("stereotyped",),
-        "percent of unanswerable rows in which the stereotyped person is named (elsewhere: ± half "
-        "the width of the 95 % interval)",
-    ),
-    (
         ("bias",),
-        "the same less the share in which the other person is named (BBQ's s_AMB, as a share)",
+        "stereotyped less the share in which the other person is named (BBQ's s_AMB, as a share)",
     ),
     (
         ("same place, names", "unknown, names", "answer, names"),
