@@ -113,7 +113,8 @@ class Overlap(o.Writing, o.Running, o.Measuring, o.Asking):
         ),
     ] = None
     items: Annotated[
-        int | None, typer.Option(min=1, help="At most so many held-out items of each task.")
+        int | None,
+        typer.Option("--items", "--limit", min=1, help="At most so many held-out items per task."),
     ] = None
     no_text: Annotated[bool, typer.Option("--no-text", help="No neutral text.")] = False
     no_retention: Annotated[

@@ -64,7 +64,11 @@ def take(context: typer.Context, path: Path | None) -> None:
 
 
 def write(folder: Path, command: str, options: Any) -> None:
-    """Write what a command was told, beyond its defaults, as a file that `--config` takes."""
+    """Write what a command was told, beyond its defaults, as a file that `--config` takes.
+
+    Args:
+        options: the command, whose fields are its options.
+    """
     lines = []
     for field in fields(options):
         default = None if field.default is MISSING else field.default

@@ -17,7 +17,7 @@ EXTRAS = {
     "peft": "peft",
     "accelerate": "accelerate",
     "datasets": "datasets",
-    "report": "jinja2",
+    "report": "plotly",
     "play": "nicegui",
     "lm-eval": "lm_eval",
     "trackio": "trackio",

@@ -12,6 +12,7 @@ import typer
 
 from snipbias.cli import options as o
 from snipbias.cli.answering import Answering
+from snipbias.cli.tracking import Tracked
 
 if TYPE_CHECKING:
     from snipbias.cli.run import Run
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(kw_only=True)
-class Evaluate(o.Writing, o.Running, Answering, o.Asking):
+class Evaluate(Tracked, o.Writing, o.Running, Answering, o.Asking):
     """Evaluate a model with and without edits, beside random controls, on held-out templates.
 
     Writes rows.parquet and retention.parquet (every option's log-probability), summary.json,
@@ -41,7 +42,10 @@ class Evaluate(o.Writing, o.Running, Answering, o.Asking):
         list[str] | None,
         typer.Option(help="Folder of an edit, or owner/name on the hub (repeatable)."),
     ] = None
-    items: Annotated[int | None, typer.Option(min=1, help="At most so many held-out items.")] = None
+    items: Annotated[
+        int | None,
+        typer.Option("--items", "--limit", min=1, help="At most so many held-out items."),
+    ] = None
     whole: Annotated[
         bool,
         typer.Option("--whole", help="Use all templates: the edits come from other tasks alone."),
@@ -107,6 +111,7 @@ class Evaluate(o.Writing, o.Running, Answering, o.Asking):
         from rich.console import Group
         from rich.text import Text
 
+        from snipbias.cli.again import again
         from snipbias.cli.combining import read_edits
         from snipbias.cli.run import run
         from snipbias.edits.run_folder import write_edits, write_sites
@@ -118,6 +123,7 @@ class Evaluate(o.Writing, o.Running, Answering, o.Asking):
         from snipbias.evaluation.records import write_records
         from snipbias.tasks.neutral_text import passages
 
+        self.ready()
         with run("evaluate", vars(self), self) as (this, folder):
             edits = read_edits(self.edit or [], this)
             this.record.data["text"] = str(self.text or "shipped with the package")
@@ -156,13 +162,14 @@ class Evaluate(o.Writing, o.Running, Answering, o.Asking):
                 _write_harness(harness, folder, self.margin)
         if self.records:
             write_records(this.folder)
+        self.log(this.folder.name, this.record.arguments, comparison.to_dict())
         margin = self.margin
         parts = [answer(comparison, {task.name: len(task.templates) for task in kept})]
         parts += [Text(), tables.comparison_renderable(comparison)] if self.full else []
         parts += [Group(Text(), harness_renderable(harness, margin))] if harness else []
         then = shlex.join(["snipbias", "report", str(this.folder), "--out", f"{this.folder}.html"])
         if not edits:
-            then = o.again("find", self, "--n", "10,50", "--out", "edits")
+            then = again("find", self, "--n", "10,50", "--out", "edits")
         this.show(
             {
                 "out": str(this.folder),

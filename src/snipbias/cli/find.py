@@ -72,6 +72,7 @@ class Find(o.Writing, o.Running, o.Measuring, o.Asking):
         from rich.console import Group
         from rich.text import Text
 
+        from snipbias.cli.again import again
         from snipbias.cli.run import run
         from snipbias.cli.show import edit_head, layer_map
         from snipbias.edits.card.card import model_card
@@ -131,7 +132,7 @@ class Find(o.Writing, o.Running, o.Measuring, o.Asking):
                 layer_map(edits[largest], lm.sites),
                 Text(f"\nwritten  {', '.join(map(str, written))} (which neurons: snipbias show)"),
             ),
-            then=o.again("evaluate", self, *asked, "--out", f"{this.folder}-result"),
+            then=again("evaluate", self, *asked, "--out", f"{this.folder}-result"),
         )
 
     def _labelled(self, edit: NeuronEdit, n: int, sizes: list[int]) -> NeuronEdit:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Collection
 from copy import copy
 from dataclasses import MISSING, dataclass, fields
 from enum import Enum
@@ -246,28 +244,6 @@ class Writing(Command):
     ] = False
     as_json: Json = False
     quiet: Quiet = False
-
-
-def again(command: str, options: Command, *words: str, leave: Collection[str] = ()) -> str:
-    """A command line that reads the same model and task in the same way, to be pasted.
-
-    Args:
-        words: what comes besides what both share.
-        leave: options that are not to be repeated.
-    """
-    shared = {f.name: f for kind in (Running, Measuring, Asking) for f in fields(kind)}
-    line = ["snipbias", command, *(getattr(options, name) for name in ("model", "task"))]
-    for name, field in shared.items():
-        value = getattr(options, name, field.default)
-        if value == field.default or name in leave:
-            continue
-        option = f"--{name.replace('_', '-')}"
-        if isinstance(value, bool):
-            line.append(option if value else option.replace("--", "--no-", 1))
-            continue
-        for each in value if isinstance(value, list) else [value]:
-            line += [option, str(each.value if isinstance(each, Enum) else each)]
-    return shlex.join([*line, *words])
 
 
 def add(app: typer.Typer, kind: type[Command]) -> None:

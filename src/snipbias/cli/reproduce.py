@@ -17,6 +17,7 @@ from snipbias.base.files import slug
 from snipbias.cli import config
 from snipbias.cli import options as o
 from snipbias.cli.answering import Answering
+from snipbias.cli.tracking import Tracked
 
 if TYPE_CHECKING:
     from snipbias.cli.run import Run
@@ -41,7 +42,7 @@ DEMO_LIMITS: dict[str, Any] = {
 
 
 @dataclass(kw_only=True)
-class Reproduce(o.Writing, o.Running, Answering, o.Reading):
+class Reproduce(Tracked, o.Writing, o.Running, Answering, o.Reading):
     """The paper's whole experiment: every method on every task, with controls and ablations.
 
     Killed at any point, the same command goes on from what it has. Writes table1.csv, table2.csv,
@@ -72,9 +73,9 @@ class Reproduce(o.Writing, o.Running, Answering, o.Reading):
             show_default="all",
         ),
     ] = None
-    items: Annotated[int | None, typer.Option(min=1, help="Test at most so many items a task.")] = (
-        None
-    )
+    items: Annotated[
+        int | None, typer.Option("--items", "--limit", min=1, help="Test so many items per task.")
+    ] = None
     no_control_rows: o.NoControlRows = False
     dev_items: Annotated[int | None, typer.Option(min=1, help="Choose n on at most so many.")] = (
         None
@@ -146,6 +147,7 @@ class Reproduce(o.Writing, o.Running, Answering, o.Reading):
         from snipbias.experiment.results import Results
         from snipbias.experiment.run import reproduce
 
+        self.ready()
         arguments = vars(self)
         settings = settings_of(arguments)
         folder = arguments["out"] or default_folder(arguments["model"], settings)
@@ -183,6 +185,7 @@ class Reproduce(o.Writing, o.Running, Answering, o.Reading):
                     progress=progress,
                     stage=progress.stage,
                 )
+        self.log(folder.name, settings.to_dict(), experiment.to_dict())
         this.show(
             {"out": str(folder), **experiment.to_dict()},
             Group(experiment.renderable(), *map(Text, notes), Text(f"\nwritten: {folder}")),

@@ -1,0 +1,61 @@
+"""`--log-to trackio`: the figures of a run in a tracker of experiments."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Annotated, Any
+
+import typer
+
+from snipbias.base.errors import require
+from snipbias.base.parallel import workers
+from snipbias.cli import options as o
+
+
+class Tracker(str, Enum):
+    """Where figures can be logged."""
+
+    trackio = "trackio"
+
+
+@dataclass(kw_only=True)
+class Tracked(o.Command):
+    """What else is told of the result."""
+
+    heading = "Output"
+    log_to: Annotated[
+        Tracker | None, typer.Option(help="Also log every figure there (an extra of that name).")
+    ] = None
+
+    def ready(self) -> None:
+        """Refuse before the work what could not be done after it."""
+        if self.log_to:
+            require(self.log_to.value, "--log-to needs")
+
+    def log(self, name: str, settings: Mapping[str, Any], result: Mapping[str, Any]) -> None:
+        """Log the figures of a result under the project `snipbias`."""
+        if self.log_to is None or not workers().is_main:
+            return
+        import trackio  # type: ignore[import-not-found]
+
+        told = {
+            key: value if isinstance(value, (int, float)) else str(value)
+            for key, value in settings.items()
+            if value is not None
+        }
+        trackio.init(project="snipbias", name=name, config=told)
+        trackio.log(dict(figures(result)))
+        trackio.finish()
+
+
+def figures(result: Mapping[str, Any], place: str = "") -> Iterator[tuple[str, float]]:
+    """Every finite number in nested objects, by its path: methods/edit/accuracy/overall."""
+    for name, value in result.items():
+        path = f"{place}/{name}" if place else str(name)
+        if isinstance(value, Mapping):
+            yield from figures(value, path)
+        elif isinstance(value, (int, float)) and math.isfinite(value):
+            yield path, float(value)

@@ -1,0 +1,107 @@
+"""Settings from a file: what is written is read again, and the command line comes first."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Annotated, Any
+
+import pytest
+import typer
+
+from snipbias.base.errors import SnipbiasError
+from snipbias.cli import config
+from snipbias.cli import options as o
+from snipbias.cli.again import again
+from snipbias.cli.doctor import examine
+from snipbias.cli.find import Find
+from snipbias.cli.tracking import Tracked, Tracker
+
+SEEN: list[Any] = []
+
+
+@dataclass(kw_only=True)
+class Look(o.Asking):
+    """Look."""
+
+    panel = o.LOOK
+    examples = ()
+    model: o.Model
+    n: Annotated[str, typer.Option()] = "50"
+    deep: Annotated[bool, typer.Option("--deep/--flat")] = False
+
+    def __call__(self) -> None:
+        SEEN.append(self)
+
+
+def look(*words: str) -> Look:
+    app = typer.Typer()
+    o.add(app, Look)
+    o.add(app, type("Other", (Look,), {"__doc__": "Other."}))  # or there would be one command
+    app(["look", *words], standalone_mode=False)
+    return SEEN[-1]
+
+
+def settings(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "s.toml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_the_command_line_then_the_file_then_the_default(tmp_path: Path) -> None:
+    text = (
+        'model = "m"\nn = [3, 5]\n[look]\ndeep = true\n[other]\nn = 1\n[columns]\ngold = "label"\n'
+    )
+    path = settings(tmp_path, text)
+    found = look("--config", path)
+    assert (found.model, found.n, found.deep) == ("m", "3,5", True)
+    assert found.column == ["gold=label"]
+    assert look("--config", path, "--n", "7", "--flat", "x") == Look(
+        model="x", n="7", column=["gold=label"]
+    )
+
+
+def test_what_a_run_wrote_is_the_same_run(tmp_path: Path) -> None:
+    told = look('a "b"', "--instruction", "Ü?", "--instruction", "two", "--deep")
+    config.write(tmp_path, "look", told)
+    assert look("--config", str(tmp_path / config.FILE)) == told
+
+
+def test_a_name_that_no_command_knows_is_refused(tmp_path: Path) -> None:
+    for text, said in (
+        ("[look]\ndeeep = true", "did you mean 'deep'"),
+        ("modell = 1", "did you mean 'model'"),
+        ("[lok]\nn = 1", "did you mean 'look'"),
+        ("n = [", "give a TOML file"),
+    ):
+        with pytest.raises(SnipbiasError, match=said):
+            look("--config", settings(tmp_path, text))
+
+
+def test_the_next_command_repeats_what_both_need() -> None:
+    find = Find(model="a b", task="t.csv", column=["x=y"], chat=False, n="3", dtype=o.DType.float16)
+    assert again("evaluate", find, "--out", "r") == (
+        "snipbias evaluate 'a b' t.csv --dtype float16 --no-chat --column x=y --out r"
+    )
+
+
+def test_doctor_knows_this_machine() -> None:
+    found = examine()
+    assert "float32" in found["devices"]["cpu"]
+    assert found["versions"]["snipbias"]
+
+
+def test_every_number_is_logged_by_its_path(monkeypatch) -> None:
+    calls: list[Any] = []
+    fake = SimpleNamespace(
+        init=lambda **given: calls.append(given), log=calls.append, finish=lambda: None
+    )
+    monkeypatch.setitem(sys.modules, "trackio", fake)
+    result = {"methods": {"edit": {"accuracy": 0.5, "kl": None, "name": "x", "control": False}}}
+    Tracked(log_to=Tracker.trackio).log("run", {"n": 3, "out": None, "path": Path("p")}, result)
+    assert calls == [
+        {"project": "snipbias", "name": "run", "config": {"n": 3, "path": "p"}},
+        {"methods/edit/accuracy": 0.5, "methods/edit/control": 0.0},
+    ]
