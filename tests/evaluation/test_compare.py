@@ -12,11 +12,13 @@ import pytest
 
 from families import tiny
 from snipbias.base.errors import SnipbiasError
+from snipbias.base.table import plain_text
 from snipbias.base.words import ALWAYS_UNKNOWN, BEST_OFFSET, ORIGINAL, plural
 from snipbias.edits.controls import layer_matched_edit, random_edit
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.provenance import ModelId, Provenance
 from snipbias.evaluation import stats
+from snipbias.evaluation.answer import answer
 from snipbias.evaluation.changes import PARTS, accuracy_changes
 from snipbias.evaluation.compare import Comparison, compare, hold_out
 from snipbias.evaluation.evaluate import evaluate
@@ -360,3 +362,11 @@ def test_a_whole_task_is_for_edits_of_other_tasks_alone():
         hold_out(ages, [edit], whole=True)
     assert hold_out(poor, [edit], whole=True)[0].templates == poor.templates
     assert hold_out(poor, [edit])[0].templates == poor.test.templates
+
+
+def test_the_first_screen_is_short_and_narrow() -> None:
+    lines = plain_text(answer(compared()), 80).splitlines()
+    assert len(lines) <= 13
+    assert max(map(len, lines)) <= 80
+    assert sum(line.startswith(("original", "random")) for line in lines) == 2
+    assert sum(line.startswith("verdict") for line in lines) == len(compared().edits)

@@ -31,6 +31,7 @@ class Evaluate(Tracked, o.Writing, o.Running, Answering, o.Asking):
     """
 
     panel = o.FIND
+    heading = "Evaluation"
     examples = (
         "snipbias evaluate demo mini:age --edit age-edit",
         "snipbias evaluate google/flan-t5-base bbq:SES --edit ses/n10 --edit ses/n50 --items 200",

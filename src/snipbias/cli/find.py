@@ -25,6 +25,7 @@ class Find(o.Writing, o.Running, o.Measuring, o.Asking):
     """
 
     panel = o.FIND
+    heading = "Finding"
     examples = (
         "snipbias find demo mini:age --n 10 --out age-edit",
         "snipbias find google/flan-t5-base bbq:SES --n 10,50 --method v2 --samples 20 --out ses",

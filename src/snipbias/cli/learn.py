@@ -20,6 +20,7 @@ class Learn(o.Writing, o.Running, o.Measuring, o.Asking):
     """
 
     panel = o.FIND
+    heading = "Learning"
     examples = (
         "snipbias learn demo mini:age --out age-learned",
         "snipbias learn Qwen/Qwen2.5-1.5B-Instruct bbq:SES --also bbq:Age --n 300,3000",

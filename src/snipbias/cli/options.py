@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from copy import copy
 from dataclasses import MISSING, dataclass, fields
 from enum import Enum
 from inspect import Parameter, Signature
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, get_type_hints
+from typing import Annotated, Any, ClassVar, get_args, get_type_hints
 
 import typer
 from typer.models import OptionInfo
@@ -269,10 +270,15 @@ def add(app: typer.Typer, kind: type[Command]) -> None:
     title = "Example" if len(kind.examples) == 1 else "Examples"
     app.command(
         kind.__name__.lower(),
-        help=kind.__doc__,
+        help=_paragraphs(inspect.getdoc(kind) or ""),
         epilog="\n\n".join((f"{title}:", *kind.examples)),
         rich_help_panel=kind.panel,
     )(command)
+
+
+def _paragraphs(text: str) -> str:
+    """The text with one line per paragraph, for a terminal to break where it ends."""
+    return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
 
 
 def _under_heading(kind: type[Command], name: str, declared: Any) -> Any:
@@ -281,4 +287,10 @@ def _under_heading(kind: type[Command], name: str, declared: Any) -> Any:
     option = copy(declared.__metadata__[0])
     if isinstance(option, OptionInfo):
         option.rich_help_panel = group.heading  # type: ignore[attr-defined]
+        # Short, so that what it means has room at 80 columns; a flag takes no value.
+        kinds = {bool: " ", int: "N", float: "X", str: "TEXT", Path: "PATH"}
+        wanted = {kind for kind in kinds if kind in (declared.__origin__, *get_args(declared))}
+        wanted |= {kind for kind in kinds if kind in get_args(declared.__origin__)}
+        if option.metavar is None and len(wanted) == 1:
+            option.metavar = kinds[wanted.pop()]
     return Annotated[declared.__origin__, option]

@@ -130,9 +130,7 @@ class Reproduce(Tracked, o.Writing, o.Running, Answering, o.Reading):
     refine: Annotated[int | None, typer.Option(min=0, help="Rounds of refining the sizes.")] = None
     layers: Annotated[int | None, typer.Option(min=1, help="Layers to try steering at.")] = None
     strengths: Annotated[str | None, typer.Option(help="Strengths to try it with: 0.5,1,2.")] = None
-    no_retention: Annotated[bool, typer.Option("--no-retention", help="No retention tasks.")] = (
-        False
-    )
+    no_retention: Annotated[bool, typer.Option("--no-retention", help="No such task.")] = False
     text: Annotated[
         bool, typer.Option("--text/--no-text", help="Perplexity and KL on neutral text.")
     ] = True
@@ -151,8 +149,8 @@ class Reproduce(Tracked, o.Writing, o.Running, Answering, o.Reading):
         arguments = vars(self)
         settings = settings_of(arguments)
         folder = arguments["out"] or default_folder(arguments["model"], settings)
-        output = {name: arguments[name] for name in ("as_json", "quiet")}
         effective = {**arguments, "out": folder, "settings": settings.to_dict()}
+        output = {name: arguments[name] for name in ("as_json", "quiet")}
         with resumable_run("reproduce", effective, folder, **output) as this:
             tasks = [_task(this, name, arguments) for name in settings.tasks]
             retention = [

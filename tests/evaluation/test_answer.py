@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from snipbias.base.table import plain_text
 from snipbias.evaluation import measures, stats
-from snipbias.evaluation.answer import answer, answerable, lost_at_most, stereotyped
+from snipbias.evaluation.answer import answerable, lost_at_most, stereotyped
 from snipbias.evaluation.neutral_text import perplexity_cell, ratio_in_words
 from snipbias.evaluation.rows import Rows
-from test_compare import compared
 
 
 def rows(right: list[bool], **more: object) -> Rows:
@@ -45,11 +43,3 @@ def test_a_perplexity_beyond_meaning_is_no_figure() -> None:
     assert perplexity_cell(1e11, 10.0) == "> 1,000 x"
     assert ratio_in_words(float("inf"), 10.0) == "wrecked"
     assert perplexity_cell(2e11, 1e11) == "-"  # the original guesses
-
-
-def test_the_first_screen_is_short_and_narrow() -> None:
-    lines = plain_text(answer(compared()), 80).splitlines()
-    assert len(lines) <= 13
-    assert max(map(len, lines)) <= 80
-    assert sum(line.startswith(("original", "random")) for line in lines) == 2
-    assert sum(line.startswith("verdict") for line in lines) == len(compared().edits)
