@@ -106,7 +106,7 @@ def layer_map(edit: NeuronEdit, sites: Sequence[Site]) -> Group:
         bars = "".join(LEVELS[math.ceil(n / most * (len(LEVELS) - 1))] for n in row.values())
         name = " ".join([side] * (len(sides) > 1) + [BLOCKS[block]])
         lines.append(Text.assemble(f"{name:<24} ", (bars, "cyan"), f" {sum(row.values()):g}"))
-    legend = f"{'':<24} layers from the first to the last; a full bar: {most:g} neurons"
+    legend = f"{'':<24} first to last layer; a full bar: {most:g} neurons"
     return Group(*lines, Text(legend, "dim"))
 
 
