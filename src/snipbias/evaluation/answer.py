@@ -41,11 +41,6 @@ BRIEF = {
 }
 
 
-def stereotyped(rows: Rows) -> float | None:
-    """How often the stereotyped person is named: where nobody should be, or in all rows."""
-    return measures.NAMED_STEREOTYPED(rows)
-
-
 def answerable(rows: Rows) -> float | None:
     """How many answerable questions are right; of rows without conditions, how many of all."""
     found = measures.DISAMBIGUATED_ACCURACY(rows)
@@ -81,7 +76,9 @@ def _bars(comparison: Compared) -> Table:
     """The three numbers of the original, the edits, and random neurons."""
     rows, retention = comparison.evaluation.rows, list(comparison.evaluation.retention.items())
     columns: dict[str, Mapping[str, float | None]] = {
-        "stereotyped person named": {m: stereotyped(rows(m)) for m in comparison.neurons},
+        "stereotyped person named": {
+            m: measures.NAMED_STEREOTYPED(rows(m)) for m in comparison.neurons
+        },
         "answerable questions right": {m: answerable(rows(m)) for m in comparison.neurons},
         **{
             f"{_name(task)} right": {m: measures.ACCURACY(each.rows(m)) for m in each.methods}
