@@ -175,7 +175,7 @@ def test_several_numbers_of_neurons_give_several_edits(cli, here: Path, model: P
     assert done.status == 0
     names = ("", "/edit.json", "/README.md")
     files = {f"edits/{size}{name}" for size in ("n2", "n4") for name in names}
-    assert tree(here) == files | {"edits", "edits/run.json", "edits/sites.json"}
+    assert tree(here) == files | {"edits", "edits/run.json", "edits/run.toml", "edits/sites.json"}
     assert "this is n4 only; to see another: snipbias show edits/n2\n" in done.out
     card = Path("edits/n4/README.md").read_text()
     assert "from_pretrained('edits/n4')" in card
