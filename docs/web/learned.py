@@ -23,7 +23,7 @@ def lines(run: Path, name: str) -> list[tuple[str, ...]]:
     methods = {m: v for m, v in summary["methods"].items() if v["neurons"] or m == "original"}
     found = []
     for place, (method, figures) in enumerate(methods.items()):
-        label = method if method == "original" else name.split(",")[place - 1]
+        label = method if method == "original" else name.split(",")[place - 1].strip()
         found.append((about, label, *cells(figures, method != "original")))
     return found
 
