@@ -42,9 +42,9 @@ def main() -> None:
             for share in (0.3, 0.5, 0.7, None):
                 found = []
                 for each in draws:
+                    end, one, two = 0, each[0], each[0]
                     for end in range(2 * FEWEST, ITEMS + 1, 2):
-                        halves = (reduce(add, each[side:end:2]) for side in (0, 1))
-                        one, two = halves
+                        one, two = (reduce(add, each[side:end:2]) for side in (0, 1))
                         ten = share is None and end >= 10  # as the paper draws
                         if ten or (share is not None and overlap(one, two, n) >= share):
                             break

@@ -31,7 +31,6 @@ def test_find_and_reproduce_take_a_scorer_by_its_name(monkeypatch) -> None:
         "sizes": (2,),
         "refine": 0,
         "items": 4,
-        "dev_items": 4,
     }
     less = {"dev_items": 4, "texts": 0, "retention": (), "prompts": ()}
     settings = sb.preset("v1", method=NAME, methods=("random", RIVAL), **small, **less)

@@ -167,7 +167,7 @@ def test_the_demo_model_has_tasks_and_limits_of_its_own() -> None:
 
 def test_arguments_become_settings() -> None:
     found = settings(methods="CC, gap,paired clamped,v1,gap", sizes="30,1,3,3", no_harm=0.05)
-    assert found.methods == ("original", "v1", "CC", "gap", "paired clamped")
+    assert found.methods == ("original", "CC", "gap", "paired clamped", "v1")
     assert found.sizes == (1, 3, 30)
     assert (found.objective, found.margin) == ("no-harm", 0.05)
     assert settings(balanced=True).objective == "balanced"
