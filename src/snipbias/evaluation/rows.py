@@ -18,6 +18,7 @@ T = TypeVar("T")
 
 # A log-probability may exceed 0 by the rounding of a float32 log-softmax, but not by more.
 _ROUNDING = 1e-4
+_MEND = "load the model in float32, look for NaN in its weights, or cut less out."
 _LABELS = ("gold", "unknown", "biased", "chosen", "condition", "instruction", "template", "twin")
 
 
@@ -175,8 +176,8 @@ class Rows:
         bad = np.flatnonzero((~absent & ~np.isfinite(self.scores)).any(axis=1))
         if bad.size:
             raise SnipbiasError(
-                f"{bad.size} of {len(self)} rows have a score that is NaN or infinite (first: row "
-                f"{bad[0]}): the model overflowed, so load it in float32 or cut less out."
+                f"{bad.size} of {len(self)} rows have a score that is no finite number "
+                f"(first: row {bad[0]}): {_MEND}"
             )
         # A hole, or fewer than two options, is an option of probability 0 and not padding.
         hole = (absent[:, :-1] & ~absent[:, 1:]).any(axis=1) | ((~absent).sum(axis=1) < 2)
@@ -213,10 +214,7 @@ def _pad(scores: Sequence[Sequence[float]]) -> Float[np.ndarray, "rows options"]
     matrix = np.full((len(scores), max((len(row) for row in scores), default=1)), -np.inf)
     for i, row in enumerate(scores):
         if not np.isfinite(row).all():
-            raise SnipbiasError(
-                f"row {i} has a score that is NaN or infinite: the model overflowed, so load it in "
-                "float32 or cut less out."
-            )
+            raise SnipbiasError(f"row {i} has a score that is no finite number: {_MEND}")
         matrix[i, : len(row)] = row
     return matrix
 

@@ -101,7 +101,7 @@ def recipe(name: str) -> Recipe:
     if name not in RECIPES:
         raise SnipbiasError(
             f"there is no method {name!r}{did_you_mean(name, list(RECIPES))}: use "
-            f"{', '.join(RECIPES)}."
+            f"{', '.join([*RECIPES][:5])}, or another of snipbias.method.recipes.RECIPES."
         )
     return RECIPES[name]
 
