@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -127,6 +127,7 @@ def test_find_evaluate_apply_show_rerun(cli, here: Path, model: Path) -> None:
     assert strict(Path("result/summary.json").read_text())["margin"] == 0.02
     assert tree(here / "result") == {
         *("rows.parquet", "summary.json", "tables.md", "run.json", "run.toml", "sites.json"),
+        *("cards.json", "chat.json", "text.json", "elsewhere.parquet"),
         *("edits", "edits/0-edit", "edits/0-edit/edit.json"),
     }
     summary = strict(Path("result/summary.json").read_text())
@@ -160,14 +161,14 @@ def test_find_evaluate_apply_show_rerun(cli, here: Path, model: Path) -> None:
     assert f"→ {100 * accuracy:.1f} %" in card.read_text()
 
     assert cli("rerun", "edit", "--out", "again").status == 0
-    assert sb.NeuronEdit.load("again") == edit
+    assert sb.NeuronEdit.load("again") == replace(edit, label="again")  # called as its folder
     assert cli("rerun", "result", "--out", "result-again").status == 0
     assert pq.read_table("result-again/rows.parquet").equals(table)
     # what was run again can be run again
     assert RunRecord.read("again").argv[0] == "find"
     assert cli("rerun", "again", "--out", "third", "--quiet").status == 0
     assert "--quiet" in RunRecord.read("third").argv
-    assert sb.NeuronEdit.load("third") == edit
+    assert sb.NeuronEdit.load("third") == replace(edit, label="third")
 
 
 def test_several_numbers_of_neurons_give_several_edits(cli, here: Path, model: Path) -> None:
@@ -176,7 +177,9 @@ def test_several_numbers_of_neurons_give_several_edits(cli, here: Path, model: P
     names = ("", "/edit.json", "/README.md")
     files = {f"edits/{size}{name}" for size in ("n2", "n4") for name in names}
     assert tree(here) == files | {"edits", "edits/run.json", "edits/run.toml", "edits/sites.json"}
-    assert "this is n4 only; to see another: snipbias show edits/n2\n" in done.out
+    assert "edits n=4: 4 of " in done.out  # whose map is printed
+    assert "edits n=2: " not in done.out
+    assert "written  edits/n2, edits/n4 (which neurons: snipbias show)\n" in done.out
     card = Path("edits/n4/README.md").read_text()
     assert "from_pretrained('edits/n4')" in card
     assert cli("card", "edits/n4").status == 0
@@ -317,7 +320,7 @@ def test_a_rerun_never_overwrites(cli, here: Path, model: Path) -> None:
     assert tree(here) == {
         f"{a}{b}"
         for a in "ef"
-        for b in ("", "/edit.json", "/README.md", "/run.json", "/sites.json")
+        for b in ("", "/edit.json", "/README.md", "/run.json", "/run.toml", "/sites.json")
     }
 
 
@@ -421,7 +424,8 @@ def test_overwrite_replaces_the_whole_folder(cli, here: Path, model: Path) -> No
     Path("e/old").write_text("")
     command = ["find", model, *TASK, "--n", 3, "--samples", 2, "--out", "e", "--overwrite"]
     assert cli(*command).status == 0
-    assert tree(here) == {"e", "e/edit.json", "e/README.md", "e/run.json", "e/sites.json"}
+    files = ("edit.json", "README.md", "run.json", "run.toml", "sites.json")
+    assert tree(here) == {"e", *(f"e/{name}" for name in files)}
 
 
 def test_other_weights_are_one_line_of_warning(cli, here: Path, model: Path, edit: Path) -> None:
@@ -651,9 +655,9 @@ def test_weights_that_are_not_numbers(cli, here: Path, model: Path, edit: Path) 
     weights["encoder.block.0.layer.0.SelfAttention.q.weight"][3, 3] = torch.nan
     save_file(weights, "broken/model.safetensors", metadata={"format": "pt"})
     before = tree(here)
-    assert_refused(cli("find", "broken", *TASK, "--samples", 2, "--out", "o"), "number")
+    assert_refused(cli("find", "broken", *TASK, "--samples", 2, "--out", "o"), "no finite number")
     arguments = ["--items", 2, "--no-retention", "--out", "o"]
-    assert_refused(cli("evaluate", "broken", *TASK, *arguments), "NaN")
+    assert_refused(cli("evaluate", "broken", *TASK, *arguments), "no finite number")
     assert tree(here) == before
 
 
