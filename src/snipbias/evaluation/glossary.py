@@ -74,10 +74,11 @@ TERMS: tuple[tuple[tuple[str, ...], str], ...] = (
     ),
     (("s_AMB", "s_DIS"), "BBQ's bias scores; a dash where nobody was named"),
     (
-        ("P(gold)", "P(gold) a", "P(gold) d"),
-        "mean probability of the right option in percent, among the row's options: on all, "
-        "ambiguous (a) and disambiguated (d) rows",
+        ("P(gold)",),
+        "mean probability of the right option in percent, among the row's options",
     ),
+    (("P(gold) a",), "the same on ambiguous rows"),
+    (("P(gold) d",), "the same on disambiguated rows"),
     (("positions",), "percent of answers that are the first, second, ... option; last, none"),
     (("perplexity",), "on neutral text; experiments: geometric mean over trials"),
     (("KL",), "divergence from the original's predictions of neutral text, in nats per token"),
