@@ -107,7 +107,9 @@ def test_figures_are_those_of_the_edit_in_the_files(run: Path) -> None:
             ]
         for name in own[:2]:
             accuracy = percent(methods[name]["accuracy"]["overall"])
-            assert re.search(rf"\| {re.escape(shown(name))}( !)? \| \d+ \| {accuracy} ", card)
+            named = percent(methods[name]["changes"]["stereotyped"]["value"])
+            figured = rf"( !)? \| \d+ \| {named} \| {accuracy} "
+            assert re.search(rf"\| {re.escape(shown(name))}{figured}", card)
         change = methods[figures.label]["changes"]["overall"]["difference"]
         assert f"interval {percent(change['low'], sign=True)} to" in card
         assert eval_results(figures) == {}  # these rows are no dataset of the hub
@@ -149,9 +151,13 @@ def test_figures_that_are_not_to_be_had_are_refused(run: Path, tmp_path: Path) -
         with pytest.raises(SnipbiasError, match="is damaged"):
             Figures.of(edits()[0], tmp_path)
     figures = Figures.of(edits()[0], run)
-    for broken in ({"accuracy": None}, {"tables": [{}]}, {"headline": 3}):
+    for broken in ({"kept": 3}, {"tables": [{}]}, {"headline": 3}):
         with pytest.raises(SnipbiasError, match="figures of same name are damaged"):
             model_card(edits()[0], figures=replace(figures, **broken))
+    on_hub = replace(figures, task="hf:jane/rows@v1:hard:test")
+    for accuracy in (None, {}, {"overall": None}):
+        with pytest.raises(SnipbiasError, match="figures of same name #1 are damaged"):
+            eval_results(replace(on_hub, accuracy=accuracy))
 
 
 def test_a_shift_is_called_one(run: Path, monkeypatch) -> None:
@@ -167,7 +173,9 @@ def test_a_shift_is_called_one(run: Path, monkeypatch) -> None:
     monkeypatch.setattr(Comparison, "verdicts", lambda *_: (replace(shift, settled=False),))
     monkeypatch.setattr(Comparison, "gain_interval", lambda *_: None)
     said = next(card["shift"] for card in cards(comparison).values())
-    assert said.endswith("it has +1.2 points of disambiguated accuracy")
+    assert "it has +1.2 points of disambiguated accuracy. On all kinds" in said
+    assert "by that measure" not in said
+    assert said.endswith("no filler and mismatch rows: a gain cannot be told from a shift")
 
 
 # -- what is known, and what is not ------------------------------------------------------------

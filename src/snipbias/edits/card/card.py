@@ -11,12 +11,11 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from snipbias.base.errors import SnipbiasError
 from snipbias.base.markdown import Markdown, code, fenced, shown, table
 from snipbias.base.version import __version__
 from snipbias.base.words import plural
 from snipbias.edits.card.facts import base_on_hub, data_of, licence_of, without_folders
-from snipbias.edits.card.figures import Figures, command
+from snipbias.edits.card.figures import Figures, command, damaged
 from snipbias.edits.card.metadata import metadata
 from snipbias.edits.card.usage import usage
 from snipbias.edits.provenance import same_weights
@@ -102,10 +101,7 @@ def model_card(
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         if figures is None:
             raise
-        raise SnipbiasError(
-            f"the figures of {edit.label} are damaged ({type(error).__name__}: {error}): run "
-            "`snipbias evaluate` again."
-        ) from None
+        raise damaged(edit.label, error) from None
 
 
 @cache

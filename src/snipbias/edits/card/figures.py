@@ -109,6 +109,14 @@ def command(record: RunRecord) -> str:
     return shlex.join(["snipbias", *(_word(word) for word in record.argv if word not in SILENT)])
 
 
+def damaged(label: str, error: Exception) -> SnipbiasError:
+    """The error of figures that are not what they should be."""
+    return SnipbiasError(
+        f"the figures of {label} are damaged ({type(error).__name__}: {error}): run "
+        "`snipbias evaluate` again."
+    )
+
+
 def portable(value: Any) -> Any:
     """The same for every text in JSON data."""
     if isinstance(value, str):

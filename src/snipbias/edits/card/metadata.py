@@ -6,7 +6,7 @@ from typing import Any
 
 from snipbias.base.markdown import printable
 from snipbias.edits.card.facts import data_of
-from snipbias.edits.card.figures import Figures
+from snipbias.edits.card.figures import Figures, damaged
 from snipbias.edits.record import EditRecord
 
 LIBRARIES = {None: "snipbias", "lora": "peft", "ia3": "peft", "checkpoint": "transformers"}
@@ -53,6 +53,9 @@ def eval_results(figures: Figures) -> dict[str, str]:
     Empty for rows that are no dataset of the hub, which the format must name.
 
     Source: the hub's documentation, "Evaluation Results".
+
+    Raises:
+        SnipbiasError: the figures are damaged.
     """
     import yaml
     from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
@@ -60,10 +63,14 @@ def eval_results(figures: Figures) -> dict[str, str]:
     dataset = data_of(figures.task)
     if dataset.repository is None:
         return {}
+    try:
+        accuracy = round(100 * figures.accuracy["overall"], 2)
+    except (KeyError, TypeError) as error:
+        raise damaged(figures.label, error) from None
     entry = EvalResultEntry(
         dataset_id=dataset.repository,
         task_id=dataset.config or "default",
-        value=round(100 * figures.accuracy["overall"], 2),
+        value=accuracy,
         date=figures.date,
         notes=f"{figures.label}: {figures.on}. {figures.headline[0]}",
     )
