@@ -93,14 +93,17 @@ def pages(runs: Path, tmp_path_factory) -> dict[str, Read]:
 
 def test_figures_are_those_of_the_summary(pages: dict[str, Read], runs: Path) -> None:
     summary = json.loads((runs / "evaluated" / "summary.json").read_text())
-    answers = {row[0].removesuffix(" !"): row for row in pages["evaluated"].tables["Answers"][1:]}
+    header, *rows = pages["evaluated"].tables["Answers"]
+    answers = {row[0].removesuffix(" !"): dict(zip(header, row, strict=True)) for row in rows}
     for name, found in summary["methods"].items():
         accuracy = found["accuracy"]
-        assert answers[name][1] == str(found["neurons"])
-        assert answers[name][2] == percent(accuracy["overall"])
-        assert percent(accuracy["ambiguous"]) in answers[name][3:6]
-        assert percent(accuracy["disambiguated"]) in answers[name][3:6]
-    assert answers["always unknown"][2] == "50.0"
+        named = found["changes"]["stereotyped"]["value"]
+        assert answers[name]["neurons"] == str(found["neurons"])
+        assert answers[name]["stereotyped"] == percent(named)
+        assert answers[name]["accuracy"] == percent(accuracy["overall"])
+        assert answers[name]["ambig."] == percent(accuracy["ambiguous"])
+        assert answers[name]["disambig."] == percent(accuracy["disambiguated"])
+    assert answers["always unknown"]["accuracy"] == "50.0"
     sides = {
         row[0].removesuffix(" !"): row for row in pages["evaluated"].tables["Bias and retention"]
     }

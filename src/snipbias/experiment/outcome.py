@@ -39,7 +39,7 @@ class Cost:
     """What a method takes: to make, finding and choosing on dev together, and to answer by.
 
     Attributes:
-        seconds: to make it.
+        seconds: to make it; None where only what is the same each time was kept.
         forward: prompts read for it; a token that the model writes counts as one.
         backward: objectives differentiated for it, a prompt each.
         trained: numbers that were trained.
@@ -47,7 +47,7 @@ class Cost:
             not counted.
     """
 
-    seconds: float = field(compare=False)
+    seconds: float | None = field(compare=False)
     forward: int
     backward: int
     trained: int

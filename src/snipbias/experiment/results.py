@@ -20,6 +20,7 @@ from snipbias.base.files import atomic_file
 from snipbias.base.notebook import Shown
 from snipbias.base.table import Grid
 from snipbias.evaluation.glossary import legend_markdown
+from snipbias.experiment.costs import with_costs
 from snipbias.experiment.outcome import Experiment, Outcome, methods_of
 from snipbias.experiment.tables import csv_tables, detail_grids, grids
 from snipbias.experiment.tables.figures import All, figures
@@ -169,7 +170,7 @@ class Results(Experiment, Shown):
             with atomic_file(folder / name) as new:
                 new.write_bytes(text.encode())
         with atomic_file(folder / "rows.parquet") as new:
-            pq.write_table(all_rows(self), new)
+            pq.write_table(with_costs(all_rows(self), self.outcomes), new)
 
 
 def all_rows(experiment: Experiment) -> pa.Table:

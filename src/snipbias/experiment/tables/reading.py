@@ -22,12 +22,15 @@ from snipbias.edits.run_folder import read_sites
 from snipbias.evaluation.apart import own_rows
 from snipbias.evaluation.neutral_text import Passage, TextShift
 from snipbias.experiment.choose import best
+from snipbias.experiment.costs import Costs, cost_of, costs_of
 from snipbias.experiment.outcome import Experiment, Outcome, Point, TaskInfo
 from snipbias.experiment.settings import Settings
 from snipbias.experiment.store import PARTS, SETTINGS
 
 _MODEL = ("name", "architecture", "neurons", "weights", "revision")
 _LABELS = ("task", "trial", "draw", "part", "found_on", "samples", "prompt")
+
+Beside = Mapping[str, Mapping[str, pa.Table]]  # "retention" and "elsewhere": rows by task
 
 
 def read_experiment(folder: str | Path) -> Experiment:
@@ -42,12 +45,13 @@ def read_experiment(folder: str | Path) -> Experiment:
     try:
         identity = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
         rows = pq.read_table(folder / "rows.parquet")
+        costs, rows = costs_of(rows)
         if "prompt" not in rows.column_names:  # of before there were several
             rows = rows.append_column("prompt", pa.nulls(len(rows), pa.string()))
         settings = Settings.from_dict(identity["settings"])
         model = ModelId(**{name: identity["model"][name] for name in _MODEL})
         record = RunRecord.read(folder)
-        done = [_outcome(folder, *each) for each in _outcomes(rows)]
+        done = [_outcome(folder, costs, *each) for each in _outcomes(rows)]
         return Experiment(
             settings=settings,
             model=model,
@@ -70,19 +74,26 @@ def read_experiment(folder: str | Path) -> Experiment:
         ) from None
 
 
-def _outcomes(rows: pa.Table) -> Iterator[tuple[dict[str, Any], pa.Table, pa.Table]]:
-    """Labels of every outcome, its rows on the test and dev part, and those on retention tasks."""
+def _outcomes(rows: pa.Table) -> Iterator[tuple[dict[str, Any], pa.Table, Beside]]:
+    """Labels of every outcome, its rows on the test and dev part, and those on other tasks."""
     test = _where(rows, part="test")
     keys = ("task", "method", "trial", "draw", "found_on", "samples", "prompt")
     for label in test.group_by(list(keys), use_threads=False).aggregate([]).to_pylist():
-        yield label, _where(rows, **label), _retained(rows, label)
+        yield label, _where(rows, **label), _beside(rows, label)
 
 
-def _retained(rows: pa.Table, label: Mapping[str, Any]) -> pa.Table:
-    """Their `task` is the retention task, and the outcome's own stands in `found_on`."""
+def _beside(rows: pa.Table, label: Mapping[str, Any]) -> Beside:
+    """Their `task` is the other task, and the outcome's own stands in `found_on`."""
     where = {name: label[name] for name in ("method", "trial", "draw", "samples", "prompt")}
     found_on = label["found_on"] or label["task"]
-    return _where(rows, part="retention", found_on=found_on, **where)
+    found = {}
+    for part in ("retention", "elsewhere"):
+        there = _where(rows, part=part, found_on=found_on, **where)
+        found[part] = {
+            task: _where(there, task=task).drop_columns(list(_LABELS))
+            for task in there["task"].unique().to_pylist()
+        }
+    return found
 
 
 def _where(rows: pa.Table, **wanted: Any) -> pa.Table:
@@ -97,7 +108,9 @@ def _where(rows: pa.Table, **wanted: Any) -> pa.Table:
     return rows
 
 
-def _outcome(folder: Path, label: dict[str, Any], rows: pa.Table, kept: pa.Table) -> Outcome:
+def _outcome(
+    folder: Path, costs: Costs, label: dict[str, Any], rows: pa.Table, beside: Beside
+) -> Outcome:
     parts = {
         name: table.drop_columns(list(_LABELS)) if len(table) else None
         for name in ("test", "dev")
@@ -119,10 +132,9 @@ def _outcome(folder: Path, label: dict[str, Any], rows: pa.Table, kept: pa.Table
         curve=curve,
         edit=edit,
         text=TextShift.of([Passage(*passage) for passage in text]) if text else None,
-        retention={
-            task: _where(kept, task=task).drop_columns(list(_LABELS))
-            for task in kept["task"].unique().to_pylist()
-        },
+        retention=beside["retention"],
+        elsewhere=beside["elsewhere"],
+        cost=cost_of(costs, label),
     )
 
 

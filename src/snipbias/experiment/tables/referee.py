@@ -97,12 +97,13 @@ def _cost(outcomes: tuple[Outcome, ...], rows: int) -> tuple[str, ...]:
     costs = [outcome.cost for outcome in outcomes if outcome.cost is not None]
     if not costs:
         return ("",) * 5
+    seconds = [cost.seconds for cost in costs if cost.seconds is not None]
     answering = mean(cost.answering for cost in costs) / rows
     return (
         *(f"{mean(getattr(cost, name) for cost in costs):.0f}" for name in ("forward", "backward")),
         f"{max(cost.trained for cost in costs)}",
         f"{answering:.1f}" if answering else "",
-        f"{mean(cost.seconds for cost in costs):.1f}",
+        f"{mean(seconds):.1f}" if seconds else "",
     )
 
 
