@@ -143,7 +143,9 @@ def test_on_tasks_it_is_what_compare_says(edits):
         every = [a, b, replace(a | b, label="union"), replace(a & b, label="intersection")]
         alone = compare(lm, task, *every, controls=0, **settings)
         assert together.to_dict() == alone.to_dict()
-        assert not set(together.task.templates) & set(a.found_on.templates)  # type: ignore[union-attr]
+        asked = set(together.evaluation.table["template"].to_pylist())
+        assert asked <= set(task.templates)
+        assert not asked & set(a.found_on.templates)  # type: ignore[union-attr]
     grid = combination_grids(found)[0]
     assert [row[0].removesuffix(" !") for row in grid.rows].count("union") == 2
     assert grid.rows[0] == ("mini:age", *[""] * (len(grid.header) - 1))

@@ -41,8 +41,8 @@ def compare_combinations(
 ) -> dict[str, Comparison]:
     """Original, each edit, union and intersection on every task's held-out rows, by task.
 
-    No template that any of the edits was found on is reported on, in any task. Neutral text and
-    retention tasks say the same beside every task and are run once.
+    No template that any of the edits was found on is reported on, in any task. Neutral text, chat
+    answers and retention tasks say the same beside every task and are run once.
 
     Args:
         progress: called with the number of prompts just done.
@@ -68,6 +68,7 @@ def compare_combinations(
         if whole is None:
             whole = comparison.evaluation
         comparison.evaluation.text = whole.text
+        comparison.evaluation.chat = whole.chat
         comparison.evaluation.retention = whole.retention
         found[task.name] = comparison
     return found
