@@ -108,8 +108,9 @@ def compare(
     """Evaluate the original model, edits and random controls on templates held out from finding.
 
     Args:
-        lm, task: or what `sb.load` and `sb.task` take. The task's `test` part is used, less any
-            template that an edit was found on.
+        lm: a model, or what `sb.load` takes.
+        task: a task, or what `sb.task` takes. Its `test` part is used, less any template that an
+            edit was found on.
         edits: or their folders, or names on the hub.
         items: use at most so many items, spread over the templates.
         controls: draws of each kind of random control (any neurons, the same sites' neurons).

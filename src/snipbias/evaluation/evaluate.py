@@ -118,8 +118,10 @@ def evaluate(
     """Answer every item under every instruction by the original model and by each edit alone.
 
     Args:
-        lm, task, edits: or what `sb.load`, `sb.task` and `NeuronEdit.load` take. Edits are applied
-            one after the other, each on the original model; labels tell them apart.
+        lm: a model, or what `sb.load` takes.
+        task: a task, or what `sb.task` takes.
+        edits: edits, or their folders; applied one after the other, each on the original model.
+            Labels tell them apart.
         reading: sums of log-probabilities of option texts if not given.
         batch_size: prompts per pass, or `auto`; no result depends on it.
         progress: called with the number of prompts just done.

@@ -141,8 +141,9 @@ def fidelity(
     """Score a sample of neurons by each method, prune each by itself, and compare.
 
     Args:
-        lm, task: or what `sb.load` and `sb.task` take. Rows are drawn from the task's `find` part,
-            as twins where there are any.
+        lm: a model, or what `sb.load` takes.
+        task: a task, or what `sb.task` takes. Rows are drawn from its `find` part, as twins where
+            there are any.
         methods: names of recipes, `Method`s, recipes, or scorers `(lm, task, batch_size=,
             progress=) -> Scores`; all recipes that the rows suffice for if not given.
         samples: number of rows drawn, each asked under every instruction of the task.

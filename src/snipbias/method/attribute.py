@@ -45,8 +45,9 @@ def attribute(
     """Bias score of every neuron over all items and instructions of a task (Eq. 1 to 4).
 
     Args:
-        lm, task: or what `sb.load` and `sb.task` take. The task is the few items that neurons are
-            found on, as `task.sample(10, seed=0)` draws them.
+        lm: a model, or what `sb.load` takes.
+        task: the few items that neurons are found on, as `task.sample(10, seed=0)` draws them, or
+            what `sb.task` takes.
         method: v1 if not given.
         batch_size: prompts per pass, or `auto`; the result does not depend on it.
         progress: called with the number of prompts just done.

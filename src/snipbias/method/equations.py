@@ -166,7 +166,8 @@ def targets_scale(
     """The factor from attributions of log P to those of the target, without underflow.
 
     Args:
-        logp_wrong, logp_gold: log P(yhat) and log P(y).
+        logp_wrong: log P(yhat).
+        logp_gold: log P(y).
         target: prob, logprob or another of `Target`.
 
     Returns:
@@ -188,7 +189,8 @@ def bias_attribution(
     """Eq. 2: A(yhat) less the skill term, the gold option's attribution with negatives zeroed.
 
     Args:
-        wrong, gold: attributions of yhat and of y, at each token or already reduced.
+        wrong: attributions of yhat, at each token or already reduced.
+        gold: those of y.
         skill: weight of the skill term (lambda).
         clamp: whether negative attributions of y count as 0.
     """

@@ -29,8 +29,9 @@ def find(
     """The edit of the `n` neurons that most push the model to its biased answers.
 
     Args:
-        lm, task: or what `sb.load` and `sb.task` take. Items are drawn from the task's `find` part
-            only, so that its `test` part stays unseen.
+        lm: a model, or what `sb.load` takes.
+        task: a task, or what `sb.task` takes. Items are drawn from its `find` part only, so that
+            its `test` part stays unseen.
         method: the name of a recipe (`v1`, `v2`, `paired` ...), one of your own, a `Method`, or a
             scorer `(lm, task, batch_size=, progress=) -> Scores`.
         samples: number of items drawn (the paper: ten), each asked under every instruction.

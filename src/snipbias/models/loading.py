@@ -103,7 +103,8 @@ def wrap(
     """A model and tokenizer that are already in memory, left as they are.
 
     Args:
-        name, revision: what edits record of the model; by default what its configuration says.
+        name: what edits record of the model; by default what its configuration says.
+        revision: the same of its revision.
         chat: whether prompts go through the chat template; by default if there is one.
 
     Raises:
