@@ -64,7 +64,8 @@ def locate(
         return path
     named = hub_id(place)
     near = _edits_near(path)
-    there = f"name one of {', '.join(near)}" if near else "give the folder of one"
+    more = f" or {len(near) - 3} others" if len(near) > 3 else ""
+    there = f"name one of {', '.join(near[:3])}{more}" if near else "give the folder of one"
     unknown = SnipbiasError(
         f"there is no edit at {place}: {there}, as `snipbias find --out` writes them."
     )
