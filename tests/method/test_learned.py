@@ -179,6 +179,17 @@ def test_a_killed_training_goes_on_to_the_same_factors(demo, tmp_path):
     assert (steps[0], sum(steps)) == (4, 12)
     assert torch.allclose(resumed.carried, whole.carried, atol=1e-6)
     assert [c.told for c in resumed.checks] == pytest.approx([c.told for c in whole.checks])
+    # A state of other rows or another seed is no start.
+    other = []
+    run(folder=tmp_path, progress=other.append, key="of other rows")
+    assert other == [1] * 12
+
+
+def test_rows_without_pairs_are_refused_in_one_sentence(demo):
+    lm, task = demo
+    alone = task.where(lambda item: item.condition == "ambiguous")
+    with pytest.raises(sb.SnipbiasError, match="has no pairs of an ambiguous"):
+        sb.learn(lm, alone)
 
 
 def test_harm_is_told_from_a_gain():
@@ -217,16 +228,16 @@ def test_products_in_bfloat16_are_near_and_follow_the_weights():
 def test_the_command_writes_an_edit_its_curve_and_what_to_run_next(tmp_path, capsys):
     from snipbias.cli.app import main
 
-    out = tmp_path / "learned"
+    out = tmp_path / "ages"
     with pytest.raises(SystemExit) as done:
         main(["learn", "demo", "mini:age", "--steps", "36", "--out", str(out), "--json", "-q"])
     assert done.value.code == 0
     shown = json.loads(capsys.readouterr().out)
     assert shown["edits"] == [str(out)]
     assert [check["step"] for check in shown["checks"]][:2] == [0, 6]
-    assert sb.NeuronEdit.load(out).label == "learned"
+    assert sb.NeuronEdit.load(out).label == out.name
     assert (out / "curve.csv").read_text().startswith("neurons,step,loss,auroc_ambiguous")
-    assert not (tmp_path / "learned.learning").exists()
+    assert not (tmp_path / "ages.learning").exists()
 
 
 def test_learned_methods_stand_beside_others_in_an_experiment(tmp_path):

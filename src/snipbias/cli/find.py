@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.cli import options as o
+from snipbias.cli.found import Label, write_found
 
 if TYPE_CHECKING:
-    from snipbias.edits.edit import NeuronEdit
+    pass
 
 GLANCE = 16  # rows that are asked before anything is found
 
@@ -46,10 +47,7 @@ class Find(o.Writing, o.Running, o.Measuring, o.Asking):
             help="Stop reading items once two halves share so much of the top n: 0.6.",
         ),
     ] = None
-    label: Annotated[
-        str | None,
-        typer.Option(help="What to call the edit in tables.", show_default="the folder's name"),
-    ] = None
+    label: Label = None
     factor: Annotated[float, typer.Option(help="Scale outputs by this; 0 prunes.")] = 0.0
     target: Annotated[str | None, typer.Option(help="prob or logprob.")] = None
     biased: Annotated[
@@ -76,9 +74,6 @@ class Find(o.Writing, o.Running, o.Measuring, o.Asking):
         from snipbias.cli.again import again
         from snipbias.cli.run import run
         from snipbias.cli.show import edit_head, layer_map
-        from snipbias.edits.card.card import model_card
-        from snipbias.edits.run_folder import write_sites
-        from snipbias.edits.sharing import CARD_FILE
         from snipbias.evaluation.check import check
         from snipbias.method.equations import Method
         from snipbias.method.find import as_recipe
@@ -105,19 +100,17 @@ class Find(o.Writing, o.Running, o.Measuring, o.Asking):
                     progress=progress,
                 )
             this.record.lap("attribute")
-            edits = {n: self._labelled(scores.top(n, self.factor), n, sizes) for n in sizes}
-            this.record.data["edits"] = {f"n{n}": edit.fingerprint for n, edit in edits.items()}
-            for n, edit in edits.items():
-                place = folder if len(edits) == 1 else folder / f"n{n}"
-                place.mkdir(exist_ok=True)
-                edit.write_into(place)
-                shown = this.folder / place.relative_to(folder)
-                text = model_card(edit, record=this.record, place=str(shown))
-                (place / CARD_FILE).write_text(text, encoding="utf-8")
-            write_sites(lm.sites, folder)
-            written = [this.folder if len(edits) == 1 else this.folder / f"n{n}" for n in edits]
-        largest = max(edits)
-        lines = [*edit_head(edits[largest]), *(f"note: {note}" for note in task.notes)]
+            written, edits = write_found(
+                this,
+                folder,
+                lm,
+                {f"n{n}": (f"n={n}", scores.top(n, self.factor)) for n in sizes},
+                label=self.label,
+                out=self.out,
+                column=self.column,
+            )
+        largest = edits[-1]
+        lines = [*edit_head(largest), *(f"note: {note}" for note in task.notes)]
         asked = [word for path in written for word in ("--edit", str(path))]
         this.show(
             {
@@ -130,22 +123,11 @@ class Find(o.Writing, o.Running, o.Measuring, o.Asking):
                 Text(before.in_short),
                 *map(Text, lines),
                 Text(),
-                layer_map(edits[largest], lm.sites),
+                layer_map(largest, lm.sites),
                 Text(f"\nwritten  {', '.join(map(str, written))} (which neurons: snipbias show)"),
             ),
             then=again("evaluate", self, *asked, "--out", f"{this.folder}-result"),
         )
-
-    def _labelled(self, edit: NeuronEdit, n: int, sizes: list[int]) -> NeuronEdit:
-        """The edit, called as it was told to be, or as its folder is, with the rows' columns."""
-        from snipbias.cli.run import columns
-
-        if edit.found_on and self.column:
-            found = replace(edit.found_on, columns=columns(self.column) or {})
-            edit = replace(edit, found_on=found)
-        name = self.label or (self.out.name if self.out else "")
-        several = f"{name} n={n}" if len(sizes) > 1 else name
-        return replace(edit, label=several) if name else edit
 
     def _method(self) -> Any:
         """A version of CRISPR with single deviations, or the name of another recipe."""

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from snipbias.cli import options as o
+from snipbias.cli.found import Label, write_found
 
 
 @dataclass(kw_only=True)
@@ -33,6 +34,7 @@ class Learn(o.Writing, o.Running, o.Measuring, o.Asking):
     n: Annotated[
         str | None, typer.Option(help="Keep so many neurons and train again: 300 or 300,3000.")
     ] = None
+    label: Label = None
     pick: Annotated[
         str, typer.Option(help="learned, grafting, first order, or the control learned random.")
     ] = "learned"
@@ -61,11 +63,9 @@ class Learn(o.Writing, o.Running, o.Measuring, o.Asking):
         from rich.console import Group
         from rich.text import Text
 
+        from snipbias.cli.again import again
         from snipbias.cli.find import numbers
         from snipbias.cli.run import run
-        from snipbias.edits.card.card import model_card
-        from snipbias.edits.run_folder import write_sites
-        from snipbias.edits.sharing import CARD_FILE
         from snipbias.method.learned.curve import LEGEND, curve, records
         from snipbias.method.learned.learn import learn
         from snipbias.method.learned.train import Training
@@ -98,20 +98,18 @@ class Learn(o.Writing, o.Running, o.Measuring, o.Asking):
                     folder=state,
                 )
             this.record.lap("learn")
-            places = {}
-            for size, edit in learned.edits.items():
-                name = "all" if size is None else f"n{size}"
-                place = folder if len(learned.edits) == 1 else folder / name
-                place.mkdir(exist_ok=True)
-                edit.write_into(place)
-                places[name] = self_folder = this.folder / place.relative_to(folder)
-                card = model_card(edit, record=this.record, place=str(self_folder))
-                (place / CARD_FILE).write_text(card, encoding="utf-8")
-            this.record.data["edits"] = {
-                "all" if size is None else f"n{size}": edit.fingerprint
-                for size, edit in learned.edits.items()
-            }
-            write_sites(lm.sites, folder)
+            places, _ = write_found(
+                this,
+                folder,
+                lm,
+                {
+                    "all" if n is None else f"n{n}": ("all" if n is None else f"n={n}", edit)
+                    for n, edit in learned.edits.items()
+                },
+                label=self.label,
+                out=self.out,
+                column=self.column,
+            )
             checks = list(records(learned.trainings))
             with open(folder / "curve.csv", "w", newline="", encoding="utf-8") as file:
                 writer = csv.DictWriter(file, list(checks[0]))
@@ -119,13 +117,13 @@ class Learn(o.Writing, o.Running, o.Measuring, o.Asking):
                 writer.writerows(checks)
         if state is not None:
             shutil.rmtree(state, ignore_errors=True)
-        last = str(list(places.values())[-1])
-        ask = f"snipbias evaluate {self.model} {self.task} --edit {last}"
+        asked = [word for place in places for word in ("--edit", str(place))]
         this.show(
-            {"edits": list(map(str, places.values())), "checks": checks},
+            {"edits": list(map(str, places)), "checks": checks},
             Group(
                 *(curve(size, trained).rich() for size, trained in learned.trainings.items()),
                 Text(LEGEND),
-                Text(f"\nwritten: {', '.join(map(str, places.values()))}\nnext: {ask}"),
+                Text(f"\nwritten  {', '.join(map(str, places))}"),
             ),
+            then=again("evaluate", self, *asked, "--out", f"{this.folder}-result"),
         )

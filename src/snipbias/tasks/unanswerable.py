@@ -48,10 +48,7 @@ def with_controls(
     """
     every = list(twins(task.items))
     if not every:
-        raise SnipbiasError(
-            f"task {task.name!r} has no pairs of an ambiguous and a disambiguated row: give both "
-            "rows of a question the same 'twin', and name the 'unknown' option."
-        )
+        raise no_pairs(task)
     if pairs is not None and pairs < len(every):
         paired = {item.id for pair in every for item in pair}
         some = task.where(lambda item: item.id in paired).subsample(2 * pairs)
@@ -78,6 +75,14 @@ def asked(task: Task, length: Callable[[str], int]) -> tuple[Task, tuple[str, ..
 def is_control(condition: str | None) -> bool:
     """Whether a row is made of the data's own ones, and not one of them."""
     return condition in UNANSWERABLE[1:]
+
+
+def no_pairs(task: Task) -> SnipbiasError:
+    """What to say of a task without twins."""
+    return SnipbiasError(
+        f"task {task.name!r} has no pairs of an ambiguous and a disambiguated row: give both rows "
+        "of a question the same 'twin', and name the 'unknown' option."
+    )
 
 
 def twins(items: Iterable[Item]) -> Iterator[tuple[Item, Item]]:

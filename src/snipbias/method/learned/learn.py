@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -59,6 +61,7 @@ class Job:
     Attributes:
         original: the check of the unedited model.
         sizes: how many neurons to keep, the most first.
+        key: what tells this call's trainings from those of any other.
         folder: where the states of trainings are kept; None for nowhere.
     """
 
@@ -69,6 +72,7 @@ class Job:
     original: Check
     sizes: Sequence[int]
     seed: int
+    key: Sequence[Any]
     progress: Callable[[int], None]
     told: Callable[[Check], None]
     folder: Path | None
@@ -86,6 +90,7 @@ class Job:
             self.how,
             original=self.original,
             seed=self.seed,
+            key=json.dumps([*self.key, self.how.to_dict(), self.seed, size]),
             progress=self.progress,
             told=self.told,
             folder=folder,
@@ -198,7 +203,10 @@ def learn(
         drawn, material = gather(lm, given, fillings, seed, how, Below(lm, sites))
         original = check(lm, Factors(lm, sites), material, 0, None)
         told(original)
-        job = Job(lm, sites, material, how, original, sizes, seed, progress, told, folder)
+        asked = [group.queries for group in (*material.rows, *material.dev)]
+        rows = hashlib.sha256(repr(asked).encode()).hexdigest()
+        key = (ModelId.of(lm).weights, [site.name for site in sites], rows, pick)
+        job = Job(lm, sites, material, how, original, sizes, seed, key, progress, told, folder)
         for size, factors, trained in PICKS[pick](job):
             trainings[size] = trained
             if trained.best is not trained.checks[0]:  # the original tells best, or all do harm

@@ -17,7 +17,7 @@ from snipbias.method.learned.below import Below
 from snipbias.models.language_model import LanguageModel, Query
 from snipbias.models.token_tree import TokenTree, takes_trees
 from snipbias.tasks.items import Item, Task
-from snipbias.tasks.unanswerable import twins, with_controls
+from snipbias.tasks.unanswerable import no_pairs, twins, with_controls
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,8 @@ def groups(lm: LanguageModel, part: Task, fillings: int, seed: int) -> list[Grou
     kinds: dict[str, dict[str | None, list[Item]]] = defaultdict(lambda: defaultdict(list))
     for ambiguous, _ in twins(part.items):
         kinds[ambiguous.template][ambiguous.polarity].append(ambiguous)
+    if not kinds:
+        raise no_pairs(part)
     drawn = [
         _filling(list(kinds[template].values()), rng)
         for template in sorted(kinds)

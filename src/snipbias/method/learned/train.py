@@ -84,7 +84,7 @@ class Trained:
 class Loop:
     """The state of a training: what a step changes, and what a file keeps of it."""
 
-    def __init__(self, factors: Factors, how: Training, original: Check) -> None:
+    def __init__(self, factors: Factors, how: Training, original: Check, key: str) -> None:
         self.factors = factors
         self.constant = torch.zeros((), requires_grad=how.constant)
         self.adam = torch.optim.Adam(
@@ -96,6 +96,7 @@ class Loop:
         self.step = 0
         self.checks: list[Check] = [original]
         self._how = how
+        self._key = key
 
     def move(self, gradient: Tensor) -> None:
         """One step of Adam; `gradient` is that of the rows alone, for what each neuron carried."""
@@ -148,7 +149,7 @@ class Loop:
             "step": self.step,
             "best_constant": self.best_constant,
             "checks": [c.to_dict() for c in self.checks],
-            "training": self._how.to_dict(),
+            "key": self._key,
         }
         with atomic_file(folder / "state.safetensors") as new:
             save_file(state, new, metadata={"notes": json.dumps(notes)})
@@ -162,9 +163,9 @@ class Loop:
             return False
         with safe_open(file, "pt") as opened:
             notes = json.loads(opened.metadata()["notes"])
+            if notes["key"] != self._key:
+                return False
             state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-        if notes["training"] != self._how.to_dict() or state["change"].shape != self.best.shape:
-            return False
         device = self.factors.change.device
         with torch.no_grad():
             self.factors.change.copy_(state["change"])
@@ -189,6 +190,7 @@ def train(
     *,
     original: Check,
     seed: int = 0,
+    key: str = "",
     progress: Callable[[int], None] = lambda done: None,
     told: Callable[[Check], None] = lambda check: None,
     folder: Path | None = None,
@@ -198,11 +200,12 @@ def train(
     Args:
         original: the check of the model without any factor, which harm is measured by.
         seed: of the order of the groups and the choice of texts.
+        key: of everything that the training follows from; a state of another one is no start.
         progress: called with the number of steps just done.
         told: called with every check.
         folder: where the state is kept, so that a killed run goes on.
     """
-    loop = Loop(factors, how, original)
+    loop = Loop(factors, how, original, key)
     every = max(1, how.steps // how.checks)
 
     def look(loss: float) -> bool:
@@ -252,8 +255,7 @@ def _gradients(
         with torch.enable_grad(), factors.applied():
             moved = text.moved(lm, material.below)
         (2 * how.keep * moved).backward()
-    if type(factors) is Factors:
-        factors.change.grad *= factors.free  # type: ignore[operator]
+    factors.change.grad *= factors.free  # type: ignore[operator]
     return float(loss.detach()), gradient
 
 
