@@ -17,7 +17,8 @@ from snipbias.method.learned import objective
 from snipbias.method.learned.below import Below
 from snipbias.method.learned.check import Check, check
 from snipbias.method.learned.factors import Factors, LowRank, Mask, upper_sites
-from snipbias.method.learned.learn import gather
+from snipbias.method.learned.first_order import first_order, pair_gradient, step_direction
+from snipbias.method.learned.learn import Job, by_path, gather
 from snipbias.method.learned.train import Trained, Training, row_loss, train
 from snipbias.models.products import multiply_in_bfloat16
 from snipbias.models.token_tree import TokenTree, takes_trees
@@ -206,6 +207,7 @@ def test_harm_is_told_from_a_gain():
         True,
         False,
     ]
+    assert Check(9, 1.0, {}, {}, right, 0.8, 0.0).harms(original, 0.02, 0.1)  # the right person
     assert original.told == pytest.approx(0.7)
 
 
@@ -256,3 +258,58 @@ def test_learned_methods_stand_beside_others_in_an_experiment(tmp_path):
     results = sb.reproduce("demo", "mini:age", settings, folder=tmp_path / "run", retention=())
     methods = {outcome.method for outcome in results.experiment.outcomes}
     assert methods == {"original", "v1", "learned", "grafting", "learned LoRA"}
+
+
+def job(lm, task, how, **more) -> Job:
+    with torch.inference_mode(False), lm.frozen():
+        _, material = gather(lm, [task], 1, 0, how, Below(lm, lm.sites))
+        original = check(lm, Factors(lm, lm.sites), material, 0, None)
+    quiet = {"progress": lambda done: None, "told": lambda check: None, "folder": None}
+    return Job(lm, lm.sites, material, how, original, key=(), seed=0, **{**quiet, **more})
+
+
+def test_those_that_carried_most_are_kept_and_texts_hold_them_back(demo):
+    lm, task = demo
+    moved = []
+    for keep in (0.0, 50.0):
+        work = job(lm, task, Training(steps=8, checks=1, keep=keep), sizes=(500,))
+        with torch.inference_mode(False), lm.frozen():
+            (_, _, whole), (size, factors, _) = by_path(work)
+        moved.append(whole.checks[-1].moved)
+        kept = factors.free
+        assert (size, int(kept.sum())) == (500, 500)
+        assert float(whole.carried[kept].min()) >= float(whole.carried[~kept].max())
+    assert moved[1] < moved[0]
+
+
+def test_one_step_along_the_gradient_lowers_the_pair_loss(demo):
+    lm, task = demo
+    work = job(lm, task, Training(harm=1.0, moved=9.0), sizes=())
+    factors, losses = Factors(lm, lm.sites), []
+
+    def pair_losses() -> float:
+        total = 0.0
+        with torch.no_grad(), factors.applied():
+            for group in work.material.rows:
+                margin = objective.unknown_margin(
+                    group.score(lm, work.material.below), group.unknown
+                )
+                total += float(objective.pair_loss(margin, group.unanswerable))
+        return total
+
+    with torch.inference_mode(False), lm.frozen():
+        losses.append(pair_losses())
+        direction = first_order(lm, factors, work.material, work.how, work.original).carried
+        gradient = pair_gradient(lm, Factors(lm, lm.sites), work.material)
+        factors.set(0.02 * step_direction(gradient, torch.ones_like(gradient)))
+        losses.append(pair_losses())
+    assert bool((direction >= 0).all())
+    assert losses[1] < losses[0]
+
+
+def test_a_score_of_a_mask_gets_the_gradient_of_pruning_its_neuron():
+    lm = tiny("llama")
+    mask = Mask(lm, lm.sites, 5, seed=0)
+    weights = torch.randn(len(mask.change), generator=torch.Generator().manual_seed(1))
+    (weights * mask.current()).sum().backward()
+    assert torch.allclose(mask.change.grad, -weights)

@@ -36,13 +36,12 @@ def first_order(
     loss = pair_gradient(lm, factors, material)
     information = fisher(lm, factors, material)
     information = information + information.mean()  # one that no text uses must not move endlessly
-    direction = -loss / information
     promise = loss**2 / information
     if n is not None:
         few = torch.zeros_like(promise, dtype=torch.bool)
         few[promise.topk(n).indices] = True
-        direction = direction * few
-    direction = direction / direction.abs().max()
+        loss = loss * few
+    direction = step_direction(loss, information)
     checks = [original]
     for length in lengths:
         factors.set(length * direction)
@@ -53,6 +52,14 @@ def first_order(
     best = -max(harmless)[1]
     factors.set(lengths[best - 1] * direction if best else 0 * direction)
     return Trained(tuple(checks), checks[best], 0.0, promise)
+
+
+def step_direction(
+    gradient: Float[Tensor, " neurons"], information: Float[Tensor, " neurons"]
+) -> Float[Tensor, " neurons"]:
+    """-gradient / Fisher, scaled so that the factor that moves most moves by 1."""
+    direction = -gradient / information
+    return direction / direction.abs().max()
 
 
 def pair_gradient(
