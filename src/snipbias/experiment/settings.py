@@ -230,7 +230,7 @@ PRESETS: dict[str, Settings] = {
         layers=3,
         strengths=(1.0, 2.0, 4.0),
     ),
-    # A minute or two on two cores with the model that comes with the package.
+    # Under four minutes on one core with the model that comes with the package.
     "demo": Settings(
         preset="demo",
         methods=(ORIGINAL, "v1", *CONTROLS, "offset", "offset by wording", "always unknown"),
