@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -21,6 +22,8 @@ from snipbias.models.scoring import Scored
 from snipbias.models.sharded import whole
 from snipbias.models.sites import Site
 from snipbias.tasks.items import Item, Task
+
+R = TypeVar("R")
 
 
 def magnitude(
@@ -70,6 +73,28 @@ def mean_activation(
     )
 
 
+def read_activations(
+    lm: LanguageModel,
+    jobs: Sequence[Asked],
+    do: Callable[[Sequence[Asked]], R],
+    keep: Callable[[Sequence[int], R], object],
+    *,
+    batch_size: BatchSize,
+    progress: Progress = lambda done: None,
+) -> None:
+    """`run_batches` over asked items, in passes of which activations are kept."""
+    run_batches(
+        lm,
+        jobs,
+        do,
+        keep,
+        size=lambda job: size_of(job.query),
+        kind="activations",
+        batch_size=batch_size,
+        progress=progress,
+    )
+
+
 def skill_neurons(
     lm: LanguageModel,
     task: Task,
@@ -109,16 +134,7 @@ def skill_neurons(
         here.update(zip(numbers, zip(found.unbind(), gaps.tolist(), strict=True), strict=True))
 
     with lm.frozen():
-        run_batches(
-            lm,
-            jobs,
-            do,
-            keep,
-            size=lambda job: size_of(job.query),
-            kind="activations",
-            batch_size=batch_size,
-            progress=progress,
-        )
+        read_activations(lm, jobs, do, keep, batch_size=batch_size, progress=progress)
     every = workers().gather(here)
     scores = Scores.zeros(lm, task, Scoring("skill neurons"))
     widths = [site.width for site in lm.sites]

@@ -17,8 +17,9 @@ from transformers.pytorch_utils import Conv1D
 from snipbias.base.parallel import workers
 from snipbias.edits.pruning import hooks_count, plain_tensors
 from snipbias.experiment.baselines.prompt_end import at_prompt_end
+from snipbias.method.activations import read_activations
 from snipbias.method.attribute import Asked, asked
-from snipbias.models.batching import BatchSize, run_batches, size_of
+from snipbias.models.batching import BatchSize
 from snipbias.models.language_model import LanguageModel, Query
 from snipbias.tasks.items import Item, Task
 
@@ -109,16 +110,7 @@ def biased_components(
             sums[name] += values
 
     with torch.inference_mode(), lm.frozen():
-        run_batches(
-            lm,
-            jobs,
-            do,
-            keep,
-            size=lambda job: size_of(job.query),
-            kind="activations",
-            batch_size=batch_size,
-            progress=lambda done: None,
-        )
+        read_activations(lm, jobs, do, keep, batch_size=batch_size)
         workers().add(sums.values())
     ranked = _ranked({name: total / len(jobs) for name, total in sums.items()}, spread)
     named = [(name, parts[name][number]) for name, number in ranked]
