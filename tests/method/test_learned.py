@@ -313,3 +313,12 @@ def test_a_score_of_a_mask_gets_the_gradient_of_pruning_its_neuron():
     weights = torch.randn(len(mask.change), generator=torch.Generator().manual_seed(1))
     (weights * mask.current()).sum().backward()
     assert torch.allclose(mask.change.grad, -weights)
+
+
+def test_an_interrupt_says_where_the_training_is_kept(tmp_path):
+    from snipbias.base.errors import InterruptError
+    from snipbias.cli.run import kept_in
+
+    for folder, raised in ((tmp_path, InterruptError), (None, KeyboardInterrupt)):
+        with pytest.raises(raised), kept_in(folder):
+            raise KeyboardInterrupt

@@ -65,7 +65,7 @@ class Learn(o.Writing, o.Running, o.Measuring, o.Asking):
 
         from snipbias.cli.again import again
         from snipbias.cli.find import numbers
-        from snipbias.cli.run import run
+        from snipbias.cli.run import kept_in, run
         from snipbias.method.learned.curve import LEGEND, curve, records
         from snipbias.method.learned.learn import learn
         from snipbias.method.learned.train import Training
@@ -83,7 +83,7 @@ class Learn(o.Writing, o.Running, o.Measuring, o.Asking):
             tasks = [this.task(name, **self.task_options) for name in named]
             lm = this.load(self.model, self.model_options)
             total = self.steps * (len(sizes) + (self.pick == "learned" or not sizes))
-            with this.progress("learning", total) as progress:
+            with this.progress("learning", total) as progress, kept_in(state):
                 learned = learn(
                     lm,
                     tasks,

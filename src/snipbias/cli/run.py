@@ -197,9 +197,18 @@ def resumable_run(
 ) -> Iterator[Run]:
     """The run of a command that fills its folder as it goes, and goes on from what is there."""
     record = RunRecord(command, sys.argv[1:], dict(arguments))
-    try:
+    with kept_in(folder):
         yield Run(record, folder, as_json=as_json, quiet=quiet)
+
+
+@contextmanager
+def kept_in(folder: Path | None) -> Iterator[None]:
+    """Inside, an interrupt says where the work is kept; None: nowhere."""
+    try:
+        yield
     except KeyboardInterrupt:
+        if folder is None or not folder.exists():
+            raise
         raise InterruptError(
             f"what is done is kept in {folder}; the same command goes on from there."
         ) from None
