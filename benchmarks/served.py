@@ -18,6 +18,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,8 @@ Ask = Callable[[Sequence[int], "int | None"], Answer]
 @contextmanager
 def llama_cpp(model: Path, adapters: Sequence[Path] = (), threads: int = 1) -> Iterator[Ask]:
     """llama.cpp's own server (package xllamacpp); an adapter is switched on by the request."""
-    import xllamacpp  # type: ignore[import-not-found]
-
+    # Its compiled part has names that no type checker sees.
+    xllamacpp: Any = import_module("xllamacpp")
     params = xllamacpp.CommonParams()
     params.model.path, params.n_ctx, params.n_parallel = str(model), 1024, 1
     params.warmup, params.verbosity, params.lora_init_without_apply = False, -1, True
