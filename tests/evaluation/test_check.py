@@ -1,6 +1,7 @@
 """The probe on planted features, its parts against slow code, and what `check` says."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -11,11 +12,14 @@ import snipbias as sb
 import toys
 from families import tiny
 from snipbias.cli import main
+from snipbias.edits.controls import random_edit
 from snipbias.evaluation import ridge
+from snipbias.evaluation.apart import Apart, knowledge_sentence
 from snipbias.evaluation.check import check, missing
+from snipbias.evaluation.compare import Comparison, compare
 from snipbias.evaluation.estimate import Estimate
 from snipbias.evaluation.evaluate import evaluate
-from snipbias.evaluation.probe import learned
+from snipbias.evaluation.probe import learned, probe
 from snipbias.evaluation.rows import Rows
 from snipbias.models.residual import states
 from snipbias.tasks.answerable import answerable
@@ -135,6 +139,27 @@ def test_check_says_what_the_model_does_and_what_to_expect():
     json.dumps(result.to_dict(), allow_nan=False)
     assert check(lm, task, items=20, with_probe=False).probe is None
     assert "no question of another template" in " ".join(check(lm, toy, items=20).outlook)
+
+
+def test_a_comparison_says_what_the_model_knew_says_and_says_now(tmp_path):
+    lm, toy = tiny("llama"), toys.task()
+    items = [replace(item, question=f"{item.question} {item.template}") for item in toy.items]
+    task, edit = Task("mini:toy", tuple(items), toy.instructions), random_edit(lm, 20)
+    options = {"controls": 0, "texts": (), "elsewhere": 0}
+    result = compare(lm, task, edit, with_probe=True, **options)
+    assert result.inside == probe(lm, with_controls(task.test)).told["probe"]
+    found = {kind: Apart(Estimate(0.6), Estimate(None)) for kind in KINDS}
+    known = {kind: Estimate(value) for kind, value in zip(KINDS, (0.9, 0.8, 0.75), strict=True)}
+    one = knowledge_sentence(known, found, found | {"filler": Apart(Estimate(0.7), Estimate(1.0))})
+    assert re.findall(r"0\.[\d./ ]+\d", one) == [
+        "0.90 / 0.80 / 0.75",
+        "0.60 / 0.60 / 0.60",
+        "0.60 / 0.70 / 0.60",
+    ]
+    assert any("a probe inside" in said for said in result.said(edit.label))
+    result.save(tmp_path)
+    assert Comparison.load(tmp_path).to_dict() == result.to_dict()
+    assert not compare(lm, toy, edit, with_probe=True, **options).inside  # no mismatch rows
 
 
 def outlook(result, reads: float, output: float, inside: float, pure: float) -> str:

@@ -75,6 +75,10 @@ class Evaluate(Tracked, o.Writing, o.Running, Answering, o.Asking):
         False
     )
     no_control_rows: o.NoControlRows = False
+    probe: Annotated[
+        bool,
+        typer.Option("--probe", help="Also measure what the original knows inside (slower)."),
+    ] = False
     elsewhere: Annotated[
         int,
         typer.Option(
@@ -140,6 +144,7 @@ class Evaluate(Tracked, o.Writing, o.Running, Answering, o.Asking):
                 "texts": () if self.no_text else passages(self.text),
                 "retention": [task.subsample(self.retention_items) for task in kept],
                 "control_rows": not self.no_control_rows,
+                "with_probe": self.probe,
                 "elsewhere": self.elsewhere,
             }
             lm = this.load(self.model, self.model_options)

@@ -132,6 +132,8 @@ def _said(comparison: Compared, edit: str, more: Mapping[str, int]) -> Iterator[
         if change := _named_less(comparison, edit):
             yield "changed", Text(f"stereotyped person named {change} points")
         yield "verdict", text
+        if known := _known(comparison, edit):
+            yield "knows", Text(known)
         if kept:
             yield "cost", Text("; ".join(kept))
 
@@ -141,6 +143,17 @@ def _named_less(comparison: Compared, edit: str) -> str:
     rows, before = (comparison.evaluation.rows(m) for m in (edit, ORIGINAL))
     change = stats.difference(measures.NAMED_STEREOTYPED, [rows], [before])
     return change.points if change else ""
+
+
+def _known(comparison: Compared, edit: str) -> str:
+    """What the original knew inside, said, and what is said now, against mismatch rows."""
+    inside, apart = comparison.inside.get("mismatch"), comparison.apart
+    values = [inside, *(apart[m]["mismatch"].auroc for m in (ORIGINAL, edit))] if inside else []
+    numbers = [f"{each.value:.2f}" for each in values if each and each.value is not None]
+    if len(numbers) < 3:
+        return ""
+    knew, said, says = numbers
+    return f"what can be answered: knew inside {knew}, said {said}, says now {says} (AUROC)"
 
 
 def _brief(found: Sequence[Verdict]) -> str:

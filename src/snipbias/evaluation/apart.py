@@ -114,6 +114,25 @@ def gain_sentence(found: Mapping[str, Apart]) -> str:
     return f"too few rows to judge whether it is a gain: {said}"
 
 
+def knowledge_sentence(
+    inside: Mapping[str, Estimate], original: Mapping[str, Apart], edited: Mapping[str, Apart]
+) -> str:
+    """What the original knew inside, what its answers showed of it, and what the edit's show."""
+    kinds = [kind for kind in UNANSWERABLE if kind in inside and kind in edited]
+    if not kinds:
+        return ""
+
+    def each(found: Mapping[str, Estimate]) -> str:
+        return " / ".join("-" if (v := found[k].value) is None else f"{v:.2f}" for k in kinds)
+
+    said, now = ({k: found[k].auroc for k in kinds} for found in (original, edited))
+    return (
+        f"what can be answered (AUROC against {' / '.join(NAMES[k] for k in kinds)} rows): a probe "
+        f"inside the original tells {each(inside)}, its answers {each(said)}, the edit's answers "
+        f"{each(now)}"
+    )
+
+
 def apart_grid(methods: Mapping[str, Mapping[str, Apart]], strong: tuple[str, ...] = ()) -> Grid:
     """Three lines a method: each kind against the answerable rows, with intervals."""
     return Grid(

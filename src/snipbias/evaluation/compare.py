@@ -30,6 +30,7 @@ from snipbias.evaluation.changes import MARGIN
 from snipbias.evaluation.compared import Compared, HeldOut
 from snipbias.evaluation.evaluate import evaluate
 from snipbias.evaluation.neutral_text import chat_shifts, text_shifts
+from snipbias.evaluation.probe import INSIDE, probe
 from snipbias.evaluation.reading import Reading
 from snipbias.evaluation.tables import (
     comparison_grids,
@@ -98,6 +99,7 @@ def compare(
     chat: Sequence[str] | None = None,
     retention: Sequence[GivenTask] = (),
     control_rows: bool = True,
+    with_probe: bool = False,
     whole: bool = False,
     elsewhere: int = 24,
     margin: float = MARGIN,
@@ -124,6 +126,8 @@ def compare(
             and whose settings were chosen, on other tasks alone.
         control_rows: also ask the filler and mismatch rows of at most 200 pairs; see
             `with_controls`.
+        with_probe: also measure, by a probe, what the original model knows inside of which rows can
+            be answered; it needs filler and mismatch rows.
         elsewhere: items of each of the small tasks that say what an edit does elsewhere; 0 leaves
             them out.
         margin: by how much it may, 0.02 being two points of accuracy; also two percent of
@@ -158,11 +162,14 @@ def compare(
         name: evaluate(lm, other, every[: len(edits)], **options)
         for name, other in _elsewhere(held_out, elsewhere).items()
     }
+    inside = {}
+    if with_probe and len(rows) > len(held_out):
+        inside = probe(lm, rows, **options).told[INSIDE]
     sizes = {ORIGINAL: 0, **{edit.label: len(edit) for edit in every}}
     drawn = tuple(sizes)[1 + len(edits) :]
     fingerprints = {edit.label: edit.fingerprint for edit in every[: len(edits)]}
     about = HeldOut.of(held_out, len(rows) - len(held_out))
-    return Comparison(about, evaluation, sizes, drawn, fingerprints, notes, margin)
+    return Comparison(about, evaluation, sizes, drawn, fingerprints, notes, margin, inside)
 
 
 def _texts(

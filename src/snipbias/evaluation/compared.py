@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from snipbias.base.words import ORIGINAL, held_out
-from snipbias.evaluation.apart import Apart, apart, gain_sentence, gained
+from snipbias.evaluation.apart import (
+    Apart,
+    apart,
+    gain_sentence,
+    gained,
+    knowledge_sentence,
+)
 from snipbias.evaluation.changes import (
     MARGIN,
     Change,
@@ -84,6 +90,8 @@ class Compared:
         controls: which methods are controls.
         fingerprints: of the edits, by method.
         margin: how much of what should be kept may be lost; `changes.retained` says in what.
+        inside: where it was measured, how well a probe inside the original tells each kind of
+            unanswerable rows from answerable ones (AUROC).
     """
 
     task: HeldOut
@@ -93,6 +101,7 @@ class Compared:
     fingerprints: dict[str, str]
     notes: tuple[str, ...] = ()
     margin: float = MARGIN
+    inside: dict[str, Estimate] = field(default_factory=dict)
 
     @property
     def summaries(self) -> dict[str, Summary]:
@@ -142,9 +151,16 @@ class Compared:
         return {m: apart([rows(m)], None if m == ORIGINAL else original) for m in self.summaries}
 
     def said(self, method: str) -> tuple[str, ...]:
-        """The effect of an edit in words: on the stereotype, and whether it is a gain."""
-        sentences = stereotyped_sentence(self.changes[method]), gain_sentence(self.apart[method])
-        return tuple(filter(None, sentences)) if method != ORIGINAL else ()
+        """An edit's effect in words: on the stereotype, whether it is a gain, what was known."""
+        if method == ORIGINAL:
+            return ()
+        found = self.apart[method]
+        sentences = (
+            stereotyped_sentence(self.changes[method]),
+            gain_sentence(found),
+            knowledge_sentence(self.inside, self.apart[ORIGINAL], found),
+        )
+        return tuple(filter(None, sentences))
 
     def gain_over_offset(self, method: str, kind: str = "ambiguous") -> float | None:
         """How far a method lies outside the curve that a constant on 'unknown' reaches."""
@@ -186,6 +202,7 @@ class Compared:
             "reading": asdict(self.evaluation.reading),
             "notes": list(self.notes),
             "margin": self.margin,
+            "inside": plain(self.inside),
             "methods": {method: self._method(method) for method in self.summaries},
         }
 
@@ -253,6 +270,7 @@ class Compared:
             {n: m["fingerprint"] for n, m in methods.items() if m["fingerprint"]},
             tuple(found["notes"]),
             found["margin"],
+            {kind: Estimate.from_dict(each) for kind, each in found.get("inside", {}).items()},
         )
 
 
