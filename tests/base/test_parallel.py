@@ -23,6 +23,7 @@ from snipbias.models.loading import load
 from together import KINDS, everything
 
 HERE = Path(__file__).parents[1]
+LONG = 900  # seconds; on an idle machine a tenth of it
 SOURCE = HERE.parent / "src"
 _port = 29600 + os.getpid() % 1000
 
@@ -54,7 +55,7 @@ def start(*command: str, processes: int = 2, folder: Path | None = None) -> subp
 def together(*arguments: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
     """A snipbias command in two processes."""
     process = start("-m", "snipbias", *map(str, arguments), folder=folder)
-    out, err = process.communicate(timeout=300)
+    out, err = process.communicate(timeout=LONG)
     return subprocess.CompletedProcess([], process.returncode, out, err)
 
 
@@ -78,7 +79,7 @@ def test_every_loop_gives_the_same_as_one_process(tmp_path):
     torch.set_num_threads(1)
     (tmp_path / "rank").write_text("1")
     process = start(str(HERE / "together.py"), str(tmp_path))
-    _, err = process.communicate(timeout=200)
+    _, err = process.communicate(timeout=LONG)
     assert process.returncode == 0, err
     for kind in KINDS:
         main, other = (json.loads((tmp_path / f"{kind}-{r}.json").read_text()) for r in (0, 1))
@@ -107,7 +108,7 @@ def test_two_processes_hold_one_model(tmp_path):
     with pytest.raises(SnipbiasError, match="several processes"):
         load(tmp_path, tensor_parallel=True)
     process = start(str(HERE / "one_model.py"), str(tmp_path))
-    _, err = process.communicate(timeout=300)
+    _, err = process.communicate(timeout=LONG)
     assert process.returncode == 0, err
     one = found(tmp_path, tensor_parallel=False)
     both = [json.loads((tmp_path / f"found-{rank}.json").read_text()) for rank in (0, 1)]
@@ -125,6 +126,7 @@ def test_two_processes_hold_one_model(tmp_path):
 @pytest.mark.slow
 def test_find_and_evaluate_are_the_same_commands(tmp_path):
     find = ("find", "demo", "mini:age", "--n", "3,10", "--instructions", "3", "--json")
+    find += ("--label", "age")  # by default the folder's name
     one = alone(*find, "--out", "one", folder=tmp_path)
     two = together(*find, "--out", "two", folder=tmp_path)
     assert (one.returncode, two.returncode) == (0, 0), two.stderr
@@ -174,7 +176,7 @@ def test_reproduce_gives_the_same_and_goes_on_after_a_process_was_killed(tmp_pat
     while len(list(parts.rglob("*.*"))) < 4 and process.poll() is None:
         time.sleep(0.02)
     os.kill(victim(process, rank=1), signal.SIGKILL)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=LONG)
     assert process.returncode != 0
     assert complaints(subprocess.CompletedProcess([], 1, "", err)) == [f"error: {DIED}"]
     before = {path: path.stat().st_mtime_ns for path in parts.rglob("*.*") if path.name[0] != "."}
@@ -198,7 +200,7 @@ def test_when_the_main_process_dies_another_says_so(tmp_path):
     while not (tmp_path / "killed" / "parts").exists() and process.poll() is None:
         time.sleep(0.02)
     os.kill(victim(process, rank=0), signal.SIGKILL)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=LONG)
     assert process.returncode != 0
     assert complaints(subprocess.CompletedProcess([], 1, "", err)) == [f"error: {DIED}"]
 
