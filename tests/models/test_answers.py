@@ -22,6 +22,7 @@ from snipbias.evaluation.evaluate import evaluate
 from snipbias.evaluation.reading import Reading
 from snipbias.models.fingerprint import fingerprint
 from snipbias.models.language_model import LanguageModel
+from snipbias.models.products import multiply_in_bfloat16
 from snipbias.models.score_all import score_queries
 from toys import task
 
@@ -121,6 +122,7 @@ def test_key_tells_of_all_that_changes_an_answer(monkeypatch: pytest.MonkeyPatch
         lambda o: o.model.train(),
         lambda o: o.tokenizer.add_tokens(["zzz"]),
         lambda o: random_edit(o, 3, 0).bake(o),
+        multiply_in_bfloat16,
         lambda o: stack.enter_context(random_edit(o, 3, 0, 0.5).applied(o)),
         lambda o: stack.enter_context(random_edit(o, 3, 0, 0.0).applied(o)),
         lambda o: stack.enter_context(random_edit(o, 3, 1, 0.5).applied(o)),
@@ -129,6 +131,7 @@ def test_key_tells_of_all_that_changes_an_answer(monkeypatch: pytest.MonkeyPatch
         found = of(change)
         assert found not in {None, *seen}, number
         seen.add(found)
+    assert of(multiply_in_bfloat16) == of(multiply_in_bfloat16)
     strange: list[Callable[[LanguageModel], object]] = [
         lambda o: o.module("model.layers.0.mlp.up_proj").register_forward_hook(_hook),
         lambda o: o.module("model.layers.0.mlp.up_proj").register_forward_pre_hook(lambda m, a: a),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import BuiltinFunctionType, FunctionType
@@ -58,8 +58,10 @@ def fingerprint(lm: LanguageModel, weights: Weights | None = None) -> str | None
     state = _State({} if weights is None else weights)
     try:
         state.dump((lm.model, lm.tokenizer, lm.reads_whole, _surroundings(lm)))
-    except (_UnknownError, pickle.PicklingError, TypeError, AttributeError, ValueError):
-        return None  # ValueError: it refers to itself
+    except (_UnknownError, pickle.PicklingError, TypeError, AttributeError):
+        return None
+    except (ValueError, RecursionError):  # it refers to itself
+        return None
     return state.sink.digest.hexdigest()
 
 
@@ -110,7 +112,11 @@ def _read(obj: Any) -> Mapping[str, Any]:
     """An object's attributes, less those that no forward pass reads."""
     placed = type(vars(obj).get("_hf_hook")).__module__.startswith("accelerate.")
     unread = (*UNREAD, *(("_hf_hook", "_old_forward", "forward") if placed else ()))
-    return {name: value for name, value in vars(obj).items() if not name.startswith(unread)}
+    return {
+        name: value.func if isinstance(value, partial) and value.args[:1] == (obj,) else value
+        for name, value in vars(obj).items()
+        if not name.startswith(unread)
+    }
 
 
 def _hooks(module: nn.Module) -> list[Any]:
