@@ -135,8 +135,8 @@ def test_find_evaluate_apply_show_rerun(cli, here: Path, model: Path) -> None:
     assert list(summary["methods"]) == [
         "original",
         "edit",
-        "random n=9 #0",
-        "same sites as edit #0",
+        "9 random neurons",
+        "random in the same layers as edit",
     ]
     table = pq.read_table("result/rows.parquet")
     assert len(table) == (8 + 8) * 2 * 4  # as many filler and mismatch rows

@@ -98,8 +98,8 @@ def test_figures_are_those_of_the_edit_in_the_files(run: Path) -> None:
         figures = Figures.of(edit, run)
         assert figures.label == f"same name #{number + 1}"
         card = model_card(edit, figures=figures)
-        own = (ORIGINAL, figures.label, f"same sites as {figures.label} #0")
-        named = (*own, f"random n={len(edit)} #0", ALWAYS_UNKNOWN, BEST_OFFSET)
+        own = (ORIGINAL, figures.label, f"random in the same layers as {figures.label}")
+        named = (*own, f"{len(edit)} random neurons", ALWAYS_UNKNOWN, BEST_OFFSET)
         for grid, table in zip(grids, figures.tables, strict=True):
             assert {row[0].removesuffix(" !") for row in table["rows"]} - {""} <= set(named)
             assert [row for row in table["rows"] if row[0]] == [

@@ -94,7 +94,7 @@ def test_the_original_has_no_gain_and_the_grid_fits_a_terminal(items, original):
     found = apart([original])
     assert all(each.gain.value is None for each in found.values())
     assert gain_sentence(found) == ""
-    lines = apart_grid({"original": found, "same sites as v1 n=10 #0": found}).rich()
+    lines = apart_grid({"original": found, "random in the same layers as v1 n=10": found}).rich()
     assert max(map(len, plain_text(lines, 100).splitlines())) <= 100
     assert not apart([answers(tuple(i for i in items if i.condition == DIS), np.zeros(
         sum(i.condition == DIS for i in items)))])  # fmt: skip

@@ -88,10 +88,10 @@ def test_controls_stand_beside_every_edit() -> None:
     first, second = found()
     comparison = compared()
     controls = [
-        "random n=5 #0",
-        "random n=12 #0",
-        f"same sites as {first.label} #0",
-        f"same sites as {second.label} #0",
+        "5 random neurons",
+        "12 random neurons",
+        f"random in the same layers as {first.label}",
+        f"random in the same layers as {second.label}",
     ]
     assert list(comparison.summaries) == [ORIGINAL, first.label, second.label, *controls]
     assert comparison.controls == tuple(controls)
@@ -174,8 +174,7 @@ def test_counts_of_one_are_singular() -> None:
     shown = " ".join(str(compare(tiny("flan-t5"), one, found()[0], texts=())).split())
     assert shown.startswith("one: 1 held-out item of 1 template, 1 instruction Answers")
     assert [plural(n, "row") for n in (0, 1, 2)] == ["0 rows", "1 row", "2 rows"]
-    assert "random, same sites: controls" in shown
-    assert "#0 is the first draw" in shown
+    assert "random neurons, random in the same layers: controls" in shown
 
 
 def test_a_narrow_terminal_costs_no_figure() -> None:

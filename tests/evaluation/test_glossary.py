@@ -6,8 +6,8 @@ from snipbias.evaluation.glossary import TERMS, explained, legend, legend_markdo
 
 
 def test_what_stands_in_a_table_is_explained_and_nothing_else() -> None:
-    grid = Grid("t", ("method", "p Holm", "KL"), (("random n=3 #0 !", "1", "2"),))
-    assert [names for names, _ in explained([grid])] == ["p", "p Holm", "KL", "random", "!"]
+    grid = Grid("t", ("method", "p Holm", "KL"), (("3 random neurons !", "1", "2"),))
+    assert [names for names, _ in explained([grid])] == ["p", "p Holm", "KL", "random neurons", "!"]
     floors = legend([Grid("t", ("method", "KL"), ((ALWAYS_UNKNOWN, "1"),))])
     assert floors.startswith("KL: ")
     assert "; always unknown: the floor" in floors

@@ -180,8 +180,9 @@ BAD_ROWS: list[tuple[Any, str]] = [
     (
         {"query": "Who?", "choices": ["a", "b"], "golden": 0, "condition": "ambig"},
         "there is no value for 'question', 'options', 'gold' (did you mean 'golden'?); the "
-        "row has query, choices, golden, condition: rename the columns or map each, "
-        "--column question=YOURS on the command line, columns={'question': 'YOURS'} in Python.",
+        "row has query, choices, golden, condition: rename the columns or say which "
+        "are meant, --column question=YOURS --column options=YOURS --column gold=YOURS (options="
+        "A,B,C: a column per option); in Python columns={'question': 'YOURS'}. Also read: context",
     ),
     (ROW | {"gold": 2}, "'gold' is 2, which is none of the options 'Ann', 'Ben'; write the text"),
     (ROW | {"gold": -1}, "'gold' is -1, which is none"),
@@ -287,6 +288,13 @@ def test_a_mapped_column_does_not_fill_its_namesake_too() -> None:
     assert loaded.notes[1:] == ("columns that are not read: 'x'",)
     swapped = task([ROW | {"context": "c"}], columns={"question": "context", "context": "question"})
     assert (swapped.items[0].question, swapped.items[0].context) == ("c", "Who won?")
+    each = task(
+        [{"q": "Who?", "a": "Ann", "b": "Ben", "gold": 1}],
+        columns={"question": "q", "options": "a,b"},
+    )
+    assert each.items[0].options == ("Ann", "Ben")
+    with pytest.raises(SnipbiasError, match="has no column 'c'"):
+        task([ROW | {"a": "Ann"}], columns={"options": "a,c"})
     with pytest.raises(SnipbiasError, match="no value for 'gold'"):  # and not the label
         task([row | {"answer": None}], columns={"question": "context", "gold": "answer"})
 

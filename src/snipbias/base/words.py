@@ -12,6 +12,8 @@ from typing import Any
 ORIGINAL = "original"
 ALWAYS_UNKNOWN = "always unknown"
 BEST_OFFSET = "best offset"
+# The two kinds of random controls.
+RANDOM, SAME_LAYERS = "random neurons", "random in the same layers"
 # What a verdict may end with, and begin with.
 INHERITED = ", as before the edit"
 SHIFT = "a shift and not a gain"
@@ -22,6 +24,13 @@ LISTED = 8
 _short = Repr()
 _short.maxstring = _short.maxother = 80
 _short.maxlist = _short.maxtuple = _short.maxset = _short.maxdict = LISTED
+
+
+def control_kind(label: str) -> str:
+    """The kind of a random control, whatever its size and draw; other labels as they are."""
+    if label.startswith((SAME_LAYERS, "same sites as ")):  # the latter in runs before 0.2
+        return SAME_LAYERS
+    return RANDOM if "random neuron" in label or label.startswith("random") else label
 
 
 def plural(number: int, what: str) -> str:

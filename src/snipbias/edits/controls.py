@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterable, Sequence
 
 from snipbias.base.errors import SnipbiasError
+from snipbias.base.words import SAME_LAYERS, plural
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.provenance import ModelId
 from snipbias.models.language_model import LanguageModel
@@ -30,13 +31,15 @@ def random_edit(
     rng = random.Random(seed)
     drawn = rng.sample(range(total), n)
     neurons = [neuron_at(lm.sites, index) for index in sorted(drawn)]
+    named = plural(n, "random neuron")
     if isinstance(factor, Sequence):
         dealt: dict[str, dict[int, float]] = {}
         for (site, unit), value in zip(neurons, rng.sample(list(factor), n), strict=True):
             dealt.setdefault(site, {})[unit] = value
-        return NeuronEdit(dealt, ModelId.of(lm), label=f"random n={n}, factors dealt out #{seed}")
+        label = f"{named}, factors dealt out{_draw(seed)}"
+        return NeuronEdit(dealt, ModelId.of(lm), label=label)
     scaled = "" if factor == 0 else f" x {factor:g}"
-    label = f"random n={n}{scaled} #{seed}"
+    label = f"{named}{scaled}{_draw(seed)}"
     return NeuronEdit.of(neurons, ModelId.of(lm), factor, label=label)
 
 
@@ -55,7 +58,12 @@ def layer_matched_edit(lm: LanguageModel, edit: NeuronEdit, seed: int = 0) -> Ne
         short = max(0, len(units) - len(others))
         drawn = rng.sample(others, len(units) - short) + rng.sample(sorted(units), short)
         factors[site] = dict(zip(drawn, units.values(), strict=True))
-    return NeuronEdit(factors, ModelId.of(lm), label=f"same sites as {edit.label} #{seed}")
+    return NeuronEdit(factors, ModelId.of(lm), label=f"{SAME_LAYERS} as {edit.label}{_draw(seed)}")
+
+
+def _draw(seed: int) -> str:
+    """The first draw needs no number."""
+    return f", draw {seed + 1}" if seed else ""
 
 
 def kinds(edits: Sequence[NeuronEdit]) -> list[tuple[int, float | tuple[float, ...]]]:

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from snipbias.base.table import percent
-from snipbias.base.words import ORIGINAL, SHIFT, plural
+from snipbias.base.words import ORIGINAL, RANDOM, SHIFT, control_kind, plural
 from snipbias.evaluation import measures, stats
 from snipbias.evaluation.changes import Retained
 from snipbias.evaluation.compared import Compared
@@ -24,7 +24,6 @@ from snipbias.evaluation.verdicts import Verdict, alarms, doubts
 
 BAR = 11
 SHOWN = 3  # edits; the others stand in the tables
-RANDOM = "random neurons"
 # Of a verdict's sentence, what fits into a line.
 BRIEF = {
     "shift": SHIFT,
@@ -90,7 +89,7 @@ def _bars(comparison: Compared) -> Table:
     columns = {name: values for name, values in columns.items() if values.get(ORIGINAL) is not None}
     for name in columns:
         table.add_column(escape(name), width=BAR + 7)
-    drawn = [m for m in comparison.controls if m.startswith("random")]
+    drawn = [m for m in comparison.controls if control_kind(m) == RANDOM]
     methods = {m: [m] for m in (ORIGINAL, *comparison.edits[:SHOWN])}
     for name, of in ({**methods, RANDOM: drawn} if drawn else methods).items():
         is_edit = name in comparison.edits

@@ -7,7 +7,15 @@ from dataclasses import asdict
 from typing import Any
 
 from snipbias.base.table import Grid, percent
-from snipbias.base.words import ALWAYS_UNKNOWN, BEST_OFFSET, ORIGINAL, SHIFT, plural
+from snipbias.base.words import (
+    ALWAYS_UNKNOWN,
+    BEST_OFFSET,
+    ORIGINAL,
+    RANDOM,
+    SHIFT,
+    control_kind,
+    plural,
+)
 from snipbias.evaluation.apart import gain_sentence
 from snipbias.evaluation.compared import Compared
 from snipbias.evaluation.glossary import legend
@@ -57,8 +65,8 @@ def _controls(comparison: Compared, method: str) -> list[str]:
     return [
         name
         for name in comparison.controls
-        if name.startswith(f"same sites as {method} #")
-        or (comparison.neurons[name] == size and not name.startswith("same sites as "))
+        if name.split(", draw ")[0].endswith(f" as {method}")
+        or (comparison.neurons[name] == size and control_kind(name) == RANDOM)
     ]
 
 

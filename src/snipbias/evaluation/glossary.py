@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from snipbias.base.table import Grid
-from snipbias.base.words import ALWAYS_UNKNOWN, BEST_OFFSET
+from snipbias.base.words import ALWAYS_UNKNOWN, BEST_OFFSET, RANDOM, SAME_LAYERS, control_kind
 
 # (headers, or beginnings of names in the first column; meaning)
 TERMS: tuple[tuple[tuple[str, ...], str], ...] = (
@@ -127,9 +127,9 @@ TERMS: tuple[tuple[tuple[str, ...], str], ...] = (
     ((ALWAYS_UNKNOWN,), "the floor: 'unknown' as the answer to every row"),
     ((BEST_OFFSET,), "the best accuracy that a constant added to the score of 'unknown' reaches"),
     (
-        ("random", "same sites", "same layers"),
-        "controls: as many neurons drawn by chance, from the whole model or from the sites of that "
-        "edit; #0 is the first draw",
+        (RANDOM, SAME_LAYERS),
+        "controls: as many neurons drawn by chance, from the whole model or from the layers of "
+        "that edit",
     ),
     (("!",), "something is wrong with this model, and the lines beside the table say what"),
 )
@@ -139,7 +139,8 @@ def explained(grids: Iterable[Grid]) -> Iterator[tuple[str, str]]:
     """The columns and marks of these tables: (names, meaning)."""
     names: dict[str, None] = {}
     for grid in grids:
-        names |= dict.fromkeys((*grid.header, *(row[0] for row in grid.rows)))
+        first = [row[0] for row in grid.rows]
+        names |= dict.fromkeys((*grid.header, *first, *map(control_kind, first)))
     marked = any(name.endswith(" !") for name in names)
     for columns, meaning in TERMS:
         there = [

@@ -8,6 +8,7 @@ from typing import Any
 
 from snipbias.base.plot import Plot, mark, percents
 from snipbias.base.table import Grid, percent
+from snipbias.base.words import control_kind
 from snipbias.evaluation.metrics import ByCondition
 from snipbias.evaluation.offset_curve import OffsetCurve
 
@@ -43,7 +44,7 @@ def tradeoff(place: str, spots: Sequence[Spot], curve: OffsetCurve | None) -> Pl
         )
     edits = [spot.name for spot in known if spot.kind == "edit"]
     for spot in known:
-        group = _control(spot.name) if spot.kind == "control" else spot.name
+        group = control_kind(spot.name) if spot.kind == "control" else spot.name
         look = {
             "original": {
                 "color": "@ink",
@@ -97,11 +98,3 @@ def tradeoff(place: str, spots: Sequence[Spot], curve: OffsetCurve | None) -> Pl
             ),
         ),
     )
-
-
-def _control(name: str) -> str:
-    """The kind of a control, whatever its size and draw."""
-    for kind in ("random, same layers", "same sites", "random"):
-        if name.startswith(kind):
-            return f"{kind} neurons" if kind == "random" else kind
-    return name

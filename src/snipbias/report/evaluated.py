@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from snipbias.base.files import slug
 from snipbias.base.plot import Plot
-from snipbias.base.words import ALWAYS_UNKNOWN, BEST_OFFSET, ORIGINAL, plural
+from snipbias.base.words import ALWAYS_UNKNOWN, BEST_OFFSET, ORIGINAL, RANDOM, control_kind, plural
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.run_folder import read_edits, read_sites
 from snipbias.evaluation.apart import gained, own_rows
@@ -110,7 +110,7 @@ def _answers(compared: Comparison) -> dict[str, Answers]:
     kinds = {
         ORIGINAL: "original",
         **dict.fromkeys(compared.edits, "edit"),
-        **{m: "control" for m in compared.controls if m.startswith("random")},
+        **{m: "control" for m in compared.controls if control_kind(m) == RANDOM},
     }
     return {
         name: Answers(
@@ -138,9 +138,9 @@ def _finding(compared: Comparison, edit: str) -> Finding:
         change=overall.difference,
         rivals=(
             *(
-                (f"{name} neurons", compared.summaries[name].accuracy.overall)
+                (name, compared.summaries[name].accuracy.overall)
                 for name in compared.controls
-                if compared.neurons[name] == compared.neurons[edit] and name.startswith("random")
+                if compared.neurons[name] == compared.neurons[edit] and control_kind(name) == RANDOM
             ),
             *((words[spot.name], spot.accuracy.overall) for spot in _floors(original)),
         ),

@@ -32,8 +32,13 @@ Row = Mapping[str, Any]
 Columns = Mapping[str, str]
 
 
-def check_columns(name: str, rows: Sequence[tuple[str, Row]], columns: Columns) -> None:
+def checked_columns(name: str, rows: Sequence[tuple[str, Row]], columns: Columns) -> Columns:
+    """The mapping, with `options=a,b,c` as one column per option."""
     there = list(dict.fromkeys(str(column) for _, row in rows for column in row))
+    several = columns.get("options", "")
+    if "," in several and several not in there:
+        each = {f"option_{i}": theirs for i, theirs in enumerate(several.split(","))}
+        columns = {ours: columns[ours] for ours in columns if ours != "options"} | each
     for ours, theirs in columns.items():
         if ours not in COLUMNS and not OPTION_COLUMN.fullmatch(ours):
             raise SnipbiasError(
@@ -45,6 +50,7 @@ def check_columns(name: str, rows: Sequence[tuple[str, Row]], columns: Columns) 
                 f"{name} has no column {quoted(theirs)}{did_you_mean(str(theirs), there)}: correct "
                 f"what the column mapping says for {ours!r}."
             )
+    return columns
 
 
 def rename(row: Row, columns: Columns) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from snipbias.tasks.columns import (
     OPTION_COLUMN,
     Columns,
     Row,
-    check_columns,
+    checked_columns,
     notes,
     rename,
 )
@@ -118,8 +118,7 @@ def from_rows(
     read = list(rows)
     if not read:
         raise SnipbiasError(f"{name} has no rows: give it at least one, with question and options.")
-    columns = columns or {}
-    check_columns(name, read, columns)
+    columns = checked_columns(name, read, columns or {})
     renamed = [(where, rename(row, columns)) for where, row in read]
     options = [_options(where, row) for where, row in renamed]
     first = _settle_indices([row for _, row in renamed], options)
@@ -206,11 +205,13 @@ def _refuse_incomplete(where: str, row: Row) -> None:
     there = [str(name) for name in row]
     others = [name for name in there if name not in (*COLUMNS, *numbered)]
     wanted = ", ".join(f"{name!r}{did_you_mean(name, others)}" for name in absent)
+    mapping = " ".join(f"--column {name}=YOURS" for name in absent)
+    each = " (options=A,B,C: a column per option)" if "options" in absent else ""
     raise SnipbiasError(
         f"{where}: there is no value for {wanted}; the row has "
-        f"{', '.join(map(printable, there[:20])) or 'nothing'}: "
-        f"rename the columns or map each, --column {absent[0]}=YOURS on the command line, "
-        f"columns={{{absent[0]!r}: 'YOURS'}} in Python."
+        f"{', '.join(map(printable, there[:20])) or 'nothing'}: rename the columns or say which "
+        f"are meant, {mapping}{each}; in Python columns={{{absent[0]!r}: 'YOURS'}}. Also read: "
+        f"{', '.join(ours for ours in COLUMNS if ours not in ways)}."
     )
 
 
