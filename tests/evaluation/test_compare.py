@@ -348,7 +348,7 @@ def test_controls_have_the_seed_asked_for_and_the_edits_factor() -> None:
     half = replace(first, factors={s: dict.fromkeys(u, 0.5) for s, u in first.factors.items()})
     comparison = compare(lm, task(), half, items=2, texts=(), seed=7)
     assert len(comparison.controls) == 2
-    assert all(name.endswith("#7") for name in comparison.controls)
+    assert all(name.endswith(", draw 8") for name in comparison.controls)
     assert "x 0.5" in comparison.controls[0]
     control = layer_matched_edit(lm, half, 7)
     assert {f for units in control.factors.values() for f in units.values()} == {0.5}
