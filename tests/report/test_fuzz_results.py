@@ -142,10 +142,13 @@ COMMANDS = {
 }
 
 
+TIMED = (".json", ".jsonl")
+
+
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file; of records, in which times stand, only that they are whole."""
+    """Every file; of records, in which times stand, only that they are there."""
     return {
-        str(path.relative_to(folder)): b"" if path.suffix == ".json" else path.read_bytes()
+        str(path.relative_to(folder)): b"" if path.suffix in TIMED else path.read_bytes()
         for path in folder.rglob("*")
         if path.is_file() and "parts" not in path.parts and ".partial" not in str(path)
     }
