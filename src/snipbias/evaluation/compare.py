@@ -165,6 +165,8 @@ def compare(
     inside = {}
     if with_probe and len(rows) > len(held_out):
         inside = probe(lm, rows, **options).told[INSIDE]
+    elif with_probe:
+        notes += ("no probe: it needs filler and mismatch rows",)
     sizes = {ORIGINAL: 0, **{edit.label: len(edit) for edit in every}}
     drawn = tuple(sizes)[1 + len(edits) :]
     fingerprints = {edit.label: edit.fingerprint for edit in every[: len(edits)]}
