@@ -179,7 +179,7 @@ def test_several_numbers_of_neurons_give_several_edits(cli, here: Path, model: P
     assert tree(here) == files | {"edits", "edits/run.json", "edits/run.toml", "edits/sites.json"}
     assert "edits n=4: 4 of " in done.out  # whose map is printed
     assert "edits n=2: " not in done.out
-    assert "written  edits/n2, edits/n4 (which neurons: snipbias show)\n" in done.out
+    assert "written  edits/n2, edits/n4 (list the neurons: snipbias show)\n" in done.out
     card = Path("edits/n4/README.md").read_text()
     assert "from_pretrained('edits/n4')" in card
     assert cli("card", "edits/n4").status == 0
@@ -574,8 +574,8 @@ def test_bad_rows(cli, here: Path, model: Path, command: str, rows: list, words:
         (["mini:age", "--n", "0"], "at least 1"),
         (["mini:age", "--n", "-3"], "at least 1"),
         (["mini:age", "--n", "3,0"], "at least 1"),
-        (["mini:age", "--n", "abc"], "no list of numbers"),
-        (["mini:age", "--n", ""], "no list of numbers"),
+        (["mini:age", "--n", "abc"], "not a list of numbers"),
+        (["mini:age", "--n", ""], "not a list of numbers"),
         (["mini:age", "--n", "99999", "--samples", "1"], "ask for 1 to"),
         (["mini:age", "--samples", "9999"], "cannot draw 9999"),
         (["mini:age", "--method", "v3"], "use v1, v2, "),
@@ -839,5 +839,5 @@ def test_a_rerun_says_what_has_changed(cli, model: str, here: Path) -> None:
     write()
     done = cli("rerun", "first", "--out", "third")
     assert done.status == 0
-    assert done.err.startswith("warning: mine.jsonl is not what it was in the recorded run")
+    assert done.err.startswith("warning: mine.jsonl has changed since the recorded run")
     assert done.err.count("\n") == 1

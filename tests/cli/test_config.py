@@ -14,9 +14,9 @@ import typer
 from snipbias.base.errors import SnipbiasError
 from snipbias.cli import config
 from snipbias.cli import options as o
-from snipbias.cli.again import again
 from snipbias.cli.doctor import examine
 from snipbias.cli.find import Find
+from snipbias.cli.run import again
 from snipbias.cli.tracking import Tracked, Tracker
 
 SEEN: list[Any] = []

@@ -129,7 +129,7 @@ def test_an_interrupt_says_where_it_goes_on(cli: Run, model: Path, here: Path, m
     (folder,) = Path("snipbias-runs").iterdir()
     assert (status, out) == (130, "")
     assert err == (
-        f"interrupted: what is done is kept in {folder}; the same command goes on from there.\n"
+        f"interrupted: finished work is kept in {folder}; run the same command again to resume.\n"
     )
     assert folder.name.startswith("reproduce-tiny-v1-")
     assert cli("reproduce", model, *QUICK)[0] == 0
@@ -148,7 +148,7 @@ def test_a_rerun_gives_the_same_tables(cli: Run, model: Path, here: Path) -> Non
 
 
 def settings(**given: object):
-    return command.settings_of(vars(command.Reproduce(**{"model": "m", **given})))
+    return command.Reproduce(**{"model": "m", **given}).settings()
 
 
 def test_without_arguments_it_is_the_preset_on_bbq() -> None:
@@ -185,7 +185,7 @@ def test_arguments_become_settings() -> None:
         ({"balanced": True, "no_harm": 0.1}, "--balanced and --no-harm contradict"),
         ({"objective": "overall", "balanced": True}, "contradict"),
         ({"no_retention": True, "retention": ["a"]}, "contradict"),
-        ({"sizes": "3,x"}, "write 3,10,30"),
+        ({"sizes": "3,x"}, "write 3,10,50"),
         ({"methods": "CC,nonsense"}, "no method 'nonsense'"),
         ({"preset": "v3"}, "no preset 'v3'"),
     ],

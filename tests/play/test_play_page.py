@@ -448,4 +448,4 @@ def test_an_interrupt_ends_it(page: Any, served: Served) -> None:
     served.process.send_signal(signal.SIGINT)
     out, err = served.process.communicate(timeout=60)
     assert (served.process.returncode, out) == (0, "")
-    assert err == "ended.\n"
+    assert err == "stopped.\n"

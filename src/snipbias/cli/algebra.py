@@ -15,7 +15,7 @@ from snipbias.cli import options as o
 
 
 class How(str, Enum):
-    """Ways of putting edits together."""
+    """Ways of combining edits."""
 
     union = "union"
     difference = "difference"
@@ -30,7 +30,7 @@ Edits = Annotated[
 
 @dataclass(kw_only=True)
 class Combine(o.Writing):
-    """Put edits of one model together into one, or give one edit another strength."""
+    """Combine edits of one model into one, or change the strength of one edit."""
 
     panel = o.USE
     examples = (
@@ -41,51 +41,45 @@ class Combine(o.Writing):
     how: Annotated[
         How,
         typer.Option(
-            metavar="<how>",  # all of them in one word break at 80 columns
-            help="union: neurons of any, by the strongest factor; intersection: neurons of all, by "
-            "the weakest; difference: neurons of the first that no other holds.",
+            metavar="<how>",  # the list of choices would break at 80 columns
+            help="union: neurons in any edit, with the strongest factor; intersection: neurons in "
+            "all, with the weakest; difference: neurons in the first edit only.",
         ),
     ] = How.union
     strength: Annotated[
-        float, typer.Option(help="Then scale it: 0 changes nothing, 1 is the whole edit.")
+        float, typer.Option(help="Strength of the result: 0 changes nothing, 1 is the whole edit.")
     ] = 1.0
     label: Annotated[
-        str | None, typer.Option(help="What to call it.", show_default="made from theirs")
+        str | None, typer.Option(help="Name of the result.", show_default="made from the labels")
     ] = None
 
     def __call__(self) -> None:
-        """Read edits, put them together, scale the result, and write it."""
-        from rich.console import Group
-        from rich.text import Text
-
-        from snipbias.cli import combining as views
+        from snipbias.cli.combining import read_edits
         from snipbias.cli.run import run
         from snipbias.cli.show import edit_table
         from snipbias.edits.algebra import COMBINE
 
         how, strength = self.how.value, self.strength
         with run("combine", {**vars(self), "how": how}, self) as (this, folder):
-            edits = views.read_edits(self.edits, this)
+            edits = read_edits(self.edits, this)
             if len(edits) == 1 and strength == 1:
                 raise SnipbiasError(
-                    "one edit at strength 1 is itself: name another, or a --strength."
+                    "one edit at strength 1 stays as it is: name a second edit, or a --strength."
                 )
             edit: Any = COMBINE[how](*edits) if len(edits) > 1 else edits[0]
             if not len(edit):
-                none = (
-                    "they share no neuron" if how == "intersection" else "the others hold all of it"
-                )
+                none = "they share no neuron" if how == "intersection" else "the others hold it all"
                 raise SnipbiasError(f"the {how} is empty ({none}): there is nothing to write.")
             edit = edit.scaled(strength) if strength != 1 else edit
             edit = replace(edit, label=self.label or edit.label)
             edit.write_into(folder)
         result = {"out": str(this.folder), "neurons": len(edit), "edit": edit.to_dict()}
-        this.show(result, Group(edit_table(edit), Text(f"\nwritten: {this.folder}")))
+        this.show(result, edit_table(edit), f"\nwritten: {this.folder}")
 
 
 @dataclass(kw_only=True)
 class Overlap(o.Writing, o.Running, o.Measuring, o.Asking):
-    """Show what edits share beside chance, and what their union does to each benchmark.
+    """Show how many neurons edits share, against chance, and what their union does to each task.
 
     With --task it writes a folder: rows, tables and summary of each task, overlap.json, run.json.
     """
@@ -99,8 +93,8 @@ class Overlap(o.Writing, o.Running, o.Measuring, o.Asking):
     model: Annotated[
         str | None,
         typer.Option(
-            help="Their model: adds roles inside fused layers and chance within sites; needed for "
-            "--task.",
+            help="The edits' model. Adds the roles inside fused layers and the comparison with "
+            "chance within sites; --task needs it.",
             show_default=False,
         ),
     ] = None
@@ -112,69 +106,57 @@ class Overlap(o.Writing, o.Running, o.Measuring, o.Asking):
             show_default=False,
         ),
     ] = None
-    items: Annotated[
-        int | None,
-        typer.Option("--items", "--limit", min=1, help="At most so many held-out items per task."),
-    ] = None
-    no_text: Annotated[bool, typer.Option("--no-text", help="No neutral text.")] = False
-    no_retention: Annotated[
-        bool, typer.Option("--no-retention", help="No retention task (mini:skills).")
-    ] = False
+    items: o.Items = None
+    no_text: o.NoText = False
+    no_retention: o.NoRetention = False
 
     def __call__(self) -> None:
-        """Print what edits share; with tasks, evaluate them, their union and intersection too."""
-        from rich.console import Group
-
         from snipbias.cli import combining as views
         from snipbias.cli.run import show
         from snipbias.edits.overlap import overlap
         from snipbias.models.loading import load
 
         if self.task:
-            self._on_tasks()
+            self._on_tasks(list(dict.fromkeys(self.task)))
             return
         if self.out:
             raise SnipbiasError("without --task nothing is written: drop --out, or name a task.")
         edits = views.read_edits(self.edits)
         lm = load(self.model, **self.model_options) if self.model else None
         found = overlap(*edits, sites=lm.sites if lm else ())
-        show(found.to_dict(), Group(*views.overlap_parts(found)), as_json=self.as_json)
+        show(found.to_dict(), *views.overlap_parts(found), as_json=self.as_json)
 
-    def _on_tasks(self) -> None:
-        from rich.console import Group
+    def _on_tasks(self, names: list[str]) -> None:
         from rich.text import Text
 
         from snipbias.cli import combining as views
         from snipbias.cli.run import run
         from snipbias.edits.overlap import overlap
-        from snipbias.evaluation.combinations import (
-            combination_grids,
-            compare_combinations,
-        )
+        from snipbias.evaluation.combinations import combination_grids, compare_combinations
         from snipbias.evaluation.glossary import legend
         from snipbias.tasks.neutral_text import passages
 
-        names = list(dict.fromkeys(self.task or ()))
         if not self.model:
-            raise SnipbiasError("tasks are evaluated on a model: name it with --model.")
+            raise SnipbiasError("--task evaluates a model: name it with --model.")
         with run("overlap", vars(self), self) as (this, folder):
             edits = views.read_edits(self.edits, this)
             this.record.seeds = {"sample of items": 0}
             tasks = [this.task(name, **self.task_options) for name in names]
             refuse_alike(tuple(task.name for task in tasks))
-            kept = [] if self.no_retention else ["mini:skills"]
-            retained = [this.task(name, prompt=self.prompt).test for name in kept]
-            settings: dict[str, Any] = {
-                "items": self.items,
-                "texts": () if self.no_text else passages(),
-                "retention": retained,
-            }
+            kept = [] if self.no_retention else [this.task("mini:skills", prompt=self.prompt).test]
             lm = this.load(self.model, self.model_options)
             found = overlap(*edits, sites=lm.sites)
-            settings["batch_size"] = self.batch_size
             with this.progress("evaluating", 0) as progress:
                 comparisons = compare_combinations(
-                    lm, tasks, edits, **settings, progress=progress, stage=progress.stage
+                    lm,
+                    tasks,
+                    edits,
+                    items=self.items,
+                    texts=() if self.no_text else passages(),
+                    retention=kept,
+                    batch_size=self.batch_size,
+                    progress=progress,
+                    stage=progress.stage,
                 )
             this.record.lap("evaluate")
             result = {
@@ -190,7 +172,7 @@ class Overlap(o.Writing, o.Running, o.Measuring, o.Asking):
             (folder / "overlap.json").write_text(text + "\n", encoding="utf-8")
             (folder / "tables.md").write_text(views.markdown(found, comparisons), encoding="utf-8")
         tables = combination_grids(comparisons)
-        grids = [part for grid in tables for part in (grid.rich(), Text())]
-        lines = [*map(Text, views.lines(comparisons)), Text(legend(tables), "dim")]
-        written = Text(f"\nwritten: {this.folder}")
-        this.show(result, Group(*views.overlap_parts(found), Text(), *grids, *lines, written))
+        grids = [part for grid in tables for part in (grid.rich(), "")]
+        lines = [*views.lines(comparisons), Text(legend(tables), "dim")]
+        written = f"\nwritten: {this.folder}"
+        this.show(result, *views.overlap_parts(found), "", *grids, *lines, written)

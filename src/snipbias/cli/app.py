@@ -1,7 +1,8 @@
-"""snipbias: the commands."""
+"""The application: its commands, its exit status, and how errors and warnings are printed."""
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import signal
@@ -10,11 +11,14 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import MISSING, dataclass, fields
+from inspect import Parameter, Signature
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
+from typer.models import OptionInfo
 
 from snipbias.base import parallel
 from snipbias.base.errors import InterruptError, SnipbiasError
@@ -38,8 +42,8 @@ from snipbias.cli.rerun import changed_since, recorded_arguments
 from snipbias.cli.share import Card, Push
 from snipbias.cli.show import Show, Tasks
 
-INTERRUPTED = 130  # what typer makes of an interrupt
-# The commands that the processes of `accelerate launch` share.
+INTERRUPTED = 130  # typer's exit status after an interrupt
+# The commands that `accelerate launch` can run in several processes.
 TOGETHER = ("find", "evaluate", "reproduce", "demo", "rerun")
 
 
@@ -53,7 +57,7 @@ app = typer.Typer(
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run the command line; what the user can mend is one sentence and an exit status above 0."""
+    """Run the command line; errors a user can fix are one sentence and an exit status above 0."""
     with warnings.catch_warnings(), _stopped_as_by_ctrl_c():
         warnings.showwarning = _teller()
         left = "nothing was written."
@@ -74,13 +78,13 @@ def main(argv: list[str] | None = None) -> None:
 
 @contextmanager
 def _stopped_as_by_ctrl_c() -> Iterator[None]:
-    """Inside, SIGTERM (of a job scheduler, say) is what Ctrl-C is."""
+    """Treat SIGTERM (from a job scheduler, say) like Ctrl-C."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def stop(number: int, frame: object) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # cleaning up is not cut short by a second
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second must not cut the clean-up short
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, stop)
@@ -91,8 +95,8 @@ def _stopped_as_by_ctrl_c() -> Iterator[None]:
 
 
 def _refused(error: OSError) -> None:
-    """Say what the system refused, such as to print; a reader that went away needs no word."""
-    with suppress(OSError):  # so that Python's own last flush finds no fault
+    """Report what the system refused; a closed pipe (`| head`) needs no report."""
+    with suppress(OSError):  # so that Python's own last flush does not fail
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if not isinstance(error, BrokenPipeError) and parallel.launched_rank() == 0:
         where = f"{error.filename}: " if error.filename else ""
@@ -100,18 +104,18 @@ def _refused(error: OSError) -> None:
 
 
 def status_of(argv: list[str]) -> int:
-    """The exit status of a command line."""
+    """Run a command line and return its exit status."""
     try:
         plain = "\0" not in "".join(argv).encode().decode()
     except UnicodeError:
         plain = False
     if not plain:
-        _complain("an argument holds characters that are no text: write it anew.")
+        _complain("an argument is not valid text: type it again.")
         return 2
     sys.argv[1:] = argv  # for the run record
     together = argv[:1] and argv[0] in TOGETHER
     if not together and parallel.launched_rank() != 0:
-        return 0  # of several processes the main one does it alone
+        return 0  # the main process runs it alone
     try:
         with parallel.data_parallel() if together else nullcontext():
             return app(argv or ["--help"], standalone_mode=False) or 0
@@ -125,7 +129,7 @@ def status_of(argv: list[str]) -> int:
 
 
 def _misuse(message: str) -> str:
-    """Typer's message about a wrong option, with the nearest valid choice."""
+    """Reword typer's message about a wrong choice, with the nearest valid one."""
     message = message.replace("Value error, ", "")
     choice = re.fullmatch(r"(.*'(.*)' is not one of ('.*'))\.", message)
     if choice is None:
@@ -140,7 +144,7 @@ def _complain(message: str) -> None:
 
 
 def _teller() -> Callable[..., None]:
-    """A handler that shows each warning once, on one line and without its place in the source."""
+    """Return a handler that prints each warning once, on one line, without its source line."""
     told: set[str] = set()
 
     def tell(message: Warning | str, *place: object, **line: object) -> None:
@@ -171,9 +175,9 @@ def _common(
 
 @dataclass(kw_only=True)
 class Rerun(o.Command):
-    """Run again what a run record says, into another folder.
+    """Repeat a recorded run into another folder.
 
-    A record that others wrote runs none of their code: where the recorded run was given
+    Code that the record names is never run by itself: if the recorded run was given
     --trust-remote-code or --lm-eval-path, give the option again.
     """
 
@@ -186,13 +190,56 @@ class Rerun(o.Command):
     quiet: o.Quiet = False
 
     def __call__(self) -> None:
-        """Run it, and tell what is not what it was."""
         code = {"--trust-remote-code": self.trust_remote_code, "--lm-eval-path": self.lm_eval_path}
         again = recorded_arguments(self.path, self.out, code)
         status = status_of([*again, "--quiet"] if self.quiet else again)
         for change in changed_since(self.path, self.out) if status == 0 else ():
             print("warning:", change, file=sys.stderr)
         raise typer.Exit(status)
+
+
+def add(kind: type[o.Command]) -> None:
+    """Register a command under its class's name."""
+    types = get_type_hints(kind, include_extras=True)
+
+    def command(config: Path | None, **given: Any) -> None:
+        kind(**given)()
+
+    options = [
+        Parameter(
+            field.name,
+            Parameter.KEYWORD_ONLY,
+            default=Parameter.empty if field.default is MISSING else field.default,
+            annotation=_under_heading(kind, field.name, types[field.name]),
+        )
+        for field in fields(kind)
+    ]
+    options.append(Parameter("config", Parameter.KEYWORD_ONLY, default=None, annotation=o.Config))
+    options.sort(key=lambda option: option.default is not Parameter.empty)
+    command.__signature__ = Signature(options)  # type: ignore[attr-defined]
+    title = "Example" if len(kind.examples) == 1 else "Examples"
+    paragraphs = (inspect.getdoc(kind) or "").split("\n\n")
+    app.command(
+        kind.__name__.lower(),
+        help="\n\n".join(" ".join(part.split()) for part in paragraphs),  # the terminal wraps them
+        epilog="\n\n".join((f"{title}:", *kind.examples)),
+        rich_help_panel=kind.panel,
+    )(command)
+
+
+def _under_heading(kind: type[o.Command], name: str, declared: Any) -> Any:
+    """The type of an option, shown under the heading of the class that declares it."""
+    group = next(c for c in reversed(kind.__mro__) if name in vars(c).get("__annotations__", ()))
+    option = copy(declared.__metadata__[0])
+    if isinstance(option, OptionInfo):
+        option.rich_help_panel = group.heading  # type: ignore[attr-defined]
+        # Short, to leave room for the help text at 80 columns; a flag takes no value.
+        kinds = {bool: " ", int: "N", float: "X", str: "TEXT", Path: "PATH"}
+        given = {declared.__origin__, *get_args(declared), *get_args(declared.__origin__)}
+        wanted = kinds.keys() & given
+        if option.metavar is None and len(wanted) == 1:
+            option.metavar = kinds[wanted.pop()]
+    return Annotated[declared.__origin__, option]
 
 
 COMMANDS = (
@@ -202,4 +249,4 @@ COMMANDS = (
     *(Card, Push, Rerun),
 )
 for command in COMMANDS:
-    o.add(app, command)
+    add(command)

@@ -13,9 +13,9 @@ from snipbias.cli import options as o
 
 @dataclass(kw_only=True)
 class Audit(o.Command):
-    """Write one HTML page (and PDF) on one bias scenario: limits first, worst first, hashes.
+    """Write an HTML page (and PDF) about one bias scenario: limits first, then the worst results.
 
-    It is a measurement, not a certificate; the page says which legal duties it does not serve.
+    It is a measurement, not a certificate; the page says which legal duties it does not cover.
     """
 
     panel = o.LOOK
@@ -24,21 +24,20 @@ class Audit(o.Command):
         'snipbias audit evaluated --hazard "a chatbot that screens applicants" --pdf',
     )
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of an evaluation.")]
-    groups: Annotated[str | None, typer.Option(help="Who is compared.")] = None
+    groups: Annotated[str | None, typer.Option(help="The groups that are compared.")] = None
     hazard: Annotated[str | None, typer.Option(help="What could happen, and to whom.")] = None
     threshold: Annotated[
         float | None,
-        typer.Option(min=0.0, max=1.0, help="Largest share that may name the stereotyped person."),
+        typer.Option(
+            min=0.0, max=1.0, help="Largest acceptable share of stereotyped answers, 0 to 1."
+        ),
     ] = None
     out: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("audit.html")
-    pdf: Annotated[bool, typer.Option("--pdf", help="A PDF beside it, by chromium.")] = False
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the files if they are there.")
-    ] = False
+    pdf: Annotated[bool, typer.Option("--pdf", help="Also write a PDF (needs chromium).")] = False
+    overwrite: o.Overwrite = False
     as_json: o.Json = False
 
     def __call__(self) -> None:
-        """Write the page, and name the files."""
         from snipbias.cli.run import show
         from snipbias.report.audit import NOT_STATED, Scenario, write_audit
 

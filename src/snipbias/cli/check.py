@@ -15,24 +15,21 @@ from snipbias.cli.showing import Showing
 class Check(Showing, o.Running, o.Batching, o.Asking):
     """Look before you edit: can the model read these rows, is it biased, and can an edit help?
 
-    Nothing is changed. A probe shows what the model knows inside of whether a question can be
-    answered; where that is no more than it says, an edit can only shift its answers.
+    Nothing is changed. A probe measures whether the model knows inside which questions can be
+    answered. If it knows no more than it says, an edit can only shift its answers.
     """
 
     panel = o.FIND
     examples = ("snipbias check demo mini:age",)
     model: o.Model
     task: o.Task
-    items: Annotated[int, typer.Option(min=2, help="Rows to ask, at most.")] = 40
+    items: Annotated[int, typer.Option(min=2, help="Use at most N rows.")] = 40
     probe: Annotated[
-        bool, typer.Option("--probe/--no-probe", help="Measure what it knows inside (slower).")
+        bool,
+        typer.Option("--probe/--no-probe", help="Measure what the model knows inside (slower)."),
     ] = True
 
     def __call__(self) -> None:
-        """Ask, probe, and say what to expect."""
-        from rich.console import Group
-        from rich.text import Text
-
         from snipbias.evaluation.check import check
 
         run = self.begin("check")
@@ -48,9 +45,7 @@ class Check(Showing, o.Running, o.Batching, o.Asking):
                 stage=progress.stage,
                 progress=progress,
             )
+        grids = [part for grid in found.grids() for part in ("", grid.rich())]
         next_step = f"\nnext: snipbias find {self.model} {self.task}"
-        parts = [part for grid in found.grids() for part in (Text(), grid.rich())]
-        said = (Text(line) for line in ("", *found.lines(), next_step))
-        self.end(
-            run, found.to_dict(), found.table(), str(found), Group(found.headline, *parts, *said)
-        )
+        shown = (found.headline, *grids, "", *found.lines(), next_step)
+        self.end(run, found.to_dict(), found.table(), str(found), *shown)

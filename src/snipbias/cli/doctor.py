@@ -11,7 +11,7 @@ from typing import Any
 
 from snipbias.cli import options as o
 
-# What each extra brings, by the module that tells whether it is there.
+# The module that shows whether an extra is installed.
 EXTRAS = {
     "gguf": "gguf",
     "peft": "peft",
@@ -26,9 +26,9 @@ EXTRAS = {
 
 @dataclass(kw_only=True)
 class Doctor(o.Command):
-    """Say what this machine has: versions, devices and their number types, caches, data, extras.
+    """Show what this machine has: versions, devices and number types, caches, data, extras.
 
-    Nothing is downloaded and no model is loaded. Add it to a report of a fault.
+    Nothing is downloaded and no model is loaded. Add the output to a bug report.
     """
 
     panel = o.LOOK
@@ -36,7 +36,6 @@ class Doctor(o.Command):
     as_json: o.Json = False
 
     def __call__(self) -> None:
-        """Look, and print it."""
         from rich.table import Table
         from rich.text import Text
 
@@ -54,19 +53,18 @@ class Doctor(o.Command):
 
 
 def examine() -> dict[str, Any]:
-    """Every finding by its name."""
+    """Every finding, by name."""
     import torch
 
     from snipbias.base.hub import cache_dir, offline
     from snipbias.base.record import machine, package_versions
     from snipbias.models.batching import FASTEST
 
-    known = machine()
     hub = os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface"
     data = os.environ.get("SNIPBIAS_DATA_DIR")
     return {
         "versions": package_versions(),
-        "machine": {key: value for key, value in known.items() if key != "cuda"},
+        "machine": {key: value for key, value in machine().items() if key != "cuda"},
         "devices": {name: ", ".join(_types(name)) for name in _devices(torch)},
         "tokens per pass": FASTEST,
         "offline": f"yes, by {switch}" if (switch := offline()) else "no",
@@ -90,7 +88,7 @@ def _devices(torch: Any) -> Iterator[str]:
 
 
 def _types(device: str) -> Iterator[str]:
-    """The number types in which the device multiplies matrices."""
+    """The number types in which a device can multiply matrices."""
     import torch
 
     for dtype in (torch.float32, torch.bfloat16, torch.float16):
@@ -103,4 +101,4 @@ def _types(device: str) -> Iterator[str]:
 
 
 def _there(path: Path) -> str:
-    return str(path) if path.is_dir() else f"{path} (not there yet)"
+    return str(path) if path.is_dir() else f"{path} (does not exist yet)"

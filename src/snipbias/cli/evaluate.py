@@ -6,12 +6,11 @@ import json
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from snipbias.cli import options as o
-from snipbias.cli.answering import Answering
 from snipbias.cli.tracking import Tracked
 
 if TYPE_CHECKING:
@@ -23,8 +22,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(kw_only=True)
-class Evaluate(Tracked, o.Writing, o.Running, Answering, o.Asking):
-    """Evaluate a model with and without edits, beside random controls, on held-out templates.
+class Evaluate(Tracked, o.Writing, o.Running, o.Answering, o.Asking):
+    """Compare a model with and without edits, and with random controls, on held-out templates.
 
     Writes rows.parquet and retention.parquet (every option's log-probability), summary.json,
     tables.md and run.json.
@@ -39,86 +38,76 @@ class Evaluate(Tracked, o.Writing, o.Running, Answering, o.Asking):
     )
     model: o.Model
     task: o.Task
-    edit: Annotated[
-        list[str] | None,
-        typer.Option(help="Folder of an edit, or owner/name on the hub (repeatable)."),
-    ] = None
-    items: Annotated[
-        int | None,
-        typer.Option("--items", "--limit", min=1, help="At most so many held-out items."),
-    ] = None
+    edit: o.Edits = None
+    items: o.Items = None
     whole: Annotated[
         bool,
-        typer.Option("--whole", help="Use all templates: the edits come from other tasks alone."),
+        typer.Option("--whole", help="Use all templates, for edits that come from other tasks."),
     ] = False
     controls: Annotated[int, typer.Option(min=0, help="Draws of each random control.")] = 1
-    normalize: Annotated[o.Normalize, typer.Option(help="Divide scores by.")] = o.Normalize.sum
-    options: Annotated[o.Options, typer.Option(help="Options as.")] = o.Options.text
+    normalize: Annotated[
+        o.Normalize, typer.Option(help="Divide an option's log-probability by its length.")
+    ] = o.Normalize.sum
+    options: Annotated[o.Options, typer.Option(help="How options are listed.")] = o.Options.text
     generate: Annotated[
-        bool, typer.Option("--generate", help="Let it write, and match the text to the options.")
+        bool,
+        typer.Option("--generate", help="Let the model write, and match its text to the options."),
     ] = False
     text: Annotated[
         Path | None, typer.Option(help="Your own neutral text for perplexity and KL.")
     ] = None
-    no_text: Annotated[bool, typer.Option("--no-text", help="No neutral text.")] = False
+    no_text: o.NoText = False
     retention: Annotated[
         list[str] | None,
         typer.Option(
-            help="Task that must not get worse (repeatable).",
+            help="Task on which the model must not get worse (repeatable).",
             show_default="mini:facts; mini:skills for the demo model",
         ),
     ] = None
     retention_items: Annotated[
-        int, typer.Option(min=1, help="At most so many rows of each of these.")
+        int, typer.Option(min=1, help="Use at most N rows of each retention task.")
     ] = 100
-    no_retention: Annotated[bool, typer.Option("--no-retention", help="No retention tasks.")] = (
-        False
-    )
+    no_retention: o.NoRetention = False
     no_control_rows: o.NoControlRows = False
     probe: Annotated[
         bool,
-        typer.Option("--probe", help="Also measure what the original knows inside (slower)."),
+        typer.Option("--probe", help="Also measure what the original model knows inside (slower)."),
     ] = False
     elsewhere: Annotated[
         int,
         typer.Option(
-            min=0, help="Items of each small task that says what an edit does elsewhere; 0: none."
+            min=0, help="Items of each small task that shows side effects elsewhere; 0: none."
         ),
     ] = 24
     margin: Annotated[
         float,
         typer.Option(
             min=0.0,
-            help="Loss that is no harm: of retention accuracy (0.02: 2 points), of perplexity "
-            "(2 %), and nats a token of KL.",
+            help="Largest acceptable loss (0.02: 2 points of accuracy, 2 % of perplexity, 0.02 "
+            "nats of KL).",
         ),
     ] = 0.02
     lm_eval: Annotated[
         str | None,
-        typer.Option(help="Tasks of the lm-evaluation-harness, before and after: piqa,boolq."),
+        typer.Option(help="Tasks of lm-evaluation-harness, before and after: piqa,boolq."),
     ] = None
     lm_eval_limit: Annotated[
-        int | None, typer.Option(min=1, help="At most so many samples of each of them.")
+        int | None, typer.Option(min=1, help="Use at most N samples of each of them.")
     ] = None
     lm_eval_path: o.LmEvalPath = None
     records: Annotated[
         bool,
         typer.Option(
-            "--records", help="Also write records/, for Every Eval Ever and lm-evaluation-harness."
+            "--records", help="Also write records/ in the formats of Every Eval Ever and lm-eval."
         ),
     ] = False
     full: Annotated[
-        bool, typer.Option("--full", help="Print every table; they are in tables.md anyway.")
+        bool, typer.Option("--full", help="Print all tables (they are in tables.md too).")
     ] = False
 
     def __call__(self) -> None:
-        """Compare edits with the original and the controls, and write rows and tables."""
-        from rich.console import Group
-        from rich.text import Text
-
-        from snipbias.cli.again import again
         from snipbias.cli.combining import read_edits
-        from snipbias.cli.run import run
+        from snipbias.cli.run import again, run
         from snipbias.edits.run_folder import write_edits, write_sites
         from snipbias.evaluation import tables
         from snipbias.evaluation.answer import answer
@@ -136,25 +125,23 @@ class Evaluate(Tracked, o.Writing, o.Running, Answering, o.Asking):
             self.column = self.column or self._remembered(edits)
             task = this.task(self.task, **self.task_options)
             kept = self._retention(this, len(task.instructions))
-            settings: dict[str, Any] = {
-                "reading": Reading(self.normalize.value, self.options.value, self.generate),
-                "items": self.items,
-                "whole": self.whole,
-                "controls": self.controls,
-                "texts": () if self.no_text else passages(self.text),
-                "retention": [task.subsample(self.retention_items) for task in kept],
-                "control_rows": not self.no_control_rows,
-                "with_probe": self.probe,
-                "elsewhere": self.elsewhere,
-            }
+            texts = () if self.no_text else passages(self.text)
             lm = this.load(self.model, self.model_options)
-            harness = self._harness(this, lm, edits)  # first: its data may not be to be had
+            harness = self._harness(this, lm, edits)  # first: its data may be missing
             with this.progress("evaluating", 0) as progress:
                 comparison = compare(
                     lm,
                     task,
                     *edits,
-                    **settings,
+                    reading=Reading(self.normalize.value, self.options.value, self.generate),
+                    items=self.items,
+                    whole=self.whole,
+                    controls=self.controls,
+                    texts=texts,
+                    retention=[task.subsample(self.retention_items) for task in kept],
+                    control_rows=not self.no_control_rows,
+                    with_probe=self.probe,
+                    elsewhere=self.elsewhere,
                     margin=self.margin,
                     batch_size=self.batch_size,
                     progress=progress,
@@ -169,10 +156,9 @@ class Evaluate(Tracked, o.Writing, o.Running, Answering, o.Asking):
         if self.records:
             write_records(this.folder)
         self.log(this.folder.name, this.record.arguments, comparison.to_dict())
-        margin = self.margin
         parts = [answer(comparison, {task.name: len(task.templates) for task in kept})]
-        parts += [Text(), tables.comparison_renderable(comparison)] if self.full else []
-        parts += [Group(Text(), harness_renderable(harness, margin))] if harness else []
+        parts += ["", tables.comparison_renderable(comparison)] if self.full else []
+        parts += ["", harness_renderable(harness, self.margin)] if harness else []
         then = shlex.join(["snipbias", "report", str(this.folder), "--out", f"{this.folder}.html"])
         if not edits:
             then = again("find", self, "--n", "10,50", "--out", "edits")
@@ -180,24 +166,25 @@ class Evaluate(Tracked, o.Writing, o.Running, Answering, o.Asking):
             {
                 "out": str(this.folder),
                 **comparison.to_dict(),
-                **({"lm_eval": harness.to_dict(margin)} if harness else {}),
+                **({"lm_eval": harness.to_dict(self.margin)} if harness else {}),
             },
-            Group(*parts, Text(f"written  {this.folder} (all tables: --full, or its tables.md)")),
+            *parts,
+            f"written  {this.folder} (all tables: --full, or its tables.md)",
             then=then,
         )
 
     def _harness(
         self, this: Run, lm: LanguageModel, edits: list[NeuronEdit]
     ) -> HarnessScores | None:
-        """Scores on the tasks of the lm-evaluation-harness, if any are asked for."""
+        """Scores on tasks of lm-evaluation-harness, if any are asked for."""
         from snipbias.base.parallel import workers
         from snipbias.evaluation.harness import harness_scores
 
         if self.lm_eval is None:
             return None
-        names = [name.strip() for name in self.lm_eval.split(",") if name.strip()]
+        names = o.names(self.lm_eval)
         with this.progress("lm-evaluation-harness", 1 + len(edits)) as progress:
-            scores = workers().from_main(  # the harness has ways of its own to use several
+            scores = workers().from_main(  # the harness has its own way of using several processes
                 lambda: harness_scores(
                     lm,
                     names,
@@ -213,7 +200,7 @@ class Evaluate(Tracked, o.Writing, o.Running, Answering, o.Asking):
         return scores
 
     def _remembered(self, edits: list[NeuronEdit]) -> list[str] | None:
-        """The columns of the rows that an edit was found on, if they are these."""
+        """The column mapping that an edit was found with, if it was found on these rows."""
         names = (self.task, Path(self.task).name)
         for edit in edits:
             if edit.found_on and edit.found_on.columns and edit.found_on.task in names:
@@ -221,17 +208,16 @@ class Evaluate(Tracked, o.Writing, o.Running, Answering, o.Asking):
         return None
 
     def _retention(self, this: Run, instructions: int) -> list[Task]:
-        """The held-out rows of these tasks, under as many instructions as the task's own rows."""
+        """Held-out rows of the retention tasks, under as many instructions as the task itself."""
         if self.no_retention:
             return []
         names = self.retention or ["mini:skills" if self.model == "demo" else "mini:facts"]
         options = {"data_dir": self.data_dir, "prompt": self.prompt, "instructions": instructions}
-        tasks = [this.task(name, **options) for name in names]
-        return [task.test for task in tasks]
+        return [this.task(name, **options).test for name in names]
 
 
 def _write_harness(scores: HarnessScores, folder: Path, margin: float) -> None:
-    """A file of their own, and a table more beside those of the comparison."""
+    """Write the scores into lm_eval.json, and append their table to tables.md."""
     from snipbias.evaluation.harness_scores import harness_markdown
 
     text = json.dumps(scores.to_dict(margin), indent=1)

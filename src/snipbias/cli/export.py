@@ -20,21 +20,18 @@ class Format(str, Enum):
     checkpoint = "checkpoint"
 
 
-Edit = Annotated[str, typer.Argument(help="Folder of an edit, or owner/name.", show_default=False)]
 Check = Annotated[
     bool,
-    typer.Option(
-        "--check/--no-check", help="Compare what was written with the edited model, in float32."
-    ),
+    typer.Option("--check/--no-check", help="Compare the result with the edited model in float32."),
 ]
 
 
 @dataclass(kw_only=True)
 class Export(o.Writing, o.Loading):
-    """Write an edit for PEFT, or as a checkpoint, and check it against the edited model.
+    """Write an edit as a PEFT adapter or a checkpoint, and check it against the edited model.
 
-    What is written needs no snipbias when it is used. The folder also holds the edit itself, a
-    README.md with the code that loads it, and export.json with what the check found.
+    The result works without snipbias. The folder also holds the edit itself, a README.md with the
+    code that loads it, and export.json with the result of the check.
     """
 
     panel = o.USE
@@ -44,20 +41,20 @@ class Export(o.Writing, o.Loading):
         "snipbias export ses/n10 --model google/flan-t5-base --format ia3 --out ses-ia3",
         "snipbias export age-edit --model demo --format checkpoint --out fair-model",
     )
-    edit: Edit
+    edit: o.Edit
     model: Annotated[
         str | None,
         typer.Option(
-            help="Hub id, local folder, .gguf file.", show_default="the one it was found on"
+            help="Hub id, local folder, .gguf file.", show_default="the model it was found on"
         ),
     ] = None
     format: Annotated[
-        Format, typer.Option(help="PEFT adapter (lora, ia3) or the whole model, baked.")
+        Format, typer.Option(help="PEFT adapter (lora, ia3), or the whole model with the edit.")
     ] = Format.lora
     base: Annotated[
         str | None,
         typer.Option(
-            help="What an adapter is to call its base model: a hub id, say.",
+            help="Name of the base model in the adapter, such as a hub id.",
             show_default="where the model was loaded from",
         ),
     ] = None
@@ -65,7 +62,7 @@ class Export(o.Writing, o.Loading):
         bool,
         typer.Option(
             "--one-rank",
-            help="LoRA: the same rank in all layers, for servers that read no rank_pattern.",
+            help="LoRA: use the same rank in all layers, for servers that ignore rank_pattern.",
         ),
     ] = False
     check: Check = True
@@ -73,7 +70,6 @@ class Export(o.Writing, o.Loading):
     dtype: o.Dtype = o.DType.stored
 
     def __call__(self) -> None:
-        """Write it in the format that is asked for."""
         _export("export", self, {**vars(self), "format": self.format.value})
 
 
@@ -81,26 +77,23 @@ class Export(o.Writing, o.Loading):
 class Apply(o.Writing, o.Loading):
     """Bake an edit into the weights; write a checkpoint that plain transformers loads.
 
-    The short way to say 'snipbias export EDIT --format checkpoint'.
+    Short for 'snipbias export EDIT --format checkpoint'.
     """
 
     panel = o.USE
     examples = ("snipbias apply demo age-edit --out fair-model",)
     model: o.Model
-    edit: Edit
+    edit: o.Edit
     check: Check = True
     dtype: o.Dtype = o.DType.stored
 
     def __call__(self) -> None:
-        """Write a checkpoint."""
         fixed = {"format": "checkpoint", "base": None, "one_rank": False, "run": None}
         _export("apply", self, {**vars(self), **fixed})
 
 
 def _export(command: str, options: Export | Apply, arguments: dict[str, Any]) -> None:
-    """Load the model and the edit, write the export, and say how near it is."""
-    from rich.text import Text
-
+    """Load the model and the edit, write the export, and say how exact it is."""
     from snipbias.cli.run import run
     from snipbias.edits.card.figures import command as command_line
     from snipbias.edits.edit import NeuronEdit
@@ -128,7 +121,7 @@ def _export(command: str, options: Export | Apply, arguments: dict[str, Any]) ->
         this.record.lap(command)
         size = sum(file.stat().st_size for file in folder.iterdir())
     result = {"out": str(this.folder), "edit": edit.label, "bytes": size, **exported.to_dict()}
-    this.show(result, Text(_sentences(edit.label, exported, size, this.folder)))
+    this.show(result, _sentences(edit.label, exported, size, this.folder))
 
 
 def _sentences(label: str, exported: Any, size: int, folder: Path) -> str:
@@ -144,13 +137,13 @@ def _sentences(label: str, exported: Any, size: int, folder: Path) -> str:
     if exported.format != "checkpoint":
         lines.append(f"base model: {exported.base.name or 'none: name it with --base'}")
     if exported.bias:
-        lines.append("it holds bias terms, which PEFT reads and other servers may not")
+        lines.append("it holds bias terms, which PEFT reads but other servers may ignore")
     if exported.check is None:
         lines.append("not checked against the edited model")
     else:
         lines.append(
-            f"checked in float32: logits differ from the edited model's by "
-            f"{exported.check.difference:.1e} of the largest; the edit moves them by "
+            f"checked in float32: logits differ from the edited model's by at most "
+            f"{exported.check.difference:.1e} of the largest; the edit itself moves them by "
             f"{exported.check.effect:.1e}"
         )
     return "\n".join(lines)

@@ -13,10 +13,10 @@ from snipbias.cli.showing import Showing
 
 @dataclass(kw_only=True)
 class Fidelity(Showing, o.Running, o.Measuring, o.Asking):
-    """Show how well scores say what pruning each neuron does.
+    """Measure how well scores predict what pruning each neuron does.
 
-    A sample of neurons is pruned one by one, and what the margin of the biased answer loses is laid
-    beside the scores of each method. Try a scorer of your own here before you believe it.
+    A sample of neurons is pruned one at a time, and the drop in the margin of the biased answer is
+    compared with each method's scores. Test a scorer of your own here before you trust it.
     """
 
     panel = o.FIND
@@ -27,29 +27,20 @@ class Fidelity(Showing, o.Running, o.Measuring, o.Asking):
     model: o.Model
     task: o.Task
     methods: Annotated[
-        str, typer.Option(help="Recipes, module:name of a scorer; 'all' takes every recipe.")
+        str, typer.Option(help="Recipes, or module:name of a scorer; 'all': every recipe.")
     ] = "all"
-    neurons: Annotated[int, typer.Option(min=2, help="Neurons to prune, drawn evenly.")] = 300
+    neurons: Annotated[int, typer.Option(min=2, help="Neurons to prune, drawn at random.")] = 300
     samples: Annotated[int, typer.Option(min=1, help="Items to score them on.")] = 10
-    seed: Annotated[int, typer.Option(help="Of both draws.")] = 0
-    instructions: Annotated[
-        int | None,
-        typer.Option(min=1, help="Use only the first so many of the task's instructions."),
-    ] = 1
+    seed: Annotated[int, typer.Option(help="Seed of both draws.")] = 0
+    instructions: o.Instructions = 1
 
     def __call__(self) -> None:
-        """Prune, score, compare."""
-        from rich.console import Group
-        from rich.text import Text
-
         from snipbias.experiment.fidelity import fidelity
         from snipbias.method.find import as_recipe
 
-        names = None
-        if self.methods != "all":
-            names = [name.strip() for name in self.methods.split(",")]
-            for name in names:
-                as_recipe(name)  # before the work
+        methods = None if self.methods == "all" else o.names(self.methods)
+        for name in methods or ():
+            as_recipe(name)  # refuses an unknown one before the work
         run = self.begin("fidelity")
         task = run.task(self.task, **self.task_options)
         lm = run.load(self.model, self.model_options)
@@ -57,7 +48,7 @@ class Fidelity(Showing, o.Running, o.Measuring, o.Asking):
             found = fidelity(
                 lm,
                 task,
-                names,
+                methods,
                 samples=self.samples,
                 neurons=self.neurons,
                 seed=self.seed,
@@ -66,5 +57,5 @@ class Fidelity(Showing, o.Running, o.Measuring, o.Asking):
                 progress=progress,
             )
         rows = [asdict(method) for method in found.methods]
-        shown = Group(Text(found.headline + "\n"), found.grid().rich())
-        self.end(run, found.to_dict(), rows, str(found), shown)
+        shown = f"{found.headline}\n", found.grid().rich()
+        self.end(run, found.to_dict(), rows, str(found), *shown)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.cli import options as o
 from snipbias.cli.found import Label, write_found
-
-if TYPE_CHECKING:
-    pass
 
 GLANCE = 16  # rows that are asked before anything is found
 
@@ -37,21 +34,22 @@ class Find(o.Writing, o.Running, o.Measuring, o.Asking):
     method: Annotated[
         str, typer.Option(help="v1 (arXiv 2023), v2 (ACL 2024), v2 as coded, or another recipe.")
     ] = "v1"
-    samples: Annotated[int, typer.Option(min=1, help="Items to find them on.")] = 10
-    seed: Annotated[int, typer.Option(help="Of the draw of items.")] = 0
+    samples: Annotated[int, typer.Option(min=1, help="Items to find the neurons on.")] = 10
+    seed: Annotated[int, typer.Option(help="Seed of the draw of items.")] = 0
     stable: Annotated[
         float | None,
         typer.Option(
             min=0.0,
             max=1.0,
-            help="Stop reading items once two halves share so much of the top n: 0.6.",
+            help="Stop early, once two halves of the items agree on this share of the top n: 0.6.",
         ),
     ] = None
     label: Label = None
-    factor: Annotated[float, typer.Option(help="Scale outputs by this; 0 prunes.")] = 0.0
+    factor: Annotated[float, typer.Option(help="Multiply outputs by this; 0 prunes.")] = 0.0
     target: Annotated[str | None, typer.Option(help="prob or logprob.")] = None
     biased: Annotated[
-        str | None, typer.Option(help="automatic (Eq. 3), or manual: the rows' own biased option.")
+        str | None,
+        typer.Option(help="automatic (Eq. 3), or manual: the biased option that the row names."),
     ] = None
     tokens: Annotated[
         str | None, typer.Option(help="max, prompt, mean, sum, last or quantile over tokens.")
@@ -67,19 +65,14 @@ class Find(o.Writing, o.Running, o.Measuring, o.Asking):
     aggregate: Annotated[str | None, typer.Option(help="mean or max over instructions.")] = None
 
     def __call__(self) -> None:
-        """Attribute, select, and write one edit for each number of neurons."""
-        from rich.console import Group
-        from rich.text import Text
-
-        from snipbias.cli.again import again
-        from snipbias.cli.run import run
+        from snipbias.cli.run import again, run
         from snipbias.cli.show import edit_head, layer_map
         from snipbias.evaluation.check import check
         from snipbias.method.equations import Method
         from snipbias.method.find import as_recipe
         from snipbias.method.stable import scored
 
-        sizes, method = numbers("--n", self.n), self._method()
+        sizes, method = neurons(self.n), self._method()
         how = method.to_dict() if isinstance(method, Method) else method
         effective = {**vars(self), "sizes": sizes, "method": how}
         chosen = as_recipe(method)
@@ -110,7 +103,6 @@ class Find(o.Writing, o.Running, o.Measuring, o.Asking):
                 column=self.column,
             )
         largest = edits[-1]
-        lines = [*edit_head(largest), *(f"note: {note}" for note in task.notes)]
         asked = [word for path in written for word in ("--edit", str(path))]
         this.show(
             {
@@ -119,13 +111,12 @@ class Find(o.Writing, o.Running, o.Measuring, o.Asking):
                 "found_on": asdict(scores.found_on),
                 "notes": list(task.notes),
             },
-            Group(
-                Text(before.in_short),
-                *map(Text, lines),
-                Text(),
-                layer_map(largest, lm.sites),
-                Text(f"\nwritten  {', '.join(map(str, written))} (which neurons: snipbias show)"),
-            ),
+            before.in_short,
+            *edit_head(largest),
+            *(f"note: {note}" for note in task.notes),
+            "",
+            layer_map(largest, lm.sites),
+            f"\nwritten  {', '.join(map(str, written))} (list the neurons: snipbias show)",
             then=again("evaluate", self, *asked, "--out", f"{this.folder}-result"),
         )
 
@@ -145,18 +136,13 @@ class Find(o.Writing, o.Running, o.Measuring, o.Asking):
         return self.method
 
 
-def numbers(option: str, text: str) -> list[int]:
-    """Positive numbers of an option, in order, each once.
+def neurons(text: str) -> list[int]:
+    """The numbers of neurons that `--n` asks for.
 
     Raises:
-        SnipbiasError: it is no list of such numbers.
+        SnipbiasError: they are not numbers of at least 1.
     """
-    try:
-        sizes = sorted({int(part) for part in text.split(",")})
-    except ValueError:
-        raise SnipbiasError(
-            f"{option} {text!r} is no list of numbers: write 50, or 3,10,50."
-        ) from None
-    if sizes[0] < 1:
-        raise SnipbiasError(f"{option} {text!r} asks for {sizes[0]} neurons: ask for at least 1.")
+    sizes = o.numbers("--n", text, example="50, or 3,10,50")
+    if not sizes or sizes[0] < 1:
+        raise SnipbiasError(f"--n {text!r} asks for fewer than one neuron: ask for at least 1.")
     return sizes

@@ -1,4 +1,4 @@
-"""Edits that a command found: named, each in a folder with its card, and noted in the record."""
+"""Edits that a command found: named, written with a card each, and recorded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Label = Annotated[
     str | None,
-    typer.Option(help="What to call the edit in tables.", show_default="the folder's name"),
+    typer.Option(help="Name of the edit in tables.", show_default="the folder's name"),
 ]
 
 
@@ -30,15 +30,15 @@ def write_found(
     out: Path | None,
     column: list[str] | None,
 ) -> tuple[list[Path], list[NeuronEdit]]:
-    """Write every edit into the run's folder, or each into one of its own if they are several.
+    """Write one edit into the run's folder, or several into a folder each.
 
     Args:
-        edits: folder -> what tells the edit from its siblings, and the edit.
-        label: what to call them; the folder of the run if not given.
-        column: the rows' columns as the user named them, for `evaluate` to need none.
+        edits: folder -> (what tells the edit from its siblings, the edit).
+        label: name of the edits; by default that of the folder.
+        column: the user's column mapping, so that `evaluate` does not need it again.
 
     Returns:
-        Where they will be, and the edits under their names.
+        The folders they will be in, and the edits under their names.
     """
     from snipbias.cli.run import columns
     from snipbias.edits.card.card import model_card
@@ -58,7 +58,7 @@ def write_found(
         edit.write_into(folder / inside)
         places.append(this.folder / inside)
         this.record.data.setdefault("edits", {})[name] = edit.fingerprint
-    for place, edit in zip(places, named, strict=True):  # the card's record knows all of them
+    for place, edit in zip(places, named, strict=True):  # only now does the record list all edits
         text = model_card(edit, record=this.record, place=str(place))
         card = folder / place.relative_to(this.folder) / CARD_FILE
         card.write_text(text, encoding="utf-8")

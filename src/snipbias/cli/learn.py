@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import csv
+import shutil
 from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
 from snipbias.cli import options as o
+from snipbias.cli.find import neurons
 from snipbias.cli.found import Label, write_found
 
 
 @dataclass(kw_only=True)
 class Learn(o.Writing, o.Running, o.Measuring, o.Asking):
-    """Learn a factor for every neuron, so that the model tells what it knows from what it cannot.
+    """Learn a factor for every neuron, so that the model declines only what it cannot know.
 
-    All weights stay as they are. Trained on the templates set aside for finding, stopped on those
-    for choosing; 'snipbias evaluate' reports on others. The rows need pairs: the same question
-    without and with the fact that answers it. A run that was killed goes on.
+    No weight changes. Training uses the templates set aside for finding and stops on those set
+    aside for choosing; 'snipbias evaluate' reports on others. The rows must come in pairs: a
+    question with and without the fact that answers it. Run a killed training again to resume it.
     """
 
     panel = o.FIND
@@ -29,53 +32,45 @@ class Learn(o.Writing, o.Running, o.Measuring, o.Asking):
     model: o.Model
     task: o.Task
     also: Annotated[
-        list[str] | None, typer.Option(help="Another task to train on; repeatable.")
+        list[str] | None, typer.Option(help="Another task to train on (repeatable).")
     ] = None
     n: Annotated[
-        str | None, typer.Option(help="Keep so many neurons and train again: 300 or 300,3000.")
+        str | None, typer.Option(help="Keep only N neurons and train again: 300 or 300,3000.")
     ] = None
     label: Label = None
     pick: Annotated[
         str, typer.Option(help="learned, grafting, first order, or the control learned random.")
     ] = "learned"
-    steps: Annotated[int, typer.Option(min=1, help="Groups of rows to walk through.")] = 60
+    steps: Annotated[int, typer.Option(min=1, help="Training steps, a group of rows each.")] = 60
     fillings: Annotated[int, typer.Option(min=1, help="Groups of rows per template.")] = 2
     layers: Annotated[
-        float | None, typer.Option(help="Share of layers, from the top; half for a decoder.")
+        float | None,
+        typer.Option(help="Share of layers to train, from the top; half for a decoder."),
     ] = None
     roles: Annotated[str | None, typer.Option(help="Only layers of these roles: gate,up,down.")] = (
         None
     )
-    rate: Annotated[float, typer.Option(help="Adam's highest step of a factor.")] = 0.01
+    rate: Annotated[float, typer.Option(help="Adam's largest step of a factor.")] = 0.01
     pair: Annotated[
-        float, typer.Option(help="Weight of the pair loss; 0 leaves cross-entropy alone.")
+        float, typer.Option(help="Weight of the pair loss; 0 leaves only cross-entropy.")
     ] = 1.0
     answerable: Annotated[
-        float, typer.Option(help="Weight of answerable rows over that of unanswerable ones.")
+        float, typer.Option(help="Weight of answerable rows relative to unanswerable ones.")
     ] = 3.0
-    seed: Annotated[int, typer.Option(help="Of the rows and their order.")] = 0
+    seed: Annotated[int, typer.Option(help="Seed of the rows and their order.")] = 0
 
     def __call__(self) -> None:
-        """Train, and write an edit for all neurons and one for each number of them."""
-        import csv
-        import shutil
-
-        from rich.console import Group
-        from rich.text import Text
-
-        from snipbias.cli.again import again
-        from snipbias.cli.find import numbers
-        from snipbias.cli.run import kept_in, run
+        from snipbias.cli.run import again, kept_in, run
         from snipbias.method.learned.curve import LEGEND, curve, records
         from snipbias.method.learned.learn import learn
         from snipbias.method.learned.train import Training
 
-        sizes = numbers("--n", self.n) if self.n else []
+        sizes = neurons(self.n) if self.n else []
         training = Training(
             steps=self.steps, rate=self.rate, pair=self.pair, answerable=self.answerable
         )
         effective = {**vars(self), "sizes": sizes, "training": training.to_dict()}
-        # Beside the result, which appears only when it is whole.
+        # Next to the result, which appears only when it is complete.
         state = None if self.out is None else self.out.with_name(f"{self.out.name}.learning")
         with run("learn", effective, self) as (this, folder):
             this.record.seeds = {"rows and their order": self.seed}
@@ -120,10 +115,8 @@ class Learn(o.Writing, o.Running, o.Measuring, o.Asking):
         asked = [word for place in places for word in ("--edit", str(place))]
         this.show(
             {"edits": list(map(str, places)), "checks": checks},
-            Group(
-                *(curve(size, trained).rich() for size, trained in learned.trainings.items()),
-                Text(LEGEND),
-                Text(f"\nwritten  {', '.join(map(str, places))}"),
-            ),
+            *(curve(size, trained).rich() for size, trained in learned.trainings.items()),
+            LEGEND,
+            f"\nwritten  {', '.join(map(str, places))}",
             then=again("evaluate", self, *asked, "--out", f"{this.folder}-result"),
         )

@@ -1,18 +1,17 @@
-"""Arguments that several commands share, each defined once."""
+"""The options that several commands share, each declared once."""
 
 from __future__ import annotations
 
-import inspect
-from copy import copy
-from dataclasses import MISSING, dataclass, fields
+import os
+from dataclasses import dataclass
 from enum import Enum
-from inspect import Parameter, Signature
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, get_args, get_type_hints
+from typing import Annotated, Any, ClassVar
 
 import typer
-from typer.models import OptionInfo
 
+from snipbias.base.answers import SWITCH
+from snipbias.base.errors import SnipbiasError
 from snipbias.cli.config import take
 
 
@@ -51,7 +50,7 @@ Model = Annotated[
 Task = Annotated[
     str,
     typer.Argument(
-        help="bbq:SES, mini:age, rte, a JSONL or CSV file, hf:owner/name ('snipbias tasks').",
+        help="bbq:SES, mini:age, rte, a JSONL or CSV file, hf:owner/name (list: 'snipbias tasks').",
         show_default=False,
     ),
 ]
@@ -64,7 +63,7 @@ Dtype = Annotated[
     ),
 ]
 TrustRemoteCode = Annotated[
-    bool, typer.Option("--trust-remote-code", help="Run the model repository's code.")
+    bool, typer.Option("--trust-remote-code", help="Run code from the model's repository.")
 ]
 
 
@@ -79,24 +78,25 @@ def _batch_size(text: str) -> int | str:
 DataDir = Annotated[
     Path | None,
     typer.Option(
-        help="Folder with BBQ's or GLUE's files; else SNIPBIAS_DATA_DIR, the cache, or a download."
+        help="Folder with the BBQ or GLUE files.",
+        show_default="SNIPBIAS_DATA_DIR, the cache, a download",
     ),
 ]
 LmEvalPath = Annotated[
     Path | None,
-    typer.Option(help="Folder with task files (YAML) of your own for lm-eval; may hold code."),
+    typer.Option(help="Folder with your own lm-eval task files (YAML), which can run code."),
 ]
 EvaluationRun = Annotated[
     Path | None,
     typer.Option(
-        help="Folder of a run of 'snipbias evaluate' with this edit: the card's figures.",
-        show_default="those beside the edit",
+        help="Folder that 'snipbias evaluate' wrote for this edit; the card shows its figures.",
+        show_default="the figures next to the edit",
     ),
 ]
 Resumed = Annotated[
     Path | None,
     typer.Option(
-        help="Folder to write, or to go on with.",
+        help="Folder to write, or to resume.",
         show_default="snipbias-runs/reproduce-<model>-<preset>-<settings>",
     ),
 ]
@@ -105,31 +105,47 @@ NoControlRows = Annotated[
     typer.Option(
         "--no-control-rows",
         "--no-controls",
-        help="Ask no filler and mismatch rows (unanswerable, as long as the answerable ones).",
+        help="Skip the unanswerable questions that are as long as answerable ones (filler and "
+        "mismatch rows).",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and no table.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Hide progress bars.")]
 
 
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+Edit = Annotated[
+    str, typer.Argument(help="Folder of an edit, or owner/name on the hub.", show_default=False)
+]
+Edits = Annotated[
+    list[str] | None, typer.Option(help="Folder of an edit, or owner/name on the hub (repeatable).")
+]
+Items = Annotated[
+    int | None, typer.Option("--items", "--limit", min=1, help="Use at most N held-out items.")
+]
+NoText = Annotated[bool, typer.Option("--no-text", help="Skip neutral text.")]
+NoRetention = Annotated[bool, typer.Option("--no-retention", help="Skip retention tasks.")]
+Instructions = Annotated[
+    int | None, typer.Option(min=1, help="Use only the first N of the task's instructions.")
+]
 Config = Annotated[
     Path | None,
     typer.Option(
-        callback=take, is_eager=True, help="Settings from a TOML file; every run writes one."
+        callback=take, is_eager=True, help="Read settings from a TOML file; every run writes one."
     ),
 ]
 
 
 @dataclass(kw_only=True)
 class Command:
-    """A command: its fields are its options, its docstring is its help, and a call does it."""
+    """A command: its fields are its options, its docstring is its help, and calling it runs it."""
 
     panel: ClassVar[str]
     heading: ClassVar[str | None] = None
     examples: ClassVar[tuple[str, ...]]
 
     def __call__(self) -> None:
-        """Do it; what is heavy is imported here, so that --help stays quick."""
+        """Run it. Slow imports belong here, so that --help stays quick."""
         raise NotImplementedError
 
 
@@ -141,12 +157,12 @@ class Reading(Command):
     data_dir: DataDir = None
     column: Annotated[
         list[str] | None,
-        typer.Option(help="ours=theirs, where the file's columns have other names (repeatable)."),
+        typer.Option(help="Our name and yours for a column of the file: ours=theirs (repeatable)."),
     ] = None
     prompt: Annotated[
         str | None,
         typer.Option(
-            help="Wording of the prompts: list, paper, letters, letters-text, plain, a .txt or "
+            help="Prompt template: list, paper, letters, letters-text, plain, a .txt or "
             ".json file, or a text with {instruction} {context} {question} {options}.",
             show_default="list",
         ),
@@ -154,42 +170,52 @@ class Reading(Command):
 
     @property
     def task_options(self) -> dict[str, Any]:
-        """Those that `Run.task` takes."""
+        """The options that `Run.task` takes."""
         names = ("data_dir", "column", "instruction", "instructions", "prompt")
         return {name: value for name, value in vars(self).items() if name in names}
 
 
 @dataclass(kw_only=True)
 class Asking(Reading):
-    """Under which instruction."""
+    """How a task is read, and under which instruction."""
 
     instruction: Annotated[
-        list[str] | None, typer.Option(help="Ask under this instruction (repeatable).")
+        list[str] | None, typer.Option(help="Use this instruction (repeatable).")
     ] = None
 
 
 @dataclass(kw_only=True)
 class Batching(Command):
-    """How much is asked at once."""
+    """How many prompts run at once."""
 
     batch_size: Annotated[
         Any,
         typer.Option(
             parser=_batch_size,
             metavar="auto|N",
-            help="Prompts per pass; auto: as is fastest and fits. Never changes a result.",
+            help="Prompts per pass; auto: the fastest that fits. Never changes a result.",
         ),
     ] = "auto"
 
 
 @dataclass(kw_only=True)
 class Measuring(Batching):
-    """How much is asked, and how much at once."""
+    """How many prompts there are, and how many run at once."""
 
-    instructions: Annotated[
-        int | None,
-        typer.Option(min=1, help="Use only the first so many of the task's instructions."),
-    ] = None
+    instructions: Instructions = None
+
+
+@dataclass(kw_only=True)
+class Answering(Measuring):
+    """Whether answers of earlier runs are used."""
+
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Ignore answers kept from earlier runs.")
+    ] = False
+
+    def __post_init__(self) -> None:
+        if self.no_cache:
+            os.environ[SWITCH] = "off"
 
 
 @dataclass(kw_only=True)
@@ -206,7 +232,7 @@ class Loading(Command):
 
     @property
     def model_options(self) -> dict[str, Any]:
-        """Those that `load` takes."""
+        """The options that `load` takes."""
         names = ("revision", "device", "device_map", "chat", "trust_remote_code", "tensor_parallel")
         chosen = {name: value for name, value in vars(self).items() if name in names}
         return {**chosen, "dtype": self.dtype.value}
@@ -214,19 +240,19 @@ class Loading(Command):
 
 @dataclass(kw_only=True)
 class Running(Loading):
-    """How it is spread and asked."""
+    """How a model is loaded, spread over devices and prompted."""
 
     device_map: Annotated[
-        str | None, typer.Option(help="Spread the model by accelerate: auto.")
+        str | None, typer.Option(help="Spread the model over devices with accelerate: auto.")
     ] = None
     tensor_parallel: Annotated[
         bool,
-        typer.Option("--tensor-parallel", help="Split every layer among torchrun's processes."),
+        typer.Option("--tensor-parallel", help="Split every layer across torchrun's processes."),
     ] = False
     chat: Annotated[
         bool | None,
         typer.Option(
-            "--chat/--no-chat", help="Use the chat template.", show_default="where there is one"
+            "--chat/--no-chat", help="Use the chat template.", show_default="if it has one"
         ),
     ] = None
 
@@ -240,57 +266,25 @@ class Writing(Command):
         Path | None,
         typer.Option(help="Folder to write.", show_default="snipbias-runs/<time>-<command>"),
     ] = None
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the folder if it is there.")
-    ] = False
+    overwrite: Overwrite = False
     as_json: Json = False
     quiet: Quiet = False
 
 
-def add(app: typer.Typer, kind: type[Command]) -> None:
-    """Give the application a command, under its class's name."""
-    types = get_type_hints(kind, include_extras=True)
+def numbers(option: str, text: str, kind: type[Any] = int, example: str = "3,10,50") -> list[Any]:
+    """The numbers of a comma-separated option, in order, each once.
 
-    def command(config: Path | None, **given: Any) -> None:
-        kind(**given)()
-
-    options = [
-        Parameter(
-            field.name,
-            Parameter.KEYWORD_ONLY,
-            default=Parameter.empty if field.default is MISSING else field.default,
-            annotation=_under_heading(kind, field.name, types[field.name]),
-        )
-        for field in fields(kind)
-    ]
-    config = Parameter("config", Parameter.KEYWORD_ONLY, default=None, annotation=Config)
-    options.append(config)
-    options.sort(key=lambda option: option.default is not Parameter.empty)
-    command.__signature__ = Signature(options)  # type: ignore[attr-defined]
-    title = "Example" if len(kind.examples) == 1 else "Examples"
-    app.command(
-        kind.__name__.lower(),
-        help=_paragraphs(inspect.getdoc(kind) or ""),
-        epilog="\n\n".join((f"{title}:", *kind.examples)),
-        rich_help_panel=kind.panel,
-    )(command)
+    Raises:
+        SnipbiasError: one of them is no number.
+    """
+    try:
+        return sorted({kind(part) for part in text.split(",") if part.strip()})
+    except ValueError:
+        raise SnipbiasError(
+            f"{option} {text!r} is not a list of numbers: write {example}."
+        ) from None
 
 
-def _paragraphs(text: str) -> str:
-    """The text with one line per paragraph, for a terminal to break where it ends."""
-    return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
-
-
-def _under_heading(kind: type[Command], name: str, declared: Any) -> Any:
-    """The type of an option, shown under the heading of the group that declares it."""
-    group = next(c for c in reversed(kind.__mro__) if name in vars(c).get("__annotations__", ()))
-    option = copy(declared.__metadata__[0])
-    if isinstance(option, OptionInfo):
-        option.rich_help_panel = group.heading  # type: ignore[attr-defined]
-        # Short, so that what it means has room at 80 columns; a flag takes no value.
-        kinds = {bool: " ", int: "N", float: "X", str: "TEXT", Path: "PATH"}
-        wanted = {kind for kind in kinds if kind in (declared.__origin__, *get_args(declared))}
-        wanted |= {kind for kind in kinds if kind in get_args(declared.__origin__)}
-        if option.metavar is None and len(wanted) == 1:
-            option.metavar = kinds[wanted.pop()]
-    return Annotated[declared.__origin__, option]
+def names(text: str) -> tuple[str, ...]:
+    """The names of a comma-separated option, each once."""
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))

@@ -9,15 +9,16 @@ from typing import Annotated
 
 import typer
 
+from snipbias.base.errors import require
 from snipbias.cli import options as o
 
 
 @dataclass(kw_only=True)
 class Play(o.Running, o.Asking):
-    """Open a page on this machine: ask one question of a model with and without its edits.
+    """Open a page on this machine: ask a model one question, with and without its edits.
 
     Type or pick a question, switch edits on and off, change their strength, and see what the model
-    answers and which neurons fired. It ends with Ctrl-C.
+    answers and which neurons fired. Stop it with Ctrl-C.
     """
 
     panel = o.LOOK
@@ -27,23 +28,20 @@ class Play(o.Running, o.Asking):
         "snipbias play google/flan-t5-base --edit ses/n10 --edit ses/n50 --task bbq:SES",
     )
     model: o.Model
-    edit: Annotated[
-        list[str] | None,
-        typer.Option(help="Folder of an edit, or owner/name on the hub (repeatable)."),
-    ] = None
+    edit: o.Edits = None
     task: Annotated[
         list[str] | None,
-        typer.Option(help="What questions are picked from (repeatable).", show_default="mini"),
+        typer.Option(help="Task to pick questions from (repeatable).", show_default="mini"),
     ] = None
     host: Annotated[str, typer.Option(help="Address to serve at.")] = "127.0.0.1"
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port to serve at; 0: any free one.")
     ] = 8080
-    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open it.")] = True
+    browser: Annotated[
+        bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")
+    ] = True
 
     def __call__(self) -> None:
-        """Load everything, then serve the page until the user interrupts it."""
-        from snipbias.base.errors import require
         from snipbias.cli.run import columns
         from snipbias.edits.edit import NeuronEdit
         from snipbias.evaluation.compare import distinct
@@ -55,7 +53,7 @@ class Play(o.Running, o.Asking):
         from snipbias.tasks.prompts import DEFAULT
 
         require("nicegui", "the playground needs", "play")
-        # Called what the user called them: several may be "v1 n=10".
+        # Named by their paths, since several may have the label "v1 n=10".
         edits = [replace(NeuronEdit.load(place), label=place) for place in self.edit or ()]
         tasks = [
             read_task(
@@ -67,19 +65,18 @@ class Play(o.Running, o.Asking):
             )
             for name in self.task or ("mini",)
         ]
-        host = self.host
-        if not is_loopback(host):
+        if not is_loopback(self.host):
             warnings.warn(
-                f"with --host {host} whoever reads this machine's traffic can use the page and "
-                "read the tasks: leave --host out to keep it to yourself.",
+                f"with --host {self.host}, anyone who can read this machine's network traffic can "
+                "use the page and read the tasks: leave --host out to keep them private.",
                 stacklevel=2,
             )
         session = Session(load(self.model, **self.model_options), distinct(edits), tasks)
         serve(
             session,
-            host=host,
+            host=self.host,
             port=self.port,
             open_browser=self.browser,
-            say=lambda url: print(f"playing at {url} (Ctrl-C ends it)", flush=True),
+            say=lambda url: print(f"playing at {url} (stop with Ctrl-C)", flush=True),
         )
-        print("ended.", file=sys.stderr)
+        print("stopped.", file=sys.stderr)

@@ -15,7 +15,7 @@ from snipbias.cli import options as o
 class Report(o.Command):
     """Write one HTML page of what runs found, changed and kept; it opens without a network.
 
-    The texts of changed rows are read from the task again, from this machine alone.
+    The texts of changed rows are read from the task again, on this machine only.
     """
 
     panel = o.LOOK
@@ -33,20 +33,17 @@ class Report(o.Command):
     ]
     out: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("report.html")
     title: Annotated[
-        str | None, typer.Option(help="Of the page.", show_default="models and tasks")
+        str | None, typer.Option(help="Title of the page.", show_default="models and tasks")
     ] = None
     no_texts: Annotated[
         bool,
-        typer.Option("--no-texts", help="Leave out the texts of rows, which you may not pass on."),
+        typer.Option("--no-texts", help="Leave out the rows' texts, if you may not share them."),
     ] = False
     data_dir: o.DataDir = None
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the file if it is there.")
-    ] = False
+    overwrite: o.Overwrite = False
     as_json: o.Json = False
 
     def __call__(self) -> None:
-        """Write the page, and say how large it is."""
         from snipbias.cli.run import show
         from snipbias.report.write import write_report
 
@@ -59,8 +56,5 @@ class Report(o.Command):
             overwrite=self.overwrite,
         )
         size = path.stat().st_size
-        show(
-            {"out": str(path), "bytes": size},
-            f"written: {path} ({size / 1e6:.1f} MB)",
-            as_json=self.as_json,
-        )
+        said = f"written: {path} ({size / 1e6:.1f} MB)"
+        show({"out": str(path), "bytes": size}, said, as_json=self.as_json)

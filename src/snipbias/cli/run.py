@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import datetime
+from enum import Enum
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ from snipbias.base.markdown import printable
 from snipbias.base.parallel import workers
 from snipbias.base.record import RunRecord
 from snipbias.cli import config
-from snipbias.cli.options import Writing
+from snipbias.cli import options as o
 from snipbias.edits.provenance import ModelId
 from snipbias.models.language_model import LanguageModel
 from snipbias.models.loading import load
@@ -36,7 +38,7 @@ from snipbias.tasks.prompts import DEFAULT
 
 
 class Advance:
-    """Called with the prompts just done; `stage` names what they are of."""
+    """A progress callback: call it with the number of prompts just done."""
 
     EVERY = 60.0  # seconds between two lines
 
@@ -46,7 +48,7 @@ class Advance:
         self._started = self._told = time.monotonic()
 
     def stage(self, name: str, jobs: int) -> None:
-        """Begin a bar for what is done now, of so many jobs."""
+        """Restart the bar for the next stage, which has this many jobs."""
         self._started = time.monotonic()
         self._bars.reset(self._bar, total=jobs, description=f"{self._label}: {name}")
 
@@ -59,14 +61,14 @@ class Advance:
             left = spent * (bar.total - bar.completed) / max(bar.completed, 1)
             print(
                 f"{bar.description}: {bar.completed:.0f} of {bar.total:.0f} "
-                f"({spent:.0f} min, some {left:.0f} left)",
+                f"({spent:.0f} min, about {left:.0f} left)",
                 file=sys.stderr,
                 flush=True,
             )
 
 
 class Run:
-    """The frame of a command: record, folder, progress and output; made by `run`."""
+    """What every command needs: a record, a folder, progress and output; made by `run`."""
 
     def __init__(self, record: RunRecord, folder: Path, *, as_json: bool, quiet: bool) -> None:
         self.record = record
@@ -75,7 +77,7 @@ class Run:
         self._quiet = quiet
 
     def load(self, model: str, options: Mapping[str, Any]) -> LanguageModel:
-        """Load the model and note its identity."""
+        """Load a model and record its identity."""
         with self.progress(f"loading {Path(model).name}", None):
             lm = load(model, **options)
         self.record.models[model] = {
@@ -97,7 +99,7 @@ class Run:
         prompt: str | None = None,
         column: list[str] | None = None,
     ) -> Task:
-        """Read a task and note its fingerprint."""
+        """Read a task and record its fingerprint."""
         renamed = columns(column)
         read = partial(
             read_task,
@@ -122,7 +124,7 @@ class Run:
 
     @contextmanager
     def progress(self, label: str, total: int | None) -> Iterator[Advance]:
-        """A bar with a time estimate on a terminal; a line per minute where that is a file."""
+        """Show a bar on a terminal, or print a line per minute into a file."""
         columns = (
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -135,30 +137,28 @@ class Run:
         with Progress(*columns, console=console, transient=True, disable=not bar) as bars:
             yield Advance(bars, label, total, lines=shown and not bar)
 
-    def show(
-        self, result: Mapping[str, Any], renderable: RenderableType, *, then: str = ""
-    ) -> None:
-        """Print the result: JSON for machines, a table and the next command for people."""
-        show(result, renderable, as_json=self._as_json, then=then)
+    def show(self, result: Mapping[str, Any], *parts: RenderableType, then: str = "") -> None:
+        """Print the result: JSON for machines; tables and the next command for people."""
+        show(result, *parts, as_json=self._as_json, then=then)
 
 
-def show(
-    result: Mapping[str, Any], renderable: RenderableType, *, as_json: bool, then: str = ""
-) -> None:
-    """Print one JSON object, or the renderable; of several processes, the main one does.
+def show(result: Mapping[str, Any], *parts: RenderableType, as_json: bool, then: str = "") -> None:
+    """Print one JSON object, or the parts one below the other; only the main process prints.
 
     Args:
-        then: the command that comes next, on a line that is not broken, so that it can be copied.
+        parts: tables, and plain text.
+        then: the next command, printed on one unbroken line so that it can be copied.
     """
     if not workers().is_main:
         return
     if as_json:
         print(json.dumps(result, indent=1, default=str))
-    else:
-        screen = _Screen(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 118)
-        screen.print(renderable)
-        if then:
-            screen.print(Text.assemble(("next     ", "dim"), (then, "bold")), soft_wrap=True)
+        return
+    screen = _Screen(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 118)
+    for part in parts:
+        screen.print(Text(part) if isinstance(part, str) else part)
+    if then:
+        screen.print(Text.assemble(("next     ", "dim"), (then, "bold")), soft_wrap=True)
 
 
 class _Screen(Console):
@@ -173,15 +173,17 @@ class _Screen(Console):
 
 
 @contextmanager
-def run(command: str, arguments: Mapping[str, Any], options: Writing) -> Iterator[tuple[Run, Path]]:
-    """The run and a folder to fill, which appears under its name only if all goes well."""
+def run(
+    command: str, arguments: Mapping[str, Any], options: o.Writing
+) -> Iterator[tuple[Run, Path]]:
+    """A run and a folder to fill, which gets its name only if the run succeeds."""
     name = f"{datetime.now():%Y%m%d-%H%M%S}-{command}"
     folder = options.out or Path("snipbias-runs") / name
     record = RunRecord(command, sys.argv[1:], dict(arguments))
     this = Run(record, folder, as_json=options.as_json, quiet=options.quiet)
     # Before the work, not after it.
     workers().from_main(partial(refuse_existing, folder, overwrite=options.overwrite))
-    if not workers().is_main:  # what the others fill is thrown away
+    if not workers().is_main:  # the others' files are thrown away
         with tempfile.TemporaryDirectory() as scratch:
             yield this, Path(scratch)
         return
@@ -195,7 +197,7 @@ def run(command: str, arguments: Mapping[str, Any], options: Writing) -> Iterato
 def resumable_run(
     command: str, arguments: Mapping[str, Any], folder: Path, *, as_json: bool, quiet: bool
 ) -> Iterator[Run]:
-    """The run of a command that fills its folder as it goes, and goes on from what is there."""
+    """A run that fills its folder as it goes, and resumes from what is there."""
     record = RunRecord(command, sys.argv[1:], dict(arguments))
     with kept_in(folder):
         yield Run(record, folder, as_json=as_json, quiet=quiet)
@@ -203,22 +205,43 @@ def resumable_run(
 
 @contextmanager
 def kept_in(folder: Path | None) -> Iterator[None]:
-    """Inside, an interrupt says where the work is kept; None: nowhere."""
+    """Make an interrupt say where the finished work is kept; None if nowhere."""
     try:
         yield
     except KeyboardInterrupt:
         if folder is None or not folder.exists():
             raise
         raise InterruptError(
-            f"what is done is kept in {folder}; the same command goes on from there."
+            f"finished work is kept in {folder}; run the same command again to resume."
         ) from None
 
 
 def columns(pairs: list[str] | None) -> dict[str, str] | None:
-    """{our column: their column} of the command line's `ours=theirs`."""
+    """Parse `ours=theirs` pairs into {our column: their column}."""
     if not pairs:
         return None
     for pair in pairs:
         if "=" not in pair:
-            raise SnipbiasError(f"--column {pair!r} names one column: write ours=theirs.")
+            raise SnipbiasError(f"--column {pair!r} names only one column: write ours=theirs.")
     return dict(pair.split("=", 1) for pair in pairs)
+
+
+def again(command: str, options: o.Command, *words: str) -> str:
+    """A command line to paste that loads the same model and reads the same task.
+
+    Args:
+        words: further options, for that command alone.
+    """
+    shared = {f.name: f for kind in (o.Running, o.Measuring, o.Asking) for f in fields(kind)}
+    line = ["snipbias", command, *(getattr(options, name) for name in ("model", "task"))]
+    for name, field in shared.items():
+        value = getattr(options, name, field.default)
+        if value == field.default:
+            continue
+        option = f"--{name.replace('_', '-')}"
+        if isinstance(value, bool):
+            line.append(option if value else option.replace("--", "--no-", 1))
+            continue
+        for each in value if isinstance(value, list) else [value]:
+            line += [option, str(each.value if isinstance(each, Enum) else each)]
+    return shlex.join([*line, *words])

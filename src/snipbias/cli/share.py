@@ -7,19 +7,21 @@ from typing import Annotated
 
 import typer
 
+from snipbias.base.errors import SnipbiasError
 from snipbias.cli import options as o
 
 Edit = Annotated[str, typer.Argument(help="Folder of an edit.", show_default=False)]
 License = Annotated[
-    str | None, typer.Option(help="Of the edit: apache-2.0 ...", show_default="its base's")
+    str | None,
+    typer.Option(help="License of the edit: apache-2.0 ...", show_default="the base model's"),
 ]
 
 
 @dataclass(kw_only=True)
 class Card(o.Command):
-    """Write the model card of an edit, README.md, again: with the figures of an evaluation.
+    """Rewrite the model card of an edit (README.md), with the figures of an evaluation.
 
-    The figures are kept beside it as evaluation.json.
+    The figures are kept next to it as evaluation.json.
     """
 
     panel = o.SHARE
@@ -33,45 +35,40 @@ class Card(o.Command):
     as_json: o.Json = False
 
     def __call__(self) -> None:
-        """Write the card, if it may be."""
-        from rich.text import Text
-
-        from snipbias.base.errors import SnipbiasError
         from snipbias.cli.run import show
         from snipbias.edits import sharing as share
         from snipbias.edits.edit import NeuronEdit
 
         if share.hub_id(self.edit):
             raise SnipbiasError(
-                f"there is no folder {self.edit}: save the self.edit into one, or `push` it."
+                f"there is no folder {self.edit}: save the edit into one, or `push` it."
             )
         folder = share.locate(self.edit).parent
         found = NeuronEdit.load(self.edit)
+        card = folder / share.CARD_FILE
         if not (share.is_generated(folder) or self.overwrite):
-            raise SnipbiasError(
-                f"{folder / share.CARD_FILE} was written by hand: replace it by --overwrite."
-            )
+            raise SnipbiasError(f"{card} was written by hand: replace it with --overwrite.")
         figures = share.figures_for(found, self.run, folder)
         record = share.record_of(found, folder)
         share.write_card(found, folder, figures=figures, record=record, licence=self.license)
-        result = {"card": str(folder / share.CARD_FILE), "figures": figures is not None}
-        said = "with figures" if figures else "without figures: give an evaluation by --run"
-        show(result, Text(f"written: {result['card']}, {said}"), as_json=self.as_json)
+        result = {"card": str(card), "figures": figures is not None}
+        said = "with figures" if figures else "without figures: name an evaluation with --run"
+        show(result, f"written: {card}, {said}", as_json=self.as_json)
 
 
 @dataclass(kw_only=True)
 class Push(o.Command):
-    """Upload an edit and its model card to the hub of Hugging Face, as who is logged in there.
+    """Upload an edit and its model card to the Hugging Face hub.
 
-    Uploads edit.json, README.md and, where there are figures, evaluation.json; no run record, and
-    no path of this machine. Log in by 'hf auth login', or set HF_TOKEN.
+    Uploads edit.json, README.md and, if there are figures, evaluation.json; no run record and no
+    path of this machine. Log in with 'hf auth login', or set HF_TOKEN.
     """
 
     panel = o.SHARE
     examples = ("snipbias push age-edit jane/age-edit --private --run result",)
     edit: Edit
     repo: Annotated[
-        str, typer.Argument(help="Repository of the hub: owner/name.", show_default=False)
+        str, typer.Argument(help="Repository on the hub: owner/name.", show_default=False)
     ]
     private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = (
         False
@@ -79,7 +76,7 @@ class Push(o.Command):
     run: o.EvaluationRun = None
     license: License = None
     message: Annotated[
-        str | None, typer.Option(help="Of the commit.", show_default="Upload <label>")
+        str | None, typer.Option(help="Commit message.", show_default="Upload <label>")
     ] = None
     revision: Annotated[
         str | None, typer.Option(help="Branch to write to.", show_default="main")
@@ -87,9 +84,6 @@ class Push(o.Command):
     as_json: o.Json = False
 
     def __call__(self) -> None:
-        """Upload it, and say where it is."""
-        from rich.text import Text
-
         from snipbias.cli.run import show
         from snipbias.edits import sharing as share
         from snipbias.edits.edit import NeuronEdit
@@ -109,4 +103,4 @@ class Push(o.Command):
         )
         result = {"repository": commit.repo_url.repo_id, "commit": commit.oid, "url": str(commit)}
         load = f"sb.NeuronEdit.from_pretrained({result['repository']!r})"
-        show(result, Text(f"pushed: {result['url']}\nload it by {load}"), as_json=self.as_json)
+        show(result, f"pushed: {result['url']}\nload it with {load}", as_json=self.as_json)

@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -36,8 +36,6 @@ class Show(o.Command):
     as_json: o.Json = False
 
     def __call__(self) -> None:
-        """Show an edit, here or on the hub, a comparison, or the record of any run."""
-        from rich.console import Group
         from rich.table import Table
         from rich.text import Text
 
@@ -52,27 +50,24 @@ class Show(o.Command):
             edit = NeuronEdit.load(self.path)
             show(edit.to_dict(), edit_table(edit), as_json=self.as_json)
             return
-        record = RunRecord.read(path)
+        record = asdict(RunRecord.read(path))
         table = Table(box=None, show_header=False)
-        for name, value in asdict(record).items():
+        for name, value in record.items():
             table.add_row(name, Text(json.dumps(value, default=str)))
-        parts: list[Any] = [table]
         summary = path / "tables.md"
-        if summary.is_file():
-            parts.append(Text("\n" + summary.read_text(encoding="utf-8")))
-        show(asdict(record), Group(*parts), as_json=self.as_json)
+        tables = ["\n" + summary.read_text(encoding="utf-8")] if summary.is_file() else []
+        show(record, table, *tables, as_json=self.as_json)
 
 
 @dataclass(kw_only=True)
 class Tasks(o.Command):
-    """List the tasks that can be named."""
+    """List the tasks that have a name."""
 
     panel = o.FIND
     examples = ("snipbias tasks",)
     as_json: o.Json = False
 
     def __call__(self) -> None:
-        """Show the named tasks with their sizes."""
         from rich.table import Table
 
         from snipbias.cli.run import show
@@ -89,7 +84,7 @@ class Tasks(o.Command):
 
 
 def layer_map(edit: NeuronEdit, sites: Sequence[Site]) -> Group:
-    """A bar per layer, as high as the neurons that the edit has there, for each kind of block."""
+    """A row of bars per kind of block: one bar per layer, as high as its number of neurons."""
     from rich.console import Group
     from rich.text import Text
 
@@ -106,18 +101,16 @@ def layer_map(edit: NeuronEdit, sites: Sequence[Site]) -> Group:
         bars = "".join(LEVELS[math.ceil(n / most * (len(LEVELS) - 1))] for n in row.values())
         name = " ".join([side] * (len(sides) > 1) + [BLOCKS[block]])
         lines.append(Text.assemble(f"{name:<24} ", (bars, "cyan"), f" {sum(row.values()):g}"))
-    legend = f"{'':<24} first to last layer; a full bar: {most:g} neurons"
+    legend = f"{'':<24} first to last layer; a full bar is {most:g} neurons"
     return Group(*lines, Text(legend, "dim"))
 
 
 def edit_head(edit: NeuronEdit) -> list[str]:
-    """What an edit is, and what it was found on."""
+    """Lines that say what an edit is, and what it was found on."""
     from snipbias.tasks.prompts import DEFAULT
 
-    head = f"{edit.label}: {len(edit)} of {edit.model.neurons} neurons of {edit.model.name}"
-    lines = [head]
-    if edit.found_on is not None:
-        found = edit.found_on
+    lines = [f"{edit.label}: {len(edit)} of {edit.model.neurons} neurons of {edit.model.name}"]
+    if (found := edit.found_on) is not None:
         lines.append(
             f"found on {plural(len(found.items), 'item')} of "
             f"{plural(len(found.templates), 'template')} of {found.task}, "
@@ -128,7 +121,7 @@ def edit_head(edit: NeuronEdit) -> list[str]:
 
 
 def edit_table(edit: NeuronEdit) -> Group:
-    """What an edit holds, site by site."""
+    """The neurons and factors of an edit, site by site."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -148,4 +141,4 @@ def edit_table(edit: NeuronEdit) -> Group:
         table.add_row(Text(site), str(len(units)), shown + factors)
     rest = crowded[SHOWN_SITES:]
     more = [f"and {len(rest)} more sites; --json shows all"] if rest else []
-    return Group(*map(Text, edit_head(edit)), table, *map(Text, more))
+    return Group(*map(Text, edit_head(edit)), table, *more)

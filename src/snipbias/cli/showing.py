@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,24 +29,20 @@ class Showing(o.Command):
 
     heading = "Output"
     save: Annotated[
-        Path | None, typer.Option(help="Write it to this file too: .json, .csv or .md.")
+        Path | None, typer.Option(help="Also write it to this file: .json, .csv or .md.")
     ] = None
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the file if it is there.")
-    ] = False
+    overwrite: o.Overwrite = False
     as_json: o.Json = False
     quiet: o.Quiet = False
 
     def begin(self, command: str) -> Run:
         """Begin a run that loads models and tasks; refuse early a file that cannot be written."""
-        import sys
-
         from snipbias.base.record import RunRecord
         from snipbias.cli.run import Run
 
-        if self.save and self.save.suffix not in (".json", ".csv", ".md"):
-            raise SnipbiasError(f"cannot write {self.save}: let it end in .json, .csv or .md.")
         if self.save:
+            if self.save.suffix not in (".json", ".csv", ".md"):
+                raise SnipbiasError(f"cannot write {self.save}: name a .json, .csv or .md file.")
             refuse_existing(self.save, overwrite=self.overwrite, file=True)
         record = RunRecord(command, sys.argv[1:], vars(self))
         return Run(record, Path(), as_json=self.as_json, quiet=self.quiet)
@@ -56,9 +53,15 @@ class Showing(o.Command):
         record: Mapping[str, Any],
         rows: Sequence[Mapping[str, Any]],
         markdown: str,
-        shown: RenderableType,
+        *shown: RenderableType,
     ) -> None:
-        """Write the file: all of the record, its rows as a table, or Markdown; then show it."""
+        """Write the file, if one was named, and show the result.
+
+        Args:
+            record: what a .json file holds.
+            rows: what a .csv file holds.
+            markdown: what a .md file holds.
+        """
         if self.save:
             text = {
                 ".json": lambda: json.dumps(record, indent=1) + "\n",
@@ -67,7 +70,7 @@ class Showing(o.Command):
             }[self.save.suffix]()
             with atomic_file(self.save) as new:
                 new.write_text(text, encoding="utf-8")
-        run.show(record, shown)
+        run.show(record, *shown)
 
 
 def _as_csv(rows: Sequence[Mapping[str, Any]]) -> str:

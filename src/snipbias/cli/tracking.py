@@ -1,4 +1,4 @@
-"""`--log-to trackio`: the figures of a run in a tracker of experiments."""
+"""`--log-to trackio`: the figures of a run in an experiment tracker."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from snipbias.cli import options as o
 
 
 class Tracker(str, Enum):
-    """Where figures can be logged."""
+    """Trackers that figures can be logged to."""
 
     trackio = "trackio"
 
 
 @dataclass(kw_only=True)
 class Tracked(o.Command):
-    """What else is told of the result."""
+    """Where else results go."""
 
     heading = "Output"
     log_to: Annotated[
-        Tracker | None, typer.Option(help="Also log every figure there (an extra of that name).")
+        Tracker | None, typer.Option(help="Also log every figure there (extra 'trackio').")
     ] = None
 
     def ready(self) -> None:
-        """Refuse before the work what could not be done after it."""
+        """Refuse before the work if the tracker is not installed."""
         if self.log_to:
             require(self.log_to.value, "--log-to needs")
 
