@@ -57,13 +57,19 @@ def test_commands_that_need_no_shell():
     assert blocks.commands("cd a\n") is None
 
 
-def _run(document: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory) -> dict[str, str]:
+    """Documents ask much the same: what one of them asked is kept for the others."""
+    return {"SNIPBIAS_ANSWERS": "on", "SNIPBIAS_CACHE": str(tmp_path_factory.mktemp("answers"))}
+
+
+def _run(document: Path, folder: Path, answers: dict[str, str]) -> subprocess.CompletedProcess[str]:
     program = Path(blocks.__file__)
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     return subprocess.run(
         [sys.executable, str(program), str(document)],
         cwd=folder,
-        env={**os.environ, **OFFLINE, "PATH": path},
+        env={**os.environ, **OFFLINE, **answers, "PATH": path},
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -75,8 +81,8 @@ def _run(document: Path, folder: Path) -> subprocess.CompletedProcess[str]:
     "document",
     [pytest.param(d, id=d.stem, marks=[] if d.stem in QUICK else pytest.mark.slow) for d in RUN],
 )
-def test_every_block_runs(document, tmp_path):
-    done = _run(document, tmp_path)
+def test_every_block_runs(document, tmp_path, answers):
+    done = _run(document, tmp_path, answers)
     print(done.stdout)
     assert done.returncode == 0, done.stdout[-3000:]
 
@@ -89,9 +95,9 @@ def test_every_block_runs(document, tmp_path):
         ("```sh\nfalse\ntrue\n```\n", "exit status 1"),
     ],
 )
-def test_a_block_that_fails_is_named(code, words, tmp_path):
+def test_a_block_that_fails_is_named(code, words, tmp_path, answers):
     page = tmp_path / "page.md"
     page.write_text(code)
-    done = _run(page, tmp_path)
+    done = _run(page, tmp_path, answers)
     assert done.returncode != 0
     assert words in done.stdout

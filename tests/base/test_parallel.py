@@ -125,7 +125,8 @@ def test_two_processes_hold_one_model(tmp_path):
 
 @pytest.mark.slow
 def test_find_and_evaluate_are_the_same_commands(tmp_path):
-    find = ("find", "demo", "mini:age", "--n", "3,10", "--instructions", "3", "--json")
+    find = ("find", "demo", "mini:age", "--n", "3,10", "--samples", "4", "--json")
+    find = (*find, "--instructions", "2")
     find += ("--label", "age")  # by default the folder's name
     one = alone(*find, "--out", "one", folder=tmp_path)
     two = together(*find, "--out", "two", folder=tmp_path)
@@ -143,9 +144,13 @@ def test_find_and_evaluate_are_the_same_commands(tmp_path):
         "--edit",
         "one/n10",
         "--items",
-        "16",
+        "8",
         "--instructions",
-        "2",
+        "1",
+        "--retention-items",
+        "9",
+        "--elsewhere",
+        "3",
         "--json",
     )
     one = alone(*ask, "--out", "asked-one", folder=tmp_path)
@@ -164,6 +169,7 @@ REPRODUCE = (
     *("reproduce", "demo", "--task", "mini:age", "--methods", "v1,random,steering,CC"),
     *("--trials", "1", "--items", "8", "--dev-items", "4", "--sizes", "3,10", "--refine", "0"),
     *("--instructions", "2", "--retention-items", "4", "--no-transfer", "--json", "--quiet"),
+    *("--elsewhere", "1"),
 )
 
 
@@ -209,7 +215,6 @@ def test_when_the_main_process_dies_another_says_so(tmp_path):
 def test_what_cannot_be_done_is_said_once(tmp_path):
     (tmp_path / "there").mkdir()
     for arguments, said in (
-        (("find", "demo", "mini:nothing"), "mini:nothing"),
         (("find", "demo", "mini:age", "--out", "there"), "there exists"),
         (("find", "demo", "mini:age", "--device-map", "auto"), "run one process"),
     ):

@@ -88,6 +88,7 @@ def test_the_command_line_does_the_whole_job(tmp_path, smollm2):
         return json.loads(done.stdout)
 
     model = smollm2.name
+    (tmp_path / "text.txt").write_text("It rained all day.\n\nThe train was late.\n")
     found = snipbias(
         *("find", model, "mini:age", "--n", "5", "--samples", "2"),
         *("--instructions", "1", "--out", "edit"),
@@ -95,7 +96,8 @@ def test_the_command_line_does_the_whole_job(tmp_path, smollm2):
     assert found["edits"] == ["edit"]
     shown = snipbias(
         *("evaluate", model, "mini:age", "--edit", "edit", "--items", "4"),
-        *("--instructions", "1", "--no-retention", "--out", "report"),
+        *("--instructions", "1", "--no-retention", "--text", "text.txt", "--out", "report"),
+        *("--elsewhere", "0", "--no-control-rows"),
     )
     assert shown["items"] == 4
     assert list(shown["methods"])[:2] == ["original", "edit"]

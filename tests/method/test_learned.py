@@ -254,6 +254,7 @@ def test_learned_methods_stand_beside_others_in_an_experiment(tmp_path):
         dev_items=16,
         texts=0,
         retention=(),
+        elsewhere=1,
     )
     results = sb.reproduce("demo", "mini:age", settings, folder=tmp_path / "run", retention=())
     methods = {outcome.method for outcome in results.experiment.outcomes}
