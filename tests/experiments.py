@@ -13,7 +13,8 @@ from snipbias.edits.provenance import ModelId
 from snipbias.evaluation.estimate import Estimate as Estimate
 from snipbias.evaluation.evaluate import _SCHEMA
 from snipbias.evaluation.neutral_text import Passage, TextShift
-from snipbias.experiment.outcome import Experiment, Outcome, Point, TaskInfo
+from snipbias.experiment.outcome import Outcome, Point, TaskInfo
+from snipbias.experiment.results import Results
 from snipbias.experiment.settings import Settings
 from snipbias.models.sites import Block, Neuron, Side, Site
 
@@ -160,11 +161,11 @@ def info(
     )
 
 
-def experiment(outcomes: Sequence[Outcome], **rest: Any) -> Experiment:
+def experiment(outcomes: Sequence[Outcome], **rest: Any) -> Results:
     """An experiment of these outcomes, over the tasks that they name."""
     names = tuple(dict.fromkeys(each.task for each in outcomes))
     methods = tuple(dict.fromkeys(each.method for each in outcomes))
     settings = rest.pop("settings", None) or Settings(methods=methods, tasks=names)
     tasks = rest.pop("tasks", None) or tuple(info(name) for name in names)
     model = rest.pop("model", MODEL)
-    return Experiment(settings, model, sites(), tasks, tuple(outcomes), **rest)
+    return Results(settings, model, sites(), tasks, tuple(outcomes), **rest)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from snipbias.evaluation import measures, stats
-from snipbias.evaluation.answer import answerable, lost_at_most
+from snipbias.evaluation.answer import lost_at_most
 from snipbias.evaluation.neutral_text import perplexity_cell, ratio_in_words
 from snipbias.evaluation.rows import Rows
 
@@ -32,9 +32,9 @@ def test_what_so_many_questions_can_rule_out_when_none_is_lost() -> None:
 def test_the_leading_number_is_of_unanswerable_rows_and_of_all_where_none_are_marked() -> None:
     condition = ["ambiguous", "ambiguous", "disambiguated", "disambiguated"]
     marked = rows([True, False, False, True], biased=[0] * 4, condition=condition)
-    assert (measures.NAMED_STEREOTYPED(marked), answerable(marked)) == (0.5, 0.5)
+    assert (measures.NAMED_STEREOTYPED(marked), measures.ANSWERABLE(marked)) == (0.5, 0.5)
     bare = rows([True, True, True, False], biased=[0] * 4)
-    assert (measures.NAMED_STEREOTYPED(bare), answerable(bare)) == (0.75, 0.75)
+    assert (measures.NAMED_STEREOTYPED(bare), measures.ANSWERABLE(bare)) == (0.75, 0.75)
 
 
 def test_a_perplexity_beyond_meaning_is_no_figure() -> None:

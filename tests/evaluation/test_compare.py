@@ -19,9 +19,10 @@ from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.provenance import ModelId, Provenance
 from snipbias.evaluation import stats
 from snipbias.evaluation.answer import answer
-from snipbias.evaluation.changes import PARTS, accuracy_changes
 from snipbias.evaluation.compare import Comparison, compare, hold_out
 from snipbias.evaluation.evaluate import evaluate
+from snipbias.evaluation.measured import measured
+from snipbias.evaluation.measures import PARTS
 from snipbias.evaluation.neutral_text import GUESSING, kl_interval, perplexity_ratio
 from snipbias.evaluation.reading import Reading
 from snipbias.evaluation.tables import comparison_grids, comparison_markdown, comparison_text
@@ -230,7 +231,9 @@ def test_figures_that_are_not_finite_are_still_json() -> None:
     comparison = compare(tiny("flan-t5"), task(), found()[0], items=2, texts=TEXTS, controls=0)
     broken = replace(comparison.evaluation.text[ORIGINAL], perplexity=float("inf"))
     comparison.evaluation.text = {**comparison.evaluation.text, ORIGINAL: broken}
-    comparison.evaluation.__dict__.pop("summaries", None)
+    for held in (comparison, comparison.evaluation):
+        for name in ("measured", "trials"):
+            vars(held).pop(name, None)
     read = json.loads(json.dumps(comparison.to_dict(), allow_nan=False))
     assert read["methods"][ORIGINAL]["perplexity"] is None
     assert "not finite" in read["methods"][ORIGINAL]["verdicts"][0]["text"]
@@ -240,22 +243,24 @@ def test_changes_have_the_intervals_of_their_rows() -> None:
     comparison = compared()
     label = found()[0].label
     rows, before = comparison.evaluation.rows(label), comparison.evaluation.rows()
-    assert list(comparison.changes) == list(comparison.summaries)
-    assert set(comparison.changes[label]) == set(PARTS) - {"filler", "mismatch"}
-    for part, change in comparison.changes[label].items():
+    edited, original = comparison.measured[label], comparison.measured[ORIGINAL]
+    assert list(comparison.measured) == list(comparison.summaries)
+    assert set(edited.parts) == set(PARTS) - {"filler", "mismatch"}
+    for part in edited.parts:
         metric = PARTS[part]
-        assert change.accuracy == stats.interval(metric, [rows])
-        assert change.accuracy.estimate == pytest.approx(change.value)
-        assert change.difference == stats.difference(metric, [rows], [before])
-        assert change.sign_flip == stats.sign_flip_of(metric, [rows], [before])
-        alone = comparison.changes[ORIGINAL][part]
-        assert alone.accuracy == stats.interval(metric, [before])
-        assert alone.difference is alone.sign_flip is alone.mcnemar is None
+        assert edited.value(part).interval == stats.interval(metric, [rows])
+        assert edited.value(part).interval.estimate == pytest.approx(edited.value(part).value)
+        assert edited.change(part).interval == stats.difference(metric, [rows], [before])
+        assert edited.sign_flip(part) == stats.sign_flip_of(metric, [rows], [before])
+        assert original.value(part).interval == stats.interval(metric, [before])
+        assert original.change(part).value is original.sign_flip(part) is None
+    assert original.mcnemar() is None
     here = before.ambiguous
     right = [(each.chosen == each.gold)[here] for each in (rows, before)]
-    assert comparison.changes[label]["ambiguous"].mcnemar == stats.mcnemar(*right)
-    neither = evaluate(tiny("flan-t5"), OTHER, [found()[0]])
-    assert {tuple(parts) for parts in accuracy_changes(neither).values()} == {("overall",)}
+    assert edited.mcnemar(PARTS["ambiguous"]) == stats.mcnemar(*right)
+    neither = evaluate(tiny("flan-t5"), OTHER, [found()[0]]).trials
+    every = measured("other", {name: [trial] for name, trial in neither.items()})
+    assert {each.parts for each in every.values()} == {("overall",)}
 
 
 def test_what_was_saved_is_loaded(tmp_path) -> None:
@@ -329,8 +334,8 @@ def test_perplexity_of_a_model_that_guesses_anyway_is_no_thing_to_keep() -> None
 
 def test_one_template_has_no_interval() -> None:
     comparison = compare(tiny("flan-t5"), task_of_two(), found()[0], texts=TEXTS[:1])
-    change = comparison.changes[found()[0].label]["overall"]
-    assert change.accuracy is change.difference is None
+    edited = comparison.measured[found()[0].label]
+    assert edited.value("overall").interval is edited.change("overall").interval is None
     grid = next(g for g in comparison_grids(comparison) if g.title.startswith("How sure"))
     assert {row[3] for row in grid.rows} == {"-"}
     assert "no interval can be given" in " ".join(str(comparison).split())

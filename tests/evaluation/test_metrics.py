@@ -27,7 +27,8 @@ from snipbias.evaluation.offset_curve import (
 )
 from snipbias.evaluation.rows import Rows
 from snipbias.evaluation.summary import Summary, summarize
-from snipbias.evaluation.verdicts import Evidence, verdicts
+from snipbias.evaluation.trial import Trial
+from snipbias.evaluation.verdicts import verdicts
 from snipbias.tasks.item import Condition
 
 AMB: Condition = "ambiguous"
@@ -882,7 +883,7 @@ def test_a_suspicion_of_few_rows_is_no_verdict() -> None:
     for templates, settled in ((3, False), (40, True)):
         rows = [Row([-4.0, -1.0, -2.0], i % 2, -1, -1, 1) for i in range(4 * templates)]
         mute = replace(build(rows), template=np.repeat(np.arange(templates), 4).astype(str))
-        (said,) = verdicts(summarize(mute), evidence=Evidence(mute, mute))
+        (said,) = verdicts(summarize(mute), evidence=(Trial(mute), Trial(mute)))
         assert (said.kind, said.settled) == ("position", settled)
         assert said.interval is not None
         assert ("too few templates to judge (3), some " in said.text) is not settled

@@ -18,27 +18,26 @@ from experiments import BIASED, UNKNOWN, outcome, right, says
 from snipbias.base.table import Grid
 from snipbias.evaluation.estimate import points
 from snipbias.evaluation.stats import Interval
-from snipbias.experiment.outcome import Experiment, neurons_of
+from snipbias.experiment.outcome import neurons_of
 from snipbias.experiment.results import Results, all_rows
 from snipbias.experiment.settings import KNOWN, Settings
 from snipbias.experiment.tables import csv_tables
-from snipbias.experiment.tables.figures import figures
 from snipbias.experiment.tables.verdict import RIVALS, checks, judged
 from snipbias.models.places import count_places
 
 BOTH = (outcome("original", says(BIASED)), outcome("v1", right, trial=0))
 
 
-def cells(experiment: Experiment, method: str, task: str = "bbq:SES") -> dict[str, str]:
+def cells(experiment: Results, method: str, task: str = "bbq:SES") -> dict[str, str]:
     """A row of table1.csv, read back."""
-    text = csv_tables.text(csv_tables.table_1(experiment, figures(experiment)))
+    text = csv_tables.text(csv_tables.table_1(experiment))
     rows = {(row["task"], row["method"]): row for row in csv.DictReader(io.StringIO(text))}
     return rows[task, method]
 
 
-def grid(experiment: Experiment, title: str) -> Grid:
+def grid(experiment: Results, title: str) -> Grid:
     """The first table whose title begins so."""
-    return next(g for g in Results(experiment).grids if g.title.startswith(title))
+    return next(g for g in experiment.grids if g.title.startswith(title))
 
 
 def shown(table: Grid, row: str) -> dict[str, str]:
@@ -101,8 +100,8 @@ def test_an_interval_that_holds_zero_shows_nothing():
     shape = {"templates": 8}
     outcomes = [outcome("original", says(BIASED), rows=shape), outcome("v1", mixed, rows=shape)]
     experiment = made.experiment(outcomes, tasks=(made.info(templates=8),))
-    found = checks(experiment, figures(experiment))["bbq:SES"]
-    fallen = next(check for check in found if check.name == "disambiguated kept")
+    found = checks(experiment)["bbq:SES"]
+    fallen = next(check for check in found if check.question == "disambiguated kept")
     assert fallen.answer == "not shown"  # better in two templates, worse in two
 
 
@@ -138,7 +137,7 @@ def test_spread_over_instructions_is_no_steadier_for_having_trials():
 
 def test_gold_probability_renormalised_and_raw():
     experiment = made.experiment(BOTH)
-    rows = {row["method"]: row for row in csv_tables.table_2(experiment, figures(experiment))}
+    rows = {row["method"]: row for row in csv_tables.table_2(experiment)}
     original = rows["original"]
     assert (original["ambiguous"], original["disambiguated"]) == ("20.00", "40.00")
     assert original["ambiguous_raw"] == "20.0000"
@@ -155,7 +154,7 @@ def test_calibrated_scores_have_no_raw_probability():
         row |= {"method": "CC", "probabilities": False, "score": [3.0, 1.0, 2.0]}
     table = BOTH[0].test.from_pylist(calibrated, schema=BOTH[0].test.schema)
     experiment = made.experiment([*BOTH, made.Outcome("CC", "bbq:SES", None, 0, table)])
-    rows = {row["method"]: row for row in csv_tables.table_2(experiment, figures(experiment))}
+    rows = {row["method"]: row for row in csv_tables.table_2(experiment)}
     total = math.exp(3) + math.exp(1) + math.exp(2)
     assert rows["CC"]["ambiguous"] == f"{100 * math.exp(2) / total:.2f}"
     assert rows["CC"]["ambiguous_raw"] == ""
@@ -173,9 +172,9 @@ def test_a_task_without_conditions_has_empty_cells_and_no_zeros():
     undefined = ("ambiguous", "disambiguated", "discrimination", "unknown_rate", "named_accuracy")
     for name in (*undefined, "gain_over_offset", "difference_ambiguous", "perplexity", "kl", "n"):
         assert v1[name] == "", name
-    second = csv_tables.table_2(experiment, figures(experiment))[1]
+    second = csv_tables.table_2(experiment)[1]
     assert (second["ambiguous"], second["disambiguated"], second["all_rows"]) == ("", "", "60.00")
-    text = Results(experiment).markdown()
+    text = experiment.markdown()
     assert "| v1 | - |" in text  # Table 2
     assert "AUROC" not in text.split("## How to read this")[0]
     assert "disambiguated kept" not in text
@@ -190,7 +189,7 @@ def test_one_template_has_a_figure_and_no_interval():
     v1 = cells(experiment, "v1")
     assert (v1["difference_accuracy"], v1["difference_accuracy_low"]) == ("50.00", "")
     assert (v1["accuracy"], v1["low"], v1["high"]) == ("100.00", "", "")
-    asked = checks(experiment, figures(experiment))["bbq:SES"]
+    asked = checks(experiment)["bbq:SES"]
     assert {check.answer for check in asked} == {"not shown"}
 
 
@@ -218,7 +217,7 @@ def test_perplexity_says_nothing_of_a_model_that_guessed_before(perplexity, aske
         outcome("v1", right, trial=0, text=(perplexity / 2, 0.1)),
     ]
     experiment = made.experiment(outcomes)
-    names = {check.name for check in checks(experiment, figures(experiment))["bbq:SES"]}
+    names = {check.question for check in checks(experiment)["bbq:SES"]}
     assert ("perplexity kept" in names) == asked
 
 
@@ -309,7 +308,7 @@ def test_prompts_have_a_mean_a_spread_and_an_interval():
     rows = all_rows(experiment).to_pylist()
     assert {row["prompt"] for row in rows} == {None, "paper"}
     assert cells(experiment, "v1")["accuracy"] == "100.00"  # the method's own row is as it was
-    assert not [g for g in Results(made.experiment(outcomes)).grids if "by prompt" in g.title]
+    assert not [g for g in made.experiment(outcomes).grids if "by prompt" in g.title]
 
 
 def test_the_ablation_is_v2_less_its_parts():
@@ -332,13 +331,13 @@ def test_the_verdict_has_three_answers():
         outcome("always unknown", says(UNKNOWN), rows=templates),
     ]
     experiment = made.experiment(outcomes, tasks=(made.info(templates=12),))
-    found = {check.name: check for check in checks(experiment, figures(experiment))["bbq:SES"]}
+    found = {check.question: check for check in checks(experiment)["bbq:SES"]}
     assert found["beats original"].answer == "yes"
     assert found["beats CC"].answer == "no"
     assert found["beats always unknown"].answer == "not shown"
     assert found["beats always unknown"].shown == "+0.0 [-26.5, +26.5]"
     assert found["disambiguated kept"].answer == "no"  # 50 to 0
-    words = Results(experiment).words
+    words = experiment.words
     assert "accuracy 25.0 to 50.0, ambiguous 0.0 to 100.0, disambiguated 50.0 to 0.0 %." in words
     assert "Less accurate than: CC (-50.0 [" in words
     assert "Not shown to differ from: always unknown (+0.0 [-26.5, +26.5])." in words
@@ -362,7 +361,7 @@ def test_files_are_the_same_bytes_twice_and_hold_every_row(tmp_path):
     moved = outcome("v1", right, trial=0, found_on="bbq:Age", samples=5)
     experiment = made.experiment(outcomes, transfer=(moved,))
     for name in ("one", "two"):
-        Results(experiment).write(tmp_path / name)
+        experiment.write(tmp_path / name)
     files = sorted(file.name for file in (tmp_path / "one").iterdir())
     assert {"table1.csv", "table2.csv", "tables.md", "rows.parquet"} <= set(files)
     for name in files:
@@ -384,7 +383,7 @@ def test_files_are_the_same_bytes_twice_and_hold_every_row(tmp_path):
 
 def test_csv_is_read_back_as_it_was_written():
     experiment = made.experiment(BOTH)
-    rows = csv_tables.table_1(experiment, figures(experiment))
+    rows = csv_tables.table_1(experiment)
     assert list(csv.DictReader(io.StringIO(csv_tables.text(rows)))) == rows
     plain = csv_tables.plain(rows)[1]
     assert (plain["method"], plain["accuracy"], plain["std_trials"]) == ("v1", 100.0, None)
@@ -398,13 +397,13 @@ def test_the_original_is_first_and_the_rest_in_the_order_of_the_settings():
     ]
     settings = Settings(methods=("v1", "CC", "original"), tasks=("bbq:SES",))
     experiment = made.experiment(outcomes, settings=settings)
-    assert [method for _, method in figures(experiment)] == ["original", "v1", "CC"]
+    assert list(experiment.measured["bbq:SES"]) == ["original", "v1", "CC"]
 
 
 def test_rows_that_differ_are_refused():
     other = outcome("v1", right, trial=0, rows={"templates": 5})
     with pytest.raises(Exception, match="different rows"):
-        figures(made.experiment([BOTH[0], other]))
+        csv_tables.table_1(made.experiment([BOTH[0], other]))
 
 
 def test_every_package_that_ran_is_judged_against_the_others():
@@ -416,10 +415,10 @@ def test_every_package_that_ran_is_judged_against_the_others():
     ]
     experiment = made.experiment(outcomes)
     assert judged(experiment) == ("v1", "snipbias")
-    asked = {c.name: c for c in checks(experiment, figures(experiment), "snipbias")["bbq:SES"]}
+    asked = {c.question: c for c in checks(experiment, "snipbias")["bbq:SES"]}
     assert asked["beats v1"].answer == "not shown"  # with four templates
     assert asked["beats v1"].shown.startswith("+50.0")
     assert "AUROC above v1" in asked
     assert "AUROC above CC" not in asked
-    assert "bbq:SES: snipbias" in Results(experiment).words
-    assert "Verdict on snipbias" in Results(experiment).markdown()
+    assert "bbq:SES: snipbias" in experiment.words
+    assert "Verdict on snipbias" in experiment.markdown()

@@ -257,7 +257,7 @@ def test_learned_methods_stand_beside_others_in_an_experiment(tmp_path):
         elsewhere=1,
     )
     results = sb.reproduce("demo", "mini:age", settings, folder=tmp_path / "run", retention=())
-    methods = {outcome.method for outcome in results.experiment.outcomes}
+    methods = {outcome.method for outcome in results.outcomes}
     assert methods == {"original", "v1", "learned", "grafting", "learned LoRA"}
 
 

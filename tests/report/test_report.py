@@ -25,15 +25,15 @@ from snipbias.edits.provenance import ModelId
 from snipbias.evaluation.compare import Comparison
 from snipbias.evaluation.evaluate import rows_of
 from snipbias.evaluation.harness_scores import HarnessScore
+from snipbias.evaluation.measured import measured
 from snipbias.evaluation.metrics import ByCondition
 from snipbias.evaluation.stats import Interval
 from snipbias.evaluation.tradeoff import Spot, tradeoff
+from snipbias.evaluation.trial import Trial
 from snipbias.evaluation.verdicts import Verdict
-from snipbias.experiment.results import Results
-from snipbias.experiment.tables import verdict
-from snipbias.experiment.tables.reading import read_experiment
+from snipbias.experiment.reading import read_experiment
 from snipbias.report.examples import changed_examples
-from snipbias.report.first_screen import Answers, case, lines, shift_grid
+from snipbias.report.first_screen import case, lines, shift_grid
 from snipbias.report.page import Case, Example, Finding, Line, Part, Section
 from snipbias.report.render import page
 from snipbias.report.size_curve import Step, by_size
@@ -151,7 +151,7 @@ def _repeated(row: list[str], above: list[str]) -> bool:
 def test_an_experiment_is_read_back_as_it_was(pages: dict[str, Read], runs: Path) -> None:
     folder = runs / "reproduced"
     written = (folder / "tables.md").read_text()
-    again = Results(read_experiment(folder)).markdown()
+    again = read_experiment(folder).markdown()
     data = [
         line
         for line in again.splitlines()
@@ -268,7 +268,7 @@ def test_what_is_wrong_with_the_original_stands_above_the_findings(
 
 def test_an_experiment_warns_too(runs: Path, tmp_path: Path) -> None:
     read = read_experiment(runs / "reproduced")  # of a model that never learned anything
-    said = verdict.of_original(read, "mini:age")
+    said = read.measured["mini:age"][ORIGINAL].verdicts
     text = write_report([runs / "reproduced"], tmp_path / "second.html").read_text()
     known = [str(each) for each in said if each.settled]
     words = " ".join(Read(text).text.split())
@@ -329,24 +329,25 @@ def test_examples_by_hand() -> None:
 
 def test_the_first_screen_by_hand() -> None:
     """The stereotyped person is named before, and "unknown" said after, each with P .6."""
-    before, after = (
-        rows_of(experiments.table(name, experiments.says(answer), templates=2))
+    tables = {
+        name: experiments.table(name, experiments.says(answer), templates=2)
         for name, answer in ((ORIGINAL, experiments.BIASED), ("e", experiments.UNKNOWN))
-    )
-    answers = {
-        ORIGINAL: Answers("0", "original", [before], [after]),
-        "e": Answers("3", "edit", [after, before]),  # two trials
     }
-    first, edit = lines(answers, {"e": ("good", "A gain")})
+    before, after = map(rows_of, tables.values())
+    trials = {
+        ORIGINAL: [Trial(before, retention={"kept": after})],
+        "e": [Trial(after, size=3), Trial(before, size=3)],
+    }
+    kinds = {ORIGINAL: "original", "e": "edit"}
+    first, edit = lines(measured("mini:age", trials), kinds, {"e": ("good", "A gain")})
     assert (first.stereotyped, first.answerable, first.kept, first.number) == (1, 0.5, 0.5, -1)
     assert (edit.stereotyped, edit.answerable, edit.kept, edit.number) == (0.5, 0.25, None, 0)
     assert edit.gold == pytest.approx(((0.6 + 0.2) / 2, (0.2 + 0.4) / 2))
     assert edit.tag == ("good", "A gain")
     shift = shift_grid({"e": [after]})
     assert shift.rows[0] == ("e", "60.0", "20.0", "20.0", "20.0", "60.0", "60.0")
-    names = [str(i) for i in range(len(before))]
-    shown = case({ORIGINAL: before, "e": after}, names, [0] * len(before), Texts({}, ()))
-    assert before.unanswerable[int(shown.item)]
+    shown = case(tables, Texts({}, ()))
+    assert shown.item.endswith("ambiguous")
     assert [kind for _, kind in shown.options if "unknown" in kind] == ["right, unknown"]
     chosen = {name: shown.options[at][1] for name, at, _ in shown.answers}
     assert chosen == {ORIGINAL: "stereotyped", "e": "right, unknown"}

@@ -79,6 +79,14 @@ def mark(number: int) -> dict[str, Any]:
     return {"color": f"@s{1 + number % 6}", "symbol": symbol, "size": 11}
 
 
+def scatter(
+    name: str, x: Sequence[Any], y: Sequence[Any], hover: str, mode: str = "markers", **more: Any
+) -> dict[str, Any]:
+    """A trace of marks or lines; `more` are other fields of plotly's."""
+    trace = {"type": "scatter", "mode": mode, "name": name, "x": x, "y": y}
+    return {**trace, "hovertemplate": hover, **more}
+
+
 def percents(values: Sequence[float | None]) -> list[float | None]:
     """Shares as plotly gets them; None leaves a gap."""
     return [None if value is None else round(100 * value, 3) for value in values]

@@ -58,7 +58,6 @@ class Demo(o.Writing):
     def __call__(self) -> None:
         from snipbias.cli.reproduce import write
         from snipbias.cli.run import run
-        from snipbias.experiment.results import Results
         from snipbias.experiment.run import reproduce
         from snipbias.experiment.settings import preset
 
@@ -71,7 +70,7 @@ class Demo(o.Writing):
             tasks = [this.task(name, instructions=settings.instructions) for name in settings.tasks]
             retention = [this.task(name) for name in settings.retention]
             with this.progress("demo", 0) as progress:
-                done = reproduce(
+                results = reproduce(
                     lm,
                     tasks,
                     settings,
@@ -80,7 +79,6 @@ class Demo(o.Writing):
                     progress=progress,
                     stage=progress.stage,
                 )
-            results = Results(done)
             notes = write(results, folder)
         result = {"out": str(this.folder), **results.to_dict()}
         this.show(result, results.in_short(), *notes, f"\nwritten: {this.folder}")

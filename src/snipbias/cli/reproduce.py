@@ -18,7 +18,6 @@ from snipbias.cli import options as o
 from snipbias.cli.tracking import Tracked
 
 if TYPE_CHECKING:
-    from snipbias.experiment.outcome import Experiment
     from snipbias.experiment.results import Results
     from snipbias.experiment.settings import Settings
 
@@ -145,7 +144,6 @@ class Reproduce(Tracked, o.Writing, o.Running, o.Answering, o.Reading):
 
     def __call__(self) -> None:
         from snipbias.cli.run import resumable_run
-        from snipbias.experiment.results import Results
         from snipbias.experiment.run import reproduce
 
         self.ready()
@@ -175,9 +173,9 @@ class Reproduce(Tracked, o.Writing, o.Running, o.Answering, o.Reading):
             lm = this.load(self.model, self.model_options)
             notes: list[str] = []
 
-            def finish(experiment: Experiment, place: Path) -> None:
+            def finish(results: Results, place: Path) -> None:
                 this.record.lap("reproduce")
-                notes.extend(write(Results(experiment), place))
+                notes.extend(write(results, place))
                 this.record.lap("tables")
                 this.record.write(place)
                 config.write(place, "reproduce", self)
@@ -270,8 +268,8 @@ def write(results: Results, folder: Path) -> tuple[str, ...]:
     new.mkdir()
     results.write(new)
     notes = write_plots(results, new)
-    write_sites(results.experiment.sites, new)
-    for outcome in results.experiment.outcomes:
+    write_sites(results.sites, new)
+    for outcome in results.outcomes:
         if outcome.edit is not None:
             place = new / "edits" / slug(outcome.task) / f"trial{outcome.trial}"
             place /= slug(outcome.method) + (f"-draw{outcome.draw}" if outcome.draw else "")

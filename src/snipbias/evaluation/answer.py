@@ -13,13 +13,12 @@ from rich.table import Table
 from rich.text import Text
 
 from snipbias.base.table import percent
-from snipbias.base.words import ORIGINAL, RANDOM, SHIFT, control_kind, plural
-from snipbias.evaluation import measures, stats
-from snipbias.evaluation.changes import Retained
+from snipbias.base.words import ORIGINAL, RANDOM, SHIFT, plural
+from snipbias.evaluation import measures
 from snipbias.evaluation.compared import Compared
 from snipbias.evaluation.interval import Interval
 from snipbias.evaluation.neutral_text import ratio_in_words
-from snipbias.evaluation.rows import Rows
+from snipbias.evaluation.retained import Retained
 from snipbias.evaluation.verdicts import Verdict, alarms, doubts
 
 BAR = 11
@@ -38,12 +37,6 @@ BRIEF = {
     "blinder": "tells answerable from unanswerable less well",
     "reads worse": "reads who is right less well",
 }
-
-
-def answerable(rows: Rows) -> float | None:
-    """How many answerable questions are right; of rows without conditions, how many of all."""
-    found = measures.DISAMBIGUATED_ACCURACY(rows)
-    return measures.ACCURACY(rows) if found is None else found
 
 
 def lost_at_most(change: Interval) -> str:
@@ -73,15 +66,21 @@ def answer(comparison: Compared, more: Mapping[str, int] | None = None) -> Rende
 
 def _bars(comparison: Compared) -> Table:
     """The three numbers of the original, the edits, and random neurons."""
-    rows, retention = comparison.evaluation.rows, list(comparison.evaluation.retention.items())
+    measured = comparison.measured
     columns: dict[str, Mapping[str, float | None]] = {
         "stereotyped person named": {
-            m: measures.NAMED_STEREOTYPED(rows(m)) for m in comparison.neurons
+            m: measures.NAMED_STEREOTYPED(each.rows[0]) for m, each in measured.items()
         },
-        "answerable questions right": {m: answerable(rows(m)) for m in comparison.neurons},
+        "answerable questions right": {
+            m: measures.ANSWERABLE(each.rows[0]) for m, each in measured.items()
+        },
         **{
-            f"{_name(task)} right": {m: measures.ACCURACY(each.rows(m)) for m in each.methods}
-            for task, each in retention[:1]
+            f"{_name(task)} right": {
+                m: measures.ACCURACY(rows)
+                for m, each in measured.items()
+                for rows in each.kept(task)
+            }
+            for task in list(comparison.evaluation.retention)[:1]
         },
     }
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="")
@@ -89,9 +88,9 @@ def _bars(comparison: Compared) -> Table:
     columns = {name: values for name, values in columns.items() if values.get(ORIGINAL) is not None}
     for name in columns:
         table.add_column(escape(name), width=BAR + 7)
-    drawn = [m for m in comparison.controls if control_kind(m) == RANDOM]
+    drawn = comparison.random
     methods = {m: [m] for m in (ORIGINAL, *comparison.edits[:SHOWN])}
-    for name, of in ({**methods, RANDOM: drawn} if drawn else methods).items():
+    for name, of in ({**methods, RANDOM: [*drawn]} if drawn else methods).items():
         is_edit = name in comparison.edits
         cells = [
             _bar([v for m in of if (v := values.get(m)) is not None], is_edit)
@@ -128,8 +127,8 @@ def _said(comparison: Compared, edit: str, more: Mapping[str, int]) -> Iterator[
         text = Text.assemble((f"{edit}: ", "bold"), text, f"; {kept[0]}" if kept else "")
         yield "verdict", text
     else:
-        if change := _named_less(comparison, edit):
-            yield "changed", Text(f"stereotyped person named {change} points")
+        if change := comparison.measured[edit].change("stereotyped").interval:
+            yield "changed", Text(f"stereotyped person named {change.points} points")
         yield "verdict", text
         if known := _known(comparison, edit):
             yield "knows", Text(known)
@@ -137,18 +136,11 @@ def _said(comparison: Compared, edit: str, more: Mapping[str, int]) -> Iterator[
             yield "cost", Text("; ".join(kept))
 
 
-def _named_less(comparison: Compared, edit: str) -> str:
-    """By how much less the stereotyped person is named, with its interval."""
-    rows, before = (comparison.evaluation.rows(m) for m in (edit, ORIGINAL))
-    change = stats.difference(measures.NAMED_STEREOTYPED, [rows], [before])
-    return change.points if change else ""
-
-
 def _known(comparison: Compared, edit: str) -> str:
     """What the original knew inside, said, and what is said now, against mismatch rows."""
-    inside, apart = comparison.inside.get("mismatch"), comparison.apart
-    values = [inside, *(apart[m]["mismatch"].auroc for m in (ORIGINAL, edit))] if inside else []
-    numbers = [f"{each.value:.2f}" for each in values if each and each.value is not None]
+    inside, found = comparison.inside.get("mismatch"), comparison.measured
+    apart = [found[m].apart["mismatch"].auroc for m in (ORIGINAL, edit)] if inside else []
+    numbers = [f"{each.value:.2f}" for each in (inside, *apart) if each and each.value is not None]
     if len(numbers) < 3:
         return ""
     knew, said, says = numbers
@@ -175,7 +167,7 @@ def _kept(part: Retained, comparison: Compared, edit: str, more: Mapping[str, in
     if part.interval is None:
         return f"{name}: too few to judge"
     said = f"{name}: {lost_at_most(part.interval)}"
-    asked = comparison.evaluation.retention[part.what].summaries[edit].templates
+    asked = len(set(comparison.measured[edit].kept(part.what)[0].template))
     if not part.kept and more.get(part.what, 0) > asked:
         said += f" (more rows: --retention-items {more[part.what]})"
     return said

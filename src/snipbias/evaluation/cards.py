@@ -7,18 +7,12 @@ from dataclasses import asdict
 from typing import Any
 
 from snipbias.base.table import Grid, percent
-from snipbias.base.words import (
-    ALWAYS_UNKNOWN,
-    BEST_OFFSET,
-    ORIGINAL,
-    RANDOM,
-    SHIFT,
-    control_kind,
-    plural,
-)
+from snipbias.base.words import ALWAYS_UNKNOWN, BEST_OFFSET, ORIGINAL, SHIFT, plural
 from snipbias.evaluation.apart import gain_sentence
 from snipbias.evaluation.compared import Compared
 from snipbias.evaluation.glossary import legend
+from snipbias.evaluation.interval import Interval
+from snipbias.evaluation.measured import Measured
 from snipbias.evaluation.tables import comparison_grids
 
 PARTS = {
@@ -39,8 +33,9 @@ def cards(comparison: Compared) -> dict[str, dict[str, Any]]:
 
 
 def _card(comparison: Compared, method: str, grids: tuple[Grid, ...]) -> dict[str, Any]:
-    task, accuracy = comparison.task, comparison.summaries[method].accuracy
-    shown = (ORIGINAL, method, *_controls(comparison, method), ALWAYS_UNKNOWN, BEST_OFFSET)
+    task, found = comparison.task, comparison.measured[method]
+    accuracy = comparison.summaries[method].accuracy
+    shown = (ORIGINAL, method, *comparison.controls_of(method), ALWAYS_UNKNOWN, BEST_OFFSET)
     return {
         "label": method,
         "task": task.name,
@@ -48,10 +43,10 @@ def _card(comparison: Compared, method: str, grids: tuple[Grid, ...]) -> dict[st
         "on": f"{plural(task.items, 'item')} of {plural(task.templates, 'template')} of "
         f"{task.name} ({task.part}), each under {plural(task.instructions, 'instruction')}",
         "accuracy": {part: v for part, v in asdict(accuracy).items() if v is not None},
-        "headline": list(_headlines(comparison, method)),
+        "headline": list(_headlines(found)),
         "tables": [{"header": g.header, "rows": g.of(shown).rows} for g in grids],
         "legend": legend(grids),
-        "shift": _shift(comparison, method),
+        "shift": _shift(found),
         "kept": [f"{part.what} {part.sentence}" for part in comparison.retained(method)],
         "alarms": [str(each) for each in comparison.verdicts(method)],
         "notes": list(comparison.notes),
@@ -59,48 +54,39 @@ def _card(comparison: Compared, method: str, grids: tuple[Grid, ...]) -> dict[st
     }
 
 
-def _controls(comparison: Compared, method: str) -> list[str]:
-    """Its own controls; those of other edits are not its measure."""
-    size = comparison.neurons[method]
-    return [
-        name
-        for name in comparison.controls
-        if name.split(", draw ")[0].endswith(f" as {method}")
-        or (comparison.neurons[name] == size and control_kind(name) == RANDOM)
-    ]
-
-
-def _headlines(comparison: Compared, method: str) -> Iterator[str]:
-    for part, change in comparison.changes[method].items():
-        before, now = comparison.changes[ORIGINAL][part].value, change.value
-        between = change.difference and _between(change.difference.low, change.difference.high)
+def _headlines(found: Measured) -> Iterator[str]:
+    for part in found.parts:
+        change = found.change(part)
+        before, now = (each.value(part).value for each in (found.before, found) if each)
+        between = _between(change.interval) if change.interval else "no interval"
         yield (
             f"{PARTS[part]} {percent(before)} → {percent(now)} %, a change of "
-            f"{percent(now - before, sign=True)} points, {between or 'no interval'}"
+            f"{percent(change.value, sign=True)} points, {between}"
         )
 
 
-def _shift(comparison: Compared, method: str) -> str:
-    gain, interval = comparison.gain_over_offset(method), comparison.gain_interval(method)
-    if gain is None:
+def _shift(found: Measured) -> str:
+    gain = found.gain
+    if gain.value is None:
         return (
             "Whether it is a gain or only a shift towards 'unknown' cannot be told: that takes "
             "both ambiguous and disambiguated rows"
         )
-    between = f" ({_between(interval.low, interval.high)})" if interval else ""
+    between = f" ({_between(gain.interval)})" if gain.interval else ""
     said = (
         "Against what a constant, added to the score of 'unknown' with no neuron touched, reaches "
-        f"at the same ambiguous accuracy, it has {percent(gain, sign=True)} points of "
+        f"at the same ambiguous accuracy, it has {percent(gain.value, sign=True)} points of "
         f"disambiguated accuracy{between}"
     )
-    shifted = any(each.kind == "shift" and each.settled for each in comparison.verdicts(method))
+    shifted = any(each.kind == "shift" and each.settled for each in found.verdicts)
     said = f"{said}: by that measure it is {SHIFT}" if shifted else said
-    judged = gain_sentence(comparison.apart[method])
+    judged = gain_sentence(found.apart)
     return f"{said}. On all kinds of unanswerable rows: {judged}" if judged else said
 
 
-def _between(low: float, high: float) -> str:
-    return f"95 % interval {percent(low, sign=True)} to {percent(high, sign=True)}"
+def _between(interval: Interval) -> str:
+    low, high = (percent(value, sign=True) for value in (interval.low, interval.high))
+    return f"95 % interval {low} to {high}"
 
 
 def _not_measured(comparison: Compared, method: str) -> list[str]:

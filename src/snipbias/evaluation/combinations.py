@@ -8,9 +8,9 @@ from dataclasses import replace
 from snipbias.base.table import Grid
 from snipbias.edits.algebra import INTERSECTION, UNION, intersection, union
 from snipbias.edits.edit import NeuronEdit
-from snipbias.evaluation.changes import MARGIN
 from snipbias.evaluation.compare import Comparison, compare, distinct
 from snipbias.evaluation.evaluate import Evaluation
+from snipbias.evaluation.retained import MARGIN
 from snipbias.evaluation.tables import comparison_grids
 from snipbias.models.batching import BatchSize, Progress, Stage
 from snipbias.models.language_model import LanguageModel

@@ -26,12 +26,12 @@ from snipbias.edits.given import (
 )
 from snipbias.edits.provenance import found_otherwise
 from snipbias.evaluation.cards import cards
-from snipbias.evaluation.changes import MARGIN
 from snipbias.evaluation.compared import Compared, HeldOut
 from snipbias.evaluation.evaluate import evaluate
 from snipbias.evaluation.neutral_text import chat_shifts, text_shifts
 from snipbias.evaluation.probe import INSIDE, probe
 from snipbias.evaluation.reading import Reading
+from snipbias.evaluation.retained import MARGIN
 from snipbias.evaluation.tables import (
     comparison_grids,
     comparison_lines,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,31 +13,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from snipbias.base.words import ORIGINAL, held_out
-from snipbias.evaluation.apart import (
-    Apart,
-    apart,
-    gain_sentence,
-    gained,
-    knowledge_sentence,
-)
-from snipbias.evaluation.changes import (
-    MARGIN,
-    Change,
-    Retained,
-    accuracy_changes,
-    retained,
-    stereotyped_sentence,
-)
-from snipbias.evaluation.elsewhere import OWN, elsewhere_figures
-from snipbias.evaluation.estimate import NOTHING, Estimate
+from snipbias.base.words import ORIGINAL, RANDOM, control_kind, held_out
+from snipbias.evaluation.apart import gained, knowledge_sentence
+from snipbias.evaluation.elsewhere import elsewhere_figures
+from snipbias.evaluation.estimate import Estimate
 from snipbias.evaluation.evaluate import Evaluation
-from snipbias.evaluation.interval import Interval
+from snipbias.evaluation.measured import Measured, measured
+from snipbias.evaluation.measures import ACCURACY
 from snipbias.evaluation.neutral_text import Passage, TextShift
 from snipbias.evaluation.reading import Reading
-from snipbias.evaluation.rows import Rows
+from snipbias.evaluation.retained import MARGIN, Retained, retained, said
 from snipbias.evaluation.summary import Summary, plain
-from snipbias.evaluation.verdicts import Evidence, Verdict, verdicts
+from snipbias.evaluation.verdicts import Verdict
 from snipbias.tasks.items import Task
 
 if TYPE_CHECKING:
@@ -89,7 +76,7 @@ class Compared:
         neurons: number of neurons that each method scales.
         controls: which methods are controls.
         fingerprints: of the edits, by method.
-        margin: how much of what should be kept may be lost; `changes.retained` says in what.
+        margin: how much of what should be kept may be lost; `retained` says in what.
         inside: where it was measured, how well a probe inside the original tells each kind of
             unanswerable rows from answerable ones (AUROC).
     """
@@ -103,10 +90,17 @@ class Compared:
     margin: float = MARGIN
     inside: dict[str, Estimate] = field(default_factory=dict)
 
+    @cached_property
+    def measured(self) -> dict[str, Measured]:
+        """Every method's figures, with intervals."""
+        trials = self.evaluation.trials.items()
+        sized = {method: [replace(trial, size=self.neurons[method])] for method, trial in trials}
+        return measured(self.task.name, sized)
+
     @property
     def summaries(self) -> dict[str, Summary]:
         """Every figure of every method."""
-        return self.evaluation.summaries
+        return {method: each.trials[0].summary for method, each in self.measured.items()}
 
     @property
     def original(self) -> Summary:
@@ -118,80 +112,35 @@ class Compared:
         """The methods that are neither the original nor a control."""
         return tuple(m for m in self.neurons if m != ORIGINAL and m not in self.controls)
 
-    @cached_property
-    def changes(self) -> dict[str, dict[str, Change]]:
-        """Every method's accuracy and its difference to the original's, with intervals."""
-        return accuracy_changes(self.evaluation)
-
     @property
-    def retention(self) -> dict[str, dict[str, float | None]]:
-        """Accuracy of every method on each task that should stay as it was, by task."""
-        return {
-            task: {name: each.accuracy.overall for name, each in answers.summaries.items()}
-            for task, answers in self.evaluation.retention.items()
-        }
+    def random(self) -> tuple[str, ...]:
+        """The controls that are drawn from the whole model."""
+        return tuple(m for m in self.controls if control_kind(m) == RANDOM)
 
-    def elsewhere(self, method: str) -> dict[str, list[Rows]]:
-        """A method's rows on its own task and on the small ones beside it, by part."""
-        others = self.evaluation.elsewhere
-        if method in self.controls or not others:
-            return {}
-        own = {OWN: [self.evaluation.rows(method)]}
-        return {**own, **{part: [answers.rows(method)] for part, answers in others.items()}}
-
-    def retained(self, method: str) -> tuple[Retained, ...]:
-        """Whether a method kept retention tasks and neutral text within the margin."""
-        return retained(self.evaluation, method, self.margin)
-
-    @cached_property
-    def apart(self) -> dict[str, dict[str, Apart]]:
-        """By method and kind: how unanswerable rows are told from answerable ones."""
-        rows = self.evaluation.rows
-        original = rows(ORIGINAL)
-        return {m: apart([rows(m)], None if m == ORIGINAL else original) for m in self.summaries}
+    def controls_of(self, edit: str) -> tuple[str, ...]:
+        """An edit's own controls: from its layers, or of its size."""
+        of_its_size = [m for m in self.random if self.neurons[m] == self.neurons[edit]]
+        return tuple(
+            name
+            for name in self.controls
+            if name.split(", draw ")[0].endswith(f" as {edit}") or name in of_its_size
+        )
 
     def said(self, method: str) -> tuple[str, ...]:
         """An edit's effect in words: on the stereotype, whether it is a gain, what was known."""
-        if method == ORIGINAL:
+        found = self.measured[method]
+        if found.before is None:
             return ()
-        found = self.apart[method]
-        sentences = (
-            stereotyped_sentence(self.changes[method]),
-            gain_sentence(found),
-            knowledge_sentence(self.inside, self.apart[ORIGINAL], found),
-        )
-        return tuple(filter(None, sentences))
+        known = knowledge_sentence(self.inside, found.before.apart, found.apart)
+        return (*said(found), *filter(None, [known]))
 
-    def gain_over_offset(self, method: str, kind: str = "ambiguous") -> float | None:
-        """How far a method lies outside the curve that a constant on 'unknown' reaches."""
-        return self._gain(method, kind).value
-
-    def gain_interval(self, method: str, kind: str = "ambiguous") -> Interval | None:
-        """Where the same may be, by draws of templates and instructions."""
-        return self._gain(method, kind).interval
-
-    def _gain(self, method: str, kind: str) -> Estimate:
-        found = self.apart[method].get(kind)
-        return found.gain if found else NOTHING
+    def retained(self, method: str) -> tuple[Retained, ...]:
+        """Whether a method kept retention tasks and neutral text within the margin."""
+        return tuple(retained(self.measured[method], self.margin))
 
     def verdicts(self, method: str) -> tuple[Verdict, ...]:
         """Faults of a method's model, shown or suspected."""
-        return self._verdicts[method]
-
-    @cached_property
-    def _verdicts(self) -> dict[str, tuple[Verdict, ...]]:
-        rows, text, chat = self.evaluation.rows, self.evaluation.text, self.evaluation.chat
-        return {
-            method: verdicts(
-                summary,
-                None if method == ORIGINAL else self.original,
-                Evidence(
-                    *(rows(method), rows(ORIGINAL)),
-                    *(text.get(method), text.get(ORIGINAL), chat.get(method)),
-                ),
-            )
-            for method, summary in self.summaries.items()
-        }
+        return self.measured[method].verdicts
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -203,28 +152,31 @@ class Compared:
             "notes": list(self.notes),
             "margin": self.margin,
             "inside": plain(self.inside),
-            "methods": {method: self._method(method) for method in self.summaries},
+            "methods": {method: plain(self._method(method)) for method in self.measured},
         }
 
     def _method(self, method: str) -> dict[str, Any]:
+        found = self.measured[method]
+        kept = found.trials[0].retention
         return {
-            "named_stereotyped": plain(self.summaries[method].named_stereotyped),
+            "named_stereotyped": found.trials[0].summary.named_stereotyped,
             "neurons": self.neurons[method],
             "control": method in self.controls,
             "fingerprint": self.fingerprints.get(method),
             "said": list(self.said(method)),
-            "gain": gained(self.apart[method]),
-            "apart": {kind: plain(each) for kind, each in self.apart[method].items()},
-            "gain_over_offset": self.gain_over_offset(method),
-            "gain_interval": plain(self.gain_interval(method)),
-            "verdicts": [plain(verdict) for verdict in self.verdicts(method)],
-            "elsewhere": plain(elsewhere_figures(self.elsewhere(method))),
-            "retention": {task: each.get(method) for task, each in self.retention.items()},
-            "retained": [plain(part) for part in self.retained(method)]
-            if method != ORIGINAL
-            else [],
-            "changes": {part: plain(change) for part, change in self.changes[method].items()},
-            **self.summaries[method].to_dict(),
+            "gain": gained(found.apart),
+            "apart": found.apart,
+            "gain_over_offset": found.gain.value,
+            "gain_interval": found.gain.interval,
+            "verdicts": list(found.verdicts),
+            "elsewhere": elsewhere_figures(found.elsewhere),
+            "retention": {
+                task: ACCURACY(kept[task]) if task in kept else None
+                for task in self.evaluation.retention
+            },
+            "retained": list(self.retained(method)) if found.before else [],
+            "changes": found.changes(),
+            **vars(found.trials[0].summary),
         }
 
     def save(self, folder: str | Path) -> None:

@@ -26,7 +26,8 @@ from snipbias.evaluation.metrics import ByCondition
 from snipbias.evaluation.neutral_text import TextShift
 from snipbias.evaluation.reading import Reading, answered, balanced_orders, lengths, written_by
 from snipbias.evaluation.rows import Rows
-from snipbias.evaluation.summary import Summary, summarize
+from snipbias.evaluation.summary import Summary
+from snipbias.evaluation.trial import Trial
 from snipbias.models.batching import BatchSize, Progress, Stage
 from snipbias.models.fingerprint import Weights
 from snipbias.models.language_model import LanguageModel, Query
@@ -87,17 +88,26 @@ class Evaluation:
         )
 
     @cached_property
-    def summaries(self) -> dict[str, Summary]:
-        """Every figure of every method."""
+    def trials(self) -> dict[str, Trial]:
+        """The answers of every method."""
         return {
-            method: summarize(
+            method: Trial(
                 self.rows(method),
-                perplexity=self.text[method].perplexity if method in self.text else None,
-                kl_per_token=self.text[method].kl_per_token if method in self.text else None,
-                chat_kl=self.chat[method].kl_per_token if method in self.chat else None,
+                self.text.get(method),
+                self.chat.get(method),
+                {k: each.rows(method) for k, each in self.retention.items() if method in each},
+                {k: each.rows(method) for k, each in self.elsewhere.items() if method in each},
             )
             for method in self.methods
         }
+
+    def __contains__(self, method: str) -> bool:
+        return method in self.methods
+
+    @property
+    def summaries(self) -> dict[str, Summary]:
+        """Every figure of every method."""
+        return {method: trial.summary for method, trial in self.trials.items()}
 
     def save(self, path: str | Path) -> None:
         """Write the rows as Parquet."""

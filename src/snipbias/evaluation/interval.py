@@ -24,6 +24,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
+from snipbias.base.table import percent
 from snipbias.base.words import fixed, plural, signed
 
 Answer = Literal["yes", "no", "not shown"]
@@ -108,6 +109,13 @@ class Interval:
         differ = min((abs(means - same) > 1e-9).sum() for same in (*ends, 0.0))
         few = differ < min(FEWEST_TEMPLATES, len(means) / 2)
         return found.guarded if few else found
+
+
+def bracketed(interval: Interval | None, *, sign: bool = False) -> str:
+    """The bounds of a share in percent; a dash where there are none."""
+    if interval is None:
+        return "-"
+    return f"[{percent(interval.low, sign=sign)}, {percent(interval.high, sign=sign)}]"
 
 
 def exact_bounds(

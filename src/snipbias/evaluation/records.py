@@ -68,9 +68,9 @@ def every_eval_ever(compared: Compared, record: RunRecord, method: str) -> dict[
     """The aggregate record of one method. Who evaluated is for its author to fill in."""
     task, when = compared.task, str(_seconds(record))
     model, summary = _model(compared, record, method), compared.summaries[method]
-    result = partial(_result, _source(compared), when)
+    found, result = compared.measured[method], partial(_result, _source(compared), when)
     results = [
-        result(f"accuracy.{part}", value, (*SHARE, False), compared.changes[method][part].accuracy)
+        result(f"accuracy.{part}", value, (*SHARE, False), found.value(part).interval)
         for part in PARTS
         if (value := getattr(summary.accuracy, part)) is not None
     ]

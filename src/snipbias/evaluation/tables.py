@@ -8,12 +8,13 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from snipbias.base.table import WIDTH, Grid, number, p_value, percent, plain_text
-from snipbias.base.words import ALWAYS_UNKNOWN, BEST_OFFSET, ORIGINAL
+from snipbias.base.words import ALWAYS_UNKNOWN, BEST_OFFSET
 from snipbias.evaluation.apart import apart_grid
 from snipbias.evaluation.compared import Compared
 from snipbias.evaluation.elsewhere import elsewhere_grid
 from snipbias.evaluation.glossary import legend, legend_markdown
-from snipbias.evaluation.interval import Interval
+from snipbias.evaluation.interval import bracketed
+from snipbias.evaluation.measures import ACCURACY
 from snipbias.evaluation.metrics import ByCondition
 from snipbias.evaluation.neutral_text import perplexity_cell
 from snipbias.evaluation.verdicts import alarms, doubts
@@ -50,7 +51,7 @@ def comparison_grids(comparison: Compared) -> tuple[Grid, ...]:
             tuple(_answer_rows(comparison)),
             edits,
         ).without_empty_columns(),
-        *([apart_grid(comparison.apart, edits)] if any(comparison.apart.values()) else []),
+        *_apart_grid(comparison),
         Grid(
             "How sure, and the change from the original",
             ("method", "percent", "now", "95 % CI", "change", "CI of it", "p"),
@@ -71,7 +72,7 @@ def comparison_grids(comparison: Compared) -> tuple[Grid, ...]:
                 "perplexity",
                 "KL",
                 "chat KL",
-                *(task.removeprefix("mini:") for task in comparison.retention),
+                *(task.removeprefix("mini:") for task in comparison.evaluation.retention),
             ),
             tuple(_side_rows(comparison)),
             edits,
@@ -80,11 +81,16 @@ def comparison_grids(comparison: Compared) -> tuple[Grid, ...]:
     )
 
 
+def _apart_grid(comparison: Compared) -> Iterator[Grid]:
+    told = {method: found.apart for method, found in comparison.measured.items()}
+    if any(told.values()):
+        yield apart_grid(told, comparison.edits)
+
+
 def _elsewhere_grid(comparison: Compared) -> Iterator[Grid]:
-    if comparison.evaluation.elsewhere:
-        asked = (ORIGINAL, *comparison.edits)
-        methods = {method: comparison.elsewhere(method) for method in asked}
-        yield elsewhere_grid("Elsewhere", methods, comparison.edits)
+    there = {m: each.elsewhere for m, each in comparison.measured.items() if each.elsewhere}
+    if there:
+        yield elsewhere_grid("Elsewhere", there, comparison.edits)
 
 
 def comparison_renderable(comparison: Compared) -> RenderableType:
@@ -122,11 +128,11 @@ def comparison_markdown(comparison: Compared) -> str:
 
 def _answer_rows(comparison: Compared) -> Iterator[tuple[str, ...]]:
     for method, summary in comparison.summaries.items():
-        named = comparison.changes[method].get("stereotyped")
+        named = comparison.measured[method].value("stereotyped").value
         yield (
             _marked(comparison, method),
             str(comparison.neurons[method]),
-            percent(named and named.value),
+            percent(named),
             *_accuracies(summary.accuracy),
             percent(summary.named_accuracy),
             percent(summary.unknown_rate.overall),
@@ -141,24 +147,18 @@ def _answer_rows(comparison: Compared) -> Iterator[tuple[str, ...]]:
 
 
 def _change_rows(comparison: Compared) -> Iterator[tuple[str, ...]]:
-    for method, changes in comparison.changes.items():
-        for part, change in changes.items():
-            before = comparison.changes[ORIGINAL][part].value
-            difference = percent(change.value - before, sign=True)
-            changed = (difference, _ends(change.difference, sign=True))
+    for method, found in comparison.measured.items():
+        for part in found.parts:
+            now, change = found.value(part), found.change(part)
+            difference = (percent(change.value, sign=True), bracketed(change.interval, sign=True))
+            p = p_value(found.sign_flip(part))
             yield (
-                method if part == next(iter(changes)) else "",
+                method if part == found.parts[0] else "",
                 SHORT[part],
-                percent(change.value),
-                _ends(change.accuracy),
-                *(("", "", "") if method == ORIGINAL else (*changed, p_value(change.sign_flip))),
+                percent(now.value),
+                bracketed(now.interval),
+                *((*difference, p) if found.before else ("", "", "")),
             )
-
-
-def _ends(interval: Interval | None, *, sign: bool = False) -> str:
-    if interval is None:
-        return "-"
-    return f"[{percent(interval.low, sign=sign)}, {percent(interval.high, sign=sign)}]"
 
 
 def _floor_row(name: str, accuracy: ByCondition, unknown: str) -> tuple[str, ...]:
@@ -174,7 +174,8 @@ def _accuracies(found: ByCondition) -> tuple[str, ...]:
 
 def _side_rows(comparison: Compared) -> Iterator[tuple[str, ...]]:
     for method, summary in comparison.summaries.items():
-        gold = summary.gold_probability
+        gold, asked = summary.gold_probability, comparison.measured[method].trials[0].retention
+        kept = (asked.get(task) for task in comparison.evaluation.retention)
         by_condition = gold.ambiguous is not None or gold.disambiguated is not None
         yield (
             _marked(comparison, method),
@@ -188,7 +189,7 @@ def _side_rows(comparison: Compared) -> Iterator[tuple[str, ...]]:
             perplexity_cell(summary.perplexity, comparison.original.perplexity),
             number(summary.kl_per_token),
             number(summary.chat_kl),
-            *(percent(accuracies.get(method)) for accuracies in comparison.retention.values()),
+            *(percent(ACCURACY(rows) if rows else None) for rows in kept),
         )
 
 
@@ -197,15 +198,15 @@ def _marked(comparison: Compared, method: str) -> str:
 
 
 def _said_lines(comparison: Compared) -> list[str]:
-    return [f"{m}: {said}" for m in comparison.edits for said in comparison.said(m)]
+    return [f"{m}: {line}" for m in comparison.edits for line in comparison.said(m)]
 
 
 def _verdict_lines(comparison: Compared) -> list[str]:
     return [
-        f"{mark} {method}: {'; '.join(map(str, said))}"
+        f"{mark} {method}: {'; '.join(map(str, found))}"
         for method in comparison.summaries
         for mark, kind in (("!", alarms), ("?", doubts))
-        if (said := kind(comparison.verdicts(method)))
+        if (found := kind(comparison.verdicts(method)))
     ]
 
 

@@ -6,11 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from snipbias.base.plot import Plot, mark, percents
+from snipbias.base.plot import Plot, mark, percents, scatter
 from snipbias.base.table import Grid, percent
 from snipbias.base.words import control_kind
 from snipbias.evaluation.metrics import ByCondition
 from snipbias.evaluation.offset_curve import OffsetCurve
+
+LOOKS: dict[str, dict[str, Any]] = {
+    "original": {"color": "@ink", "symbol": "circle-open", "size": 13, "line": {"width": 3}},
+    "control": {"color": "@muted", "symbol": "x", "size": 8},
+    "floor": {"color": "@muted", "symbol": "diamond-open", "size": 10, "line": {"width": 2}},
+}
 
 
 @dataclass(frozen=True)
@@ -27,52 +33,21 @@ def tradeoff(place: str, spots: Sequence[Spot], curve: OffsetCurve | None) -> Pl
     known = [s for s in spots if None not in (s.accuracy.ambiguous, s.accuracy.disambiguated)]
     if not known:
         return None
-    traces: list[dict[str, Any]] = []
-    if curve is not None:
-        thin = curve.thinned()
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "lines",
-                "name": "original + a constant on “unknown”",
-                "x": percents(thin.ambiguous.tolist()),
-                "y": percents(thin.disambiguated.tolist()),
-                "customdata": [round(c, 2) for c in thin.offsets.tolist()],
-                "line": {"color": "@muted", "width": 2},
-                "hovertemplate": "constant %{customdata}: %{x:.1f} / %{y:.1f}<extra></extra>",
-            }
-        )
     edits = [spot.name for spot in known if spot.kind == "edit"]
+    traces = [] if curve is None else [_line(curve.thinned())]
     for spot in known:
+        look = LOOKS.get(spot.kind) or mark(edits.index(spot.name))
+        across, up = percents([spot.accuracy.ambiguous, spot.accuracy.disambiguated])
         group = control_kind(spot.name) if spot.kind == "control" else spot.name
-        look = {
-            "original": {
-                "color": "@ink",
-                "symbol": "circle-open",
-                "size": 13,
-                "line": {"width": 3},
-            },
-            "control": {"color": "@muted", "symbol": "x", "size": 8},
-            "floor": {
-                "color": "@muted",
-                "symbol": "diamond-open",
-                "size": 10,
-                "line": {"width": 2},
-            },
-        }.get(spot.kind) or mark(edits.index(spot.name))
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": spot.name,
-                "legendgroup": group,
-                "x": percents([spot.accuracy.ambiguous]),
-                "y": percents([spot.accuracy.disambiguated]),
-                "marker": look,
-                "hovertemplate": "%{fullData.name}: %{x:.1f} / %{y:.1f}<extra></extra>",
-            }
-        )
+        hover = "%{fullData.name}: %{x:.1f} / %{y:.1f}<extra></extra>"
+        traces.append(scatter(spot.name, [across], [up], hover, marker=look, legendgroup=group))
     axes = {"range": [-4, 104], "dtick": 20, "ticksuffix": " %"}
+    layout = {
+        "height": 430,
+        "xaxis": {"title": {"text": "ambiguous accuracy"}, **axes},
+        "yaxis": {"title": {"text": "disambiguated accuracy"}, **axes},
+        "hovermode": "closest",
+    }
     return Plot(
         f"{place}-plane",
         "A shift, or a gain?",
@@ -80,15 +55,7 @@ def tradeoff(place: str, spots: Sequence[Spot], curve: OffsetCurve | None) -> Pl
         "one constant to the original's score of “unknown” reaches with no neuron touched: an edit "
         "on the line or below it has only shifted answers. One above it has gained something if it "
         "has on filler and mismatch rows too.",
-        {
-            "data": traces,
-            "layout": {
-                "height": 430,
-                "xaxis": {"title": {"text": "ambiguous accuracy"}, **axes},
-                "yaxis": {"title": {"text": "disambiguated accuracy"}, **axes},
-                "hovermode": "closest",
-            },
-        },
+        {"data": traces, "layout": layout},
         Grid(
             "Accuracy by condition (%)",
             ("method", "ambiguous", "disambiguated"),
@@ -97,4 +64,16 @@ def tradeoff(place: str, spots: Sequence[Spot], curve: OffsetCurve | None) -> Pl
                 for s in known
             ),
         ),
+    )
+
+
+def _line(curve: OffsetCurve) -> dict[str, Any]:
+    return scatter(
+        "original + a constant on “unknown”",
+        percents(curve.ambiguous.tolist()),
+        percents(curve.disambiguated.tolist()),
+        "constant %{customdata}: %{x:.1f} / %{y:.1f}<extra></extra>",
+        mode="lines",
+        customdata=[round(constant, 2) for constant in curve.offsets.tolist()],
+        line={"color": "@muted", "width": 2},
     )

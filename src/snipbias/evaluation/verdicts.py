@@ -20,14 +20,13 @@ from snipbias.evaluation.measures import Mean
 from snipbias.evaluation.neutral_text import (
     KL_PER_TOKEN,
     PERPLEXITY_RATIO,
-    TextShift,
     guesses,
     kl_interval,
     perplexity_ratio,
 )
 from snipbias.evaluation.offset_curve import gain_interval
-from snipbias.evaluation.rows import Rows
 from snipbias.evaluation.summary import Summary, gain
+from snipbias.evaluation.trial import Trial
 
 # Options come in a drawn order: hardly anything but position or "unknown" is right this often.
 ONE_ANSWER = 0.9
@@ -67,21 +66,8 @@ class Verdict:
         return cls(**{**found, "interval": found["interval"] and Interval(**found["interval"])})
 
 
-@dataclass(frozen=True, eq=False)
-class Evidence:
-    """The data behind the figures of a model and of the original, for intervals.
-
-    Attributes:
-        rows, text: of the model.
-        chat: of the model, on the original's own answers to requests.
-        before, text_before: of the original, on the same rows and passages.
-    """
-
-    rows: Rows
-    before: Rows
-    text: TextShift | None = None
-    text_before: TextShift | None = None
-    chat: TextShift | None = None
+# The trial that a verdict is on, and the original's.
+Evidence = tuple[Trial, Trial]
 
 
 @dataclass(frozen=True)
@@ -124,7 +110,7 @@ def verdicts(
 
     Args:
         original: the unedited model's figures; what holds for it too is marked as inherited.
-        evidence: rows and passages of both; without it the figures are taken as exact.
+        evidence: the trials of both; without them the figures are taken as exact.
     """
     before = {each.kind for each in _states(original)} if original else set()
     found = [
@@ -255,26 +241,25 @@ def _chosen(position: int) -> Mean:
 
 
 def _of(metric: measures.Metric) -> Callable[[Evidence], Interval | None]:
-    return lambda evidence: stats.interval(metric, [evidence.rows])
+    return lambda evidence: stats.interval(metric, [evidence[0].rows])
 
 
 def _fall(metric: measures.Metric) -> Callable[[Evidence], Interval | None]:
-    return lambda evidence: stats.difference(metric, [evidence.rows], [evidence.before])
+    return lambda evidence: stats.difference(metric, *([each.rows] for each in evidence))
 
 
 def _gain(evidence: Evidence) -> Interval | None:
-    return gain_interval([evidence.rows], evidence.before)
+    return gain_interval([evidence[0].rows], evidence[1].rows)
 
 
 def _kl(evidence: Evidence) -> Interval | None:
-    return evidence.text and kl_interval(evidence.text)
+    return evidence[0].text and kl_interval(evidence[0].text)
 
 
 def _chat_kl(evidence: Evidence) -> Interval | None:
-    return evidence.chat and kl_interval(evidence.chat)
+    return evidence[0].chat and kl_interval(evidence[0].chat)
 
 
 def _ratio(evidence: Evidence) -> Interval | None:
-    if evidence.text is None or evidence.text_before is None:
-        return None
-    return perplexity_ratio(evidence.text, evidence.text_before)
+    now, before = (each.text for each in evidence)
+    return perplexity_ratio(now, before) if now and before else None

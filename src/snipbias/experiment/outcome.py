@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import pyarrow as pa
 
 from snipbias.base.words import ORIGINAL
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.provenance import ModelId
+from snipbias.evaluation.evaluate import rows_of
+from snipbias.evaluation.measured import Measured, measured
 from snipbias.evaluation.neutral_text import TextShift
+from snipbias.evaluation.rows import Rows
+from snipbias.evaluation.stats import holm
+from snipbias.evaluation.trial import Trial
 from snipbias.experiment.settings import Settings
 from snipbias.models.sites import Neuron, Site
 from snipbias.tasks.items import Task
@@ -96,6 +102,16 @@ class Outcome:
     trained: int = 0
     cost: Cost | None = None
 
+    @cached_property
+    def rows(self) -> Rows:
+        """Its rows on the test part, for the metrics."""
+        return rows_of(self.test)
+
+    @property
+    def size(self) -> int:
+        """Neurons scaled; those held at their mean are no edit, but as many as were chosen."""
+        return len(self.edit) if self.edit else int(self.chosen.get("n", 0))
+
 
 @dataclass(frozen=True)
 class TaskInfo:
@@ -157,23 +173,61 @@ class Experiment:
     sample_curve: tuple[Outcome, ...] = ()
     prompts: tuple[Outcome, ...] = ()
 
+    @cached_property
+    def methods(self) -> tuple[str, ...]:
+        """The methods that have outcomes, in the order of the settings; the original is first."""
+        ran = dict.fromkeys(each.method for each in self.outcomes)
+        ordered = dict.fromkeys((ORIGINAL, *self.settings.methods, *ran))
+        return tuple(method for method in ordered if method in ran)
 
-def outcomes_of(experiment: Experiment, task: str, method: str) -> tuple[Outcome, ...]:
-    """The outcomes of a method on a task, by trial and draw."""
-    found = (each for each in experiment.outcomes if (each.task, each.method) == (task, method))
-    return tuple(sorted(found, key=lambda each: (each.trial or 0, each.draw)))
+    def of(self, task: str, method: str) -> tuple[Outcome, ...]:
+        """The outcomes of a method on a task, by trial and draw."""
+        found = (each for each in self.outcomes if (each.task, each.method) == (task, method))
+        return tuple(sorted(found, key=lambda each: (each.trial or 0, each.draw)))
+
+    def edits(self, task: str, method: str) -> tuple[NeuronEdit | None, ...]:
+        """The edit of each trial (and draw); None where the original was best."""
+        return tuple(each.edit for each in self.of(task, method))
+
+    @cached_property
+    def measured(self) -> dict[str, dict[str, Measured]]:
+        """The figures of every method, by task."""
+        runs = {
+            task.name: {m: _trials(found) for m in self.methods if (found := self.of(task.name, m))}
+            for task in self.tasks
+        }
+        return {task: measured(task, trials) for task, trials in runs.items()}
+
+    @property
+    def every(self) -> list[Measured]:
+        """The same, one after the other."""
+        return [each for of_task in self.measured.values() for each in of_task.values()]
+
+    @cached_property
+    def p_holm(self) -> dict[tuple[str, str], float | None]:
+        """The p-value of each change in accuracy, adjusted over all tasks and methods."""
+        adjusted = holm([each.sign_flip("overall") for each in self.every])
+        keys = ((each.task, each.method) for each in self.every)
+        return dict(zip(keys, adjusted, strict=True))
 
 
-def edits_of(experiment: Experiment, task: str, method: str) -> tuple[NeuronEdit | None, ...]:
-    """The edit of each trial (and draw); None where the original was best."""
-    return tuple(each.edit for each in outcomes_of(experiment, task, method))
-
-
-def methods_of(experiment: Experiment) -> tuple[str, ...]:
-    """The methods that have outcomes, in the order of the settings; the original is the first."""
-    ran = dict.fromkeys(each.method for each in experiment.outcomes)
-    ordered = [ORIGINAL, *experiment.settings.methods, *ran]
-    return tuple(method for method in dict.fromkeys(ordered) if method in ran)
+def _trials(outcomes: Sequence[Outcome]) -> list[Trial]:
+    """The answers of one method on one task; a method that prunes nothing has no sizes."""
+    prunes = any(
+        o.edit is not None or any("n" in point.setting for point in o.curve) for o in outcomes
+    )
+    return [
+        Trial(
+            each.rows,
+            each.text,
+            retention={task: rows_of(rows) for task, rows in each.retention.items()},
+            elsewhere={part: rows_of(rows) for part, rows in each.elsewhere.items()},
+            dev=None if each.dev is None else rows_of(each.dev),
+            trial=each.trial,
+            size=each.size if prunes else None,
+        )
+        for each in outcomes
+    ]
 
 
 def neurons_of(edits: Sequence[NeuronEdit | None]) -> list[list[Neuron]]:

@@ -21,9 +21,8 @@ from snipbias.base.notebook import Shown
 from snipbias.base.table import Grid
 from snipbias.evaluation.glossary import legend_markdown
 from snipbias.experiment.costs import with_costs
-from snipbias.experiment.outcome import Experiment, Outcome, methods_of
+from snipbias.experiment.outcome import Experiment, Outcome
 from snipbias.experiment.tables import csv_tables, detail_grids, grids
-from snipbias.experiment.tables.figures import All, figures
 from snipbias.experiment.tables.forest import forest
 from snipbias.experiment.tables.referee import elsewhere_grids, referee_grids
 from snipbias.experiment.tables.verdict import in_words
@@ -42,12 +41,9 @@ found on or with the development part that settings were chosen on. Trials are t
   source of each published figure"""
 
 
-@dataclass(frozen=True, eq=False, init=False, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Results(Experiment, Shown):
-    """An experiment with its figures, computed once, and every form that they are given out in."""
-
-    def __init__(self, experiment: Experiment) -> None:
-        vars(self).update(vars(experiment))
+    """An experiment with every form that its figures are given out in."""
 
     def __repr__(self) -> str:
         tasks = ", ".join(task.name for task in self.tasks)
@@ -55,34 +51,24 @@ class Results(Experiment, Shown):
 
     def _shown(self) -> Iterator[Grid | str]:
         for task in self.tasks:
-            yield next(iter(detail_grids.task_grids(self, self.figures, task.name)))
+            yield next(iter(detail_grids.task_grids(self, task.name)))
         yield from self.words.split("\n\n")
 
     def _rows(self) -> list[dict[str, Any]]:
         """Those of table1.csv."""
-        return csv_tables.plain(csv_tables.table_1(self, self.figures))
+        return csv_tables.plain(csv_tables.table_1(self))
 
     def plot(self, task: str | None = None) -> Figure:
         """Every method's change in accuracy with its interval, on one task or the first."""
-        drawn = forest(self.figures, task or self.tasks[0].name, methods_of(self))
+        drawn = forest(self.measured[task or self.tasks[0].name], self.methods)
         if drawn is None:
             raise SnipbiasError("no plot: no method stands beside the original on this task.")
         return drawn.drawn()
 
-    @property
-    def experiment(self) -> Experiment:
-        """The same, for those who held the two apart."""
-        return self
-
-    @cached_property
-    def figures(self) -> All:
-        """Every method's figures on every task, by (task, method)."""
-        return figures(self)
-
     @cached_property
     def words(self) -> str:
         """The verdict in words: one paragraph per task."""
-        return in_words(self, self.figures)
+        return in_words(self)
 
     @cached_property
     def grids(self) -> list[Grid]:
@@ -90,25 +76,20 @@ class Results(Experiment, Shown):
         return self._grids()
 
     def _grids(self, *, seconds: bool = False) -> list[Grid]:
-        experiment, found = self, self.figures
         return [
-            *referee_grids(experiment, found, seconds=seconds),
-            *grids.table_1(experiment, found),
-            *grids.table_2(experiment, found),
-            *(
-                grid
-                for task in experiment.tasks
-                for grid in detail_grids.task_grids(experiment, found, task.name)
-            ),
-            *grids.neurons_grid(experiment, found),
-            *detail_grids.places_grids(experiment),
-            *grids.spread_grid(experiment, found),
-            *grids.ablation_grid(experiment, found),
-            *detail_grids.prompts_grid(experiment),
-            *detail_grids.transfer_grid(experiment),
-            *detail_grids.samples_grid(experiment),
-            *elsewhere_grids(experiment),
-            *detail_grids.verdict_grids(experiment, found),
+            *referee_grids(self, seconds=seconds),
+            *grids.table_1(self),
+            *grids.table_2(self),
+            *(g for task in self.tasks for g in detail_grids.task_grids(self, task.name)),
+            *grids.neurons_grid(self),
+            *detail_grids.places_grids(self),
+            *grids.spread_grid(self),
+            *grids.ablation_grid(self),
+            *detail_grids.prompts_grid(self),
+            *detail_grids.transfer_grid(self),
+            *detail_grids.samples_grid(self),
+            *elsewhere_grids(self),
+            *detail_grids.verdict_grids(self),
         ]
 
     @property
@@ -143,7 +124,7 @@ class Results(Experiment, Shown):
         """The answers of each method on each task, and the verdict, for a terminal."""
         parts: list[RenderableType] = []
         for task in self.tasks:
-            every = detail_grids.task_grids(self, self.figures, task.name)
+            every = detail_grids.task_grids(self, task.name)
             for grid in islice(every, 2 if task.conditions else 1):
                 parts += [grid.rich(), Text()]
         return Group(*parts, Text(self.words))
@@ -153,8 +134,8 @@ class Results(Experiment, Shown):
         return {
             "model": self.model.name,
             "settings": self.settings.to_dict(),
-            "table1": csv_tables.plain(csv_tables.table_1(self, self.figures)),
-            "table2": csv_tables.plain(csv_tables.table_2(self, self.figures)),
+            "table1": csv_tables.plain(csv_tables.table_1(self)),
+            "table2": csv_tables.plain(csv_tables.table_2(self)),
             "verdict": self.words,
         }
 
@@ -162,8 +143,8 @@ class Results(Experiment, Shown):
         """Write `table1.csv`, `table2.csv`, `tables.md` and `rows.parquet`, each whole or not."""
         folder = Path(folder)
         texts = {
-            "table1.csv": csv_tables.text(csv_tables.table_1(self, self.figures)),
-            "table2.csv": csv_tables.text(csv_tables.table_2(self, self.figures)),
+            "table1.csv": csv_tables.text(csv_tables.table_1(self)),
+            "table2.csv": csv_tables.text(csv_tables.table_2(self)),
             "tables.md": self.markdown(),
         }
         for name, text in texts.items():

@@ -12,7 +12,7 @@ from snipbias.base.parallel import workers
 from snipbias.edits.given import GivenModel, GivenTask
 from snipbias.edits.provenance import ModelId
 from snipbias.experiment.cell import Cell
-from snipbias.experiment.outcome import Experiment, Outcome, TaskInfo
+from snipbias.experiment.outcome import Outcome, TaskInfo
 from snipbias.experiment.plan import Kind, Plan, left_out
 from snipbias.experiment.results import Results
 from snipbias.experiment.settings import Settings, preset
@@ -30,7 +30,7 @@ def reproduce(
     retention: Sequence[GivenTask] | None = None,
     folder: str | Path | None = None,
     overwrite: bool = False,
-    write: Callable[[Experiment, Path], None] | None = None,
+    write: Callable[[Results, Path], None] | None = None,
     batch_size: BatchSize = "auto",
     progress: Progress = lambda done: None,
     stage: Stage = lambda name, jobs: None,
@@ -65,7 +65,7 @@ def reproduce(
             outcome = job.do(job.cell)
             done[job.kind].append(replace(outcome, cost=job.cell.cost(outcome.trained)))
             progress(1)
-        experiment = Experiment(
+        results = Results(
             settings=plan.settings,
             model=ModelId.of(plan.lm),
             sites=plan.lm.sites,
@@ -73,8 +73,8 @@ def reproduce(
             **{kind: tuple(outcomes) for kind, outcomes in done.items()},
         )
         if write is not None and store.folder is not None:
-            workers().from_main(partial(write, experiment, store.folder))
-    return Results(experiment)
+            workers().from_main(partial(write, results, store.folder))
+    return results
 
 
 def _settings(given: Settings | str | None) -> Settings:

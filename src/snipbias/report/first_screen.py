@@ -4,88 +4,81 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 
 from snipbias.base.plot import average
 from snipbias.base.table import Grid, percent
+from snipbias.base.words import ORIGINAL
 from snipbias.evaluation import measures, metrics
+from snipbias.evaluation.apart import own_rows
+from snipbias.evaluation.evaluate import rows_of
+from snipbias.evaluation.measured import Measured
 from snipbias.evaluation.rows import Rows
 from snipbias.report.page import Case, Line
 from snipbias.report.texts import Texts
 
+GOLD = (measures.AMBIGUOUS_GOLD_PROBABILITY, measures.DISAMBIGUATED_GOLD_PROBABILITY)
 
-@dataclass(frozen=True)
-class Answers:
-    """What a method answered: the rows of each trial, and those of the first retention task.
 
-    Attributes:
-        neurons: that it scales, in words.
-        kind: "original", "edit", "control" or "floor".
+def lines(
+    methods: Mapping[str, Measured], kinds: Mapping[str, str], tags: Mapping[str, tuple[str, str]]
+) -> tuple[Line, ...]:
+    """The first screen's table, a line per method but for rivals; edits are numbered for colours.
+
+    Args:
+        kinds: of the methods that are shown.
+        tags: tone and words of their findings.
     """
+    edits = [name for name, kind in kinds.items() if kind == "edit"]
+    task = next(iter(methods[ORIGINAL].trials[0].retention), "")
 
-    neurons: str
-    kind: str
-    rows: Sequence[Rows]
-    kept: Sequence[Rows] = ()
+    def mean(metric: measures.Metric, runs: Sequence[Rows]) -> float | None:
+        return average([metric(rows) for rows in runs])
 
-
-def lines(methods: Mapping[str, Answers], tags: Mapping[str, tuple[str, str]]) -> tuple[Line, ...]:
-    """The first screen's table, a line per method; edits are numbered for their colours."""
-    edits = [name for name, found in methods.items() if found.kind == "edit"]
     return tuple(
         Line(
             name,
-            found.kind,
-            found.neurons,
+            kind,
+            methods[name].pruned,
             edits.index(name) if name in edits else -1,
-            stereotyped=average([measures.NAMED_STEREOTYPED(rows) for rows in found.rows]),
-            answerable=average([_answerable(rows) for rows in found.rows]),
-            kept=average([measures.ACCURACY(rows) for rows in found.kept]),
-            gold=tuple(average([metric(rows) for rows in found.rows]) for metric in _GOLD),
+            stereotyped=mean(measures.NAMED_STEREOTYPED, methods[name].rows),
+            answerable=mean(measures.ANSWERABLE, methods[name].rows),
+            kept=mean(measures.ACCURACY, methods[name].kept(task)),
+            gold=tuple(mean(metric, methods[name].rows) for metric in GOLD),
             tag=tags.get(name, ("", "")),
         )
-        for name, found in methods.items()
+        for name, kind in kinds.items()
+        if kind != "rival"
     )
 
 
-_GOLD = (measures.AMBIGUOUS_GOLD_PROBABILITY, measures.DISAMBIGUATED_GOLD_PROBABILITY)
-
-
-def _answerable(rows: Rows) -> float | None:
-    """Of rows without conditions, how many of all are right."""
-    found = measures.DISAMBIGUATED_ACCURACY(rows)
-    return measures.ACCURACY(rows) if found is None else found
-
-
-def case(
-    methods: Mapping[str, Rows], items: Sequence[str], instructions: Sequence[int], texts: Texts
-) -> Case:
+def case(tables: Mapping[str, pa.Table], texts: Texts) -> Case:
     """A typical question with every method's answer.
 
     Args:
-        methods: rows by method, the original's first, item by item the same.
-        items, instructions: of these rows.
+        tables: rows by method, the original's first, item by item the same.
     """
-    original, *_, last = methods.values()
+    first, *_ = own = [own_rows(table) for table in tables.values()]
+    original, *_, last = runs = list(map(rows_of, own))
     i = typical(original, last)
-    item = texts.items.get(items[i])
+    name, instruction = (first[column][i].as_py() for column in ("item", "instruction"))
+    item = texts.items.get(name)
     count = int(np.isfinite(original.scores[i]).sum())
-    here = np.array([i])
-    each = {name: rows.take(here) for name, rows in methods.items()}
+    here = [rows.take(np.array([i])) for rows in runs]
     return Case(
-        item=items[i],
-        instruction=texts.instructions[instructions[i]] if texts.instructions else "",
+        item=name,
+        instruction=texts.instructions[instruction] if texts.instructions else "",
         context=item.context if item else "",
-        question=item.question if item else items[i],
+        question=item.question if item else name,
         options=tuple(
             (item.options[n] if item else f"option {n + 1}", ", ".join(kinds(original, i, n)))
             for n in range(count)
         ),
         answers=tuple(
             (name, int(rows.chosen[0]), tuple(metrics.option_probabilities(rows)[0][:count]))
-            for name, rows in each.items()
+            for name, rows in zip(tables, here, strict=True)
         ),
     )
 

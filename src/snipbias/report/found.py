@@ -10,8 +10,8 @@ from snipbias.base.words import plural
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.format import FILE as EDIT_FILE
 from snipbias.edits.run_folder import read_sites
-from snipbias.report.evaluated import maps
 from snipbias.report.page import Section
+from snipbias.report.sections import maps
 
 LISTED = 100
 

@@ -24,9 +24,7 @@ def write_plots(results: Results, folder: Path) -> tuple[str, ...]:
     if find_spec("plotly") is None:
         return (MISSING,)
     figures = {
-        plot.name: plot.drawn()
-        for task in results.experiment.tasks
-        for plot in plots_of(results, task.name)
+        plot.name: plot.drawn() for task in results.tasks for plot in plots_of(results, task.name)
     }
     if not figures:
         return ()

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from snipbias.base.plot import CONDITIONS, Plot, mark, percents
+from snipbias.base.plot import CONDITIONS, Plot, mark, percents, scatter
 from snipbias.base.table import Grid, percent
 from snipbias.evaluation.metrics import ByCondition
 
 FLOOR = "always unknown"
+ORIGINALS = {"color": "@ink", "symbol": "circle-open", "size": 11, "line": {"width": 2}}
 LINES = (
     ("overall", "all rows", "@ink", "circle", "solid"),
     ("ambiguous", "ambiguous", "@s2", "square", "dash"),
@@ -40,50 +41,42 @@ def by_size(
         values = [getattr(step.accuracy, condition) for step in steps]
         if None in values:
             continue
-        line: dict[str, Any] = {
-            "type": "scatter",
-            "mode": "lines+markers",
-            "name": name,
-            "legendgroup": name,
-            "x": sizes,
-            "y": percents(values),
-            "marker": {"color": colour, "symbol": symbol, "size": 9},
-            "line": {"color": colour, "width": 2, "dash": dash},
-            "hovertemplate": "%{x} neurons: %{y:.1f} %",
-        }
         bounds = [step.bounds.get(condition) for step in steps]
+        bars = {}
         if all(bounds):
             highs = [100 * (b[1] - v) for b, v in zip(bounds, values, strict=True) if b]
             lows = [100 * (v - b[0]) for b, v in zip(bounds, values, strict=True) if b]
-            line["error_y"] = {
-                "type": "data",
-                "symmetric": False,
-                "array": highs,
-                "arrayminus": lows,
-            }
-        data.append(line)
+            bars = {"type": "data", "symmetric": False, "array": highs, "arrayminus": lows}
+        data.append(
+            scatter(
+                name,
+                sizes,
+                percents(values),
+                "%{x} neurons: %{y:.1f} %",
+                mode="lines+markers",
+                legendgroup=name,
+                marker={"color": colour, "symbol": symbol, "size": 9},
+                line={"color": colour, "width": 2, "dash": dash},
+                **({"error_y": bars} if bars else {}),
+            )
+        )
         if (before := getattr(original, condition)) is not None:
             data.append(_level(f"original, {name}", 100 * before, sizes, colour, "dot", name))
     if floor is not None:
         data.append(_level(FLOOR, 100 * floor, sizes, "@muted", "longdash", FLOOR))
+    across = {"type": "log", "title": {"text": "neurons pruned (log scale)"}}
+    layout = {
+        "height": 430,
+        "xaxis": {**across, "tickvals": sorted(set(sizes))},
+        "yaxis": {"title": {"text": "accuracy"}, "range": [-3, 103], "ticksuffix": " %"},
+        "hovermode": "closest",
+    }
     return Plot(
         f"{place}-sizes",
         "Accuracy by number of neurons",
         f"{what} Thin dotted lines: the original; long dashes: a model that always answers "
         "“unknown”. The bars are 95 % intervals, or lowest and highest trial.",
-        {
-            "data": data,
-            "layout": {
-                "height": 430,
-                "xaxis": {
-                    "type": "log",
-                    "title": {"text": "neurons pruned (log scale)"},
-                    "tickvals": sorted(set(sizes)),
-                },
-                "yaxis": {"title": {"text": "accuracy"}, "range": [-3, 103], "ticksuffix": " %"},
-                "hovermode": "closest",
-            },
-        },
+        {"data": data, "layout": layout},
         Grid(
             "Accuracy by number of neurons (%)",
             ("neurons", *CONDITIONS),
@@ -103,38 +96,31 @@ def spread(
         return None
     data = []
     for name, by_instruction in lines.items():
-        look = (
-            mark(edits.index(name))
-            if name in edits
-            else {"color": "@ink", "symbol": "circle-open", "size": 11, "line": {"width": 2}}
-        )
+        look = mark(edits.index(name)) if name in edits else ORIGINALS
         data.append(
-            {
-                "type": "scatter",
-                "mode": "lines+markers",
-                "name": name,
-                "x": [1 + i for i in by_instruction],
-                "y": percents(list(by_instruction.values())),
-                "marker": look,
-                "line": {"color": look["color"], "width": 1.5, "dash": "dot"},
-                "hovertemplate": "instruction %{x}: %{y:.1f} %",
-            }
+            scatter(
+                name,
+                [1 + i for i in by_instruction],
+                percents(list(by_instruction.values())),
+                "instruction %{x}: %{y:.1f} %",
+                mode="lines+markers",
+                marker=look,
+                line={"color": look["color"], "width": 1.5, "dash": "dot"},
+            )
         )
     numbers = sorted({i for by_instruction in lines.values() for i in by_instruction})
+    layout = {
+        "height": 380,
+        "xaxis": {"title": {"text": "instruction"}, "dtick": 1},
+        "yaxis": {"title": {"text": "accuracy"}, "ticksuffix": " %", "rangemode": "tozero"},
+        "hovermode": "x unified",
+    }
     return Plot(
         f"{place}-spread",
         "Accuracy under each instruction",
         "The same rows asked in other words. A line that goes up and down depends on the wording "
         "of the instruction; one that lies higher everywhere does not.",
-        {
-            "data": data,
-            "layout": {
-                "height": 380,
-                "xaxis": {"title": {"text": "instruction"}, "dtick": 1},
-                "yaxis": {"title": {"text": "accuracy"}, "ticksuffix": " %", "rangemode": "tozero"},
-                "hovermode": "x unified",
-            },
-        },
+        {"data": data, "layout": layout},
         Grid(
             "Accuracy by instruction (%)",
             ("method", *(str(1 + i) for i in numbers)),
@@ -150,12 +136,16 @@ def _level(
     name: str, y: float, sizes: Sequence[int], colour: str, dash: str, group: str
 ) -> dict[str, Any]:
     """A horizontal line; hidden together with the line that it belongs to."""
-    return {
-        **{"type": "scatter", "mode": "lines", "name": name, "legendgroup": group},
-        **{"x": [min(sizes), max(sizes)], "y": [y, y], "showlegend": group == FLOOR},
-        "line": {"color": colour, "width": 1.2, "dash": dash},
-        "hovertemplate": "%{y:.1f} %",
-    }
+    return scatter(
+        name,
+        [min(sizes), max(sizes)],
+        [y, y],
+        "%{y:.1f} %",
+        mode="lines",
+        legendgroup=group,
+        showlegend=group == FLOOR,
+        line={"color": colour, "width": 1.2, "dash": dash},
+    )
 
 
 def _with_bounds(step: Step, condition: str) -> str:

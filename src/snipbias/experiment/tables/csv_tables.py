@@ -11,22 +11,22 @@ from statistics import mean
 from snipbias.evaluation import stats
 from snipbias.evaluation.apart import Apart, gained
 from snipbias.evaluation.estimate import NOTHING, Estimate
+from snipbias.evaluation.measured import Measured
 from snipbias.experiment.outcome import Experiment
 from snipbias.experiment.tables import published
-from snipbias.experiment.tables.figures import All, Figures
 from snipbias.tasks.unanswerable import UNANSWERABLE
 
 Cells = dict[str, str]
 
 
-def table_1(experiment: Experiment, found: All) -> list[Cells]:
+def table_1(experiment: Experiment) -> list[Cells]:
     """Accuracies in percent, differences in percent points; undefined is an empty cell."""
-    return [_row_1(experiment, each) for each in found.values()]
+    return [_row_1(experiment, each) for each in experiment.every]
 
 
-def table_2(experiment: Experiment, found: All) -> list[Cells]:
+def table_2(experiment: Experiment) -> list[Cells]:
     """Gold probability in percent, renormalised over the row's options and raw."""
-    return [_row_2(experiment, each) for each in found.values()]
+    return [_row_2(experiment, each) for each in experiment.every]
 
 
 def text(rows: Sequence[Cells]) -> str:
@@ -44,7 +44,7 @@ def plain(rows: Iterable[Cells]) -> list[dict[str, str | float | None]]:
     return [{column: _plain(cell) for column, cell in row.items()} for row in rows]
 
 
-def _row_1(experiment: Experiment, each: Figures) -> Cells:
+def _row_1(experiment: Experiment, each: Measured) -> Cells:
     theirs = published.accuracy(
         experiment.model.name,
         each.task,
@@ -60,12 +60,12 @@ def _row_1(experiment: Experiment, each: Figures) -> Cells:
         fine = stats.non_inferior(change.interval, margin)
         known = change.interval is not None
         retention[f"not_worse_{name}"] = ("yes" if fine else "no") if known else ""
-    overall = _estimate("accuracy", each.values["overall"], 100, 2)
+    overall = _estimate("accuracy", each.value("overall"), 100, 2)
     return {
         "task": each.task,
         "method": each.method,
         "n": _fixed(mean(each.sizes) if each.sizes else None, 1, 1),
-        **_estimate("named_stereotyped", each.values["stereotyped"], 100, 2),
+        **_estimate("named_stereotyped", each.value("stereotyped"), 100, 2),
         "accuracy": overall["accuracy"],
         "low": overall["accuracy_low"],
         "high": overall["accuracy_high"],
@@ -73,35 +73,35 @@ def _row_1(experiment: Experiment, each: Figures) -> Cells:
         "std_draws": _fixed(each.std_draws, 100, 2),
         "std_instructions": _fixed(each.std_instructions, 100, 2),
         **_shares(each, "ambiguous", "disambiguated", "filler", "mismatch"),
-        **_estimate("plain_accuracy", each.values["plain"], 100, 2),
+        **_estimate("plain_accuracy", each.value("plain"), 100, 2),
         "unknown_rate": _fixed(each.unknown_rate, 100, 2),
         "named_accuracy": _fixed(each.named_accuracy, 100, 2),
         **_apart(each),
         "gain": gained(each.apart) if each.gain.value is not None else "",
         "dev_accuracy": _fixed(each.dev, 100, 2),
         **_differences(each),
-        "p_sign_flip": _fixed(each.p_sign_flip, 1, 6),
-        "p_holm": _fixed(each.p_holm, 1, 6),
-        "p_mcnemar": _fixed(each.p_mcnemar, 1, 6),
+        "p_sign_flip": _fixed(each.sign_flip("overall"), 1, 6),
+        "p_holm": _fixed(experiment.p_holm[each.task, each.method], 1, 6),
+        "p_mcnemar": _fixed(each.mcnemar(), 1, 6),
         "perplexity": _fixed(each.text.perplexity if each.text else None, 1, 3),
         **_estimate("perplexity_ratio", each.perplexity_ratio, 1, 4),
         "kl": _fixed(each.text.kl_per_token if each.text else None, 1, 4),
         **retention,
         "published": _fixed(theirs.value if theirs else None, 1, 2),
         "published_source": theirs.source if theirs else "",
-        "trials": str(each.trials),
+        "trials": str(each.number),
         "draws": str(each.draws),
-        "rows": str(each.rows),
+        "rows": str(each.own.sum()),
         "templates": str(each.templates),
     }
 
 
-def _shares(each: Figures, *names: str) -> Cells:
-    parts = (_estimate(name, each.values[name], 100, 2) for name in names)
+def _shares(each: Measured, *names: str) -> Cells:
+    parts = (_estimate(name, each.value(name), 100, 2) for name in names)
     return {column: cell for part in parts for column, cell in part.items()}
 
 
-def _apart(each: Figures) -> Cells:
+def _apart(each: Measured) -> Cells:
     """The columns of plain rows have no kind in their names."""
     cells: Cells = {}
     nothing = Apart(NOTHING, NOTHING)
@@ -113,7 +113,7 @@ def _apart(each: Figures) -> Cells:
     return cells
 
 
-def _differences(each: Figures) -> Cells:
+def _differences(each: Measured) -> Cells:
     names = {
         "stereotyped": "named_stereotyped",
         "overall": "accuracy",
@@ -123,24 +123,24 @@ def _differences(each: Figures) -> Cells:
     }
     cells: Cells = {}
     for name, column in names.items():
-        change = each.differences.get(name, NOTHING)
+        change = each.change(name)
         cells |= _estimate(f"difference_{column}", change, 100, 2)
-    change = each.differences.get("discrimination", NOTHING)
+    change = each.change("discrimination")
     return cells | _estimate("difference_discrimination", change, 1, 4)
 
 
-def _row_2(experiment: Experiment, each: Figures) -> Cells:
+def _row_2(experiment: Experiment, each: Measured) -> Cells:
     theirs = published.gold_percent(experiment.model.name, each.task, each.method)
     figure = theirs[0] if theirs else None
     return {
         "task": each.task,
         "method": each.method,
-        **_estimate("ambiguous", each.gold["ambiguous"], 100, 2),
-        **_estimate("disambiguated", each.gold["disambiguated"], 100, 2),
-        **_estimate("all_rows", each.gold["overall"], 100, 2),
-        "ambiguous_raw": _fixed(each.gold_raw["ambiguous"], 100, 4),
-        "disambiguated_raw": _fixed(each.gold_raw["disambiguated"], 100, 4),
-        "all_rows_raw": _fixed(each.gold_raw["overall"], 100, 4),
+        **_estimate("ambiguous", each.value("gold ambiguous"), 100, 2),
+        **_estimate("disambiguated", each.value("gold disambiguated"), 100, 2),
+        **_estimate("all_rows", each.value("gold"), 100, 2),
+        "ambiguous_raw": _fixed(each.gold_raw("ambiguous"), 100, 4),
+        "disambiguated_raw": _fixed(each.gold_raw("disambiguated"), 100, 4),
+        "all_rows_raw": _fixed(each.gold_raw("overall"), 100, 4),
         "published_ambiguous": _fixed(figure.ambiguous if figure else None, 1, 2),
         "published_disambiguated": _fixed(figure.disambiguated if figure else None, 1, 2),
         "published_source": theirs[1] if theirs else "",

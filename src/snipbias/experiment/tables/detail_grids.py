@@ -12,21 +12,22 @@ from snipbias.base.table import Grid, number, p_value, percent
 from snipbias.base.words import ORIGINAL
 from snipbias.evaluation import measures, stats
 from snipbias.evaluation.apart import apart_grid
-from snipbias.evaluation.estimate import NOTHING, difference, estimate, points
+from snipbias.evaluation.estimate import difference, estimate, points
 from snipbias.evaluation.evaluate import rows_of
+from snipbias.evaluation.measured import Measured
 from snipbias.evaluation.neutral_text import perplexity_cell
-from snipbias.experiment.outcome import Experiment, edits_of, neurons_of, outcomes_of
-from snipbias.experiment.tables.figures import All, Figures
+from snipbias.experiment.outcome import Experiment, neurons_of
 from snipbias.experiment.tables.grids import interval, parts
 from snipbias.experiment.tables.verdict import checks, judged
 from snipbias.models.places import count_places, modules_order
 
+CONDITIONS = ("ambiguous", "filler", "mismatch", "disambiguated")
 DIFFERENCES = ("stereotyped", "overall", "ambiguous", "disambiguated")
 
 
-def task_grids(experiment: Experiment, figures: All, task: str) -> Iterator[Grid]:
+def task_grids(experiment: Experiment, task: str) -> Iterator[Grid]:
     """One task in detail: answers, differences to the original, what else changed."""
-    here = {method: each for (name, method), each in figures.items() if name == task}
+    here = experiment.measured[task]
     strong = (experiment.settings.method,)
     yield Grid(
         f"{task}: answers (%)",
@@ -41,14 +42,14 @@ def task_grids(experiment: Experiment, figures: All, task: str) -> Iterator[Grid
     if told:
         grid = apart_grid(told, strong)
         yield replace(grid, title=f"{task}: {grid.title[0].lower()}{grid.title[1:]}")
-    compared = {method: each for method, each in here.items() if each.differences}
+    compared = {method: each for method, each in here.items() if each.before}
     if not compared:
         return
     yield Grid(
         f"{task}: difference to the original (points) [95 % CI]",
         ("method", "stereotyped", "accuracy", "ambiguous", "disambiguated"),
         tuple(
-            (method, *(points(each.differences.get(name, NOTHING)) for name in DIFFERENCES))
+            (method, *(points(each.change(name)) for name in DIFFERENCES))
             for method, each in compared.items()
         ),
         strong,
@@ -57,7 +58,7 @@ def task_grids(experiment: Experiment, figures: All, task: str) -> Iterator[Grid
     yield Grid(
         f"{task}: spread of accuracy (points), p-values",
         ("method", "± trials", "± draws", "± instr.", "dev acc.", "p", "p Holm", "McNemar"),
-        tuple((method, *_spread(each)) for method, each in here.items()),
+        tuple((method, *_spread(each, experiment)) for method, each in here.items()),
         strong,
     ).without_empty_columns()
     yield Grid(
@@ -68,14 +69,14 @@ def task_grids(experiment: Experiment, figures: All, task: str) -> Iterator[Grid
     ).without_empty_columns()
 
 
-def verdict_grids(experiment: Experiment, figures: All) -> Iterator[Grid]:
+def verdict_grids(experiment: Experiment) -> Iterator[Grid]:
     """Every question about each method that is judged, answered by its interval."""
     margin = f"{100 * experiment.settings.margin:g}"
     for method in judged(experiment):
-        by_task = checks(experiment, figures, method)
-        names = list(dict.fromkeys(c.name for asked in by_task.values() for c in asked))
+        by_task = checks(experiment, method)
+        names = list(dict.fromkeys(c.question for asked in by_task.values() for c in asked))
         answers = {
-            (task, c.name): f"{c.answer}: {c.shown}"
+            (task, c.question): f"{c.answer}: {c.shown}"
             for task, asked in by_task.items()
             for c in asked
         }
@@ -101,7 +102,7 @@ def prompts_grid(experiment: Experiment) -> Iterator[Grid]:
 
     def tables(task: str, method: str, prompt: str | None) -> list[pa.Table]:
         if prompt is None:
-            return [o.test for o in outcomes_of(experiment, task, method)]
+            return [o.test for o in experiment.of(task, method)]
         same = (task, method, prompt)
         return [o.test for o in experiment.prompts if (o.task, o.method, o.prompt) == same]
 
@@ -157,9 +158,9 @@ def transfer_grid(experiment: Experiment) -> Iterator[Grid]:
             for o in experiment.transfer
             if (o.found_on, o.task, o.method) == (found_on, task, method)
         ]
-        same = [o.test for o in outcomes_of(experiment, task, method)]
+        same = [o.test for o in experiment.of(task, method)]
         tables = same if found_on == task else others
-        before = [rows_of(o.test) for o in outcomes_of(experiment, task, ORIGINAL)]
+        before = [o.rows for o in experiment.of(task, ORIGINAL)]
         if not tables or not before:
             return ""
         return points(difference(measures.ACCURACY, [rows_of(t) for t in tables], before))
@@ -182,11 +183,11 @@ def samples_grid(experiment: Experiment) -> Iterator[Grid]:
 
     def cell(samples: int, task: str) -> str:
         found = (
-            outcomes_of(experiment, task, settings.method)
+            experiment.of(task, settings.method)
             if samples == settings.samples
             else [o for o in experiment.sample_curve if (o.samples, o.task) == (samples, task)]
         )
-        rows = [rows_of(o.test) for o in found]
+        rows = [o.rows for o in found]
         if not rows:
             return ""
         spread = stats.spread_over_trials(measures.ACCURACY, rows)
@@ -204,7 +205,7 @@ def samples_grid(experiment: Experiment) -> Iterator[Grid]:
 def places_grids(experiment: Experiment) -> Iterator[Grid]:
     """Where the pruned neurons sit: a table a stack, the mean over all tasks and trials."""
     method = experiment.settings.method
-    edits = [e for task in experiment.tasks for e in edits_of(experiment, task.name, method)]
+    edits = [e for task in experiment.tasks for e in experiment.edits(task.name, method)]
     if not any(edits):
         return
     counts = count_places(experiment.sites, neurons_of(edits))
@@ -225,28 +226,28 @@ def places_grids(experiment: Experiment) -> Iterator[Grid]:
         )
 
 
-def _answers(each: Figures) -> tuple[str, ...]:
-    values = {name: found.value for name, found in each.values.items()}
+def _answers(each: Measured) -> tuple[str, ...]:
     return (
         f"{mean(each.sizes):.1f}".removesuffix(".0") if each.sizes else "",
-        percent(values["stereotyped"]),
-        percent(values["overall"]),
+        percent(each.value("stereotyped").value),
+        percent(each.value("overall").value),
         _blank(each.std_trials),
-        *(percent(values[name]) for name in ("ambiguous", "filler", "mismatch", "disambiguated")),
+        *(percent(each.value(name).value) for name in CONDITIONS),
         percent(each.named_accuracy),
         percent(each.unknown_rate),
     )
 
 
-def _spread(each: Figures) -> tuple[str, ...]:
+def _spread(each: Measured, experiment: Experiment) -> tuple[str, ...]:
+    holm = experiment.p_holm[each.task, each.method]
     spreads = (each.std_trials, each.std_draws, each.std_instructions, each.dev)
     return (
         *map(_blank, spreads),
-        *map(p_value, (each.p_sign_flip, each.p_holm, each.p_mcnemar)),
+        *map(p_value, (each.sign_flip("overall"), holm, each.mcnemar())),
     )
 
 
-def _side(each: Figures, kept: Sequence[str], experiment: Experiment) -> tuple[str, ...]:
+def _side(each: Measured, kept: Sequence[str], experiment: Experiment) -> tuple[str, ...]:
     margin = experiment.settings.margin
     text, ratio = each.text, each.perplexity_ratio.value or 1.0
     retention = []

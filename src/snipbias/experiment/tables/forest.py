@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from snipbias.base.plot import Plot, mark, percents
+from snipbias.base.plot import Plot, mark, percents, scatter
 from snipbias.base.table import Grid, p_value, percent
-from snipbias.experiment.tables.figures import All
+from snipbias.evaluation.interval import bracketed
+from snipbias.evaluation.measured import Measured
 
 
-def forest(figures: All, task: str, methods: Sequence[str], place: str = "forest") -> Plot | None:
+def forest(
+    found: Mapping[str, Measured], methods: Sequence[str], place: str = "forest"
+) -> Plot | None:
     """The change from the original on one task, best first.
 
     Args:
         methods: in the order that decides their colours; those without a change are left out.
     """
-    changes = {
-        name: figures[task, name].differences["overall"]
-        for name in methods
-        if (task, name) in figures and "overall" in figures[task, name].differences
-    }
+    changes = {name: found[name].change("overall") for name in methods if name in found}
     known = sorted(
         (name for name, change in changes.items() if change.value is not None),
         key=lambda name: changes[name].value or 0.0,
@@ -31,38 +30,24 @@ def forest(figures: All, task: str, methods: Sequence[str], place: str = "forest
         change, look = changes[name], mark(methods.index(name))
         value, low, high = percents([change.value, change.low, change.high])
         assert value is not None
-        bars = None if low is None or high is None else ([high - value], [value - low])
-        data.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": name,
-                "showlegend": False,
-                "x": [value],
-                "y": [name],
-                "marker": look,
-                "error_x": bars
-                and {
-                    **{"type": "data", "symmetric": False, "color": look["color"]},
-                    **{"array": bars[0], "arrayminus": bars[1]},
-                },
-                "hovertemplate": "%{y}: %{x:+.1f} points",
-            }
-        )
+        bars = None
+        if low is not None and high is not None:
+            bars = {"type": "data", "symmetric": False, "color": look["color"]}
+            bars |= {"array": [high - value], "arrayminus": [value - low]}
+        more = {"showlegend": False, "marker": look, "error_x": bars}
+        data.append(scatter(name, [value], [name], "%{y}: %{x:+.1f} points", **more))
+    layout = {
+        "height": 110 + 27 * len(known),
+        "xaxis": {"ticksuffix": " points", "zeroline": True, "zerolinecolor": "@muted"},
+        "yaxis": {"type": "category", "showgrid": False},
+        "hovermode": "closest",
+    }
     return Plot(
         place,
         "Every method beside the original",
         "Change in accuracy with its 95 % interval. An interval with 0 in it shows no change; a "
         "change may still be a shift of answers to “unknown”, as the next plot shows.",
-        {
-            "data": data,
-            "layout": {
-                "height": 110 + 27 * len(known),
-                "xaxis": {"ticksuffix": " points", "zeroline": True, "zerolinecolor": "@muted"},
-                "yaxis": {"type": "category", "showgrid": False},
-                "hovermode": "closest",
-            },
-        },
+        {"data": data, "layout": layout},
         Grid(
             "Change in accuracy (points)",
             ("method", "change", "95 % CI", "p"),
@@ -70,11 +55,8 @@ def forest(figures: All, task: str, methods: Sequence[str], place: str = "forest
                 (
                     name,
                     percent(changes[name].value, sign=True),
-                    "-"
-                    if changes[name].low is None
-                    else f"[{percent(changes[name].low, sign=True)}, "
-                    f"{percent(changes[name].high, sign=True)}]",
-                    p_value(figures[task, name].p_sign_flip),
+                    bracketed(changes[name].interval, sign=True),
+                    p_value(found[name].sign_flip("overall")),
                 )
                 for name in reversed(known)
             ),

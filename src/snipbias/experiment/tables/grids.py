@@ -3,36 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from statistics import mean
 
 from snipbias.base.table import Grid, percent
 from snipbias.evaluation.estimate import Estimate, shown
-from snipbias.experiment.outcome import Experiment, methods_of
+from snipbias.experiment.outcome import Experiment
 from snipbias.experiment.settings import ABLATIONS, CONTROLS
 from snipbias.experiment.tables import published
-from snipbias.experiment.tables.figures import All
 
 PER_TABLE = 3  # tasks side by side, so that a terminal of 118 columns holds them
 
 
-def table_1(experiment: Experiment, figures: All) -> Iterator[Grid]:
+def table_1(experiment: Experiment) -> Iterator[Grid]:
     """Methods x datasets: accuracy on the data's own rows, beside the published figure."""
 
     def cells(task: str, method: str) -> tuple[str, str]:
         found = published.accuracy(
             experiment.model.name, task, method, published.version_of(experiment.settings.method)
         )
-        return interval(figures[task, method].values["plain"]), _published(found)
+        return interval(experiment.measured[task][method].value("plain")), _published(found)
 
-    yield from _methods_by_tasks("Table 1: accuracy (%) [95 % CI]", experiment, figures, cells)
+    yield from _methods_by_tasks("Table 1: accuracy (%) [95 % CI]", experiment, cells)
 
 
-def table_2(experiment: Experiment, figures: All) -> Iterator[Grid]:
+def table_2(experiment: Experiment) -> Iterator[Grid]:
     """Gold probability in percent, ambiguous / disambiguated, beside the published figures."""
 
     def cells(task: str, method: str) -> tuple[str, str]:
-        gold = figures[task, method].gold
-        parts = (gold["ambiguous"].value, gold["disambiguated"].value)
+        each = experiment.measured[task][method]
+        parts = [each.value(f"gold {part}").value for part in ("ambiguous", "disambiguated")]
         found = published.gold_percent(experiment.model.name, task, method)
         ours = "-" if None in parts else " / ".join(map(percent, parts))
         if found is None:
@@ -41,26 +41,26 @@ def table_2(experiment: Experiment, figures: All) -> Iterator[Grid]:
         return ours, _bracketed(f"{figure.ambiguous:.1f} / {figure.disambiguated:.1f}", source)
 
     title = "Table 2: gold probability (%), ambiguous / disambiguated"
-    yield from _methods_by_tasks(title, experiment, figures, cells)
+    yield from _methods_by_tasks(title, experiment, cells)
 
 
-def spread_grid(experiment: Experiment, figures: All) -> Iterator[Grid]:
+def spread_grid(experiment: Experiment) -> Iterator[Grid]:
     """v2: standard deviation of accuracy over instructions, in points."""
 
     def cells(task: str, method: str) -> tuple[str, str]:
         found = published.spread(experiment.model.name, task, method)
-        return percent2(figures[task, method].std_instructions), _published(found)
+        return percent2(experiment.measured[task][method].std_instructions), _published(found)
 
-    if any(each.std_instructions is not None for each in figures.values()):
+    if any(each.std_instructions is not None for each in experiment.every):
         title = "Spread over instructions: standard deviation of accuracy (points)"
-        yield from _methods_by_tasks(title, experiment, figures, cells)
+        yield from _methods_by_tasks(title, experiment, cells)
 
 
-def neurons_grid(experiment: Experiment, figures: All) -> Iterator[Grid]:
+def neurons_grid(experiment: Experiment) -> Iterator[Grid]:
     """Neurons pruned in each trial, and as a share of the whole model."""
 
     def cells(task: str, method: str) -> tuple[str, str]:
-        sizes = figures[task, method].sizes
+        sizes = experiment.measured[task][method].sizes
         if not sizes or method in CONTROLS:
             return "", ""
         found = published.neurons(experiment.model.name, task, method)
@@ -69,26 +69,24 @@ def neurons_grid(experiment: Experiment, figures: All) -> Iterator[Grid]:
         return said, _bracketed(f"{found.value:.0f}", found.source) if found else ""
 
     title = "Neurons pruned, by trial (mean share of all neurons)"
-    for grid in _methods_by_tasks(title, experiment, figures, cells):
+    for grid in _methods_by_tasks(title, experiment, cells):
         rows = tuple(row for row in grid.rows if any(row[1:]))
         if rows:
-            yield Grid(grid.title, grid.header, rows, grid.strong)
+            yield replace(grid, rows=rows)
 
 
-def ablation_grid(experiment: Experiment, figures: All) -> Iterator[Grid]:
+def ablation_grid(experiment: Experiment) -> Iterator[Grid]:
     """v2 less one of its parts at a time, and random neurons."""
-    if not any(method in ABLATIONS for _, method in figures):
+    if not {*ABLATIONS} & {*experiment.methods}:
         return
-    methods = ("v2", *ABLATIONS, "random")
-    some = {key: each for key, each in figures.items() if key[1] in methods}
+    some = tuple(m for m in ("v2", *ABLATIONS, "random") if m in experiment.methods)
 
     def cells(task: str, method: str) -> tuple[str, str]:
         found = published.accuracy(experiment.model.name, task, method, "v2")
-        return interval(figures[task, method].values["plain"]), _published(found)
+        return interval(experiment.measured[task][method].value("plain")), _published(found)
 
-    for grid in _methods_by_tasks("Ablation: accuracy (%) [95 % CI]", experiment, some, cells):
-        order = sorted(grid.rows, key=lambda row: methods.index(row[0]))
-        yield Grid(grid.title, grid.header, tuple(order), ("v2",))
+    for grid in _methods_by_tasks("Ablation: accuracy (%) [95 % CI]", experiment, cells, some):
+        yield replace(grid, strong=("v2",))
 
 
 def interval(estimate: Estimate) -> str:
@@ -109,17 +107,18 @@ def parts(tasks: Sequence[str]) -> list[Sequence[str]]:
 def _methods_by_tasks(
     title: str,
     experiment: Experiment,
-    figures: All,
     cells: Callable[[str, str], tuple[str, str]],
+    among: Sequence[str] | None = None,
 ) -> Iterator[Grid]:
-    """A row a method and a column a task, with one for what was published if anything was."""
-    names = [task.name for task in experiment.tasks]
-    for part in parts(names):
+    """A row per method and a column per task, with one for published figures if there are any."""
+    found = experiment.measured
+    for part in parts(list(found)):
         columns: list[list[str]] = []
         header = ["method"]
-        methods = [m for m in methods_of(experiment) if any((task, m) in figures for task in part)]
+        ran = among or experiment.methods
+        methods = [m for m in ran if any(m in found[task] for task in part)]
         for task in part:
-            pairs = [cells(task, m) if (task, m) in figures else ("", "") for m in methods]
+            pairs = [cells(task, m) if m in found[task] else ("", "") for m in methods]
             ours, theirs = map(list, zip(*pairs, strict=True))
             columns.append(ours)
             header.append(task)

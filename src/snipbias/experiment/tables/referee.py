@@ -5,18 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from statistics import mean
 
-import numpy as np
-
 from snipbias.base.table import Grid
-from snipbias.evaluation import measures
-from snipbias.evaluation.elsewhere import OWN, elsewhere_grid
-from snipbias.evaluation.estimate import Estimate, estimate
-from snipbias.evaluation.evaluate import rows_of
+from snipbias.evaluation.elsewhere import elsewhere_grid
+from snipbias.evaluation.estimate import estimate, shown
+from snipbias.evaluation.measured import Measured
 from snipbias.evaluation.measures import Mean, Valued
 from snipbias.evaluation.rows import Rows
-from snipbias.experiment.outcome import Experiment, Outcome, methods_of, outcomes_of
-from snipbias.experiment.tables.figures import All, Figures
-from snipbias.experiment.tables.verdict import shown
+from snipbias.experiment.outcome import Experiment, Outcome
+from snipbias.experiment.tables.grids import interval
 
 HEADER = (
     *(
@@ -43,26 +39,23 @@ def _bias(rows: Rows) -> Valued:
 BIAS = Mean(_bias, (-1.0, 1.0))
 
 
-def referee_grids(experiment: Experiment, figures: All, *, seconds: bool = False) -> Iterator[Grid]:
+def referee_grids(experiment: Experiment, *, seconds: bool = False) -> Iterator[Grid]:
     """Two tables per task; only with `seconds` are they not the same each time."""
     for task in experiment.tasks:
         rows = []
-        for method in methods_of(experiment):
-            outcomes = outcomes_of(experiment, task.name, method)
-            if not outcomes or not np.isin(rows_of(outcomes[0].test).condition, "ambiguous").any():
+        for method, each in experiment.measured[task.name].items():
+            if not each.rows[0].ambiguous.any():
                 continue
-            each = figures[task.name, method]
-            tests = [rows_of(outcome.test) for outcome in outcomes]
             answers = (
-                _percent(estimate(measures.NAMED_STEREOTYPED, tests)),
-                shown(estimate(BIAS, tests), lambda value: f"{value:.2f}"),
-                _percent(estimate(measures.DISAMBIGUATED_ACCURACY, tests)),
+                interval(each.value("stereotyped")),
+                shown(estimate(BIAS, each.rows), "{:.2f}".format),
+                interval(each.value("disambiguated")),
                 *(
-                    shown(each.values[f"discrimination{kind}"], lambda value: f"{value:.2f}")
+                    shown(each.value(f"discrimination{kind}"), "{:.2f}".format)
                     for kind in ("", " filler", " mismatch")
                 ),
             )
-            cost = _cost(outcomes, len(tests[0]))
+            cost = _cost(experiment.of(task.name, method), len(each.rows[0]))
             rows.append((method, *answers, _kept(each, experiment.settings.margin), *cost))
         if rows:
             end = None if seconds else -1
@@ -76,11 +69,7 @@ def referee_grids(experiment: Experiment, figures: All, *, seconds: bool = False
             )
 
 
-def _percent(found: Estimate) -> str:
-    return shown(found, lambda value: f"{100 * value:.1f}")
-
-
-def _kept(each: Figures, margin: float) -> str:
+def _kept(each: Measured, margin: float) -> str:
     """Whether retention and neutral text are within the margin: yes, no, or not told (?)."""
     ratio = each.perplexity_ratio
     losses = [(-c.high, -c.low) for c in each.retention.values() if c.low is not None]  # type: ignore[operator]
@@ -110,15 +99,7 @@ def _cost(outcomes: tuple[Outcome, ...], rows: int) -> tuple[str, ...]:
 def elsewhere_grids(experiment: Experiment) -> Iterator[Grid]:
     """What every method does elsewhere, a table a task."""
     for task in experiment.tasks:
-        methods: dict[str, dict[str, list[Rows]]] = {}
-        for method in methods_of(experiment):
-            outcomes = outcomes_of(experiment, task.name, method)
-            if not outcomes or not outcomes[0].elsewhere:
-                continue
-            runs = {OWN: [rows_of(outcome.test) for outcome in outcomes]}
-            for part in outcomes[0].elsewhere:
-                runs[part] = [rows_of(outcome.elsewhere[part]) for outcome in outcomes]
-            methods[method] = runs
-        if methods:
+        found = experiment.measured[task.name].items()
+        if methods := {method: each.elsewhere for method, each in found if each.elsewhere}:
             strong = (experiment.settings.method,)
             yield elsewhere_grid(f"{task.name}: elsewhere", methods, strong)

@@ -23,7 +23,8 @@ from snipbias.evaluation.apart import own_rows
 from snipbias.evaluation.neutral_text import Passage, TextShift
 from snipbias.experiment.choose import best
 from snipbias.experiment.costs import Costs, cost_of, costs_of
-from snipbias.experiment.outcome import Experiment, Outcome, Point, TaskInfo
+from snipbias.experiment.outcome import Outcome, Point, TaskInfo
+from snipbias.experiment.results import Results
 from snipbias.experiment.settings import Settings
 from snipbias.experiment.store import PARTS, SETTINGS
 
@@ -33,7 +34,7 @@ _LABELS = ("task", "trial", "draw", "part", "found_on", "samples", "prompt")
 Beside = Mapping[str, Mapping[str, pa.Table]]  # "retention" and "elsewhere": rows by task
 
 
-def read_experiment(folder: str | Path) -> Experiment:
+def read_experiment(folder: str | Path) -> Results:
     """Read the folder of a finished `snipbias reproduce`.
 
     The pools that items were drawn from are not kept, so that `TaskInfo` counts no rows of `find`.
@@ -52,7 +53,7 @@ def read_experiment(folder: str | Path) -> Experiment:
         model = ModelId(**{name: identity["model"][name] for name in _MODEL})
         record = RunRecord.read(folder)
         done = [_outcome(folder, costs, *each) for each in _outcomes(rows)]
-        return Experiment(
+        return Results(
             settings=settings,
             model=model,
             sites=read_sites(folder),
