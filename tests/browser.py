@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 from collections.abc import Iterator
@@ -48,6 +49,16 @@ def _chromium() -> str | None:
 
 
 def screenshot(page: Any, name: str, **options: Any) -> None:
-    """Write docs/images/NAME.png where SNIPBIAS_SCREENSHOTS is set; do nothing elsewhere."""
+    """A picture of the page: docs/images/NAME.png where SNIPBIAS_SCREENSHOTS is set."""
+    image = pytest.importorskip("PIL.Image", reason="pip install pillow")
+    shot = image.open(io.BytesIO(page.screenshot(animations="disabled", **options)))
+    file = io.BytesIO()
+    shot.convert("RGB").quantize(64, dither=image.Dither.NONE).save(file, "png", optimize=True)
+    keep(f"{name}.png", file.getvalue())
+
+
+def keep(name: str, picture: bytes) -> None:
+    """Check that it is no larger than docs bear; keep it where SNIPBIAS_SCREENSHOTS is set."""
+    assert 2_000 < len(picture) < 150_000, (name, len(picture))
     if os.environ.get("SNIPBIAS_SCREENSHOTS"):
-        page.screenshot(path=IMAGES / f"{name}.png", animations="disabled", **options)
+        (IMAGES / name).write_bytes(picture)

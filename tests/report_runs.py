@@ -50,11 +50,12 @@ def runs(tmp_path_factory) -> Iterator[Path]:
         Path("kept.jsonl").write_text("".join(json.dumps(row) + "\n" for row in KEPT))
         Path("text.txt").write_text("It rained all day.\n\nThe train was late.\n")
         two = ("--instructions", "2", "--quiet")
-        call("find", "demo", "mini:age", "--n", "3,30", "--samples", "4", *two, "--out", "found")
+        call("find", "demo", "mini:age", "--n", "3,30", *two, "--out", "found")
         edits = ("--edit", "found/n3", "--edit", "found/n30")
         call(
             *("evaluate", "demo", "mini:age", *edits, "--items", "22", *two),
-            *("--retention", "kept.jsonl", "--text", "text.txt", "--out", "evaluated"),
+            *("--retention", "mini:skills", "--retention", "kept.jsonl", "--retention-items", "24"),
+            *("--text", "text.txt", "--out", "evaluated"),
         )
         small = {"tasks": ("mini:ses",), "samples": 4, "trials": 2, "sizes": (10, 30)}
         limits = {"items": 22, "dev_items": 22, "retention_items": 8}

@@ -199,6 +199,11 @@ def test_missing_columns_are_named_with_what_they_cost():
     assert result.stereotyped.value is result.probe is None
     assert "No column 'biased'" in str(result)
     assert missing(toys.task()) == {}
+    pair = (
+        replace(rows[0], options=("him", "her", "?"), condition=condition, unknown=2)
+        for condition in ("ambiguous", "disambiguated")
+    )
+    assert "twin" not in missing(replace(task, items=tuple(pair)))  # known by the question
 
 
 def test_the_command(capsys, tmp_path):

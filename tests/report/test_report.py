@@ -438,7 +438,7 @@ def test_a_bad_finding_is_as_plain_as_a_good_one(
         shifted=shifted,
         alarms=alarms,
     )
-    words = " ".join(finding.sentences)
+    words = " ".join(finding.answers.values())
     assert finding.tag[1] == tag
     assert said in words
     assert "random neurons 40.0" in words
@@ -471,7 +471,7 @@ def test_what_the_evidence_does_not_carry_is_not_settled(
         shifted=False,
         p_value=p_value,
     )
-    words = " ".join(finding.sentences).replace("\N{NO-BREAK SPACE}", " ")
+    words = " ".join(finding.answers.values()).replace("\N{NO-BREAK SPACE}", " ")
     assert finding.tag[1] == tag
     assert said in words
     assert ("Not settled" in words) == (tag == "Not settled")

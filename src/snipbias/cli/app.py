@@ -232,7 +232,8 @@ def _under_heading(kind: type[o.Command], name: str, declared: Any) -> Any:
     group = next(c for c in reversed(kind.__mro__) if name in vars(c).get("__annotations__", ()))
     option = copy(declared.__metadata__[0])
     if isinstance(option, OptionInfo):
-        option.rich_help_panel = group.heading  # type: ignore[attr-defined]
+        own = group is kind and group.heading and "heading" not in vars(kind)
+        option.rich_help_panel = kind.__name__ if own else group.heading  # type: ignore[attr-defined]
         # Short, to leave room for the help text at 80 columns; a flag takes no value.
         kinds = {bool: " ", int: "N", float: "X", str: "TEXT", Path: "PATH"}
         given = {declared.__origin__, *get_args(declared), *get_args(declared.__origin__)}

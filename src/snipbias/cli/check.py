@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from snipbias.cli import options as o
+from snipbias.cli.again import again
 from snipbias.cli.showing import Showing
 
 
@@ -46,6 +47,6 @@ class Check(Showing, o.Running, o.Batching, o.Asking):
                 progress=progress,
             )
         grids = [part for grid in found.grids() for part in ("", grid.rich())]
-        next_step = f"\nnext: snipbias find {self.model} {self.task}"
-        shown = (found.headline, *grids, "", *found.lines(), next_step)
-        self.end(run, found.to_dict(), found.table(), str(found), *shown)
+        shown = (found.headline, *grids, "", *found.lines())
+        then = again("find", self, "--n", "10,50", "--out", "edits")
+        self.end(run, found.to_dict(), found.table(), str(found), *shown, then=then)

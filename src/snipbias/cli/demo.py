@@ -34,6 +34,7 @@ REAL: dict[str, Any] = {
     "items": 48,
     "dev_items": 48,
     "retention_items": 24,
+    "elsewhere": 24,
 }
 
 

@@ -54,6 +54,7 @@ class Showing(o.Command):
         rows: Sequence[Mapping[str, Any]],
         markdown: str,
         *shown: RenderableType,
+        then: str = "",
     ) -> None:
         """Write the file, if one was named, and show the result.
 
@@ -61,6 +62,7 @@ class Showing(o.Command):
             record: what a .json file holds.
             rows: what a .csv file holds.
             markdown: what a .md file holds.
+            then: the next command.
         """
         if self.save:
             text = {
@@ -70,7 +72,7 @@ class Showing(o.Command):
             }[self.save.suffix]()
             with atomic_file(self.save) as new:
                 new.write_text(text, encoding="utf-8")
-        run.show(record, *shown)
+        run.show(record, *shown, then=then)
 
 
 def _as_csv(rows: Sequence[Mapping[str, Any]]) -> str:

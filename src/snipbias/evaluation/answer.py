@@ -18,7 +18,7 @@ from snipbias.evaluation import measures
 from snipbias.evaluation.compared import Compared
 from snipbias.evaluation.interval import Interval
 from snipbias.evaluation.neutral_text import ratio_in_words
-from snipbias.evaluation.retained import Retained
+from snipbias.evaluation.retained import Retained, plain_name
 from snipbias.evaluation.verdicts import Verdict, alarms, doubts
 
 BAR = 11
@@ -75,7 +75,7 @@ def _bars(comparison: Compared) -> Table:
             m: measures.ANSWERABLE(each.rows[0]) for m, each in measured.items()
         },
         **{
-            f"{_name(task)} right": {
+            f"{plain_name(task)} right": {
                 m: measures.ACCURACY(rows)
                 for m, each in measured.items()
                 for rows in each.kept(task)
@@ -163,7 +163,7 @@ def _kept(part: Retained, comparison: Compared, edit: str, more: Mapping[str, in
             return ""
         name = "neutral text" if part.what == "KL" else part.what
         return f"{name}: {part.interval.estimate:.2g} nats per token off"
-    name = _name(part.what)
+    name = plain_name(part.what)
     if part.interval is None:
         return f"{name}: too few to judge"
     said = f"{name}: {lost_at_most(part.interval)}"
@@ -171,7 +171,3 @@ def _kept(part: Retained, comparison: Compared, edit: str, more: Mapping[str, in
     if not part.kept and more.get(part.what, 0) > asked:
         said += f" (more rows: --retention-items {more[part.what]})"
     return said
-
-
-def _name(task: str) -> str:
-    return "neutral questions" if task.startswith("mini:") else task

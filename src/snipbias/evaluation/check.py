@@ -254,8 +254,8 @@ def _can_help(found: Check) -> tuple[str, ...]:
     value = found.right_person.value
     if value is not None and value < READS:
         return (
-            'An edit can make it say "unknown" more often, and hardly more right: what it does not '
-            f"read it cannot tell apart {figures}.",
+            'An edit can make it say "unknown" more often, and hardly more right: who is meant it '
+            f"does not read, whatever it knows of what can be answered {figures}.",
         )
     if ahead.value < AHEAD:
         pure = found.probe.told[PURIFIED]["mismatch"].value or 0.0

@@ -24,13 +24,14 @@ def missing(task: Task) -> dict[str, str]:
         "condition": "accuracy by condition, no AUROC, no probe",
         "unknown": 'answers "unknown", no AUROC, no probe',
         "biased": "count of how often the stereotyped person is named",
-        "twin": "filler and mismatch rows, no probe",
     }
     lacking = {
         name: what
         for name, what in needed.items()
         if all(getattr(item, name) in (None, "") for item in task.items)
     }
+    if not any(unanswerable.twins(task.items)):
+        lacking["twin"] = "filler and mismatch rows, no probe"
     if len(task.templates) < FEWEST_TEMPLATES:
         number = plural(len(task.templates), "template")
         lacking["template"] = f"intervals, and fewer than 3 cannot be split (there is {number})"

@@ -37,6 +37,13 @@ class Retained:
     sentence: str
 
 
+def plain_name(what: str) -> str:
+    """What was kept in words: `mini:facts` are neutral questions."""
+    if what in ("perplexity", "KL"):
+        return f"neutral text ({what})"
+    return "neutral questions" if what.startswith("mini:") else what
+
+
 def retained(found: Measured, margin: float = MARGIN) -> Iterator[Retained]:
     """Whether retention tasks, neutral text and chat answers were kept.
 

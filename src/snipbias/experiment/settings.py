@@ -230,7 +230,7 @@ PRESETS: dict[str, Settings] = {
         layers=3,
         strengths=(1.0, 2.0, 4.0),
     ),
-    # Under four minutes on one core with the model that comes with the package.
+    # Under three minutes on one core with the model that comes with the package.
     "demo": Settings(
         preset="demo",
         methods=(ORIGINAL, "v1", *CONTROLS, "offset", "offset by wording", "always unknown"),
@@ -240,8 +240,10 @@ PRESETS: dict[str, Settings] = {
         sizes=(3, 10, 30),
         refine=0,
         items=96,
-        dev_items=96,
+        dev_items=48,
         texts=4,
+        retention_items=48,
+        elsewhere=12,
     ),
 }
 

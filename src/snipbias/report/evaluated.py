@@ -17,6 +17,7 @@ from snipbias.edits.run_folder import read_edits, read_sites
 from snipbias.evaluation.compare import Comparison
 from snipbias.evaluation.harness_scores import HarnessScore, HarnessScores, harness_grid
 from snipbias.evaluation.metrics import ByCondition
+from snipbias.evaluation.retained import plain_name
 from snipbias.evaluation.stats import Interval
 from snipbias.evaluation.summary import Summary
 from snipbias.evaluation.tables import comparison_grids
@@ -89,7 +90,7 @@ def _finding(compared: Comparison, edit: str) -> Finding:
         *((m, compared.measured[m].value("overall").value) for m in of_its_size),
         *((words[spot.name], spot.accuracy.overall) for spot in _floors(compared.original)),
     )
-    kept = [(part.kept, part.what, part.sentence) for part in compared.retained(edit)]
+    kept = [(part.kept, plain_name(part.what), part.sentence) for part in compared.retained(edit)]
     found = compared.measured[edit]
     return finding(found, rivals, kept, compared.said(edit))
 

@@ -34,7 +34,8 @@ class Finding:
         alarms: what is wrong with the edited model, in words, that was not before.
         doubts: what may be wrong, where the rows are too few to judge.
         kept: on what must not get worse: (shown to be kept, what, sentence).
-        said: sentences that stand first: on the stereotype, and on a gain by all kinds of rows.
+        named: a sentence on the stereotype.
+        said: sentences on a gain by all kinds of rows.
         gained: whether it is a gain by plain, filler and mismatch rows.
     """
 
@@ -51,6 +52,7 @@ class Finding:
     doubts: tuple[str, ...] = ()
     kept: tuple[tuple[bool, str, str], ...] = ()
     p_value: float | None = None
+    named: str = ""
     said: tuple[str, ...] = ()
     gained: Answer = "yes"
 
@@ -72,10 +74,16 @@ class Finding:
         return "good", "More accurate"
 
     @property
-    def sentences(self) -> list[str]:
-        """The same in two or three sentences, as plain for a bad result as for a good one."""
-        said = (f"{each[0].upper()}{each[1:].rstrip('.')}." for each in self.said)
-        return [*said, self._what_happened(), *self._against(), *self._offset()]
+    def answers(self) -> dict[str, str]:
+        """What an auditor asks, as plain for a bad result as for a good one."""
+        named, said = (
+            [f"{each[0].upper()}{each[1:].rstrip('.')}." for each in sentences if each]
+            for sentences in ([self.named], self.said)
+        )
+        return {
+            "Did it help?": " ".join([*named, self._what_happened(), *self._against()]),
+            "A gain, or only a shift?": " ".join([*said, *self._offset()]),
+        }
 
     @property
     def _unsettled(self) -> str:

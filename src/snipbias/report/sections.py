@@ -84,7 +84,7 @@ def finding(
     Args:
         rivals: what to hold its accuracy against, by name.
         kept: whether something was shown to be kept, what, and the sentence on it.
-        said: sentences that stand first.
+        said: sentences on the stereotype, where that is known, and on a gain.
     """
     assert found.before is not None
     named = [
@@ -92,6 +92,7 @@ def finding(
         for trial, verdicts in found.by_trial.items()
         for verdict in verdicts
     ]
+    first = int(found.change("stereotyped").interval is not None)
     sure, may = alarms(found.verdicts), doubts(found.verdicts)
     return Finding(
         task=found.task,
@@ -104,10 +105,11 @@ def finding(
         gain=found.gain.interval,
         shifted=any(verdict.kind == "shift" for verdict in sure),
         alarms=tuple(text for text, v in named if v in sure and v.kind != "shift"),
-        doubts=tuple(text for text, v in named if v in may),
+        doubts=tuple(text for text, v in named if v in may and v.kind != "shift"),
         kept=tuple(kept),
         p_value=found.sign_flip("overall"),
-        said=tuple(said),
+        named="".join(said[:first]),
+        said=tuple(said[first:]),
         gained=gained(found.apart),
     )
 
