@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from snipbias.cli import options as o
-from snipbias.cli.again import again
 from snipbias.cli.showing import Showing
 
 
@@ -31,6 +30,7 @@ class Check(Showing, o.Running, o.Batching, o.Asking):
     ] = True
 
     def __call__(self) -> None:
+        from snipbias.cli.run import again
         from snipbias.evaluation.check import check
 
         run = self.begin("check")
