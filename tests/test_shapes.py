@@ -19,6 +19,7 @@ with install_import_hook("snipbias", "beartype.beartype"):
 
     TASK = task()
     readings = (sb.Reading("byte"), sb.Reading(options="letters"), sb.Reading(generate=True))
+    small = {"items": 8, "elsewhere": 2, "texts": ["one two three four five"], "chat": ["one two"]}
     for lm in map(tiny, ("flan-t5", "llama")):
         for method in (sb.Method.v1(), sb.Method.v2(tokens="mean", instructions="max")):
             edit = sb.attribute(lm, TASK.find, method).top(5)
@@ -26,7 +27,7 @@ with install_import_hook("snipbias", "beartype.beartype"):
             pass
         edit.bake(lm).undo()
         for reading in readings:
-            print(sb.compare(lm, TASK, edit, reading=reading, texts=["one two three four five"]))
+            print(sb.compare(lm, TASK, edit, reading=reading, **small))
     import snipbias.method.equations
 
     try:

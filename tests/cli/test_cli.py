@@ -120,7 +120,8 @@ def test_find_evaluate_apply_show_rerun(cli, here: Path, model: Path) -> None:
     drawn = drawn.with_instructions(drawn.instructions[:2]).sample(3, 0)
     assert edit.factors == sb.attribute(lm, drawn).top(9).factors
 
-    arguments = ["--edit", "edit", "--items", 8, "--no-retention", "--out", "result", "--json"]
+    arguments = ["--edit", "edit", "--items", 8, "--no-retention", "--elsewhere", 2]
+    arguments += ["--out", "result", "--json"]
     evaluated = cli("evaluate", model, *TASK, *arguments)
     assert (evaluated.status, evaluated.err) == (0, "")
     printed = strict(evaluated.out)
@@ -212,7 +213,8 @@ def test_evaluate_measures_what_it_is_told_to(cli, here: Path, model: Path, edit
     )
     Path("text.txt").write_text("a short text of mine\n\nand one more of them\n")
     asked = ["--retention", "kept.jsonl", "--text", "text.txt", "--options", "letters"]
-    asked += ["--edit", edit, "--items", 2, "--controls", 2, "--json", "--out", "r"]
+    asked += ["--edit", edit, "--items", 2, "--controls", 2, "--elsewhere", 1]
+    asked += ["--json", "--out", "r"]
     done = cli("evaluate", model, *TASK, *asked, "--margin", "0.3")
     assert done.err == ""
     result = strict(done.out)
@@ -800,7 +802,17 @@ def test_an_interrupt_leaves_nothing(
 ) -> None:
     words = {
         "find": ["find", model, *TASK, "--n", 3, "--samples", 1],
-        "evaluate": ["evaluate", model, *TASK, "--items", 2, "--no-retention", "--no-text"],
+        "evaluate": [
+            "evaluate",
+            model,
+            *TASK,
+            "--items",
+            2,
+            "--no-retention",
+            "--no-text",
+            "--elsewhere",
+            1,
+        ],
         "apply": ["apply", model, edit],
         "export": ["export", edit, "--model", model],
         "rerun": ["rerun", "done"],

@@ -282,6 +282,7 @@ def test_the_command_line(
     lm = sb.load("demo")
     sb.random_edit(lm, 60, seed=1).save("edit")
     words = "evaluate demo mini:age --edit edit --items 2 --instructions 1 --no-text --no-retention"
+    words += " --elsewhere 0"
     harness = f"--lm-eval own_choice --lm-eval-path {folder} --lm-eval-limit 8 --margin 0.5"
     for form in ("", "--json"):
         with pytest.raises(SystemExit) as stop:

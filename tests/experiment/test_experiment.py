@@ -92,6 +92,13 @@ def whole() -> Experiment:
     return experiment
 
 
+@cache
+def every() -> Experiment:
+    """All methods of two presets, once each."""
+    methods = tuple(dict.fromkeys(m for name in ("v1", "v2") for m in preset(name).methods))
+    return run(replace(SMALL, methods=methods, sizes=(3,)))
+
+
 def places(outcomes: tuple[Outcome, ...], task_name: str, method: str) -> list[Outcome]:
     return [o for o in outcomes if (o.task, o.method) == (task_name, method)]
 
@@ -110,14 +117,11 @@ def test_every_method_is_there_in_every_trial_and_draw() -> None:
 
 
 def test_every_method_of_the_presets_runs() -> None:
-    methods = tuple(dict.fromkeys(m for name in ("v1", "v2") for m in preset(name).methods))
-    every = run(replace(SMALL, methods=methods, sizes=(3,)))
-    assert [outcome.method for outcome in every.outcomes] == list(methods)
+    assert [outcome.method for outcome in every().outcomes] == list(every().settings.methods)
 
 
 def test_rows_are_of_the_parts_that_were_asked_for() -> None:
-    experiment = whole()
-    for outcome in experiment.outcomes:
+    for outcome in (*whole().outcomes, *every().outcomes):
         toy = {"toy": TOY, "toy:two": TOY2}[outcome.task]
         assert set(outcome.test["item"].to_pylist()) == {item.id for item in toy.test.items}
         assert outcome.test["method"].unique().to_pylist() == [outcome.method]
@@ -282,7 +286,7 @@ def test_the_sample_curve_finds_neurons_on_other_numbers_of_items() -> None:
 
 def test_what_is_measured_beside_the_rows() -> None:
     experiment = whole()
-    for outcome in experiment.outcomes:
+    for outcome in (*experiment.outcomes, *every().outcomes):
         scored_only = outcome.trial is None and outcome.method != ORIGINAL
         assert (outcome.text is None) == scored_only
         assert list(outcome.retention) == ([] if scored_only else ["kept"])

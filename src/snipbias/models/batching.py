@@ -34,6 +34,8 @@ Kind = Literal["answers", "gradients", "activations", "writing"]
 
 # Padded tokens of a batch beyond which none is faster: docs/scale.md has the measurement.
 FASTEST = {"cpu": 512, "cuda": 8192}
+# A narrow model takes more of them on a CPU: as many as have so many values in one layer's output.
+FASTEST_VALUES = 2**18
 # The same where alike prompts are read as one tree, in which most of these tokens stand once.
 FASTEST_TREE = 1024
 # A loop has a multiple of so many batches, so that as many processes have as much to do and run
@@ -73,11 +75,7 @@ def run_batches(
     """
     sizes = [size(job) for job in jobs]
     order = sorted(range(len(jobs)), key=lambda i: sizes[i] if alike is None else alike(jobs[i]))
-    waiting = deque(
-        workers().share(
-            _cut(order, sizes, batch_size, fastest or FASTEST.get(lm.device.type, FASTEST["cuda"]))
-        )
-    )
+    waiting = deque(workers().share(_cut(order, sizes, batch_size, _fastest(lm, fastest))))
     limit = math.inf
     # A model that several hold takes the same passes of all: none may cut a batch by itself.
     one_model = workers().one_model
@@ -129,6 +127,14 @@ def size_of(query: Query) -> tuple[int, int]:
 def _padded(batch: Sequence[int], sizes: Sequence[tuple[int, int]]) -> int:
     """Tokens of a batch when every row is as long as the longest."""
     return len(batch) * sum(max(sizes[number][part] for number in batch) for part in (0, 1))
+
+
+def _fastest(lm: LanguageModel, tokens: int | None) -> int:
+    """Padded tokens of a batch beyond which none is faster for this model."""
+    if lm.device.type != "cpu":
+        return tokens or FASTEST["cuda"]
+    width = lm.model.get_input_embeddings().weight.shape[-1]  # type: ignore[index]
+    return max(tokens or FASTEST["cpu"], FASTEST_VALUES // width)
 
 
 def _cut(

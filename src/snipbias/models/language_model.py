@@ -126,10 +126,8 @@ class LanguageModel(Backbone):
     def _encoder_decoder_query(self, prompt: str, options: Sequence[str]) -> Query:
         end = self.model.config.get_text_config().eos_token_id
         end = end[0] if isinstance(end, list) else end
-        answers = []
-        for option in options:
-            ids = list(self.tokenizer(text_target=option)["input_ids"])  # type: ignore[arg-type]
-            answers.append(tuple(ids if ids[-1:] == [end] else [*ids, end]))
+        encoded = self.tokenizer(text_target=[*options])["input_ids"] if options else ()
+        answers = (tuple(ids if ids[-1:] == [end] else [*ids, end]) for ids in encoded)  # type: ignore[arg-type, list-item]
         return Query(tuple(self._encode(self.prompt_text(prompt))), tuple(answers))
 
     def _decoder_only_query(self, prompt: str, options: Sequence[str]) -> Query:
