@@ -26,7 +26,7 @@ from snipbias.evaluation.metrics import accuracy, discrimination, unknown_floor
 from snipbias.evaluation.offset_curve import offset_curve
 from snipbias.evaluation.reading import Reading
 from snipbias.experiment.baselines import calibration as calibrate
-from snipbias.experiment.baselines.calibration import Measured, choose_offset, domain_texts, offset
+from snipbias.experiment.baselines.calibration import Given, choose_offset, domain_texts, offset
 from snipbias.models.language_model import LanguageModel, Query
 from snipbias.models.scoring import Scored
 from snipbias.tasks.items import Item, Task
@@ -77,11 +77,11 @@ class ByHand(LanguageModel):
         return Scored(logprobs, nothing, nothing.bool(), nothing.bool())
 
 
-def measured(lm: Any, asked: Task, dev: Task = DEV, **changes: Any) -> Measured:
-    return Measured(lm, asked, evaluate(lm, asked), dev, **changes)
+def measured(lm: Any, asked: Task, dev: Task = DEV, **changes: Any) -> Given:
+    return Given(lm, asked, evaluate(lm, asked), dev, **changes)
 
 
-def by_hand(logprob: LogP, asked: Task, dev: Task = DEV) -> tuple[ByHand, Measured]:
+def by_hand(logprob: LogP, asked: Task, dev: Task = DEV) -> tuple[ByHand, Given]:
     """The toy model with the original's prompts forgotten."""
     lm = ByHand(logprob)
     made = measured(lm, asked, dev)
@@ -481,9 +481,9 @@ def test_rows_of_another_task_are_refused() -> None:
     lm = tiny("llama")
     original = evaluate(lm, task(3))
     with pytest.raises(SnipbiasError, match="not those of 'toy'"):
-        Measured(lm, task(4), original, DEV)
+        Given(lm, task(4), original, DEV)
     with pytest.raises(SnipbiasError, match="not those of 'toy'"):
-        Measured(lm, task(3).with_instructions(["say it."]), original, DEV)
+        Given(lm, task(3).with_instructions(["say it."]), original, DEV)
 
 
 def test_other_readings_are_refused() -> None:
@@ -491,4 +491,4 @@ def test_other_readings_are_refused() -> None:
     for reading in (Reading(normalize="token"), Reading(options="letters"), Reading(generate=True)):
         original = evaluate(lm, task(1), reading=reading)
         with pytest.raises(SnipbiasError, match="without letters"):
-            Measured(lm, task(1), original, DEV)
+            Given(lm, task(1), original, DEV)

@@ -19,7 +19,8 @@ from snipbias.base.table import Grid
 from snipbias.evaluation.estimate import points
 from snipbias.evaluation.stats import Interval
 from snipbias.experiment.outcome import neurons_of
-from snipbias.experiment.results import Results, all_rows
+from snipbias.experiment.results import Results
+from snipbias.experiment.rows_file import all_rows
 from snipbias.experiment.settings import KNOWN, Settings
 from snipbias.experiment.tables import csv_tables
 from snipbias.experiment.tables.verdict import RIVALS, checks, judged
@@ -305,7 +306,7 @@ def test_prompts_have_a_mean_a_spread_and_an_interval():
     assert own.startswith("25.0 -> 100.0, +75.0 [")
     assert paper.startswith("50.0 -> 50.0, +0.0 [")
     assert both.startswith("37.5 ± 17.7 -> 75.0 ± 35.4, +37.5 [")
-    rows = all_rows(experiment).to_pylist()
+    rows = all_rows(experiment.all).to_pylist()
     assert {row["prompt"] for row in rows} == {None, "paper"}
     assert cells(experiment, "v1")["accuracy"] == "100.00"  # the method's own row is as it was
     assert not [g for g in made.experiment(outcomes).grids if "by prompt" in g.title]

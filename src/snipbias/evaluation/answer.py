@@ -23,7 +23,7 @@ from snipbias.evaluation.verdicts import Verdict, alarms, doubts
 
 BAR = 11
 SHOWN = 3  # edits; the others stand in the tables
-# Of a verdict's sentence, what fits into a line.
+# Each verdict in a few words.
 BRIEF = {
     "shift": SHIFT,
     "text": "neutral text wrecked",
@@ -40,7 +40,7 @@ BRIEF = {
 
 
 def lost_at_most(change: Interval) -> str:
-    """What a difference in accuracy rules out: none of 100 templates lost leaves 4 points."""
+    """The largest loss that is not ruled out: up to 4 points if none of 100 templates lost."""
     points = math.ceil(-100 * change.guarded.low - 1e-6)
     return f"at most {plural(points, 'point')} lost" if points > 0 else "none lost"
 
@@ -111,7 +111,7 @@ def _bar(values: Sequence[float], is_edit: bool) -> RenderableType:
 
 
 def _said(comparison: Compared, edit: str, more: Mapping[str, int]) -> Iterator[tuple[str, Text]]:
-    """What is to be said of a method: with its cost in full where it is the only edit."""
+    """The lines about one method; its cost in full only if it is the only edit."""
     found = comparison.verdicts(edit)
     sure, may = alarms(found), doubts(found)
     text = Text("nothing wrong is seen", "green")
@@ -152,7 +152,7 @@ def _brief(found: Sequence[Verdict]) -> str:
 
 
 def _kept(part: Retained, comparison: Compared, edit: str, more: Mapping[str, int]) -> str:
-    """What was lost at most, in words; empty for what another part says better."""
+    """The most that was lost, in words; empty where another part says it better."""
     if part.what == "perplexity":
         summaries = comparison.summaries
         now, before = summaries[edit].perplexity, summaries[ORIGINAL].perplexity

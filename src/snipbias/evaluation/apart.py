@@ -1,4 +1,4 @@
-"""Whether a model tells what cannot be answered from what can, by three kinds of the former.
+"""How well a model separates unanswerable questions, of three kinds, from answerable ones.
 
 The fact that answers a question also makes its context longer, so that a model that hears the
 length tells plain rows apart perfectly. It does not tell filler and mismatch rows apart: a gain has
@@ -44,15 +44,15 @@ class Apart:
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> Apart:
-        """The record that JSON keeps."""
+        """Rebuild the record from its JSON form."""
         return cls(**{name: Estimate.from_dict(part) for name, part in found.items()})
 
 
 def apart(trials: Sequence[Rows], original: Rows | None = None) -> dict[str, Apart]:
-    """Every kind that is there, by condition; empty without both conditions and "unknown".
+    """The figures by kind; empty without rows of both conditions and an "unknown" option.
 
     Args:
-        trials: a method's rows, one a trial.
+        trials: a method's rows, one set per trial.
         original: the unedited model's; None: the trials are the original's.
     """
     found = {}
@@ -134,7 +134,7 @@ def knowledge_sentence(
 
 
 def apart_grid(methods: Mapping[str, Mapping[str, Apart]], strong: tuple[str, ...] = ()) -> Grid:
-    """Three lines a method: each kind against the answerable rows, with intervals."""
+    """Three rows per method: each kind against the answerable rows, with intervals."""
     return Grid(
         "Tells unanswerable rows from answerable ones [95 % CI]",
         ("method", "kind", "AUROC", "twin AUROC", "vs offset"),

@@ -150,7 +150,7 @@ def _jackknife(without: Float[np.ndarray, " clusters"]) -> float:
 
 
 def _stretch(drawn: float, ways: list[tuple[int, float]], level: float) -> float:
-    """By how much the draws' percentiles are too near to the estimate, or too far from it.
+    """The factor by which to widen or narrow the draws' percentiles about the estimate.
 
     Args:
         drawn: variance of the draws.

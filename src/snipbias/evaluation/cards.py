@@ -1,4 +1,4 @@
-"""A comparison as the card of each edit shows it: sentences, and its rows of the tables."""
+"""What the model card of an edit says about a comparison: sentences and rows of its tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A look at a model and a task before any edit: is there something to mend, and can it be?
+"""Check a model and a task before any edit: is there a bias to fix, and can an edit fix it?
 
 No neuron is found and nothing is changed. The rows are not those of the test part, where there are
 templates enough to leave it out.
@@ -29,7 +29,7 @@ from snipbias.tasks.unanswerable import UNANSWERABLE
 # No edit helps that has to work against these: the model names the right one of two people hardly
 # more often than a coin, or is hardly better at telling inside than in its answers.
 READS, AHEAD = 0.55, 0.10
-# Fewer of them are hardly a bias; more "unknown" than this in unanswerable rows is hardly wrong.
+# A smaller share is hardly a bias; more "unknown" than 1 less this is hardly wrong.
 LITTLE = 0.10
 ITEMS = 40
 LEFT_OUT = "it was left out"
@@ -97,7 +97,7 @@ class Check(Shown):
         return f"Check({self.headline})"
 
     def table(self) -> list[dict[str, Any]]:
-        """The figures, one record a line."""
+        """One record per figure."""
         figures = {
             "right person": self.right_person,
             "right": self.right,

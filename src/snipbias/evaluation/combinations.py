@@ -1,4 +1,4 @@
-"""Edits beside their union and their intersection, on the held-out rows of every benchmark."""
+"""Compare edits with their union and intersection on the held-out rows of every task."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An edit beside the original model and its controls, on templates it was not found on."""
+"""Compare edits with the original model and random controls, on held-out templates."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Comparison(Compared, Shown):
             yield {"method": method, **found}
 
     def plot(self) -> Figure:
-        """Ambiguous against disambiguated accuracy, beside what a constant on "unknown" reaches."""
+        """Ambiguous against disambiguated accuracy, with what a constant on "unknown" reaches."""
         kinds = dict.fromkeys(self.controls, "control") | {ORIGINAL: "original"}
         spots = [Spot(m, s.accuracy, kinds.get(m, "edit")) for m, s in self.summaries.items()]
         plane = tradeoff("plane", spots, self.original.offset_curve)
@@ -160,7 +160,7 @@ def compare(
     }
     evaluation.elsewhere = {
         name: evaluate(lm, other, every[: len(edits)], **options)
-        for name, other in _elsewhere(held_out, elsewhere).items()
+        for name, other in (small_tasks(held_out, elsewhere) if elsewhere else {}).items()
     }
     inside = {}
     if with_probe and len(rows) > len(held_out):
@@ -179,10 +179,6 @@ def _texts(
 ) -> tuple[Sequence[str], Sequence[str]]:
     texts = passages() if texts is None else texts
     return texts, (chat_prompts() if texts else ()) if chat is None else chat
-
-
-def _elsewhere(task: Task, items: int) -> dict[str, Task]:
-    return small_tasks(task, items) if items else {}
 
 
 def hold_out(

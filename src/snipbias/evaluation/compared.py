@@ -1,4 +1,4 @@
-"""A comparison as a record: the answers, every figure made of them, and its folder on disk."""
+"""The record of a comparison: its answers, the figures computed from them, and its folder."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class HeldOut:
     Attributes:
         part: of the task, "test" or "all".
         items, templates, instructions: how many there are.
-        control_rows: filler and mismatch rows asked beside the items.
+        control_rows: filler and mismatch rows asked in addition to the items.
         prompt: the template that they were asked in, as `PromptTemplate.spec` has it.
     """
 
@@ -227,7 +227,7 @@ class Compared:
 
 
 def _write(answers: Mapping[str, Evaluation], path: Path) -> None:
-    """Rows of several tasks, with a column that names each; nothing where there is none."""
+    """Write the rows of several tasks with a column that names the task, if there are any."""
     named = [
         each.table.add_column(0, "task", pa.array([task] * len(each.table)))
         for task, each in answers.items()

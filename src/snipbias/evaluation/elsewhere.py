@@ -1,4 +1,4 @@
-"""What a method does elsewhere: people without a group, evidence against a stereotype, neighbours.
+"""Side effects: people of no group, evidence against a stereotype, neighbouring tasks.
 
 The rows are those of `tasks.elsewhere`; evidence for and against the stereotype is read off the
 task's own answerable rows.
@@ -19,7 +19,7 @@ OWN = ""  # the task's own held-out rows
 
 
 def _against(rows: Rows) -> Valued:
-    """Rows whose evidence names the person whom the stereotype does not."""
+    """Rows whose evidence points to the person that the stereotype does not name."""
     against = rows.disambiguated & (rows.biased >= 0) & (rows.gold != rows.biased)
     return rows.chosen == rows.gold, against & (rows.gold != rows.unknown)
 
@@ -67,7 +67,7 @@ def elsewhere_grid(
     methods: Mapping[str, Mapping[str, Sequence[Rows]]],
     strong: tuple[str, ...] = (),
 ) -> Grid:
-    """A row a method, over the columns that any has a figure in."""
+    """One row per method; columns without any figure are left out."""
     rows = []
     for method, runs in methods.items():
         found = elsewhere_figures(runs)

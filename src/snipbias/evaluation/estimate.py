@@ -22,7 +22,7 @@ class Estimate:
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> Estimate:
-        """The record that JSON keeps."""
+        """Rebuild the record from its JSON form."""
         return cls(found["value"], found["interval"] and stats.Interval(**found["interval"]))
 
     @property

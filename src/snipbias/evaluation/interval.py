@@ -147,7 +147,7 @@ def exact_bounds(
 
 
 def above(interval: Interval | None, bound: float) -> Answer:
-    """Whether a figure is above a bound; of fewer than six clusters the exact bounds decide."""
+    """Whether a figure is above a bound; with fewer than six clusters, by the exact bounds."""
     if interval is None or (interval.exact is None and interval.templates < FEWEST_TEMPLATES):
         return "not shown"
     sure = interval.guarded if interval.templates < FEWEST_TEMPLATES else interval
@@ -192,7 +192,7 @@ def in_words(worse: str, answer: Answer, shown: str | None, enough: str = "") ->
 
 
 def would_do(interval: Interval | None, bound: float, *, exact: bool = True) -> str:
-    """How many clusters like these would settle on which side of a bound a figure lies.
+    """How many clusters like these would show on which side of a bound a figure lies.
 
     Its distance c to the bound must exceed a / sqrt(n) + b / n: a from the width of the interval,
     b from the unseen cluster, which weighs about -log(alpha) / n, where the exact bounds are asked.

@@ -1,9 +1,10 @@
-"""The unknown margin, and how well it tells unanswerable rows from answerable ones."""
+"""Values of single rows: probabilities, credits, and the margin of "unknown" with its AUROC."""
 
 from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from scipy.special import softmax
 from scipy.stats import rankdata
 
 from snipbias.evaluation.rows import Rows
@@ -72,3 +73,24 @@ def at(
 ) -> np.ndarray:
     """The cell at each row's index; for -1 (no such option) a cell that the caller masks."""
     return np.take_along_axis(matrix, index[:, None], axis=1)[:, 0]
+
+
+def option_probabilities(rows: Rows) -> Float[np.ndarray, "rows options"]:
+    """P of each option, renormalised over the options of its row; 0 where there is none."""
+    return softmax(rows.scores, axis=1)
+
+
+def named_credit(rows: Rows) -> Float[np.ndarray, " rows"]:
+    """1 where the gold option scores highest among the named ones, 0 where not, 1/k in a k-way tie.
+
+    Ties are real (single-token options of a bfloat16 model), and the first of equals would credit
+    a position.
+    """
+    named_scores = np.where(rows.named, rows.scores, -np.inf)
+    top = rows.named & (named_scores == named_scores.max(axis=1, keepdims=True))
+    return at(top, rows.gold) / top.sum(axis=1)
+
+
+def readable(rows: Rows) -> Bool[np.ndarray, " rows"]:
+    """Disambiguated rows that ask for a choice between names: two or more, one of them gold."""
+    return rows.disambiguated & (rows.gold != rows.unknown) & (rows.named.sum(axis=1) > 1)

@@ -1,20 +1,19 @@
-"""Metrics that are computed for thousands of draws at once.
+"""Means over rows, and AUROC, computed for one set of rows or for thousands of draws at once.
 
-Each has the definition of its namesake in `metrics` and computes its value in all draws of a
-bootstrap at once. An ordinary function of `Rows` works too, several hundred times slower.
+An ordinary function of `Rows` can be drawn too, several hundred times slower.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import astuple, dataclass
 from functools import partial
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from snipbias.evaluation import metrics
+from snipbias.evaluation import margin
 from snipbias.evaluation.bootstrap import Draws, figures
 from snipbias.evaluation.rows import Rows
 from snipbias.tasks.unanswerable import UNANSWERABLE
@@ -22,11 +21,12 @@ from snipbias.tasks.unanswerable import UNANSWERABLE
 Metric = Callable[[Rows], "float | None"]
 # The value of each row, and whether it counts, or how much.
 Valued = tuple[np.ndarray, np.ndarray]
+CONDITIONS = ("ambiguous", "disambiguated", "filler", "mismatch")
 
 
 @runtime_checkable
 class Drawable(Protocol):
-    """A metric with a quick way to its values in all draws."""
+    """A metric that computes its values in all draws at once."""
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -38,6 +38,31 @@ class Drawable(Protocol):
     def over(self, rows: Rows, draws: Draws) -> Float[np.ndarray, " draws"]:
         """Its value in each draw, NaN where undefined."""
         ...
+
+
+@dataclass(frozen=True)
+class ByCondition:
+    """One figure over all rows, by `Rows.weight`, and by condition; None is undefined."""
+
+    overall: float | None
+    ambiguous: float | None
+    disambiguated: float | None
+    filler: float | None = None
+    mismatch: float | None = None
+
+    def __iter__(self) -> Iterator[float | None]:
+        return iter(astuple(self))
+
+    @property
+    def percent(self) -> ByCondition:
+        """The same in percent."""
+        return ByCondition(*(None if part is None else 100 * part for part in self))
+
+    @property
+    def unanswerable(self) -> float | None:
+        """Mean over the plain ambiguous, the filler and the mismatch rows, as far as there are."""
+        known = [x for x in (self.ambiguous, self.filler, self.mismatch) if x is not None]
+        return sum(known) / len(known) if known else None
 
 
 @dataclass(frozen=True)
@@ -53,9 +78,13 @@ class Mean:
     bounds: tuple[float, float] = (0.0, 1.0)
 
     def __call__(self, rows: Rows) -> float | None:
+        return _average(*self.values(rows))
+
+    def by_condition(self, rows: Rows) -> ByCondition:
+        """The same over all rows, and over those of each condition."""
         values, weight = self.values(rows)
-        there = weight > 0
-        return float(np.average(values[there], weights=weight[there])) if there.any() else None
+        parts = ((weight > 0) & (rows.condition == name) for name in CONDITIONS)
+        return ByCondition(*(_average(values, part) for part in (weight, *parts)))
 
     def over(self, rows: Rows, draws: Draws) -> Float[np.ndarray, " draws"]:
         """Two matrix products: sums and counts of every template under every instruction."""
@@ -77,14 +106,14 @@ class Discrimination:
     bounds: tuple[float, float] = (0.0, 1.0)
 
     def __call__(self, rows: Rows) -> float | None:
-        return metrics.discrimination(rows, self.unanswerable)
+        return margin.discrimination(rows, self.unanswerable)
 
     def over(self, rows: Rows, draws: Draws) -> Float[np.ndarray, " draws"]:
         """For each instruction a quadratic form in how often the templates are drawn.
 
         A pair of rows of two templates is there as often as one is drawn times the other.
         """
-        margin = metrics.unknown_margin(rows)
+        margins = margin.unknown_margin(rows)
         usable = rows.unknown >= 0
         number = draws.templates.shape[1]
         total, weight = np.zeros((2, len(draws.templates)))
@@ -92,12 +121,17 @@ class Discrimination:
             here = usable & (draws.instruction == i)
             higher, lower = here & (rows.condition == self.unanswerable), here & rows.disambiguated
             of_higher, of_lower = (np.eye(number)[draws.template[p]].T for p in (higher, lower))
-            won = of_higher @ _wins(margin[higher], margin[lower]) @ of_lower.T
+            won = of_higher @ _wins(margins[higher], margins[lower]) @ of_lower.T
             won = ((draws.templates @ won) * draws.templates).sum(axis=1)
             pairs = (draws.templates @ of_higher.sum(1)) * (draws.templates @ of_lower.sum(1))
             total += often * won / np.maximum(pairs, 1)
             weight += often * (pairs > 0)
         return np.divide(total, weight, out=np.full(len(weight), np.nan), where=weight > 0)
+
+
+def _average(values: np.ndarray, weight: np.ndarray) -> float | None:
+    there = weight > 0
+    return float(np.average(values[there], weights=weight[there])) if there.any() else None
 
 
 def over(metric: Metric, rows: Rows, draws: Draws) -> Float[np.ndarray, " draws"]:
@@ -121,21 +155,28 @@ def _right(rows: Rows) -> Valued:
     return rows.chosen == rows.gold, rows.weight
 
 
-def _unknown(rows: Rows) -> Valued:
-    return rows.chosen == rows.unknown, rows.weight * (rows.unknown >= 0)
+def _says(option: str) -> Callable[[Rows], Valued]:
+    """Whether a row is answered with its "unknown" or "biased" option, where it has one."""
+
+    def says(rows: Rows) -> Valued:
+        index = getattr(rows, option)
+        return rows.chosen == index, rows.weight * (index >= 0)
+
+    return says
 
 
-def _stereotyped(rows: Rows) -> Valued:
-    return rows.chosen == rows.biased, rows.weight * (rows.biased >= 0)
+def _probability(option: str) -> Callable[[Rows], Valued]:
+    """Probability of an option among those of its row."""
 
+    def probability(rows: Rows) -> Valued:
+        index = getattr(rows, option)
+        return margin.at(margin.option_probabilities(rows), index), rows.weight * (index >= 0)
 
-def _gold(rows: Rows) -> Valued:
-    of_gold = np.take_along_axis(metrics.option_probabilities(rows), rows.gold[:, None], axis=1)
-    return of_gold[:, 0], rows.weight
+    return probability
 
 
 def _named(rows: Rows) -> Valued:
-    return metrics.named_credit(rows), metrics.readable(rows)
+    return margin.named_credit(rows), margin.readable(rows)
 
 
 def _among(
@@ -157,21 +198,22 @@ ACCURACY = Mean(_right)
 # Of the data's own rows: the paper's.
 PLAIN_ACCURACY = Mean(lambda rows: (_right(rows)[0], ~np.isin(rows.condition, UNANSWERABLE[1:])))
 FILLER_ACCURACY, MISMATCH_ACCURACY = _of("filler", _right), _of("mismatch", _right)
-STEREOTYPED = Mean(_stereotyped)
+STEREOTYPED = Mean(_says("biased"))
 # On unanswerable rows; on all where the data says nothing of conditions.
-NAMED_STEREOTYPED = _among(_stereotyped, lambda rows: rows.unanswerable | (not rows.kinds))
-TWIN_DISCRIMINATION = Mean(metrics.twin_wins)
+NAMED_STEREOTYPED = _among(_says("biased"), lambda rows: rows.unanswerable | (not rows.kinds))
+TWIN_DISCRIMINATION = Mean(margin.twin_wins)
 AMBIGUOUS_ACCURACY = _ambiguous(_right)
 DISAMBIGUATED_ACCURACY = _disambiguated(_right)
 # On answerable rows; on all where the data says nothing of conditions.
 ANSWERABLE = _among(_right, lambda rows: rows.disambiguated | (not rows.disambiguated.any()))
 NAMED_ACCURACY = Mean(_named)
-UNKNOWN_RATE = Mean(_unknown)
-AMBIGUOUS_UNKNOWN_RATE = _ambiguous(_unknown)
-DISAMBIGUATED_UNKNOWN_RATE = _disambiguated(_unknown)
-GOLD_PROBABILITY = Mean(_gold)
-AMBIGUOUS_GOLD_PROBABILITY = _ambiguous(_gold)
-DISAMBIGUATED_GOLD_PROBABILITY = _disambiguated(_gold)
+UNKNOWN_RATE = Mean(_says("unknown"))
+AMBIGUOUS_UNKNOWN_RATE = _ambiguous(_says("unknown"))
+GOLD_PROBABILITY = Mean(_probability("gold"))
+AMBIGUOUS_GOLD_PROBABILITY = _ambiguous(_probability("gold"))
+DISAMBIGUATED_GOLD_PROBABILITY = _disambiguated(_probability("gold"))
+BIASED_PROBABILITY = Mean(_probability("biased"))
+UNKNOWN_PROBABILITY = Mean(_probability("unknown"))
 DISCRIMINATION = Discrimination()
 # Shares of rows by their names, in the order of the tables.
 PARTS = {

@@ -10,8 +10,8 @@ from jaxtyping import Float, Int
 
 from snipbias.evaluation.bootstrap import Draws
 from snipbias.evaluation.interval import Interval
+from snipbias.evaluation.margin import named_credit, unknown_margin
 from snipbias.evaluation.measures import AMBIGUOUS_ACCURACY, DISAMBIGUATED_ACCURACY
-from snipbias.evaluation.metrics import named_credit, unknown_margin
 from snipbias.evaluation.rows import Rows
 from snipbias.evaluation.stats import RESAMPLES, from_figures
 

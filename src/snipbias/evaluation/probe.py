@@ -1,4 +1,4 @@
-"""Whether a model knows that a question can be answered, against its answers.
+"""Whether a model represents which questions can be answered better than its answers show.
 
 A linear probe reads the residual stream where the answer begins. It learns on neutral questions
 alone (`tasks/answerable.py`); its layer and penalty are chosen on neutral questions left out; then

@@ -111,7 +111,7 @@ def written_by(
     progress: Progress,
     weights: Weights | None = None,
 ) -> dict[tuple[int, int], str]:
-    """The text that the model generates for each (item, instruction)."""
+    """The text generated for each (item, instruction)."""
     places = [(i, j) for j in range(len(task.instructions)) for i in range(len(task.items))]
     queries = [lm.query(*task.prompt.ask(task.instructions[j], task.items[i])) for i, j in places]
     texts = ask(lm, queries, lm.generate, "writing", batch_size, progress, weights)

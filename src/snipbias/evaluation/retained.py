@@ -1,4 +1,4 @@
-"""An edit's effect in words, and whether it kept what should stay, by their intervals."""
+"""The effect of an edit in words, and whether it kept what should not change."""
 
 from __future__ import annotations
 

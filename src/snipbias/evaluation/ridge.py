@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 
 from snipbias.evaluation.metrics import auroc
 
-# How hard the direction is kept small, as multiples of the kernel's mean eigenvalue.
+# Ridge penalties, as multiples of the kernel's mean eigenvalue.
 PENALTIES = (0.01, 0.1, 1.0, 10.0)
 FOLDS = 5
 

@@ -74,7 +74,7 @@ class Rows:
         probabilities: bool = True,
         twin: Sequence[str | None] | None = None,
     ) -> Rows:
-        """Rows from ragged lists, one entry a row.
+        """Rows from ragged lists, one entry per row.
 
         Labels that are left out are unknown to every row; `chosen` left out is the argmax of the
         scores, the first of equals. `None` in a list of labels means the same as -1.

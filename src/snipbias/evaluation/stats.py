@@ -1,4 +1,4 @@
-"""How sure a figure is: intervals, paired differences and p-values.
+"""Intervals, paired differences and p-values.
 
 Every function takes trials: the rows of one method on the same items and instructions in the same
 order, one `Rows` per draw of the items that the edit was found on. The figure is the mean over the
@@ -171,7 +171,7 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 
 def unsettled(change: Interval | None, p_value: float | None) -> str:
-    """Why nothing is to be concluded from a change, in words; empty where something is.
+    """Why no conclusion can be drawn from a change, in words; empty if one can.
 
     An interval of few templates is short, so it alone does not show a change: the p-value by sign
     flip has to agree. One that includes 0 needs no p-value.

@@ -18,6 +18,14 @@ from snipbias.evaluation.offset_curve import (
 )
 from snipbias.evaluation.rows import Rows
 
+# Functions of `metrics`, each a field of that name.
+METRICS = (
+    *("named_stereotyped", "unmatched_rate", "accuracy", "unknown_floor", "unknown_rate"),
+    *("s_dis", "s_amb", "gold_percent", "gold_percent_raw", "gold_probability"),
+    *("biased_probability", "unknown_probability", "discrimination", "named_accuracy"),
+    *("named_chance", "positions"),
+)
+
 
 @dataclass(frozen=True, eq=False)
 class Summary:
@@ -77,29 +85,14 @@ def summarize(
     by_instruction = metrics.accuracy_by_instruction(rows)
     curve = offset_curve(rows)
     return Summary(
-        named_stereotyped=metrics.named_stereotyped(rows),
+        **{name: getattr(metrics, name)(rows) for name in METRICS},
         rows=len(rows),
         templates=len(np.unique(rows.template)),
         instructions=len(by_instruction),
         unresolved=int(((rows.ambiguous | rows.disambiguated) & (rows.biased < 0)).sum()),
-        unmatched_rate=metrics.unmatched_rate(rows),
-        accuracy=metrics.accuracy(rows),
         accuracy_by_instruction=by_instruction,
         spread=metrics.spread(by_instruction),
-        unknown_floor=metrics.unknown_floor(rows),
-        unknown_rate=metrics.unknown_rate(rows),
-        s_dis=metrics.s_dis(rows),
-        s_amb=metrics.s_amb(rows),
-        gold_percent=metrics.gold_percent(rows),
-        gold_percent_raw=metrics.gold_percent_raw(rows),
-        gold_probability=metrics.gold_probability(rows),
-        biased_probability=metrics.biased_probability(rows),
-        unknown_probability=metrics.unknown_probability(rows),
-        discrimination=metrics.discrimination(rows),
         twin_discrimination=measures.TWIN_DISCRIMINATION(rows),
-        named_accuracy=metrics.named_accuracy(rows),
-        named_chance=metrics.named_chance(rows),
-        positions=metrics.positions(rows),
         offset_curve=curve,
         offset_best=curve.best if curve else None,
         perplexity=perplexity,

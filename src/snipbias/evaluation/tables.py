@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from statistics import mean
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -14,11 +15,14 @@ from snipbias.evaluation.compared import Compared
 from snipbias.evaluation.elsewhere import elsewhere_grid
 from snipbias.evaluation.glossary import legend, legend_markdown
 from snipbias.evaluation.interval import bracketed
+from snipbias.evaluation.measured import Measured
 from snipbias.evaluation.measures import ACCURACY
 from snipbias.evaluation.metrics import ByCondition
 from snipbias.evaluation.neutral_text import perplexity_cell
+from snipbias.evaluation.summary import Summary
 from snipbias.evaluation.verdicts import alarms, doubts
 
+CONDITIONS = ("ambiguous", "filler", "mismatch", "disambiguated")
 SHORT = {
     "stereotyped": "stereotyped",
     "stereotyped overall": "of all rows",
@@ -30,52 +34,56 @@ SHORT = {
 }
 
 
+ANSWERS = (
+    *("method", "neurons", "stereotyped", "accuracy", "± trials", "ambig.", "filler", "mismatch"),
+    *("disambig.", "right person", "unknown"),
+)
+CHANGES = ("method", "percent", "now", "95 % CI", "change", "CI of it", "p")
+SIDES = (
+    *("method", "± instr.", "s_AMB", "s_DIS", "P(gold)", "P(gold) a", "P(gold) d", "positions"),
+    *("perplexity", "KL", "chat KL"),
+)
+
+
+def answers_grid(
+    title: str,
+    found: Mapping[str, Measured],
+    strong: tuple[str, ...],
+    floors: Iterable[tuple[str, ...]] = (),
+) -> Grid:
+    """The answers of every method by condition, means over trials in percent."""
+    rows = [
+        (
+            method,
+            f"{mean(each.sizes):.1f}".removesuffix(".0") if each.sizes else "",
+            percent(each.value("stereotyped").value),
+            percent(each.value("overall").value),
+            "" if each.std_trials is None else percent(each.std_trials),
+            *(percent(each.value(part).value) for part in CONDITIONS),
+            percent(each.named_accuracy),
+            percent(each.unknown_rate),
+        )
+        for method, each in found.items()
+    ]
+    return Grid(title, ANSWERS, (*rows, *floors), strong).without_empty_columns()
+
+
 def comparison_grids(comparison: Compared) -> tuple[Grid, ...]:
     """Answers by condition, what is told apart, how sure the figures are, what else changed."""
-    edits = comparison.edits
+    edits, tasks = comparison.edits, comparison.evaluation.retention
+    marked = {_marked(comparison, method): each for method, each in comparison.measured.items()}
+    sides = (*SIDES, *(task.removeprefix("mini:") for task in tasks))
     return (
-        Grid(
-            "Answers",
-            (
-                "method",
-                "neurons",
-                "stereotyped",
-                "accuracy",
-                "ambig.",
-                "filler",
-                "mismatch",
-                "disambig.",
-                "right person",
-                "unknown",
-            ),
-            tuple(_answer_rows(comparison)),
-            edits,
-        ).without_empty_columns(),
+        answers_grid("Answers", marked, edits, _floors(comparison.original)),
         *_apart_grid(comparison),
         Grid(
             "How sure, and the change from the original",
-            ("method", "percent", "now", "95 % CI", "change", "CI of it", "p"),
+            CHANGES,
             tuple(_change_rows(comparison)),
             edits,
         ),
         Grid(
-            "Bias and retention",
-            (
-                "method",
-                "± instr.",
-                "s_AMB",
-                "s_DIS",
-                "P(gold)",
-                "P(gold) a",
-                "P(gold) d",
-                "positions",
-                "perplexity",
-                "KL",
-                "chat KL",
-                *(task.removeprefix("mini:") for task in comparison.evaluation.retention),
-            ),
-            tuple(_side_rows(comparison)),
-            edits,
+            "Bias and retention", sides, tuple(_side_rows(comparison)), edits
         ).without_empty_columns(),
         *_elsewhere_grid(comparison),
     )
@@ -126,24 +134,19 @@ def comparison_markdown(comparison: Compared) -> str:
     return "\n\n".join([*parts, *([lines] if lines else []), legend_markdown(grids)]) + "\n"
 
 
-def _answer_rows(comparison: Compared) -> Iterator[tuple[str, ...]]:
-    for method, summary in comparison.summaries.items():
-        named = comparison.measured[method].value("stereotyped").value
-        yield (
-            _marked(comparison, method),
-            str(comparison.neurons[method]),
-            percent(named),
-            *_accuracies(summary.accuracy),
-            percent(summary.named_accuracy),
-            percent(summary.unknown_rate.overall),
-        )
-    original = comparison.original
+def _floors(original: Summary) -> Iterator[tuple[str, ...]]:
+    """Always answering "unknown", and the best that a constant on it reaches."""
     if original.unknown_floor.overall is not None:
-        yield _floor_row(ALWAYS_UNKNOWN, original.unknown_floor, "100.0")
-    if original.offset_best is not None:
-        best = original.offset_best
+        floor = original.unknown_floor
+        yield (ALWAYS_UNKNOWN, "0", "0.0", *_accuracies(floor), "", "100.0")
+    if (best := original.offset_best) is not None:
         point = ByCondition(best.overall, best.ambiguous, best.disambiguated)
-        yield _floor_row(BEST_OFFSET, point, "")
+        yield (BEST_OFFSET, "0", "", *_accuracies(point), "", "")
+
+
+def _accuracies(found: ByCondition) -> tuple[str, ...]:
+    parts = (found.overall, None, *(getattr(found, part) for part in CONDITIONS))
+    return tuple("" if part is None else percent(part) for part in parts)
 
 
 def _change_rows(comparison: Compared) -> Iterator[tuple[str, ...]]:
@@ -159,17 +162,6 @@ def _change_rows(comparison: Compared) -> Iterator[tuple[str, ...]]:
                 bracketed(now.interval),
                 *((*difference, p) if found.before else ("", "", "")),
             )
-
-
-def _floor_row(name: str, accuracy: ByCondition, unknown: str) -> tuple[str, ...]:
-    stereotyped = "0.0" if name == ALWAYS_UNKNOWN else ""
-    cells = ("" if cell == "-" else cell for cell in _accuracies(accuracy))
-    return (name, "0", stereotyped, *cells, "", unknown)
-
-
-def _accuracies(found: ByCondition) -> tuple[str, ...]:
-    parts = (found.overall, found.ambiguous, found.filler, found.mismatch, found.disambiguated)
-    return tuple(map(percent, parts))
 
 
 def _side_rows(comparison: Compared) -> Iterator[tuple[str, ...]]:

@@ -1,4 +1,4 @@
-"""The answers of one method in one trial: what every figure is computed from."""
+"""The answers of one method in one trial, from which every figure is computed."""
 
 from __future__ import annotations
 

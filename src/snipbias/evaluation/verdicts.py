@@ -1,4 +1,4 @@
-"""Faults of a model as records, each with the interval that it rests on.
+"""Faults of a model as records, each with the interval that supports it.
 
 The bounds are meant to catch a broken model, not to grade a good one. A figure beyond its bound is
 a suspicion. It becomes a verdict only where its interval settles it; else the record says that the
@@ -62,7 +62,7 @@ class Verdict:
 
     @classmethod
     def from_dict(cls, found: dict) -> Verdict:
-        """The record that JSON keeps."""
+        """Rebuild the record from its JSON form."""
         return cls(**{**found, "interval": found["interval"] and Interval(**found["interval"])})
 
 
@@ -72,7 +72,7 @@ Evidence = tuple[Trial, Trial]
 
 @dataclass(frozen=True)
 class _Suspicion:
-    """A figure beyond a bound, and how to know where the figure may be.
+    """A figure beyond a bound, and how to compute its interval.
 
     Attributes:
         bound: what the figure has to be shown to be beyond; nan where no interval is asked.
@@ -126,7 +126,7 @@ def alarms(found: Iterable[Verdict]) -> tuple[Verdict, ...]:
 
 
 def doubts(found: Iterable[Verdict]) -> tuple[Verdict, ...]:
-    """Those that the rows are too few for and that the original does not share."""
+    """Those that too few rows leave open and that the original does not share."""
     return tuple(each for each in found if not each.settled and not each.inherited)
 
 
@@ -172,7 +172,7 @@ def _states(summary: Summary) -> Iterator[_Suspicion]:
 
 
 def _one_answer(summary: Summary) -> Iterator[_Suspicion]:
-    """One position, or "unknown", nearly always, while it is right less often."""
+    """Answers nearly always at one position, or "unknown", although that is often wrong."""
     chosen, gold = summary.positions.chosen, summary.positions.gold
     for position, share in chosen.items():
         if position != "none" and share > ONE_ANSWER >= gold[position]:
@@ -222,7 +222,7 @@ def _changes(summary: Summary, original: Summary) -> Iterator[_Suspicion]:
 
 
 def _only_shifted(summary: Summary, original: Summary) -> Iterator[_Suspicion]:
-    """Said of an edit that raised ambiguous accuracy, and that an offset would have served too."""
+    """An edit that raised ambiguous accuracy no further than an offset would have."""
     over = gain(summary, original)
     now, before = summary.accuracy.ambiguous, original.accuracy.ambiguous
     reads = summary.accuracy.disambiguated

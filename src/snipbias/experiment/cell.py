@@ -1,4 +1,4 @@
-"""One cell of the design: the parts of a task, the model, and where results are kept."""
+"""One cell of the experiment: a method on one task, in one trial and draw."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from snipbias.evaluation.neutral_text import Passage, TextShift, text_shifts
 from snipbias.evaluation.reading import Reading
 from snipbias.experiment.outcome import Cost, Outcome
 from snipbias.experiment.settings import ORIGINAL, Settings
-from snipbias.experiment.store import Store
+from snipbias.experiment.store import Store, place_of
 from snipbias.models.batching import BatchSize
 from snipbias.models.language_model import LanguageModel
 from snipbias.tasks.elsewhere import elsewhere
@@ -80,14 +80,8 @@ class Cell:
 
     @property
     def _place(self) -> str:
-        places = [slug(self.task.name)]
-        if self.trial is not None:
-            other = "" if self.samples == self.settings.samples else f"-samples{self.samples}"
-            places.append(f"trial{self.trial}{other}")
-        places.append(slug(self.method))
-        if self.draw:
-            places.append(f"draw{self.draw}")
-        return "/".join(places)
+        samples = None if self.samples == self.settings.samples else self.samples
+        return place_of(self.task.name, self.method, self.trial, self.draw, samples)
 
     def sample(self, balance: Balance = "none") -> Task:
         """The items that this trial's neurons are found on."""

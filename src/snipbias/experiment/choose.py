@@ -1,4 +1,4 @@
-"""Choosing a setting on the development part: what is maximised, over which grid.
+"""Choose a setting on the development part: the objective and the grid.
 
 An objective is a number to maximise, made of accuracies. The smallest of equals is taken, and the
 whole curve is kept, so that a reader sees what else would have been chosen.

@@ -1,4 +1,4 @@
-"""Fidelity: how well scores of neurons say what pruning each of them does.
+"""Fidelity: how well the scores of neurons predict the effect of pruning each of them.
 
 The truth is measured on a sample of neurons: each is pruned by itself, and the margin
 log P(yhat) - log P(y) of the rows that neurons are found on is taken again. What it loses, in nats
@@ -62,7 +62,7 @@ class Faithfulness:
 
 @dataclass(frozen=True, repr=False)
 class Fidelity(Shown):
-    """How well each method's scores say what pruning does.
+    """How well each method's scores predict the effects of pruning.
 
     Attributes:
         neurons: how many were pruned one by one, of `of` (gate and up of a unit counted once).

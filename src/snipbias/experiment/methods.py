@@ -1,4 +1,4 @@
-"""Every method of the tables, behind one signature: a cell in, an outcome out."""
+"""Every method of the tables as a function from a cell to an outcome."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from snipbias.experiment import choose
 from snipbias.experiment.baselines import calibration as calibrate
 from snipbias.experiment.baselines import wordings
 from snipbias.experiment.baselines.ablation import MeanAblation
-from snipbias.experiment.baselines.calibration import Measured
+from snipbias.experiment.baselines.calibration import Given
 from snipbias.experiment.cell import Cell, named
 from snipbias.experiment.choose import Setting, chosen, in_short
 from snipbias.experiment.outcome import Outcome, Point
@@ -162,12 +162,12 @@ def _draw_seed(cell: Cell) -> int:
 # -- scores alone --------------------------------------------------------------------------------
 
 
-def calibrated(cell: Cell, by: Callable[[Measured], Evaluation]) -> Outcome:
+def calibrated(cell: Cell, by: Callable[[Given], Evaluation]) -> Outcome:
     """A score-only method: the original model's answers, read in another way."""
 
     def measured() -> Evaluation:
         return by(
-            Measured(
+            Given(
                 cell.lm,
                 cell.test,
                 cell.original,

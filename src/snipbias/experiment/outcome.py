@@ -108,6 +108,11 @@ class Outcome:
         return rows_of(self.test)
 
     @property
+    def beside(self) -> tuple[str | None, int | None, str | None]:
+        """What sets it apart from the outcomes of the tables; all None for one of these."""
+        return self.found_on, self.samples, self.prompt
+
+    @property
     def size(self) -> int:
         """Neurons scaled; those held at their mean are no edit, but as many as were chosen."""
         return len(self.edit) if self.edit else int(self.chosen.get("n", 0))
@@ -180,9 +185,23 @@ class Experiment:
         ordered = dict.fromkeys((ORIGINAL, *self.settings.methods, *ran))
         return tuple(method for method in ordered if method in ran)
 
-    def of(self, task: str, method: str) -> tuple[Outcome, ...]:
-        """The outcomes of a method on a task, by trial and draw."""
-        found = (each for each in self.outcomes if (each.task, each.method) == (task, method))
+    @property
+    def all(self) -> tuple[Outcome, ...]:
+        """The outcomes of every part."""
+        return (*self.outcomes, *self.transfer, *self.sample_curve, *self.prompts)
+
+    def of(
+        self,
+        task: str,
+        method: str,
+        *,
+        found_on: str | None = None,
+        samples: int | None = None,
+        prompt: str | None = None,
+    ) -> tuple[Outcome, ...]:
+        """The outcomes with these labels, by trial and draw."""
+        labels = (task, method, found_on, samples, prompt)
+        found = (o for o in self.all if (o.task, o.method, *o.beside) == labels)
         return tuple(sorted(found, key=lambda each: (each.trial or 0, each.draw)))
 
     def edits(self, task: str, method: str) -> tuple[NeuronEdit | None, ...]:

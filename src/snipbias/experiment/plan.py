@@ -146,7 +146,7 @@ class Plan:
 
 
 def _tested(lm: LanguageModel, task: Task, settings: Settings) -> Task:
-    """The rows that are reported."""
+    """The rows that results are reported on."""
     own = task.test.subsample(settings.items)
     if not settings.control_rows:
         return own

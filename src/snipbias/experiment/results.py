@@ -10,7 +10,6 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -20,8 +19,8 @@ from snipbias.base.files import atomic_file
 from snipbias.base.notebook import Shown
 from snipbias.base.table import Grid
 from snipbias.evaluation.glossary import legend_markdown
-from snipbias.experiment.costs import with_costs
-from snipbias.experiment.outcome import Experiment, Outcome
+from snipbias.experiment.outcome import Experiment
+from snipbias.experiment.rows_file import all_rows, with_costs
 from snipbias.experiment.tables import csv_tables, detail_grids, grids
 from snipbias.experiment.tables.forest import forest
 from snipbias.experiment.tables.referee import elsewhere_grids, referee_grids
@@ -151,47 +150,7 @@ class Results(Experiment, Shown):
             with atomic_file(folder / name) as new:
                 new.write_bytes(text.encode())
         with atomic_file(folder / "rows.parquet") as new:
-            pq.write_table(with_costs(all_rows(self), self.outcomes), new)
-
-
-def all_rows(experiment: Experiment) -> pa.Table:
-    """Every row of every outcome, with the columns that tell the outcomes apart.
-
-    `part` is test, dev, retention or elsewhere; `found_on` is the task that a method was fitted
-    on, where the row belongs to another one.
-    """
-    every = (
-        *(*experiment.outcomes, *experiment.transfer),
-        *(*experiment.sample_curve, *experiment.prompts),
-    )
-    tables = [table for outcome in every for table in _tables(outcome)]
-    return pa.concat_tables(tables, promote_options="default")
-
-
-def _tables(outcome: Outcome) -> Iterator[pa.Table]:
-    yield _labelled(outcome.test, outcome, outcome.task, "test", outcome.found_on)
-    if outcome.dev is not None:
-        yield _labelled(outcome.dev, outcome, outcome.task, "dev", outcome.found_on)
-    for task, table in outcome.retention.items():
-        yield _labelled(table, outcome, task, "retention", outcome.found_on or outcome.task)
-    for task, table in outcome.elsewhere.items():
-        yield _labelled(table, outcome, task, "elsewhere", outcome.found_on or outcome.task)
-
-
-def _labelled(
-    table: pa.Table, outcome: Outcome, task: str, part: str, found_on: str | None
-) -> pa.Table:
-    labels: dict[str, tuple[Any, pa.DataType]] = {
-        "task": (task, pa.string()),
-        "trial": (outcome.trial, pa.int32()),
-        "draw": (outcome.draw, pa.int32()),
-        "part": (part, pa.string()),
-        "found_on": (found_on, pa.string()),
-        "samples": (outcome.samples, pa.int32()),
-        "prompt": (outcome.prompt, pa.string()),
-    }
-    columns = [pa.array([value] * len(table), kind) for value, kind in labels.values()]
-    return pa.table([*columns, *table.columns], names=[*labels, *table.column_names])
+            pq.write_table(with_costs(all_rows(self.all), self.outcomes), new)
 
 
 def _tasks(experiment: Experiment) -> Grid:

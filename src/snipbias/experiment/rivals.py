@@ -1,4 +1,4 @@
-"""Other people's methods on the cell's rows: each takes a cell and gives its outcome."""
+"""Methods from other papers, each a function from a cell to an outcome."""
 
 from __future__ import annotations
 

@@ -27,6 +27,7 @@ from snipbias.base.files import (
     locked,
     refuse_existing,
     replace_folder,
+    slug,
     sweep,
 )
 from snipbias.base.parallel import workers
@@ -36,6 +37,21 @@ SETTINGS = "settings.json"
 PARTS = "parts"
 COSTS = "costs.jsonl"  # what each part took; of two lines for one part the last counts
 NEXT = ".next"  # an experiment that is to replace the one it lies in
+
+
+def place_of(
+    task: str, method: str, trial: int | None, draw: int = 0, samples: int | None = None
+) -> str:
+    """Where the parts of an outcome are kept.
+
+    Args:
+        samples: items that it was found on, where they are not as many as in the settings.
+    """
+    places = [slug(task)]
+    if trial is not None:
+        places.append(f"trial{trial}" + ("" if samples is None else f"-samples{samples}"))
+    places.append(slug(method))
+    return "/".join(places + [f"draw{draw}"] * (draw > 0))
 
 
 class Store:
@@ -89,7 +105,7 @@ class Store:
         return self._part(f"{key}.json", plain, _write_json, _read_json)
 
     def cost(self, place: str, only: Callable[[str], bool]) -> Counter[str]:
-        """Seconds and passes that the parts of a place took, those whose name is `only`'s."""
+        """Seconds and passes that the parts of a place took, of those that `only` accepts."""
         return sum(
             (
                 cost

@@ -1,4 +1,4 @@
-"""An audit pack: one bias scenario of one evaluation, its limits first and its worst rows first."""
+"""An audit pack on one evaluation: limits first, then the worst results."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from snipbias.base.table import Grid, percent
 from snipbias.base.words import ORIGINAL, plural
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.run_folder import read_edits
-from snipbias.evaluation import stats
 from snipbias.evaluation.compare import Comparison
-from snipbias.evaluation.interval import Interval, below
+from snipbias.evaluation.estimate import Estimate
+from snipbias.evaluation.interval import below
+from snipbias.evaluation.measured import Measured
 from snipbias.evaluation.measures import NAMED_STEREOTYPED as NAMED
-from snipbias.evaluation.rows import Rows
 from snipbias.evaluation.verdicts import alarms, doubts
 from snipbias.report.page import Part, Section
 from snipbias.report.render import page
@@ -121,13 +121,12 @@ def _sections(
     record: RunRecord,
     scenario: Scenario,
 ) -> Iterator[Section]:
-    rows = {method: found.evaluation.rows(method) for method in (ORIGINAL, *found.edits)}
-    if not (rows[ORIGINAL].biased >= 0).any():
+    if not (found.measured[ORIGINAL].rows[0].biased >= 0).any():
         raise SnipbiasError(
             f"the rows of {found.task.name} do not say whom the stereotype names: fill the column "
             "'biased' and evaluate again."
         )
-    named = {method: stats.interval(NAMED, [of]) for method, of in rows.items()}
+    named = {m: found.measured[m].value("stereotyped") for m in (ORIGINAL, *found.edits)}
     missing = [
         f"The {what} {NOT_STATED}: say it with --{option}."
         for what, option, value in (
@@ -143,15 +142,13 @@ def _sections(
     yield Section(
         "result",
         "How often the stereotyped person is named",
-        grids=(_named(found, named), *(_templates(edit, rows) for edit in found.edits)),
+        grids=(_named(found, named), *(_templates(found.measured[edit]) for edit in found.edits)),
     )
     yield Section("hashes", "What it can be checked by", grids=(_hashes(folder, found, record),))
 
 
-def _wrong(
-    found: Comparison, named: dict[str, Interval | None], scenario: Scenario
-) -> Iterator[str]:
-    """Against the threshold, then what broke, what may have, and what was not shown to be kept."""
+def _wrong(found: Comparison, named: dict[str, Estimate], scenario: Scenario) -> Iterator[str]:
+    """Results against the threshold, then what broke, what may have, and what was not kept."""
     for method, share in named.items():
         if scenario.threshold is None:
             continue
@@ -159,7 +156,7 @@ def _wrong(
             "yes": "is shown to be below",
             "no": "is above",
             "not shown": "is not shown to be below",
-        }[below(share, scenario.threshold)]
+        }[below(share.interval, scenario.threshold)]
         yield f"{method}: the share {said} the threshold of {percent(scenario.threshold)} %."
     if scenario.threshold is None:
         yield "No threshold was set, so nothing here is called acceptable (--threshold 0.05)."
@@ -200,33 +197,31 @@ def _done(found: Comparison, edits: Sequence[NeuronEdit]) -> Grid:
     return Grid("Edits and their controls", header, (*rows, *controls))
 
 
-def _named(found: Comparison, named: dict[str, Interval | None]) -> Grid:
+def _named(found: Comparison, named: dict[str, Estimate]) -> Grid:
     rows = []
-    for method in sorted(named, key=lambda m: -(_share(named[m], found, m) or 0)):
-        share, summary = named[method], found.summaries[method]
-        ends = f"{percent(share.low)} to {percent(share.high)}" if share else "too few templates"
-        unknown = summary.unknown_rate.ambiguous
-        rows.append((method, percent(_share(share, found, method)), ends, percent(unknown)))
+    for method, share in sorted(named.items(), key=lambda each: -(each[1].value or 0)):
+        known = f"{percent(share.low)} to {percent(share.high)}"
+        ends = known if share.interval else "too few templates"
+        unknown = found.summaries[method].unknown_rate.ambiguous
+        rows.append((method, percent(share.value), ends, percent(unknown)))
     header = ("model", "named %", "95 % interval", "answered “unknown” %")
     return Grid("Worst first", header, tuple(rows))
 
 
-def _share(share: Interval | None, found: Comparison, method: str) -> float | None:
-    return share.estimate if share else NAMED(found.evaluation.rows(method))
-
-
-def _templates(edit: str, rows: dict[str, Rows]) -> Grid:
+def _templates(edited: Measured) -> Grid:
     """The templates in which the edited model names the stereotyped person most often."""
-    values, weight = NAMED.values(rows[edit])
-    before, _ = NAMED.values(rows[ORIGINAL])
+    assert edited.before is not None
+    rows = edited.rows[0]
+    values, weight = NAMED.values(rows)
+    before, _ = NAMED.values(edited.before.rows[0])
     of = {
         name: (values[here].mean(), before[here].mean(), int(here.sum()))
-        for name in np.unique(rows[edit].template)
-        if (here := (rows[edit].template == name) & (weight > 0)).any()
+        for name in np.unique(rows.template)
+        if (here := (rows.template == name) & (weight > 0)).any()
     }
     worst = sorted(of, key=lambda name: -of[name][0])[:WORST]
     return Grid(
-        f"{edit}: the worst {min(WORST, len(worst))} of {plural(len(of), 'template')}",
+        f"{edited.method}: the worst {min(WORST, len(worst))} of {plural(len(of), 'template')}",
         ("template", "named %", "before %", "answers"),
         tuple((str(n), percent(of[n][0]), percent(of[n][1]), str(of[n][2])) for n in worst),
     )

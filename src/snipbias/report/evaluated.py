@@ -67,7 +67,7 @@ def evaluated_section(folder: Path, texts: Texts) -> Section:
 
 
 def changed(edit: NeuronEdit) -> str:
-    """What an edit changes, and what it was found on."""
+    """One sentence on what an edit changes and what it was found on."""
     factors = {factor for units in edit.factors.values() for factor in units.values()}
     how = (
         "set to 0"
@@ -83,7 +83,7 @@ def changed(edit: NeuronEdit) -> str:
 
 
 def _finding(compared: Comparison, edit: str) -> Finding:
-    """What one edit did."""
+    """The finding on one edit."""
     words = {ALWAYS_UNKNOWN: "always “unknown”", BEST_OFFSET: "the best constant on “unknown”"}
     of_its_size = (name for name in compared.controls_of(edit) if name in compared.random)
     rivals = (
@@ -96,7 +96,7 @@ def _finding(compared: Comparison, edit: str) -> Finding:
 
 
 def _unsaid(compared: Comparison) -> list[str]:
-    """Why the tables mark the original or a control; of an edit its finding says it."""
+    """Why the tables mark the original or a control; for edits, the finding says so."""
     return [
         f"{method}: {'; '.join(map(str, found))}"
         for method in (ORIGINAL, *compared.controls)

@@ -1,4 +1,4 @@
-"""Which rows an edit changed most, for better and for worse."""
+"""The rows that an edit changed most, for better and for worse."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def case(tables: Mapping[str, pa.Table], texts: Texts) -> Case:
 
 
 def typical(before: Rows, after: Rows) -> int:
-    """Of the commonest change of answer where nobody can be known, the row of the median change."""
+    """The row with the median change among the most common change on unanswerable rows."""
     delta = gold_change(before, after)
     among = np.flatnonzero(before.unanswerable)
     among = among if len(among) else np.arange(len(before))
@@ -104,13 +104,13 @@ def gold_change(before: Rows, after: Rows) -> np.ndarray:
 
 
 def kinds(rows: Rows, i: int, option: int) -> list[str]:
-    """What an option is; "right" for the gold one, which readers know by that name."""
+    """The roles of an option; the gold option is called "right"."""
     roles = {"right": rows.gold, "stereotyped": rows.biased, "unknown": rows.unknown}
     return [name for name, index in roles.items() if index[i] == option >= 0]
 
 
 def shift_grid(methods: Mapping[str, Sequence[Rows]]) -> Grid:
-    """Where the probability went: the paper's Table 2, and the other two kinds of option."""
+    """Mean probability of the right option (the paper's Table 2) and of the other two kinds."""
     probabilities = {
         "right": metrics.gold_probability,
         "stereotyped": metrics.biased_probability,

@@ -1,4 +1,4 @@
-"""The parts of a report as plain records, before they are HTML."""
+"""Records of what a report shows, before it becomes HTML."""
 
 from __future__ import annotations
 

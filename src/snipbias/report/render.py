@@ -1,4 +1,4 @@
-"""Parts of a report into one HTML page that loads nothing: style, script and plotly are inside."""
+"""Render a report as one HTML page that loads nothing: style, scripts and plotly are inlined."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def by_size(
 def spread(
     place: str, lines: Mapping[str, Mapping[int, float]], edits: Sequence[str]
 ) -> Plot | None:
-    """Accuracy under each instruction, a line a method."""
+    """Accuracy under each instruction, one line per method."""
     if max(map(len, lines.values()), default=0) < 2:
         return None
     data = []

@@ -1,4 +1,4 @@
-"""The rows' texts, which a run does not keep: its tasks are read again, and must be the same."""
+"""The texts of a run's rows: the run does not keep them, so its tasks are read again."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _columns(arguments: Mapping[str, Any]) -> dict[str, str] | None:
 
 @contextmanager
 def _offline() -> Iterator[None]:
-    """Inside, tasks are read from this machine alone."""
+    """While inside, tasks are read from this machine only."""
     before = os.environ.get(OFFLINE)
     os.environ[OFFLINE] = "1"
     try:

@@ -1,4 +1,4 @@
-"""A report of one or more runs: which kind each folder holds, and the file that is written."""
+"""Write a report of one or more runs to one HTML file."""
 
 from __future__ import annotations
 

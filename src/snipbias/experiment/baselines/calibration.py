@@ -1,4 +1,4 @@
-"""Score-only rivals of an edit: no neuron is touched, only the original model's scores.
+"""Calibration baselines: the original model's scores are changed, and no neuron is touched.
 
 Each takes the rows of the original model and gives the same rows in the same order under its own
 label, with a new `score` and the option it chooses; `logprob` stays as it was measured. The papers
@@ -43,8 +43,8 @@ Scores = Float[np.ndarray, " options"]
 
 
 @dataclass(frozen=True)
-class Measured:
-    """The data that a score-only method may look at, and no more.
+class Given:
+    """The data that a calibration method may use.
 
     Attributes:
         task: the rows to answer.
@@ -92,7 +92,7 @@ class Measured:
         return [np.array(row) for row in _original(self.original)["logprob"].to_pylist()]
 
 
-def cc(measured: Measured) -> Evaluation:
+def cc(measured: Given) -> Evaluation:
     """Contextual calibration (Zhao et al. 2021): less the log of the mean P on contentless inputs.
 
     "N/A", "" and "[MASK]" stand where the question was, and also where the context was in a row
@@ -102,7 +102,7 @@ def cc(measured: Measured) -> Evaluation:
     return _less_prior("CC", measured, lambda item: texts)
 
 
-def no_context(measured: Measured) -> Evaluation:
+def no_context(measured: Given) -> Evaluation:
     """Domain-conditional PMI (Holtzman et al. 2021): less log P of the option without the context.
 
     What a question suggests by itself, a stereotype or a wording of "unknown", is taken out.
@@ -110,7 +110,7 @@ def no_context(measured: Measured) -> Evaluation:
     return _less_prior("less no context", measured, lambda item: [("", item.question)])
 
 
-def dc(measured: Measured) -> Evaluation:
+def dc(measured: Given) -> Evaluation:
     """Domain-context calibration (Fei et al. 2023): the same with texts of random in-domain words.
 
     Twenty texts, the same for all rows. `domain_texts` says where their words come from.
@@ -137,11 +137,11 @@ def domain_texts(items: Sequence[Item], seed: int) -> list[tuple[str, str]]:
 
 
 def _mean_length(texts: Sequence[Sequence[str]]) -> int:
-    """In words, at least one; 0 where there is no text at all."""
+    """Mean number of words, at least 1; 0 if there is no text at all."""
     return max(1, round(mean(map(len, texts)))) if texts else 0
 
 
-def batch_calibration(measured: Measured) -> Evaluation:
+def batch_calibration(measured: Given) -> Evaluation:
     """Batch calibration (Zhou et al. 2023): less the log of the mean P over the batch, by position.
 
     The paper divides the probability of a label by its mean over a batch of unlabelled inputs.
@@ -163,7 +163,7 @@ def batch_calibration(measured: Measured) -> Evaluation:
     return _answered("batch calibration", measured.original, scores)
 
 
-def permutation_averaging(measured: Measured) -> Evaluation:
+def permutation_averaging(measured: Given) -> Evaluation:
     """Options listed in several orders; an option's score is its mean log-probability over them.
 
     What PriDe (Zheng et al. 2023) approximates by a prior estimated on few rows, done in full: in
@@ -184,7 +184,7 @@ def permutation_averaging(measured: Measured) -> Evaluation:
     return _answered("permutation averaging", measured.original, scores)
 
 
-def always_unknown(measured: Measured) -> Evaluation:
+def always_unknown(measured: Given) -> Evaluation:
     """Answers "unknown" whatever is asked: the floor that a useful method must beat.
 
     The unknown option is certain and the others are equal, so that every margin is the same and
@@ -235,7 +235,7 @@ def choose_offset(dev_original: Evaluation, objective: Objective) -> OffsetPoint
 
 
 def _less_prior(
-    label: str, measured: Measured, texts: Callable[[Item], Sequence[tuple[str, str]]]
+    label: str, measured: Given, texts: Callable[[Item], Sequence[tuple[str, str]]]
 ) -> Evaluation:
     """score(c) = log P(c | x) - log mean_m P(c | x_m); x_m is x with another context, question.
 
@@ -263,7 +263,7 @@ def _log_mean_exp(logprobs: Float[np.ndarray, "texts options"]) -> Scores:
     return np.asarray(logsumexp(logprobs, axis=0)) - np.log(len(logprobs))
 
 
-def _score(measured: Measured, queries: Iterable[tuple[str, Sequence[str]]]) -> list[Scores]:
+def _score(measured: Given, queries: Iterable[tuple[str, Sequence[str]]]) -> list[Scores]:
     """log P of the options after each prompt."""
     lm = measured.lm
     tokenized = [lm.query(prompt, options) for prompt, options in queries]

@@ -1,4 +1,4 @@
-"""A plain fine-tune of the same few rows by LoRA or (IA)3: the trained ceiling."""
+"""Plain fine-tuning on the same few rows by LoRA or (IA)3, as an upper bound."""
 
 from __future__ import annotations
 

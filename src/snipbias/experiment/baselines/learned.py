@@ -1,4 +1,4 @@
-"""Learned factors, and what they are compared with: grafting, one step, random neurons, a LoRA."""
+"""Learned factors and their baselines: grafting, one step, random neurons, a LoRA."""
 
 from __future__ import annotations
 

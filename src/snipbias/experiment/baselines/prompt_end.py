@@ -1,4 +1,4 @@
-"""What layers hold at a prompt's last token, from which the answer's first one is predicted."""
+"""Activations at a prompt's last token, from which the first answer token is predicted."""
 
 from __future__ import annotations
 
@@ -36,15 +36,16 @@ def at_prompt_end(
         found = args[0] if inputs else output[0] if isinstance(output, tuple) else output
         seen[name] = found.reshape(len(queries), -1, found.shape[-1])[:, -1]
 
-    # One token an option: then the pass over the prompts is the only one.
+    # With one token per option, the pass over the prompts is the only one.
     prompts = [Query(query.prompt, tuple(o[:1] for o in query.options)) for query in queries]
-    with _hooked((module, partial(keep, name)) for name, module in modules.items()):
+    with hooked((module, partial(keep, name)) for name, module in modules.items()):
         lm.score(prompts)
     return seen
 
 
 @contextmanager
-def _hooked(pairs: Iterable[tuple[nn.Module, Any]]) -> Iterator[None]:
+def hooked(pairs: Iterable[tuple[nn.Module, Any]]) -> Iterator[None]:
+    """While inside, each module has a forward hook."""
     with ExitStack() as stack:
         stack.enter_context(hooks_count())
         for module, hook in pairs:

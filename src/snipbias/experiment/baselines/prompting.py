@@ -1,4 +1,4 @@
-"""Prompts that debias: the model is asked otherwise, and nothing in it is changed."""
+"""Debiasing prompts: the model is asked differently and is not changed."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Prompting:
 
 
 def _written(lm: LanguageModel, requests: Sequence[str], batch_size: BatchSize) -> list[str]:
-    """What the model writes behind each request, greedily."""
+    """The model's greedy continuation of each request."""
     queries = [Query(lm.query(request, ["-"]).prompt, ((0,) * WRITTEN,)) for request in requests]
     texts: dict[int, str] = {}
 

@@ -1,4 +1,4 @@
-"""A steering vector: the rival that moves the residual stream instead of cutting neurons."""
+"""A steering vector: shifts the residual stream instead of pruning neurons."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.parallel import workers
-from snipbias.edits.pruning import hooks_count
+from snipbias.experiment.baselines.prompt_end import hooked
 from snipbias.method import equations as crispr
 from snipbias.method.attribute import Asked, asked, finite_logprobs
 from snipbias.models.batching import BatchSize, Progress, run_batches, size_of
@@ -43,12 +43,8 @@ class Steering:
         """While inside, the vector is added."""
         self.check(lm)
         hook = partial(_add, self.vector * self.strength)
-        handle = lm.model.get_submodule(self.block).register_forward_hook(hook)
-        try:
-            with hooks_count():
-                yield
-        finally:
-            handle.remove()
+        with hooked([(lm.model.get_submodule(self.block), hook)]):
+            yield
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,8 +91,12 @@ def mean_difference(
             _read_whole(lm, job.query, (job.item.gold, other))
             for job, other in zip(batch, wrong, strict=True)
         ]
-        states: dict[str, Tensor] = {}
-        with _keeping_last(lm, named, states):
+        states: dict[str, Tensor] = {}  # the latest output of every block: of the options' pass
+
+        def keep(name: str, module: nn.Module, args: object, output: Any) -> None:
+            states[name] = output[0] if isinstance(output, tuple) else output
+
+        with hooked((module, partial(keep, name)) for name, module in named):
             scored = lm.score(contrast)
         real = scored.options_mask[..., None]
         differences = []
@@ -129,23 +129,6 @@ def _read_whole(lm: LanguageModel, query: Query, options: tuple[int, int]) -> Qu
     """
     more = () if lm.is_encoder_decoder else (0,)
     return Query(query.prompt, tuple(query.options[o] + more for o in options))
-
-
-@contextmanager
-def _keeping_last(
-    lm: LanguageModel, named: list[tuple[str, nn.Module]], into: dict[str, Tensor]
-) -> Iterator[None]:
-    """Keep the latest output of every block: that of the options' pass."""
-
-    def keep(name: str, module: nn.Module, args: object, output: Any) -> None:
-        into[name] = output[0] if isinstance(output, tuple) else output
-
-    handles = [module.register_forward_hook(partial(keep, name)) for name, module in named]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _add(vector: Tensor, module: nn.Module, args: object, output: Any) -> Any:

@@ -68,7 +68,7 @@ class Components:
 def biased_components(
     lm: LanguageModel, task: Task, *, spread: float = 1.0, batch_size: BatchSize = "auto"
 ) -> Components:
-    """What pushes one label beyond the others whatever the question is.
+    """The parts that push one label above the others whatever the question is.
 
     A part (the inner unit of an FFN with its output vector, or a head) adds its value times its
     output weights to the residual stream; by the unembedding that is an addition to each label's
@@ -124,7 +124,7 @@ def additions(
     inputs: Float[Tensor, "b i"],
     parts: int,
 ) -> Float[Tensor, "b c k"]:
-    """What each of a layer's parts adds to each label's logit; a layer's parts add up to it all."""
+    """What each part of a layer adds to each label's logit; the sum is the layer's."""
     each = (labels @ weight.float()) * inputs.float()[:, None]
     return each.unflatten(-1, (parts, -1)).sum(-1)
 

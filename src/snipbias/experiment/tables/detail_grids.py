@@ -16,12 +16,12 @@ from snipbias.evaluation.estimate import difference, estimate, points
 from snipbias.evaluation.evaluate import rows_of
 from snipbias.evaluation.measured import Measured
 from snipbias.evaluation.neutral_text import perplexity_cell
+from snipbias.evaluation.tables import answers_grid
 from snipbias.experiment.outcome import Experiment, neurons_of
-from snipbias.experiment.tables.grids import interval, parts
+from snipbias.experiment.tables.grids import interval, side_by_side
 from snipbias.experiment.tables.verdict import checks, judged
 from snipbias.models.places import count_places, modules_order
 
-CONDITIONS = ("ambiguous", "filler", "mismatch", "disambiguated")
 DIFFERENCES = ("stereotyped", "overall", "ambiguous", "disambiguated")
 
 
@@ -29,15 +29,7 @@ def task_grids(experiment: Experiment, task: str) -> Iterator[Grid]:
     """One task in detail: answers, differences to the original, what else changed."""
     here = experiment.measured[task]
     strong = (experiment.settings.method,)
-    yield Grid(
-        f"{task}: answers (%)",
-        (
-            *("method", "n", "stereotyped", "acc.", "± trials", "ambig.", "filler", "mismatch"),
-            *("disambig.", "right person", "unknown"),
-        ),
-        tuple((method, *_answers(each)) for method, each in here.items()),
-        strong,
-    ).without_empty_columns()
+    yield answers_grid(f"{task}: answers (%)", here, strong)
     told = {method: each.apart for method, each in here.items() if each.apart}
     if told:
         grid = apart_grid(told, strong)
@@ -73,20 +65,18 @@ def verdict_grids(experiment: Experiment) -> Iterator[Grid]:
     """Every question about each method that is judged, answered by its interval."""
     margin = f"{100 * experiment.settings.margin:g}"
     for method in judged(experiment):
-        by_task = checks(experiment, method)
-        names = list(dict.fromkeys(c.question for asked in by_task.values() for c in asked))
-        answers = {
-            (task, c.question): f"{c.answer}: {c.shown}"
-            for task, asked in by_task.items()
-            for c in asked
+        by_task = {
+            task: {c.question: f"{c.answer}: {c.shown}" for c in asked}
+            for task, asked in checks(experiment, method).items()
         }
-        for part in parts(list(by_task)):
-            yield Grid(
-                f"Verdict on {method}, by 95 % CI ('not shown' is not 'no'; beats: more accurate, "
-                f"points; kept: not worse by more than {margin} points or {margin} %)",
-                (method, *part),
-                tuple((name, *(answers.get((task, name), "") for task in part)) for name in names),
-            )
+        names = list(dict.fromkeys(name for answers in by_task.values() for name in answers))
+        yield from side_by_side(
+            f"Verdict on {method}, by 95 % CI ('not shown' is not 'no'; beats: more accurate, "
+            f"points; kept: not worse by more than {margin} points or {margin} %)",
+            method,
+            names,
+            {task: [found.get(name, "") for name in names] for task, found in by_task.items()},
+        )
 
 
 def prompts_grid(experiment: Experiment) -> Iterator[Grid]:
@@ -100,16 +90,13 @@ def prompts_grid(experiment: Experiment) -> Iterator[Grid]:
     if len(wordings) == 1:
         return
 
-    def tables(task: str, method: str, prompt: str | None) -> list[pa.Table]:
-        if prompt is None:
-            return [o.test for o in experiment.of(task, method)]
-        same = (task, method, prompt)
-        return [o.test for o in experiment.prompts if (o.task, o.method, o.prompt) == same]
-
     def cells(task: str) -> list[str]:
         shown, runs = [], []
         for prompt in wordings:
-            pair = [tables(task, each, prompt) for each in (ORIGINAL, method)]
+            pair = [
+                [o.test for o in experiment.of(task, each, prompt=prompt)]
+                for each in (ORIGINAL, method)
+            ]
             runs += [pair] if all(pair) else []
             shown.append(_before_and_after(*pair) if all(pair) else "")
         sides = list(zip(*runs, strict=True))
@@ -117,15 +104,12 @@ def prompts_grid(experiment: Experiment) -> Iterator[Grid]:
         spreads = [list(map(_mean_accuracy, side)) for side in sides]
         return [*shown, _before_and_after(*pooled, *spreads)]
 
-    labels = [prompt or "the task's own" for prompt in wordings]
-    columns = {task.name: cells(task.name) for task in experiment.tasks}
-    for part in parts(list(columns)):
-        rows = zip([*labels, "mean ± std"], *(columns[task] for task in part), strict=True)
-        yield Grid(
-            f"Accuracy (%) by prompt template: original -> {method}, difference (points) [95 % CI]",
-            ("prompt template", *part),
-            tuple(rows),
-        )
+    yield from side_by_side(
+        f"Accuracy (%) by prompt template: original -> {method}, difference (points) [95 % CI]",
+        "prompt template",
+        [*(prompt or "the task's own" for prompt in wordings), "mean ± std"],
+        {task.name: cells(task.name) for task in experiment.tasks},
+    )
 
 
 def _mean_accuracy(tables: Sequence[pa.Table]) -> float:
@@ -147,63 +131,49 @@ def _before_and_after(
 
 def transfer_grid(experiment: Experiment) -> Iterator[Grid]:
     """v2: neurons found on one task and evaluated on another; accuracy less the original's."""
-    if not experiment.transfer:
-        return
-    method = experiment.settings.method
-    names = [task.name for task in experiment.tasks]
+    method, names = experiment.settings.method, list(experiment.measured)
 
     def cell(found_on: str, task: str) -> str:
-        others = [
-            o.test
-            for o in experiment.transfer
-            if (o.found_on, o.task, o.method) == (found_on, task, method)
-        ]
-        same = [o.test for o in experiment.of(task, method)]
-        tables = same if found_on == task else others
-        before = [o.rows for o in experiment.of(task, ORIGINAL)]
-        if not tables or not before:
+        there = experiment.of(task, method, found_on=None if found_on == task else found_on)
+        before = experiment.measured[task].get(ORIGINAL)
+        if not there or before is None:
             return ""
-        return points(difference(measures.ACCURACY, [rows_of(t) for t in tables], before))
+        return points(difference(measures.ACCURACY, [o.rows for o in there], before.rows))
 
-    for part in parts(names):
-        yield Grid(
+    if experiment.transfer:
+        yield from side_by_side(
             f"Transfer of {method}: accuracy less the original's (points) [95 % CI]",
-            ("found on / evaluated on", *part),
-            tuple((found_on, *(cell(found_on, task) for task in part)) for found_on in names),
+            "found on / evaluated on",
+            names,
+            {task: [cell(found_on, task) for found_on in names] for task in names},
         )
 
 
 def samples_grid(experiment: Experiment) -> Iterator[Grid]:
     """v2: accuracy by the number of items that the neurons were found on."""
-    if not experiment.sample_curve:
-        return
-    settings = experiment.settings
-    names = [task.name for task in experiment.tasks]
-    sizes = sorted({settings.samples, *(o.samples for o in experiment.sample_curve if o.samples)})
+    method, usual = experiment.settings.method, experiment.settings.samples
+    sizes = sorted({usual, *(o.samples for o in experiment.sample_curve if o.samples)})
 
     def cell(samples: int, task: str) -> str:
-        found = (
-            experiment.of(task, settings.method)
-            if samples == settings.samples
-            else [o for o in experiment.sample_curve if (o.samples, o.task) == (samples, task)]
-        )
-        rows = [o.rows for o in found]
-        if not rows:
+        found = experiment.of(task, method, samples=None if samples == usual else samples)
+        if not found:
             return ""
+        rows = [outcome.rows for outcome in found]
         spread = stats.spread_over_trials(measures.ACCURACY, rows)
         said = interval(estimate(measures.ACCURACY, rows))
         return said if spread is None else f"{said} ± {percent(spread)}"
 
-    for part in parts(names):
-        yield Grid(
-            f"Accuracy (%) of {settings.method} by number of samples [95 % CI] ± std over trials",
-            ("samples", *part),
-            tuple((str(size), *(cell(size, task) for task in part)) for size in sizes),
+    if experiment.sample_curve:
+        yield from side_by_side(
+            f"Accuracy (%) of {method} by number of samples [95 % CI] ± std over trials",
+            "samples",
+            list(map(str, sizes)),
+            {t: [cell(size, t) for size in sizes] for t in experiment.measured},
         )
 
 
 def places_grids(experiment: Experiment) -> Iterator[Grid]:
-    """Where the pruned neurons sit: a table a stack, the mean over all tasks and trials."""
+    """Where the pruned neurons sit: one table per stack, mean over all tasks and trials."""
     method = experiment.settings.method
     edits = [e for task in experiment.tasks for e in experiment.edits(task.name, method)]
     if not any(edits):
@@ -224,18 +194,6 @@ def places_grids(experiment: Experiment) -> Iterator[Grid]:
                 for layer in sorted({layer for layer, _ in here})
             ),
         )
-
-
-def _answers(each: Measured) -> tuple[str, ...]:
-    return (
-        f"{mean(each.sizes):.1f}".removesuffix(".0") if each.sizes else "",
-        percent(each.value("stereotyped").value),
-        percent(each.value("overall").value),
-        _blank(each.std_trials),
-        *(percent(each.value(name).value) for name in CONDITIONS),
-        percent(each.named_accuracy),
-        percent(each.unknown_rate),
-    )
 
 
 def _spread(each: Measured, experiment: Experiment) -> tuple[str, ...]:

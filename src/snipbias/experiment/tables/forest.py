@@ -1,4 +1,4 @@
-"""Every method's change in accuracy with its interval, one below the other."""
+"""A forest plot: every method's change in accuracy with its interval."""
 
 from __future__ import annotations
 

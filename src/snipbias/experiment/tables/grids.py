@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from statistics import mean
 
@@ -97,6 +97,15 @@ def interval(estimate: Estimate) -> str:
 def percent2(value: float | None) -> str:
     """A share in percent with two digits, as the published spreads have."""
     return "-" if value is None else f"{100 * value:.2f}"
+
+
+def side_by_side(
+    title: str, corner: str, names: Sequence[str], columns: Mapping[str, Sequence[str]]
+) -> Iterator[Grid]:
+    """A row per name and a column per task, as many of these as a terminal holds."""
+    for tasks in parts(list(columns)):
+        rows = zip(names, *(columns[task] for task in tasks), strict=True)
+        yield Grid(title, (corner, *tasks), tuple(rows))
 
 
 def parts(tasks: Sequence[str]) -> list[Sequence[str]]:

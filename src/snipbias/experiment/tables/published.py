@@ -1,4 +1,4 @@
-"""The figures that were published about CRISPR, as data, each with its source.
+"""Published figures of CRISPR, each with its source.
 
 v1 is arXiv 2311.09627v1 (Flan-T5-base only); v2 is ACL 2024 (2024.acl-long.490). Accuracies are
 percent, the mean over ten instructions; neurons are counts.
@@ -119,7 +119,7 @@ def spread(model: str, task: str, method: str) -> Published | None:
 
 
 def version_of(method: str) -> Version:
-    """Whose figures stand beside an experiment on this method, where both versions have them."""
+    """The version whose figures are shown for this method, where both papers have one."""
     return "v1" if method == "v1" else "v2"
 
 
@@ -129,7 +129,7 @@ def is_published_model(model: str, version: Version) -> bool:
 
 
 def _size(model: str, version: Version) -> Size:
-    """The size whose figures stand beside a model: its own, or Flan-T5-base's for orientation."""
+    """The size whose figures are shown for a model: its own, or Flan-T5-base for orientation."""
     named = _named_size(model)
     return named if named is not None and version == "v2" else "base"
 

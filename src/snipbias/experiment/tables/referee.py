@@ -1,4 +1,4 @@
-"""The referee's table: every method of one task beside the others, with what it costs."""
+"""The referee's tables: all methods on one task, side by side, with their costs."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def _cost(outcomes: tuple[Outcome, ...], rows: int) -> tuple[str, ...]:
 
 
 def elsewhere_grids(experiment: Experiment) -> Iterator[Grid]:
-    """What every method does elsewhere, a table a task."""
+    """The side effects of every method, one table per task."""
     for task in experiment.tasks:
         found = experiment.measured[task.name].items()
         if methods := {method: each.elsewhere for method, each in found if each.elsewhere}:

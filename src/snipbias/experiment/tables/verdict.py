@@ -73,7 +73,7 @@ def checks(experiment: Experiment, method: str | None = None) -> dict[str, list[
 
 
 def in_words(experiment: Experiment) -> str:
-    """One paragraph a task and method that is judged."""
+    """One paragraph per task and judged method."""
     paragraphs = []
     for method in judged(experiment):
         for task, asked in checks(experiment, method).items():
@@ -167,7 +167,7 @@ def _loss(name: str, what: str, worse: str, change: Estimate, margin: float) -> 
 
 
 def _bound(name: str, what: str, worse: str, answer: Answer, said: str, enough: str) -> Check:
-    """Whether something got no worse than it may: never just "not significantly"."""
+    """Whether something got no worse than allowed: never just "not significant"."""
     verb = {"yes": "is not", "no": "is", "not shown": "may be"}[answer]
     lacking = f"; {enough}" if enough and answer == "not shown" else ""
     sentence = f"{what[0].upper()}{what[1:]} {verb} {worse}: {said}{lacking}."

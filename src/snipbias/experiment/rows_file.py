@@ -1,0 +1,118 @@
+"""`rows.parquet`: every row of an experiment, with the columns that tell its outcomes apart.
+
+`part` is test, dev, retention or elsewhere. `found_on` is the task that a method was fitted on,
+where the row belongs to another one. The metadata say what the outcomes of the tables took,
+without seconds, which differ each time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from snipbias.experiment.outcome import Cost, Outcome
+
+COSTS = b"costs"
+KEY = ("task", "method", "trial", "draw")
+LABELS = {
+    "task": pa.string(),
+    "trial": pa.int32(),
+    "draw": pa.int32(),
+    "part": pa.string(),
+    "found_on": pa.string(),
+    "samples": pa.int32(),
+    "prompt": pa.string(),
+}
+
+
+def all_rows(outcomes: Iterable[Outcome]) -> pa.Table:
+    """The rows of all outcomes, one outcome after the other."""
+    tables = [
+        _labelled(table, outcome, task, part, found_on)
+        for outcome in outcomes
+        for table, task, part, found_on in _tables(outcome)
+    ]
+    return pa.concat_tables(tables, promote_options="default")
+
+
+def with_costs(rows: pa.Table, outcomes: Iterable[Outcome]) -> pa.Table:
+    """The rows with what the outcomes of the tables took as metadata."""
+    costs = [
+        {name: getattr(each, name) for name in KEY} | asdict(each.cost) | {"seconds": None}
+        for each in outcomes
+        if each.cost is not None
+    ]
+    metadata = {**(rows.schema.metadata or {}), COSTS: json.dumps(costs).encode()}
+    return rows.replace_schema_metadata(metadata)
+
+
+def _tables(outcome: Outcome) -> Iterator[tuple[pa.Table, str, str, str | None]]:
+    """Every table of an outcome, its task, its part, and the task that it was found on."""
+    yield outcome.test, outcome.task, "test", outcome.found_on
+    if outcome.dev is not None:
+        yield outcome.dev, outcome.task, "dev", outcome.found_on
+    for part, tables in (("retention", outcome.retention), ("elsewhere", outcome.elsewhere)):
+        for task, table in tables.items():
+            yield table, task, part, outcome.found_on or outcome.task
+
+
+def _labelled(
+    table: pa.Table, outcome: Outcome, task: str, part: str, found_on: str | None
+) -> pa.Table:
+    of = outcome
+    values = (task, of.trial, of.draw, part, found_on, of.samples, of.prompt)
+    labels = zip(values, LABELS.values(), strict=True)
+    columns = [pa.array([value] * len(table), kind) for value, kind in labels]
+    return pa.table([*columns, *table.columns], names=[*LABELS, *table.column_names])
+
+
+def outcomes_in(rows: pa.Table) -> Iterator[dict[str, Any]]:
+    """The labels, tables and costs of every outcome: fields of `Outcome`."""
+    metadata = dict(rows.schema.metadata or {})
+    kept = json.loads(metadata.pop(COSTS, b"[]"))  # none in files of before it was kept
+    costs = {tuple(each.pop(name) for name in KEY): Cost(**each) for each in kept}
+    rows = rows.replace_schema_metadata(metadata or None)
+    if "prompt" not in rows.column_names:  # of before there were several
+        rows = rows.append_column("prompt", pa.nulls(len(rows), pa.string()))
+    keys = [*KEY, "found_on", "samples", "prompt"]
+    tests = _where(rows, part="test").group_by(keys, use_threads=False)
+    for label in tests.aggregate([]).to_pylist():
+        own = _where(rows, **label)
+        dev = _where(own, part="dev")
+        in_tables = not any(label[name] is not None for name in keys[len(KEY) :])
+        # On another task the row's own stands in `task`, and the outcome's in `found_on`.
+        near = label | {"found_on": label["found_on"] or label["task"]}
+        del near["task"]
+        yield {
+            **label,
+            "test": _bare(_where(own, part="test")),
+            "dev": _bare(dev) if len(dev) else None,
+            "retention": _by_task(_where(rows, part="retention", **near)),
+            "elsewhere": _by_task(_where(rows, part="elsewhere", **near)),
+            "cost": costs.get(tuple(label[name] for name in KEY)) if in_tables else None,
+        }
+
+
+def _by_task(rows: pa.Table) -> dict[str, pa.Table]:
+    return {task: _bare(_where(rows, task=task)) for task in rows["task"].unique().to_pylist()}
+
+
+def _bare(rows: pa.Table) -> pa.Table:
+    return rows.drop_columns(list(LABELS))
+
+
+def _where(rows: pa.Table, **wanted: Any) -> pa.Table:
+    """The rows with these labels; None is a missing one."""
+    for column, value in wanted.items():
+        same = (
+            pc.is_null(rows[column])  # type: ignore[attr-defined]
+            if value is None
+            else pc.equal(rows[column], value)  # type: ignore[attr-defined]
+        )
+        rows = rows.filter(same)
+    return rows
