@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import html
 import io
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 from rich.console import Console, RenderableType
 from rich.markup import escape
@@ -76,6 +77,17 @@ class Grid:
         lines = [self.header, ("---", *("---:" for _ in self.header[1:])), *self.rows]
         escaped = ([cell.replace("|", "\\|") for cell in line] for line in lines)
         return "\n".join("| " + " | ".join(line) + " |" for line in escaped)
+
+
+def markdown(parts: Iterable[Grid | str]) -> str:
+    """Tables under their titles, and lines as lists, for a document."""
+    blocks: list[str] = []
+    for is_line, group in groupby(parts, key=lambda part: isinstance(part, str)):
+        if is_line:
+            blocks.append("\n".join(f"- {line}" for line in group))
+        else:
+            blocks += [f"**{grid.title}**\n\n{grid.markdown()}" for grid in group]  # type: ignore[union-attr]
+    return "\n\n".join(blocks)
 
 
 def plain_text(renderable: RenderableType, width: int) -> str:

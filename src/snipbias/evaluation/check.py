@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from snipbias.base.notebook import Shown
-from snipbias.base.table import Grid, percent
+from snipbias.base.table import Grid, markdown, percent
 from snipbias.base.words import plural
 from snipbias.edits.given import GivenModel, GivenTask, as_model, as_task
 from snipbias.evaluation import measures, metrics
@@ -147,9 +147,7 @@ class Check(Shown):
 
     def __str__(self) -> str:
         """All of it as Markdown."""
-        tables = (f"**{grid.title}**\n\n{grid.markdown()}" for grid in self.grids())
-        said = "\n".join(f"- {line}" for line in self.lines())
-        return "\n\n".join((self.headline, *tables, said))
+        return f"{self.headline}\n\n{markdown([*self.grids(), *self.lines()])}"
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, for JSON."""

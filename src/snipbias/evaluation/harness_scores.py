@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from snipbias.base.table import WIDTH, Grid, number, plain_text
+from snipbias.base.table import WIDTH, Grid, markdown, number, plain_text
 from snipbias.base.words import ORIGINAL
 from snipbias.evaluation.interval import Answer, Interval, in_words, not_raised, not_worse, would_do
 
@@ -131,8 +131,7 @@ def harness_renderable(results: HarnessScores, margin: float) -> RenderableType:
 
 def harness_markdown(results: HarnessScores, margin: float) -> str:
     """The same as Markdown."""
-    grid, lines = harness_grid(results), [f"- {said}" for said in results.sentences(margin)]
-    return f"**{grid.title}**\n\n{grid.markdown()}\n\n" + "\n".join(lines) + "\n"
+    return markdown([harness_grid(results), *results.sentences(margin)]) + "\n"
 
 
 def harness_text(results: HarnessScores, margin: float = MARGIN, width: int = WIDTH) -> str:

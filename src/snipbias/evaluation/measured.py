@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
 from itertools import groupby
-from statistics import mean, median, stdev
+from statistics import mean, median
 from typing import Any, TypeVar
 
 import numpy as np
@@ -161,12 +161,12 @@ class Measured:
     @property
     def std_trials(self) -> float | None:
         """Standard deviation (n - 1) of accuracy over trials."""
-        return _std(list(map(mean, self._accuracies)))
+        return stats.spread(list(map(mean, self._accuracies)))
 
     @property
     def std_draws(self) -> float | None:
         """The same over the draws of a random control, root mean square over trials."""
-        stds = map(_std, self._accuracies)
+        stds = map(stats.spread, self._accuracies)
         square = mean_of(None if value is None else value**2 for value in stds)
         return None if square is None else math.sqrt(square)
 
@@ -266,7 +266,3 @@ def measured(task: str, methods: Mapping[str, Sequence[Trial]]) -> dict[str, Mea
         name: each if name == ORIGINAL else replace(each, before=before)
         for name, each in found.items()
     }
-
-
-def _std(values: Sequence[float]) -> float | None:
-    return stdev(values) if len(values) > 1 else None

@@ -188,13 +188,13 @@ def unsettled(change: Interval | None, p_value: float | None) -> str:
 
 def spread_over_trials(metric: Metric, trials: Trials) -> float | None:
     """Standard deviation (ddof = 1) over the draws of items; None with one, or undefined."""
-    return _spread([metric(rows) for rows in trials])
+    return spread([metric(rows) for rows in trials])
 
 
 def spread_over_instructions(metric: Metric, trials: Trials) -> float | None:
     """Standard deviation (ddof = 1) over instructions of the mean over trials; None with one."""
     _check_aligned(trials)
-    return _spread(
+    return spread(
         [
             _mean([metric(rows.take(rows.instruction == i)) for rows in trials])
             for i in np.unique(trials[0].instruction)
@@ -246,7 +246,8 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return float(np.mean(known)) if known and len(known) == len(values) else None
 
 
-def _spread(values: Sequence[float | None]) -> float | None:
+def spread(values: Sequence[float | None]) -> float | None:
+    """Standard deviation (ddof = 1); None where a value is undefined or there is only one."""
     known = [value for value in values if value is not None]
     if len(known) < 2 or len(known) < len(values):
         return None

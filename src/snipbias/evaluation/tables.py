@@ -8,7 +8,7 @@ from statistics import mean
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from snipbias.base.table import WIDTH, Grid, number, p_value, percent, plain_text
+from snipbias.base.table import WIDTH, Grid, markdown, number, p_value, percent, plain_text
 from snipbias.base.words import ALWAYS_UNKNOWN, BEST_OFFSET
 from snipbias.evaluation.apart import apart_grid
 from snipbias.evaluation.compared import Compared
@@ -128,10 +128,9 @@ def comparison_text(comparison: Compared, width: int = WIDTH) -> str:
 def comparison_markdown(comparison: Compared) -> str:
     """The comparison as Markdown."""
     grids = comparison_grids(comparison)
-    parts = [f"**{grid.title}**\n\n{grid.markdown()}" for grid in grids]
-    said = (*_said_lines(comparison), *_verdict_lines(comparison), *_retained_lines(comparison))
-    lines = "\n".join(f"- {line}" for line in said)
-    return "\n\n".join([*parts, *([lines] if lines else []), legend_markdown(grids)]) + "\n"
+    lines = _said_lines, _verdict_lines, _retained_lines
+    said = (line for each in lines for line in each(comparison))
+    return f"{markdown([*grids, *said])}\n\n{legend_markdown(grids)}\n"
 
 
 def _floors(original: Summary) -> Iterator[tuple[str, ...]]:
