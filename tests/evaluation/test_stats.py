@@ -33,10 +33,6 @@ QUICK = {
         measures.AMBIGUOUS_UNKNOWN_RATE,
         lambda rows: metrics.unknown_rate(rows).ambiguous,
     ),
-    "unknown, disambiguated": (
-        measures.DISAMBIGUATED_UNKNOWN_RATE,
-        lambda rows: metrics.unknown_rate(rows).disambiguated,
-    ),
     "gold": (measures.GOLD_PROBABILITY, lambda rows: metrics.gold_probability(rows).overall),
     "gold, ambiguous": (
         measures.AMBIGUOUS_GOLD_PROBABILITY,

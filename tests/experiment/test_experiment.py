@@ -23,10 +23,9 @@ from snipbias.edits.edit import NeuronEdit
 from snipbias.evaluation.evaluate import evaluate
 from snipbias.experiment import store as stores
 from snipbias.experiment.baselines.ablation import MeanAblation
-from snipbias.experiment.cell import named
 from snipbias.experiment.choose import in_short
 from snipbias.experiment.methods import METHODS, pruned
-from snipbias.experiment.outcome import Experiment, Outcome
+from snipbias.experiment.outcome import Experiment, Outcome, named
 from snipbias.experiment.plan import Plan
 from snipbias.experiment.run import reproduce
 from snipbias.experiment.settings import KNOWN, ORIGINAL, PRESETS, Settings, preset

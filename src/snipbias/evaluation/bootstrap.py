@@ -16,7 +16,7 @@ percentile interval of Hesterberg (2015), on the scale of the figure.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -92,7 +92,8 @@ class Draws:
         copy = np.arange(len(index)) - np.repeat(np.cumsum(times) - times, times)
         instruction = self.instruction[index] + copy % again[index] * self.instructions.shape[1]
         template = self.template[index] + copy // again[index] * self.templates.shape[1]
-        return rows.take(index).relabelled(template=template.astype(str), instruction=instruction)
+        drawn = rows.take(index)
+        return replace(drawn, template=template.astype(str), instruction=instruction)
 
     def bounds(
         self, figures: Float[np.ndarray, " draws"], level: float

@@ -75,11 +75,16 @@ class Comparison(Compared, Shown):
         for method, found in self.to_dict()["methods"].items():
             yield {"method": method, **found}
 
+    def spots(self, edits: Sequence[str]) -> list[Spot]:
+        """The places of the original, some edits and the controls in the trade-off plot."""
+        kinds = {ORIGINAL: "original", **dict.fromkeys(edits, "edit")}
+        kinds |= dict.fromkeys(self.controls, "control")
+        accuracies = {method: summary.accuracy for method, summary in self.summaries.items()}
+        return [Spot(m, each, kinds[m]) for m, each in accuracies.items() if m in kinds]
+
     def plot(self) -> Figure:
         """Ambiguous against disambiguated accuracy, with what a constant on "unknown" reaches."""
-        kinds = dict.fromkeys(self.controls, "control") | {ORIGINAL: "original"}
-        spots = [Spot(m, s.accuracy, kinds.get(m, "edit")) for m, s in self.summaries.items()]
-        plane = tradeoff("plane", spots, self.original.offset_curve)
+        plane = tradeoff("plane", self.spots(self.edits), self.original.offset_curve)
         if plane is None:
             raise SnipbiasError(
                 f"no plot of {self.task.name}: its rows have no condition to compare by."

@@ -32,7 +32,7 @@ from snipbias.models.batching import BatchSize, Progress, Stage
 from snipbias.models.fingerprint import Weights
 from snipbias.models.language_model import LanguageModel, Query
 from snipbias.models.score_all import score_queries
-from snipbias.tasks.items import Item, Task
+from snipbias.tasks.items import Task
 
 
 @dataclass(frozen=True)
@@ -165,15 +165,10 @@ def evaluate(
     return Evaluation(pa.concat_tables(tables), reading)
 
 
-def _orders(item: Item, reading: Reading) -> list[tuple[int, ...]]:
-    if reading.options == "text":
-        return [tuple(range(len(item.options)))]
-    return balanced_orders(len(item.options))
-
-
 def _prompts(lm: LanguageModel, task: Task, reading: Reading) -> list[_Prompt]:
     """Every query of the task."""
-    wording = task.prompt.lettered() if reading.options == "letters" else task.prompt
+    letters = reading.options == "letters"
+    wording = task.prompt.lettered() if letters else task.prompt
 
     def prompt(i: int, j: int, order: tuple[int, ...]) -> _Prompt:
         text, answers = wording.ask(task.instructions[j], task.items[i], order)
@@ -183,7 +178,7 @@ def _prompts(lm: LanguageModel, task: Task, reading: Reading) -> list[_Prompt]:
         prompt(i, j, order)
         for j in range(len(task.instructions))
         for i, item in enumerate(task.items)
-        for order in _orders(item, reading)
+        for order in balanced_orders(len(item.options))[: None if letters else 1]
     ]
 
 

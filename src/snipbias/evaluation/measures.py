@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import astuple, dataclass
 from functools import partial
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -22,22 +21,6 @@ Metric = Callable[[Rows], "float | None"]
 # The value of each row, and whether it counts, or how much.
 Valued = tuple[np.ndarray, np.ndarray]
 CONDITIONS = ("ambiguous", "disambiguated", "filler", "mismatch")
-
-
-@runtime_checkable
-class Drawable(Protocol):
-    """A metric that computes its values in all draws at once."""
-
-    @property
-    def bounds(self) -> tuple[float, float]:
-        """The lowest and the highest value that it can have."""
-        ...
-
-    def __call__(self, rows: Rows) -> float | None: ...
-
-    def over(self, rows: Rows, draws: Draws) -> Float[np.ndarray, " draws"]:
-        """Its value in each draw, NaN where undefined."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -136,14 +119,14 @@ def _average(values: np.ndarray, weight: np.ndarray) -> float | None:
 
 def over(metric: Metric, rows: Rows, draws: Draws) -> Float[np.ndarray, " draws"]:
     """A metric's value in each draw, by the quick way if it has one."""
-    if isinstance(metric, Drawable):
+    if isinstance(metric, (Mean, Discrimination)):
         return metric.over(rows, draws)
     return figures(metric, rows, draws)
 
 
 def bounds(metric: Metric) -> tuple[float, float]:
     """The lowest and the highest value of a metric, as far as it says."""
-    return metric.bounds if isinstance(metric, Drawable) else (-np.inf, np.inf)
+    return metric.bounds if isinstance(metric, (Mean, Discrimination)) else (-np.inf, np.inf)
 
 
 def _wins(high: Float[np.ndarray, " p"], low: Float[np.ndarray, " n"]) -> Float[np.ndarray, "p n"]:

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from snipbias.evaluation.bootstrap import Draws
 from snipbias.evaluation.interval import Interval
 from snipbias.evaluation.margin import named_credit, unknown_margin
-from snipbias.evaluation.measures import AMBIGUOUS_ACCURACY, DISAMBIGUATED_ACCURACY
+from snipbias.evaluation.measures import AMBIGUOUS_ACCURACY, DISAMBIGUATED_ACCURACY, ByCondition
 from snipbias.evaluation.rows import Rows
 from snipbias.evaluation.stats import RESAMPLES, from_figures
 
@@ -27,6 +27,11 @@ class OffsetPoint:
     ambiguous: float
     disambiguated: float
     overall: float
+
+    @property
+    def accuracy(self) -> ByCondition:
+        """The accuracies alone."""
+        return ByCondition(self.overall, self.ambiguous, self.disambiguated)
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from snipbias.base.plot import average
 from snipbias.base.table import Grid
 from snipbias.edits.given import GivenModel, GivenTask, as_model, as_task
 from snipbias.evaluation import ridge
@@ -163,7 +164,9 @@ def learned(
     }
     rng = np.random.default_rng(seed)
     shuffled = [scores(x, penalty, rng.permutation(unanswerable)) for _ in range(SHUFFLES)]
-    told["shuffled labels"] = {k: _mean(Discrimination(k), shuffled) for k in UNANSWERABLE}
+    told["shuffled labels"] = {
+        kind: Estimate(average(list(map(Discrimination(kind), shuffled)))) for kind in UNANSWERABLE
+    }
     ahead = {k: difference(Discrimination(k), [read[INSIDE]], [rows]) for k in UNANSWERABLE}
     return Probe(
         layer,
@@ -181,11 +184,6 @@ def _as_rows(scores: Float[np.ndarray, " rows"], rows: Rows) -> Rows:
     table = np.where(rows.present, 0.0, -np.inf)
     table[np.arange(len(rows)), rows.unknown] = scores
     return replace(rows, scores=table, probabilities=False)
-
-
-def _mean(metric: Discrimination, runs: Sequence[Rows]) -> Estimate:
-    values = [metric(rows) for rows in runs]
-    return Estimate(float(np.mean([v for v in values if v is not None])) if values else None)
 
 
 def _surface(items: Sequence[Item], queries: Sequence[Query]) -> Float[np.ndarray, "n k"]:

@@ -108,14 +108,6 @@ class Rows:
         plain = np.where(there.disambiguated, there.condition, "ambiguous")
         return replace(there, condition=plain)
 
-    def relabelled(
-        self,
-        template: Shaped[np.ndarray, " rows"],
-        instruction: Int[np.ndarray, " rows"],
-    ) -> Rows:
-        """The same rows under other templates and instructions."""
-        return replace(self, template=template, instruction=instruction)
-
     @cached_property
     def present(self) -> Bool[np.ndarray, "rows options"]:
         """Which cells are options rather than padding."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from snipbias.base.words import ALWAYS_UNKNOWN, BEST_OFFSET
 from snipbias.evaluation import measures, metrics
 from snipbias.evaluation.metrics import ByCondition, Positions, Spread
 from snipbias.evaluation.offset_curve import (
@@ -99,6 +100,16 @@ def summarize(
         kl_per_token=kl_per_token,
         chat_kl=chat_kl,
     )
+
+
+def floors(original: Summary) -> dict[str, ByCondition]:
+    """Accuracy of always answering "unknown", and the best that a constant on it reaches."""
+    found = {}
+    if original.unknown_floor.overall is not None:
+        found[ALWAYS_UNKNOWN] = original.unknown_floor
+    if original.offset_best is not None:
+        found[BEST_OFFSET] = original.offset_best.accuracy
+    return found
 
 
 def gain(summary: Summary, original: Summary) -> float | None:

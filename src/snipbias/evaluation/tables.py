@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from snipbias.base.table import WIDTH, Grid, markdown, number, p_value, percent, plain_text
-from snipbias.base.words import ALWAYS_UNKNOWN, BEST_OFFSET
+from snipbias.base.words import ALWAYS_UNKNOWN
 from snipbias.evaluation.apart import apart_grid
 from snipbias.evaluation.compared import Compared
 from snipbias.evaluation.elsewhere import elsewhere_grid
@@ -19,7 +19,7 @@ from snipbias.evaluation.measured import Measured
 from snipbias.evaluation.measures import ACCURACY
 from snipbias.evaluation.metrics import ByCondition
 from snipbias.evaluation.neutral_text import perplexity_cell
-from snipbias.evaluation.summary import Summary
+from snipbias.evaluation.summary import Summary, floors
 from snipbias.evaluation.verdicts import alarms, doubts
 
 CONDITIONS = ("ambiguous", "filler", "mismatch", "disambiguated")
@@ -134,13 +134,9 @@ def comparison_markdown(comparison: Compared) -> str:
 
 
 def _floors(original: Summary) -> Iterator[tuple[str, ...]]:
-    """Always answering "unknown", and the best that a constant on it reaches."""
-    if original.unknown_floor.overall is not None:
-        floor = original.unknown_floor
-        yield (ALWAYS_UNKNOWN, "0", "0.0", *_accuracies(floor), "", "100.0")
-    if (best := original.offset_best) is not None:
-        point = ByCondition(best.overall, best.ambiguous, best.disambiguated)
-        yield (BEST_OFFSET, "0", "", *_accuracies(point), "", "")
+    for name, accuracy in floors(original).items():
+        named, unknown = ("0.0", "100.0") if name == ALWAYS_UNKNOWN else ("", "")
+        yield (name, "0", named, *_accuracies(accuracy), "", unknown)
 
 
 def _accuracies(found: ByCondition) -> tuple[str, ...]:

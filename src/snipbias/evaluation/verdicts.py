@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from snipbias.evaluation.measures import Mean
 from snipbias.evaluation.neutral_text import (
     KL_PER_TOKEN,
     PERPLEXITY_RATIO,
+    TextShift,
     guesses,
     kl_interval,
     perplexity_ratio,
@@ -68,39 +70,38 @@ class Verdict:
 
 # The trial that a verdict is on, and the original's.
 Evidence = tuple[Trial, Trial]
+# A verdict from its kind and text, and from the interval that has to be beyond a bound.
+Judge = Callable[..., Verdict]
 
 
-@dataclass(frozen=True)
-class _Suspicion:
-    """A figure beyond a bound, and how to compute its interval.
+def _judged(
+    evidence: Evidence | None,
+    kind: str,
+    text: str,
+    bound: float = math.nan,
+    interval: Callable[[Trial, Trial], Interval | None] = lambda now, before: None,
+    *,
+    higher: bool = True,
+    unit: str = " %",
+) -> Verdict:
+    """A verdict on a figure beyond a bound; a doubt where its interval does not settle that.
 
-    Attributes:
-        bound: what the figure has to be shown to be beyond; nan where no interval is asked.
+    Args:
+        bound: nan where no interval is asked for.
         higher: whether beyond is above.
-        percent: whether the figure is a share.
+        unit: percent, of a share; else empty.
     """
-
-    kind: str
-    text: str
-    bound: float = math.nan
-    higher: bool = True
-    percent: bool = True
-    interval: Callable[[Evidence], Interval | None] = lambda evidence: None
-
-    def judged(self, evidence: Evidence | None) -> Verdict:
-        if evidence is None or math.isnan(self.bound):
-            return Verdict(self.kind, self.text)
-        found = self.interval(evidence)
-        settled = (above if self.higher else below)(found, self.bound) == "yes"
-        text = self.text
-        if found is not None:
-            scale, unit = (100, " %") if self.percent else (1, "")
-            low, high = (f"{scale * value:.3g}" for value in (found.low, found.high))
-            text += f" (95 % interval {low} to {high}{unit})"
-        if not settled:
-            enough = would_do(found, self.bound, exact=False)
-            text = f"{enough or 'too few rows to judge'}: {text}"
-        return Verdict(self.kind, text, settled=settled, interval=found)
+    if evidence is None or math.isnan(bound):
+        return Verdict(kind, text)
+    found = interval(*evidence)
+    settled = (above if higher else below)(found, bound) == "yes"
+    if found is not None:
+        low, high = (f"{value * (100 if unit else 1):.3g}" for value in (found.low, found.high))
+        text += f" (95 % interval {low} to {high}{unit})"
+    if not settled:
+        enough = would_do(found, bound, exact=False)
+        text = f"{enough or 'too few rows to judge'}: {text}"
+    return Verdict(kind, text, settled=settled, interval=found)
 
 
 def verdicts(
@@ -112,12 +113,11 @@ def verdicts(
         original: the unedited model's figures; what holds for it too is marked as inherited.
         evidence: the trials of both; without them the figures are taken as exact.
     """
-    before = {each.kind for each in _states(original)} if original else set()
-    found = [
-        replace(each.judged(evidence), inherited=each.kind in before) for each in _states(summary)
-    ]
-    changes = _changes(summary, original) if original else ()
-    return (*found, *(each.judged(evidence) for each in changes))
+    judge = partial(_judged, evidence)
+    before = _states(original, partial(_judged, None)) if original else ()
+    kinds = {each.kind for each in before}
+    found = [replace(each, inherited=each.kind in kinds) for each in _states(summary, judge)]
+    return (*found, *(_changes(summary, original, judge) if original else ()))
 
 
 def alarms(found: Iterable[Verdict]) -> tuple[Verdict, ...]:
@@ -141,26 +141,26 @@ def forewarned(task: str, said: Sequence[Verdict]) -> str:
     )
 
 
-def _states(summary: Summary) -> Iterator[_Suspicion]:
-    """Suspicions about a model by itself."""
+def _states(summary: Summary, judge: Judge) -> Iterator[Verdict]:
+    """Faults of a model by itself."""
     text = (summary.perplexity, summary.kl_per_token)
     if any(value is not None and not math.isfinite(value) for value in text):
-        yield _Suspicion("text", "has a perplexity or KL on neutral text that is not finite")
+        yield judge("text", "has a perplexity or KL on neutral text that is not finite")
     elif summary.kl_per_token is not None and summary.kl_per_token > KL_PER_TOKEN:
         said = f"predicts neutral text differently by {summary.kl_per_token:.2f} nats per token"
-        yield _Suspicion("text", said, KL_PER_TOKEN, True, False, _kl)
+        yield judge("text", said, KL_PER_TOKEN, lambda now, _: _kl(now.text), unit="")
     if summary.chat_kl is not None and summary.chat_kl > KL_PER_TOKEN:
         said = f"answers ordinary requests differently by {summary.chat_kl:.2f} nats per token"
-        yield _Suspicion("chat", said, KL_PER_TOKEN, True, False, _chat_kl)
-    yield from _one_answer(summary)
+        yield judge("chat", said, KL_PER_TOKEN, lambda now, _: _kl(now.chat), unit="")
+    yield from _one_answer(summary, judge)
     if summary.unmatched_rate > UNMATCHED:
         said = f"gives no option's text in {summary.unmatched_rate:.0%} of rows"
-        yield _Suspicion("unmatched", said, UNMATCHED, interval=_of(_chosen(-1)))
+        yield judge("unmatched", said, UNMATCHED, _of(_chosen(-1)))
     auroc = summary.discrimination
     if auroc is not None and auroc < 0.5 + ABOVE_CHANCE:
         said = f"cannot tell ambiguous from disambiguated rows (AUROC {auroc:.2f}, chance 0.50)"
         bound = 0.5 + ABOVE_CHANCE
-        yield _Suspicion("blind", said, bound, False, False, _of(measures.DISCRIMINATION))
+        yield judge("blind", said, bound, _of(measures.DISCRIMINATION), higher=False, unit="")
     named, chance = summary.named_accuracy, summary.named_chance
     if named is not None and chance is not None and named < chance + ABOVE_CHANCE:
         said = (
@@ -168,10 +168,10 @@ def _states(summary: Summary) -> Iterator[_Suspicion]:
             f"chance {chance:.0%})"
         )
         bound = chance + ABOVE_CHANCE
-        yield _Suspicion("illiterate", said, bound, False, interval=_of(measures.NAMED_ACCURACY))
+        yield judge("illiterate", said, bound, _of(measures.NAMED_ACCURACY), higher=False)
 
 
-def _one_answer(summary: Summary) -> Iterator[_Suspicion]:
+def _one_answer(summary: Summary, judge: Judge) -> Iterator[Verdict]:
     """Answers nearly always at one position, or "unknown", although that is often wrong."""
     chosen, gold = summary.positions.chosen, summary.positions.gold
     for position, share in chosen.items():
@@ -180,15 +180,15 @@ def _one_answer(summary: Summary) -> Iterator[_Suspicion]:
                 f"answers option {int(position) + 1} in {share:.0%} of rows, "
                 f"where {gold[position]:.0%} have it as gold"
             )
-            yield _Suspicion("position", said, gold[position], interval=_of(_chosen(int(position))))
+            yield judge("position", said, gold[position], _of(_chosen(int(position))))
     rate, floor = summary.unknown_rate.overall, summary.unknown_floor.overall
     if rate is not None and floor is not None and rate > ONE_ANSWER >= floor:
         said = f"answers unknown in {rate:.0%} of rows, where {floor:.0%} have it as gold"
-        yield _Suspicion("unknown", said, floor, interval=_of(measures.UNKNOWN_RATE))
+        yield judge("unknown", said, floor, _of(measures.UNKNOWN_RATE))
 
 
-def _changes(summary: Summary, original: Summary) -> Iterator[_Suspicion]:
-    """Suspicions about an edit, compared with the original."""
+def _changes(summary: Summary, original: Summary, judge: Judge) -> Iterator[Verdict]:
+    """Faults of an edit, compared with the original."""
     now, before = summary.perplexity, original.perplexity
     if (
         now is not None
@@ -198,30 +198,31 @@ def _changes(summary: Summary, original: Summary) -> Iterator[_Suspicion]:
         and not guesses(before)
     ):
         said = f"perplexity on neutral text rose from {before:.3g} to {now:.3g}"
-        yield _Suspicion("perplexity", said, PERPLEXITY_RATIO, True, False, _ratio)
-    for kind, what, now, before, metric in (
+        yield judge("perplexity", said, PERPLEXITY_RATIO, _ratio, unit="")
+    for kind, what, name, metric, unit in (
         (
             "blinder",
             "tells ambiguous from disambiguated rows less well than before: AUROC",
-            summary.discrimination,
-            original.discrimination,
+            "discrimination",
             measures.DISCRIMINATION,
+            "",
         ),
         (
             "reads worse",
             "reads which named option is right less well than before: named accuracy",
-            summary.named_accuracy,
-            original.named_accuracy,
+            "named_accuracy",
             measures.NAMED_ACCURACY,
+            " %",
         ),
     ):
+        now, before = (getattr(each, name) for each in (summary, original))
         if now is not None and before is not None and before - now > DROP:
             said = f"{what} {before:.2f} to {now:.2f}"
-            yield _Suspicion(kind, said, 0.0, False, kind == "reads worse", _fall(metric))
-    yield from _only_shifted(summary, original)
+            yield judge(kind, said, 0.0, _fall(metric), higher=False, unit=unit)
+    yield from _only_shifted(summary, original, judge)
 
 
-def _only_shifted(summary: Summary, original: Summary) -> Iterator[_Suspicion]:
+def _only_shifted(summary: Summary, original: Summary, judge: Judge) -> Iterator[Verdict]:
     """An edit that raised ambiguous accuracy no further than an offset would have."""
     over = gain(summary, original)
     now, before = summary.accuracy.ambiguous, original.accuracy.ambiguous
@@ -233,33 +234,28 @@ def _only_shifted(summary: Summary, original: Summary) -> Iterator[_Suspicion]:
             f"{SHIFT}: at this ambiguous accuracy, a constant on the original's unknown "
             f"option has {reads - over:.0%} disambiguated accuracy and this has {reads:.0%}"
         )
-        yield _Suspicion("shift", said, ABOVE_CHANCE, False, interval=_gain)
+        yield judge("shift", said, ABOVE_CHANCE, _gain, higher=False)
 
 
 def _chosen(position: int) -> Mean:
     return Mean(lambda rows: (rows.chosen == position, np.ones(len(rows), dtype=bool)))
 
 
-def _of(metric: measures.Metric) -> Callable[[Evidence], Interval | None]:
-    return lambda evidence: stats.interval(metric, [evidence[0].rows])
+def _of(metric: measures.Metric) -> Callable[[Trial, Trial], Interval | None]:
+    return lambda now, before: stats.interval(metric, [now.rows])
 
 
-def _fall(metric: measures.Metric) -> Callable[[Evidence], Interval | None]:
-    return lambda evidence: stats.difference(metric, *([each.rows] for each in evidence))
+def _fall(metric: measures.Metric) -> Callable[[Trial, Trial], Interval | None]:
+    return lambda now, before: stats.difference(metric, [now.rows], [before.rows])
 
 
-def _gain(evidence: Evidence) -> Interval | None:
-    return gain_interval([evidence[0].rows], evidence[1].rows)
+def _gain(now: Trial, before: Trial) -> Interval | None:
+    return gain_interval([now.rows], before.rows)
 
 
-def _kl(evidence: Evidence) -> Interval | None:
-    return evidence[0].text and kl_interval(evidence[0].text)
+def _kl(texts: TextShift | None) -> Interval | None:
+    return texts and kl_interval(texts)
 
 
-def _chat_kl(evidence: Evidence) -> Interval | None:
-    return evidence[0].chat and kl_interval(evidence[0].chat)
-
-
-def _ratio(evidence: Evidence) -> Interval | None:
-    now, before = (each.text for each in evidence)
-    return perplexity_ratio(now, before) if now and before else None
+def _ratio(now: Trial, before: Trial) -> Interval | None:
+    return perplexity_ratio(now.text, before.text) if now.text and before.text else None

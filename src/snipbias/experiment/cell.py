@@ -14,7 +14,7 @@ from snipbias.edits.interventions import Intervention
 from snipbias.evaluation.evaluate import Evaluation, evaluate
 from snipbias.evaluation.neutral_text import Passage, TextShift, text_shifts
 from snipbias.evaluation.reading import Reading
-from snipbias.experiment.outcome import Cost, Outcome
+from snipbias.experiment.outcome import Cost, Outcome, named
 from snipbias.experiment.settings import ORIGINAL, Settings
 from snipbias.experiment.store import Store, place_of
 from snipbias.models.batching import BatchSize
@@ -79,9 +79,13 @@ class Cell:
         return Cost(made["seconds"], made["forward"], made["backward"], trained, answering)
 
     @property
+    def other_samples(self) -> int | None:
+        """The number of items, where it is not the settings'."""
+        return None if self.samples == self.settings.samples else self.samples
+
+    @property
     def _place(self) -> str:
-        samples = None if self.samples == self.settings.samples else self.samples
-        return place_of(self.task.name, self.method, self.trial, self.draw, samples)
+        return place_of(self.task.name, self.method, self.trial, self.draw, self.other_samples)
 
     def sample(self, balance: Balance = "none") -> Task:
         """The items that this trial's neurons are found on."""
@@ -166,22 +170,14 @@ class Cell:
 
     def unchanged(self, **fields: Any) -> Outcome:
         """The outcome of a method that found it best to change nothing."""
-        original = self.unedited
-        return self.report(
-            named(self.original.table, self.method),
-            dev=named(self.original_dev.table, self.method),
-            text=original.text(),
-            retention=_all_named(original.held(), self.method),
-            elsewhere=_all_named(original.elsewhere(), self.method),
-            **fields,
-        )
+        original = self.unedited.outcome(dev=self.original_dev.table).renamed(self.method)
+        place = {name: getattr(self, name) for name in ("trial", "draw")}
+        return replace(original, **place, samples=self.other_samples, **fields)
 
     def report(self, test: pa.Table, **fields: Any) -> Outcome:
         """An outcome under this method's name."""
-        samples = None if self.samples == self.settings.samples else self.samples
-        return Outcome(
-            self.method, self.task.name, self.trial, self.draw, test, samples=samples, **fields
-        )
+        place = (self.method, self.task.name, self.trial, self.draw)
+        return Outcome(*place, test, samples=self.other_samples, **fields)
 
     def _evaluate(self, task: Task, make: Make | None) -> pa.Table:
         with nullcontext() if make is None else make().applied(self.lm):
@@ -191,13 +187,3 @@ class Cell:
     def _limited(self, part: Task) -> Task:
         asked = part.instructions[: self.settings.retention_instructions]
         return part.subsample(self.settings.retention_items).with_instructions(asked)
-
-
-def _all_named(tables: Mapping[str, pa.Table], method: str) -> dict[str, pa.Table]:
-    return {name: named(table, method) for name, table in tables.items()}
-
-
-def named(table: pa.Table, method: str) -> pa.Table:
-    """The rows under another method's name."""
-    names = pa.array([method] * len(table), pa.string())
-    return table.set_column(table.column_names.index("method"), "method", names)

@@ -20,9 +20,9 @@ from snipbias.experiment.baselines import calibration as calibrate
 from snipbias.experiment.baselines import wordings
 from snipbias.experiment.baselines.ablation import MeanAblation
 from snipbias.experiment.baselines.calibration import Given
-from snipbias.experiment.cell import Cell, named
+from snipbias.experiment.cell import Cell
 from snipbias.experiment.choose import Setting, chosen, in_short
-from snipbias.experiment.outcome import Outcome, Point
+from snipbias.experiment.outcome import Outcome, Point, named
 from snipbias.experiment.rivals import RIVALS
 from snipbias.experiment.settings import NO_WEIGHT, ORIGINAL
 from snipbias.method.activations import mean_activation
@@ -196,8 +196,7 @@ def shifted(cell: Cell, *, by_wording: bool = False) -> Outcome:
     constant = found.offset
     dev = calibrate.offset(dev, constant)
     rows = cell.relabelled("test", lambda: calibrate.offset(test, constant))
-    tried = ByCondition(found.overall, found.ambiguous, found.disambiguated)
-    point = choose.point({"offset": constant, **extra}, tried, objective)
+    point = choose.point({"offset": constant, **extra}, found.accuracy, objective)
     return cell.report(
         rows, dev=named(dev.table, cell.method), chosen=point.setting, curve=(point,)
     )
@@ -205,17 +204,7 @@ def shifted(cell: Cell, *, by_wording: bool = False) -> Outcome:
 
 def _same_as(cell: Cell, other: str) -> Outcome:
     """Another method's outcome under this one's name: nothing is computed twice."""
-    outcome = method_named(other)(cell.of(other))
-    return replace(
-        outcome,
-        method=cell.method,
-        test=named(outcome.test, cell.method),
-        dev=None if outcome.dev is None else named(outcome.dev, cell.method),
-        **{
-            part: {name: named(rows, cell.method) for name, rows in getattr(outcome, part).items()}
-            for part in ("retention", "elsewhere")
-        },
-    )
+    return method_named(other)(cell.of(other)).renamed(cell.method)
 
 
 def method_named(name: str) -> Callable[[Cell], Outcome]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import pyarrow as pa
@@ -13,6 +13,7 @@ from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.provenance import ModelId
 from snipbias.evaluation.evaluate import rows_of
 from snipbias.evaluation.measured import Measured, measured
+from snipbias.evaluation.metrics import ByCondition
 from snipbias.evaluation.neutral_text import TextShift
 from snipbias.evaluation.rows import Rows
 from snipbias.evaluation.stats import holm
@@ -38,6 +39,11 @@ class Point:
     ambiguous: float | None
     disambiguated: float | None
     objective: float
+
+    @property
+    def accuracy(self) -> ByCondition:
+        """The accuracies alone."""
+        return ByCondition(self.overall, self.ambiguous, self.disambiguated)
 
 
 @dataclass(frozen=True)
@@ -107,6 +113,17 @@ class Outcome:
         """Its rows on the test part, for the metrics."""
         return rows_of(self.test)
 
+    def renamed(self, method: str) -> Outcome:
+        """The same under another method's name: nothing is computed twice."""
+        return replace(
+            self,
+            method=method,
+            test=named(self.test, method),
+            dev=None if self.dev is None else named(self.dev, method),
+            retention={task: named(rows, method) for task, rows in self.retention.items()},
+            elsewhere={part: named(rows, method) for part, rows in self.elsewhere.items()},
+        )
+
     @property
     def beside(self) -> tuple[str | None, int | None, str | None]:
         """What sets it apart from the outcomes of the tables; all None for one of these."""
@@ -116,6 +133,12 @@ class Outcome:
     def size(self) -> int:
         """Neurons scaled; those held at their mean are no edit, but as many as were chosen."""
         return len(self.edit) if self.edit else int(self.chosen.get("n", 0))
+
+
+def named(table: pa.Table, method: str) -> pa.Table:
+    """The rows under another method's name."""
+    names = pa.array([method] * len(table), pa.string())
+    return table.set_column(table.column_names.index("method"), "method", names)
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from snipbias.experiment.baselines.learned import learned, lora
 from snipbias.experiment.baselines.prompting import PROMPTINGS, Prompting
 from snipbias.experiment.baselines.steering import mean_difference
 from snipbias.experiment.baselines.unibias import biased_components
-from snipbias.experiment.cell import Cell, named
+from snipbias.experiment.cell import Cell
 from snipbias.experiment.choose import Setting, chosen
-from snipbias.experiment.outcome import Outcome, Point
+from snipbias.experiment.outcome import Outcome, Point, named
 
 Measure = Callable[[Setting], Point]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,10 +15,9 @@ from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.run_folder import read_edits, read_sites
 from snipbias.evaluation.compare import Comparison
 from snipbias.evaluation.harness_scores import HarnessScore, HarnessScores, harness_grid
-from snipbias.evaluation.metrics import ByCondition
 from snipbias.evaluation.retained import plain_name
 from snipbias.evaluation.stats import Interval
-from snipbias.evaluation.summary import Summary
+from snipbias.evaluation.summary import floors
 from snipbias.evaluation.tables import comparison_grids
 from snipbias.evaluation.tradeoff import Spot
 from snipbias.evaluation.verdicts import alarms
@@ -37,7 +35,7 @@ def evaluated_section(folder: Path, texts: Texts) -> Section:
     shown, where, found = compared.edits[:SHOWN_EDITS], str(compared.task), compared.measured
     kept, harness, table = read_edits(folder), _harness(folder), compared.evaluation.table
     kinds = {ORIGINAL: "original", **dict.fromkeys(compared.edits, "edit")}
-    place = slug(compared.task.name)
+    place, least = slug(compared.task.name), floors(compared.original)
     return section(
         found,
         kinds | dict.fromkeys(compared.random, "control"),
@@ -51,7 +49,7 @@ def evaluated_section(folder: Path, texts: Texts) -> Section:
         plots=(
             *plots(
                 found,
-                _spots(compared, shown),
+                [*compared.spots(shown), *(Spot(name, at, "floor") for name, at in least.items())],
                 _by_size(compared),
                 {name: found[name].rows[0] for name in shown},
             ),
@@ -88,7 +86,7 @@ def _finding(compared: Comparison, edit: str) -> Finding:
     of_its_size = (name for name in compared.controls_of(edit) if name in compared.random)
     rivals = (
         *((m, compared.measured[m].value("overall").value) for m in of_its_size),
-        *((words[spot.name], spot.accuracy.overall) for spot in _floors(compared.original)),
+        *((words[name], each.overall) for name, each in floors(compared.original).items()),
     )
     kept = [(part.kept, plain_name(part.what), part.sentence) for part in compared.retained(edit)]
     found = compared.measured[edit]
@@ -102,14 +100,6 @@ def _unsaid(compared: Comparison) -> list[str]:
         for method in (ORIGINAL, *compared.controls)
         if (found := alarms(compared.verdicts(method)))
     ]
-
-
-def _spots(compared: Comparison, shown: Sequence[str]) -> list[Spot]:
-    kinds = {ORIGINAL: "original", **dict.fromkeys(shown, "edit")}
-    kinds |= dict.fromkeys(compared.controls, "control")
-    accuracies = {name: summary.accuracy for name, summary in compared.summaries.items()}
-    spots = [Spot(name, each, kinds[name]) for name, each in accuracies.items() if name in kinds]
-    return [*spots, *_floors(compared.original)]
 
 
 def _by_size(compared: Comparison) -> Plot | None:
@@ -129,17 +119,6 @@ def _by_size(compared: Comparison) -> Plot | None:
     floor = original.unknown_floor.overall
     what = "Every edit on the same held-out rows."
     return by_size(slug(compared.task.name), steps, original.accuracy, floor, what)
-
-
-def _floors(original: Summary) -> list[Spot]:
-    """Always answering "unknown", and the best that a constant on it reaches."""
-    spots = []
-    if original.unknown_floor.overall is not None:
-        spots.append(Spot(ALWAYS_UNKNOWN, original.unknown_floor, "floor"))
-    if (best := original.offset_best) is not None:
-        point = ByCondition(best.overall, best.ambiguous, best.disambiguated)
-        spots.append(Spot(BEST_OFFSET, point, "floor"))
-    return spots
 
 
 def _of(table: pa.Table, method: str) -> pa.Table:

@@ -108,8 +108,7 @@ def _by_size(experiment: Experiment, task: str, trials: Sequence[Outcome]) -> Pl
     for each in trials:
         for point in sorted(each.curve, key=lambda point: point.objective):
             if point.setting.get("n", 0) > 0:
-                found = ByCondition(point.overall, point.ambiguous, point.disambiguated)
-                tried.setdefault(int(point.setting["n"]), []).append(found)
+                tried.setdefault(int(point.setting["n"]), []).append(point.accuracy)
     steps = [
         Step(
             size,
