@@ -49,16 +49,22 @@ def _chromium() -> str | None:
 
 
 def screenshot(page: Any, name: str, **options: Any) -> None:
-    """A picture of the page: docs/images/NAME.png where SNIPBIAS_SCREENSHOTS is set."""
+    """A picture of the page for docs; `keep` says where it goes."""
     image = pytest.importorskip("PIL.Image", reason="pip install pillow")
     shot = image.open(io.BytesIO(page.screenshot(animations="disabled", **options)))
     file = io.BytesIO()
-    shot.convert("RGB").quantize(64, dither=image.Dither.NONE).save(file, "png", optimize=True)
+    shot.convert("RGB").quantize(128, dither=image.Dither.NONE).save(file, "png", optimize=True)
     keep(f"{name}.png", file.getvalue())
 
 
+def run_to_show(small: Path) -> Path:
+    """The run that pictures show: a small one, unless SNIPBIAS_SCREENSHOTS names another."""
+    asked = Path(os.environ.get("SNIPBIAS_SCREENSHOTS", ""))
+    return asked if (asked / "run.json").is_file() else small
+
+
 def keep(name: str, picture: bytes) -> None:
-    """Check that it is no larger than docs bear; keep it where SNIPBIAS_SCREENSHOTS is set."""
+    """Check its size; write docs/images/NAME where SNIPBIAS_SCREENSHOTS is set."""
     assert 2_000 < len(picture) < 150_000, (name, len(picture))
     if os.environ.get("SNIPBIAS_SCREENSHOTS"):
         (IMAGES / name).write_bytes(picture)

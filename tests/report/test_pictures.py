@@ -14,7 +14,7 @@ from rich.terminal_theme import MONOKAI
 
 import snipbias as sb
 from browser import browser as browser
-from browser import keep, screenshot
+from browser import keep, run_to_show, screenshot
 from report_runs import runs as runs
 from snipbias.evaluation.answer import answer
 
@@ -38,14 +38,14 @@ tbody tr:nth-child(odd) { background: #f5f5f5 }
 def test_the_terminal(runs: Path) -> None:
     console = Console(record=True, width=80, file=io.StringIO(), force_terminal=True)
     console.print(f"[bold]$ {COMMAND}[/]")
-    console.print(answer(sb.Comparison.load(runs / "evaluated")))
+    console.print(answer(sb.Comparison.load(run_to_show(runs / "evaluated"))))
     picture = console.export_svg(title="snipbias", theme=MONOKAI, code_format=FRAME)
     assert "src: " not in picture  # nothing is fetched
     keep("terminal.svg", picture.encode())
 
 
 def test_the_notebook(runs: Path, browser: Any) -> None:
-    shown = sb.task("mini:age"), sb.Comparison.load(runs / "evaluated")
+    shown = sb.task("mini:age"), sb.Comparison.load(run_to_show(runs / "evaluated"))
     cells = (f"<pre>{code}</pre>{of(*shown)._repr_html_()}" for code, of in CELLS.items())
     page = browser.new_page(viewport={"width": 900, "height": 900})
     page.set_content(PAGE + "".join(cells))

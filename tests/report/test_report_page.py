@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from browser import browser as browser
-from browser import screenshot
+from browser import run_to_show, screenshot
 from report_runs import runs as runs
 from snipbias.report.write import write_report
 
@@ -25,7 +25,7 @@ Open = Callable[..., Any]
 def files(runs: Path, tmp_path_factory) -> dict[str, Path]:
     place = tmp_path_factory.mktemp("pages")
     asked = {
-        "evaluated": [runs / "evaluated"],
+        "evaluated": [run_to_show(runs / "evaluated")],
         "all": [runs / name for name in ("found", "evaluated", "demo", "reproduced")],
     }
     return {name: write_report(folders, place / f"{name}.html") for name, folders in asked.items()}

@@ -61,9 +61,15 @@ class Grid:
         return table
 
     def html(self) -> str:
-        """For a notebook."""
+        """For a notebook, which sets numbers to the right: words go to the left."""
+        columns = zip(*self.rows, strict=True) if self.rows else self.header
+        words = [any(map(str.isalpha, "".join(column))) for column in columns]
+        sides = [' style="text-align: left"' if each else "" for each in words]
         header, *rows = (
-            "".join(f"<t{tag}>{html.escape(cell)}</t{tag}>" for cell in row)
+            "".join(
+                f"<t{tag}{side}>{html.escape(cell)}</t{tag}>"
+                for cell, side in zip(row, sides, strict=True)
+            )
             for row, tag in ((self.header, "h"), *((row, "d") for row in self.rows))
         )
         body = "".join(f"<tr>{row}</tr>" for row in rows)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -36,27 +36,38 @@ class Show(o.Command):
     as_json: o.Json = False
 
     def __call__(self) -> None:
-        from rich.table import Table
-        from rich.text import Text
-
         from snipbias.base.record import RunRecord
         from snipbias.cli.run import show
         from snipbias.edits.edit import NeuronEdit
         from snipbias.edits.format import FILE as EDIT_FILE
         from snipbias.edits.sharing import hub_id
+        from snipbias.evaluation.answer import answer
+        from snipbias.evaluation.compare import Comparison
 
         path = Path(self.path)
         if os.path.isfile(path / EDIT_FILE) or path.name == EDIT_FILE or hub_id(self.path):
             edit = NeuronEdit.load(self.path)
             show(edit.to_dict(), edit_table(edit), as_json=self.as_json)
             return
-        record = asdict(RunRecord.read(path))
-        table = Table(box=None, show_header=False)
-        for name, value in record.items():
-            table.add_row(name, Text(json.dumps(value, default=str)))
-        summary = path / "tables.md"
-        tables = ["\n" + summary.read_text(encoding="utf-8")] if summary.is_file() else []
-        show(record, table, *tables, as_json=self.as_json)
+        record = RunRecord.read(path)
+        seconds = record.seconds.get("total", 0)
+        lines = (
+            f"{record.command}, model {', '.join(record.models) or '-'}: {record.started}, "
+            f"{seconds:.0f} s, snipbias {record.versions.get('snipbias', '?')}",
+            shlex.join(["snipbias", *record.argv]),
+        )
+        compared = record.command == "evaluate" and (path / "rows.parquet").is_file()
+        parts = ["", answer(Comparison.load(path))] if compared else []
+        rest = " (all tables: its tables.md)" if (path / "tables.md").is_file() else ""
+        report = shlex.join(["snipbias", "report", self.path, "--out", f"{path.name}.html"])
+        show(
+            asdict(record),
+            *lines,
+            *parts,
+            f"folder   {self.path}{rest}; the whole record: --json",
+            as_json=self.as_json,
+            then=report if rest else "",
+        )
 
 
 @dataclass(kw_only=True)
