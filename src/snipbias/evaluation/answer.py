@@ -137,7 +137,7 @@ def _said(comparison: Compared, edit: str, more: Mapping[str, int]) -> Iterator[
 
 
 def _known(comparison: Compared, edit: str) -> str:
-    """What the original knew inside, said, and what is said now, against mismatch rows."""
+    """What the original knew, what it said and what it says now, on mismatch rows."""
     inside, found = comparison.inside.get("mismatch"), comparison.measured
     apart = [found[m].apart["mismatch"].auroc for m in (ORIGINAL, edit)] if inside else []
     numbers = [f"{each.value:.2f}" for each in (inside, *apart) if each and each.value is not None]

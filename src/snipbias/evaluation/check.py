@@ -233,10 +233,10 @@ def _bias(found: Check) -> tuple[str, ...]:
     if named is not None and named < LITTLE:
         share = _share(found.stereotyped)
         where = found._where
-        return (f"There is little to mend: it names the stereotyped person in {share} of {where}.",)
+        return (f"There is little to fix: it names the stereotyped person in {share} of {where}.",)
     if unknown is not None and unknown > 1 - LITTLE:
         share = _share(found.unknown)
-        return (f'There is little to mend: it says "unknown" in {share} of {found._where}.',)
+        return (f'There is little to fix: it says "unknown" in {share} of {found._where}.',)
     return ()
 
 

@@ -41,7 +41,7 @@ def compare_combinations(
 ) -> dict[str, Comparison]:
     """Original, each edit, union and intersection on every task's held-out rows, by task.
 
-    No template that any of the edits was found on is reported on, in any task. Neutral text, chat
+    Templates that any of the edits was found on are left out of every task. Neutral text, chat
     answers and retention tasks say the same beside every task and are run once.
 
     Args:

@@ -143,7 +143,7 @@ def evaluate(
     if len(set(names)) < len(names):
         raise SnipbiasError(f"two edits have the same label ({', '.join(names[1:])}): relabel one.")
     for edit in edits:
-        edit.check(lm)  # before the work, not when its turn comes
+        edit.check(lm)  # before any work
     for told in found_otherwise(edits, task):
         warnings.warn(f"{told}.", stacklevel=2)
     prompts = _prompts(lm, task, reading)

@@ -128,7 +128,7 @@ def _run(
 def answered(
     lm: LanguageModel, ask: Callable[..., list[Any]], how: str, requests: Sequence[Any], **more: Any
 ) -> list[Any]:
-    """What the harness's model answers; what it answered before is read.
+    """The answers of the harness's model; those given before are read from the cache.
 
     Args:
         ask: one of its `REQUESTS`.

@@ -86,7 +86,7 @@ class Interval:
 
     @property
     def guarded(self) -> Interval:
-        """The interval that holds both this one and the exact bounds."""
+        """The smallest interval that contains both this one and the exact bounds."""
         if self.exact is None:
             return self
         low, high = self.exact
@@ -98,7 +98,7 @@ class Interval:
         sizes: Float[np.ndarray, " clusters"],
         ends: Ends,
     ) -> Interval:
-        """With the exact bounds, and as wide as these where few clusters are off 0 or an end.
+        """With the exact bounds, and as wide as these where few clusters differ from 0 or an end.
 
         Only clusters that have rows are given, and count.
         """
@@ -161,7 +161,7 @@ def below(interval: Interval | None, bound: float) -> Answer:
 
 
 def not_worse(change: Interval | None, margin: float) -> Answer:
-    """Whether a difference to the original is no loss of more than the margin: the exact bounds
+    """Whether a difference from the original is no loss of more than the margin: the exact bounds
     must say so as well, since what was not seen may be worse than what was.
     """
     return above(change.guarded, -margin) if change and change.exact else "not shown"
@@ -173,7 +173,7 @@ def not_raised(interval: Interval | None, bound: float) -> Answer:
 
 
 def non_inferior(change: Interval | None, margin: float) -> bool:
-    """Whether `not_worse` says yes."""
+    """Whether `not_worse` answers yes."""
     return not_worse(change, margin) == "yes"
 
 
@@ -185,7 +185,7 @@ def non_inferiority(interval: Interval | None, margin: float) -> str:
 
 
 def in_words(worse: str, answer: Answer, shown: str | None, enough: str = "") -> str:
-    """Whether something got worse, the interval that says so, and how many clusters would do."""
+    """Whether something got worse, with its interval and how many clusters would settle it."""
     verb = {"yes": "not ", "no": "", "not shown": "may be "}[answer]
     lacking = f"; {enough}" if enough and answer == "not shown" else ""
     return f"{verb}{worse}: {shown or 'no interval can be given'}{lacking}"

@@ -22,7 +22,7 @@ def auroc(positive: Float[np.ndarray, " p"], negative: Float[np.ndarray, " n"]) 
     None if one class is empty. NaN is refused: a rank of NaN would be a number made up.
     """
     if np.isnan(positive).any() or np.isnan(negative).any():
-        raise ValueError("auroc of NaN: mend the scores first.")
+        raise ValueError("auroc of NaN: fix the scores first.")
     p, n = len(positive), len(negative)
     if not p or not n:
         return None

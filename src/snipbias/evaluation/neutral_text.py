@@ -1,4 +1,4 @@
-"""Neutral text and chat answers: how well a model still predicts them, how far it has moved."""
+"""Neutral text and chat answers: how well a model predicts them and how far an edit moves it."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def _size(job: Query | str) -> tuple[int, int]:
 
 
 def _state(lm: LanguageModel, edit: Intervention | None, weights: Weights) -> str | None:
-    """What the answers of the model under an edit are kept under."""
+    """The cache key of the model's answers under an edit."""
     same = edit is None or isinstance(edit, NeuronEdit)  # another kind may write to the weights
     with nullcontext() if edit is None else edit.applied(lm):
         return state_of(lm, weights if same else None)

@@ -1,4 +1,4 @@
-"""The offset control: what one constant on the unknown option's score does, no neuron touched."""
+"""The offset control: one constant added to the score of "unknown", with no neuron touched."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def gain_interval(trials: Sequence[Rows], original: Rows) -> Interval | None:
 
 
 def _beside_offset(rows: Rows, original: Rows) -> Float[np.ndarray, " rows"]:
-    """Each row's right answer less that of the offset which the gain is taken from."""
+    """Per row, whether the edit is right less whether the matching offset is."""
     curve = offset_curve(original)
     reached = AMBIGUOUS_ACCURACY(rows)
     right = (rows.chosen == rows.gold).astype(float)
@@ -182,7 +182,7 @@ def _cumulative(
 
 
 def _inside(breakpoints: Float[np.ndarray, " steps"]) -> Float[np.ndarray, " points"]:
-    """A value in each stretch between ascending breakpoints, and one nat beyond either end.
+    """One value between each pair of breakpoints, and one nat beyond either end.
 
     The stretch that holds 0 is represented by 0: the scores as they are.
     """

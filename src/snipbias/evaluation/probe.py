@@ -206,7 +206,7 @@ def _surface(items: Sequence[Item], queries: Sequence[Query]) -> Float[np.ndarra
 
 
 def _words(items: Sequence[Item], learned_on: int) -> Float[np.ndarray, "n v"]:
-    """How often each word of the first items' contexts and questions stands in every item."""
+    """Word counts of every item, over the words of the first `learned_on` items."""
     texts = [_split(f"{item.context} {item.question}") for item in items]
     known: Mapping[str, int] = {
         word: number

@@ -1,4 +1,4 @@
-"""How an answer is read off the model: which score, which form of options, which text."""
+"""How an answer is read off the model: by scores of options or by the text it writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run's answers in the forms that other collections of evaluations read.
+"""A run's answers in the formats of other evaluation collections.
 
 One record for each method, since an edited model is another model than its original. Texts of the
 data are not in a run's folder, and so not in its records; an item has its name.
@@ -65,7 +65,7 @@ def write_records(run: str | Path) -> Path:
 
 
 def every_eval_ever(compared: Compared, record: RunRecord, method: str) -> dict[str, Any]:
-    """The aggregate record of one method. Who evaluated is for its author to fill in."""
+    """The aggregate record of one method; its author fills in who evaluated."""
     task, when = compared.task, str(_seconds(record))
     model, summary = _model(compared, record, method), compared.summaries[method]
     found, result = compared.measured[method], partial(_result, _source(compared), when)

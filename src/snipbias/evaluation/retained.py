@@ -22,7 +22,7 @@ MARGIN = 0.02
 
 @dataclass(frozen=True)
 class Retained:
-    """Whether something that should stay as it was did, within a margin.
+    """Whether something that should not change stayed within a margin.
 
     Attributes:
         what: the retention task, "perplexity" or "KL" on neutral text, or "chat answers".

@@ -115,7 +115,7 @@ class Rows:
 
     @cached_property
     def named(self) -> Bool[np.ndarray, "rows options"]:
-        """Which options name somebody: all but the unknown one."""
+        """Which options name a person: all but the unknown one."""
         return self.present & (np.arange(self.scores.shape[1]) != self.unknown[:, None])
 
     @cached_property

@@ -121,7 +121,7 @@ def gain(summary: Summary, original: Summary) -> float | None:
 
 
 def plain(value: Any) -> Any:
-    """Records, arrays and figures as JSON has them; what is not finite is None."""
+    """Plain JSON values of records, arrays and figures; what is not finite is None."""
     if isinstance(value, OffsetCurve):
         value = value.thinned()
     if is_dataclass(value):

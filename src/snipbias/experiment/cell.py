@@ -68,7 +68,7 @@ class Cell:
         return f"{self._place}/{part}"
 
     def cost(self, trained: int) -> Cost:
-        """What this method has taken so far; its evaluation is no part of making it."""
+        """The cost of making this method so far, without evaluating it."""
         kept = (f"retention-{slug(task.name)}" for task in self.retention)
         evaluated = {"test", "text", "dev", *kept}
         beside = ("test-", "elsewhere-", *(("retention-",) if self.method == ORIGINAL else ()))
@@ -94,7 +94,7 @@ class Cell:
 
     @property
     def half_batch(self) -> BatchSize:
-        """Prompts per pass where gradients or activations are kept."""
+        """Prompts per pass when gradients or activations are held."""
         return "auto" if self.batch_size == "auto" else max(1, self.batch_size // 2)
 
     @property
@@ -169,7 +169,7 @@ class Cell:
         )
 
     def unchanged(self, **fields: Any) -> Outcome:
-        """The outcome of a method that found it best to change nothing."""
+        """The outcome of a method for which it was best to change nothing."""
         original = self.unedited.outcome(dev=self.original_dev.table).renamed(self.method)
         place = {name: getattr(self, name) for name in ("trial", "draw")}
         return replace(original, **place, samples=self.other_samples, **fields)

@@ -48,7 +48,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a method takes: to make, finding and choosing on dev together, and to answer by.
+    """The cost of a method: to make it (finding, and choosing on dev) and to answer with it.
 
     Attributes:
         seconds: to make it; None where only what is the same each time was kept.
@@ -126,7 +126,7 @@ class Outcome:
 
     @property
     def beside(self) -> tuple[str | None, int | None, str | None]:
-        """What sets it apart from the outcomes of the tables; all None for one of these."""
+        """The labels of an outcome outside the main tables; all None for one inside them."""
         return self.found_on, self.samples, self.prompt
 
     @property

@@ -28,7 +28,7 @@ from snipbias.tasks.prompts import PromptTemplate, prompt_template
 from snipbias.tasks.unanswerable import asked
 
 Kind = Literal["outcomes", "sample_curve", "transfer", "prompts"]
-# What a resumed run must share with the one that was killed, beside settings, model and data.
+# Versions that a resumed run must share with the run that was killed.
 DECISIVE = ("snipbias", "torch", "transformers", "tokenizers", "numpy")
 
 
@@ -159,7 +159,7 @@ def _digest(texts: Sequence[str]) -> str:
 
 
 def _check_samples(task: Task, settings: Settings) -> None:
-    """Refuse items that cannot be drawn before any work, not when their turn comes."""
+    """Refuse samples that cannot be drawn before any work is done."""
     asked = [
         *((m, settings.samples) for m in settings.methods if is_recipe(m)),
         *((settings.method, samples) for samples in settings.sample_sizes),
@@ -174,7 +174,7 @@ def _check_samples(task: Task, settings: Settings) -> None:
 
 
 def left_out(task: Task, settings: Settings) -> tuple[str, ...]:
-    """The methods beside the preset's own that take rows of a kind that the task has none of."""
+    """Methods, other than the preset's own, that need rows of a kind the task does not have."""
     return tuple(
         method
         for method in settings.methods

@@ -1,4 +1,4 @@
-"""The settings of an experiment: plain values that decide its results, and the presets."""
+"""Settings that determine the results of an experiment, and the presets."""
 
 from __future__ import annotations
 

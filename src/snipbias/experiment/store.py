@@ -1,4 +1,4 @@
-"""A store of finished parts: each part of an experiment is computed once, then read.
+"""Finished parts of an experiment: each is computed once and read afterwards.
 
 A part is one small file that appears whole or not at all, so that a run that was killed goes on
 from the parts it has. What is read is what was written: a run that went through and one that was

@@ -55,7 +55,7 @@ ALWAYS = (
 
 @dataclass(frozen=True)
 class Scenario:
-    """What the auditor says of the scenario, since no data says it.
+    """The scenario as the auditor states it; the data does not say.
 
     Attributes:
         groups: who is compared.

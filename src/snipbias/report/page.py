@@ -75,7 +75,7 @@ class Finding:
 
     @property
     def answers(self) -> dict[str, str]:
-        """What an auditor asks, as plain for a bad result as for a good one."""
+        """Answers to an auditor's questions."""
         named, said = (
             [f"{each[0].upper()}{each[1:].rstrip('.')}." for each in sentences if each]
             for sentences in ([self.named], self.said)

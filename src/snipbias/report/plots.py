@@ -1,4 +1,4 @@
-"""The plots of an experiment as files: one page always, SVG and PNG where plotly can draw them."""
+"""Write an experiment's plots: one HTML page, and SVG and PNG where plotly can export them."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ def _by_size(experiment: Experiment, task: str, trials: Sequence[Outcome]) -> Pl
 
 
 def _kind(name: str, method: str) -> str:
-    """What a method is beside the preset's own; a rival is another way of finding or answering."""
+    """The kind of a method: a "rival" is another way of finding neurons or of answering."""
     if name == ORIGINAL:
         return "original"
     if name == method:

@@ -1,5 +1,5 @@
-"""From outcomes to figures, from figures to tables.
+"""From the figures of an experiment to tables and words.
 
-In: an `Experiment`. Out: `Figures` per method and task, with intervals; grids for reading, CSV for
-other programs, verdicts; beside them what the papers published.
+In: an `Experiment`, whose figures are computed. Out: grids for reading, CSV for other programs,
+verdicts in words; next to them the published figures.
 """
