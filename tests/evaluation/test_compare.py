@@ -374,3 +374,13 @@ def test_the_first_screen_is_short_and_narrow() -> None:
     assert max(map(len, lines)) <= 80
     assert sum(line.startswith(("original", "random")) for line in lines) == 2
     assert sum(line.startswith("verdict") for line in lines) == len(compared().edits)
+
+
+def test_the_first_screen_says_a_gain_where_nothing_speaks_against_it(monkeypatch) -> None:
+    one = compare(tiny("flan-t5"), task(), found()[0], controls=0, texts=(), elsewhere=0)
+    module = sys.modules["snipbias.evaluation.answer"]
+    for name in ("alarms", "doubts"):
+        monkeypatch.setattr(module, name, lambda verdicts: ())
+    for gain, said in (("yes", "a gain, not a shift"), ("not shown", "nothing wrong is seen")):
+        monkeypatch.setattr(module, "gained", lambda apart, gain=gain: gain)
+        assert said in plain_text(answer(one), 80)

@@ -15,6 +15,7 @@ from rich.text import Text
 from snipbias.base.table import percent
 from snipbias.base.words import ORIGINAL, RANDOM, SHIFT, plural
 from snipbias.evaluation import measures
+from snipbias.evaluation.apart import gained
 from snipbias.evaluation.compared import Compared
 from snipbias.evaluation.interval import Interval
 from snipbias.evaluation.neutral_text import ratio_in_words
@@ -114,7 +115,8 @@ def _said(comparison: Compared, edit: str, more: Mapping[str, int]) -> Iterator[
     """The lines about one method; its cost in full only if it is the only edit."""
     found = comparison.verdicts(edit)
     sure, may = alarms(found), doubts(found)
-    text = Text("nothing wrong is seen", "green")
+    gain = gained(comparison.measured[edit].apart) == "yes"
+    text = Text("a gain, not a shift" if gain else "nothing wrong is seen", "green")
     if sure:
         text = Text(_brief(sure), "red")
     elif may:
