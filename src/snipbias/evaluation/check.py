@@ -124,7 +124,10 @@ class Check(Shown):
         answers = Grid(
             "Answers in percent [95 %]",
             ("", "of rows"),
-            tuple((name, _percent(found)) for name, found in rows),
+            tuple(
+                (name, found.interval.percent if found.interval else percent(found.value))
+                for name, found in rows
+            ),
         )
         if self.probe:
             return [answers, self.probe.grid()]
@@ -272,7 +275,3 @@ def _can_help(found: Check) -> tuple[str, ...]:
 
 def _share(found: Estimate) -> str:
     return "-" if found.value is None else f"{100 * found.value:.0f} %"
-
-
-def _percent(found: Estimate) -> str:
-    return found.interval.percent if found.interval else percent(found.value)

@@ -141,7 +141,8 @@ def compare(
         stage: called with what is about to be done, and with its number of prompts.
     """
     reading = reading or Reading()
-    texts, chat = _texts(texts, chat)
+    texts = passages() if texts is None else texts
+    chat = (chat_prompts() if texts else ()) if chat is None else chat
     lm, task, kept = as_model(lm), as_task(task), as_tasks(retention)
     edits = tuple(distinct(list(map(as_edit, edits))))
     held_out, notes = hold_out(task, edits, whole)
@@ -177,13 +178,6 @@ def compare(
     fingerprints = {edit.label: edit.fingerprint for edit in every[: len(edits)]}
     about = HeldOut.of(held_out, len(rows) - len(held_out))
     return Comparison(about, evaluation, sizes, drawn, fingerprints, notes, margin, inside)
-
-
-def _texts(
-    texts: Sequence[str] | None, chat: Sequence[str] | None
-) -> tuple[Sequence[str], Sequence[str]]:
-    texts = passages() if texts is None else texts
-    return texts, (chat_prompts() if texts else ()) if chat is None else chat
 
 
 def hold_out(

@@ -137,7 +137,9 @@ class EditedLM(HFLM):
             "model_sha": lm.revision or "",
             "snipbias_version": __version__,
             "snipbias_model": asdict(ModelId.of(lm)),
-            "snipbias_edit": edit.to_dict() if isinstance(edit, NeuronEdit) else _label(edit),
+            "snipbias_edit": edit.to_dict()
+            if isinstance(edit, NeuronEdit)
+            else getattr(edit, "label", None),
         }
 
 
@@ -151,10 +153,6 @@ def lm_eval_model(
             add_bos_token ...
     """
     return EditedLM(lm, edit, **reading)
-
-
-def _label(edit: Intervention | None) -> str | None:
-    return None if edit is None else edit.label
 
 
 def _dtype(dtype: str | torch.dtype) -> str:

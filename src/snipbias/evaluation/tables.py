@@ -72,10 +72,12 @@ def comparison_grids(comparison: Compared) -> tuple[Grid, ...]:
     """Answers by condition, what is told apart, how sure the figures are, what else changed."""
     edits, tasks = comparison.edits, comparison.evaluation.retention
     marked = {_marked(comparison, method): each for method, each in comparison.measured.items()}
+    told = {method: each.apart for method, each in comparison.measured.items()}
+    near = {m: each.elsewhere for m, each in comparison.measured.items() if each.elsewhere}
     sides = (*SIDES, *(task.removeprefix("mini:") for task in tasks))
     return (
         answers_grid("Answers", marked, edits, _floors(comparison.original)),
-        *_apart_grid(comparison),
+        *([apart_grid(told, edits)] if any(told.values()) else []),
         Grid(
             "How sure, and the change from the original",
             CHANGES,
@@ -85,20 +87,8 @@ def comparison_grids(comparison: Compared) -> tuple[Grid, ...]:
         Grid(
             "Bias and retention", sides, tuple(_side_rows(comparison)), edits
         ).without_empty_columns(),
-        *_elsewhere_grid(comparison),
+        *([elsewhere_grid("Elsewhere", near, edits)] if near else []),
     )
-
-
-def _apart_grid(comparison: Compared) -> Iterator[Grid]:
-    told = {method: found.apart for method, found in comparison.measured.items()}
-    if any(told.values()):
-        yield apart_grid(told, comparison.edits)
-
-
-def _elsewhere_grid(comparison: Compared) -> Iterator[Grid]:
-    there = {m: each.elsewhere for m, each in comparison.measured.items() if each.elsewhere}
-    if there:
-        yield elsewhere_grid("Elsewhere", there, comparison.edits)
 
 
 def comparison_renderable(comparison: Compared) -> RenderableType:

@@ -149,10 +149,6 @@ def _random(cell: Cell, edit: NeuronEdit, seed: int) -> NeuronEdit:
     return random_edit(cell.lm, len(edit), seed, factors[0] if same else factors)
 
 
-def _layer_matched(cell: Cell, edit: NeuronEdit, seed: int) -> NeuronEdit:
-    return layer_matched_edit(cell.lm, edit, seed)
-
-
 def _draw_seed(cell: Cell) -> int:
     """Another one for each draw of each trial."""
     assert cell.trial is not None
@@ -217,7 +213,9 @@ METHODS: dict[str, Callable[[Cell], Outcome]] = {
     **{name: partial(pruned, recipe=each) for name, each in RECIPES.items()},
     NO_WEIGHT: partial(_same_as, other="v1"),
     "random": partial(drawn, control=_random),
-    "layer-matched random": partial(drawn, control=_layer_matched),
+    "layer-matched random": partial(
+        drawn, control=lambda cell, edit, seed: layer_matched_edit(cell.lm, edit, seed)
+    ),
     **RIVALS,
     "CC": partial(calibrated, by=calibrate.cc),
     "DC": partial(calibrated, by=calibrate.dc),

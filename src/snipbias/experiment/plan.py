@@ -125,12 +125,13 @@ class Plan:
         lm = self.lm
         tasks = [*(ground.task for ground in self.grounds), *self.grounds[0].retention]
         versions = package_versions()
+        texts = "\n".join([*passages(), *passages_to_protect()])
         return {
             "settings": self.settings.to_dict(),
             "model": {**asdict(ModelId.of(lm)), "dtype": str(lm.model.dtype), "chat": lm.chat},
             "data": {task.name: task.fingerprint for task in tasks},
             "prompts": [prompt.to_dict() for prompt in self.prompts],
-            "text": _digest([*passages(), *passages_to_protect()]),
+            "text": hashlib.sha256(texts.encode()).hexdigest(),
             "versions": {name: versions[name] for name in DECISIVE if name in versions},
         }
 
@@ -152,10 +153,6 @@ def _tested(lm: LanguageModel, task: Task, settings: Settings) -> Task:
         return own
     rows, lacking = asked(own, lm.length)
     return replace(rows, notes=(*rows.notes, *lacking))
-
-
-def _digest(texts: Sequence[str]) -> str:
-    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
 
 
 def _check_samples(task: Task, settings: Settings) -> None:

@@ -56,7 +56,8 @@ def reproduce(
     Raises:
         SnipbiasError: the folder is in use, or holds another experiment or something else.
     """
-    plan = Plan.of(lm, tasks, _settings(settings), retention, batch_size)
+    given = settings if isinstance(settings, Settings) else preset(settings or "v1")
+    plan = Plan.of(lm, tasks, given, retention, batch_size)
     with Store.open(folder, plan.identity, overwrite=overwrite) as store:
         plan = plan.kept_in(store)
         done: dict[Kind, list[Outcome]] = {kind: [] for kind in get_args(Kind)}
@@ -75,10 +76,6 @@ def reproduce(
         if write is not None and store.folder is not None:
             workers().from_main(partial(write, results, store.folder))
     return results
-
-
-def _settings(given: Settings | str | None) -> Settings:
-    return given if isinstance(given, Settings) else preset(given or "v1")
 
 
 def _info(ground: Cell) -> TaskInfo:

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from importlib.resources import files as resources
-from typing import Any
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.plot import COLOURS
@@ -30,6 +29,7 @@ def page(parts: Sequence[Part], title: str) -> str:
     """
     try:
         import jinja2
+        from markupsafe import Markup
         from plotly.offline import get_plotlyjs
     except ImportError as error:
         raise SnipbiasError(
@@ -46,10 +46,12 @@ def page(parts: Sequence[Part], title: str) -> str:
     environment.filters |= {
         "percent": percent,
         "points": partial(percent, sign=True),
-        "wide": _is_wide,
-        "seconds": _seconds,
-        "command": _command,
-        "recorded": _record,
+        "wide": lambda cell: len(cell) > WIDE,
+        "seconds": lambda s: f"{s:.0f} s" if s < 120 else f"{s / 60:.0f} min",
+        "command": lambda argv: shlex.join(["snipbias", *argv]),
+        "recorded": lambda part: json.dumps(
+            asdict(part.record), indent=1, ensure_ascii=False, default=str
+        ),
         "explained": lambda grids: list(explained(grids)),
     }
     plots = [plot for part in parts for section in part.sections for plot in section.plots]
@@ -66,8 +68,8 @@ def page(parts: Sequence[Part], title: str) -> str:
         version=__version__,
         figures=jinja2.utils.htmlsafe_json_dumps({plot.name: plot.figure for plot in plots}),
         policy=_policy(scripts, texts["report.css"]),
-        style=_trusted(texts["report.css"]),
-        scripts=[_trusted(script) for script in scripts if script],
+        style=Markup(texts["report.css"]),
+        scripts=[Markup(script) for script in scripts if script],
         ids=_Ids(),
     )
 
@@ -90,12 +92,6 @@ class _Ids:
         return name if self._given[name] == 1 else f"{name}-{self._given[name]}"
 
 
-def _trusted(text: str) -> Any:
-    from markupsafe import Markup
-
-    return Markup(text)
-
-
 def _policy(scripts: Sequence[str], style: str) -> str:
     """A content security policy: these scripts and no other, and nothing from anywhere."""
     hashes = " ".join(f"'sha256-{_digest(script)}'" for script in scripts if script)
@@ -107,19 +103,3 @@ def _policy(scripts: Sequence[str], style: str) -> str:
 
 def _digest(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-def _command(argv: Sequence[str]) -> str:
-    return shlex.join(["snipbias", *argv])
-
-
-def _record(part: Part) -> str:
-    return json.dumps(asdict(part.record), indent=1, ensure_ascii=False, default=str)
-
-
-def _seconds(value: float) -> str:
-    return f"{value:.0f} s" if value < 120 else f"{value / 60:.0f} min"
-
-
-def _is_wide(cell: str) -> bool:
-    return len(cell) > WIDE

@@ -49,7 +49,8 @@ def spread_grid(experiment: Experiment) -> Iterator[Grid]:
 
     def cells(task: str, method: str) -> tuple[str, str]:
         found = published.spread(experiment.model.name, task, method)
-        return percent2(experiment.measured[task][method].std_instructions), _published(found)
+        std = experiment.measured[task][method].std_instructions
+        return "-" if std is None else f"{100 * std:.2f}", _published(found)
 
     if any(each.std_instructions is not None for each in experiment.every):
         title = "Spread over instructions: standard deviation of accuracy (points)"
@@ -92,11 +93,6 @@ def ablation_grid(experiment: Experiment) -> Iterator[Grid]:
 def interval(estimate: Estimate) -> str:
     """A share in percent with its interval."""
     return shown(estimate, lambda value: f"{100 * value:.1f}")
-
-
-def percent2(value: float | None) -> str:
-    """A share in percent with two digits, as the published spreads have."""
-    return "-" if value is None else f"{100 * value:.2f}"
 
 
 def side_by_side(

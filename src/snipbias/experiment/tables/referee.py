@@ -14,18 +14,10 @@ from snipbias.evaluation.rows import Rows
 from snipbias.experiment.outcome import Experiment, Outcome
 from snipbias.experiment.tables.grids import interval
 
-HEADER = (
-    *(
-        "method",
-        "stereotyped",
-        "bias",
-        "disambig.",
-        "AUROC",
-        "AUROC filler",
-        "AUROC mismatch",
-        "kept",
-    ),
-    *("read to make", "differentiated", "trained", "read an answer", "seconds"),
+ANSWERS = ("method", "stereotyped", "bias", "disambig.", "AUROC", "AUROC filler")
+COSTS = (
+    *("method", "AUROC mismatch", "kept", "read to make", "differentiated", "trained"),
+    *("read an answer", "seconds"),
 )
 
 
@@ -42,31 +34,24 @@ BIAS = Mean(_bias, (-1.0, 1.0))
 def referee_grids(experiment: Experiment, *, seconds: bool = False) -> Iterator[Grid]:
     """Two tables per task; only with `seconds` are they not the same each time."""
     for task in experiment.tasks:
-        rows = []
+        answers, costs = [], []
         for method, each in experiment.measured[task.name].items():
             if not each.rows[0].ambiguous.any():
                 continue
-            answers = (
-                interval(each.value("stereotyped")),
-                shown(estimate(BIAS, each.rows), "{:.2f}".format),
-                interval(each.value("disambiguated")),
-                *(
-                    shown(each.value(f"discrimination{kind}"), "{:.2f}".format)
-                    for kind in ("", " filler", " mismatch")
-                ),
-            )
+            told = [
+                shown(each.value(f"discrimination{kind}"), "{:.2f}".format)
+                for kind in ("", " filler", " mismatch")
+            ]
+            bias = shown(estimate(BIAS, each.rows), "{:.2f}".format)
+            named, right = (interval(each.value(n)) for n in ("stereotyped", "disambiguated"))
+            answers.append((method, named, bias, right, *told[:2]))
             cost = _cost(experiment.of(task.name, method), len(each.rows[0]))
-            rows.append((method, *answers, _kept(each, experiment.settings.margin), *cost))
-        if rows:
+            costs.append((method, told[2], _kept(each, experiment.settings.margin), *cost))
+        if answers:
             end = None if seconds else -1
-            yield Grid(
-                f"Referee, {task.name} [95 % CI]", HEADER[:6], tuple(row[:6] for row in rows)
-            )
-            yield Grid(
-                f"Referee, {task.name}: what each costs",
-                (HEADER[0], *HEADER[6:end]),
-                tuple((row[0], *row[6:end]) for row in rows),
-            )
+            yield Grid(f"Referee, {task.name} [95 % CI]", ANSWERS, tuple(answers))
+            title = f"Referee, {task.name}: what each costs"
+            yield Grid(title, COSTS[:end], tuple(row[:end] for row in costs))
 
 
 def _kept(each: Measured, margin: float) -> str:

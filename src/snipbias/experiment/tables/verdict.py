@@ -192,13 +192,9 @@ def _accuracy(now: Measured) -> str:
                 if was is None
                 else f"{word} {100 * was:.1f} to {100 * value:.1f}"
             )
-    pruned = f"prunes {_span(now.sizes)} neurons" if now.sizes else "answers"
+    span = " to ".join(map(str, sorted({min(now.sizes), max(now.sizes)}))) if now.sizes else ""
+    pruned = f"prunes {span} neurons" if span else "answers"
     return f"{pruned}: {', '.join(parts)} %."
-
-
-def _span(sizes: tuple[int, ...]) -> str:
-    low, high = min(sizes), max(sizes)
-    return str(low) if low == high else f"{low} to {high}"
 
 
 def _rivals_in_words(asked: list[Check]) -> Iterator[str]:
