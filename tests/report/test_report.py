@@ -251,11 +251,15 @@ def test_what_is_wrong_with_the_original_stands_above_the_findings(
         shutil.copytree(runs / "evaluated", folder)
         summary = json.loads((folder / "summary.json").read_text())
         (folder / "summary.json").write_text(json.dumps({**summary, "margin": margin}))
-    monkeypatch.setattr(
-        Comparison,
-        "verdicts",
-        lambda c, m: (Verdict("x", said),) if (m, c.margin) == (ORIGINAL, 0.1) else (),
-    )
+    load = Comparison.load
+
+    def judged(folder: Path) -> Comparison:
+        found = load(folder)
+        wrong = (Verdict("x", said),) if found.margin == 0.1 else ()
+        vars(found.measured[ORIGINAL])["verdicts"] = wrong
+        return found
+
+    monkeypatch.setattr(Comparison, "load", judged)
     words = " ".join(Read(write_report(folders[:1], tmp_path / "r.html").read_text()).text.split())
     assert (
         words.index("What happened") < words.index(wanted) < words.index("stereotyped person named")
