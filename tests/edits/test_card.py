@@ -30,7 +30,9 @@ from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.provenance import ModelId, Provenance
 from snipbias.evaluation.cards import cards
 from snipbias.evaluation.compare import Comparison, compare
+from snipbias.evaluation.estimate import Estimate
 from snipbias.evaluation.interval import Interval
+from snipbias.evaluation.measured import Measured
 from snipbias.evaluation.tables import comparison_grids
 from snipbias.evaluation.verdicts import Verdict
 from snipbias.models.sites import Neuron
@@ -164,14 +166,13 @@ def test_a_shift_is_called_one(run: Path, monkeypatch) -> None:
     comparison = Comparison.load(run)
     interval = Interval(0.012, -0.1, 0.049, 0.95, 8, 2, False)
     shift = Verdict("shift", "a shift: so")
-    monkeypatch.setattr(Comparison, "verdicts", lambda *_: (shift,))
-    monkeypatch.setattr(Comparison, "gain_over_offset", lambda *_: 0.012)
-    monkeypatch.setattr(Comparison, "gain_interval", lambda *_: interval)
+    monkeypatch.setattr(Measured, "verdicts", (shift,))
+    monkeypatch.setattr(Measured, "gain", Estimate(0.012, interval))
     said = next(card["shift"] for card in cards(comparison).values())
     assert "it has +1.2 points of disambiguated accuracy (95 % interval -10.0 to +4.9)" in said
     assert "by that measure it is a shift" in said
-    monkeypatch.setattr(Comparison, "verdicts", lambda *_: (replace(shift, settled=False),))
-    monkeypatch.setattr(Comparison, "gain_interval", lambda *_: None)
+    monkeypatch.setattr(Measured, "verdicts", (replace(shift, settled=False),))
+    monkeypatch.setattr(Measured, "gain", Estimate(0.012))
     said = next(card["shift"] for card in cards(comparison).values())
     assert "it has +1.2 points of disambiguated accuracy. On all kinds" in said
     assert "by that measure" not in said
