@@ -42,7 +42,7 @@ def test_what_is_none_of_them_is_one_sentence(lm, tmp_path) -> None:
     edit = sb.random_edit(lm, 1)
     wrong: list[tuple[Callable[[], object], str]] = [
         (lambda: sb.find(lm.model, task), "is no model"),  # type: ignore[arg-type]
-        (lambda: sb.find(lm, lm), "a task is not made of"),  # type: ignore[arg-type]
+        (lambda: sb.find(lm, lm), "cannot make a task of"),  # type: ignore[arg-type]
         (lambda: sb.find(lm, task, method=3), "3 is no method"),  # type: ignore[arg-type]
         (lambda: sb.find(lm, task, method="v9"), "no method 'v9'"),
         (lambda: sb.compare(lm, task, 3), "3 is no edit"),  # type: ignore[arg-type]

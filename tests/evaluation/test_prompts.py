@@ -90,7 +90,7 @@ def test_what_is_no_template_is_refused_in_one_sentence(tmp_path: Path) -> None:
         "a field {questoin} (did you mean 'question'?)": ALL + "{questoin}",
         "no place for {instruction}, {options}": "{context} {question}",
         "has no setting 'marks' (did you mean 'mark'?)": {"text": ALL, "marks": ""},
-        "scores letters and shows none": {"text": ALL, "answer": "letter"},
+        "scores letters but shows none": {"text": ALL, "answer": "letter"},
         "cannot score 'both'": {"text": ALL, "answer": "both"},
         "runs its options together": {"text": ALL, "mark": "", "between": ""},
         "only {letter} can stand there": {"text": ALL, "mark": "{number} "},

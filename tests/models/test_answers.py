@@ -180,7 +180,7 @@ def test_switched_off_or_unusable(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     monkeypatch.delenv("SNIPBIAS_ANSWERS")
     assert counted.by(run) == 0
     (tmp_path / answers.FILE).write_bytes(b"no database " * 1000)
-    with pytest.warns(UserWarning, match="answers are not kept"):
+    with pytest.warns(UserWarning, match="answers are not cached"):
         assert counted.by(run) == prompts
 
 

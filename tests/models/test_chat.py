@@ -55,10 +55,10 @@ def test_templates_that_cannot_be_used_are_refused(monkeypatch: pytest.MonkeyPat
         ("{% for %}", "cannot be used"),
         ("{{ raise_exception('a system message is needed') }}", "a system message is needed"),
         ("{{ nothing.of.it }}", "undefined"),
-        ("You are helpful.", "leaves out the question"),
-        (f"{USERS}{ENDS}A: <think>\n", "opens a thought"),
-        (f"{USERS}{ENDS}[THINK]", "opens a thought"),
-        (f"{USERS}{ENDS}<|channel|>analysis<|message|>", "opens a thought"),
+        ("You are helpful.", "drops the question"),
+        (f"{USERS}{ENDS}A: <think>\n", "write a thought"),
+        (f"{USERS}{ENDS}[THINK]", "write a thought"),
+        (f"{USERS}{ENDS}<|channel|>analysis<|message|>", "write a thought"),
         (loop, "more than 2 seconds"),
         ("{{ 'a' * 10**10 }}", "MB"),
         ("{{ messages[0].content * 10**5 }}", "letters"),
@@ -72,7 +72,7 @@ def test_templates_that_cannot_be_used_are_refused(monkeypatch: pytest.MonkeyPat
 
 def test_a_question_that_the_template_drops_is_refused() -> None:
     lm = model("{{ messages[0].content if 'Ann' in messages[0].content }}")
-    with pytest.raises(SnipbiasError, match=r"leaves out the question 'who\?'"):
+    with pytest.raises(SnipbiasError, match=r"drops the question 'who\?'"):
         lm.prompt_text("who?")
 
 

@@ -149,7 +149,7 @@ def test_what_is_not_there(tmp_path):
     assert "no model at" in refusal(tmp_path / "nowhere")
     assert "no model at" in refusal("./nowhere")
     assert "no file" in refusal(tmp_path / "nowhere.gguf")
-    assert "holds no config.json" in refusal(tmp_path)
+    assert "has no config.json" in refusal(tmp_path)
     (tmp_path / "file").touch()
     assert "no model at" in refusal(tmp_path / "file")
     assert "HF_HUB_OFFLINE is set" in refusal("nobody/no-such-model")
@@ -192,7 +192,7 @@ def test_damaged_weights(content, copy):
 
 @pytest.mark.parametrize("changes", [{"num_hidden_layers": 3}, {"intermediate_size": 32}], ids=str)
 def test_weights_that_are_missing_are_not_made_up(changes, copy):
-    assert "weights are missing or of another shape" in refusal(copy(**changes))
+    assert "weights are missing or have another shape" in refusal(copy(**changes))
 
 
 @pytest.mark.parametrize("family", ["llama", "flan-t5"])

@@ -48,7 +48,7 @@ def test_models_that_would_give_wrong_numbers_are_refused() -> None:
     for model, words in (
         (tiny("llama").model.model, "no language-model head"),
         (tiny("t5").model.get_encoder(), "no language-model head"),
-        (packed, "no plain linear"),
+        (packed, "not a plain linear"),
         (wrapped, "activation checkpointing"),
     ):
         with pytest.raises(sb.SnipbiasError, match=words):

@@ -39,7 +39,7 @@ def test_what_runs_other_than_once_per_token_is_refused():
         "PegasusXForConditionalGeneration": "2 times in one pass",
         "T5Gemma2ForConditionalGeneration": "2 times in one pass",
         "FSMTForConditionalGeneration": "(16, 2) positions where (2, 16) tokens are read",
-        "MusicgenMelodyForCausalLM": "does not read a prompt of plain tokens",
+        "MusicgenMelodyForCausalLM": "cannot read a prompt of plain tokens",
     }
     for name, why in refused.items():
         one = outcome(name, tiny.classes()[name])
@@ -75,7 +75,7 @@ def test_a_model_that_reads_padding_is_refused_or_read_in_whole_sequences():
     assert wrap(decoder, tokenizer()).reads_whole
     other = tiny.build("BartForConditionalGeneration", "bart")
     other.model.encoder.register_forward_hook(add_sum)
-    with pytest.raises(SnipbiasError, match="another score in a batch"):
+    with pytest.raises(SnipbiasError, match="another score in a padded batch"):
         wrap(other, tokenizer())
 
 

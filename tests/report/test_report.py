@@ -547,7 +547,7 @@ def test_what_no_report_can_be_made_of_is_one_sentence(
     out = tmp_path / "r.html"
     with pytest.raises(sb.SnipbiasError, match="give the folder of one"):
         write_report([], out)
-    with pytest.raises(sb.SnipbiasError, match="no edit and no run record"):
+    with pytest.raises(sb.SnipbiasError, match="no edit or run record"):
         write_report([tmp_path], out)
     RunRecord("apply", [], {}).write(tmp_path)
     with pytest.raises(sb.SnipbiasError, match="`snipbias apply`: a report is made of find"):

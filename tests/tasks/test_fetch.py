@@ -84,7 +84,7 @@ def test_what_is_not_the_official_file_never_reaches_the_cache(
 
 
 def test_without_a_known_sha256_the_rows_are_counted(upstream: Upstream, tmp_path: Path) -> None:
-    assert "sha256 is not known to snipbias" in task("bbq:race_x_ses").source
+    assert "sha256 snipbias does not know" in task("bbq:race_x_ses").source
     (tmp_path / "cache" / "bbq" / "Race_x_SES.jsonl").unlink()
     upstream.content = dump(ROWS[:3]).encode()
     with pytest.raises(SnipbiasError, match="it has 3 rows instead of 4"):

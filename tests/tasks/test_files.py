@@ -85,9 +85,7 @@ def test_only_what_is_required(tmp_path: Path) -> None:
     assert first == again != different  # the same row twice is one cluster, in any file
     assert loaded.items[0].condition is None
     assert loaded.items[0].unknown is None
-    assert loaded.notes == (
-        "there is no column 'template': every row counts as independent of all others",
-    )
+    assert loaded.notes == ("there is no column 'template': every row counts as independent",)
 
 
 def test_twins_stay_together_where_there_is_no_template(tmp_path: Path) -> None:
@@ -139,7 +137,7 @@ def test_instructions_given_then_those_of_the_rows_then_the_general_ones(tmp_pat
     assert task(jsonl(tmp_path, one, two, ROW)).instructions == ("Say who.", "Reply.")
     given = task(jsonl(tmp_path, one, two, ROW), instructions=["Mine."])
     assert given.instructions == ("Mine.",)
-    assert "the rows bring their own instructions: those given were used instead" in given.notes
+    assert "the rows' own instructions were replaced by those given" in given.notes
     assert task(jsonl(tmp_path, ROW), instructions=["Mine."]).instructions == ("Mine.",)
     assert task(jsonl(tmp_path, ROW), instructions="Mine.").instructions == ("Mine.",)
     path = text_file(
@@ -275,9 +273,9 @@ def test_half_a_letter_is_refused_by_row(tmp_path: Path) -> None:
         path = text_file(tmp_path, "own.jsonl", json.dumps(ROW | row))
         with pytest.raises(SnipbiasError, match=r"line 1: the text 'Ann .*' holds half of a lett"):
             task(path)
-    with pytest.raises(SnipbiasError, match="holds half of a letter"):
+    with pytest.raises(SnipbiasError, match="holds half a character"):
         task([ROW], instructions=[half])
-    with pytest.raises(SnipbiasError, match=r"row 2: the text .* holds half of a letter"):
+    with pytest.raises(SnipbiasError, match=r"row 2: the text .* holds half a character"):
         task([ROW, ROW | {"instructions": ["Say.", half]}])
 
 

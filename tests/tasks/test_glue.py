@@ -219,7 +219,7 @@ def test_without_the_library_the_pip_command(monkeypatch: pytest.MonkeyPatch) ->
             "index\tsentence1\tsentence2\tlabel\n0\ta\tb\n",
             "line 2: this row has 3 c",
         ),
-        ("rte.parquet", "PAR1", "is no whole Parquet file"),
+        ("rte.parquet", "PAR1", "is not a complete Parquet file"),
     ],
 )
 def test_malformed_files(file: str, content: str, words: str, tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def test_pairs_of_sentences_in_an_order_of_their_own(tmp_path: Path) -> None:
 def test_another_file_is_told_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text('{"a": 1}')
     for kind in ("cbbq", "stereoset", "crows-pairs", "kobbq"):
-        with pytest.raises(SnipbiasError, match=rf"is no file of {kind}|has no rows"):
+        with pytest.raises(SnipbiasError, match=rf"is not a file of {kind}|has no rows"):
             task(f"{kind}:{tmp_path / 'x.json'}")
 
 

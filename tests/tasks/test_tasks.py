@@ -96,7 +96,7 @@ def test_named_tasks_take_no_columns() -> None:
 
 @pytest.mark.parametrize("instructions", [[], ["Say who.", " "], ""])
 def test_empty_instructions_are_refused(instructions: list[str] | str) -> None:
-    with pytest.raises(SnipbiasError, match="give at least one, and no empty one"):
+    with pytest.raises(SnipbiasError, match="give at least one, and leave none empty"):
         task("mini", instructions=instructions)
 
 

@@ -1,4 +1,4 @@
-"""Answers that are kept between runs: one SQLite file in the cache folder."""
+"""A cache of answers that lasts between runs: one SQLite file in the cache folder."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from snipbias.base.hub import cache_dir
 
 SWITCH = "SNIPBIAS_ANSWERS"  # off: nothing is kept, nothing is read
 FILE = "answers.sqlite"
-MOST = 256 * 2**20  # bytes of the file, beyond which the answers that were written first go
-WAIT = 30.0  # seconds for another process that is writing
+MOST = 256 * 2**20  # bytes; beyond it, the oldest answers are deleted
+WAIT = 30.0  # seconds to wait for another process that is writing
 _TABLE = "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, answer TEXT)"
 _OLDEST = "SELECT rowid FROM answers ORDER BY rowid LIMIT (SELECT count(*) / 4 + 1 FROM answers)"
 _DROP = f"DELETE FROM answers WHERE rowid IN ({_OLDEST})"
@@ -25,7 +25,7 @@ def on() -> bool:
 
 
 def known(keys: Iterable[str]) -> dict[str, str]:
-    """The answers that are there, by key."""
+    """The answers that are in the cache, by key."""
     found: dict[str, str] = {}
     with _told(), closing(_open()) as file:
         for key in keys:
@@ -36,7 +36,7 @@ def known(keys: Iterable[str]) -> dict[str, str]:
 
 
 def keep(answers: Mapping[str, str]) -> None:
-    """Add answers, all or none; any number of processes may do so at once."""
+    """Add answers, all or none; several processes may do so at the same time."""
     with _told(), closing(_open()) as file, file:
         file.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?)", answers.items())
         (pages,) = file.execute("PRAGMA page_count").fetchone()
@@ -56,7 +56,7 @@ def _open() -> sqlite3.Connection:
 
 
 class _told(suppress):  # noqa: N801 (a context manager)
-    """A cache that cannot be used costs time and nothing else; it is said once."""
+    """Turn errors of the cache into a warning: without it, runs only take longer."""
 
     def __init__(self) -> None:
         super().__init__(sqlite3.Error, OSError)
@@ -64,7 +64,7 @@ class _told(suppress):  # noqa: N801 (a context manager)
     def __exit__(self, kind: object, error: object, trace: object) -> bool:
         if isinstance(error, (sqlite3.Error, OSError)):
             warnings.warn(
-                f"answers are not kept ({error}): free or delete {cache_dir() / FILE}.",
+                f"answers are not cached ({error}): free or delete {cache_dir() / FILE}.",
                 stacklevel=4,
             )
         return super().__exit__(kind, error, trace)  # type: ignore[arg-type]

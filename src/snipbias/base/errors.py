@@ -1,4 +1,4 @@
-"""The one exception that a user is meant to read."""
+"""The exceptions whose messages are written for users."""
 
 from importlib import import_module
 
@@ -6,10 +6,10 @@ from snipbias.base.words import clipped
 
 
 class SnipbiasError(Exception):
-    """Something the user can correct; the message is one sentence that says what to do.
+    """An error that the user can fix; its message is one sentence that says how.
 
-    A message never fills more than a screen: whatever it quotes, its middle is cut out beyond
-    that. The command line prints it without a traceback and exits with status 1.
+    Messages longer than a screen are shortened in the middle. The command line prints them without
+    a traceback and exits with status 1.
     """
 
     def __str__(self) -> str:
@@ -17,16 +17,16 @@ class SnipbiasError(Exception):
 
 
 class InterruptError(Exception):
-    """The user stopped a run that can go on later; the message says what is kept."""
+    """The user stopped a run that can be resumed; the message says what is kept."""
 
 
 def require(package: str, what: str, extra: str | None = None) -> None:
-    """Refuse to go on without a package of an extra.
+    """Refuse to go on without an optional package.
 
     Args:
         package: the module to import.
-        what: needs it, in the plural or not: "writing an adapter needs".
-        extra: of this package, where it is not called as the module.
+        what: the beginning of the message: "writing an adapter needs".
+        extra: our extra that installs it, if it has another name than the module.
 
     Raises:
         SnipbiasError: it is not installed.

@@ -1,8 +1,8 @@
-"""Writing that leaves nothing half-written and replaces nothing by surprise.
+"""Write files and folders so that nothing is left half-written or replaced by accident.
 
-Everything is made in a hidden folder beside its place, `.NAME.xxxxxxxx.partial`, and then renamed.
-The process that writes holds a lock on the hidden folder. A killed process lets go of it, so the
-next one that writes in the same place can tell what was left behind, and removes it.
+Everything is made in a hidden folder next to its place, `.NAME.xxxxxxxx.partial`, and then renamed.
+The writing process locks the hidden folder. When a process is killed its lock is released, so the
+next process that writes in the same place recognises what it left behind and removes it.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from snipbias.base.errors import SnipbiasError
 
 try:
     import fcntl
-except ImportError:  # Windows: nothing is locked, and so nothing is swept
+except ImportError:  # Windows: without locks, nothing is swept
     fcntl = None
 
 PARTIAL = ".partial"
 _REPLACED = "old"
-_SHOWN = 40  # characters of the name: a hidden name must not be too long where the name is not
+_SHOWN = 40  # characters of the name that the hidden name repeats, which must not get too long
 
 
 @contextmanager
 def atomic_folder(folder: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """A new folder to fill; it gets its name only when the block ends without an exception.
+    """Make a folder to fill, which gets its name only if the block ends without an exception.
 
     Raises:
         SnipbiasError: it exists and may not be overwritten, or the disk refuses.
@@ -40,13 +40,13 @@ def atomic_folder(folder: str | Path, *, overwrite: bool = False) -> Iterator[Pa
     with _hidden(folder) as new:
         new.mkdir()
         yield new
-        refuse_existing(folder, overwrite=overwrite)  # somebody else's, made in the meantime
+        refuse_existing(folder, overwrite=overwrite)  # another process may have made it meanwhile
         _replace(new, folder, new.parent)
 
 
 @contextmanager
 def atomic_file(path: str | Path) -> Iterator[Path]:
-    """A temporary path to write; it replaces the file only when the block ends without an error.
+    """Make a temporary path to write, which replaces the file only if the block succeeds.
 
     Raises:
         SnipbiasError: the path is a folder, a symbolic link or a device, or the disk refuses.
@@ -59,24 +59,24 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
 
 
 def replace_folder(new: Path, folder: Path) -> None:
-    """Put a finished folder, which may lie inside the old one, in the old one's place."""
+    """Replace a folder by a finished one, which may be inside the old one."""
     refuse_existing(folder, overwrite=True)
     with _hidden(folder) as place:
         _replace(new, folder, place.parent)
 
 
 def refuse_existing(path: Path, *, overwrite: bool, file: bool = False) -> None:
-    """Refuse to write over something; asked before the work begins, not only at its end.
+    """Refuse to overwrite something; call it before the work, not only at its end.
 
     Args:
-        path: where a folder is to be written, or a file.
-        overwrite: whether a plain folder (or file) may be replaced. Nothing else ever is.
+        path: the folder or file to write.
+        overwrite: whether a plain folder (or file) may be replaced; nothing else ever is.
         file: whether a file is to be written.
 
     Raises:
         SnipbiasError: the path is taken.
     """
-    if not os.path.lexists(path):  # unlike Path.exists, it lets any impossible name pass
+    if not os.path.lexists(path):  # unlike Path.exists, it accepts impossible names
         return
     again = "give another --out"
     if path.is_symlink() or not (path.is_dir() or path.is_file()):
@@ -90,17 +90,17 @@ def refuse_existing(path: Path, *, overwrite: bool, file: bool = False) -> None:
     elif overwrite:
         return
     else:
-        what, again = "exists", "give another --out, or --overwrite it"
+        what, again = "exists", "give another --out, or add --overwrite"
     raise SnipbiasError(f"{path} {what}: {again}.")
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder against other processes; a killed process lets go of it.
+    """Lock a folder against other processes; the lock ends with the process.
 
     Raises:
-        BlockingIOError: another one holds it.
-        OSError: the folder is not there, or nothing can be locked on its disk.
+        BlockingIOError: another process has locked it.
+        OSError: the folder does not exist, or its disk does not support locks.
     """
     if fcntl is None:
         raise OSError(errno.ENOTSUP, "no locks")
@@ -113,9 +113,9 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what killed processes left behind in a folder; what they were replacing comes back."""
+    """Remove what killed processes left in a folder, and restore what they were replacing."""
     for hidden in folder.glob(f".*{PARTIAL}"):
-        with suppress(OSError), locked(hidden):  # a process that is alive holds its own
+        with suppress(OSError), locked(hidden):  # a live process has locked its own
             if not is_leftover(hidden):
                 continue
             for old in (hidden / _REPLACED).glob("*"):
@@ -125,7 +125,7 @@ def sweep(folder: Path) -> None:
 
 
 def is_leftover(path: Path) -> bool:
-    """Whether it is a hidden folder of this module: by its name, and by what it holds."""
+    """Whether its name and contents are those of a hidden folder of this module."""
     if not re.fullmatch(rf"\..*\.[a-z0-9_]{{8}}{re.escape(PARTIAL)}", path.name):
         return False
     if path.is_symlink() or not path.is_dir() or not os.access(path, os.R_OK):
@@ -137,7 +137,7 @@ def is_leftover(path: Path) -> bool:
 
 @contextmanager
 def _hidden(path: Path) -> Iterator[Path]:
-    """A path of the same name in a hidden folder beside it, which is gone afterwards."""
+    """A path of the same name in a hidden folder next to it, which is removed afterwards."""
     made = [parent for parent in path.parents if not parent.exists()]
     hidden = None
     with ExitStack() as lock:
@@ -155,20 +155,20 @@ def _hidden(path: Path) -> Iterator[Path]:
             if hidden is not None:
                 shutil.rmtree(hidden, ignore_errors=True)
             for parent in made:
-                with suppress(OSError):  # it holds what was written, if all went well
+                with suppress(OSError):  # not empty if the write succeeded
                     parent.rmdir()
 
 
 def _make_hidden(path: Path, lock: ExitStack) -> Path:
-    """A hidden folder that this process holds."""
+    """Make a hidden folder and lock it."""
     while True:
         start = f".{path.name[:_SHOWN]}."
         hidden = Path(tempfile.mkdtemp(prefix=start, suffix=PARTIAL, dir=path.parent))
         try:
             lock.enter_context(locked(hidden))
-        except (BlockingIOError, FileNotFoundError):  # swept before it was held
+        except (BlockingIOError, FileNotFoundError):  # swept before it was locked
             continue
-        except OSError:  # no locks on this disk: nobody sweeps it
+        except OSError:  # the disk has no locks, so nobody sweeps it
             return hidden
         if hidden.is_dir():
             return hidden
@@ -184,18 +184,18 @@ def _replace(new: Path, folder: Path, hidden: Path) -> None:
         folder.rename(old)
         (old / new.relative_to(folder) if new.is_relative_to(folder) else new).rename(folder)
     except BaseException:  # an interrupt too
-        with suppress(OSError):  # unless somebody else's stands there by now
+        with suppress(OSError):  # unless another process has taken the place
             old.rename(folder)
         raise
 
 
 def slug(name: str) -> str:
-    """A name as a folder: bbq:SES is bbq-SES."""
+    """Turn a name into a folder name: bbq:SES -> bbq-SES."""
     return re.sub(r"[^\w.]+", "-", name).strip("-.") or "unnamed"
 
 
 def refuse_alike(names: tuple[str, ...]) -> None:
-    """Refuse names whose folders would be the same."""
+    """Refuse names that would share a folder."""
     folders: dict[str, str] = {}
     for name in names:
         other = folders.setdefault(slug(name).casefold(), name)

@@ -1,4 +1,4 @@
-"""The network: whether it may be asked, whether the hub answers, where downloads are kept."""
+"""The network: whether it may be used, whether the hub answers, where downloads are kept."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pathlib import Path
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.words import one_line
 
-OFFLINE = "SNIPBIAS_OFFLINE"  # forbids every download; HF_HUB_OFFLINE those from the hub and BBQ's
+OFFLINE = "SNIPBIAS_OFFLINE"  # forbids all downloads; HF_HUB_OFFLINE those from the hub and of BBQ
 
 
 def answers(
     repo: str, file: str, *, revision: str | None = None, token: str | bool | None = None
 ) -> bool:
-    """Whether the hub can be reached, asked once: its client's downloads try for half a minute.
+    """Whether the hub can be reached. One request, since its client retries for half a minute.
 
     Raises:
-        HfHubHTTPError: it is there, and refuses.
+        HfHubHTTPError: the hub answers with a refusal.
     """
     from huggingface_hub import errors, get_hf_file_metadata, hf_hub_url
 
@@ -35,7 +35,7 @@ def answers(
 
 
 def cache_dir() -> Path:
-    """SNIPBIAS_CACHE, else `snipbias` in XDG_CACHE_HOME, else ~/.cache/snipbias."""
+    """The cache folder: SNIPBIAS_CACHE, else `snipbias` in XDG_CACHE_HOME or ~/.cache."""
     own = os.environ.get("SNIPBIAS_CACHE")
     if own:
         return Path(own).expanduser()
@@ -43,7 +43,7 @@ def cache_dir() -> Path:
 
 
 def offline() -> str | None:
-    """The name of the environment variable that forbids the network, if one does."""
+    """The environment variable that forbids the network, if one is set."""
     for name in (OFFLINE, "HF_HUB_OFFLINE"):
         if os.environ.get(name, "").strip().lower() in {"1", "true", "yes", "on"}:
             return name
@@ -52,7 +52,15 @@ def offline() -> str | None:
 
 @contextmanager
 def one_sentence(begin: str, file: str) -> Iterator[None]:
-    """Turn what the hub's client raises into one sentence that begins so; `file` was asked for."""
+    """Turn errors of the hub's client into one sentence.
+
+    Args:
+        begin: the beginning of the sentence.
+        file: the file that was requested.
+
+    Raises:
+        SnipbiasError: the client raised an error.
+    """
     from huggingface_hub import errors
 
     try:
@@ -60,30 +68,30 @@ def one_sentence(begin: str, file: str) -> Iterator[None]:
     except SnipbiasError:
         raise
     except errors.GatedRepoError:
-        end = "the hub asks for consent: ask for access on its page, and log in by `hf auth login`"
+        end = "the repository is gated: ask for access on its page, and log in with `hf auth login`"
     except errors.RepositoryNotFoundError:
         end = (
-            "the hub has no such repository that you may use: check the name, or log in by `hf "
-            "auth login` (or HF_TOKEN) where it is private or yours"
+            "the hub has no such repository that you may use: check the name, or log in with `hf "
+            "auth login` (or HF_TOKEN) if it is private"
         )
     except errors.RevisionNotFoundError:
-        end = "the repository has no such revision: name a branch, a tag or a commit of it"
+        end = "the repository has no such revision: name one of its branches, tags or commits"
     except errors.LocalEntryNotFoundError:
         end = _unreachable("is not in the local cache")
     except errors.EntryNotFoundError:
-        end = f"the repository of the hub holds no {file}: name one that does"
+        end = f"the repository on the hub has no {file}: name one that does"
     except errors.OfflineModeIsEnabled:
         end = _unreachable("needs the hub")
     except errors.HfHubHTTPError as error:
         status = error.response.status_code
-        end = f"the hub refuses ({status}, {one_line(error)})"
+        end = f"the hub refused ({status}, {one_line(error)})"
         if status in (401, 403):
-            end += ": log in by `hf auth login` with a token that may write there"
+            end += ": log in with `hf auth login` and a token that may write there"
     except errors.HFValidationError as error:
-        end = f"that is no name of a repository ({one_line(error)}): write owner/name"
-    # HTTPError is that of the client's own HTTP library: a lost connection, say.
+        end = f"that is not a repository name ({one_line(error)}): write owner/name"
+    # HTTPError comes from the client's HTTP library, for example when the connection is lost.
     except (errors.HTTPError, OSError, ValueError) as error:  # pyright: ignore[reportPrivateImportUsage]
-        end = f"the hub gives no usable answer ({one_line(error)}): check the connection"
+        end = f"the hub gave no usable answer ({one_line(error)}): check the connection"
     else:
         return
     raise SnipbiasError(f"{begin}, and {end}.")
@@ -92,5 +100,7 @@ def one_sentence(begin: str, file: str) -> Iterator[None]:
 def _unreachable(what: str) -> str:
     forbidden = offline()
     if forbidden:
-        return f"{forbidden} is set while it {what}: unset it, or get it where there is a network"
+        return (
+            f"{forbidden} is set but it {what}: unset it, or download it where there is a network"
+        )
     return f"it {what} and the hub cannot be reached: check the connection"

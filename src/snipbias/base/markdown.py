@@ -1,4 +1,4 @@
-"""Text that others wrote, put into Markdown so that it stays text."""
+"""Put untrusted text into Markdown so that it stays text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 
 class Markdown(str):
-    """Markdown that is meant as such; any other text is escaped when a template shows it."""
+    """Text that is Markdown on purpose; templates escape any other text."""
 
     __slots__ = ()
 
@@ -18,7 +18,7 @@ def printable(text: str) -> str:
 
 
 def shown(value: object) -> Markdown:
-    """A value as it reads: on one line, no character of it markup."""
+    """A value on one line, with every markup character escaped."""
     if isinstance(value, Markdown):
         return value
     line = printable(str(value)).strip().replace("&", "&amp;").replace("<", "&lt;")
@@ -32,7 +32,7 @@ def _literal(begin: re.Match[str]) -> str:
 
 
 def code(value: object) -> Markdown:
-    """A value in code type, on one line; also within a table."""
+    """A value as inline code, also inside a table."""
     line = printable(str(value)) or " "
     ticks = "`" * (_longest_ticks(line) + 1)
     pad = " " if line.startswith("`") or line.endswith("`") else ""
@@ -40,7 +40,7 @@ def code(value: object) -> Markdown:
 
 
 def fenced(text: str, language: str = "") -> Markdown:
-    """Lines of code; the fence is longer than any run of backticks in them."""
+    """A code block, whose fence is longer than any run of backticks in it."""
     lines = "\n".join(map(printable, text.splitlines()))
     fence = "`" * max(3, _longest_ticks(lines) + 1)
     return Markdown(f"{fence}{language}\n{lines}\n{fence}")
@@ -49,14 +49,14 @@ def fenced(text: str, language: str = "") -> Markdown:
 def table(
     header: Sequence[str], rows: Iterable[Sequence[object]], *, figures: bool = True
 ) -> Markdown:
-    """A table: the first column to the left, and figures to the right."""
+    """A table with the first column left-aligned, and the others right-aligned if `figures`."""
     rules = ("---", *("---:" if figures else "---" for _ in header[1:]))
     lines = [[shown(name) for name in header], rules, *(map(_cell, row) for row in rows)]
     return Markdown("\n".join(f"| {' | '.join(line)} |" for line in lines))
 
 
 def _cell(value: object) -> Markdown:
-    """A figure or an interval as it is, anything else escaped."""
+    """A number or an interval unchanged, anything else escaped."""
     return Markdown(value) if re.fullmatch(r"[-+\d.,/\[\] ]+", str(value)) else shown(value)
 
 

@@ -1,4 +1,4 @@
-"""Records as a notebook shows them, and as data frames."""
+"""Records in notebooks, and as data frames."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SHOWN = 10  # rows of a long table
 
 
 class Shown:
-    """A record that says which tables and lines a notebook shows of it, and its rows in full."""
+    """A record that a notebook can show, and that converts to a data frame."""
 
     def _shown(self) -> Iterable[Grid | str]:
         raise NotImplementedError
@@ -31,7 +31,7 @@ class Shown:
         )
 
     def to_pandas(self) -> DataFrame:
-        """Its rows as a data frame; what is nested has names such as `accuracy.overall`.
+        """Its rows as a data frame; nested values get column names such as `accuracy.overall`.
 
         Raises:
             SnipbiasError: pandas is missing.

@@ -1,11 +1,11 @@
-"""The processes of one run: jobs are dealt out, sums are added up, and one of them writes.
+"""Several processes on one run: they share the jobs, add up sums, and one of them writes.
 
-Inside `data_parallel` the processes that `accelerate launch` started work on one thing together:
-each runs the whole program, and the loops over prompts (`batching.run_batches`) do a share each.
-Nothing else is split. With one process every function here does nothing.
+Inside `data_parallel`, every process that `accelerate launch` started runs the whole program, and
+each does its share of the loops over prompts (`batching.run_batches`). Nothing else is split. With
+one process the functions here do nothing.
 
-Before anything is exchanged, all processes report whether they failed. So if one fails, all fail
-with the same sentence, and none waits for one that is gone.
+Before exchanging anything, all processes report whether they failed. So if one fails, all fail with
+the same sentence, and none waits for a process that is gone.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 T = TypeVar("T")
-# Timeout for a process that is alive but busy: it may be writing, or running lm-eval alone. A dead
-# process is noticed at once.
+# Timeout for a live but busy process, which may be writing or running lm-eval alone. A dead process
+# is noticed at once.
 TIMEOUT = timedelta(hours=12)
 DIED = (
-    "a process of this run died or was told to stop, and the run with it: run the same command "
-    "again ('snipbias reproduce' goes on from what is done)."
+    "a process of this run died or was told to stop, which ended the run: run the same command "
+    "again ('snipbias reproduce' resumes)."
 )
 
 
@@ -42,7 +42,7 @@ class LostError(SnipbiasError):
 
 
 class ToldError(SnipbiasError):
-    """Another process failed, and said how."""
+    """Another process failed and said why."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,10 @@ class Workers:
     """This process's rank and the group it belongs to; by default a group of one.
 
     Attributes:
-        rank: number of this process; 0 prints and writes.
-        count: how many there are.
-        group: torch's group of them, through which CPU tensors go; None is the default one.
-        one_model: whether they hold one model together, so that each runs every prompt.
+        rank: index of this process; process 0 prints and writes.
+        count: number of processes.
+        group: torch's process group for CPU tensors; None is the default group.
+        one_model: whether they share one model, so that each runs every prompt.
     """
 
     rank: int = 0
@@ -63,7 +63,7 @@ class Workers:
 
     @property
     def hands(self) -> int:
-        """Number of processes that jobs are dealt to."""
+        """Number of processes that share the jobs."""
         return 1 if self.one_model else self.count
 
     @property
@@ -72,7 +72,7 @@ class Workers:
         return self.rank == 0
 
     def share(self, jobs: Sequence[T]) -> Sequence[T]:
-        """This process's share of the jobs, dealt in turn."""
+        """This process's share of the jobs, dealt out in turn."""
         return jobs if self.one_model else jobs[self.rank :: self.count]
 
     def add(self, tensors: Iterable[Tensor]) -> None:
@@ -87,7 +87,7 @@ class Workers:
                 dist.all_reduce(tensor, group=self.group)
 
     def gather(self, mine: Mapping[int, T]) -> dict[int, T]:
-        """Merge the results of all processes, by the number of the job."""
+        """Merge the results of all processes, keyed by job number."""
         if self.hands == 1:
             return dict(mine)
         self._meet()
@@ -100,7 +100,7 @@ class Workers:
         return self._all(made)[0]
 
     def main_first(self, make: Callable[[], T]) -> T:
-        """Call `make` in the main process first (it may download), then in the others."""
+        """Call `make` in the main process first, which may download, then in the others."""
         if self.is_main:
             made = make()
             self._meet()
@@ -120,7 +120,7 @@ class Workers:
             raise ToldError(told)
 
     def _all(self, mine: Any) -> list[Any]:
-        """The same thing of every process, by rank."""
+        """Collect a value from every process, ordered by rank."""
         if self.count == 1:
             return [mine]
         import torch.distributed as dist
@@ -135,12 +135,12 @@ _here: ContextVar[Workers] = ContextVar("workers", default=Workers())  # noqa: B
 
 
 def workers() -> Workers:
-    """The processes that work together here; one by itself outside `data_parallel`."""
+    """The processes that work together here; a single one outside `data_parallel`."""
     return _here.get()
 
 
 def hold_one_model() -> None:
-    """From here on the processes of this run hold one model together."""
+    """Mark that from here on the processes of this run share one model."""
     _here.set(replace(workers(), one_model=True))
 
 
@@ -151,7 +151,7 @@ def launched() -> int:
 
 
 def launched_rank() -> int:
-    """Rank of this process as its launcher set it; 0 if it started only one."""
+    """Rank of this process as the launcher set it; 0 if there is only one."""
     if launched() == 1:
         return 0
     names = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
@@ -160,13 +160,13 @@ def launched_rank() -> int:
 
 @contextmanager
 def data_parallel() -> Iterator[Workers]:
-    """Inside, the processes that `accelerate launch` started share the work, and fail as one.
+    """Let the processes that `accelerate launch` started share the work, and fail together.
 
-    All of them must enter, run the same calls in the same order, and leave. With one process it
-    changes nothing.
+    All processes must enter, make the same calls in the same order, and leave. With one process
+    nothing changes.
 
     Raises:
-        SnipbiasError: the launcher's setting is not supported, or another process failed.
+        SnipbiasError: the launcher's settings are not supported, or another process failed.
     """
     outer = workers()
     who = outer if outer.count > 1 else _join()
@@ -184,7 +184,7 @@ def data_parallel() -> Iterator[Workers]:
             except Exception as error:
                 if workers().one_model:  # the others are inside a pass and cannot meet
                     raise LostError(_in_words(error, who)) from error
-                _mind_no_signal()  # the launcher stops all that are left: not before they spoke
+                _mind_no_signal()  # the launcher stops the others, but not before they have spoken
                 with suppress(SnipbiasError):
                     who._meet(_in_words(error, who))
                 raise
@@ -195,15 +195,16 @@ def data_parallel() -> Iterator[Workers]:
 
 
 def speaks(error: SnipbiasError) -> bool:
-    """Whether this process is the one to print an error that ends the run.
+    """Whether this process should print an error that ends the run.
 
-    The main one is; but if a process died it may have been that one, and the first to ask is.
+    It is the main process, unless a process died: that may have been the main one, so the first
+    process that asks prints it.
     """
     if not isinstance(error, LostError):
         return launched_rank() == 0
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-    try:  # kept by the launcher's own process, which is still there
+    try:  # kept by the launcher's process, which is still running
         address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         store = TCPStore(address, port, is_master=False, timeout=timedelta(seconds=5))
         return store.add("snipbias/lost", 1) == 1
@@ -216,15 +217,15 @@ def _join() -> Workers:
     if launched() == 1:
         if os.environ.get("ACCELERATE_USE_CPU") == "True" and "MASTER_ADDR" in os.environ:
             warnings.warn(
-                "accelerate started one process only: on CPUs, launch with --multi_gpu in place of "
+                "accelerate started only one process: on CPUs, launch with --multi_gpu instead of "
                 "--cpu to get several.",
                 stacklevel=2,
             )
         return Workers()
     if os.environ.get("ACCELERATE_USE_FSDP") == "true":
         raise SnipbiasError(
-            "FSDP is not supported, since each process answers other prompts: for a model larger "
-            "than a GPU run one process with --device-map auto."
+            "FSDP is not supported, since each process runs different prompts: for a model larger "
+            "than a GPU, run one process with --device-map auto."
         )
     try:
         from accelerate import PartialState
@@ -235,8 +236,8 @@ def _join() -> Workers:
     import torch
     import torch.distributed as dist
 
-    # Through gloo on GPUs as well: what is exchanged is little and lies on the CPU, and gloo
-    # notices a process that died at once.
+    # Use gloo on GPUs too: little is exchanged, all of it on the CPU, and gloo notices at once when
+    # a process dies.
     with _noticing():
         state = PartialState(cpu=True, timeout=TIMEOUT)
         group = None if dist.get_backend() == "gloo" else dist.new_group(backend="gloo")
@@ -250,7 +251,7 @@ def _leave() -> None:
     import torch.distributed as dist
 
     if dist.is_initialized():
-        with suppress(RuntimeError):  # of others that died
+        with suppress(RuntimeError):  # if others have died
             dist.destroy_process_group()
 
 

@@ -1,4 +1,4 @@
-"""A plot before it is drawn, with the words and the table that say the same."""
+"""A plot before it is drawn, with a text and a table that say the same."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from snipbias.base.table import Grid
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-# By name: on a light and on a dark page.
+# Name -> (colour on a light page, colour on a dark page).
 COLOURS = {
     "page": ("#ffffff", "#13171c"),
     "surface": ("#f4f6f8", "#1b2027"),
@@ -41,14 +41,16 @@ COLOURS = {
 
 @dataclass(frozen=True)
 class Plot:
-    """A plotly figure, with the words and the table that say the same without seeing it.
+    """A plotly figure, with a text and a table for readers who cannot see it.
 
     Attributes:
-        name: unique in the page, in letters that an HTML id may have.
+        name: unique in the page, and valid as an HTML id.
+        title: heading of the plot.
         summary: one or two sentences: what is drawn, and what it shows.
-        figure: `data` and `layout`; a colour "@name" is that of `COLOURS`.
-        table: the figures that are drawn.
-        group: plots of one group are shown together, those of one `choice` at a time.
+        figure: plotly's `data` and `layout`; a colour "@name" refers to `COLOURS`.
+        table: the numbers that are drawn.
+        group: plots of one group are shown together, one `choice` at a time.
+        choice: name of the plot within its group.
     """
 
     name: str
@@ -74,8 +76,8 @@ SYMBOLS = ("diamond", "square", "triangle-up", "star", "cross", "triangle-down")
 
 
 def mark(number: int) -> dict[str, Any]:
-    """Colour and symbol of the so-many-th edit: never the colour alone."""
-    symbol = SYMBOLS[(number + number // 6) % 6]  # another pair for each of thirty-six
+    """Colour and symbol of edit `number`; colour alone never tells edits apart."""
+    symbol = SYMBOLS[(number + number // 6) % 6]  # thirty-six different pairs
     return {"color": f"@s{1 + number % 6}", "symbol": symbol, "size": 11}
 
 
@@ -88,18 +90,18 @@ def scatter(
 
 
 def percents(values: Sequence[float | None]) -> list[float | None]:
-    """Shares as plotly gets them; None leaves a gap."""
+    """Shares in percent for plotly; None leaves a gap."""
     return [None if value is None else round(100 * value, 3) for value in values]
 
 
 def average(values: Sequence[float | None]) -> float | None:
-    """Mean of what is known."""
+    """Mean of the known values; None if there are none."""
     known = [value for value in values if value is not None]
     return mean(known) if known else None
 
 
 def _coloured(value: Any) -> Any:
-    """A figure with the colours that its "@names" stand for."""
+    """Replace every "@name" by its colour on a light page."""
     if isinstance(value, dict):
         return {key: _coloured(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""The run record: everything needed to know what was run, and to run it again."""
+"""The run record: everything needed to know what was run, and to repeat it."""
 
 from __future__ import annotations
 
@@ -28,13 +28,16 @@ class RunRecord:
 
     Attributes:
         command: the subcommand.
-        argv: the arguments as they were given, from which it can be run again.
+        argv: the arguments as given, from which the run can be repeated.
         arguments: every argument with the value that took effect.
         models: identity of each model (name, revision, hash of its weights).
         data: fingerprint of each task, by name, and of the edits that were read or found.
-        seeds: of everything that was drawn.
-        seconds: wall-clock time of each part, and of the whole under `total`.
-        peak_memory_mb: largest resident size of the process, and of CUDA where it was used.
+        seeds: seeds of all random draws.
+        versions: of Python and of the packages that affect results.
+        machine: processor, threads and accelerator.
+        started: start time in ISO 8601 (UTC).
+        seconds: wall-clock time of each part, and `total`.
+        peak_memory_mb: largest resident size of the process, and of CUDA memory if used.
     """
 
     command: str
@@ -54,7 +57,7 @@ class RunRecord:
         self.started = self.started or datetime.now(timezone.utc).isoformat(timespec="seconds")
 
     def lap(self, part: str) -> None:
-        """Book the time since the last lap under a name."""
+        """Add the time since the last lap to a part."""
         now = time.monotonic()
         self.seconds[part] = round(self.seconds.get(part, 0.0) + now - self._clock, 3)
         self._clock = now
@@ -72,36 +75,38 @@ class RunRecord:
 
     @classmethod
     def read(cls, path: str | Path) -> RunRecord:
-        """Read a record, or that of a run's folder."""
+        """Read a record from its file or from a run's folder.
+
+        Raises:
+            SnipbiasError: there is none, or it is malformed.
+        """
         path = Path(path)
         path = path / FILE if os.path.isdir(path) else path
         try:
             record = cls(**json.loads(path.read_text(encoding="utf-8")))
-            if not isinstance(record.argv, list) or not all(map(_is_text, record.argv)):
-                raise TypeError("argv is no list of texts")
+            if not isinstance(record.argv, list) or any(
+                type(word) is not str for word in record.argv
+            ):
+                raise TypeError("argv is not a list of strings")
             for name in ("arguments", "models", "data", "seeds", "versions"):
                 if not isinstance(getattr(record, name), dict):
-                    raise TypeError(f"{name} is no object")
+                    raise TypeError(f"{name} is not an object")
             if not all(isinstance(model, dict) for model in record.models.values()):
-                raise TypeError("models holds something that is no object")
+                raise TypeError("models holds something that is not an object")
             return record
         except FileNotFoundError:
             raise SnipbiasError(
-                f"there is no edit and no run record at {path}: give the folder of one."
+                f"there is no edit or run record at {path}: give the folder of one."
             ) from None
         except (OSError, ValueError, TypeError, RecursionError) as error:
-            why = getattr(error, "strerror", None) or error  # without the path once more
+            why = getattr(error, "strerror", None) or error  # without repeating the path
             raise SnipbiasError(
                 f"{clipped(str(path), 200)} is not a run record ({why}): give the folder of a run."
             ) from None
 
 
-def _is_text(word: object) -> bool:
-    return isinstance(word, str)
-
-
 def package_versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide results."""
+    """Versions of Python and of the packages that affect results."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -125,7 +130,7 @@ def machine() -> dict[str, Any]:
 
 
 def peak_memory_mb() -> dict[str, float]:
-    """Largest memory use so far of this process."""
+    """Largest memory use of this process so far."""
     import torch
 
     if sys.platform == "win32":  # which has no module resource

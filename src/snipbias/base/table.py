@@ -1,4 +1,4 @@
-"""A table before it is drawn, for a terminal or as Markdown, and how its figures are written."""
+"""Tables before they are drawn, and how numbers in them are written."""
 
 from __future__ import annotations
 
@@ -21,7 +21,14 @@ LONGEST_WORD = 11
 
 @dataclass(frozen=True)
 class Grid:
-    """A table before it is drawn: title, header and cells, the first column left-aligned."""
+    """A table before it is drawn, for a terminal, a notebook or a document.
+
+    Attributes:
+        title: heading of the table.
+        header: column names; the first column is left-aligned.
+        rows: cells.
+        strong: names (first cells) of rows in bold.
+    """
 
     title: str
     header: tuple[str, ...]
@@ -29,7 +36,7 @@ class Grid:
     strong: tuple[str, ...] = ()
 
     def without_empty_columns(self) -> Grid:
-        """Without the columns that no row has a figure in, as on a task without conditions."""
+        """The table without columns that are empty in every row."""
         columns = list(zip(self.header, *self.rows, strict=True))
         kept = [column for column in columns if set(column[1:]) - {"-", ""}]
         if not kept:
@@ -38,7 +45,7 @@ class Grid:
         return replace(self, header=header, rows=tuple(rows))
 
     def of(self, names: Collection[str]) -> Grid:
-        """The rows of some names; a row without a name belongs to the one above it."""
+        """Only the rows with these names; an unnamed row belongs to the one above it."""
         rows, here = [], False
         for row in self.rows:
             here = row[0].removesuffix(" !") in names if row[0] else here
@@ -46,12 +53,12 @@ class Grid:
         return replace(self, rows=tuple(rows))
 
     def rich(self) -> Table:
-        """For a terminal."""
+        """The table for a terminal."""
         table = Table(title=self.title, title_justify="left", title_style="bold", box=None)
         table.pad_edge, table.collapse_padding = False, True
         table.add_column(escape(self.header[0]), min_width=MIN_NAME, overflow="fold")
         for name, *cells in list(zip(self.header, *self.rows, strict=True))[1:]:
-            # Headers and names are broken over lines on a narrow terminal, figures never.
+            # On a narrow terminal, headers and names may wrap, but numbers may not.
             word = min(max(map(len, name.split())), LONGEST_WORD)
             width = max(word, *map(len, cells))
             table.add_column(escape(name), justify="right", width=width, overflow="fold")
@@ -61,7 +68,7 @@ class Grid:
         return table
 
     def html(self) -> str:
-        """For a notebook, which sets numbers to the right: words go to the left."""
+        """The table for a notebook, with columns of words left-aligned."""
         columns = zip(*self.rows, strict=True) if self.rows else self.header
         words = [any(map(str.isalpha, "".join(column))) for column in columns]
         sides = [' style="text-align: left"' if each else "" for each in words]
@@ -79,7 +86,7 @@ class Grid:
         )
 
     def markdown(self) -> str:
-        """For a document."""
+        """The table for a document."""
         lines = [self.header, ("---", *("---:" for _ in self.header[1:])), *self.rows]
         escaped = ([cell.replace("|", "\\|") for cell in line] for line in lines)
         return "\n".join("| " + " | ".join(line) + " |" for line in escaped)
@@ -97,7 +104,7 @@ def markdown(parts: Iterable[Grid | str]) -> str:
 
 
 def plain_text(renderable: RenderableType, width: int) -> str:
-    """Plain text as on a terminal of this width, without colours."""
+    """Render as plain text for a terminal of this width."""
     console = Console(file=io.StringIO(), width=width, color_system=None)
     console.print(renderable)
     file = console.file
@@ -106,19 +113,19 @@ def plain_text(renderable: RenderableType, width: int) -> str:
 
 
 def p_value(value: float | None) -> str:
-    """A p-value with three decimals; a dash where there is none."""
+    """A p-value with three decimals; a dash if there is none."""
     if value is None:
         return "-"
     return "<.001" if value < 0.001 else f"{value:.3f}".removeprefix("0")
 
 
 def percent(value: float | None, *, sign: bool = False) -> str:
-    """A share as percent with one digit; a dash where it is undefined."""
+    """A share in percent with one decimal; a dash if it is undefined."""
     return "-" if value is None else (signed if sign else fixed)(100 * value, 1)
 
 
 def number(value: float | None, *, sign: bool = False, digits: int | None = None) -> str:
-    """A figure with two decimals, or with so many significant digits."""
+    """A number with two decimals, or with `digits` significant digits."""
     if value is None:
         return "-"
     if digits:

@@ -1,4 +1,4 @@
-"""How numbers, counts and a user's own values are printed, wherever that is."""
+"""How numbers, counts and a user's own values are printed."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from reprlib import Repr
 from textwrap import shorten
 from typing import Any
 
-# Rows of tables that are no method, and the method that is no edit.
+# Names of table rows that are not edits.
 ORIGINAL = "original"
 ALWAYS_UNKNOWN = "always unknown"
 BEST_OFFSET = "best offset"
 # The two kinds of random controls.
 RANDOM, SAME_LAYERS = "random neurons", "random in the same layers"
-# What a verdict may end with, and begin with.
+# Possible endings and beginnings of a verdict.
 INHERITED = ", as before the edit"
 SHIFT = "a shift and not a gain"
 
-SCREEN = 800  # letters of a message: about ten lines of a terminal
+SCREEN = 800  # characters of a message: about ten lines of a terminal
 LISTED = 8
 
 _short = Repr()
@@ -34,12 +34,12 @@ def control_kind(label: str) -> str:
 
 
 def plural(number: int, what: str) -> str:
-    """So many of something."""
+    """A count with its noun: 1 item, 2 items."""
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def held_out(items: int, templates: int, instructions: int) -> str:
-    """The rows that something was measured on."""
+    """The size of the held-out data in words."""
     return (
         f"{plural(items, 'held-out item')} of {plural(templates, 'template')}, "
         f"{plural(instructions, 'instruction')}"
@@ -47,12 +47,12 @@ def held_out(items: int, templates: int, instructions: int) -> str:
 
 
 def fixed(value: float, digits: int) -> str:
-    """So many decimals; what rounds to zero has no sign."""
+    """A number with `digits` decimals; what rounds to zero has no sign."""
     return f"{_rounded(value, digits):.{digits}f}"
 
 
 def signed(value: float, digits: int) -> str:
-    """The same with its sign; what rounds to zero is +0."""
+    """The same with a sign; what rounds to zero is +0."""
     return f"{_rounded(value, digits):+.{digits}f}"
 
 
@@ -61,22 +61,22 @@ def _rounded(value: float, digits: int) -> float:
 
 
 def quoted(value: Any) -> str:
-    """A user's value on one short line: long texts, lists and objects lose their middle."""
+    """A user's value on one short line; long values lose their middle."""
     try:
         return " ".join(clipped(_short.repr(value), 200).split())
-    except Exception:  # its __repr__ raises, or it is an int of thousands of digits
+    except Exception:  # its __repr__ fails, or it is an int with thousands of digits
         return f"a value of type {type(value).__name__}"
 
 
 def listed(values: Sequence[Any]) -> str:
-    """A user's values, quoted, with commas between; the last of many are only counted."""
+    """A user's values, quoted and separated by commas; beyond eight they are only counted."""
     shown = [quoted(value) for value in values[:LISTED]]
     more = [f"and {len(values) - LISTED:,} more"] if len(values) > LISTED else []
     return ", ".join(shown + more)
 
 
 def clipped(text: str, limit: int = SCREEN) -> str:
-    """The text, or its beginning and end where it is longer than the limit."""
+    """The text, without its middle if it is longer than the limit."""
     if len(text) <= limit:
         return text
     half = (limit - 5) // 2
@@ -89,7 +89,7 @@ def one_line(error: object) -> str:
 
 
 def did_you_mean(wrong: str, known: list[str]) -> str:
-    """` (did you mean 'x'?)`, or nothing where nothing is close."""
+    """` (did you mean 'x'?)`, or nothing if no name is close."""
     by_lower = {name.lower(): name for name in known if len(name) <= 80}
     begun = [name for name in by_lower if name.startswith(wrong.lower())]
     close = begun or get_close_matches(wrong[:80].lower(), by_lower, n=1)

@@ -1,4 +1,4 @@
-"""A transformer of either kind below its tokenizer: its device, its layers, its frozen state."""
+"""A transformer of either kind without its tokenizer: its device, layers and frozen state."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ class Backbone:
     """A Hugging Face model. Every change made to it here is undone on exit.
 
     Attributes:
-        row_owner: while `score` or `generate` runs the model, the index of each row's query (on
-            the CPU).
-        rows_differ: whether rows are under different edits, so that they cannot share a prefix.
-        reads_whole: whether each option is read behind a prompt of its own, without a cache.
-        passes: prompts read so far ("forward"), each token written by itself counting as one, and
-            objectives differentiated ("backward").
+        model: the Hugging Face model.
+        row_owner: the index of each row's query (on the CPU) while `score` or `generate` runs.
+        rows_differ: whether rows are under different edits and so cannot share a prefix.
+        reads_whole: whether each option is read after its own copy of the prompt, without a cache.
+        passes: prompts read so far plus tokens written ("forward"), and objectives differentiated
+            ("backward").
     """
 
     model: PreTrainedModel
@@ -79,7 +79,7 @@ class Backbone:
 
     @contextmanager
     def rows_of(self, owner: Int[Tensor, " r"]) -> Iterator[None]:
-        """Say, while inside, which query each row of the model's inputs belongs to."""
+        """Record, while inside, which query each row of the model's inputs belongs to."""
         self.row_owner = owner
         try:
             yield
@@ -88,7 +88,7 @@ class Backbone:
 
     @cached_property
     def start_token(self) -> int:
-        """The token that an encoder-decoder's answer starts with (bos_token_id in T5Gemma).
+        """The first token of an encoder-decoder's answer (bos_token_id in T5Gemma).
 
         Raises:
             SnipbiasError: the configuration does not name one.
@@ -105,7 +105,7 @@ class Backbone:
         return start
 
     def _starts_with_the_last(self) -> bool:
-        """Whether answers start with their own last token, the language, as in mBART."""
+        """Whether answers start with their own last token, as in mBART (the language)."""
         shift = getattr(self.model, "prepare_decoder_input_ids_from_labels", None)
         try:
             return shift is not None and int(shift(torch.tensor([[5, 6]]))[0, 0]) in (5, 6)
@@ -114,16 +114,16 @@ class Backbone:
 
     @cached_property
     def last_logits_only(self) -> dict[str, int | Tensor]:
-        """Argument of the model's call that leaves out the logits that nobody reads."""
+        """Arguments of the model's call that skip logits which are not needed."""
         supported = "logits_to_keep" in inspect.signature(self.model.forward).parameters
-        # Gemma 4: after a number, layers that share keys would skip all tokens but the last.
+        # Gemma 4: given a number, layers that share keys would skip all but the last token.
         shares = getattr(self.model.config.get_text_config(), "num_kv_shared_layers", 0)
         last = torch.tensor([-1]) if shares else 1
         return {"logits_to_keep": last} if supported else {}
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """Evaluation mode, fused activations, no weight gradients; all restored afterwards."""
+        """Use evaluation mode, fused activations, no weight gradients; restore all afterwards."""
         trainable = [p for p in self.model.parameters() if p.requires_grad]
         was_training = [(module, module.training) for module in self.model.modules()]
         self.model.eval()
@@ -141,10 +141,10 @@ class Backbone:
 
 @contextmanager
 def _fused_activations(model: nn.Module) -> Iterator[None]:
-    """Replace GELU's tanh form, eight operations, by one; equal up to rounding.
+    """Replace the tanh form of GELU, eight operations, by a single equal one (up to rounding).
 
-    The graph of a backward pass would keep five of the eight outputs, a tenth of the time of a
-    whole pass of Flan-T5 or GPT-2.
+    The graph of a backward pass would keep five of the eight outputs, which costs a tenth of the
+    time of a pass of Flan-T5 or GPT-2.
     """
     composed = [
         (parent, name, child)
@@ -163,9 +163,9 @@ def _fused_activations(model: nn.Module) -> Iterator[None]:
 
 
 def longrope_switch(config: PretrainedConfig) -> int | None:
-    """Tokens up to which Phi-3's "longrope" takes its short factors; None for other models.
+    """Tokens up to which Phi-3's "longrope" uses its short factors; None for other models.
 
-    One longer row would change the positions of all rows of its batch, and of what is cached.
+    A longer row would change the positions of all rows of its batch, and of what is cached.
     """
     rope = getattr(config, "rope_parameters", None) or {}
     kinds = [rope, *(kind for kind in rope.values() if isinstance(kind, dict))]  # by kind of layer

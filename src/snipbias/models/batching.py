@@ -1,7 +1,7 @@
-"""The one loop over prompts: dealt to the processes, of similar length, in batches that fit.
+"""The one loop over prompts: in batches of similar length that fit, shared by the processes.
 
-A batch is cut before any is run and by the prompts alone, so that a result depends neither on the
-machine nor on the number of processes; only where memory is short are batches cut further.
+Batches depend only on the prompts, so that a result depends neither on the machine nor on the
+number of processes. They are split further only when memory runs short.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 Progress = Callable[[int], None]
-Stage = Callable[[str, int], None]  # what is done next, and how many jobs it has
+Stage = Callable[[str, int], None]  # name of the next stage, and its number of jobs
 BatchSize = int | Literal["auto"]
 Kind = Literal["answers", "gradients", "activations", "writing"]
 
-# Padded tokens of a batch beyond which none is faster: docs/scale.md has the measurement.
+# Padded tokens beyond which a batch gets no faster: docs/scale.md has the measurement.
 FASTEST = {"cpu": 512, "cuda": 8192}
-# A narrow model takes more of them on a CPU: as many as have so many values in one layer's output.
+# A narrow model takes more on a CPU: as many as have this many values in one layer's output.
 FASTEST_VALUES = 2**18
-# The same where alike prompts are read as one tree, in which most of these tokens stand once.
+# The same for similar prompts read as one tree, which holds most of these tokens once.
 FASTEST_TREE = 1024
-# A loop has a multiple of so many batches, so that as many processes have as much to do and run
-# the very batches that one would.
+# The number of batches is a multiple of this, so that this many processes have equal work and run
+# the same batches as one process would.
 BATCHES = 4
 
 
@@ -56,28 +56,30 @@ def run_batches(
     progress: Progress,
     fastest: int | None = None,
 ) -> None:
-    """Do all jobs in batches, each by one of the processes.
+    """Run all jobs in batches, each batch in one of the processes.
 
     Args:
-        do: a batch of jobs in one pass; it may be called again with a part of them when memory runs
-            out, and so must change nothing.
-        keep: called with the numbers of the jobs of a batch that is done, and what `do` gave; in
-            the process that did it only.
-        size: tokens of a job's prompt and of its answers.
-        alike: what to sort jobs by so that neighbours go well together; by their size if not given.
-        kind: of the passes; what a token takes in memory is measured once for each.
-        batch_size: jobs a batch, or `auto`: as many as is fastest and fits.
-        progress: called in every process with jobs just done by all of them, to their number.
-        fastest: padded tokens of a batch beyond which none is faster, where it is not as usual.
+        jobs: what to run.
+        do: runs a batch in one pass. It must have no side effects, since it is called again with a
+            smaller batch when memory runs out.
+        keep: called with the job numbers of a finished batch and the result of `do`, in the process
+            that ran it.
+        size: returns the tokens of a job's prompt and of its answers.
+        alike: sort key that puts jobs which fit together next to each other; by default their size.
+        kind: kind of pass; memory per token is measured once for each kind.
+        batch_size: jobs per batch, or `auto` for the fastest number that fits.
+        progress: called in every process with the number of jobs just finished by all; the calls
+            add up to `len(jobs)`.
+        fastest: padded tokens beyond which a batch gets no faster, if not the usual number.
 
     Raises:
-        SnipbiasError: one job by itself does not fit into memory, or the batch size is below 1.
+        SnipbiasError: a single job does not fit into memory, or the batch size is below 1.
     """
     sizes = [size(job) for job in jobs]
     order = sorted(range(len(jobs)), key=lambda i: sizes[i] if alike is None else alike(jobs[i]))
     waiting = deque(workers().share(_cut(order, sizes, batch_size, _fastest(lm, fastest))))
     limit = math.inf
-    # A model that several hold takes the same passes of all: none may cut a batch by itself.
+    # Processes that share a model must run the same passes: none may split a batch by itself.
     one_model = workers().one_model
     if batch_size == "auto" and waiting and not one_model:
         mine = [number for batch in waiting for number in batch]
@@ -86,7 +88,7 @@ def run_batches(
         most = max(_padded(batch, sizes) for batch in waiting)
         before = lm.passes.copy()
         limit = memory.room(lm.model, kind, trial, sum(sizes[longest]), most)
-        lm.passes = before  # a trial is done or not as the process has it
+        lm.passes = before  # not every process runs a trial
     left = len(jobs)
     while waiting:
         batch = waiting.popleft()
@@ -103,7 +105,7 @@ def run_batches(
             waiting.appendleft(batch)
             continue
         keep(batch, result[0])
-        # The other processes are about as far.
+        # The other processes are about as far along.
         done = min(len(batch) * workers().hands, left)
         left -= done
         progress(done)
@@ -112,7 +114,7 @@ def run_batches(
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether it says that memory ran out, on any device."""
+    """Whether an error says that memory ran out, on any device."""
     said = ("out of memory", "ALLOC_FAILED", "can't allocate memory", "not enough memory")
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
         isinstance(error, RuntimeError) and any(words in str(error) for words in said)
@@ -120,12 +122,12 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def size_of(query: Query) -> tuple[int, int]:
-    """Tokens of the prompt and of its options: what takes time and memory."""
+    """Tokens of the prompt and of its options."""
     return len(query.prompt), sum(map(len, query.options))
 
 
 def _padded(batch: Sequence[int], sizes: Sequence[tuple[int, int]]) -> int:
-    """Tokens of a batch when every row is as long as the longest."""
+    """Tokens of a batch with every row padded to the longest."""
     return len(batch) * sum(max(sizes[number][part] for number in batch) for part in (0, 1))
 
 
@@ -140,13 +142,13 @@ def _fastest(lm: LanguageModel, tokens: int | None) -> int:
 def _cut(
     order: Sequence[int], sizes: Sequence[tuple[int, int]], batch_size: BatchSize, most: int
 ) -> list[Sequence[int]]:
-    """The numbers of the jobs in batches, in their order."""
+    """Split the job numbers into batches, in their order."""
     if batch_size != "auto":
         return list(in_batches(order, batch_size))
     step = BATCHES * math.ceil(workers().hands / BATCHES)
     fewest = len(_filled(order, sizes, most))
     parts = step * math.ceil(fewest / step)
-    # The least that a batch may hold for there to be no more than so many: all hold about as much.
+    # The smallest batches that give no more than this many, so that all hold about the same.
     least = bisect_left(range(most), True, key=lambda n: len(_filled(order, sizes, n)) <= parts)
     return _filled(order, sizes, least)
 
@@ -154,7 +156,7 @@ def _cut(
 def _filled(
     order: Sequence[int], sizes: Sequence[tuple[int, int]], most: int
 ) -> list[Sequence[int]]:
-    """Stretches of the order, each filled up to so many padded tokens."""
+    """Split the order into batches of up to `most` padded tokens."""
     batches: list[list[int]] = []
     longest = (0, 0)
     for number in order:
@@ -176,7 +178,7 @@ def _unless_full(do: Callable[[Sequence[T]], R], part: Sequence[T]) -> tuple[R] 
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-    # Only here does nothing refer to the pass any more.
+    # Here nothing refers to the pass any more.
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -184,11 +186,11 @@ def _unless_full(do: Callable[[Sequence[T]], R], part: Sequence[T]) -> tuple[R] 
 
 
 def _or_refuse(do: Callable[[Sequence[T]], R], part: Sequence[T]) -> tuple[R]:
-    """The result of a job that cannot be made smaller."""
+    """The result of a job that cannot be split."""
     result = _unless_full(do, part)
     if result is None:
         raise SnipbiasError(
-            f"memory ran out over {plural(len(part), 'prompt')}: free some, load the model in "
+            f"memory ran out with {plural(len(part), 'prompt')}: free some, load the model in "
             "bfloat16 (--dtype), spread it over several devices (--device-map auto), or, with "
             "--tensor-parallel, give a smaller --batch-size."
         )

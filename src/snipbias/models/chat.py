@@ -1,7 +1,7 @@
-"""A tokenizer's chat template: what it makes of a prompt, and how an answer follows.
+"""A tokenizer's chat template: how it changes a prompt, and where the answer starts.
 
 A template is a program from the model's repository. It is tried once, on a question of our own, in
-a process whose time and memory are bounded; what that shows decides how it is used, or refused.
+a process with limited time and memory. The outcome decides how it is used, or that it is refused.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from snipbias.base.errors import SnipbiasError
 from snipbias.base.words import listed, one_line
 
 SECONDS = 10
-BYTES = 1 << 28  # of memory on top of what the process has
-LETTERS = 100_000  # of a prompt of one line
+BYTES = 1 << 28  # of memory beyond what the process already uses
+LETTERS = 100_000  # most characters for a prompt of one line
 QUESTION, ANSWER = "Who was it, Ann or Bo?", "Nobody knows that."
 
 _TAG = re.compile(r"[<\[]\|?(/?)[\w:]*(?:think|thought|reason|reflect)\w*\|?[>\]]", re.IGNORECASE)
@@ -41,10 +41,11 @@ class ChatTemplate:
     """How one tokenizer's template is used.
 
     Attributes:
-        name: of the model, for messages.
+        tokenizer: the tokenizer that has the template.
+        name: name of the model, for messages.
         in_parts: whether it reads a message's content as a list of parts instead of a text.
-        header: what the template writes before an answer without being asked to.
-        gap: the spaces between that and the answer; tokenizers join them with its first word.
+        header: text that the template adds before an answer by itself.
+        gap: spaces between the header and the answer; tokenizers join them with its first word.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -58,7 +59,7 @@ class ChatTemplate:
         """Try a tokenizer's template.
 
         Raises:
-            SnipbiasError: it fails, does not end, leaves out the question or leaves a thought open.
+            SnipbiasError: it fails, does not end, drops the question or leaves a thought open.
         """
         found = bounded(lambda: _tried(tokenizer))
         if "fault" in found:
@@ -73,7 +74,7 @@ class ChatTemplate:
         return cls(tokenizer, name, **found)
 
     def prompt(self, question: str) -> str:
-        """The whole text that the model reads before its answer, without the gap.
+        """The text that the model reads before its answer, without the gap.
 
         Raises:
             SnipbiasError: the template fails on this question, or changes it.
@@ -83,14 +84,14 @@ class ChatTemplate:
         except Exception as error:
             raise _refusal(self.name, one_line(error)) from error
         if not _holds(text, question):
-            raise _refusal(self.name, f"it changes or leaves out the question {question[:40]!r}")
+            raise _refusal(self.name, f"it changes or drops the question {question[:40]!r}")
         return (text + self.header).rstrip(" ")
 
 
 def _refusal(name: str, fault: str) -> SnipbiasError:
     return SnipbiasError(
-        f"the chat template of {name} cannot be used ({fault}): set tokenizer.chat_template to "
-        "another, or leave it out with --no-chat (chat=False)."
+        f"the chat template of {name} cannot be used ({fault}): set another "
+        "tokenizer.chat_template, or turn it off with --no-chat (chat=False)."
     )
 
 
@@ -109,14 +110,14 @@ def _render(
         [message("user", question), *said],
         tokenize=False,
         add_generation_prompt=not answer,
-        enable_thinking=False,  # Qwen3: answer at once; other templates do not read it
+        enable_thinking=False,  # Qwen3: answer at once; other templates ignore it
     )
     assert isinstance(text, str)
     return text
 
 
 def _holds(text: str, question: str) -> bool:
-    """Whether a text holds the question, but for spaces, which templates trim."""
+    """Whether a text contains the question, ignoring spaces, which templates trim."""
     return "".join(question.split()) in "".join(text.split())
 
 
@@ -137,18 +138,18 @@ def _tried(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
         if _holds(text, QUESTION) and not (in_parts and re.search(r"['\"]type['\"]", text)):
             break
     else:
-        return {"fault": fault or "it leaves out the question"}
+        return {"fault": fault or "it drops the question"}
     if len(text) > LETTERS:
-        return {"fault": f"it makes {len(text):,} letters of a question of {len(QUESTION)}"}
+        return {"fault": f"it turns a question of {len(QUESTION)} characters into {len(text):,}"}
     try:
         whole = _render(tokenizer, QUESTION, ANSWER, in_parts=in_parts)
-    except Exception:  # it takes no answers, and does not say what comes before them
+    except Exception:  # it accepts no answers, and so does not show what comes before them
         whole = ""
     between, is_answered, _ = whole.removeprefix(text).partition(ANSWER)
     between = between if is_answered and whole.startswith(text) else ""
     start = text + between
     if _leaves_thought_open(start[start.rfind(QUESTION.split()[-1]) :]):
-        return {"fault": "it opens a thought that the model is to write before it answers"}
+        return {"fault": "it makes the model write a thought before it answers"}
     header = between.rstrip(" ")
     gap = start[len(start.rstrip(" ")) :]
     with mock.patch.object(chat_template_utils, "datetime", _LongAgo):
@@ -157,7 +158,7 @@ def _tried(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
 
 
 class _LongAgo(datetime):
-    """Another day, for templates that ask what day it is."""
+    """Another day, to detect templates that use the date."""
 
     @classmethod
     def now(cls, tz: tzinfo | None = None) -> datetime:
@@ -170,28 +171,28 @@ def _leaves_thought_open(text: str) -> bool:
 
 
 def bounded(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Run work in a process that ends after `SECONDS` or beyond `BYTES`, and return its result.
+    """Run work in a process that is stopped after `SECONDS` or beyond `BYTES`.
 
     Returns:
-        a dictionary that JSON can hold; its `fault` says in words what went wrong. Where the system
-        has no `fork`, the work is done here and unbounded.
+        The result, a dictionary that JSON can hold; its `fault` says what went wrong, if anything.
+        On systems without `fork`, the work is done here without limits.
     """
     if not hasattr(os, "fork"):
         return work()
     end, start = os.pipe()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of threads, which the child does not use
+        warnings.simplefilter("ignore")  # about threads, which the child does not use
         child = os.fork()
     if child == 0:
         try:
             _limit_memory()
             os.write(start, json.dumps(work()).encode())
         except MemoryError:
-            pass  # no answer says it
+            pass  # the missing answer says so
         except BaseException as error:
             os.write(start, json.dumps({"fault": one_line(error)}).encode())
         finally:
-            os._exit(0)  # without what the parent still has to do at its own end
+            os._exit(0)  # skip the parent's own exit handlers
     os.close(start)
     answer, deadline = b"", time.monotonic() + SECONDS
     try:

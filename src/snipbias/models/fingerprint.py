@@ -1,4 +1,4 @@
-"""A hash of everything in a model that its answers depend on."""
+"""A hash of everything that a model's answers depend on."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.backends.cpu import get_cpu_capability
 from transformers import GenerationConfig, PretrainedConfig
 
 if TYPE_CHECKING:
     from snipbias.models.language_model import LanguageModel
 
-# Code that stays as it is as long as the package's version does, or (ours) its source.
+# Packages whose code is identified by their version, or (ours) by its source.
 KNOWN = ("snipbias", "torch", "transformers", "accelerate", "peft", "tokenizers", "huggingface_hub")
 KNOWN += ("builtins", "functools", "collections", "enum", "copyreg", "_operator", "operator")
 KERNELS = ("flash_attn", "kernels", "causal_conv1d", "mamba_ssm", "flash_linear_attention")
-# Of a module's and a configuration's attributes: what no forward pass reads.
+# Attributes of modules and configurations that no forward pass reads.
 UNREAD = ("_backward", "_state_dict", "_load_state", "_non_persistent", "_is_full_backward")
 UNREAD += (
     "_forward_hooks",
@@ -33,25 +34,26 @@ UNREAD += (
 )
 
 
-# Hashes of tensors by their id, with the tensor, so that no other gets its id meanwhile.
+# Hashes of tensors by id; keeping the tensor makes sure that no other gets its id.
 Weights = dict[int, tuple[Tensor, str]]
 
 
 class _UnknownError(Exception):
-    """Something that may change without its hash."""
+    """Something whose hash may not change when it does."""
 
 
 def fingerprint(lm: LanguageModel, weights: Weights | None = None) -> str | None:
-    """Hash of weights, structure, configuration, tokenizer, hooks, device and software.
+    """Hash weights, structure, configuration, tokenizer, hooks, device and software.
 
-    It is of the model as it is now: under an edit that is applied it is another.
+    The hash describes the model as it is now, including any edit that is applied.
 
     Args:
-        weights: hashes that are filled in, and used again: only while nothing writes to weights.
+        lm: the model.
+        weights: cache of the weights' hashes, filled in here; valid while no weight changes.
 
     Returns:
-        None if it cannot be known to tell all: rows under edits of their own, weights that are
-        quantised or not in memory, code that has no version (a hook or model class of one's own).
+        The hash; None if it might miss something: rows under different edits, weights that are
+        quantised or not in memory, code without a version (a user's hook or model class).
     """
     if lm.rows_differ:
         return None
@@ -75,16 +77,16 @@ class _Sink:
 
 
 class _State(pickle.Pickler):
-    """Pickles into a hash; what would differ from run to run or by chance is put in order."""
+    """Pickle into a hash, and put in order what would differ from run to run."""
 
     def __init__(self, weights: Weights) -> None:
         self.sink = _Sink()
         super().__init__(self.sink, protocol=4)
-        self.fast = True  # equal values give equal bytes, whether or not they are one object
+        self.fast = True  # equal values give equal bytes, even if they are different objects
         self.weights = weights
 
     def persistent_id(self, obj: Any) -> Any:
-        """What stands for an object; None for what is pickled as it is."""
+        """A stand-in for an object; None if the object itself is pickled."""
         if isinstance(obj, Tensor):
             return "tensor", self._tensor(obj)
         if isinstance(obj, nn.Module):
@@ -109,7 +111,7 @@ class _State(pickle.Pickler):
 
 
 def _read(obj: Any) -> Mapping[str, Any]:
-    """An object's attributes, less those that no forward pass reads."""
+    """An object's attributes, without those that no forward pass reads."""
     placed = type(vars(obj).get("_hf_hook")).__module__.startswith("accelerate.")
     unread = (*UNREAD, *(("_hf_hook", "_old_forward", "forward") if placed else ()))
     return {
@@ -120,7 +122,7 @@ def _read(obj: Any) -> Mapping[str, Any]:
 
 
 def _hooks(module: nn.Module) -> list[Any]:
-    """Its forward hooks in their order, by what they are and not by when they came."""
+    """Its forward hooks in their order, identified by what they are, not by their number."""
     both = (
         (module._forward_pre_hooks, module._forward_pre_hooks_with_kwargs),
         (module._forward_hooks, module._forward_hooks_with_kwargs),
@@ -137,10 +139,10 @@ def _name(code: Any) -> str:
 
 
 def _surroundings(lm: LanguageModel) -> list[Any]:
-    """What changes a pass from outside the model."""
+    """Settings outside the model that affect a pass."""
     kind = lm.device.type
     return [
-        torch.cuda.get_device_name(lm.device) if kind == "cuda" else _processor(),
+        torch.cuda.get_device_name(lm.device) if kind == "cuda" else get_cpu_capability(),
         torch.is_autocast_enabled(kind) and str(torch.get_autocast_dtype(kind)),
         torch.get_float32_matmul_precision(),
         str(torch.get_default_dtype()),
@@ -148,13 +150,9 @@ def _surroundings(lm: LanguageModel) -> list[Any]:
     ]
 
 
-def _processor() -> str:
-    return torch.backends.cpu.get_cpu_capability()
-
-
 @cache
 def _software() -> str:
-    """Versions of what is computed with, and a hash of this package's own source."""
+    """Versions of the packages that compute, and a hash of this package's source."""
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parents[1].rglob("*.py")):
         digest.update(path.read_bytes())

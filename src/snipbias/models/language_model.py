@@ -1,4 +1,4 @@
-"""A model with its tokenizer: how it is prompted, scored, and made to write."""
+"""A model with its tokenizer: prompting, scoring and generating."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from snipbias.models.padding import no_logprobs, pad
 from snipbias.models.scoring import Scored
 from snipbias.models.sites import Site
 
-# MPT calls it max_seq_len; LED has one for each side.
+# MPT calls it max_seq_len; LED has one per side.
 _CONTEXT_LENGTHS = (
     "max_position_embeddings",
     "max_seq_len",
@@ -31,12 +31,13 @@ _CONTEXT_LENGTHS = (
 
 @dataclass(repr=False)
 class LanguageModel(Backbone):
-    """A Hugging Face model and tokenizer, left as they are; everything here is undone by itself.
+    """A Hugging Face model and its tokenizer; every change made here is undone.
 
     Attributes:
+        tokenizer: its tokenizer.
         name: what the user called it.
         chat: whether prompts go through the tokenizer's chat template.
-        revision: the hub's commit or the file's hash, where there is one.
+        revision: the hub's commit or the file's hash, if there is one.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -50,7 +51,7 @@ class LanguageModel(Backbone):
     # -- prompting ---------------------------------------------------------------------------
 
     def query(self, prompt: str, options: Sequence[str]) -> Query:
-        """Tokenize a prompt and its options as the model is to read and write them.
+        """Tokenize a prompt and its options as the model reads and writes them.
 
         Raises:
             SnipbiasError: it does not fit into the model's context.
@@ -60,7 +61,7 @@ class LanguageModel(Backbone):
             longest = max(map(len, (query.prompt, *query.options)))
         else:
             query = self._decoder_only_query(prompt, options)
-            # An answer's last token is predicted and never read.
+            # An answer's last token is predicted but never read.
             longest = len(query.prompt) + max(map(len, query.options), default=1) - 1
         if self.context_length is not None and longest > self.context_length:
             raise SnipbiasError(
@@ -70,12 +71,12 @@ class LanguageModel(Backbone):
             )
         if not query.prompt:
             raise SnipbiasError(
-                f"the tokenizer of {self.name} turns the prompt {prompt[:60]!r} into nothing: "
+                f"the tokenizer of {self.name} turns the prompt {prompt[:60]!r} into no token: "
                 "give it a text."
             )
         if any(not option for option in query.options):
             raise SnipbiasError(
-                f"the tokenizer of {self.name} turns an option of {list(options)} into nothing: "
+                f"the tokenizer of {self.name} turns an option of {list(options)} into no token: "
                 "give it another text."
             )
         self._refuse_unknown_tokens(query)
@@ -87,13 +88,13 @@ class LanguageModel(Backbone):
         if highest >= known:
             token = self.tokenizer.convert_ids_to_tokens(highest)
             raise SnipbiasError(
-                f"the tokenizer of {self.name} gives {token!r} the number {highest}, and the model "
+                f"the tokenizer of {self.name} gives {token!r} the number {highest}, but the model "
                 f"has {known} embeddings: use its own tokenizer, or resize_token_embeddings."
             )
 
     @cached_property
     def context_length(self) -> int | None:
-        """Positions that the model has; None where positions are relative and unlimited."""
+        """The longest context in tokens; None if positions are relative and unlimited."""
         config = self.model.config.get_text_config()
         if getattr(config, "relative_attention_num_buckets", None) is not None:
             return None
@@ -101,24 +102,24 @@ class LanguageModel(Backbone):
         return min((n for n in limits if isinstance(n, int) and n > 0), default=None)
 
     def prompt_text(self, prompt: str) -> str:
-        """The prompt as the tokenizer gets it: inside the chat template if that is on."""
+        """The prompt as the tokenizer gets it: inside the chat template if it is on."""
         return self.chat_template.prompt(prompt) if self.chat else prompt
 
     @cached_property
     def chat_template(self) -> ChatTemplate:
-        """How the tokenizer's chat template is used; tried when it is first needed."""
+        """The tokenizer's chat template, tried when it is first needed."""
         return ChatTemplate.of(self.tokenizer, self.name)
 
     def length(self, text: str) -> int:
-        """Tokens of a text in the middle of others."""
+        """Number of tokens of a text in the middle of others."""
         return len(self.tokenizer(text, add_special_tokens=False)["input_ids"])  # type: ignore[arg-type]
 
     def _encode(self, text: str) -> list[int]:
-        # A chat template writes its own special tokens; twice would be another prompt.
+        # A chat template writes special tokens itself; adding them again would change the prompt.
         return self.tokenizer(text, add_special_tokens=not self.chat)["input_ids"]  # type: ignore[return-value]
 
     def _encode_open(self, text: str) -> list[int]:
-        """Without the end token that some tokenizers close every text with: more is to come."""
+        """Encode without the end token that some tokenizers append, since more text follows."""
         ids, end = self._encode(text), self.tokenizer.eos_token
         closed = ids[1:] and ids[-1] == self.tokenizer.eos_token_id and not text.endswith(str(end))
         return ids[:-1] if closed else ids
@@ -138,7 +139,7 @@ class LanguageModel(Backbone):
         for option in options:
             whole = self._encode_open(text + gap + option)
             if whole[: len(prefix)] != prefix:
-                # The tokenizer merges across the border; take the option's own tokens instead.
+                # The tokenizer merges across the boundary; use the option's own tokens instead.
                 whole = prefix + self.tokenizer(gap + option, add_special_tokens=False)["input_ids"]  # type: ignore[operator]
             answers.append(tuple(whole[len(prefix) :]))
         return Query(tuple(prefix), tuple(answers))
@@ -148,24 +149,25 @@ class LanguageModel(Backbone):
     def score(
         self, queries: Sequence[Query], *, share_start: bool = False, cut: bool = False
     ) -> Scored:
-        """Log-probability of every option of every query, each prompt encoded once.
+        """Log-probability of every option of every query; each prompt is encoded once.
 
-        Differentiable when gradients are on; nothing depends on the batch.
+        Differentiable if gradients are on. The result does not depend on the batch.
 
         Args:
-            share_start: encode what all prompts begin with once for the whole batch, where the
-                model allows it. For scores alone: whatever hooks see there belongs to no one row.
-            cut: cut the graph between prompts and options, for a `SiteGradients`.
+            queries: tokenized prompts and options.
+            share_start: encode the common beginning of all prompts once, if the model allows it.
+                Only for scores, since hooks cannot tell rows apart there.
+            cut: cut the graph between prompts and options, for `SiteGradients`.
         """
         self.passes["forward"] += len(queries)
         return scoring.score(self, queries, share_start=share_start, cut=cut)
 
     def alike(self, query: Query) -> tuple[Any, ...]:
-        """Sort key of queries: a batch should start alike and have prompts of one length."""
+        """Sort key that puts queries with the same start and length next to each other."""
         return scoring.alike(self, query)
 
     def generate(self, queries: Sequence[Query]) -> list[str]:
-        """Greedy continuation of each prompt, a little longer than its longest option."""
+        """Greedy continuation of each prompt, up to slightly longer than its longest option."""
         limits = [max(map(len, query.options)) + 8 for query in queries]
         texts = self.tokenizer.batch_decode(self.written(queries, limits), skip_special_tokens=True)
         return [text.strip() for text in texts]
@@ -173,12 +175,14 @@ class LanguageModel(Backbone):
     def written(self, queries: Sequence[Query], limits: Sequence[int]) -> list[list[int]]:
         """Tokens of the greedy continuation of each prompt, up to its end token or limit.
 
-        The limits are each row's own: what it says does not depend on the rest of the batch.
+        Args:
+            queries: the prompts.
+            limits: the most tokens per row, so that a row does not depend on the rest of the batch.
         """
         side = "right" if self.is_encoder_decoder else "left"
         ids, mask = pad([query.prompt for query in queries], self.device, side)
         filler = self.tokenizer.pad_token_id
-        # A checkpoint's own settings (repetition penalties, minimal lengths) are not greedy.
+        # A checkpoint's own settings (repetition penalty, minimum length) are not greedy.
         settings = GenerationConfig(
             max_new_tokens=max(limits),
             do_sample=False,
@@ -187,7 +191,7 @@ class LanguageModel(Backbone):
             pad_token_id=self.tokenizer.eos_token_id if filler is None else filler,
             decoder_start_token_id=self.start_token if self.is_encoder_decoder else None,
         )
-        # Swapped rather than passed: what is passed gets its gaps filled from the checkpoint's.
+        # Replaced, not passed: transformers fills gaps in what is passed from the checkpoint's.
         own, self.model.generation_config = self.model.generation_config, settings
         try:
             with self.rows_of(torch.arange(len(queries))):
@@ -205,7 +209,7 @@ class LanguageModel(Backbone):
         return answers
 
     def text_logprobs(self, text: str) -> tuple[Float[Tensor, "t v"], Int[Tensor, " t"]]:
-        """Next-token log-probabilities over a plain text, in float32, and the tokens that come.
+        """Next-token log-probabilities over a plain text, in float32, and the actual tokens.
 
         An encoder-decoder reads the first half of the words and predicts the second; a decoder-only
         model predicts every token after the first. A text longer than the context is cut; one that
@@ -231,16 +235,16 @@ class LanguageModel(Backbone):
         return logits[0].float().log_softmax(-1), targets[0]
 
     def request(self, text: str, room: int) -> Query:
-        """A request by itself, cut where the context would not leave room for so many tokens."""
+        """A request without options, cut so that the context has room for `room` more tokens."""
         limit = self.context_length and max(1, self.context_length - room)
         encode = self._encode if self.is_encoder_decoder else self._encode_open
         return Query(tuple(encode(self.prompt_text(text))[:limit]), ())
 
     def text_query(self, text: str) -> Query | None:
-        """A plain text as a query: its first half is the prompt, its second the only option.
+        """A plain text as a query: its first half is the prompt, its second half the only option.
 
-        Halves of the words for an encoder-decoder, which closes each with its end token; of the
-        tokens for a decoder-only model. None if the text is too short.
+        An encoder-decoder's halves are of words, each closed with its end token; a decoder-only
+        model's are of tokens. None if the text is too short.
         """
         if self.is_encoder_decoder:
             words = text.split()

@@ -1,4 +1,4 @@
-"""From a hub id, a folder, a GGUF file, `demo`, or objects in memory to a LanguageModel."""
+"""Load a LanguageModel from a hub id, a folder, a GGUF file, `demo`, or objects in memory."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def load(
         model: a hub id (`google/flan-t5-base`), a local folder, a `.gguf` file, or `demo` for the
             small model that ships with the package.
         revision: branch, tag or commit on the hub.
-        dtype: `stored` is the checkpoint's own type; `auto` is that too, but float32 on a CPU.
-            `mixed` is float32 with products of weights in bfloat16, which processors with
-            avx512_bf16 or AMX compute in half the time.
-        device: by default CUDA if there is one, else the CPU.
-        device_map: spread over devices by accelerate; goes instead of `device`.
-        chat: put prompts into the chat template; by default where the tokenizer has one.
+        dtype: `stored` is the checkpoint's own type; `auto` is the same, but float32 on a CPU.
+            `mixed` is float32 with matrix products in bfloat16, which processors with avx512_bf16
+            or AMX compute in half the time.
+        device: by default CUDA if available, else the CPU.
+        device_map: spread the model over devices with accelerate; replaces `device`.
+        chat: put prompts into the chat template; by default if the tokenizer has one.
         trust_remote_code: run code from the model's repository.
         tensor_parallel: split every layer among the processes that a launcher started (torchrun,
             accelerate launch), by transformers' own plan for the model.
@@ -61,7 +61,7 @@ def load(
     if device_map is not None and workers().count > 1:
         raise SnipbiasError(
             "--device-map spreads one process's model over all devices: run one process, or leave "
-            "it off for a copy of the model on each."
+            "it out to put a copy of the model on each device."
         )
     source = Source.of(str(model), revision, trust_remote_code)
     config = source.config()
@@ -78,7 +78,7 @@ def load(
             **source.arguments(),
             **arguments,
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # they come in the report, and are refused below
+            ignore_mismatched_sizes=True,  # reported, and refused below
         )
         _refuse_random_weights(str(model), report)
         tokenizer = AutoTokenizer.from_pretrained(source.place, **source.arguments(weights=False))
@@ -100,18 +100,20 @@ def wrap(
     chat: bool | None = None,
     revision: str | None = None,
 ) -> LanguageModel:
-    """A model and tokenizer that are already in memory, left as they are.
+    """Wrap a model and tokenizer that are already in memory, without changing them.
 
     Args:
-        name: what edits record of the model; by default what its configuration says.
-        revision: the same of its revision.
+        model: a Hugging Face model with a language-model head.
+        tokenizer: its tokenizer.
+        name: name of the model in edits; by default the one in its configuration.
         chat: whether prompts go through the chat template; by default if there is one.
+        revision: revision of the model in edits.
 
     Raises:
-        SnipbiasError: the model is not supported, it has no language-model head, projections of it
-            are no plain linear layers, or it is a T5 in float16.
+        SnipbiasError: the model is not supported, has no language-model head, has projections that
+            are not plain linear layers, or is a T5 in float16.
     """
-    # What torch.compile makes has other names for the layers, and code in which no hook counts.
+    # torch.compile renames the layers, and its code ignores hooks.
     model = getattr(model, "_orig_mod", model)
     if any(parameter.dtype == torch.float16 for parameter in model.parameters()):
         _refuse_float16(model.config, "float16")
@@ -146,13 +148,13 @@ def _device(device: str | torch.device | None) -> torch.device:
 
 
 def _refuse_random_weights(name: str, report: dict[str, Any]) -> None:
-    """Refuse a model of which transformers would make up a part, with no more than a warning."""
+    """Refuse a checkpoint whose missing weights transformers would fill at random."""
     mismatched = [key for key, *_ in report["mismatched_keys"]]
     unread = sorted({*report["missing_keys"], *mismatched})
     if unread:
         raise SnipbiasError(
-            f"{name} does not hold all of the model that its config.json describes: {len(unread)} "
-            f"weights are missing or of another shape ({unread[0]}); download it again."
+            f"{name} does not hold the whole model that its config.json describes: {len(unread)} "
+            f"weights are missing or have another shape ({unread[0]}); download it again."
         )
 
 

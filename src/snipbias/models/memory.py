@@ -1,4 +1,4 @@
-"""Free memory and the memory of a pass, which limit the size of a batch."""
+"""Free memory, and the memory that a pass takes: together they limit the batch size."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-# Of the free memory a batch may take so much: a GPU is ours, a computer is not.
+# Share of the free memory that a batch may take: a GPU is ours alone, a computer is not.
 SHARE = {"cuda": 0.8, "cpu": 0.5}
 _CGROUP = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current")
 _MEMINFO = "/proc/meminfo"
 
-# Bytes a token that a kind of pass takes on each device, by model: measured once.
+# Bytes per token of each kind of pass on each device, by model; measured once.
 _measured: WeakKeyDictionary[nn.Module, dict[str, dict[torch.device, float]]] = WeakKeyDictionary()
 
 
@@ -29,10 +29,12 @@ def room(model: nn.Module, kind: str, trial: Callable[[], object], tokens: int, 
     """Number of padded tokens that fit into a batch, given the memory that is free now.
 
     Args:
-        kind: of the passes; bytes per token are measured once per kind and model.
-        trial: a pass over `tokens` tokens to measure it by; its result is dropped. It is not run
-            where the model is so small that memory cannot run out.
-        most: the most tokens that are asked for.
+        model: the model.
+        kind: kind of pass; bytes per token are measured once per kind and model.
+        trial: a pass over `tokens` tokens to measure; its result is dropped. It is not run if the
+            model is so small that memory cannot run out.
+        tokens: padded tokens of the trial.
+        most: the most padded tokens that a batch will have.
     """
     places = {p.device for p in model.parameters()} - {torch.device("meta")}
     spare = [_spare(place) for place in places]
@@ -62,7 +64,7 @@ def _spare(place: torch.device) -> float | None:
 
 
 def peaks(model: nn.Module, trial: Callable[[], object]) -> dict[torch.device, float]:
-    """Peak bytes of a pass on each device, on top of what was allocated before."""
+    """Peak bytes of a pass on each device, beyond what was allocated before."""
     gpus = {p.device for p in model.parameters() if p.device.type == "cuda"}
     before = {gpu: torch.cuda.memory_allocated(gpu) for gpu in gpus}
     for gpu in gpus:
@@ -79,7 +81,7 @@ def free(place: torch.device) -> int | None:
         unused = torch.cuda.memory_reserved(place) - torch.cuda.memory_allocated(place)
         return torch.cuda.mem_get_info(place)[0] + unused
     said = [bytes for bytes in (_of_machine(), _of_container()) if bytes is not None]
-    beside = int(os.environ.get("LOCAL_WORLD_SIZE") or 1)  # processes that a launcher started here
+    beside = int(os.environ.get("LOCAL_WORLD_SIZE") or 1)  # processes on this machine
     return min(said) // beside if said else None
 
 
@@ -100,9 +102,9 @@ def _of_container() -> int | None:
 
 
 class _Live(TorchDispatchMode):
-    """Counts the bytes of all tensors made inside that are still there.
+    """Count the bytes of all live tensors that were made inside.
 
-    The size of the process would not do: freed memory that it keeps hides what a pass takes.
+    The size of the process would not show it, since it keeps freed memory.
     """
 
     def __init__(self) -> None:

@@ -14,8 +14,8 @@ class Packed:
     """R options of B prompts, concatenated per prompt into sequences of Q tokens.
 
     Attributes:
-        owner: which prompt an option belongs to.
-        place: where in the sequence an option's tokens stand, 0 for padding.
+        owner: the prompt that each option belongs to.
+        place: positions of each option's tokens in its sequence, 0 for padding.
         real: which of them are tokens.
         shape: B and Q.
     """

@@ -1,4 +1,4 @@
-"""Small things done to batches of token sequences."""
+"""Helpers for batches of token sequences."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 def in_batches(jobs: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    """Stretches of at most `size` jobs, in order."""
+    """Split jobs into batches of at most `size`, in order."""
     if size < 1:
         raise SnipbiasError(f"the batch size is {size}: give at least 1.")
     for start in range(0, len(jobs), size):
@@ -24,8 +24,8 @@ def in_batches(jobs: Sequence[T], size: int) -> Iterator[Sequence[T]]:
 
 
 def common_start(sequences: Sequence[tuple[int, ...]]) -> int:
-    """How many tokens all sequences begin with."""
-    first, last = min(sequences), max(sequences)  # what these two share all between them do
+    """Number of tokens that all sequences start with."""
+    first, last = min(sequences), max(sequences)  # in sorted order, all sequences lie between these
     return sum(
         1
         for _ in itertools.takewhile(
@@ -37,14 +37,18 @@ def common_start(sequences: Sequence[tuple[int, ...]]) -> int:
 def pad(
     sequences: Sequence[Sequence[int]], device: torch.device, side: Literal["left", "right"]
 ) -> tuple[Int[Tensor, "n l"], Bool[Tensor, "n l"]]:
-    """Pad token sequences to rows; also return the mask of real tokens.
+    """Pad token sequences to rows of equal length.
 
-    A row is filled with its own first token. A padding token's embedding may be 0, from which
-    Gemma 3n takes a standard deviation, whose gradient is not a number.
+    A row is filled with its own first token: the padding token's embedding may be 0, and Gemma 3n
+    takes a standard deviation of it, whose gradient is not a number.
 
     Args:
         sequences: token ids.
-        side: where padding goes.
+        device: where the result goes.
+        side: the side of the padding.
+
+    Returns:
+        Token ids, and the mask of real tokens.
     """
     longest = max(map(len, sequences))
     ids = torch.zeros((len(sequences), longest), dtype=torch.long)

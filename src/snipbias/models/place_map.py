@@ -1,4 +1,4 @@
-"""Where in the network neurons sit, as a map of layers and modules."""
+"""A map of where neurons sit, by layer and module."""
 
 from __future__ import annotations
 
@@ -17,11 +17,14 @@ def neuron_map(
     group: str = "",
     choice: str = "",
 ) -> Plot:
-    """How many neurons sit in each module of each layer.
+    """Plot how many neurons sit in each module of each layer.
 
     Args:
-        counts: neurons per place, zeros included; the columns are in their order.
+        counts: neurons per place, zeros included; columns follow their order.
+        title: heading of the plot.
         place: name of the plot in its page.
+        group: see `Plot`.
+        choice: see `Plot`.
     """
     stacks = len({spot.side for spot in counts}) > 1
     columns = {spot: f"{spot.side} {spot.module}" if stacks else spot.module for spot in counts}

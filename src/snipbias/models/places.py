@@ -20,9 +20,9 @@ class Place(NamedTuple):
 
 
 def count_places(sites: Sequence[Site], draws: Sequence[Iterable[Neuron]]) -> dict[Place, float]:
-    """Neurons in each place, as the mean over draws of neurons, zeros included.
+    """Count the neurons in each place, as the mean over several draws, zeros included.
 
-    In the order of the network; the units of a fused layer count for their own roles.
+    Places are in the order of the network; units of a fused layer count for their own roles.
     """
     by_name = {site.name: site for site in sites}
     counts = dict.fromkeys(every_place(sites), 0)
@@ -34,14 +34,14 @@ def count_places(sites: Sequence[Site], draws: Sequence[Iterable[Neuron]]) -> di
 
 
 def every_place(sites: Sequence[Site]) -> list[Place]:
-    """Every place that the model has: stack, then layer, then attention before ffn."""
+    """Every place in the model, ordered by stack, layer, and attention before ffn."""
     found = {_place(site, role) for site in sites for role, _ in site.layout}
     sides = {"encoder": 0, "decoder": 1}
     return sorted(found, key=lambda p: (sides[p.side], p.layer, modules_order(p.module)))
 
 
 def modules_order(module: str) -> tuple[int, int]:
-    """Self-attention, cross-attention, ffn; q, k, v, o, gate, up, down."""
+    """Sort key: self-attention, cross-attention, ffn; then q, k, v, o, gate, up, down."""
     block, role = module.split()
     return list(_BLOCKS.values()).index(block), _ROLES.index(role)
 

@@ -1,4 +1,4 @@
-"""A first pass over a few tokens: a model that does not run as scores assume is refused at once."""
+"""A first pass over a few tokens, to refuse at once a model that does not run as scores assume."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from snipbias.models.sites import Site
 
 # Two prompts of different lengths, so that one is padded; their options are read in a second pass.
 QUERIES = (Query((5, 6, 7), ((8, 9), (9, 8, 7))), Query((9, 8, 7, 6) * 4, ((5, 6), (6, 7))))
-# How far scores may be from the plain model's: rounding, by how finely the weights are kept.
+# How far scores may be from the plain model's (rtol, atol): float32 or wider, and half types.
 FINE, COARSE = (1e-3, 5e-3), (5e-2, 0.5)
 
 
 def check_runs(lm: LanguageModel) -> None:
-    """Score two short prompts, and see what every site did meanwhile.
+    """Score two short prompts and check what every site did.
 
-    A decoder that cannot go on from a cache as it should is made to read whole sequences.
+    A decoder that does not continue correctly from a cache is made to read whole sequences.
 
     Raises:
-        SnipbiasError: a site runs other than once for each token, or the scores are not those that
-            the model gives without padding and without a cache.
+        SnipbiasError: a site does not run once per token, or the scores differ from those without
+            padding and cache.
     """
     weight = next(lm.model.get_input_embeddings().parameters())
     if not lm.sites or (weight.is_meta and not hasattr(lm.model, "hf_device_map")):
-        return  # there are no weights to run
+        return  # no weights to run
     try:
         _check(lm)
     except SnipbiasError:
@@ -45,7 +45,7 @@ def check_runs(lm: LanguageModel) -> None:
 
 def _check(lm: LanguageModel) -> None:
     try:
-        # Hooks do not count in code that was compiled in place.
+        # Code that was compiled in place ignores hooks.
         with torch.no_grad(), lm.frozen(), torch.compiler.set_stance("force_eager"):
             with _noted(lm) as runs:
                 plain = _plain(lm, QUERIES[0])
@@ -60,23 +60,22 @@ def _check(lm: LanguageModel) -> None:
     except (TypeError, ValueError, LookupError, AttributeError, RuntimeError) as error:
         why = str(error).strip().split("\n")[0][:120]
         raise SnipbiasError(
-            f"{type(lm.model).__name__} does not read a prompt of plain tokens and then its "
-            f"options, which is not supported: it says {type(error).__name__}: {why}."
+            f"{type(lm.model).__name__} is not supported: it cannot read a prompt of plain tokens "
+            f"and then its options ({type(error).__name__}: {why})."
         ) from error
     is_fine = all(p.dtype in (torch.float32, torch.float64) for p in lm.model.parameters())
     rtol, atol = FINE if is_fine else COARSE
     found = scored.logprobs[0, 0]
     if torch.isfinite(plain) and (found - plain).abs() > atol + rtol * plain.abs():
         raise SnipbiasError(
-            f"{type(lm.model).__name__} gives an option another score in a batch ({found:.3f}) "
-            f"than by itself ({plain:.3f}), so it is not supported: what is missing is a pass over "
-            "padded prompts that it reads as it should."
+            f"{type(lm.model).__name__} is not supported: it gives an option another score in a "
+            f"padded batch ({found:.3f}) than by itself ({plain:.3f})."
         )
 
 
 @contextmanager
 def _noted(lm: LanguageModel) -> Iterator[dict[str, list[torch.Size]]]:
-    """The positions of every output of every site, as they come."""
+    """Record the shape of positions of every output of every site."""
     runs: dict[str, list[torch.Size]] = {site.name: [] for site in lm.sites}
 
     def see(site: str, module: nn.Module, args: object, output: torch.Tensor) -> None:
@@ -93,16 +92,15 @@ def _noted(lm: LanguageModel) -> Iterator[dict[str, list[torch.Size]]]:
 def _refuse_loop(lm: LanguageModel, site: Site, times: int) -> None:
     if times != 1:
         raise SnipbiasError(
-            f"{type(lm.model).__name__} runs its layer {site.name} {times} times in one pass, "
-            "which is not supported: what is missing is a definition of what a neuron there does "
-            "at a token."
+            f"{type(lm.model).__name__} is not supported: it runs its layer {site.name} {times} "
+            "times per pass, so a neuron's output at a token is not defined."
         )
 
 
 def _refuse_other_positions(
     lm: LanguageModel, site: Site, seen: list[torch.Size], scored: Scored
 ) -> None:
-    """A site sees the prompts' tokens, and the options' after them or in the same pass."""
+    """A site must see the prompts' tokens, and the options' after them or in the same pass."""
     prompts = [*scored.prefix_mask.shape]
     options = [*(scored.options_mask.shape if scored.packed is None else scored.packed.shape)]
     if lm.reads_whole:
@@ -112,19 +110,19 @@ def _refuse_other_positions(
     else:
         expected = [prompts] if site.sees_prompt else [[len(QUERIES), 1], options]
     for there, rows in zip_longest(seen, expected):
-        # OPT takes batch and tokens as one dimension in some layers, DeepSeek has one more.
+        # OPT merges batch and tokens in some layers; DeepSeek adds a dimension.
         given = [n for n in there or () if n > 1]
         wanted = [n for n in rows or () if n > 1]
         if given not in (wanted, [math.prod(wanted)]):
             raise SnipbiasError(
-                f"{type(lm.model).__name__} runs its layer {site.name} over {tuple(there or ())} "
-                f"positions where {tuple(rows or ())} tokens are read, which is not supported: "
-                "what is missing is which position belongs to which token."
+                f"{type(lm.model).__name__} is not supported: it runs its layer {site.name} over "
+                f"{tuple(there or ())} positions while it reads {tuple(rows or ())} tokens, so no "
+                "position can be matched to a token."
             )
 
 
 def _plain(lm: LanguageModel, query: Query) -> torch.Tensor:
-    """Log-probability of the first option by the model alone: no padding, no cache."""
+    """Log-probability of the first option from the plain model: no padding, no cache."""
     prompt, option = list(query.prompt), list(query.options[0])
 
     def ids(tokens: list[int]) -> torch.Tensor:

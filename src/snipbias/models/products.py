@@ -1,4 +1,4 @@
-"""Weights of the sites in bfloat16, the rest in float32: faster where the processor has it."""
+"""Keep weights in bfloat16 and all else in float32: faster on processors that support it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from snipbias.models.backbone import Backbone
 
 
 def multiply_in_bfloat16(lm: Backbone) -> None:
-    """Keep the sites' weights of a float32 model in bfloat16, and multiply in that from now on.
+    """Convert the sites' weights of a float32 model to bfloat16, and multiply in that type.
 
-    What goes in and comes out stays float32, and so do norms, attention, residual sums and logits,
-    which a model in bfloat16 throughout rounds too.
+    Inputs and outputs stay float32, and so do norms, attention, residual sums and logits, which a
+    model entirely in bfloat16 would round too.
     """
     for site in lm.sites:
         module = lm.module(site.name)

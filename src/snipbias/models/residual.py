@@ -1,4 +1,4 @@
-"""The residual stream where the answer begins, after each transformer block."""
+"""The residual stream at the start of the answer, after each transformer block."""
 
 from __future__ import annotations
 
@@ -24,10 +24,12 @@ def states(
     batch_size: BatchSize = "auto",
     progress: Progress = lambda done: None,
 ) -> Float[np.ndarray, "layers queries d"]:
-    """The residual stream after each block at the prompt's last token (or the start token).
+    """The residual stream after each block, at the prompt's last token (or the start token).
 
     Args:
-        batch_size: prompts per pass, or `auto`; no result depends on it.
+        lm: the model.
+        queries: the prompts.
+        batch_size: prompts per pass, or `auto`; results do not depend on it.
         progress: called with the number of prompts just done.
     """
     prompts = [Query(query.prompt, (query.options[0][:1],)) for query in queries]
@@ -73,6 +75,6 @@ def _keep_first(
     into: dict[int, Tensor], number: int, module: nn.Module, args: object, output: Any
 ) -> None:
     hidden = output[0] if isinstance(output, (tuple, list)) else output
-    if hidden.ndim == 4:  # Gemma 3n has several streams; the first is what the others predict
+    if hidden.ndim == 4:  # Gemma 3n has several streams, of which the first is the main one
         hidden = hidden[0]
     into.setdefault(number, hidden)

@@ -1,4 +1,4 @@
-"""Questions put to a model: those that were answered before are read, the others are asked."""
+"""Ask a model questions, and read answers from the cache if they were asked before."""
 
 from __future__ import annotations
 
@@ -22,12 +22,14 @@ def score_queries(
     progress: Progress,
     weights: Weights | None = None,
 ) -> list[list[float]]:
-    """Log-probabilities of each query's options, in its order; alike prompts run together.
+    """Log-probabilities of each query's options, in order; similar prompts run together.
 
     Args:
-        batch_size: prompts per pass, or `auto`; no result depends on it.
+        lm: the model.
+        queries: prompts and options.
+        batch_size: prompts per pass, or `auto`; results do not depend on it.
         progress: called with the number of prompts just done.
-        weights: for `fingerprint`.
+        weights: see `fingerprint`.
     """
 
     def score(batch: Sequence[Query]) -> list[list[float]]:
@@ -48,19 +50,19 @@ def score_queries(
 
 
 def keys_of(state: str | None, questions: Iterable[Any]) -> list[str | None]:
-    """What answers are kept under: the model's fingerprint and all of the question."""
+    """Cache keys: a hash of the model's fingerprint and the whole question."""
     if state is None or not answers.on():
         return [None for _ in questions]
     return [hashlib.sha256(f"{state} {asked!r}".encode()).hexdigest() for asked in questions]
 
 
 def state_of(lm: LanguageModel, weights: Weights | None = None) -> str | None:
-    """The main process's `fingerprint` of the model; None where answers are not kept."""
+    """The main process's `fingerprint` of the model; None if answers are not cached."""
     return workers().from_main(lambda: fingerprint(lm, weights) if answers.on() else None)
 
 
 def known(keys: Sequence[str | None]) -> dict[int, Any]:
-    """The answers that are there, by number; the same in every process."""
+    """Cached answers by question number; the same in every process."""
 
     def read() -> dict[int, Any]:
         found = answers.known(key for key in keys if key)
@@ -70,7 +72,7 @@ def known(keys: Sequence[str | None]) -> dict[int, Any]:
 
 
 def keep(new: Mapping[str | None, Any]) -> None:
-    """Keep answers by key; those without a key are not."""
+    """Cache answers by key; those without a key are not cached."""
     answers.keep({key: json.dumps(answer) for key, answer in new.items() if key})
 
 
@@ -88,13 +90,19 @@ def ask(
     fastest: int | None = None,
     how: Any = None,
 ) -> list[Any]:
-    """An answer for each query. What is new is kept batch by batch, so that a crash loses one.
+    """An answer for each query; new ones are cached after each batch, so a crash loses one batch.
 
     Args:
-        answer: a batch's answers, as plain values; apart from the model, `kind`, `how` and the
-            query decide them.
-        alike, size, fastest: for `run_batches`.
-        weights: for `fingerprint`.
+        lm: the model.
+        queries: prompts and options.
+        answer: returns a batch's answers as plain values, which must depend only on the model,
+            `kind`, `how` and the query.
+        kind: kind of pass; see `run_batches`.
+        batch_size: prompts per pass, or `auto`; results do not depend on it.
+        progress: called with the number of prompts just done.
+        weights: see `fingerprint`.
+        alike, size, fastest: see `run_batches`.
+        how: anything else that answers depend on.
     """
     keys = keys_of(state_of(lm, weights), ((kind, how, query) for query in queries))
     found = known(keys)

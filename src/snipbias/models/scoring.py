@@ -1,8 +1,8 @@
-"""Passes over prompts and their options, each prompt encoded once for all its options.
+"""Passes over prompts and their options; each prompt is encoded once for all its options.
 
-How an encoder-decoder and a decoder-only model are run is known here alone. Both are read as a
-*prefix* that all options of a prompt share (encoder and decoder start, or the prompt) and the
-*options* that continue it.
+Only this module knows how encoder-decoders and decoder-only models are run. Both have a *prefix*
+that all options of a prompt share (encoder and decoder start, or the prompt), and *options* that
+continue it.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from snipbias.models.padding import common_start, pad, positions, token_logprobs
 from snipbias.models.token_tree import TokenTree, is_told_positions, reads_trees, takes_trees
 from snipbias.models.whole_sequences import read_whole
 
-# Fewer tokens in common are not worth a pass of their own.
+# A shorter common start is not worth a pass of its own.
 WORTH_SHARING = 8
-# Enough to tell instructions apart, few enough not to sort by what comes after them.
+# Enough tokens to tell instructions apart, but not what comes after them.
 SORTED_BY = 32
 
 
 @dataclass(frozen=True)
 class GraphCut:
-    """The boundary between prompt and options: tensors that cross it, detached where it is cut.
+    """The boundary between prompt and options: the tensors that cross it, detached if it is cut.
 
-    Where each option reads its own copy, one backward pass through the options yields the gradients
-    of several objectives, as long as they read different options. The prefix is shared, and takes
-    one backward pass per objective.
+    If each option reads its own copy, one backward pass through the options gives the gradients of
+    several objectives, as long as these read different options. The prefix is shared, and takes one
+    backward pass per objective.
 
     Attributes:
-        owner: which prompt an option belongs to; None where the options of a prompt read the same.
+        owner: the prompt that each option belongs to; None if a prompt's options share one row.
         is_cut: whether the graph of the options ends here.
         prefix: outputs of the prefix, one row per prompt; the ends of its graph.
         options: inputs of the options, one row per option or per prompt; the leaves of their graph.
@@ -51,7 +51,7 @@ class GraphCut:
     options: list[Tensor] = field(default_factory=list)
 
     def cross(self, given: Tensor) -> Tensor:
-        """Hand a tensor of the prefix, one row per prompt, to the options; one row per option."""
+        """Pass a tensor of the prefix (a row per prompt) on to the options (a row per option)."""
         read = given if self.owner is None else given[self.owner]
         if self.is_cut and given.requires_grad:
             read = read.detach().requires_grad_()
@@ -62,16 +62,16 @@ class GraphCut:
 
 @dataclass(frozen=True)
 class Scored:
-    """Log-probabilities of the options of a batch of B queries, C being the most options.
+    """Log-probabilities of the options of a batch of B queries with up to C options.
 
     Attributes:
-        logprobs: sum over an option's tokens; -inf where a query has fewer options.
-        rows: index of each option's row in the options pass, -1 where there is none.
+        logprobs: sum over an option's tokens; -inf if a query has fewer options.
+        rows: index of each option's row in the options pass; -1 if there is none.
         prefix_mask: real tokens of the prompts.
-        options_mask: real tokens that the options pass reads, one row per option; with the prompt's
-            where the model reads whole sequences.
-        packed: how that pass concatenates the options of a prompt; None where it does not.
-        graph_cut: the tensors that pass took from the one over the prompts.
+        options_mask: real tokens that the options pass reads, a row per option; includes the
+            prompt's if the model reads whole sequences.
+        packed: how that pass concatenates the options of a prompt; None if it does not.
+        graph_cut: the tensors that this pass took from the one over the prompts.
     """
 
     logprobs: Float[Tensor, "b c"]
@@ -82,11 +82,11 @@ class Scored:
     graph_cut: GraphCut | None = None
 
     def by_row(self, output: Tensor) -> Float[Tensor, "r t d"]:
-        """Reshape a layer's output of the options pass to one row per option.
+        """Reshape a layer's output in the options pass to one row per option.
 
         Values at padding are arbitrary; gradients there are 0.
         """
-        # OPT takes batch and tokens as one dimension in some layers, and DeepSeek has one more.
+        # OPT merges batch and tokens in some layers, and DeepSeek adds a dimension.
         units = output.shape[-1]
         if self.packed is not None:
             return self.packed.by_row(output.reshape(*self.packed.shape, units))
@@ -99,12 +99,14 @@ def score(
     """Log-probability of every option of every query; see `LanguageModel.score`.
 
     Args:
-        share_start: encode the start that all prompts share once.
+        lm: the model.
+        queries: prompts and options.
+        share_start: encode the common start of all prompts once.
         cut: cut the graph between prompt and options, for attribution.
     """
     owners = [b for b, query in enumerate(queries) for _ in query.options]
     options = [option for query in queries for option in query.options]
-    owner = torch.tensor(owners)  # on the CPU: it indexes layers' caches wherever they are
+    owner = torch.tensor(owners)  # on the CPU: it indexes caches on any device
 
     if share_start and not cut and reads_trees(lm):
         return _score_tree(lm, queries, owner)
@@ -147,7 +149,7 @@ def _scored(
     packed: Packed | None,
     graph_cut: GraphCut,
 ) -> Scored:
-    """Log-probabilities of the options' tokens, summed and put in their queries' places."""
+    """Sum the log-probabilities of the options' tokens and arrange them by query."""
     most, device = max(len(query.options) for query in queries), logprobs.device
     rows = torch.full((len(queries), most), -1, device=device)
     slot = torch.tensor([c for query in queries for c in range(len(query.options))])
@@ -158,7 +160,7 @@ def _scored(
 
 
 def _score_tree(lm: Backbone, queries: Sequence[Query], owner: Int[Tensor, " r"]) -> Scored:
-    """Score all prompts and options as one tree, in which hooks could not tell rows apart."""
+    """Score all prompts and options as one tree, where hooks could not tell rows apart."""
     logprobs = TokenTree.of(queries, lm.device).score(lm)
     nowhere = torch.zeros(len(owner), 0, dtype=torch.bool, device=lm.device)
     rows = torch.full(logprobs.shape, -1, device=lm.device)
@@ -173,13 +175,14 @@ def alike(lm: Backbone, query: Query) -> tuple[Any, ...]:
     return start, len(query.prompt)
 
 
-# Each kind of model has two functions. One reads the prompts -> (logits of the first answer token
-# [B, V], mask of the prompts' real tokens [B, S], cache and other state). The other continues with
-# the options, row r from prompt owner[r] -> logits after each of their tokens [R, T, V].
+# Each kind of model has two functions. The first reads the prompts and returns the logits of the
+# first answer token [B, V], the mask of the prompts' real tokens [B, S], and the cache with other
+# state. The second continues with the options, row r from prompt owner[r], and returns the logits
+# after each of their tokens [R, T, V].
 
 
 def _encode_prompts(lm: Backbone, prompts: Sequence[tuple[int, ...]]) -> tuple[Tensor, Tensor, Any]:
-    # An encoder with absolute positions (BART) counts from the first token: padding goes right.
+    # An encoder with absolute positions (BART) counts from the first token, so pad on the right.
     ids, mask = pad(prompts, lm.device, "right")
     states = lm.model.get_encoder()(input_ids=ids, attention_mask=mask.long()).last_hidden_state
     out = lm.model(
@@ -196,7 +199,7 @@ def _decode_options(
 ) -> Tensor:
     cache, states = state
     return lm.model(
-        # The cache holds this input's keys and values; only its shape is still read.
+        # The cache holds this input's keys and values; only its shape is used.
         encoder_outputs=BaseModelOutput(last_hidden_state=states.detach()[owner]),
         attention_mask=prompt_mask[owner].long(),
         decoder_input_ids=ids,
@@ -208,7 +211,7 @@ def _decode_options(
 def _read_prompts(
     lm: Backbone, prompts: Sequence[tuple[int, ...]], shared: int
 ) -> tuple[Tensor, Tensor, Any]:
-    # A decoder continues from the last column, so padding goes left of it.
+    # A decoder continues from the last column, so pad on the left.
     ids, mask = pad([prompt[shared:] for prompt in prompts], lm.device, "left")
     cache = None
     if shared:
@@ -226,8 +229,8 @@ def _read_prompts(
     )
     if getattr(out, "past_key_values", None) is None:
         raise SnipbiasError(
-            f"{type(lm.model).__name__} keeps no key-value cache, which is not supported: "
-            "what is missing is a pass that shares a prompt between its options."
+            f"{type(lm.model).__name__} is not supported: it has no key-value cache, so options "
+            "cannot share a prompt."
         )
     return out.logits[:, -1], mask, (out.past_key_values,)
 
@@ -251,14 +254,16 @@ def _map_cache(cache: Any, change: Callable[[Tensor], Tensor]) -> None:
     parts = (cache.self_attention_cache, cache.cross_attention_cache) if both else (cache,)
     layers: list[Any] = [layer for part in parts for layer in part.layers]
     for layer in layers:
-        if getattr(layer, "keys", None) is not None:  # Gemma 3n and 4: some read those of others
+        if (
+            getattr(layer, "keys", None) is not None
+        ):  # in Gemma 3n and 4, some layers use those of others
             layer.keys, layer.values = change(layer.keys), change(layer.values)
 
 
 def _continue_packed(
     lm: Backbone, targets: Tensor, prompt_mask: Tensor, packed: Packed, state: Any
 ) -> Tensor:
-    """Log P of each token after the first [R, T], the options of a prompt in one sequence.
+    """Log P of each token after the first [R, T], with a prompt's options in one sequence.
 
     No cache is copied, and short options are not padded to the longest.
     """
@@ -278,7 +283,7 @@ def _continue_packed(
 
 
 def _shared_start(lm: Backbone, prompts: Sequence[tuple[int, ...]]) -> int:
-    """Number of initial tokens to encode once for all prompts; each keeps one of its own."""
+    """Number of initial tokens to encode once for all prompts; each keeps at least one."""
     if len(prompts) == 1 or not is_told_positions(lm):
         return 0
     shared = min(common_start(prompts), min(map(len, prompts)) - 1)

@@ -1,7 +1,7 @@
-"""A model whose layers are split among processes (tensor parallel), by transformers' own plan.
+"""Models whose layers are split among processes (tensor parallel) by transformers' own plan.
 
-A layer split by columns gives each process its own units; a layer split by rows gives all of them
-every unit. So a neuron's output and its gradient are where its row of the weight is.
+A layer split by columns gives each process some of the units; a layer split by rows gives all
+processes every unit. So a neuron's output and gradient are where its row of the weight is.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from snipbias.models.sites import Linear, width
 
 
 def plan_for(config: PretrainedConfig, name: str) -> Any:
-    """What `from_pretrained` takes to split the model.
+    """The argument of `from_pretrained` that splits the model.
 
     Raises:
-        SnipbiasError: there is one process only, transformers is too old, or has no plan for it.
+        SnipbiasError: there is only one process, or transformers is too old or has no plan for it.
     """
     if workers().count == 1:
         raise SnipbiasError(
-            "tensor parallel needs several processes: start it by torchrun --nproc-per-node 2 -m "
+            "tensor parallel needs several processes: start it with torchrun --nproc-per-node 2 -m "
             "snipbias ... (in Python, load inside sb.data_parallel())."
         )
     try:
@@ -44,20 +44,20 @@ def plan_for(config: PretrainedConfig, name: str) -> Any:
 
 
 def refuse_split() -> None:
-    """Refuse work that does not know layers which are split among processes.
+    """Refuse work that does not support layers split among processes.
 
     Raises:
-        SnipbiasError: they are.
+        SnipbiasError: layers are split.
     """
     if workers().one_model:
         raise SnipbiasError(
-            "this does not work on layers that are split among processes: leave --tensor-parallel "
-            "off; --device-map auto spreads a large model in one process."
+            "this does not work on layers that are split among processes: leave out "
+            "--tensor-parallel; --device-map auto spreads a large model in one process."
         )
 
 
 def units_here(module: Linear, output: Tensor) -> slice:
-    """Which units of a layer its output in this process holds."""
+    """The units of a layer that its output in this process holds."""
     units, here = width(module), output.shape[-1]
     if here == units:
         return slice(0, units)
@@ -66,10 +66,12 @@ def units_here(module: Linear, output: Tensor) -> slice:
 
 
 def whole(here: Tensor, units: int) -> Tensor:
-    """All units of a layer in every process, by the last dimension.
+    """Gather all units of a layer, along the last dimension, in every process.
 
     Args:
-        here: of the units that this process holds; on the CPU afterwards if that is not all.
+        here: values of the units that this process holds; the result is on the CPU unless these
+            are all.
+        units: number of units of the layer.
     """
     if here.shape[-1] == units:
         return here
@@ -83,5 +85,5 @@ def whole(here: Tensor, units: int) -> Tensor:
 
 
 def plain(tensor: Tensor) -> Tensor:
-    """A weight, or a part of one, as a tensor that this process has all of."""
+    """A weight, or a part of one, as a whole tensor in this process."""
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor  # type: ignore[operator]

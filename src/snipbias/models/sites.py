@@ -1,8 +1,8 @@
 """Which modules of a model are sites: linear layers whose output units are the neurons.
 
 A neuron is one output unit of one linear layer of self-attention, cross-attention or FFN (paper,
-section 3.5); embeddings and the language-model head are not. Families differ in how they name the
-layers and in which of them they fuse, and this file is the only place that knows it.
+section 3.5), but not of embeddings or the language-model head. Families name and fuse their layers
+differently; only this file knows how.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ ROLES = {
     "q": ("q", "q_proj", "query", "q_attn", "q_a_proj", "q_b_proj"),
     "k": ("k", "k_proj", "key"),
     "v": ("v", "v_proj", "value"),
-    "kv": (),  # what keys and values are both made of: DeepSeek's latents
-    # Gemma 3n and 4 gate a layer's own embeddings, and 3n has a branch of low rank (LAuReL).
+    "kv": (),  # latents that both keys and values are made from (DeepSeek)
+    # Gemma 3n and 4 gate per-layer embeddings, and 3n has a low-rank branch (LAuReL).
     "gate": ("wi_0", "gate_proj", "per_layer_input_gate", "in_proj_z", "g_proj"),
     "up": ("wi", "wi_1", "up_proj", "fc1", "c_fc", "dense_h_to_4h", "fc_in", "linear_left"),
     "down": (
@@ -41,7 +41,7 @@ ROLES = {
         "per_layer_projection",
     ),
 }
-# Latent attention (DeepSeek V2, MiniCPM3): keys and values by way of a few units that both share.
+# Latent attention (DeepSeek V2, MiniCPM3): keys and values are made from a few shared units.
 LATENT, FROM_LATENT = "kv_a_proj_with_mqa", "kv_b_proj"
 ATTENTION_OUTPUTS = ("o", "o_proj", "out_proj", "c_proj", "dense")
 FUSED_QKV = ("c_attn", "query_key_value", "qkv_proj", "Wqkv", "in_proj_qkv")
@@ -65,7 +65,7 @@ class Site:
         side: which stack it belongs to; decoder-only models have only a decoder.
         layer: number of its transformer block within that stack.
         block: self-attention, cross-attention or ffn.
-        layout: roles of the units in order, as (role, count) and repeated to the width: a fused
+        layout: roles of the units in order, as (role, count), repeated up to the width: a fused
             layer has several roles (q, k, v or gate, up), a plain one has one.
     """
 
@@ -87,7 +87,7 @@ class Site:
 
     @property
     def sees_prompt(self) -> bool:
-        """Whether an encoder-decoder feeds it the prompt's tokens (rather than the answer's)."""
+        """Whether it reads the prompt's tokens in an encoder-decoder, not the answer's."""
         is_cross_input = self.block == "cross-attention" and self.layout[0][0] in ("k", "v")
         return self.side == "encoder" or is_cross_input
 
@@ -97,7 +97,7 @@ def find_sites(model: PreTrainedModel) -> tuple[Site, ...]:
 
     Raises:
         SnipbiasError: the architecture has layers whose outputs are not neurons in this sense, or
-            that are not known to be.
+            are not known to be.
     """
     _refuse_unsupported(model)
     found = tuple(_site(model, name, module) for name, module in _linear_layers(model))
@@ -109,7 +109,7 @@ def find_sites(model: PreTrainedModel) -> tuple[Site, ...]:
     if not found or incomplete:
         where = f"{incomplete[0][0]} layer {incomplete[0][1]}" if incomplete else "it"
         raise SnipbiasError(
-            f"{type(model).__name__} cannot be edited: {where} has no linear layers of both "
+            f"{type(model).__name__} cannot be edited: {where} does not have linear layers in both "
             "self-attention and FFN, and neurons of other layers are not defined."
         )
     return found
@@ -143,9 +143,9 @@ def unit_dim(module: Linear) -> int:
 
 
 def module_by_name(site: str) -> tuple[Side, int, str]:
-    """Stack, layer, and block with role, as far as a site's name tells them without the model.
+    """Stack, layer, and block with role, as far as a site's name tells without the model.
 
-    The roles of a fused layer stand together, as in `self-attention q/k/v`.
+    A fused layer has all its roles, as in `self-attention q/k/v`.
     """
     layer, leaf, block = re.search(r"\.(\d+)\.", site), site.rsplit(".", 1)[-1], _block(site)
     if leaf in FUSED_QKV:
@@ -161,8 +161,8 @@ def module_by_name(site: str) -> tuple[Side, int, str]:
 def _linear_layers(model: PreTrainedModel) -> Iterator[tuple[str, Linear]]:
     """The linear layers inside numbered blocks of the text stacks.
 
-    Without those whose outputs are weights of a sum and not activations: of AltUp's streams (Gemma
-    3n), of what linear attention forgets and writes (Qwen3.5).
+    Layers whose outputs are weights of a sum, not activations, are left out: those of AltUp's
+    streams (Gemma 3n), and of what linear attention forgets and writes (Qwen3.5).
     """
     for name, module in model.named_modules():
         is_numbered = re.search(r"\.\d+\.(?!altup)", name) and not _is_vision_or_audio(name)
@@ -183,13 +183,13 @@ def _refuse_unsupported(model: PreTrainedModel) -> None:
             raise SnipbiasError(f"{kind} carries a PEFT adapter: merge_and_unload() it first.")
         if re.search(r"expert|\brouter\b", name, re.IGNORECASE):
             raise SnipbiasError(
-                f"{kind} is a mixture of experts ({name}), which is not supported: what is missing "
-                "is a definition of neurons for tokens that are routed past them."
+                f"{kind} is not supported: it is a mixture of experts ({name}), and a neuron's "
+                "output is not defined at tokens that are routed past it."
             )
         if re.search(r"mamba|ssm|rwkv|recurrent", name, re.IGNORECASE):
             raise SnipbiasError(
-                f"{kind} has recurrent layers ({name}), which are not supported: what is missing "
-                "is a definition of neurons outside attention and FFN."
+                f"{kind} is not supported: it has recurrent layers ({name}), and neurons outside "
+                "attention and FFN are not defined."
             )
 
 
@@ -198,20 +198,20 @@ def _refuse_unknown(model: PreTrainedModel, site: Site) -> None:
     unknown = {role for role, _ in site.layout} - {*ROLES, "o"}
     if unknown:
         raise SnipbiasError(
-            f"{kind} has a layer {site.name} of a kind that is not known here, so it is "
-            "not supported: what is missing is its place in attention or FFN (models/sites.py)."
+            f"{kind} is not supported: the role of its layer {site.name} in attention or FFN is "
+            "not known (models/sites.py lists the known ones)."
         )
     if site.block == "cross-attention" and not model.config.is_encoder_decoder:
         raise SnipbiasError(
-            f"{kind} is a decoder with cross-attention ({site.name}) and no encoder to attend to, "
-            "which is not supported: load the whole encoder-decoder."
+            f"{kind} is a decoder with cross-attention ({site.name}) but no encoder to attend to: "
+            "load the whole encoder-decoder."
         )
 
 
 def _site(model: PreTrainedModel, name: str, module: Linear) -> Site:
     block = _block(name)
     layer = re.search(r"\.(\d+)\.", name)
-    assert layer is not None  # _linear_layers asks for it
+    assert layer is not None  # _linear_layers checks it
     is_encoder = bool(model.config.is_encoder_decoder) and _in_encoder(name)
     return Site(
         name=name,
@@ -252,14 +252,14 @@ def _layout(
 
 
 def _role(leaf: str, block: Block) -> str:
-    """The role of all units of a layer that is not fused; its own name where it is unknown."""
+    """The role of all units of a plain layer; its own name if the role is unknown."""
     if block != "ffn" and leaf in ATTENTION_OUTPUTS:
         return "o"
     return next((role for role, leaves in ROLES.items() if leaf in leaves), leaf)
 
 
 def _fused_qkv(model: PreTrainedModel, leaf: str, units: int) -> tuple[tuple[str, int], ...]:
-    """GPT-2 and Phi-3 stack q, k and v; GPT-NeoX repeats them head by head (key-value head)."""
+    """GPT-2 and Phi-3 stack q, k and v; GPT-NeoX repeats them per (key-value) head."""
     config = model.config.get_text_config()
     if leaf == "in_proj_qkv":  # Qwen3.5's linear attention
         keys = config.linear_num_key_heads * config.linear_key_head_dim
@@ -283,7 +283,7 @@ def _key_value_heads(config: PretrainedConfig) -> int | None:
 
 
 def neuron_at(sites: tuple[Site, ...], index: int) -> Neuron:
-    """The neuron at a place in the order site after site."""
+    """The neuron with this index, counting site after site."""
     for site in sites:
         if index < site.width:
             return Neuron(site.name, index)

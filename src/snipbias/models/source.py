@@ -1,4 +1,4 @@
-"""Where a model's files are: a hub id, a folder, a GGUF file or `demo`; and what is said if not."""
+"""Where a model's files are: a hub id, a folder, a GGUF file or `demo`; and errors if missing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from transformers import AutoConfig, PretrainedConfig
 from transformers.utils import logging as transformers_logging
 
-from snipbias.base.errors import SnipbiasError
+from snipbias.base.errors import SnipbiasError, require
 from snipbias.base.hub import answers
 from snipbias.base.words import one_line
 
@@ -49,7 +49,7 @@ class Source:
         if path.is_dir():
             if not (path / "config.json").is_file():
                 raise SnipbiasError(
-                    f"{name} holds no config.json: give a folder that save_pretrained wrote."
+                    f"{name} has no config.json: give a folder that save_pretrained wrote."
                 )
             return cls(name, str(path), None, None, trust)
         if "/" not in name and get_close_matches(name, ["demo"]) and not path.exists():
@@ -62,17 +62,17 @@ class Source:
 
     @property
     def is_local(self) -> bool:
-        """Whether the files are a folder of this machine rather than the hub's."""
+        """Whether the files are in a folder on this machine, not on the hub."""
         return Path(self.place).is_dir()
 
     @cached_property
     def is_out_of_reach(self) -> bool:
-        """Whether they are the hub's, and it does not answer."""
+        """Whether they are on the hub and it does not answer."""
         if self.is_local:
             return False
         try:
             return not answers(self.place, "config.json", revision=self._revision)
-        except (HfHubHTTPError, HFValidationError):  # transformers knows better why
+        except (HfHubHTTPError, HFValidationError):  # transformers gives a better reason
             return False
 
     def arguments(self, *, weights: bool = True) -> dict[str, Any]:
@@ -83,7 +83,7 @@ class Source:
             common["revision"] = self._revision
         if self.is_out_of_reach:
             common["local_files_only"] = True
-            if weights:  # the factory looks for an adapter, and does not pass the above on
+            if weights:  # transformers looks for an adapter without this setting
                 common["adapter_kwargs"] = {"local_files_only": True}
         # Pickled weights could run code.
         return {**common, "use_safetensors": True} if weights else common
@@ -93,7 +93,7 @@ class Source:
             return AutoConfig.from_pretrained(self.place, **self.arguments(weights=False))
 
     def identity(self, config: PretrainedConfig) -> str | None:
-        """The hub's commit, or the hash of a GGUF file."""
+        """The hub's commit, or a GGUF file's hash."""
         if self._gguf:
             digest = hashlib.sha256()
             with open(Path(self.place) / self._gguf, "rb") as file:
@@ -104,17 +104,12 @@ class Source:
 
 
 def require_gguf() -> None:
-    try:
-        import gguf  # noqa: F401
-    except ImportError:
-        raise SnipbiasError(
-            "reading a GGUF file needs the package gguf: pip install 'snipbias[gguf]'."
-        ) from None
+    require("gguf", "reading a GGUF file needs")
 
 
 @contextmanager
 def one_sentence(source: Source) -> Iterator[None]:
-    """Turn what transformers raises for a model it cannot load into one sentence.
+    """Turn an error of transformers about a model it cannot load into one sentence.
 
     A damaged configuration or file surfaces as almost any exception, hence the broad clause.
     """
@@ -134,7 +129,7 @@ def one_sentence(source: Source) -> Iterator[None]:
             if list(Path(source.place).glob("*.bin")):
                 hint = "pickled weights (*.bin) could run code: save it again as safetensors"
         elif constants.HF_HUB_OFFLINE:
-            hint = "HF_HUB_OFFLINE is set, so get it where there is a network"
+            hint = "HF_HUB_OFFLINE is set, so download it where there is a network"
         else:
             hint = "check its name and the connection to the hub"
         raise SnipbiasError(f"cannot load the model {source.name} ({said}): {hint}.") from error
@@ -142,13 +137,13 @@ def one_sentence(source: Source) -> Iterator[None]:
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Without transformers' progress bars and notes, which are not about the user's work."""
+    """Hide transformers' progress bars and notes."""
     level = transformers_logging.get_verbosity()
     bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity(logging.ERROR)
     transformers_logging.disable_progress_bar()
     try:
-        # The GGUF reader draws a bar of its own that no setting turns off.
+        # The GGUF reader has a progress bar that no setting turns off.
         with redirect_stderr(io.StringIO()):
             yield
     finally:

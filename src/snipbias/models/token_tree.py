@@ -14,7 +14,7 @@ from snipbias.models.backbone import Backbone, Query
 
 @dataclass(frozen=True)
 class TokenTree:
-    """Prompts with their options, in which equal beginnings stand once.
+    """Prompts with their options, in which equal beginnings are stored once.
 
     Attributes:
         tokens: one per node.
@@ -49,7 +49,7 @@ class TokenTree:
         options = [(query.prompt, option) for query in queries for option in query.options]
         for number, (prompt, option) in enumerate(options):
             path, node = [], -1
-            for token in (*prompt, *option[:-1]):  # the last token is predicted and never read
+            for token in (*prompt, *option[:-1]):  # the last token is predicted but never read
                 if (node, token) not in children:
                     children[node, token] = len(tokens)
                     tokens.append(token)
@@ -77,7 +77,7 @@ class TokenTree:
         )
 
     def score(self, lm: Backbone) -> Float[Tensor, "rows options"]:
-        """Log-probability of every option; -inf where a row has fewer than the most."""
+        """Log-probability of every option; -inf if a row has fewer options."""
         kind = lm.model.dtype
         bar = torch.zeros(self.sees.shape, dtype=kind, device=self.sees.device)
         bar.masked_fill_(~self.sees, torch.finfo(kind).min)
@@ -99,27 +99,27 @@ class TokenTree:
 
 
 def reads_trees(lm: Backbone) -> bool:
-    """Whether alike prompts are read as one tree: on a CPU, where each token costs its time.
+    """Whether similar prompts are read as one tree: on a CPU, where every token takes time.
 
-    A GPU computes padded rows at once, and the mask of a tree as large as its batches is larger
-    than they are.
+    A GPU computes padded rows in parallel, and for batches of its size the tree's mask would be
+    larger than the padding.
     """
     alone = not (lm.rows_differ or lm.reads_whole)
     return alone and lm.device.type == "cpu" and takes_trees(lm)
 
 
 def takes_trees(lm: Backbone) -> bool:
-    """Whether options can be packed: by transformers' own code for masks of four dimensions."""
+    """Whether options can be packed: transformers' own models accept masks of four dimensions."""
     own = type(lm.model).__module__.startswith("transformers.")
     kernel = lm.model.config._attn_implementation
     return own and kernel in ("sdpa", "eager") and is_told_positions(lm)
 
 
 def is_told_positions(lm: Backbone) -> bool:
-    """Whether a token's place is what the model is told, and not where it stands in the batch.
+    """Whether the model uses the positions it is given, and not those in the batch.
 
-    So it is with rotary positions, full attention and no other bias (Falcon has either). Then
-    padding may stand in the middle, and options behind each other.
+    This holds for rotary positions with full attention and no position bias (Falcon may have one).
+    Then padding may be in the middle, and options may follow each other.
     """
     config = lm.model.config.get_text_config()
     is_rotary = getattr(config, "rope_parameters", None) is not None

@@ -1,4 +1,4 @@
-"""Options scored without a cache, each behind a prompt of its own: slower, and for any decoder."""
+"""Score options without a cache, each after its own copy of the prompt: slow, for any decoder."""
 
 from __future__ import annotations
 
@@ -15,13 +15,17 @@ from snipbias.models.padding import pad, token_logprobs
 def read_whole(
     lm: Backbone, queries: Sequence[Query], owner: Int[Tensor, " r"]
 ) -> tuple[Float[Tensor, "r t"], Bool[Tensor, "b l"], Bool[Tensor, "r l"]]:
-    """Score options behind a prompt of their own: log P per token, prompt mask, mask of all tokens.
+    """Score each option after its own copy of the prompt.
 
-    Padding goes right, where a decoder never looks from a token: neither attention nor a recurrent
-    state sees it.
+    Padding is on the right, where neither attention nor a recurrent state sees it.
 
     Args:
+        lm: the model.
+        queries: prompts and options.
         owner: index of each option's query.
+
+    Returns:
+        Log P per token of the options, the mask of the prompts, and the mask of all real tokens.
     """
     prompts = [query.prompt for query in queries]
     pairs = [(query.prompt, option) for query in queries for option in query.options]

@@ -1,12 +1,9 @@
-"""Tasks by name: BBQ and its like, three of GLUE, the harness's, `mini`, a user's own rows."""
+"""Tasks by name: BBQ and similar benchmarks, GLUE, lm-eval, `mini`, and a user's own rows."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
-from importlib.resources import files as resources
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +11,16 @@ from snipbias.base.errors import SnipbiasError
 from snipbias.base.words import did_you_mean, quoted
 from snipbias.tasks import bbq, benchmarks, facts, fetch, files, glue, harness, hub, mini, skills
 from snipbias.tasks.items import Item, Task
-from snipbias.tasks.prompts import DEFAULT, PromptTemplate, prompt_template
+from snipbias.tasks.prompts import (
+    DEFAULT,
+    PromptTemplate,
+    general_instructions,
+    prompt_template,
+)
 
 __all__ = ["Item", "Task", "available", "general_instructions", "task"]
 
-# BBQ categories of which mini has a counterpart, whose instructions fit.
+# BBQ categories that share the instructions of a mini category.
 MINI_OF_BBQ = {"Age": "age", "SES": "ses", "Disability_status": "disability"}
 
 
@@ -33,16 +35,16 @@ def task(
     """Load the task that `spec` names.
 
     Args:
-        spec: `bbq:SES` (any of its eleven categories), `mini`, `mini:age` and its like, `mrpc`,
-            `rte` or `qnli`, the path of a JSONL, CSV or TSV file,
+        spec: `bbq:SES` (or another of its eleven categories), `mini`, `mini:age`, `mrpc`, `rte` or
+            `qnli`, the path of a JSONL, CSV or TSV file,
             `hf:owner/name[@revision][:config[:split]]`, `lm-eval:NAME`, another benchmark's file
             (`kobbq:PATH`, `cbbq:`, `mbbq:`, `stereoset:`, `crows-pairs:`), or rows in memory: a
             `datasets.Dataset`, or dictionaries.
-        data_dir: a folder with BBQ's or GLUE's files; else SNIPBIAS_DATA_DIR, the cache, a
+        data_dir: folder with the BBQ or GLUE files; by default SNIPBIAS_DATA_DIR, the cache, or a
             download.
-        instructions: instead of the task's own, or of those that the rows bring.
-        columns: {our column: their column}, for rows of your own.
-        prompt: the wording of the prompts, as `prompt_template` takes it.
+        instructions: replace those of the task or of the rows.
+        columns: {our column: your column}, for your own rows.
+        prompt: prompt template, in any form that `prompt_template` takes.
 
     Raises:
         SnipbiasError: there is no such task, or its data is missing or malformed.
@@ -59,18 +61,17 @@ def _read(
 ) -> Task:
     if not isinstance(spec, (str, Path)):
         return _in_memory(spec, given, columns)
-    general = general_instructions()
     kind, _, rest = spec.partition(":") if isinstance(spec, str) else ("", "", "")
     if kind.lower() in benchmarks.KINDS and rest:
-        return benchmarks.load(kind.lower(), rest, given, general_instructions)
+        return benchmarks.load(kind.lower(), rest, given)
     if f"{kind.lower()}:" == harness.PREFIX:
-        return harness.load(rest, given, data_dir, general_instructions)
+        return harness.load(rest, given, data_dir)
     if isinstance(spec, Path) or _is_own_file(spec):
-        return files.load(spec, given, columns, default_instructions=general)
+        return files.load(spec, given, columns)
     if spec.lower().startswith("hf:"):
-        return hub.load(spec, given, columns, default_instructions=general)
+        return hub.load(spec, given, columns)
     if columns:
-        raise SnipbiasError(f"{spec} takes no column mapping: leave columns out.")
+        raise SnipbiasError(f"{spec} does not take a column mapping: leave columns out.")
     named = _named(spec, given, data_dir)
     if named is None:
         raise _unknown(spec)
@@ -78,16 +79,14 @@ def _read(
 
 
 def available() -> list[tuple[str, int, str]]:
-    """(name, rows, description) of every named task; nothing is downloaded."""
-    listed = [
-        ("mini", sum(len(mini.items(c)) for c in mini.CATEGORIES), "mini's categories together")
-    ]
+    """List (name, rows, description) of every named task, without downloading anything."""
+    listed = [("mini", sum(len(mini.items(c)) for c in mini.CATEGORIES), "all categories of mini")]
     listed += [
         (f"mini:{category}", len(mini.items(category)), "embedded, in BBQ's format")
         for category in mini.CATEGORIES
     ]
     listed += [
-        (name, len(neutral()), "embedded, neutral: what an edit must keep")
+        (name, len(neutral()), "embedded, neutral: skills that an edit must keep")
         for name, neutral in NEUTRAL.items()
     ]
     listed += [
@@ -101,25 +100,13 @@ def available() -> list[tuple[str, int, str]]:
     return listed
 
 
-@cache
-def general_instructions(language: str = "en") -> tuple[str, ...]:
-    """Paraphrases that fit any question with options, with or without a context.
-
-    Args:
-        language: its code; of one that we have no translation for, English stands in.
-    """
-    path = resources("snipbias") / "data" / "instructions.json"
-    known = json.loads(path.read_text(encoding="utf-8"))
-    return tuple(known.get(language, known["en"]))
-
-
 def _checked(instructions: Sequence[str] | None) -> tuple[str, ...] | None:
     if instructions is None:
         return None
     texts = (instructions,) if isinstance(instructions, str) else tuple(instructions)
     if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
         raise SnipbiasError(
-            f"the instructions are {quoted(list(texts))}: give at least one, and no empty one."
+            f"the instructions are {quoted(list(texts))}: give at least one, and leave none empty."
         )
     return texts
 
@@ -139,28 +126,25 @@ def _in_memory(
     given: Sequence[str] | None,
     columns: Mapping[str, str] | None,
 ) -> Task:
-    general = general_instructions()
     rows = _from_table(rows)
     if hasattr(rows, "info") or _are_splits(rows):
-        return hub.from_dataset(rows, given, columns, default_instructions=general)
+        return hub.from_dataset(rows, given, columns)
     # Not Iterable: a torch Dataset has no __iter__.
     is_rows = hasattr(rows, "__iter__") or hasattr(rows, "__getitem__")
     if isinstance(rows, (Mapping, type)) or not is_rows:
         raise SnipbiasError(
-            f"a task is not made of {quoted(rows)}: give its name, a path, or a list of "
+            f"cannot make a task of {quoted(rows)}: give its name, a path, or a list of "
             "dictionaries, one per row."
         )
     numbered = [(f"row {number}", row) for number, row in enumerate(rows, start=1)]
     for where, row in numbered:
         if not isinstance(row, Mapping):
-            raise SnipbiasError(f"{where} is {quoted(row)}: give every row as a dictionary.")
-    return files.from_rows(
-        numbered, "rows", given, columns, default_instructions=general, source="rows in memory"
-    )
+            raise SnipbiasError(f"{where} is {quoted(row)}: every row must be a dictionary.")
+    return files.from_rows(numbered, "rows", given, columns, source="rows in memory")
 
 
 def _from_table(rows: Any) -> Any:
-    """The rows of a table of Arrow, polars or pandas; anything else as it is."""
+    """The rows of an Arrow, polars or pandas table; anything else unchanged."""
     if hasattr(rows, "to_pylist"):
         return rows.to_pylist()
     if hasattr(rows, "to_dicts"):
@@ -173,13 +157,13 @@ def _are_splits(rows: Any) -> bool:
 
 
 def _is_own_file(spec: str) -> bool:
-    """Whether it looks like a path, there or not: no name of ours has a suffix or a separator."""
+    """Whether it looks like a path: none of our names has a suffix or a separator."""
     path = Path(spec)
     return not spec.lower().startswith("hf:") and (path.suffix != "" or len(path.parts) > 1)
 
 
 def _bbq_category(name: str) -> str | None:
-    """Any letter case, and the first words alone where they tell: `disability`, `gender`."""
+    """Find a category in any letter case, or by its first words: `disability`, `gender`."""
     wanted = name.lower().replace("-", "_")
     exact = [category for category in bbq.CATEGORIES if category.lower() == wanted]
     begun = [category for category in bbq.CATEGORIES if category.lower().startswith(f"{wanted}_")]
@@ -203,15 +187,14 @@ def _mini(name: str) -> Task | None:
     return NEUTRAL[name]() if name in NEUTRAL else None
 
 
-def _skills() -> Task:
-    return Task("mini:skills", skills.items(), skills.INSTRUCTIONS, source="embedded")
-
-
-def _facts() -> Task:
-    return Task("mini:facts", facts.items(), general_instructions(), source="embedded")
-
-
-NEUTRAL = {"mini:skills": _skills, "mini:facts": _facts}
+NEUTRAL = {
+    "mini:skills": lambda: Task(
+        "mini:skills", skills.items(), skills.INSTRUCTIONS, source="embedded"
+    ),
+    "mini:facts": lambda: Task(
+        "mini:facts", facts.items(), general_instructions(), source="embedded"
+    ),
+}
 
 
 def _unknown(spec: str) -> SnipbiasError:

@@ -1,12 +1,12 @@
-"""Neutral questions without and with the fact that answers them, about no group of people.
+"""Neutral questions with and without the fact that answers them, about no group of people.
 
-What a model knows of answerability can be learned on these and tried on a task about people: they
-share neither their words nor their subject with it. Each pair is asked in four ways:
+A probe of answerability can be trained on these and tested on a task about people, since the two
+share neither words nor subject. Each pair is asked in four ways:
 
-- *ambiguous*: two things or people are there, and nothing is said of what is asked;
-- *disambiguated*: the fact follows;
-- *filler*: the fact of another pair follows, so that neither length nor the wording of facts tells;
-- *mismatch*: the fact follows, and another question about the same two, which it leaves open.
+- *ambiguous*: the context names two things or people, but does not answer the question;
+- *disambiguated*: the fact that answers it follows;
+- *filler*: the fact of another pair follows, so that neither length nor wording gives it away;
+- *mismatch*: the fact follows, but the question is another one, which the fact leaves open.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ UNKNOWN = (
 
 @cache
 def answerable(vocabulary: str = "") -> Task:
-    """The pairs as a task: four rows of each, twins of each other, under one instruction.
+    """The pairs as a task: four rows per pair, twins of each other, under one instruction.
 
     Args:
         vocabulary: `mini` for pairs in the words that the demo model knows.
@@ -78,7 +78,7 @@ def answerable(vocabulary: str = "") -> Task:
 
 
 def _alike(facts: list[str]) -> list[str]:
-    """For each fact another one, about as long; each is used once."""
+    """Another fact of about the same length for each fact; each is used once."""
     order = sorted(range(len(facts)), key=lambda number: len(facts[number]))
     found = list(facts)
     for first, second in zip(order[::2], order[1::2], strict=True):

@@ -33,16 +33,18 @@ GROUP_PARTS = re.compile(r"(?:(?P<ses>lowSES|highSES)[-_])?(?:(?P<gender>[MF])[-
 
 
 def load(category: str, instructions: Sequence[str], data_dir: str | Path | None = None) -> Task:
-    """Load one category; `fetch` says where its file is searched for.
+    """Load one category; `fetch` explains where its file comes from.
 
-    `source` holds path and SHA-256 and says whether the file is the official one (see `fetch`).
-    `notes` says so too if it is not, and counts rows without a biased option or a twin.
+    The task's `source` gives the path, the SHA-256 and whether the file is the official one. Its
+    `notes` count the rows without a biased option or a twin.
 
     Args:
-        data_dir: where the files are; by default the cache, else they are downloaded.
+        category: one of `CATEGORIES`.
+        instructions: the instructions to ask under.
+        data_dir: folder of the files; by default the cache, then a download.
 
     Raises:
-        SnipbiasError: the file cannot be had, or is malformed.
+        SnipbiasError: the file is missing and cannot be downloaded, or is malformed.
     """
     file = fetch(category, data_dir)
     items, notes = parse(decode(file.content, file.path), file.path, category)
@@ -56,7 +58,7 @@ def load(category: str, instructions: Sequence[str], data_dir: str | Path | None
 
 
 def parse(text: str, path: Path, category: str) -> tuple[tuple[Item, ...], tuple[str, ...]]:
-    """The items of a file's text, and notes on what the data leaves open."""
+    """Parse a file's text into items, and notes on what the data does not settle."""
     rows = [_row(where, record) for where, record in json_lines(text, path)]
     if not rows:
         raise SnipbiasError(f"{path} has no rows: replace it by BBQ's {category}.jsonl.")
@@ -145,18 +147,17 @@ def _group(text: str) -> str:
 
 
 def _normal(text: str) -> str:
-    """Letter case, spaces and punctuation aside, and one spelling for men, women and trans."""
+    """Drop letter case, spaces and punctuation; spell men, women and trans in one way."""
     plain = "".join(character for character in text.casefold() if character.isalnum())
     return "trans" if plain.startswith("trans") else SAME_GROUP.get(plain, plain)
 
 
 def _second_targets(rows: Iterable[Row]) -> dict[str, str]:
-    """Per template of a crossed category, the stereotyped SES or gender.
+    """Infer the stereotyped SES or gender of each template of a crossed category.
 
-    The file names the stereotyped races only. But the template's target keeps its SES or gender
-    in all rows, and in the rows where race alone tells the target that value can be read off; it
-    then settles the rows where both people are of the stereotyped race. Where the rows of a
-    template disagree, nothing is inferred.
+    The file names only the stereotyped races. A template's target has the same SES or gender in all
+    rows, so it can be read off the rows where race alone identifies the target. It then settles the
+    rows where both people are of the stereotyped race. If the rows disagree, nothing is inferred.
     """
     seen: defaultdict[str, set[str]] = defaultdict(set)
     for row in rows:
@@ -166,7 +167,7 @@ def _second_targets(rows: Iterable[Row]) -> dict[str, str]:
 
 
 def _biased(row: Row, second_target: str) -> int | None:
-    """The option the stereotype names: the target if the question is negative, else the other."""
+    """The option that the stereotype names: the target of a negative question, else the other."""
     targets = row.targets
     if len(targets) > 1 and second_target:
         targets = tuple(i for i in targets if row.second(i) == second_target)
@@ -178,9 +179,10 @@ def _biased(row: Row, second_target: str) -> int | None:
 
 
 def _same_questions(rows: Sequence[Row]) -> dict[str, str]:
-    """Per template whose questions are all those of an earlier one, word for word, the first such.
+    """Map each template that asks exactly what an earlier one asks to that earlier template.
 
-    SES asks 20 what it asks in 3: what is found on the one is not held out in the other.
+    SES template 20 asks what 3 asks, so one of them is not held out if neurons are found on the
+    other.
     """
     asked: dict[str, set[str]] = {}
     for row in rows:
@@ -194,10 +196,10 @@ def _same_questions(rows: Sequence[Row]) -> dict[str, str]:
 
 
 def _repeated_scenes(rows: Sequence[Row], same_questions: Mapping[str, str]) -> dict[str, str]:
-    """Per template that tells another one again with proper names, the one it repeats.
+    """Map each template that repeats another with proper names to the one it repeats.
 
     Some categories number such repetitions from 26 on. They are paraphrases, so a split must keep
-    them together. A repetition is recognised by a question that it shares with one scene only.
+    them together. A repetition shares a question with exactly one other template.
     """
     asked: defaultdict[str, set[str]] = defaultdict(set)
     for row in rows:
@@ -211,10 +213,10 @@ def _repeated_scenes(rows: Sequence[Row], same_questions: Mapping[str, str]) -> 
 
 
 def _twins(rows: Sequence[Row], category: str) -> list[str]:
-    """One name per row, shared by its twin; "" for a row without a proper twin.
+    """A name per row, shared by its twin; "" for a row without a proper twin.
 
-    Upstream numbers a question without the fact 2k and with the fact 2k + 1. Both rows must exist,
-    with the same question and options.
+    In BBQ, example 2k is the question without the fact and 2k + 1 the same with it. Both rows must
+    exist, with the same question and options.
     """
     pairs: defaultdict[int, list[Row]] = defaultdict(list)
     for row in rows:
@@ -232,9 +234,9 @@ def _is_twin_pair(pair: Sequence[Row]) -> bool:
 
 def _notes(items: Sequence[Item], repeated_scenes: int, same_questions: int) -> Iterable[str]:
     if repeated_scenes:
-        yield f"templates that repeat another with proper names, and count as it: {repeated_scenes}"
+        yield f"templates merged with the one they repeat with proper names: {repeated_scenes}"
     if same_questions:
-        yield f"templates that ask what an earlier one asks, and count as it: {same_questions}"
+        yield f"templates merged with an earlier one that asks the same: {same_questions}"
     counts = {
         "the biased option": sum(item.biased is None for item in items),
         "the unknown option": sum(item.unknown is None for item in items),
@@ -242,7 +244,7 @@ def _notes(items: Sequence[Item], repeated_scenes: int, same_questions: int) -> 
     }
     for what, count in counts.items():
         if count:
-            yield f"in {count:,} of {len(items):,} rows the data does not settle {what}"
+            yield f"in {count:,} of {len(items):,} rows the data does not say which is {what}"
 
 
 def _row(where: str, record: Mapping[str, Any]) -> Row:
@@ -270,8 +272,7 @@ def _field(where: str, record: Mapping[str, Any], key: str, kind: Any) -> Any:
     if not isinstance(record.get(key), kind):
         state = "is wrong" if key in record else "is missing"
         raise SnipbiasError(
-            f"{where}: the field {key!r} {state}; replace the file by BBQ's own, or correct "
-            "this row."
+            f"{where}: the field {key!r} {state}; use BBQ's own file, or correct this row."
         )
     return record[key]
 
@@ -280,8 +281,8 @@ def _info(where: str, info: Mapping[str, Any], name: str) -> tuple[str, str]:
     pair = _field(where, info, name, list)
     if len(pair) != 2 or not all(isinstance(part, str) for part in pair):
         raise SnipbiasError(
-            f"{where}: {name!r} in 'answer_info' is not [name, group]; replace the file by BBQ's "
-            "own, or correct this row."
+            f"{where}: {name!r} in 'answer_info' is not [name, group]; use BBQ's own file, or "
+            "correct this row."
         )
     return pair[0], pair[1]
 
@@ -289,7 +290,9 @@ def _info(where: str, info: Mapping[str, Any], name: str) -> tuple[str, str]:
 def _number(where: str, record: Mapping[str, Any], key: str) -> int:
     value = _field(where, record, key, (int, str))
     if isinstance(value, bool) or not re.fullmatch(r"[0-9]{1,9}", str(value)):
-        raise SnipbiasError(f"{where}: {key!r} is {quoted(value)}; write a number from 0 on.")
+        raise SnipbiasError(
+            f"{where}: {key!r} is {quoted(value)}; write a whole number, 0 or more."
+        )
     return int(value)
 
 

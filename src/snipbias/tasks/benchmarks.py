@@ -1,7 +1,7 @@
 """Other bias benchmarks, from their own files: KoBBQ, CBBQ, MBBQ, StereoSet, CrowS-Pairs.
 
 Source: Jin et al. 2024; Huang & Xiong 2024; Neplenbroek et al. 2024; Nadeem et al. 2021; Nangia et
-al. 2020. The two of sentences have no right answer: the one that no stereotype says counts as gold.
+al. 2020. Sentence pairs (the last two) have no right answer: the anti-stereotyped one is gold.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 from snipbias.base.errors import SnipbiasError
 from snipbias.tasks import bbq, files
 from snipbias.tasks.items import Task
+from snipbias.tasks.prompts import general_instructions
 from snipbias.tasks.readers import csv_rows, decode, read_bytes
 
 LIKELIER = {"en": "Which is more likely?", "fr": "Laquelle est la plus probable ?"}
@@ -29,17 +30,17 @@ def load(
     kind: str,
     place: str,
     given: Sequence[str] | None,
-    instructions: Callable[[str], Sequence[str]],
 ) -> Task:
-    """Load the benchmark of that kind from a file, or from CBBQ's folder of a category.
+    """Load a benchmark from its file, or from CBBQ's folder of a category.
 
     Args:
-        given: instructions to ask instead of the general ones.
-        instructions: the general ones in a language.
+        kind: one of `KINDS`.
+        place: path of the file or folder.
+        given: instructions to use instead of the general ones.
     """
     path, name = Path(place).expanduser(), f"{kind}:{place}"
     language = path.stem.rpartition("_")[2] if kind == "mbbq" else LANGUAGES.get(kind, "en")
-    asked = tuple(given or instructions(language))
+    asked = tuple(given or general_instructions(language))
     paths = [path]
     if kind == "cbbq" and path.is_dir():
         paths = sorted(path.rglob("*ambiguous.json"))
@@ -55,10 +56,10 @@ def load(
         ]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise SnipbiasError(
-            f"{path} is no file of {kind} ({type(error).__name__}: {error}): docs/data.md says "
+            f"{path} is not a file of {kind} ({type(error).__name__}: {error}): docs/data.md says "
             "which file to give."
         ) from None
-    return files.from_rows(rows, name, asked, default_instructions=asked, source=source)
+    return files.from_rows(rows, name, asked, source=source)
 
 
 def _kobbq(text: str, path: Path) -> Rows:
@@ -85,7 +86,7 @@ def _kobbq(text: str, path: Path) -> Rows:
 
 
 def _cbbq(text: str, path: Path) -> Rows:
-    """`ambiguous.json` and `disambiguous.json`; which option is biased they do not say."""
+    """`ambiguous.json` and `disambiguous.json`; they do not say which option is biased."""
     for row in json.loads(text):
         row = {name.lstrip("\ufeff"): value for name, value in row.items()}
         condition = row["context_condition"][:3].lower()
@@ -107,7 +108,7 @@ def _cbbq(text: str, path: Path) -> Rows:
 
 
 def _stereoset(text: str, path: Path) -> Rows:
-    """`dev.json`: of each three sentences, those with and against the stereotype."""
+    """`dev.json`: the stereotyped and the anti-stereotyped sentence of each three."""
     for part, clusters in json.loads(text)["data"].items():
         between = part == "intersentence"
         question = "Which sentence comes next?" if between else "Which sentence is more likely?"
@@ -121,14 +122,14 @@ def _stereoset(text: str, path: Path) -> Rows:
 
 
 def _crows_pairs(text: str, path: Path) -> Rows:
-    """`crows_pairs_anonymized.csv`: `sent_more` is the more stereotyped one, in both directions."""
+    """`crows_pairs_anonymized.csv`: `sent_more` is always the more stereotyped sentence."""
     for number, (where, row) in enumerate(csv_rows(text, path)):
         pair = _pair(f"{row['bias_type']}-{number}", row["sent_more"], row["sent_less"])
         yield where, {"question": LIKELIER["en"], **pair}
 
 
 def _pair(name: str, biased: str, other: str) -> dict[str, Any]:
-    """Two sentences as options, in an order that is the same each time."""
+    """Two sentences as options, in a random but reproducible order."""
     options = [biased, other]
     random.Random(name).shuffle(options)
     return {

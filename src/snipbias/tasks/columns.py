@@ -1,4 +1,4 @@
-"""Columns of a user's own rows: their names, the mapping onto them, and the unread ones."""
+"""Columns of a user's own rows: their names, how they are mapped, and which are not read."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def checked_columns(name: str, rows: Sequence[tuple[str, Row]], columns: Columns
     for ours, theirs in columns.items():
         if ours not in COLUMNS and not OPTION_COLUMN.fullmatch(ours):
             raise SnipbiasError(
-                f"the column mapping names {quoted(ours)}, which is no column of ours"
+                f"the column mapping names {quoted(ours)}, which is not one of our columns"
                 f"{did_you_mean(ours, list(COLUMNS))}: use {', '.join(COLUMNS)}."
             )
         if theirs not in there:
@@ -56,8 +56,8 @@ def checked_columns(name: str, rows: Sequence[tuple[str, Row]], columns: Columns
 def rename(row: Row, columns: Columns) -> dict[str, Any]:
     """Rename a row's columns to ours and drop empty cells.
 
-    A mapped column has its new meaning only: it does not also fill our column of its old name.
-    Where it is empty, no synonym (`label` for a mapped `gold`) takes its place.
+    A mapped column keeps only its new meaning: it does not also fill our column of its old name.
+    If it is empty, no synonym (`label` for a mapped `gold`) replaces it.
     """
     kept = {
         str(name): value
@@ -81,12 +81,12 @@ def _is_ours(name: str) -> bool:
 def notes(rows: Sequence[Row], own: Sequence[str], given: Sequence[str] | None) -> Iterator[str]:
     columns = dict.fromkeys(name for row in rows for name in row)
     if "template" not in columns and "twin" not in columns:
-        yield "there is no column 'template': every row counts as independent of all others"
+        yield "there is no column 'template': every row counts as independent"
     others = [name for name in columns if name.strip() and not _is_ours(name)]
     others += ["label"] if any("label" in row and "gold" in row for row in rows) else []
     if others:
-        yield f"columns that are not read: {listed(others)}"
+        yield f"columns that are not used: {listed(others)}"
     if own and given:
-        yield "the rows bring their own instructions: those given were used instead"
+        yield "the rows' own instructions were replaced by those given"
     if len(own) > MANY_INSTRUCTIONS:
-        yield f"the rows bring {len(own)} instructions: every row is asked under each of them"
+        yield f"the rows name {len(own)} instructions: every row is asked under each of them"

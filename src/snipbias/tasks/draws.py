@@ -1,4 +1,4 @@
-"""Draws at random: the same whatever order the rows come in, and balanced where it is asked."""
+"""Random draws that do not depend on the order of the rows, balanced on request."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ Levels = tuple[Hashable, ...]
 
 
 def draw(pool: Iterable[T], n: int | None, seed: int) -> tuple[T, ...]:
-    """`n` elements (None: all, shuffled), the same whatever order the pool comes in."""
+    """Draw `n` elements (None: all, shuffled), independent of the pool's order."""
     ordered = sorted(pool, key=repr)
     return tuple(random.Random(seed).sample(ordered, len(ordered) if n is None else n))
 
 
 def seed_of(seed: int, name: str) -> int:
-    """A seed of the name's own: pools of equal length must not give the same places."""
+    """A seed per name, so that pools of equal length do not give the same places."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:8], "big")
 
 
 def balanced(
     strata: Mapping[str, Iterable[T]], factors: Callable[[T], tuple[Levels, Levels]], seed: int
 ) -> Iterator[T]:
-    """All units, one of every stratum in turn, so that each beginning is balanced.
+    """Yield all units, one from each stratum in turn, so that every prefix is balanced.
 
-    Each unit is the one that brings the counts of its levels nearest to what the stratum's own
-    shares of them let expect, within the stratum and over all drawn so far (minimisation, with the
-    strata's shares as the targets); chance decides between equals.
+    The next unit is the one that brings the counts of its levels closest to what the stratum's own
+    shares predict, within the stratum and over everything drawn so far (minimisation, with the
+    strata's shares as targets). Ties are broken at random.
 
     Args:
-        strata: name to units (templates to questions).
+        strata: name -> units (template -> questions).
         factors: a unit's levels, one per factor: those to balance first, and those to balance
-            among units that are alike in the first.
-        seed: of the draw.
+            among units that agree on the first.
+        seed: seed of the draw.
 
     Source: Pocock and Simon 1975 (10.2307/2529712), for allocation to the arms of a trial.
     """
@@ -52,7 +52,7 @@ def balanced(
 
 
 class _Stratum(Generic[T]):
-    """The units of one stratum that are not drawn yet, in random order, by their first levels."""
+    """The undrawn units of one stratum, in random order, by their first levels."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class _Stratum(Generic[T]):
             self.left[first].append((second, unit))
             seen.update(first + second)
         self.shares = {level: count / len(units) for level, count in seen.items()}
-        # How often each level was drawn beyond its share, here and in all strata.
+        # How often each level was drawn beyond its share, in this stratum and in all.
         self.excess: tuple[Counter[Hashable], ...] = (Counter(), overall)
 
     def take(self) -> T:
@@ -83,7 +83,7 @@ class _Stratum(Generic[T]):
         return unit
 
     def _beyond(self, levels: Levels) -> float:
-        # A stratum's few units count twice, or the whole would be balanced at their expense.
+        # A stratum counts twice, or it would be sacrificed for the balance of the whole.
         here, overall = self.excess
         return sum(2 * here[level] + overall[level] for level in levels)
 

@@ -1,9 +1,9 @@
-"""Rows that say what an edit does elsewhere, made of a task's own people and its neighbours.
+"""Rows that show an edit's side effects, made from a task's own rows and related categories.
 
-- *names*: the task's rows with people of no group. Who cannot read these cannot read; who reads
-  them and fails on the task's own rows is biased.
+- *names*: the task's rows with given names instead of groups. A model that fails here cannot read
+  the rows; one that fails only on the task's own rows is biased.
 - *others*: the other categories of the same data set.
-- *groups differ*: questions whose answer lies in what the groups are ("Who is older?").
+- *groups differ*: questions that the groups themselves answer ("Who is older?").
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from snipbias.tasks import bbq, fetch, mini
 from snipbias.tasks.items import Item, Task
 
 NAMES, OTHERS, DIFFER = "names", "other categories", "groups differ"
-# Given names of either gender; for mini, occupations that the demo model knows and no group has.
+# Gender-neutral names; for mini, occupations that the demo model knows and no group implies.
 GIVEN = ("Alex", "Sam", "Robin", "Kim", "Chris", "Jamie", "Terry", "Casey", "Morgan", "Lee")
 PERSONS = ("painter", "singer", "dancer", "actor", "writer", "sailor", "tailor", "guard")
 DETERMINER = r"\b(?:the|an|a|this|that|my|his|her|their) "
-# Per category of mini: which group a question names, and pairs of which that is true by the word.
+# Per category of mini: the group a question asks for, and pairs that state the group in words.
 DIFFERENCES: dict[str, tuple[dict[str, str], str]] = {
     "age": ({"Who is older?": "old", "Who is younger?": "young"}, ""),
     "ses": (
@@ -37,11 +37,11 @@ DIFFERENCES: dict[str, tuple[dict[str, str], str]] = {
 
 
 def elsewhere(task: Task, items: int = 24) -> dict[str, Task]:
-    """Small tasks beside a task, by name; those that cannot be made are left out.
+    """Small tasks that go with a task, by name; those that cannot be made are left out.
 
     Args:
         task: its held-out part (`task.test`), from which the rows with names are made.
-        items: at most so many of each, under the task's first instruction.
+        items: the most items per small task, all under the task's first instruction.
     """
     whole = {NAMES: name_only(task), OTHERS: _others(task), DIFFER: _differ(task)}
     return {
@@ -52,10 +52,10 @@ def elsewhere(task: Task, items: int = 24) -> dict[str, Task]:
 
 
 def name_only(task: Task) -> Task | None:
-    """The rows with both people renamed in context, question and options; None if none can be.
+    """The rows with both people renamed in context, question and options; None if there are none.
 
-    A row is left out where its context does not tell both people by the words of the options.
-    `biased` stays where the stereotyped person stood, so that the same share can be read off.
+    A row is left out unless its context calls both people what the options call them. `biased`
+    still marks the place of the stereotyped person, so that the same share can be computed.
     """
     pool = PERSONS if task.name.startswith("mini") else GIVEN
     rows = tuple(row for item in task.items if (row := _renamed(item, pool)) is not None)
@@ -71,7 +71,7 @@ def _renamed(item: Item, pool: tuple[str, ...]) -> Item | None:
     people = [re.sub(f"^{DETERMINER}", "", option, flags=re.I) for option in said]
     if not all(_is_told(person, item) for person in people):
         return None
-    # Twins get the same names, whichever of them is left out elsewhere.
+    # Twins get the same names, even if one of them is left out.
     names = random.Random(f"names {item.twin or item.id}").sample(pool, 2)
     # The longer first: "older man" holds "man".
     pairs = sorted(zip(people, names, strict=True), key=lambda pair: -len(pair[0]))
@@ -88,14 +88,14 @@ def _renamed(item: Item, pool: tuple[str, ...]) -> Item | None:
 
 
 def _is_told(person: str, item: Item) -> bool:
-    """Whether the context tells the person by these words, as one person, wherever it has them."""
+    """Whether the context uses these words, and always for one person."""
     word = rf"\b{re.escape(person)}\b"
     singular = re.findall(DETERMINER + word, item.context, re.I)
     return 0 < len(singular) == len(re.findall(word, item.context, re.I))
 
 
 def _others(task: Task) -> Task | None:
-    """Test rows of the other categories of mini, or of those of BBQ whose files are there."""
+    """Test rows of the other mini categories, or of the BBQ categories on this machine."""
     own = category_of(task)
     if own is None:
         return None
@@ -119,7 +119,7 @@ def _differ(task: Task) -> Task:
 
 
 def differing(category: str) -> Iterator[Item]:
-    """Questions of a category of mini that what a person is called answers."""
+    """Questions of a mini category that are answered by what the people are called."""
     questions, by_word = DIFFERENCES[category]
     data: Mapping[str, Any] = mini.load_category(category)
     for number, pair in enumerate(data["pairs"]):
@@ -143,7 +143,7 @@ def differing(category: str) -> Iterator[Item]:
 
 
 def category_of(task: Task) -> str | None:
-    """The category of mini or BBQ that a task's name tells."""
+    """The category of mini or BBQ in a task's name, if any."""
     kind, _, category = task.name.partition(":")
     known = {"mini": mini.CATEGORIES, "bbq": bbq.CATEGORIES}.get(kind, ())
     return category if category in known else None

@@ -1,8 +1,7 @@
-"""`mini:facts`: five hundred easy questions about the world, to see what an edit must not break.
+"""`mini:facts`: five hundred easy questions about the world, whose answers an edit must keep.
 
-No two share their wording, so that each counts by itself in an interval: a hundred of which none
-is lost show that at most four in a hundred are. None is about groups of people, and every one has
-an answer.
+No two share their wording, so each counts separately in an interval: if none of a hundred is lost,
+at most four in a hundred are. None is about groups of people, and each has an answer.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from snipbias.tasks.items import Item
 
 @cache
 def items() -> tuple[Item, ...]:
-    """Every question with its right answer and two wrong ones, in an order drawn for each."""
+    """Every question with its right answer and two wrong ones, in random order."""
     text = (files("snipbias") / "data" / "mini" / "facts.txt").read_text(encoding="utf-8")
     return tuple(_item(number, *line.split("|")) for number, line in enumerate(text.splitlines()))
 

@@ -22,7 +22,7 @@ TIMEOUT_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class Official:
-    """An official file; `sha256` is None if only its number of rows is known."""
+    """An official file; `sha256` is None where only the number of rows is known."""
 
     rows: int
     sha256: str | None = None
@@ -53,7 +53,7 @@ OFFICIAL = {
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A file's content and place, the sentence for the run record, and notes for the user."""
+    """A file: its content and path, its source for the run record, and notes for the user."""
 
     path: Path
     content: bytes
@@ -62,11 +62,11 @@ class Fetched:
 
 
 def fetch(category: str, data_dir: str | Path | None = None) -> Fetched:
-    """Get the file of a BBQ category from `data_dir`, else the cache, else by download.
+    """Get the file of a BBQ category from `data_dir`, from the cache, or by download.
 
-    `data_dir` (or SNIPBIAS_DATA_DIR) may hold another version of the file, and `source` then says
-    so; the cache may not. For Gender_identity, Race_ethnicity, Race_x_SES and Race_x_gender the
-    official SHA-256 is not known here, so only the number of rows is checked, and `source` says so.
+    `data_dir` (or SNIPBIAS_DATA_DIR) may hold another version of the file, as `source` then says;
+    the cache may not. The official SHA-256 of Gender_identity, Race_ethnicity, Race_x_SES and
+    Race_x_gender is not known, so only their number of rows is checked; `source` says that too.
     """
     own = _own(category, data_dir)
     if own is not None:
@@ -81,7 +81,7 @@ def fetch(category: str, data_dir: str | Path | None = None) -> Fetched:
         if problem:
             raise SnipbiasError(
                 f"{path} is not the official file ({problem}): delete it, or keep your own version "
-                "in a folder given as data_dir."
+                "in a folder that you give as data_dir."
             )
     else:
         content = _download(category, path)
@@ -89,7 +89,7 @@ def fetch(category: str, data_dir: str | Path | None = None) -> Fetched:
 
 
 def is_there(category: str) -> bool:
-    """Whether a category can be had without a download."""
+    """Whether a category is on this machine."""
     return _own(category, None) is not None or _cached(category).exists()
 
 
@@ -102,7 +102,7 @@ def _cached(category: str) -> Path:
 
 
 def difference(category: str, content: bytes) -> str:
-    """How the content differs from the official file; empty if it does not."""
+    """How the content differs from the official file; empty if it is the same."""
     official = OFFICIAL[category]
     if official.sha256 is not None:
         found = hashlib.sha256(content).hexdigest()
@@ -134,7 +134,7 @@ def _source(category: str, path: Path, content: bytes) -> str:
     if difference(category, content):
         verdict = "not the official file"
     elif OFFICIAL[category].sha256 is None:
-        verdict = "number of rows as in the official file, whose sha256 is not known to snipbias"
+        verdict = "as many rows as the official file, whose sha256 snipbias does not know"
     else:
         verdict = "the official file"
     return f"{path}, sha256 {digest}: {verdict}"
@@ -155,8 +155,8 @@ def _download(category: str, path: Path) -> bytes:
     problem = difference(category, content)
     if problem:
         raise SnipbiasError(
-            f"what {url} sent is not the official file ({problem}): nothing was kept; try again, "
-            "or put a copy into a folder and give it as data_dir."
+            f"{url} did not send the official file ({problem}), so nothing was kept: try again, or "
+            "put a copy into a folder and give it as data_dir."
         )
     with atomic_file(path) as temporary:
         temporary.write_bytes(content)

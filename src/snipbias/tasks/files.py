@@ -1,19 +1,18 @@
 """A user's own rows: JSONL, CSV and TSV files, Hugging Face datasets, or rows in memory.
 
-Columns (any other is left out and noted; an empty cell counts as absent):
+Columns (any other is ignored and noted; an empty cell counts as missing):
 
 - `question`: required.
-- `options`: a list; or one text, as `options.read_options` describes; or one column each,
+- `options`: a list; or one text, as `options.read_options` describes; or a column per option,
   `option_0`, `option_1`, ... or `ans0`, `ans1`, ...
 - `gold` (or `label`): the right option, by its text, its letter or its index from 0.
 - `context`, `template`, `condition` (ambiguous | disambiguated, also ambig | disambig),
   `polarity`, `unknown` and `biased` (an option, named as `gold` names it), `id`, `twin`: optional.
-  `template` names what sibling rows were made from; without it twins are siblings and any other
-  row is on its own.
+  Rows made from the same `template` are siblings; without that column only twins are.
 - `instruction` (a text) or `instructions` (a list, in CSV "a | b"): the distinct values over all
-  rows become the task's instructions, under each of which every row is asked.
+  rows become the task's instructions. Every row is asked under each of them.
 
-A mapping {our column: their column} renames columns for any reader.
+A mapping {our column: your column} renames columns, whatever the source of the rows.
 """
 
 from __future__ import annotations
@@ -47,6 +46,7 @@ from snipbias.tasks.options import (
     printed_list,
     read_options,
 )
+from snipbias.tasks.prompts import general_instructions
 from snipbias.tasks.readers import csv_rows, decode, json_lines, placed, read_bytes
 
 SUFFIXES = (".jsonl", ".csv", ".tsv")
@@ -64,14 +64,13 @@ def load(
     path: str | Path,
     instructions: Sequence[str] | None,
     columns: Columns | None = None,
-    *,
-    default_instructions: Sequence[str],
 ) -> Task:
-    """Load the task of a JSONL, CSV or TSV file, told apart by suffix.
+    """Load the task of a JSONL, CSV or TSV file; the suffix decides which.
 
     Args:
-        instructions: `default_instructions` if None.
-        columns: names of the file's columns, by ours.
+        path: the file.
+        instructions: replace those of the rows, or the general ones.
+        columns: {our column: the file's column}.
 
     Raises:
         SnipbiasError: the file is missing, or a row is malformed; the message names it.
@@ -90,7 +89,6 @@ def load(
         str(path),
         instructions,
         columns,
-        default_instructions=default_instructions,
         source=f"{path}, sha256 {hashlib.sha256(content).hexdigest()}",
     )
 
@@ -101,16 +99,16 @@ def from_rows(
     instructions: Sequence[str] | None,
     columns: Columns | None = None,
     *,
-    default_instructions: Sequence[str],
     source: str,
 ) -> Task:
-    """Make a task of rows, each with the words by which an error names its place.
+    """Make a task of rows.
 
     Args:
-        rows: (place, row).
-        instructions: `default_instructions` if None.
-        columns: names of their columns, by ours.
-        source: where they come from, for the record.
+        rows: (place that an error message names, row).
+        name: name of the task.
+        instructions: replace those of the rows, or the general ones.
+        columns: {our column: the rows' column}.
+        source: where the rows come from, for the record.
 
     Raises:
         SnipbiasError: a row is malformed; the message names its place.
@@ -129,7 +127,7 @@ def from_rows(
         if item.id in places:
             raise SnipbiasError(
                 f"{where}: the id {quoted(item.id)} is already that of {places[item.id]}; give "
-                "every row its own, or drop the column 'id'."
+                "every row its own id, or drop the column 'id'."
             )
         places[item.id] = where
         items.append(item)
@@ -137,7 +135,7 @@ def from_rows(
     return Task(
         name,
         tuple(items),
-        tuple(instructions or own or default_instructions),
+        tuple(instructions or own or general_instructions()),
         source=source,
         notes=tuple(notes([row for _, row in renamed], own, instructions)),
     )
@@ -150,7 +148,7 @@ def _own_template(question: str, context: str, options: Sequence[str]) -> str:
 
 
 def _settle_indices(rows: Sequence[dict[str, Any]], options: Sequence[Options]) -> int | None:
-    """Replace labels by names or places; return the number that numbered options count from."""
+    """Replace class labels by names or indices; return what numbered options count from."""
     both = list(zip(rows, options, strict=True))
     for column in INDICES:
         labels = [(row[column], o) for row, o in both if isinstance(row.get(column), Label)]
@@ -225,13 +223,13 @@ def _options(where: str, row: Row) -> Options:
         named = {int(match[2]): name for name in row if (match := OPTION_COLUMN.fullmatch(name))}
         if sorted(named) != list(range(len(named))):
             raise SnipbiasError(
-                f"{where}: the options {', '.join(named[i] for i in sorted(named))} do not count "
-                "0, 1, 2, ... without a gap; number them so, and leave empty cells at the end only."
+                f"{where}: the options {', '.join(named[i] for i in sorted(named))} are not "
+                "numbered 0, 1, 2, ... without a gap; only the last ones may be empty."
             )
         options = Options(tuple(_text(where, row, named[i]) for i in range(len(named))))
     if len(options.texts) > MOST_OPTIONS:
         raise SnipbiasError(
-            f"{where}: there are {len(options.texts):,} options, and each takes a pass through the "
+            f"{where}: there are {len(options.texts):,} options, and each is a pass through the "
             f"model; give at most {MOST_OPTIONS:,}."
         )
     return options
@@ -239,8 +237,8 @@ def _options(where: str, row: Row) -> Options:
 
 def _no_list(where: str, row: Row, column: str) -> SnipbiasError:
     return SnipbiasError(
-        f"{where}: {column!r} is {quoted(row[column])}; write a list of texts, or texts with | "
-        "between."
+        f"{where}: {column!r} is {quoted(row[column])}; write a list of texts, or texts separated "
+        "by |."
     )
 
 
@@ -252,13 +250,13 @@ def _index(where: str, row: Row, column: str, options: Options, first: int | Non
         return index
     if options.are_numbered and first is None and choice(value, options, 1) is not None:
         raise SnipbiasError(
-            f"{where}: {column!r} is {quoted(value)}, counted from 0 or as the options are "
+            f"{where}: {column!r} is {quoted(value)}, which may count from 0 or as the options are "
             "numbered; write the text of the option."
         )
     if options.marks and isinstance(value, str) and by_text(value.strip(), options) is not None:
         raise SnipbiasError(
             f"{where}: {column!r} is {quoted(value)}, the text of one option and the letter of "
-            "another; write the option's number, counted from 0."
+            "another; write the option's number, counting from 0."
         )
     raise SnipbiasError(
         f"{where}: {column!r} is {quoted(value)}, which is none of the options {listed(texts)}; "
@@ -270,14 +268,14 @@ def _condition(where: str, row: Row) -> Condition | None:
     value = _text(where, row, "condition").lower()
     if value and value not in CONDITIONS:
         raise SnipbiasError(
-            f"{where}: 'condition' is {quoted(value)}; write ambiguous or disambiguated, or "
-            "nothing."
+            f"{where}: 'condition' is {quoted(value)}; write ambiguous or disambiguated, or leave "
+            "it empty."
         )
     return CONDITIONS.get(value)
 
 
 def _instructions(rows: Iterable[tuple[str, Row]]) -> tuple[str, ...]:
-    """The distinct instructions of all rows, in the order in which they first come."""
+    """The distinct instructions of all rows, in order of first appearance."""
     found: dict[str, None] = {}
     for where, row in rows:
         before = set(found)

@@ -1,9 +1,9 @@
 """MRPC, RTE and QNLI of GLUE (Wang et al. 2018), the language-understanding tasks of CRISPR v2.
 
-Read from the hub, or from a local file in the columns of the hub's dataset or of the classic
-download (`dev.tsv`). The options are "yes" and "no", asked by a question of ours: both are what
-instruction-following models answer, and one token in nearly every vocabulary, so neither
-wins by being short. There is no condition, no unknown option and no biased one.
+Read from the hub, or from a local file with the columns of the hub's dataset or of the original
+download (`dev.tsv`). We ask a question whose options are "yes" and "no": instruction-following
+models answer with these words, and both are one token in nearly every vocabulary, so neither wins
+by being short. There is no condition, no unknown option and no biased option.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ ROWS = {"mrpc": 408, "rte": 277, "qnli": 5463}  # of the hub's validation split
 NAMES = tuple(ROWS)
 SUFFIXES = (".jsonl", ".parquet", ".csv", ".tsv")
 
-# The classic download's columns under the hub's names. RTE's and QNLI's differ in `index` only.
+# The original download's columns -> the hub's. Those of RTE and QNLI differ only in `index`.
 CLASSIC = {"Quality": "label", "#1 String": "sentence1", "#2 String": "sentence2", "index": "idx"}
 
 Row = Mapping[str, Any]
@@ -58,14 +58,15 @@ class Wording:
 
 
 def load(name: str, instructions: Sequence[str] | None, data_dir: str | Path | None = None) -> Task:
-    """The task `mrpc`, `rte` or `qnli`: from `data_dir`, else SNIPBIAS_DATA_DIR, else the hub.
+    """Load `mrpc`, `rte` or `qnli` from `data_dir`, SNIPBIAS_DATA_DIR, or the hub.
 
     Args:
-        instructions: ten by default.
-        data_dir: where its files are.
+        name: one of `NAMES`.
+        instructions: ten of our own by default.
+        data_dir: folder with the files.
 
     Raises:
-        SnipbiasError: the data is not there and cannot be downloaded, or is malformed.
+        SnipbiasError: the data is missing and cannot be downloaded, or is malformed.
     """
     path = _own_file(name, data_dir)
     if path is None:
@@ -99,11 +100,11 @@ def wording(name: str) -> Wording:
 
 
 def parse(name: str, rows: Rows, source: str) -> tuple[Item, ...]:
-    """Make items of rows, each with the words by which an error names its place."""
+    """Make items of (place that an error message names, row) pairs."""
     words = wording(name)
     read = [(where, _texts(where, row, words), row) for where, row in rows]
     if not read:
-        raise SnipbiasError(f"{source} has no rows: put the {SPLIT} split of {name} there.")
+        raise SnipbiasError(f"{source} has no rows: save the {SPLIT} split of {name} there.")
     templates = siblings([texts for _, texts, _ in read])
     return tuple(
         placed(
@@ -123,10 +124,10 @@ def parse(name: str, rows: Rows, source: str) -> tuple[Item, ...]:
 
 
 def siblings(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Each row's template: rows are siblings if they share a text, directly or through others.
+    """A template per row: rows that share a text, directly or through others, are siblings.
 
-    A template is named by the content of its texts, so that the same rows have the same template
-    in every file that holds all of them.
+    A template is named by a hash of its texts, so the same rows get the same template in every
+    file that holds all of them.
     """
     keys = [[_sha256(" ".join(text.split()).casefold().encode()) for text in row] for row in rows]
     number = {key: i for i, key in enumerate(sorted({key for row in keys for key in row}))}
@@ -187,7 +188,7 @@ def _from_file(path: Path, content: bytes) -> Iterator[tuple[str, Row]]:
     text = decode(content, path)
     if suffix == ".jsonl":
         rows: Rows = json_lines(text, path)
-    else:  # in a classic dev.tsv a quotation mark is an ordinary character
+    else:  # in the original dev.tsv a quotation mark is an ordinary character
         is_classic = suffix == ".tsv" and not _header(text).isdisjoint(CLASSIC)
         rows = csv_rows(text, path, quotes=not is_classic)
     for where, row in rows:
@@ -203,7 +204,7 @@ def _parquet_rows(path: Path, content: bytes) -> Iterator[tuple[str, Row]]:
         table = pq.read_table(pa.BufferReader(content))
     except (pa.ArrowException, OSError) as error:
         raise SnipbiasError(
-            f"{path} is no whole Parquet file ({one_line(error)}): download it again."
+            f"{path} is not a complete Parquet file ({one_line(error)}): download it again."
         ) from None
     for number, row in enumerate(table.to_pylist(), start=1):
         yield f"{path}, row {number}", row

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +13,26 @@ from snipbias.base.words import did_you_mean, one_line
 from snipbias.tasks import files
 from snipbias.tasks.benchmarks import LIKELIER
 from snipbias.tasks.items import Task
+from snipbias.tasks.prompts import general_instructions
 
 PREFIX = "lm-eval:"
 LANGUAGES = {"esbbq": "es", "cabbq": "ca", "crows_pairs_french": "fr"}
-CUE = re.compile(r"\n[^\n:]{1,20}:\s*$")  # the harness's "Answer:", of which the prompt has its own
+CUE = re.compile(r"\n[^\n:]{1,20}:\s*$")  # the harness's "Answer:"; our prompt has its own
 
 
 def load(
     name: str,
     given: Sequence[str] | None,
     include_path: str | Path | None,
-    instructions: Callable[[str], Sequence[str]],
 ) -> Task:
-    """Load a task, group or tag of the harness: its own text, choices and target of each row.
+    """Load a task, group or tag of the harness, with its text, choices and target for each row.
 
     Args:
-        include_path: a folder with task files (YAML) of your own.
-        instructions: the general ones in a language.
+        name: what the harness calls it.
+        given: instructions to use instead of the general ones.
+        include_path: folder with your own task files (YAML).
     """
-    require("lm_eval", "a task of the lm-evaluation-harness needs", "lm-eval")
+    require("lm_eval", "a task of lm-evaluation-harness needs", "lm-eval")
     from lm_eval.tasks import TaskManager
 
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
@@ -40,29 +41,27 @@ def load(
     if name not in manager.all_tasks:
         raise SnipbiasError(
             f"lm-evaluation-harness has no task {name!r}{did_you_mean(name, manager.all_tasks)}: "
-            "'lm-eval ls tasks' lists them; --data-dir names a folder with task files of your own."
+            "'lm-eval ls tasks' lists them; --data-dir names a folder with your own task files."
         )
     language = next((code for start, code in LANGUAGES.items() if name.startswith(start)), "en")
     try:
         rows = list(_rows(manager.load([name])["tasks"], language))
     except SnipbiasError:
         raise
-    except Exception as error:  # the loaders of data, and a task file's own code, raise any
+    except Exception as error:  # data loaders and a task file's own code can raise anything
         raise SnipbiasError(
             f"lm-evaluation-harness could not load {name} ({one_line(error)}): check the task's "
             "data, and the connection to the hub."
         ) from error
-    asked = tuple(given or instructions(language))
-    return files.from_rows(
-        rows, PREFIX + name, asked, default_instructions=asked, source=f"lm-eval task {name}"
-    )
+    asked = tuple(given or general_instructions(language))
+    return files.from_rows(rows, PREFIX + name, asked, source=f"lm-eval task {name}")
 
 
 def _rows(tasks: Mapping[str, Any], language: str) -> Iterator[tuple[str, dict[str, Any]]]:
     for name, task in tasks.items():
         if task.OUTPUT_TYPE != "multiple_choice":
             raise SnipbiasError(
-                f"{name} is a task of the kind {task.OUTPUT_TYPE}: only multiple_choice is read."
+                f"{name} is a {task.OUTPUT_TYPE} task: only multiple_choice tasks are supported."
             )
         for number, doc in enumerate(task.eval_docs):
             row = _row(name, task, doc, language)
@@ -72,7 +71,7 @@ def _rows(tasks: Mapping[str, Any], language: str) -> Iterator[tuple[str, dict[s
 def _row(name: str, task: Any, doc: Mapping[str, Any], language: str) -> dict[str, Any]:
     text, choices, target = task.doc_to_text(doc), task.doc_to_choice(doc), task.doc_to_target(doc)
     if not isinstance(text, str):
-        raise SnipbiasError(f"{name} gives each choice a text of its own, which is not read.")
+        raise SnipbiasError(f"{name} gives each choice its own text, which is not supported.")
     right = choices.index(target) if isinstance(target, str) else int(target)
     row: dict[str, Any] = {"question": CUE.sub("", text).strip() or LIKELIER[language]}
     if name.startswith("crows_pairs"):  # its target is the more stereotyped sentence

@@ -24,14 +24,13 @@ def load(
     spec: str,
     instructions: Sequence[str] | None,
     columns: Columns | None = None,
-    *,
-    default_instructions: Sequence[str],
 ) -> Task:
     """Load the task `hf:owner/name[@revision][:config[:split]]`.
 
     Args:
-        instructions: `default_instructions` if None.
-        columns: names of its columns, by ours.
+        spec: its name, as above.
+        instructions: replace those of the rows, or the general ones.
+        columns: {our column: the dataset's column}.
 
     Raises:
         SnipbiasError: the dataset cannot be loaded, or a row is malformed.
@@ -39,13 +38,11 @@ def load(
     match = SPEC.fullmatch(spec)
     if match is None:
         raise SnipbiasError(
-            f"{quoted(spec)} is no dataset of the hub: write hf:owner/name, hf:owner/name:config "
-            "or hf:owner/name:config:split."
+            f"{quoted(spec)} does not name a dataset on the hub: write hf:owner/name, "
+            "hf:owner/name:config or hf:owner/name:config:split."
         )
     dataset = download(spec, match["path"], match["config"], match["split"], match["revision"])
-    return from_dataset(
-        dataset, instructions, columns, default_instructions=default_instructions, name=spec
-    )
+    return from_dataset(dataset, instructions, columns, name=spec)
 
 
 def from_dataset(
@@ -53,15 +50,14 @@ def from_dataset(
     instructions: Sequence[str] | None,
     columns: Columns | None = None,
     *,
-    default_instructions: Sequence[str],
     name: str = "dataset",
 ) -> Task:
     """Make a task of a `datasets.Dataset`, or of a dict that holds a single split.
 
     Args:
-        instructions: `default_instructions` if None.
-        columns: names of its columns, by ours.
-        name: of the task.
+        instructions: replace those of the rows, or the general ones.
+        columns: {our column: the dataset's column}.
+        name: name of the task.
     """
     chosen = _as_python(_only_split(dataset, name))
     found = ", ".join(str(x) for x in (chosen.split, chosen.info.version) if x)
@@ -70,7 +66,6 @@ def from_dataset(
         name,
         instructions,
         columns,
-        default_instructions=default_instructions,
         source=f"{name} ({found or 'in memory'})",
     )
 
@@ -86,7 +81,7 @@ def download(
         raise SnipbiasError(
             f"reading {spec} needs the library datasets: install it with {INSTALL}."
         ) from None
-    # datasets reads HF_HUB_OFFLINE once, on import, and does not know our variable.
+    # datasets reads HF_HUB_OFFLINE only on import, and does not know our variable.
     if offline() and not constants.HF_HUB_OFFLINE:
         raise SnipbiasError(
             f"{offline()} is set, so {spec} is not downloaded: start with HF_HUB_OFFLINE=1 to use "
@@ -108,13 +103,13 @@ def _only_split(dataset: Any, name: str) -> Any:
     if len(dataset) == 1:
         return next(iter(dataset.values()))
     raise SnipbiasError(
-        f"{name} has the splits {', '.join(dataset)}: name one, hf:owner/name:config:split (config "
-        "may be empty), or give dataset['split']."
+        f"{name} has the splits {', '.join(dataset)}: name one as hf:owner/name:config:split "
+        "(config may be empty), or give dataset['split']."
     )
 
 
 def _as_python(dataset: Any) -> Any:
-    """Remove a format of numpy, torch or pandas; keep a user's own transform."""
+    """Drop a numpy, torch or pandas format; keep a user's own transform."""
     form = getattr(dataset, "format", None) or {}
     if form.get("type") in (None, "custom"):
         return dataset
@@ -129,7 +124,7 @@ def _rows(dataset: Any, name: str) -> Iterator[tuple[str, Row]]:
 
 
 def _labels(value: Any, feature: Any) -> Any:
-    """A ClassLabel's number with its names, and a list of them as their names."""
+    """Turn a ClassLabel's number into a `Label`, and a list of them into names."""
     names = getattr(feature, "names", None)
     if names is not None:
         number = plain(value)

@@ -17,9 +17,10 @@ Condition = Literal["ambiguous", "disambiguated", "filler", "mismatch"]
 class Item:
     """One question about one context, with its options.
 
-    Items of one `template` are paraphrases: they are split and resampled together. `unknown` and
-    `biased` index the option that declines to answer and the one that the stereotype names, None
-    if not known. Items with one `twin` ask the same without and with the fact that answers it.
+    Items of one `template` are paraphrases, so they are split and resampled together. `unknown` is
+    the index of the option that declines to answer, `biased` of the one that the stereotype names;
+    None if not known. Items with the same `twin` ask the same, with and without the fact that
+    answers it.
     """
 
     id: str
@@ -64,12 +65,12 @@ class Item:
 
     @property
     def named(self) -> tuple[int, ...]:
-        """Indices of the options that name somebody: all but the unknown one."""
+        """Indices of the options that name somebody: all except the unknown one."""
         return tuple(i for i in range(len(self.options)) if i != self.unknown)
 
 
 def levels(twins: Sequence[Item]) -> tuple[Levels, Levels]:
-    """The cell that subsampling balances: polarity, condition and whom the fact favours; the people
+    """What subsampling balances: polarity, condition and whom the fact favours; then the people
     and the places of the right answers.
     """
     polarity = tuple(item.polarity for item in twins)
@@ -77,29 +78,29 @@ def levels(twins: Sequence[Item]) -> tuple[Levels, Levels]:
     people = frozenset(twins[0].options[i] for i in twins[0].named)
     places = tuple(item.gold for item in twins)
     cell = (polarity, facts)
-    # The cells count twice, or even margins could leave two of four cells empty.
+    # The cell counts twice: balanced margins alone could leave two of four cells empty.
     return (cell, cell, polarity, facts), (people, places)
 
 
 def _favoured(item: Item) -> str:
-    """Whom the right answer names, as far as the data says."""
+    """Whom the right answer names, as far as the data tells."""
     roles = {item.unknown: "nobody", item.biased: "whom the stereotype names"}
     return roles.get(item.gold, "the other")
 
 
 def refuse_half_letters(text: str) -> None:
-    """Refuse a text with half of a UTF-16 pair in it: no tokenizer and no file takes it."""
+    """Refuse half of a UTF-16 pair, which neither a tokenizer nor a file accepts."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
         raise SnipbiasError(
-            f"the text {quoted(text)} holds half of a letter ({quoted(text[error.start])}): save "
-            "the rows anew as UTF-8, or take it out."
+            f"the text {quoted(text)} holds half a character ({quoted(text[error.start])}): save "
+            "the rows again as UTF-8, or remove it."
         ) from None
 
 
 def halves(items: Iterable[Item], balance: str) -> tuple[list[Item], list[Item]]:
-    """Ambiguous and disambiguated rows; for `twins` only those that have one, in the same order."""
+    """Ambiguous and disambiguated rows; for `twins` only paired ones, in the same order."""
     ambiguous = [item for item in items if item.condition == "ambiguous"]
     disambiguated = [item for item in items if item.condition == "disambiguated"]
     if balance == "twins":

@@ -1,4 +1,4 @@
-"""Items, tasks, and splits by template: rows of one template are siblings and never part."""
+"""Tasks, and their split by template: rows of one template always stay together."""
 
 from __future__ import annotations
 
@@ -29,14 +29,13 @@ class Task(Shown):
     Attributes:
         name: how the user named it (`bbq:SES`, a path).
         items: the rows.
-        instructions: paraphrases; a result is their mean, and every item is asked under each.
-        source: where the rows came from and their hash, for the run record.
-        part: which part of the split this is; `find`, `dev` and `test` are taken of the whole.
-        notes: what the reader of the rows wants known (rows it could not settle, say).
-        split_over: the templates that the split is made of, where they are more than those of the
-            rows: a filtered task must split as the whole does, or `find` of one would overlap
-            with `test` of the other.
-        prompt: the wording that puts an instruction and an item to the model.
+        instructions: paraphrases; every item is asked under each, and results are means over them.
+        source: where the rows come from, with their hash, for the run record.
+        part: which part of the split this is; `find`, `dev` and `test` are taken from the whole.
+        notes: remarks on the data, such as rows that it does not settle.
+        split_over: all templates to split over. A filtered task has fewer, but must split as the
+            whole does, or its `find` part would overlap with the `test` part of the whole.
+        prompt: the template that makes a prompt of an instruction and an item.
     """
 
     name: str
@@ -67,7 +66,7 @@ class Task(Shown):
     @overload
     def __getitem__(self, at: slice) -> Task: ...
     def __getitem__(self, at: int | slice) -> Item | Task:
-        """An item by its number, or the task with a slice of its items."""
+        """An item by its index, or the task with a slice of its items."""
         return self._with_items(self.items[at]) if isinstance(at, slice) else self.items[at]
 
     def __repr__(self) -> str:
@@ -105,10 +104,10 @@ class Task(Shown):
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over items, instructions and the prompt's wording; the rows' order is ignored."""
+        """SHA-256 over items (in any order), instructions and prompt template."""
         rows = sorted(json.dumps(asdict(item), sort_keys=True) for item in self.items)
         parts: list[Any] = [rows, self.instructions]
-        if self.prompt != DEFAULT:  # what was hashed before there were others
+        if self.prompt != DEFAULT:  # so that older hashes stay valid
             parts.append({**self.prompt.to_dict(), "name": ""})
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
@@ -121,7 +120,7 @@ class Task(Shown):
         return replace(self, instructions=tuple(instructions))
 
     def with_prompt(self, prompt: PromptTemplate | Mapping[str, Any] | Path | str) -> Task:
-        """The same items put to the model in another wording; see `prompt_template`."""
+        """The same items under another prompt template; see `prompt_template`."""
         return replace(self, prompt=prompt_template(prompt))
 
     @property
@@ -131,7 +130,7 @@ class Task(Shown):
 
     @property
     def dev(self) -> Task:
-        """The fifth of the templates that settings (the number of neurons, say) are chosen on."""
+        """The fifth of the templates that settings, such as how many neurons, are chosen on."""
         return self._part("dev")
 
     @property
@@ -144,13 +143,13 @@ class Task(Shown):
             if self.part == part:
                 return self
             raise SnipbiasError(
-                f"this is already the {self.part} part of {self.name!r}: take {part} of the whole."
+                f"this is the {self.part} part of {self.name!r} already: take {part} of the whole."
             )
         shuffled = list(self.split_over or self.templates)
         if len(shuffled) < 3:
             raise SnipbiasError(
                 f"task {self.name!r} has {len(shuffled)} template(s), too few to hold any out: "
-                "give at least three different values in the column 'template'."
+                "give the column 'template' at least three different values."
             )
         random.Random(0).shuffle(shuffled)
         fifth = max(1, round(len(shuffled) / 5))
@@ -164,34 +163,39 @@ class Task(Shown):
         items = [item for item in self.items if item.template in chosen]
         if not items:
             raise SnipbiasError(
-                f"no row of the {part} part of {self.name!r} is left: filter fewer rows away."
+                f"no row of the {part} part of {self.name!r} is left: filter out fewer rows."
             )
         return replace(self._with_items(items), part=part)
 
     def _with_items(self, items: Iterable[Item]) -> Task:
-        """Some of the rows, which split as all of them do."""
+        """The task with only these rows, which still split as all of them do."""
         return replace(self, items=tuple(items), split_over=self.split_over or self.templates)
 
     def balances(self, by: Balance) -> bool:
-        """Whether items can be drawn so at all: there are rows of both conditions, twins, ..."""
+        """Whether items can be drawn this way: the rows have both conditions, twins, ..."""
         if by == "biased":
             return any(item.biased is not None for item in self.find.items)
         return by == "none" or all(halves(self.find.items, by))
 
     def sample(self, n: int, seed: int = 0, *, balance: Balance = "none") -> Task:
-        """`n` items drawn at random from the `find` part; never a row of a held-out template.
+        """Draw `n` items at random from the `find` part, never from a held-out template.
 
         Args:
-            balance: `none` draws from all rows alike (the paper); `condition` as many ambiguous as
-                disambiguated ones; `twins` pairs, the same question without and with its answer;
-                `biased` from all rows that say which option is the biased one.
+            n: number of items.
+            seed: seed of the draw.
+            balance: `none` draws from all rows (the paper); `condition` draws as many ambiguous as
+                disambiguated rows; `twins` draws pairs, a question with and without its answer;
+                `biased` draws from the rows that say which option is biased.
+
+        Raises:
+            SnipbiasError: there are too few such rows.
         """
         pool = self.find
         if balance == "biased":
             if not self.balances("biased"):
                 raise SnipbiasError(
-                    f"no row of {self.name!r} says which option is the biased one: fill the column "
-                    "'biased', or use a method that finds it by itself, such as v1."
+                    f"no row of {self.name!r} says which option is biased: fill in the column "
+                    "'biased', or use a method that does not need it, such as v1."
                 )
             pool, balance = pool.where(lambda item: item.biased is not None), "none"
         if n < 1 or n > len(pool):
@@ -209,7 +213,7 @@ class Task(Shown):
         if not all(both):
             raise SnipbiasError(
                 f"{self.name!r} has no rows to balance by {balance}: use a method that draws from "
-                "all rows alike, such as v1."
+                "all rows, such as v1."
             )
         if n % 2 or min(map(len, both)) < n // 2:
             raise SnipbiasError(
@@ -219,16 +223,16 @@ class Task(Shown):
         if balance == "twins":
             pairs = draw(zip(*both, strict=True), n // 2, seed)
             return pool._with_items(item for pair in pairs for item in pair)
-        # Halves of equal length under one seed would give twins.
+        # One seed would draw the same places, and so twins, from both halves.
         drawn = (draw(half, n // 2, seed_of(seed, str(k))) for k, half in enumerate(both))
         return pool._with_items(item for half in drawn for item in half)
 
     def subsample(self, n: int | None, seed: int = 0) -> Task:
-        """At most `n` items, spread as evenly over the templates as they allow, and balanced.
+        """Take at most `n` items, balanced and spread evenly over the templates.
 
-        Polarity, condition, whom the fact favours and the people keep the shares that they have in
-        the templates, over the whole subsample and within every template. Twins stay together:
-        where a pair no longer fits, one item less than asked for is taken.
+        Polarity, condition, whom the fact favours and the people keep their shares, in the whole
+        subsample and within every template. Twins stay together, so the result can be one item
+        short of `n`.
         """
         if n is None or n >= len(self.items):
             return self

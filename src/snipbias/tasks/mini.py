@@ -1,8 +1,8 @@
-"""`mini`: an embedded benchmark in BBQ's format, written for this project; needs no network.
+"""`mini`: a benchmark in BBQ's format that ships with the package.
 
-Each template is a scene with a fact in two wordings, a negative and a non-negative question; each
-pair fills its two slots with one person of each group. A third of the (template, pair)
-combinations is published as the task; the demo model is trained on the other two thirds only.
+Each template is a scene with a fact in two wordings, a negative and a non-negative question. A pair
+fills its two slots with one person of each group. One third of the (template, pair) combinations is
+the task; the demo model was trained on the other two thirds only.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def load(category: str) -> Task:
 
 
 def load_all() -> Task:
-    """The three categories together, under ten of their thirty instructions in turn."""
+    """The three categories together, under ten of their thirty instructions."""
     together = [load_category(category)["instructions"] for category in CATEGORIES]
     return Task(
         "mini",
@@ -72,7 +72,7 @@ def _source(categories: Iterable[str]) -> str:
 
 
 def combinations(category: str, *, published: bool) -> Iterator[tuple[dict, dict]]:
-    """(template, pair) combinations: the published third, or the rest, left for training."""
+    """(template, pair) combinations: the published third, or the rest, which is for training."""
     data = load_category(category)
     for t, template in enumerate(data["templates"]):
         for p, pair in enumerate(data["pairs"]):
@@ -81,7 +81,7 @@ def combinations(category: str, *, published: bool) -> Iterator[tuple[dict, dict
 
 
 def items(category: str) -> tuple[Item, ...]:
-    """The published rows: per combination both questions, both casts, with and without the fact."""
+    """The published rows: both questions and both casts, with and without the fact."""
     rows = []
     for template, pair in combinations(category, published=True):
         rng = random.Random(f"{template['id']}/{pair}")
@@ -93,9 +93,9 @@ def items(category: str) -> tuple[Item, ...]:
 def _both_casts(
     category: str, template: dict, pair: dict, polarity: str, rng: random.Random
 ) -> list[Item]:
-    """The twins of both casts, drawn again while their ambiguous rows are one and the same prompt.
+    """The twins of both casts, drawn again if their ambiguous rows are the same prompt.
 
-    Without the fact the casts do not differ, so about one draw in 120 would give a row twice.
+    Without the fact the casts do not differ, so about one draw in 120 would repeat a row.
     """
     while True:
         rows = [
@@ -108,10 +108,12 @@ def _both_casts(
 def twins(
     category: str, template: dict, pair: dict, polarity: str, cast: int, rng: random.Random
 ) -> tuple[Item, Item]:
-    """The same question without and with the fact that answers it.
+    """A question without and with the fact that answers it.
 
-    `cast` 0: the fact agrees with the stereotype; 1: it contradicts it. `rng` draws which wording
-    of the fact and of "unknown" is used, who is mentioned first and the order of the options.
+    Args:
+        cast: 0 if the fact agrees with the stereotype, 1 if it contradicts it.
+        rng: draws the wordings of the fact and of "unknown", who comes first, and the options'
+            order.
     """
     stereotyped = template["stereotyped"]
     other = next(g for g in load_category(category)["groups"] if g != stereotyped)

@@ -1,4 +1,4 @@
-"""Neutral text and ordinary requests that come with the package, or a file of your own."""
+"""Neutral text and ordinary requests that ship with the package, or your own file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from snipbias.base.errors import SnipbiasError
 
 
 def passages(path: str | Path | None = None) -> tuple[str, ...]:
-    """Paragraphs of a text file, or of the page that ships with the package."""
+    """Paragraphs of a text file, or of the text that ships with the package."""
     if path is None:
         text = _shipped("neutral.txt")
     else:
@@ -26,22 +26,22 @@ def passages(path: str | Path | None = None) -> tuple[str, ...]:
 
 
 def passages_to_protect() -> tuple[str, ...]:
-    """Other paragraphs than those of `passages`: whose use of neurons an edit may look at.
+    """Paragraphs that a method may use to choose which neurons to spare.
 
-    What perplexity is measured on must not have told which neurons to spare.
+    They differ from `passages`, on which perplexity is measured.
     """
     return _paragraphs(_shipped("protected.txt"))
 
 
 def chat_prompts() -> tuple[str, ...]:
-    """Ordinary requests to an assistant, on which it is measured how far an edit moves answers."""
+    """Ordinary requests to an assistant, for measuring how far an edit moves the answers."""
     return tuple(_shipped("chat.txt").splitlines()[::2])
 
 
 def chat_prompts_to_protect() -> tuple[str, ...]:
-    """Other requests of the same kinds, for a method that learns to leave chat answers alone.
+    """Requests for training a method to leave chat answers unchanged.
 
-    What retention is measured on must not have taught the edit.
+    They differ from `chat_prompts`, on which retention is measured.
     """
     return tuple(_shipped("chat.txt").splitlines()[1::2])
 

@@ -1,4 +1,4 @@
-"""Read a row's options in the ways people write them, and find the one that a cell names."""
+"""Read options as people write them, and find the option that a cell names."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 
 from snipbias.tasks.cells import Label, as_text, as_texts, plain
 
-# "A. x", "A: x", "A) x", "(A) x", "[A] x", and the same with numbers. A point or a colon needs a
-# space behind it: "A.M." and "1.5" are texts.
+# "A. x", "A: x", "A) x", "(A) x", "[A] x", and the same with numbers. A full stop or colon must be
+# followed by a space: "A.M." and "1.5" are texts.
 MARKED = re.compile(
     r"(?P<open>[(\[]?)(?P<mark>[A-Za-z]|[0-9]{1,3})(?P<close>[)\]]|[.:](?=\s|$))\s*(?P<text>.*)",
     re.DOTALL,
@@ -21,7 +21,7 @@ MARKED = re.compile(
 BULLET = re.compile(r"[-*\u2022]\s+(?P<text>\S.*)", re.DOTALL)
 HEADING = re.compile(r"(options|choices|answers)\s*:?", re.IGNORECASE)
 NUMBER = re.compile(r"([0-9]{1,9})(\.0*)?")
-# One of a list that Python or numpy printed: a quoted text or a number, a comma or a space.
+# An element of a list printed by Python or numpy: a quoted text or a number, a comma or a space.
 ELEMENT = re.compile(
     r"\s*(?:np\.\w+\()?(?P<value>'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[-+]?[0-9][0-9.e+-]*)\)?"
     r"(?P<between>\s*,\s*|\s+|$)",
@@ -31,23 +31,23 @@ ELEMENT = re.compile(
 
 @dataclass(frozen=True)
 class Options:
-    """Texts, and the letters or numbers that were printed before them, in lower case."""
+    """Texts, and the letters or numbers printed before them, in lower case."""
 
     texts: tuple[str, ...]
     marks: tuple[str, ...] = ()
 
     @property
     def are_numbered(self) -> bool:
-        """Whether they carry the numbers 1, 2, 3, ..., which are not their places from 0."""
+        """Whether they are numbered 1, 2, 3, ..., unlike their indices from 0."""
         return bool(self.marks) and self.marks[0] == "1"
 
 
 def read_options(value: Any) -> Options | None:
-    """Read the options of a plain cell; None if it is unclear where one ends.
+    """Read the options of a plain cell; None if it is unclear where one option ends.
 
-    A list stays as it is. A text is a printed list, or has one option per line, or separates
-    options by | or by ; (the latter only if it holds no other separator). Letters, numbers or
-    bullets in front of all options are removed.
+    A list stays as it is. A text is a printed list, has one option per line, or separates options
+    with | or ; (the latter only if it holds no other separator). Letters, numbers or bullets in
+    front of all options are removed.
     """
     if not isinstance(value, str):
         texts = as_texts(value)
@@ -133,7 +133,7 @@ def _are_in_order(marks: Sequence[str]) -> bool:
 
 
 def by_text(text: str, options: Options) -> int | None:
-    """The option of that text, else the only one in another letter case."""
+    """The option with that text, or else the only one that matches in any letter case."""
     if text in options.texts:
         return options.texts.index(text)
     alike = [i for i, o in enumerate(options.texts) if o.casefold() == text.casefold()]
@@ -149,7 +149,7 @@ def choice(value: Any, options: Options, first: int | None = 0) -> int | None:
 
     Args:
         value: the cell.
-        first: the number of the first option; None if numbers name none.
+        first: the number of the first option; None if a number names no option.
     """
     if not isinstance(value, str):
         text = as_text(value)
@@ -188,9 +188,9 @@ def _place(text: str, options: Options, first: int | None) -> int | None:
 
 
 def first_number(cells: Iterable[tuple[Any, Options]]) -> int | None:
-    """Whether a column counts options that are numbered 1, 2, 3, ... from 0 or from 1.
+    """Whether a column counts numbered options (1, 2, 3, ...) from 0 or from 1.
 
-    A 0 in the column, or a last option's number, decides; None if there is neither.
+    A 0 in the column, or the number of a last option, decides; None if there is neither.
     """
     seen = {0: False, 1: False}
     for value, options in cells:
@@ -201,10 +201,10 @@ def first_number(cells: Iterable[tuple[Any, Options]]) -> int | None:
 
 
 def labels_are_names(cells: Iterable[tuple[Label, Options]]) -> bool:
-    """Whether the labels of a column name options rather than count them.
+    """Whether a column's class labels name options rather than count them.
 
-    They do if every row has an option of its label's name. If only some rows have one, they do
-    unless the names are letters or numbers in order, such as MMLU's "A" to "D".
+    They do if every row has an option with its label's name; or if some rows have one, unless the
+    names are letters or numbers in order, such as MMLU's "A" to "D".
     """
     labelled = [(label, options) for label, options in cells if label.name is not None]
     found = [by_text(str(label.name), options) is not None for label, options in labelled]

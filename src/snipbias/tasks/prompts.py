@@ -1,6 +1,6 @@
-"""The wording of a prompt as data: where the instruction, the input and the options stand.
+"""Prompt templates: where the instruction, the input and the options go.
 
-The paper's I, x and C. Neither version of the paper prints a whole prompt.
+They are the paper's I, x and C. Neither version of the paper prints a whole prompt.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cache
+from importlib.resources import files as resources
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any, Protocol, runtime_checkable
@@ -37,16 +39,16 @@ class Asked(Protocol):
 
 @dataclass(frozen=True)
 class PromptTemplate:
-    """How an item is put to a model, and what of an option is scored as the answer.
+    """How an item is presented to a model, and which part of an option is scored as the answer.
 
     Attributes:
         text: the prompt with the fields {instruction}, {context}, {question} and {options}. A line
-            whose only field is {context} is left out for an item that has no context.
-        mark: what stands before every option; {letter} in it is A, B, C and so on.
-        between: what stands between two options.
-        join: what the lines of `text` are joined by; a space makes one line of them.
-        answer: `text` scores an option's own words, `letter` its letter.
-        name: what to call it; two templates of one wording are equal whatever their names.
+            whose only field is {context} is left out for an item without context.
+        mark: text before every option; {letter} in it becomes A, B, C and so on.
+        between: text between two options.
+        join: text that joins the lines of `text`; a space puts them on one line.
+        answer: `text` scores the option's words, `letter` its letter.
+        name: its name; templates with the same wording are equal whatever their names.
     """
 
     text: str
@@ -61,7 +63,7 @@ class PromptTemplate:
             value = getattr(self, part.name)
             if not isinstance(value, str) or any("\ud800" <= sign <= "\udfff" for sign in value):
                 raise SnipbiasError(f"the prompt's {part.name} is {quoted(value)}: give a text.")
-        # Blanks at the end would stand before the answer, which brings its own.
+        # Trailing spaces would double the one that the answer brings.
         object.__setattr__(self, "text", self.text.strip())
         said = f"the prompt {quoted(self.name)}"
         used = set(_FIELD.findall(self.text))
@@ -72,18 +74,17 @@ class PromptTemplate:
             )
         if missing := [name for name in FIELDS if name not in used]:
             raise SnipbiasError(
-                f"{said} has no place for {_braced(missing)}: write every one "
-                f"of {_braced(FIELDS)} into its text."
+                f"{said} has no place for {_braced(missing)}: its text must contain each of "
+                f"{_braced(FIELDS)}."
             )
         if set(_FIELD.findall(self.mark)) - {"letter"} or _FIELD.search(self.between):
             raise SnipbiasError(
-                f"{said} has a field beside an option: only {LETTER} can stand "
-                "there, and only in the mark."
+                f"{said} has a field next to an option: only {LETTER} may be in its mark."
             )
         if not self.mark + self.between:
             raise SnipbiasError(
-                f"{said} runs its options together: give it a mark before each "
-                "option, or something between them."
+                f"{said} runs its options together: give it a mark before each option, or a text "
+                "between them."
             )
         if self.answer not in ("text", "letter"):
             raise SnipbiasError(
@@ -91,7 +92,7 @@ class PromptTemplate:
             )
         if self.answer == "letter" and not self.has_letters:
             raise SnipbiasError(
-                f"{said} scores letters and shows none: write {LETTER} into its mark."
+                f"{said} scores letters but shows none: write {LETTER} into its mark."
             )
 
     @property
@@ -106,10 +107,15 @@ class PromptTemplate:
     def ask(
         self, instruction: str, item: Asked, order: Sequence[int] | None = None
     ) -> tuple[str, tuple[str, ...]]:
-        """The prompt, and what is scored for each of its options.
+        """The prompt, and the text that is scored for each of its options.
 
         Args:
-            order: `order[j]` is the option at place j; as they come if not given.
+            instruction: the instruction.
+            item: the item.
+            order: `order[j]` is the option at place j; by default the item's own order.
+
+        Raises:
+            SnipbiasError: the item has more options than there are letters.
         """
         shown = item.options if order is None else tuple(item.options[i] for i in order)
         if self.has_letters and len(shown) > len(ascii_uppercase):
@@ -132,18 +138,18 @@ class PromptTemplate:
         lines = self.text.split("\n")
         if not item.context:
             lines = [line for line in lines if set(_FIELD.findall(line)) != {"context"}]
-        # In one pass, so that braces of an item's own are left as they are.
+        # In one pass, so that an item's own braces stay as they are.
         prompt = _FIELD.sub(lambda found: values[found[1]], self.join.join(lines))
         return prompt, letters if self.answer == "letter" else shown
 
     def lettered(self) -> PromptTemplate:
-        """The same with letters before the options, which are the answers."""
+        """The same template with letters before the options, scoring the letters."""
         mark = self.mark if self.has_letters else f"{LETTER}. "
         return replace(self, mark=mark, answer="letter", name=f"{self.name}, letters")
 
     @property
     def spec(self) -> str | dict[str, str]:
-        """The argument that makes this template again: its name, or its settings."""
+        """The argument that recreates this template: its name, or its settings."""
         return self.name if NAMED.get(self.name) == self else self.to_dict()
 
     def to_dict(self) -> dict[str, str]:
@@ -152,10 +158,10 @@ class PromptTemplate:
 
     @classmethod
     def from_dict(cls, data: Any, name: str = "own") -> PromptTemplate:
-        """The template of a JSON form, in which only `text` is needed.
+        """Read a template from its JSON form, which needs only `text`.
 
         Raises:
-            SnipbiasError: it is no object, or a field is unknown, missing or malformed.
+            SnipbiasError: it is not an object, or a field is unknown, missing or malformed.
         """
         known = [part.name for part in fields(cls)]
         if not isinstance(data, Mapping) or "text" not in data:
@@ -199,11 +205,12 @@ def prompt_template(spec: str | Path | Mapping[str, Any] | PromptTemplate) -> Pr
     """The template that `spec` names.
 
     Args:
-        spec: one of `NAMED`; a text with fields; the path of a .txt file of one, or of a .json file
-            with the settings of a `PromptTemplate`; these settings in a dictionary.
+        spec: a name in `NAMED`; a text with fields; the path of a .txt file with such a text, or
+            of a .json file with the settings of a `PromptTemplate`; or these settings in a
+            dictionary.
 
     Raises:
-        SnipbiasError: there is none of that name, or it is malformed.
+        SnipbiasError: there is no such template, or it is malformed.
     """
     if isinstance(spec, PromptTemplate):
         return spec
@@ -220,7 +227,7 @@ def prompt_template(spec: str | Path | Mapping[str, Any] | PromptTemplate) -> Pr
         raise SnipbiasError(
             f"there is no prompt {quoted(str(spec))}{did_you_mean(str(spec), list(NAMED))}: use "
             f"{listed(list(NAMED))}, a text with the fields {_braced(FIELDS)}, or the path of a "
-            ".txt or .json file with one."
+            ".txt or .json file."
         )
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -231,3 +238,15 @@ def prompt_template(spec: str | Path | Mapping[str, Any] | PromptTemplate) -> Pr
             f"the prompt {quoted(str(path))} cannot be read ({reason}): give a text file, or JSON."
         ) from None
     return PromptTemplate.from_dict(data, path.stem)
+
+
+@cache
+def general_instructions(language: str = "en") -> tuple[str, ...]:
+    """Paraphrases that fit any question with options, with or without a context.
+
+    Args:
+        language: language code; English if there is no translation.
+    """
+    path = resources("snipbias") / "data" / "instructions.json"
+    known = json.loads(path.read_text(encoding="utf-8"))
+    return tuple(known.get(language, known["en"]))

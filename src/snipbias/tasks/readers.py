@@ -1,4 +1,4 @@
-"""Shared by the readers of files: decoding, lines, cells, and errors that name file and line."""
+"""Read text files: decoding, JSON lines, CSV, and errors that name file and line."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def read_bytes(path: Path) -> bytes:
         raise SnipbiasError(f"there is no file {path}: check the path.") from None
     except OSError as error:
         raise SnipbiasError(
-            f"{path} cannot be read ({error.strerror}): check that it is a file that you may read."
+            f"{path} cannot be read ({error.strerror}): check that you may read this file."
         ) from error
 
 
@@ -39,13 +39,13 @@ def decode(content: bytes, path: Path) -> str:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise SnipbiasError(
-            f"{at(path, line)}: this is not UTF-8 text; save the file with the encoding UTF-8."
+            f"{at(path, line)}: this is not UTF-8 text; save the file as UTF-8."
         ) from None
 
 
 def json_lines(text: str, path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield (file and line, row) for every line that is not blank."""
-    # Not splitlines(): that also cuts at U+2028, which may stand inside a JSON string.
+    # Not splitlines(), which also splits at U+2028, allowed inside a JSON string.
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
@@ -68,11 +68,16 @@ def csv_rows(text: str, path: Path, *, quotes: bool = True) -> Iterator[tuple[st
     """Yield (file and line, row) for every row below the header.
 
     Cells are separated by tabs in .tsv and by commas elsewhere, unless a first line `sep=` says
-    otherwise. Without `quotes`, a quotation mark is an ordinary character.
+    otherwise.
+
+    Args:
+        text: content of the file.
+        path: the file, for messages.
+        quotes: whether quotation marks quote cells, or are ordinary characters.
     """
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     said = SEPARATOR_LINE.match(text)
-    if said:  # written for Excel; its line break stays, so that all lines keep their numbers
+    if said:  # a hint for Excel; its line break stays, so that lines keep their numbers
         delimiter, text = said[1], text[said.end() :]
     quoting = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
     file = io.StringIO(text, newline="")
@@ -88,8 +93,8 @@ def csv_rows(text: str, path: Path, *, quotes: bool = True) -> Iterator[tuple[st
                 header = _header(where, cells, delimiter)
             elif len(cells) != len(header):
                 raise SnipbiasError(
-                    f"{where}: this row has {len(cells)} cells, the first row {len(header)}; put "
-                    "cells that contain a separator between double quotes."
+                    f"{where}: this row has {len(cells)} cells, but the first row {len(header)}; "
+                    "put cells that contain a separator in double quotes."
                 )
             else:
                 yield where, dict(zip(header, cells, strict=True))
@@ -106,25 +111,25 @@ def _header(where: str, cells: Sequence[str], delimiter: str) -> list[str]:
     if len(cells) == 1 and others:
         wanted = SEPARATORS.get(delimiter, delimiter)
         raise SnipbiasError(
-            f"{where}: the only column is {quoted(cells[0])}; put {wanted} between the cells, not "
+            f"{where}: the only column is {quoted(cells[0])}; separate cells with {wanted}, not "
             f"{SEPARATORS[others[0]]}."
         )
     twice = {name for name in names if name and names.count(name) > 1}
     if twice:
         raise SnipbiasError(
-            f"{where}: the column {quoted(min(twice))} is there twice; give every column its "
-            "own name."
+            f"{where}: the column {quoted(min(twice))} appears twice; give every column its own "
+            "name."
         )
     return names
 
 
 def at(path: Path, line: int) -> str:
-    """The words by which every error names a place in a file."""
+    """How every error message names a place in a file."""
     return f"{path}, line {line}"
 
 
 def placed(where: str, make: Callable[..., T], *args: Any, **fields: Any) -> T:
-    """Call `make`; add the row's place to any error."""
+    """Call `make`, and add the row's place to any error."""
     try:
         return make(*args, **fields)
     except SnipbiasError as error:

@@ -1,9 +1,8 @@
-"""`mini:skills`: neutral questions with options, to see what an edit must not break.
+"""`mini:skills`: neutral questions with options, whose answers an edit must keep.
 
 Reading (who has, what, where), opposites, kinds of things, numbers, places in a list and the odd
-one out. Rows are drawn from templates; those whose words fall into a third of the hashes are held
-out from the demo model's training, whatever the order of their words, and the published rows are
-drawn from that third alone.
+one out. Rows are drawn from templates. A third of them, chosen by a hash of their words in any
+order, is held out from the demo model's training; published rows come from that third only.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ Draw = Callable[[random.Random], tuple[str, str, list[str]]]
 
 @cache
 def load() -> dict[str, Any]:
-    """The words, word pairs and sentences that rows are made of, and ten instructions."""
+    """The words, word pairs and sentences that rows are made from, and ten instructions."""
     path = files("snipbias") / "data" / "mini" / "skills.json"
     return json.loads(path.read_text(encoding="utf-8"))
 
@@ -42,7 +41,7 @@ INSTRUCTIONS: tuple[str, ...] = tuple(load()["instructions"])
 
 @cache
 def items() -> tuple[Item, ...]:
-    """The published rows: the same number of each template, none of them twice."""
+    """The published rows: the same number per template, without duplicates."""
     rows = []
     for template in templates():
         rng = random.Random(template)
@@ -55,7 +54,7 @@ def items() -> tuple[Item, ...]:
 
 
 def draw(template: str, rng: random.Random, *, published: bool, name: str = "") -> Item:
-    """A row of the template: of the published third, or of the rest, left for training."""
+    """A row of the template, from the published third or from the rest, which is for training."""
     while True:
         context, question, options = templates()[template](rng)
         if _held_out(context, question, options) == published:
@@ -105,7 +104,7 @@ def templates() -> dict[str, Draw]:
 
 
 def _reading(spec: dict[str, Any]) -> Draw:
-    """Two clauses of a pattern, in the order of the pattern; the question is about either."""
+    """Two clauses in the order of the pattern, and a question about one of them."""
     slots = sorted(set(re.findall(r"\{(\w+)\}", json.dumps(spec))))
 
     def of(rng: random.Random) -> tuple[str, str, list[str]]:
@@ -175,6 +174,6 @@ def _odd_one_out(question: str) -> Draw:
 
 
 def _held_out(context: str, question: str, options: Sequence[str]) -> bool:
-    """Whether the row's words fall into the published third; their order plays no part."""
+    """Whether the row is in the published third, which depends on its words but not their order."""
     words = sorted(set(re.findall(r"\w+", " ".join((context, question, *options)).lower())))
     return int(hashlib.sha256(" ".join(words).encode()).hexdigest(), 16) % 3 == 0

@@ -1,13 +1,13 @@
-"""Unanswerable rows as long as the answerable ones, made of a task's own rows.
+"""Unanswerable rows as long as the answerable ones, made from a task's own rows.
 
-The fact that answers a disambiguated row also makes it longer, so a model that merely hears the
-length seems to know which questions can be answered. Two kinds of rows take that away:
+The fact that answers a disambiguated row also makes it longer, so a model that reacts only to
+length seems to know which questions can be answered. Two kinds of rows rule that out:
 
 - *filler*: the ambiguous context, followed by neutral sentences as long as the deciding fact;
 - *mismatch*: the disambiguated context itself, under the question of another template.
 
-Neither can be answered, so "unknown" is right. A length detector tells plain ambiguous rows from
-answerable ones perfectly, and these two not at all.
+Neither can be answered, so "unknown" is right. A length detector separates plain ambiguous rows
+from answerable ones perfectly, but not these two.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ from snipbias.base.errors import SnipbiasError
 from snipbias.tasks.item import Condition, Item
 from snipbias.tasks.items import Task
 
-# Kinds of rows whose context does not hold the answer; the first are the data's own, plain ones.
+# Kinds of rows whose context does not hold the answer; the first kind is the data's own.
 UNANSWERABLE: tuple[Condition, ...] = ("ambiguous", "filler", "mismatch")
-# Draws among which the filler of the closest length is taken.
+# Number of draws from which the filler of the closest length is chosen.
 TRIES = 60
-# Pairs that get control rows unless more are asked for. How sure a figure is depends on templates.
+# Default number of pairs with control rows. More would not help: certainty depends on templates.
 PAIRS = 200
 
 
 def with_controls(
     task: Task, length: Callable[[str], int] | None = None, pairs: int | None = None
 ) -> Task:
-    """The task's rows with the filler and mismatch row of every answerable one.
+    """The task's rows, plus a filler and a mismatch row for every answerable one.
 
     Args:
-        task: its rows in both conditions, paired by `twin` (or by template, question and options),
-            each with its `unknown` option. Take a part of it first (`task.test`): questions are
-            borrowed within what is given.
-        length: tokens of a text; words if not given.
-        pairs: make them of at most so many pairs, spread over the templates.
+        task: rows in both conditions, paired by `twin` (or by template, question and options), with
+            their `unknown` option. Take a part of it first (`task.test`), since questions are
+            borrowed from the rows given.
+        length: returns the tokens of a text; by default its words.
+        pairs: the most pairs to use, spread over the templates; by default all.
 
     Raises:
         SnipbiasError: no row has a twin, or all rows share one template.
@@ -59,9 +59,9 @@ def with_controls(
 
 
 def asked(task: Task, length: Callable[[str], int]) -> tuple[Task, tuple[str, ...]]:
-    """The default questions: the task's rows and their controls; a note where some lack.
+    """The default rows: the task's own and their controls, with a note if these cannot be made.
 
-    A task whose rows say nothing of conditions is left as it is. So is one with control rows.
+    A task without conditions, or with control rows already, is left as it is.
     """
     conditions = {item.condition for item in task.items}
     if conditions == {None} or conditions & set(UNANSWERABLE[1:]):
@@ -73,12 +73,12 @@ def asked(task: Task, length: Callable[[str], int]) -> tuple[Task, tuple[str, ..
 
 
 def is_control(condition: str | None) -> bool:
-    """Whether a row is made of the data's own ones, and not one of them."""
+    """Whether a row is a filler or mismatch row, and not one of the data's own."""
     return condition in UNANSWERABLE[1:]
 
 
 def no_pairs(task: Task) -> SnipbiasError:
-    """What to say of a task without twins."""
+    """The error for a task without twins."""
     return SnipbiasError(
         f"task {task.name!r} has no pairs of an ambiguous and a disambiguated row: give both rows "
         "of a question the same 'twin', and name the 'unknown' option."
@@ -86,9 +86,9 @@ def no_pairs(task: Task) -> SnipbiasError:
 
 
 def twins(items: Iterable[Item]) -> Iterator[tuple[Item, Item]]:
-    """Every ambiguous row with the disambiguated row of its question.
+    """Pair every ambiguous row with the disambiguated row of its question.
 
-    Rows that name no `twin` are paired where template, question and options are the same.
+    Rows without a `twin` are paired if template, question and options are the same.
     """
     items = tuple(items)
     answered = {_asks(item): item for item in items if item.condition == "disambiguated"}
@@ -104,7 +104,7 @@ def _asks(item: Item) -> Hashable:
 def filler_rows(
     task: Task, pairs: Iterable[tuple[Item, Item]], length: Callable[[str], int]
 ) -> list[Item]:
-    """The ambiguous rows, made as long as their twins by neutral sentences."""
+    """The ambiguous rows, made as long as their twins with neutral sentences."""
     pool = sentences("mini" if task.name.startswith("mini") else "")
     lengths = {sentence: length(sentence) for sentence in pool}
     used: Counter[str] = Counter()
@@ -121,7 +121,7 @@ def filler_rows(
 
 
 def mismatch_rows(task: Task, pairs: Iterable[tuple[Item, Item]]) -> list[Item]:
-    """The disambiguated rows under a question of another template, of the same polarity if told."""
+    """The disambiguated rows under a question of another template, with the same polarity."""
     asked: dict[str | None, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for item in task.items:
         asked[item.polarity][item.question].add(item.template)
@@ -134,7 +134,7 @@ def mismatch_rows(task: Task, pairs: Iterable[tuple[Item, Item]]) -> list[Item]:
         )
         if not strange:
             raise SnipbiasError(
-                f"task {task.name!r} has no question of another template to put to "
+                f"task {task.name!r} has no question of another template to ask about "
                 f"{answered.id!r}: give rows of at least two templates."
             )
         rows.append(
@@ -151,7 +151,7 @@ def mismatch_rows(task: Task, pairs: Iterable[tuple[Item, Item]]) -> list[Item]:
 
 @cache
 def sentences(vocabulary: str = "") -> tuple[str, ...]:
-    """The pool of neutral sentences; `mini` has one in the words that the demo model knows."""
+    """The pool of neutral sentences; the one for `mini` uses only words the demo model knows."""
     folder = files("snipbias") / "data"
     path = (folder / vocabulary if vocabulary else folder) / "filler.txt"
     return tuple(path.read_text(encoding="utf-8").splitlines())
@@ -160,7 +160,7 @@ def sentences(vocabulary: str = "") -> tuple[str, ...]:
 def _filler(
     wanted: int, lengths: dict[str, int], used: Counter[str], rng: random.Random
 ) -> list[str]:
-    """Sentences of about the wanted length together, from the less used half of the pool."""
+    """Sentences of about the wanted total length, from the less used half of the pool."""
     pool = sorted(lengths, key=lambda sentence: (used[sentence], rng.random()))
     pool = pool[: len(pool) // 2]
     about = max(1, round(wanted * len(lengths) / sum(lengths.values())))
