@@ -72,9 +72,9 @@ def test_what_is_no_record_is_one_sentence(tmp_path: Path, content: str) -> None
 
 
 def test_no_record_at_all_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(SnipbiasError, match="no run record"):
+    with pytest.raises(SnipbiasError, match="no edit or run record"):
         RunRecord.read(tmp_path)
-    with pytest.raises(SnipbiasError, match="no run record"):
+    with pytest.raises(SnipbiasError, match="no edit or run record"):
         RunRecord.read(tmp_path / "nowhere")
     with pytest.raises(SnipbiasError, match="not a run record"):
         RunRecord.read("x" * 5000)

@@ -93,7 +93,7 @@ def test_what_is_no_template_is_refused_in_one_sentence(tmp_path: Path) -> None:
         "scores letters but shows none": {"text": ALL, "answer": "letter"},
         "cannot score 'both'": {"text": ALL, "answer": "both"},
         "runs its options together": {"text": ALL, "mark": "", "between": ""},
-        "only {letter} can stand there": {"text": ALL, "mark": "{number} "},
+        "only {letter} may be in its mark": {"text": ALL, "mark": "{number} "},
         "the prompt's between is 3": {"text": ALL, "between": 3},
         "the prompt's join is '\\ud800'": {"text": ALL, "join": "\ud800"},
         "the prompt is 3": 3,

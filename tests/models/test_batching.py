@@ -75,7 +75,7 @@ def test_rows_do_not_depend_on_memory_running_out():
 def test_one_prompt_that_does_not_fit_is_one_sentence():
     lm = tiny("gpt2")
     Greedy(lm, 0, OUT_OF_MEMORY[0])
-    with pytest.raises(SnipbiasError, match=r"^memory ran out over 1 prompt: .*\.$"):
+    with pytest.raises(SnipbiasError, match=r"^memory ran out with 1 prompt: .*\.$"):
         attribute(lm, task())
 
 

@@ -61,7 +61,7 @@ def test_templates_that_cannot_be_used_are_refused(monkeypatch: pytest.MonkeyPat
         (f"{USERS}{ENDS}<|channel|>analysis<|message|>", "write a thought"),
         (loop, "more than 2 seconds"),
         ("{{ 'a' * 10**10 }}", "MB"),
-        ("{{ messages[0].content * 10**5 }}", "letters"),
+        ("{{ messages[0].content * 10**5 }}", "characters"),
         ({"tools": "x", "rag": "y"}, "'tools', 'rag'"),
     ):
         with pytest.raises(SnipbiasError) as refused:

@@ -35,10 +35,10 @@ def test_every_class_is_right_or_refused_and_the_page_says_which():
 
 def test_what_runs_other_than_once_per_token_is_refused():
     refused = {
-        "HrmTextForCausalLM": "6 times in one pass",
-        "PegasusXForConditionalGeneration": "2 times in one pass",
-        "T5Gemma2ForConditionalGeneration": "2 times in one pass",
-        "FSMTForConditionalGeneration": "(16, 2) positions where (2, 16) tokens are read",
+        "HrmTextForCausalLM": "6 times per pass",
+        "PegasusXForConditionalGeneration": "2 times per pass",
+        "T5Gemma2ForConditionalGeneration": "2 times per pass",
+        "FSMTForConditionalGeneration": "(16, 2) positions while it reads (2, 16) tokens",
         "MusicgenMelodyForCausalLM": "cannot read a prompt of plain tokens",
     }
     for name, why in refused.items():
@@ -53,7 +53,7 @@ def test_the_attention_of_long_t5_decides_whether_it_is_supported():
     config = tiny.config_of("longt5", "LongT5ForConditionalGeneration")
     wrap(tf.LongT5ForConditionalGeneration(config), tokenizer())
     config.encoder_attention_type = "transient-global"
-    with pytest.raises(SnipbiasError, match="2 times in one pass"):
+    with pytest.raises(SnipbiasError, match="2 times per pass"):
         wrap(tf.LongT5ForConditionalGeneration(config), tokenizer())
 
 

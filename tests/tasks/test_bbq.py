@@ -95,7 +95,7 @@ def test_what_the_data_does_not_settle_is_counted_and_not_guessed() -> None:
     clear = quartet([UNKNOWN, ("x", "old"), ("y", "nonOld")], ["old"], first_id=12)
     items, notes = bbq.parse(dump(both + neither + nothing + clear), HERE, "Age")
     assert [item.biased is None for item in items] == [True] * 12 + [False] * 4
-    assert notes == ("in 12 of 16 rows the data does not settle the biased option",)
+    assert notes == ("in 12 of 16 rows the data does not say which is the biased option",)
 
 
 def test_crossed_category_reads_the_second_target_off_its_sibling_rows() -> None:
@@ -120,7 +120,7 @@ def test_a_scene_told_again_with_names_is_the_same_template() -> None:
         row["question"] = f"{row['question'][:-1]} at last?"
     items, notes = bbq.parse(dump(first + again + other), HERE, "Gender_identity")
     assert [item.template[-2:] for item in items[::4]] == ["02", "02", "28"]
-    assert notes == ("templates that repeat another with proper names, and count as it: 1",)
+    assert notes == ("templates merged with the one they repeat with proper names: 1",)
 
     # A question in two scenes that are not the same otherwise: nothing tells which is repeated.
     third = quartet(answers, ["F"], template="3", first_id=12)
@@ -141,8 +141,8 @@ def test_scenes_that_ask_the_same_questions_are_one_template() -> None:
     items, notes = bbq.parse(dump(row for scene in scenes for row in scene), HERE, "SES")
     assert [item.template[-2:] for item in items[::4]] == ["04", "03", "03", "03"]
     assert notes == (
-        "templates that repeat another with proper names, and count as it: 1",
-        "templates that ask what an earlier one asks, and count as it: 1",
+        "templates merged with the one they repeat with proper names: 1",
+        "templates merged with an earlier one that asks the same: 1",
     )
 
 
@@ -153,7 +153,7 @@ def test_a_twin_must_be_the_same_question_without_and_with_the_fact() -> None:
     del rows[6]
     items, notes = bbq.parse(dump(rows), HERE, "Age")
     assert [item.twin for item in items] == [""] * 2 + ["Age-00001"] * 2 + ["Age-00002"] * 2 + [""]
-    assert notes == ("in 3 of 7 rows the data does not settle the twin",)
+    assert notes == ("in 3 of 7 rows the data does not say which is the twin",)
 
 
 def test_repeated_rows_are_kept_under_ids_of_their_own() -> None:
@@ -169,14 +169,14 @@ def test_a_row_without_one_unknown_option_is_counted() -> None:
         row["answer_info"]["ans1"] = ["x", "unknown"]
     items, notes = bbq.parse(dump(rows), HERE, "Age")
     assert {item.unknown for item in items} == {None}
-    assert "in 4 of 4 rows the data does not settle the unknown option" in notes
+    assert "in 4 of 4 rows the data does not say which is the unknown option" in notes
 
 
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
         ({"label": 3}, "has gold = 3"),
-        ({"label": True}, "'label' is True; write a number from 0 on."),
+        ({"label": True}, "'label' is True; write a whole number, 0 or more."),
         ({"label": None}, "the field 'label' is wrong;"),
         ({"question": ["x"]}, "the field 'question' is wrong;"),
         ({"question_polarity": "negative"}, "'negative'; write neg or nonneg."),
@@ -185,7 +185,7 @@ def test_a_row_without_one_unknown_option_is_counted() -> None:
         ({"answer_info": {f"ans{i}": ["x"] for i in range(3)}}, "is not [name, group];"),
         ({"additional_metadata": {}}, "the field 'stereotyped_groups' is missing;"),
         ({"ans0": "The x"}, "has the same option twice"),
-        ({"example_id": "first"}, "'example_id' is 'first'; write a number"),
+        ({"example_id": "first"}, "'example_id' is 'first'; write a whole number"),
     ],
 )
 def test_a_malformed_row_is_one_sentence_with_file_and_line(

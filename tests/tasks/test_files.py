@@ -148,7 +148,7 @@ def test_instructions_given_then_those_of_the_rows_then_the_general_ones(tmp_pat
 
 def test_many_instructions_are_remarked_on(tmp_path: Path) -> None:
     rows = [ROW | {"instruction": f"Say who, please ({i})."} for i in range(21)]
-    assert "the rows bring 21 instructions: every row is asked under each of them" in (
+    assert "the rows name 21 instructions: every row is asked under each of them" in (
         task(jsonl(tmp_path, *rows)).notes
     )
 
@@ -193,7 +193,7 @@ BAD_ROWS: list[tuple[Any, str]] = [
     (ROW | {"options": ["Ann"], "gold": 0}, "has 1 option(s): give at least two."),
     (ROW | {"options": ["Ann", " Ann"]}, "has the same option twice: make its options differ."),
     (ROW | {"options": ["Ann", ""]}, "has an empty option: give every option a text."),
-    (ROW | {"options": 7}, "'options' is 7; write a list of texts, or texts with | between."),
+    (ROW | {"options": 7}, "'options' is 7; write a list of texts, or texts separated by |."),
     (ROW | {"options": ["a", None]}, "'options' is ['a', None]; write a list of texts"),
     (ROW | {"condition": "vague"}, "'condition' is 'vague'; write ambiguous or disambiguated"),
     (ROW | {"context": {"a": 1}}, "'context' is {'a': 1}; write a text."),
@@ -226,13 +226,13 @@ BAD_FILES: list[tuple[str, str | bytes, str]] = [
     (
         "own.csv",
         "question;options;gold\nWho, say?;a|b;a\n",
-        "line 1: the only column is 'question;options;gold'; put commas between the cells, not "
+        "line 1: the only column is 'question;options;gold'; separate cells with commas, not "
         "semicolons.",
     ),
-    ("own.csv", "question\toptions\n", "put commas between the cells, not tabs."),
-    ("own.tsv", HEAD, "put tabs between the cells, not commas."),
-    ("own.csv", HEAD + "Who?,a|b\n", "line 2: this row has 2 cells, the first row 3;"),
-    ("own.csv", HEAD + "Who, say?,a|b,a\n", "line 2: this row has 4 cells, the first row 3;"),
+    ("own.csv", "question\toptions\n", "separate cells with commas, not tabs."),
+    ("own.tsv", HEAD, "separate cells with tabs, not commas."),
+    ("own.csv", HEAD + "Who?,a|b\n", "line 2: this row has 2 cells, but the first row 3;"),
+    ("own.csv", HEAD + "Who, say?,a|b,a\n", "line 2: this row has 4 cells, but the first row 3;"),
     ("own.csv", HEAD + 'Who?,"a|b"c,a\n', "line 2: this is not valid CSV ("),
     ("own.csv", HEAD + 'Who?,"a|b,a\n', "line 2: this is not valid CSV ("),
     ("own.csv", "question,gold,gold\n", "line 1: the column 'gold' is there twice;"),
@@ -271,7 +271,7 @@ def test_half_a_letter_is_refused_by_row(tmp_path: Path) -> None:
     half = "Ann \ud800"
     for row in ({"question": half}, {"options": [half, "Ben"]}, {"twin": half}, {"polarity": half}):
         path = text_file(tmp_path, "own.jsonl", json.dumps(ROW | row))
-        with pytest.raises(SnipbiasError, match=r"line 1: the text 'Ann .*' holds half of a lett"):
+        with pytest.raises(SnipbiasError, match=r"line 1: the text 'Ann .*' holds half a char"):
             task(path)
     with pytest.raises(SnipbiasError, match="holds half a character"):
         task([ROW], instructions=[half])
@@ -283,7 +283,7 @@ def test_a_mapped_column_does_not_fill_its_namesake_too() -> None:
     row = {"context": "Who won?", "options": ["Ann", "Ben"], "label": 0, "answer": 1, "x": 5}
     loaded = task([row], columns={"question": "context", "gold": "answer"})
     assert (loaded.items[0].question, loaded.items[0].context) == ("Who won?", "")
-    assert loaded.notes[1:] == ("columns that are not read: 'x'",)
+    assert loaded.notes[1:] == ("columns that are not used: 'x'",)
     swapped = task([ROW | {"context": "c"}], columns={"question": "context", "context": "question"})
     assert (swapped.items[0].question, swapped.items[0].context) == ("c", "Who won?")
     each = task(
@@ -328,7 +328,7 @@ def test_a_file_one_may_not_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "sentence"),
     [
-        ({"questions": "q"}, "names 'questions', which is no column of ours (did you mean"),
+        ({"questions": "q"}, "names 'questions', which is not one of our columns (did you mean"),
         ({"question": "qwestion"}, "has no column 'qwestion' (did you mean 'question'?)"),
     ],
 )
@@ -341,7 +341,7 @@ def test_a_bad_mapping_is_one_sentence(
 
 
 def test_a_row_in_memory_that_is_no_dictionary() -> None:
-    with pytest.raises(SnipbiasError, match="row 2 is 'x': give every row as a dictionary"):
+    with pytest.raises(SnipbiasError, match="row 2 is 'x': every row must be a dictionary"):
         task([ROW, "x"])  # pyright: ignore[reportArgumentType]
 
 

@@ -208,7 +208,7 @@ def test_without_the_library_the_pip_command(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(
     ("file", "content", "words"),
     [
-        ("rte.jsonl", "", "has no rows: put the validation split of rte there"),
+        ("rte.jsonl", "", "has no rows: save the validation split of rte there"),
         ("rte.jsonl", '{"sentence1": "a", "sentence2": "b"}', "line 1: the label is None; write 0"),
         ("rte.jsonl", '{"sentence1": "a", "sentence2": "b", "label": -1}', "GLUE's test split"),
         ("rte.jsonl", '{"sentence1": "a", "sentence2": "b", "label": 2}', "the label is 2; write"),

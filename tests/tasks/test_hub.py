@@ -101,7 +101,7 @@ def test_a_mapped_class_label_is_still_an_index(dataset: Any) -> None:
 
 def test_splits_in_memory(dataset: Any) -> None:
     assert len(task(datasets.DatasetDict({"train": dataset}))) == 2
-    with pytest.raises(SnipbiasError, match=r"has the splits train, test: name one, hf:owner"):
+    with pytest.raises(SnipbiasError, match=r"has the splits train, test: name one as hf:owner"):
         task(datasets.DatasetDict({"train": dataset, "test": dataset}))
 
 
@@ -126,7 +126,7 @@ def test_config_and_split_of_a_named_dataset(
 
 
 def test_a_name_that_is_none() -> None:
-    with pytest.raises(SnipbiasError, match="'hf:' is no dataset of the hub: write hf:owner/name"):
+    with pytest.raises(SnipbiasError, match="'hf:' does not name a dataset on the hub: write hf:owner/name"):
         task("hf:")
 
 

@@ -90,7 +90,7 @@ def test_what_looks_like_a_path_is_reported_as_one(spec: str) -> None:
 
 
 def test_named_tasks_take_no_columns() -> None:
-    with pytest.raises(SnipbiasError, match="mini takes no column mapping"):
+    with pytest.raises(SnipbiasError, match="mini does not take a column mapping"):
         task("mini", columns={"gold": "answer"})
 
 

@@ -181,8 +181,7 @@ def _biased(row: Row, second_target: str) -> int | None:
 def _same_questions(rows: Sequence[Row]) -> dict[str, str]:
     """Map each template that asks exactly what an earlier one asks to that earlier template.
 
-    SES template 20 asks what 3 asks, so one of them is not held out if neurons are found on the
-    other.
+    SES asks in 20 what it asks in 3: neither is held out if neurons are found on the other.
     """
     asked: dict[str, set[str]] = {}
     for row in rows:
