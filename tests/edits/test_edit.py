@@ -336,7 +336,7 @@ def test_what_holds_no_neuron_is_not_written(tmp_path):
         with pytest.raises(SnipbiasError, match="holds no neuron"):
             write(tmp_path / "edit")
         assert not list(tmp_path.iterdir())
-    with pytest.raises(SnipbiasError, match="listed without a neuron"):
+    with pytest.raises(SnipbiasError, match="listed without neurons"):
         NeuronEdit({"a": {}}, edit.model)
 
 

@@ -133,7 +133,7 @@ def test_an_export_that_answers_otherwise_is_not_left_behind(kind, tmp_path, mon
         monkeypatch.setattr(
             write, part, partial(lambda f, lm, _, *a, **o: f(lm, other, *a, **o), right)
         )
-    with pytest.raises(SnipbiasError, match="answers otherwise"):
+    with pytest.raises(SnipbiasError, match="does not answer like"):
         export(lm, edit, kind, tmp_path / "out")
     assert not list(tmp_path.iterdir())
 

@@ -253,7 +253,7 @@ def test_fields_of_a_newer_minor_version_are_named_once_and_left_out() -> None:
 
 
 def test_a_field_that_no_version_has_is_left_out_with_a_warning() -> None:
-    with pytest.warns(UserWarning, match=r"left out \(lable\): snipbias has no use for them"):
+    with pytest.warns(UserWarning, match=r"left out \(lable\): snipbias does not use them"):
         NeuronEdit.from_dict(put("lable", "typo"))
 
 

@@ -83,7 +83,7 @@ def test_edits_that_share_nothing():
 def test_refusals():
     a = edit("a", (0,))
     for edits, words in (
-        ((a,), "two edits or more"),
+        ((a,), "at least two edits"),
         ((a, a), "same label"),
         ((a, replace(a, label="b", model=replace(MODEL, weights="f1"))), "same model"),
     ):
@@ -197,7 +197,7 @@ def test_the_command_lines(edits, tmp_path: Path, capfd, monkeypatch):
         ("combine found/age/n10 --out x", "one edit at strength 1 is itself"),
         (f"overlap {both} --task mini:age", "name it with --model"),
         (f"overlap {both} --out x", "drop --out"),
-        ("overlap found/age/n10", "two edits or more"),
+        ("overlap found/age/n10", "at least two edits"),
     ):
         _, err = run(words, status=1)
         assert told in err

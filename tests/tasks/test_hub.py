@@ -126,7 +126,7 @@ def test_config_and_split_of_a_named_dataset(
 
 
 def test_a_name_that_is_none() -> None:
-    with pytest.raises(SnipbiasError, match="'hf:' does not name a dataset on the hub: write hf:owner/name"):
+    with pytest.raises(SnipbiasError, match="'hf:' does not name a dataset on the hub: write hf:"):
         task("hf:")
 
 

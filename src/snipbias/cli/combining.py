@@ -82,7 +82,7 @@ def _place_grid(found: Overlap, most: int | None = None) -> Grid:
     """The places with the most neurons, in the model's order."""
     crowded = sorted(found.places, key=lambda place: -sum(found.places[place]))[:most]
     rows = tuple(
-        (f"{place.stack} {place.layer} {place.module}", *(str(n) if n else "" for n in counts))
+        (f"{place.side} {place.layer} {place.module}", *(str(n) if n else "" for n in counts))
         for place, counts in found.places.items()
         if place in crowded
     )

@@ -1,9 +1,9 @@
-"""Edits of one model put together: union, difference, intersection, scaling.
+"""Combine edits of one model: union, difference, intersection, scaling.
 
-At each neuron, factors are ordered by how far they are from 1, which would change nothing; a neuron
-that an edit leaves out comes before all. Union takes the stronger and intersection the weaker of
-two in this order, so that edits form a distributive lattice: both operations are idempotent,
-commutative and associative, and each absorbs and distributes over the other.
+At each neuron, factors are ordered by their distance from 1, which changes nothing; a neuron that
+an edit leaves out comes first. Union takes the stronger and intersection the weaker factor, so
+edits form a distributive lattice: both operations are idempotent, commutative and associative, and
+each absorbs and distributes over the other.
 """
 
 from __future__ import annotations
@@ -26,39 +26,45 @@ UNION, INTERSECTION, DIFFERENCE = "union", "intersection", "difference"
 
 
 def union(*edits: Edit) -> Edit:
-    """Every neuron that any of the edits holds, by the factor farthest from 1.
+    """Every neuron in any of the edits, with the factor farthest from 1.
 
-    The stronger, since each edit was found to be needed that strong; not the product, with which an
-    edit united with itself would be another. Of two as far from 1 it takes the smaller.
+    The strongest factor, since each edit was found to need that strength; not the product, which
+    would change an edit united with itself. Ties go to the smaller factor.
+
+    Raises:
+        SnipbiasError: the edits are of different models, or there are none.
     """
     return _combined(UNION, " | ", edits, stronger)
 
 
 def intersection(*edits: Edit) -> Edit:
-    """Only the neurons that all of the edits hold, by the factor nearest to 1.
+    """Only the neurons in all of the edits, with the factor nearest to 1.
 
-    It may hold none, and then changes nothing.
+    There may be none, and then it changes nothing.
+
+    Raises:
+        SnipbiasError: the edits are of different models, or there are none.
     """
     return _combined(INTERSECTION, " & ", edits, _weaker)
 
 
 def difference(first: Edit, *others: Edit) -> Edit:
-    """The neurons of the first edit that none of the others holds, whatever the factors there."""
+    """The neurons of the first edit that are in none of the others, whatever the factors."""
     return _combined(DIFFERENCE, " - ", (first, *others), _without)
 
 
 def scaled(edit: Edit, strength: float) -> Edit:
     """The edit at a strength: factor f becomes 1 + strength * (f - 1).
 
-    0 changes nothing and 1 is the edit itself; 2 goes as far again beyond it, so that a pruned
-    neuron has its sign turned. The neurons stay listed at strength 0.
+    0 changes nothing and 1 is the edit itself; 2 doubles the change, which flips the sign of a
+    pruned neuron. At strength 0 the neurons stay listed.
 
     Raises:
-        SnipbiasError: the strength is no finite number.
+        SnipbiasError: the strength is not a finite number.
     """
     if not math.isfinite(strength):
-        raise SnipbiasError(f"the strength {strength} is no finite number: give another.")
-    # Written so that strength 1 gives back the very factors, without rounding.
+        raise SnipbiasError(f"the strength {strength} is not a finite number: give another.")
+    # Written so that strength 1 returns the same factors, without rounding.
     factors = {
         site: {unit: strength * factor + (1 - strength) for unit, factor in units.items()}
         for site, units in edit.factors.items()
@@ -85,7 +91,7 @@ def flat(edit: EditRecord) -> Factors:
 
 
 def stronger(a: Factors, b: Factors) -> Factors:
-    """Every neuron of either, by the factor farthest from 1."""
+    """Every neuron of either, with the factor farthest from 1."""
     return {n: max((f[n] for f in (a, b) if n in f), key=_strength) for n in {**a, **b}}
 
 
@@ -98,7 +104,7 @@ def _without(a: Factors, b: Factors) -> Factors:
 
 
 def _strength(factor: float) -> tuple[float, float]:
-    """Sort key of factors; no two different factors have the same."""
+    """Sort key of factors; different factors have different keys."""
     return abs(factor - 1), -factor
 
 
@@ -123,21 +129,21 @@ def _combined(
 
 
 def refuse_other_model(a: EditRecord, b: EditRecord) -> None:
-    """Refuse two edits of different models: their neurons are not the same things.
+    """Refuse two edits of different models, whose neurons are different things.
 
-    The name that a model was loaded by may differ.
+    The models' names may differ.
     """
     shapes = {(edit.model.architecture, edit.model.neurons) for edit in (a, b)}
     if len(shapes) > 1 or not same_weights(a.model.weights, b.model.weights):
         raise SnipbiasError(
             f"{a.label!r} was found on {a.model.name} ({a.model.architecture}, weights "
             f"{a.model.weights}) and {b.label!r} on {b.model.name} ({b.model.architecture}, "
-            f"weights {b.model.weights}): only edits of the same model go together."
+            f"weights {b.model.weights}): only edits of the same model can be combined."
         )
 
 
 def _in_order(factors: Factors) -> dict[str, dict[int, float]]:
-    """By site and unit, in one order wherever they come from, so that the fingerprint is one."""
+    """Group by site and unit in a fixed order, so that the fingerprint does not depend on it."""
     ordered: dict[str, dict[int, float]] = {}
     for neuron in sorted(factors, key=lambda n: (_natural(n.site), n.unit)):
         ordered.setdefault(neuron.site, {})[neuron.unit] = factors[neuron]
@@ -145,15 +151,15 @@ def _in_order(factors: Factors) -> dict[str, dict[int, float]]:
 
 
 def _natural(name: str) -> list[tuple[bool, int, str]]:
-    """Sorts layer 2 before layer 10."""
+    """Sort key that puts layer 2 before layer 10."""
     parts = re.split(r"(\d+)", name)
     return [(p.isdigit(), int(p) if p.isdigit() else 0, p) for p in parts]
 
 
 def _together(a: Provenance | None, b: Provenance | None) -> Provenance | None:
-    """Both kept: none of either's templates may count as held out, nor is a row listed twice.
+    """Combine both, so that no template of either counts as held out; list no row twice.
 
-    Also for a difference, whose neurons depend on what the other edit was found on.
+    This applies to a difference too, whose neurons depend on what the other edit was found on.
     """
     if a is None or b is None or a == b:
         return a or b

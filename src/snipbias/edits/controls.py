@@ -1,4 +1,4 @@
-"""Random controls to stand beside every edit."""
+"""Random controls to compare every edit with."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ def random_edit(
     """Scale `n` neurons drawn evenly from the whole model.
 
     Args:
-        n: neurons.
-        factor: of all of them, or one for each, dealt out at random: those of a learned edit.
+        lm: the model.
+        n: number of neurons.
+        seed: seed of the draw.
+        factor: one factor for all neurons, or one per neuron (a learned edit's), dealt at random.
 
     Raises:
         SnipbiasError: the model has fewer neurons.
@@ -44,10 +46,15 @@ def random_edit(
 
 
 def layer_matched_edit(lm: LanguageModel, edit: NeuronEdit, seed: int = 0) -> NeuronEdit:
-    """Scale as many neurons of each site by the edit's factors, drawn from the site's other ones.
+    """Scale as many random neurons of each site as the edit does, by its factors.
 
-    Where the edit takes more than half of a site, there are not as many others: some of its own
-    are drawn again.
+    They are drawn from the neurons that the edit leaves alone. Where it takes more than half of a
+    site, these do not suffice, and some of its own are drawn too.
+
+    Args:
+        lm: the model.
+        edit: the edit to match.
+        seed: seed of the draw.
     """
     edit.check(lm)
     widths = {site.name: site.width for site in lm.sites}
@@ -67,7 +74,7 @@ def _draw(seed: int) -> str:
 
 
 def kinds(edits: Sequence[NeuronEdit]) -> list[tuple[int, float | tuple[float, ...]]]:
-    """The distinct sizes with their factor, or all factors of an edit that has several."""
+    """Distinct (size, factor) of edits; all factors if an edit has several."""
     found = []
     for edit in edits:
         factors = tuple(sorted(f for units in edit.factors.values() for f in units.values()))
@@ -78,10 +85,11 @@ def kinds(edits: Sequence[NeuronEdit]) -> list[tuple[int, float | tuple[float, .
 def controls_of(
     lm: LanguageModel, edits: Sequence[NeuronEdit], seeds: Iterable[int]
 ) -> list[NeuronEdit]:
-    """For each number of neurons random ones, and for each edit random ones of the same sites.
+    """Random neurons for each size of edit, and layer-matched random neurons for each edit.
 
     Args:
-        edits: the controls have their sizes and factors.
+        lm: the model.
+        edits: edits whose sizes and factors the controls share.
         seeds: one draw of each control per seed.
     """
     drawn = []

@@ -1,4 +1,4 @@
-"""NeuronEdit: which neurons to scale and by how much; applied, baked, undone, saved."""
+"""NeuronEdit: which neurons to scale and by how much; apply, bake, undo, save."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class NeuronEdit(EditRecord, Shown):
-    """A few neurons, the factor that each one's output is multiplied by, and where they come from.
+    """Neurons, the factors that their outputs are multiplied by, and where they come from.
 
     `EditRecord` lists its fields.
     """
@@ -57,7 +57,7 @@ class NeuronEdit(EditRecord, Shown):
                 yield {"site": site, "unit": unit, "factor": factor}
 
     def plot(self) -> Figure:
-        """Where its neurons sit, as far as the names of their sites say."""
+        """Plot where its neurons sit, as far as their sites' names tell."""
         there = Counter(Place(*module_by_name(neuron.site)) for neuron in self.neurons)
         return neuron_map(there, self.label).drawn()
 
@@ -82,7 +82,11 @@ class NeuronEdit(EditRecord, Shown):
     # -- on a model --------------------------------------------------------------------------
 
     def check(self, lm: LanguageModel) -> None:
-        """Refuse a model that the edit does not fit; warn where only the weights differ."""
+        """Refuse a model that the edit does not fit; warn if only the weights differ.
+
+        Raises:
+            SnipbiasError: the model lacks one of the edit's neurons.
+        """
         here = ModelId.of(lm)
         widths = {site.name: site.width for site in lm.sites}
         for site, units in self.factors.items():
@@ -96,26 +100,25 @@ class NeuronEdit(EditRecord, Shown):
         if not same_weights(here.weights, self.model.weights):
             warnings.warn(
                 f"the edit was found on other weights ({self.model.name}) than those of "
-                f"{here.name}: its neurons need not mean the same there.",
+                f"{here.name}: its neurons may mean something else there.",
                 stacklevel=3,
             )
 
     @contextmanager
     def applied(self, lm: LanguageModel) -> Iterator[None]:
-        """While inside, the neurons' outputs are scaled; no weight is touched."""
+        """Scale the neurons' outputs while inside; no weight is changed."""
         self.check(lm)
         with ExitStack() as stack:
             stack.enter_context(hooks_count())
-            for site, units in self.factors.items():
-                module = lm.module(site)
-                hook = partial(scale_outputs, *tensors(units))
-                # prepend: whoever else listens to this layer sees the edited output
-                handle = module.register_forward_hook(hook, prepend=True)
-                stack.callback(handle.remove)
+            hooks = (
+                (site, partial(scale_outputs, *tensors(units)))
+                for site, units in self.factors.items()
+            )
+            stack.enter_context(lm.hooked(hooks, first=True))
             yield
 
     def bake(self, lm: LanguageModel) -> Baked:
-        """Scale the rows of the weights (and bias terms) themselves; `undo` the result to go back.
+        """Scale the rows of the weights and bias terms; call `undo` on the result to restore them.
 
         Raises:
             SnipbiasError: the edit does not fit, or a weight is quantised or not in memory.
@@ -134,23 +137,24 @@ class NeuronEdit(EditRecord, Shown):
     # -- on disk and on the hub ----------------------------------------------------------------
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
-        """Write a small folder: `edit.json`, whole or not at all."""
+        """Write a folder with `edit.json`, completely or not at all."""
         with atomic_folder(folder, overwrite=overwrite) as new:
             self.write_into(new)
         return Path(folder)
 
     def write_into(self, folder: Path) -> None:
-        """Write the files into a folder that is being filled."""
+        """Write the files into an existing folder."""
         for name, content in self.files().items():
             (folder / name).write_bytes(content)
 
     def save_pretrained(self, folder: str | Path, *, evaluation: str | Path | None = None) -> Path:
         """Write `edit.json` and a model card, README.md, into a folder, old or new.
 
-        Other files in there stay, and so does a README.md that somebody wrote by hand.
+        Other files there stay, and so does a README.md that was written by hand.
 
         Args:
-            evaluation: the folder of a run of `snipbias evaluate`, for the figures of the card.
+            folder: where to write.
+            evaluation: folder that `snipbias evaluate` wrote, for the figures on the card.
         """
         return sharing.save(self, folder, evaluation=evaluation)
 
@@ -165,18 +169,20 @@ class NeuronEdit(EditRecord, Shown):
         create_pr: bool = False,
         evaluation: str | Path | None = None,
     ) -> CommitInfo:
-        """Upload `edit.json` and a model card to a repository of the hub, made if it is not there.
+        """Upload `edit.json` and a model card to a repository on the hub, creating it if needed.
 
         Args:
-            private: for a new repository; None leaves it to the hub's settings.
+            repo_id: owner/name.
+            private: make a new repository private; None leaves it to the hub's settings.
             token: of the account; by default the one that is logged in, or HF_TOKEN.
+            commit_message: by default "Upload" and the label.
             revision: the branch to write to.
-            create_pr: propose the change instead of making it.
-            evaluation: the folder of a run of `snipbias evaluate`, for the figures of the card.
+            create_pr: open a pull request instead.
+            evaluation: folder that `snipbias evaluate` wrote, for the figures on the card.
 
         Raises:
-            SnipbiasError: no hub, no right to write, or a public repository is there already and
-                `private` is asked for.
+            SnipbiasError: the hub cannot be reached, you may not write there, or the repository is
+                public although `private` is asked for.
         """
         return sharing.push(
             self,
@@ -201,14 +207,14 @@ class NeuronEdit(EditRecord, Shown):
         """Read an edit from a local folder (or its `edit.json`), else from the hub.
 
         Args:
-            place: what is there locally comes first; `owner/name` or `owner/name@revision` is a
-                repository of the hub otherwise.
+            place: a local folder or file; if there is none, `owner/name` or `owner/name@revision`
+                on the hub.
             revision: branch, tag or commit of the repository.
             token: for a private repository.
             cache_dir: instead of the hub's usual cache.
 
         Raises:
-            SnipbiasError: there is none, or it is damaged, or it is not to be had offline.
+            SnipbiasError: there is no such edit, it is damaged, or it is not available offline.
         """
         path = sharing.locate(place, revision=revision, token=token, cache_dir=cache_dir)
         return cls.read(path)

@@ -1,6 +1,6 @@
-"""The format of `edit.json`: its versions, its schema, and what a file must be to be read.
+"""The format of `edit.json`: its versions, its schema, and checks of files.
 
-`data/edit.schema.json` is the one description of the fields; what it cannot say is checked here.
+`data/edit.schema.json` describes the fields; what a schema cannot express is checked here.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 FILE = "edit.json"
 FACTORS_FILE = "factors.safetensors"
-# Major version 2 is a dense edit, whose factors lie beside edit.json; others stay readable by all.
+# Major version 2 is a dense edit, whose factors are in a file next to edit.json.
 MAJOR, MINOR, DENSE = 1, 4, 2
-# Neurons from which the factors are tensors in a file of their own: a list of more reads badly.
+# From this number of neurons on, the factors are tensors in a file of their own.
 DENSE_FROM = 20_000
 LONGEST_REASON = 200
-DEEPEST = 50  # of objects within each other, which Python walks by recursion
+DEEPEST = 50  # levels of nesting, which Python walks by recursion
 
 
 @cache
@@ -38,16 +38,16 @@ def schema() -> dict[str, Any]:
 
 
 def read(path: Path) -> Any:
-    """The JSON of a file, which need not be an edit yet.
+    """Read a JSON file, which need not be an edit yet.
 
     Raises:
-        SnipbiasError: it cannot be read, or is no JSON that stands for one thing only.
+        SnipbiasError: it cannot be read, or is not unambiguous JSON.
     """
     try:
         text = path.read_text(encoding="utf-8")
-        # NaN is no JSON: as a text it is refused where a number belongs, by the field's name.
+        # NaN is not JSON: as a text, it is refused by the name of its field.
         data = json.loads(text, object_pairs_hook=_once, parse_constant=str)
-        json.dumps(data, ensure_ascii=False).encode()  # half a character could be shown nowhere
+        json.dumps(data, ensure_ascii=False).encode()  # refuses half a character
         return data
     except (ValueError, OSError, RecursionError) as error:
         raise SnipbiasError(
@@ -56,7 +56,7 @@ def read(path: Path) -> Any:
 
 
 def pack(sites: Mapping[str, Mapping[int, float]]) -> bytes:
-    """The content of `factors.safetensors`: per site its units (int32) and factors (float64)."""
+    """The content of `factors.safetensors`: units (int32) and factors (float64) per site."""
     import torch
     from safetensors.torch import save
 
@@ -68,10 +68,15 @@ def pack(sites: Mapping[str, Mapping[int, float]]) -> bytes:
 
 
 def unpack(content: bytes, named: Mapping[str, Any], source: str | Path) -> dict[str, dict]:
-    """Site -> unit -> factor of such a file, if it is the one that edit.json names.
+    """Read site -> unit -> factor from such a file.
+
+    Args:
+        content: the file.
+        named: the entry `factors` of edit.json, which names the file's hash.
+        source: path of edit.json.
 
     Raises:
-        SnipbiasError: it is another file, or its tensors are no units and factors.
+        SnipbiasError: it is another file, or its tensors are not units and factors.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load
@@ -96,10 +101,10 @@ def unpack(content: bytes, named: Mapping[str, Any], source: str | Path) -> dict
 
 
 def check(data: Any, source: str | Path) -> dict[str, Any]:
-    """The data of an edit without the fields that this version does not know, which are warned of.
+    """Check the data of an edit; drop fields that this version does not know, with a warning.
 
     Raises:
-        SnipbiasError: the format is newer, or a field is missing or malformed; names the field.
+        SnipbiasError: the format is newer, or a field (which is named) is missing or malformed.
     """
     _refuse_newer(data, source)
     fault = _fault(data)
@@ -107,15 +112,16 @@ def check(data: Any, source: str | Path) -> dict[str, Any]:
         raise SnipbiasError(
             f"{source} is not a complete edit ({fault}): find or download it again."
         )
-    unknown = list(_unknown(data, schema(), ""))
+    unknown: list[str] = []
+    known = _known(data, schema(), "", unknown)
     if unknown:
         newer = data.get("minor", 0) > MINOR
-        why = "upgrade snipbias to read" if newer else "snipbias has no use for"
+        why = "upgrade snipbias to read" if newer else "snipbias does not use"
         warnings.warn(
-            f"{source} has fields that are left out ({_short(', '.join(unknown))}): {why} them.",
+            f"{source} has fields that are ignored ({_short(', '.join(unknown))}): {why} them.",
             stacklevel=4,
         )
-    return _known(data, schema())
+    return known
 
 
 def _refuse_newer(data: Any, source: str | Path) -> None:
@@ -128,7 +134,7 @@ def _refuse_newer(data: Any, source: str | Path) -> None:
 
 
 def _fault(data: Any) -> str | None:
-    """The first fault of an edit, with the name of the field; None if there is none."""
+    """The first fault of an edit, with the field's name; None if there is none."""
     from jsonschema.exceptions import best_match
 
     error = best_match(_validator().iter_errors(data))
@@ -154,7 +160,7 @@ def _prompt_fault(found_on: Any) -> str | None:
     inside = schema()["properties"]["found_on"]["properties"]["prompts"]["items"]
     for number, prompt in enumerate(listed):
         try:
-            PromptTemplate.from_dict(_known(prompt, inside))
+            PromptTemplate.from_dict(_known(prompt, inside, "", []))
         except SnipbiasError as error:
             return f"found_on.prompts.{number}: {_short(str(error).partition(': ')[0])}"
     return None
@@ -172,44 +178,25 @@ def _validator() -> Draft202012Validator:
     return Draft202012Validator(schema())
 
 
-def _unknown(data: Any, part: Mapping[str, Any], place: str) -> Iterator[str]:
-    """The places of the fields that the schema does not list."""
-    for name, inner, described in _fields(data, part):
-        where = f"{place}.{name}".lstrip(".")
-        if described is None:
-            yield where
-        else:
-            yield from _unknown(inner, described, where)
+def _known(data: Any, part: Mapping[str, Any], place: str, unknown: list[str]) -> Any:
+    """The data without the fields that the schema does not list; their places go to `unknown`.
 
-
-def _known(data: Any, part: Mapping[str, Any]) -> Any:
-    """The data without those fields, its integers as such."""
+    A schema that lists no fields allows any, as for the settings of a method.
+    """
     if part.get("type") == "integer":
-        return int(data)  # JSON has one kind of number, so that its 1.0 is an integer
+        return int(data)  # in JSON, 1.0 is an integer too
     if isinstance(data, list) and "items" in part:
-        return [_known(inner, part["items"]) for inner in data]
-    if isinstance(data, dict) and _lists_fields(part):
-        kept = _fields(data, part)
-        return {name: _known(inner, inside) for name, inner, inside in kept if inside is not None}
-    return data
-
-
-def _fields(
-    data: Any, part: Mapping[str, Any]
-) -> Iterator[tuple[str, Any, Mapping[str, Any] | None]]:
-    """The parts of an object or array, each with its schema; None where there is none."""
-    if isinstance(data, list):
-        for number, inner in enumerate(data if "items" in part else ()):
-            yield str(number), inner, part["items"]
-    elif isinstance(data, dict) and _lists_fields(part):
-        listed, others = part.get("properties", {}), part.get("additionalProperties")
-        for name, inner in data.items():
-            yield name, inner, listed.get(name, others)
-
-
-def _lists_fields(part: Mapping[str, Any]) -> bool:
-    """Whether a schema says which fields there are; the settings of a method are free."""
-    return "properties" in part or "additionalProperties" in part
+        return [_known(x, part["items"], f"{place}{i}.", unknown) for i, x in enumerate(data)]
+    if not isinstance(data, dict) or not part.keys() & {"properties", "additionalProperties"}:
+        return data
+    known = {}
+    for name, inner in data.items():
+        inside = part.get("properties", {}).get(name, part.get("additionalProperties"))
+        if inside is None:
+            unknown.append(place + name)
+        else:
+            known[name] = _known(inner, inside, f"{place}{name}.", unknown)
+    return known
 
 
 def _path(parts: Any) -> str:
@@ -219,17 +206,17 @@ def _path(parts: Any) -> str:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object's fields; of two of one name, one would be lost without a word."""
+    """An object's fields; refuse duplicates, of which all but one would be lost."""
     fields = dict(pairs)
     if len(fields) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the field {twice!r} stands twice")
+        raise ValueError(f"the field {twice!r} appears twice")
     return fields
 
 
 def _short(said: object) -> str:
-    """One line, cut where a file's own content makes it long."""
+    """One line, without its middle if it is long."""
     line = " ".join(str(said).split())
     half = LONGEST_REASON // 2
     return line if len(line) <= LONGEST_REASON else f"{line[:half]} ... {line[-half:]}"

@@ -1,4 +1,4 @@
-"""Models, tasks and edits as callers give them: the object itself, or its name."""
+"""Accept models, tasks and edits as objects or by name."""
 
 from __future__ import annotations
 
@@ -22,42 +22,42 @@ GivenEdits = Sequence[Intervention | str | Path] | Intervention | str | Path
 
 
 def as_model(given: GivenModel) -> LanguageModel:
-    """A model that is loaded, or the one that `sb.load` loads by this name."""
+    """A loaded model, or the one that `sb.load` loads by this name."""
     if isinstance(given, LanguageModel):
         return given
     if isinstance(given, (str, Path)):
         return load(given)
     raise SnipbiasError(
-        f"{quoted(given)} is no model: give what sb.load(name) or sb.wrap(model, tokenizer) "
+        f"{quoted(given)} is not a model: give what sb.load(name) or sb.wrap(model, tokenizer) "
         "returns, or a name that sb.load takes."
     )
 
 
 def as_task(given: GivenTask) -> Task:
-    """A task, or the one that `sb.task` makes of this name, path or list of rows."""
+    """A task, or the one that `sb.task` makes from this name, path or list of rows."""
     return given if isinstance(given, Task) else task(given)
 
 
 def as_tasks(given: GivenTask | Sequence[GivenTask]) -> tuple[Task, ...]:
-    """One or several of them; a list of rows is one."""
+    """One or several tasks; a list of rows is one."""
     if isinstance(given, (list, tuple)) and not any(isinstance(one, Mapping) for one in given):
         return tuple(as_task(one) for one in given)  # type: ignore[arg-type]
     return (as_task(given),)  # type: ignore[arg-type]
 
 
 def as_edit(given: Any) -> Any:
-    """An edit, anything else that can be switched on, or the edit of this folder or repository."""
+    """An edit or another intervention, or the edit in this folder or repository."""
     if isinstance(given, (str, Path)):
         return NeuronEdit.load(given)
     if not all(hasattr(given, name) for name in ("label", "check", "applied")):
         raise SnipbiasError(
-            f"{quoted(given)} is no edit: give what sb.find returns, or the folder of one."
+            f"{quoted(given)} is not an edit: give what sb.find returns, or the folder of one."
         )
     return given
 
 
 def as_edits(given: GivenEdits) -> tuple[Any, ...]:
-    """One or several of them."""
+    """One or several edits."""
     is_several = isinstance(given, Iterable) and not isinstance(given, str)
     several: Any = given if is_several else (given,)
     return tuple(map(as_edit, several))

@@ -1,4 +1,4 @@
-"""The interface of anything that changes a model for a while, as evaluation sees it."""
+"""The interface of anything that changes a model temporarily, for evaluation."""
 
 from __future__ import annotations
 
@@ -23,5 +23,5 @@ class Intervention(Protocol):
         ...
 
     def applied(self, lm: LanguageModel) -> AbstractContextManager[None]:
-        """While inside, the model answers under it; afterwards it is as it was."""
+        """Change the model while inside; restore it afterwards."""
         ...

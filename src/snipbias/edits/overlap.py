@@ -1,4 +1,4 @@
-"""Neurons that edits of one model share, against what they would share by chance."""
+"""Neurons that edits of one model share, compared with chance."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -15,15 +15,8 @@ from scipy.stats import hypergeom
 from snipbias.base.errors import SnipbiasError
 from snipbias.edits.algebra import flat, refuse_other_model
 from snipbias.edits.edit import NeuronEdit
-from snipbias.models.sites import Neuron, Side, Site, module_by_name
-
-
-class Place(NamedTuple):
-    """Where in the model a neuron is: stack, layer, and module with its role (`ffn gate`)."""
-
-    stack: Side
-    layer: int
-    module: str
+from snipbias.models.places import Place
+from snipbias.models.sites import Neuron, Site, module_by_name
 
 
 @dataclass(frozen=True)
@@ -32,15 +25,15 @@ class Pair:
 
     Attributes:
         first, second: their labels.
-        sizes: neurons of each.
-        shared: neurons in both.
-        same_factor: how many of these are scaled by the same factor.
-        jaccard: shared by those in either; None where neither holds any.
-        expected: neurons that two random draws of these sizes from the whole model share on
-            average, and `p` how often as many or more (hypergeometric, one-sided).
-        expected_in_sites, p_in_sites: the same for draws that keep how many neurons each edit has
-            in each site; None where the widths of the sites are not known. An edit's neurons
-            gather in few sites, so this is the harder comparison.
+        sizes: number of neurons of each.
+        shared: number of neurons in both.
+        same_factor: how many of these have the same factor.
+        jaccard: shared neurons divided by those in either; None if both are empty.
+        expected: mean number that two random draws of these sizes from the whole model share.
+        p: how often they share as many or more (hypergeometric, one-sided).
+        expected_in_sites, p_in_sites: the same for draws that keep each edit's number of neurons
+            per site; None if the widths of the sites are not known. Edits concentrate in few
+            sites, so this is the stricter comparison.
     """
 
     first: str
@@ -60,12 +53,13 @@ class Overlap:
     """The neurons that each pair of edits shares, and where all of them are.
 
     Attributes:
-        labels: of the edits, in order.
-        neurons: of the whole model.
-        in_all: neurons that every edit holds.
-        in_any: neurons that at least one holds.
-        places: at each place where an edit has neurons, how many each of them has there, and last
-            how many at least two of them share.
+        labels: labels of the edits, in order.
+        neurons: number of neurons of the model.
+        in_all: number of neurons in every edit.
+        in_any: number of neurons in at least one edit.
+        pairs: the comparison of each pair.
+        places: place -> each edit's number of neurons there, then how many of these are in at
+            least two edits.
     """
 
     labels: tuple[str, ...]
@@ -85,7 +79,9 @@ class Overlap:
             "pairs": [asdict(pair) for pair in self.pairs],
             "places": [
                 {
-                    **place._asdict(),
+                    "stack": place.side,
+                    "layer": place.layer,
+                    "module": place.module,
                     "neurons": dict(zip(self.labels, counts[:-1], strict=True)),
                     "shared": counts[-1],
                 }
@@ -99,15 +95,15 @@ def overlap(*edits: NeuronEdit, sites: Sequence[Site] = ()) -> Overlap:
 
     Args:
         edits: at least two, of the same model, with labels that differ.
-        sites: `sb.sites(lm)`, from which the roles inside fused layers and the comparison within
-            sites come; without them a fused layer is one module.
+        sites: `sb.sites(lm)`, for the roles inside fused layers and the comparison within sites;
+            without them a fused layer is one module.
 
     Raises:
-        SnipbiasError: they are fewer, of different models or not of that of the sites, or share a
-            label.
+        SnipbiasError: there are fewer than two, they are of different models or another model than
+            the sites, or two share a label.
     """
     if len(edits) < 2:
-        raise SnipbiasError(f"an overlap is of two edits or more: {len(edits)} given.")
+        raise SnipbiasError(f"an overlap needs at least two edits: {len(edits)} given.")
     labels = tuple(edit.label for edit in edits)
     if len(set(labels)) < len(labels):
         raise SnipbiasError(f"two edits have the same label ({', '.join(labels)}): relabel one.")
@@ -160,7 +156,7 @@ def _pair(a: NeuronEdit, b: NeuronEdit, sites: Mapping[str, Site]) -> Pair:
 def _in_sites(
     one: Iterable[Neuron], two: Iterable[Neuron], sites: Mapping[str, Site]
 ) -> Float[np.ndarray, " shared"]:
-    """Chance of each number of shared neurons when each site's are drawn anew within it."""
+    """Probability of each number of shared neurons if each site's are redrawn within it."""
     first, second = (Counter(neuron.site for neuron in neurons) for neurons in (one, two))
     chances = np.ones(1)
     for site in first.keys() & second.keys():
@@ -178,7 +174,7 @@ def _places(
     groups = [*every, [neuron for neuron, count in holders.items() if count > 1]]
     counts = [Counter(_place(neuron, sites) for neuron in group) for group in groups]
     found = sorted({place for count in counts for place in count})
-    found.sort(key=lambda place: place.stack, reverse=True)  # the encoder first
+    found.sort(key=lambda place: place.side, reverse=True)  # the encoder first
     return {place: tuple(count[place] for count in counts) for place in found}
 
 

@@ -28,9 +28,12 @@ class ModelId:
     """Which model an edit belongs to.
 
     Attributes:
-        weights: hashes of a row and a column of every site, compared by `same_weights`, so that
-            the type the model is loaded in does not matter. The column tells of every neuron that
-            was pruned.
+        name: how it was loaded.
+        architecture: class of the model.
+        neurons: number of neurons.
+        weights: hashes of a row and a column of every site. `same_weights` compares them, whatever
+            type the model is loaded in. The column shows every pruned neuron.
+        revision: the hub's commit or a file's hash, if there is one.
     """
 
     name: str
@@ -56,7 +59,7 @@ _known: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
 
 @contextmanager
 def weights_unchanged(lm: LanguageModel) -> Iterator[None]:
-    """Promise that no weight changes inside, so that a loop over edits hashes them once."""
+    """Promise that no weight changes inside, so that they are hashed only once."""
     _known[lm.model] = _weights_hash(lm)
     try:
         yield
@@ -67,22 +70,22 @@ def weights_unchanged(lm: LanguageModel) -> Iterator[None]:
 def same_weights(a: str, b: str) -> bool:
     """Whether two hashes are of the same weights, whatever type each model was loaded in.
 
-    The first part that both know decides. Earlier versions knew the first part alone.
+    The first part that both have decides. Earlier versions had only the first part.
     """
     pairs = zip(a.split("."), b.split("."), strict=False)
     return next((x == y for x, y in pairs if UNKNOWN_PART not in (x, y)), True)
 
 
 def _weights_hash(lm: LanguageModel) -> str:
-    """Hashes of the weights rounded to bfloat16, rounded to float16, and of their signs.
+    """Hash the weights rounded to bfloat16, rounded to float16, and their signs.
 
-    A model that was loaded in one of the half types does not know its rounding to the other.
+    For a model loaded in one half type, the rounding to the other is unknown.
     """
     parts = {kind: hashlib.sha256() for kind in (torch.bfloat16, torch.float16, torch.int8)}
     unknown = set()
     for site in lm.sites:
         module = lm.module(site.name)
-        # Inference mode takes no weight that is split among processes.
+        # Inference mode does not accept weights that are split among processes.
         with _in_memory(module), torch.inference_mode(False), torch.no_grad():
             weight = module.weight.detach()
             unknown |= (
@@ -104,10 +107,9 @@ def _is_half(weight: Tensor) -> bool:
 
 
 def _rounded(values: Tensor, kind: torch.dtype) -> bytes:
-    """The bytes of values in a type; of int8: their signs, 0 for what float16 rounds to 0.
+    """The bytes of values in a type; for int8, their signs, with 0 for what float16 rounds to 0.
 
-    With the zeros a pruned neuron is told also where one of two models knows bfloat16 alone and the
-    other float16 alone.
+    The zeros show a pruned neuron even if one model has only bfloat16 and the other only float16.
     """
     if kind == torch.int8:
         return values.to(torch.float16).sign().to(kind).numpy().tobytes()
@@ -115,22 +117,23 @@ def _rounded(values: Tensor, kind: torch.dtype) -> bytes:
 
 
 def _in_memory(module: nn.Module) -> AbstractContextManager[None]:
-    """Inside, a layer that accelerate has offloaded has its weights."""
+    """Load the weights of a layer that accelerate has offloaded, while inside."""
     if not hasattr(module, "_hf_hook"):
         return nullcontext()
-    from accelerate.utils import align_module_device  # whoever placed the hook has accelerate
+    from accelerate.utils import align_module_device  # the hook shows that accelerate is installed
 
     return align_module_device(module)
 
 
 @dataclass(frozen=True)
 class MadeOf:
-    """One of the edits that another was put together from.
+    """One of the edits that another was made from.
 
     Attributes:
-        fingerprint: of its neurons and factors.
-        operation: union, intersection, difference (the first of them is what is taken from), or
-            "scaled by" and a strength.
+        label: its label.
+        fingerprint: hash of its neurons and factors.
+        operation: union, intersection, difference (from the first of them), or "scaled by" and a
+            strength.
     """
 
     label: str
@@ -139,7 +142,7 @@ class MadeOf:
 
     def __post_init__(self) -> None:
         if not all(isinstance(t, str) for t in (self.label, self.fingerprint, self.operation)):
-            raise ValueError("made_of holds something that is no text")
+            raise ValueError("made_of holds something that is not a text")
 
 
 @dataclass(frozen=True)
@@ -147,10 +150,14 @@ class Provenance:
     """The data that neurons were found on: rows and templates of a task, wordings, and method.
 
     Attributes:
-        instructions: how many each row was asked under.
-        prompts: the distinct prompt templates; files of before they were kept have the only one
-            that there was.
-        columns: {our column: the rows' own}, where they have other names.
+        task: name of the task.
+        templates: the templates of the rows.
+        items: ids of the rows.
+        instructions: number of instructions that each row was asked under.
+        fingerprint: hash of the task.
+        method: settings of the method.
+        prompts: the distinct prompt templates; older files have only the default.
+        columns: {our column: the rows' column}, where names differ.
     """
 
     task: str
@@ -164,7 +171,7 @@ class Provenance:
 
     @classmethod
     def of(cls, task: Task, settings: Mapping[str, Any]) -> Provenance:
-        """The provenance of scores of a task's items, by a method with these settings."""
+        """The provenance of scores found on a task by a method with these settings."""
         return cls(
             task=task.name,
             templates=task.templates,
@@ -183,7 +190,7 @@ class Provenance:
         return cls(**{**fields, **lists, "prompts": prompts or (DEFAULT,)})
 
     def to_dict(self) -> dict[str, Any]:
-        """Its JSON form, without columns where they have no names of their own."""
+        """Its JSON form, without `columns` if there is no mapping."""
         fields = asdict(self)
         return fields if self.columns else {k: v for k, v in fields.items() if k != "columns"}
 
@@ -202,11 +209,11 @@ class Provenance:
 
 
 def found_otherwise(edits: Sequence[Any], task: Task) -> tuple[str, ...]:
-    """A sentence for every edit that was found under other prompt templates than the task's."""
+    """A sentence for every edit that was found under another prompt template than the task's."""
     found = ((edit.label, getattr(edit, "found_on", None)) for edit in edits)
     return tuple(
-        f"{label} was found under the prompt {' and '.join(repr(p.name) for p in on.prompts)}, and "
-        f"{task.name} is asked under {task.prompt.name!r}: its neurons need not mean the same there"
+        f"{label} was found under the prompt {' and '.join(repr(p.name) for p in on.prompts)}, but "
+        f"{task.name} is asked under {task.prompt.name!r}: its neurons may mean something else"
         for label, on in found
         if on is not None and task.prompt not in on.prompts
     )

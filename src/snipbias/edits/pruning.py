@@ -1,4 +1,4 @@
-"""Pruning (paper, section 3.5): outputs of a layer times a factor, in a hook or in its weights."""
+"""Pruning (paper, section 3.5): scale outputs of a layer, in a hook or in its weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from snipbias.models.sites import Linear, unit_dim, width
 
 @dataclass(frozen=True)
 class Baked:
-    """Weights as they were before `bake`; undoing never divides, so it is exact to the bit."""
+    """Weights as they were before `bake`; restoring them is exact, since nothing is divided."""
 
     originals: list[tuple[Tensor, Tensor, int, Tensor]]
 
@@ -38,14 +38,14 @@ def plain_tensors(module: Linear, site: str) -> Iterator[tuple[str, Tensor, int]
         tensor = getattr(module, name, None)
         if tensor is None:
             continue
-        is_plain = tensor.is_floating_point() and tensor.element_size() > 1  # 1: float8, quantised
-        own = module._parameters.get(name)  # pruning masks and parametrizations compute it
+        is_plain = tensor.is_floating_point() and tensor.element_size() > 1  # 1 byte: quantised
+        own = module._parameters.get(name)  # None if a mask or parametrization computes it
         known = type(module).forward.__module__.startswith(("torch.nn.", "transformers."))
-        if own is None or not known:  # Falcon has a linear layer of its own
+        if own is None or not known:  # Falcon has its own linear layer
             raise SnipbiasError(
-                f"cannot bake or export {site}: its {name} is masked, re-parametrised or used in a "
-                "way of its own; make it plain first (torch.nn.utils.prune.remove, "
-                "parametrize.remove_parametrizations), or apply the edit by hooks."
+                f"cannot bake or export {site}: its {name} is masked, re-parametrised or used by "
+                "custom code; make it plain first (torch.nn.utils.prune.remove, "
+                "parametrize.remove_parametrizations), or apply the edit with hooks."
             )
         if (
             tensor.is_meta
@@ -60,7 +60,7 @@ def plain_tensors(module: Linear, site: str) -> Iterator[tuple[str, Tensor, int]
 
 
 def bake_site(module: Linear, units: Mapping[int, float], site: str, baked: Baked) -> None:
-    """Scale units in a layer's weight and bias term, and note in `baked` what was there."""
+    """Scale units in a layer's weight and bias term, and keep the old rows in `baked`."""
     for _, weight, dim in plain_tensors(module, site):
         index, factors = tensors(units)
         index = index.to(weight.device)
@@ -70,9 +70,9 @@ def bake_site(module: Linear, units: Mapping[int, float], site: str, baked: Bake
 
 
 def hooks_count() -> AbstractContextManager[None]:
-    """Inside, hooks are called also where the model was compiled.
+    """Make hooks work while inside, even in a compiled model.
 
-    Compiled code leaves out hooks that came after it, and keeps those that are gone.
+    Compiled code ignores hooks that were added later, and keeps those that were removed.
     """
     return torch.compiler.set_stance("force_eager")
 
@@ -97,10 +97,10 @@ def _scaled(values: Tensor, factors: Tensor, dim: int) -> Tensor:
 
 
 def times(values: Tensor, factors: Tensor) -> Tensor:
-    """`values` times factors that broadcast to them; 0 is written, since 0 * inf would not be 0."""
+    """Multiply with broadcasting; write 0 for a factor of 0, since 0 * inf is not 0."""
     return torch.where(factors == 0, torch.zeros_like(values), values * factors)
 
 
 def tensors(units: Mapping[int, float]) -> tuple[Tensor, Tensor]:
-    """Numbers of the units, and their factors."""
+    """The units' indices and their factors as tensors."""
     return torch.tensor(list(units)), torch.tensor(list(units.values()))

@@ -35,11 +35,11 @@ class EditRecord:
     """The data of a `NeuronEdit`: what its file holds, its card says and its algebra combines.
 
     Attributes:
-        factors: per site, unit -> factor; 0 prunes, 1 would change nothing.
+        factors: site -> unit -> factor; 0 prunes, 1 changes nothing.
         model: the model it was found on.
-        found_on: the rows it was found on; None for a control that was found on none.
-        label: what to call it in a table.
-        made_of: the edits that it was put together from, if it was.
+        found_on: the rows it was found on; None for a control.
+        label: its name in tables.
+        made_of: the edits that it was made from, if any.
     """
 
     factors: Mapping[str, Mapping[int, float]]
@@ -57,11 +57,14 @@ class EditRecord:
         found_on: Provenance | None = None,
         label: str = "edit",
     ) -> Self:
-        """The edit that scales each of some neurons by one factor.
+        """An edit that scales all neurons by one factor.
 
         Args:
-            factor: of every neuron; 0 prunes.
+            neurons: the neurons.
+            model: the model they belong to.
+            factor: factor of every neuron; 0 prunes.
             found_on: the data they were found on, if any.
+            label: its name in tables.
         """
         factors: dict[str, dict[int, float]] = {}
         for site, unit in neurons:
@@ -71,10 +74,10 @@ class EditRecord:
     def __post_init__(self) -> None:
         for site, units in self.factors.items():
             if not units:
-                raise SnipbiasError(f"{site} is listed without a neuron: leave the site out.")
+                raise SnipbiasError(f"{site} is listed without neurons: leave the site out.")
             for factor in units.values():
                 if not math.isfinite(factor):
-                    raise SnipbiasError(f"the factor {factor} is no finite number: give another.")
+                    raise SnipbiasError(f"the factor {factor} is not a finite number: change it.")
 
     def __len__(self) -> int:
         """Number of neurons."""
@@ -91,13 +94,13 @@ class EditRecord:
         return hashlib.sha256(json.dumps(self.to_dict()["sites"]).encode()).hexdigest()
 
     def files(self) -> dict[str, bytes]:
-        """The files of the edit by name: `edit.json`, and its factors beside it if they are many.
+        """File name -> content: `edit.json`, and a file of factors if there are many.
 
         Raises:
-            SnipbiasError: there is no neuron in it, and so no edit to read again.
+            SnipbiasError: it has no neuron.
         """
         if not len(self):
-            raise SnipbiasError(f"{self.label} holds no neuron: there is nothing to write.")
+            raise SnipbiasError(f"{self.label} has no neurons: there is nothing to write.")
         data, more = self.to_dict(), {}
         if len(self) >= DENSE_FROM:
             content = pack(self.factors)
@@ -108,12 +111,12 @@ class EditRecord:
         return {FILE: (json.dumps(data, indent=1) + "\n").encode(), **more}
 
     def to_json(self) -> str:
-        """The text of `edit.json`; that of a dense edit names the file of its factors."""
+        """The text of `edit.json`, which for a dense edit names the file of factors."""
         return self.files()[FILE].decode()
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """The edit of an `edit.json`, with the factors beside it if it is dense."""
+        """Read an edit from its `edit.json`, and from the file of factors if it is dense."""
         data = read(path)
         edit = cls.from_dict(data, path)
         named = data.get("factors") if data["format"] == DENSE else None
@@ -123,12 +126,12 @@ class EditRecord:
             content = (path.parent / FACTORS_FILE).read_bytes()
         except OSError:
             raise SnipbiasError(
-                f"{path} needs {FACTORS_FILE} beside it: find or download the edit again."
+                f"{path} needs {FACTORS_FILE} next to it: find or download the edit again."
             ) from None
         return replace(edit, factors=unpack(content, named, path))
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON form; `data/edit.schema.json` describes it."""
+        """The JSON form, as described by `data/edit.schema.json`."""
         return {
             "format": MAJOR,
             "minor": MINOR,
@@ -136,7 +139,7 @@ class EditRecord:
             "model": asdict(self.model),
             "found_on": self.found_on and self.found_on.to_dict(),
             "sites": {
-                # As they are read again, so that the fingerprint is the same then: 0 as 0.0.
+                # As they will be read (0 as 0.0), so that the fingerprint stays the same.
                 site: {
                     "units": list(map(int, units)),
                     "factors": list(map(float, units.values())),
@@ -148,7 +151,7 @@ class EditRecord:
 
     @classmethod
     def from_dict(cls, data: Any, source: str | Path = "the edit") -> Self:
-        """The edit of a JSON form; `format.check` says what it must be."""
+        """Make an edit from its JSON form, which `format.check` validates."""
         fields = check(data, source)
         found_on = fields["found_on"]
         return cls(

@@ -1,4 +1,4 @@
-"""Edits and the model's sites, as the folder of a run keeps them beside its figures."""
+"""Edits and the model's sites in the folder of a run."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ EDITS = "edits"
 
 
 def write_sites(sites: Sequence[Site], folder: Path) -> None:
-    """Keep the model's sites, so that a map of its neurons can be drawn without the model."""
+    """Write the model's sites, so that neurons can be mapped without the model."""
     lines = ",\n".join(json.dumps(asdict(site)) for site in sites)
     (folder / SITES).write_text(f"[\n{lines}\n]\n", encoding="utf-8")
 
 
 def read_sites(folder: Path) -> tuple[Site, ...]:
-    """The sites that `write_sites` kept."""
+    """Read the sites that `write_sites` wrote."""
     kept = json.loads((folder / SITES).read_text(encoding="utf-8"))
     return tuple(
         Site(**{**site, "layout": tuple((role, n) for role, n in site["layout"])}) for site in kept
@@ -30,14 +30,14 @@ def read_sites(folder: Path) -> tuple[Site, ...]:
 
 
 def write_edits(edits: Sequence[NeuronEdit], folder: Path) -> None:
-    """Keep edits in their order, each in a folder that `snipbias show` reads."""
+    """Write edits in order, each into a folder that `snipbias show` can read."""
     for number, edit in enumerate(edits):
         name = slug(edit.label)
         edit.save(folder / EDITS / f"{number}-{name}")
 
 
 def read_edits(folder: Path) -> list[NeuronEdit]:
-    """The edits that `write_edits` kept, in their order; none where it kept none."""
+    """Read the edits that `write_edits` wrote, in order."""
     places = (folder / EDITS).iterdir() if (folder / EDITS).is_dir() else ()
     in_order = sorted(places, key=lambda place: int(place.name.partition("-")[0]))
     return [NeuronEdit.load(place) for place in in_order]

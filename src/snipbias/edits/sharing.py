@@ -1,4 +1,4 @@
-"""Edits in folders and on the hub of Hugging Face: found, written with a card, uploaded."""
+"""Find, write and upload edits, in folders and on the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 CARD_FILE = "README.md"
 EXPORT_FILE = "export.json"  # in the folder of an export
-# A letter or digit first: "../edits" and "./edits" are folders.
+# Starts with a letter or digit: "../edits" and "./edits" are folders.
 HUB_ID = re.compile(r"(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@(?P<revision>[^@\s]+))?")
 
 
 def hub_id(place: str | Path) -> tuple[str, str | None] | None:
-    """The repository and revision of `owner/name` or `owner/name@revision`; None for a path."""
+    """Repository and revision of `owner/name[@revision]`; None for a path."""
     text = str(place)
     match = HUB_ID.fullmatch(text)
     if match is None or text.endswith(".json") or os.path.exists(text):
@@ -49,40 +49,40 @@ def locate(
     token: str | bool | None = None,
     cache_dir: str | Path | None = None,
 ) -> Path:
-    """Where the `edit.json` of a local folder is, or that of a repository of the hub, downloaded.
+    """Find the `edit.json` of a local folder, or download it from the hub.
 
     Args:
         place: a folder, an `edit.json`, or `owner/name[@revision]` on the hub.
-        revision, token, cache_dir: of the hub's client.
+        revision, token, cache_dir: for the hub's client.
 
     Raises:
-        SnipbiasError: there is none, or it is not to be had.
+        SnipbiasError: there is no edit, or it cannot be downloaded.
     """
     path = Path(place).expanduser()
     path = path / FILE if os.path.isdir(path) or path.suffix != ".json" else path
-    if os.path.isfile(path):  # unlike Path.is_file, it lets any impossible or forbidden name pass
+    if os.path.isfile(path):  # unlike Path.is_file, it accepts impossible and forbidden names
         return path
     named = hub_id(place)
     near = _edits_near(path)
     more = f" or {len(near) - 3} others" if len(near) > 3 else ""
     there = f"name one of {', '.join(near[:3])}{more}" if near else "give the folder of one"
     unknown = SnipbiasError(
-        f"there is no edit at {place}: {there}, as `snipbias find --out` writes them."
+        f"there is no edit at {place}: {there} (`snipbias find --out` writes them)."
     )
     if named is None:
         raise unknown
     repo, pinned = named
     try:
-        with one_sentence(f"there is no edit at {place}: no folder here", FILE):
+        with one_sentence(f"there is no edit at {place}: it is not a folder", FILE):
             return _download(repo, revision or pinned, token, cache_dir)
     except SnipbiasError:
-        if near:  # somebody mistyped one of these, and meant no repository
+        if near:  # probably a misspelled folder, not a repository
             raise unknown from None
         raise
 
 
 def _edits_near(file: Path) -> list[str]:
-    """The folders of edits in the folder of a missing `edit.json`, else those beside it."""
+    """Folders with edits inside the given folder, or else next to it."""
     for place in (file.parent, file.parent.parent):
         if os.path.isdir(place) and (found := sorted(place.glob(f"*/{FILE}"))):
             return [str(edit.parent) for edit in found]
@@ -92,7 +92,7 @@ def _edits_near(file: Path) -> list[str]:
 def _download(
     repo: str, revision: str | None, token: str | bool | None, cache_dir: str | Path | None
 ) -> Path:
-    """A repository's `edit.json`: as it is on the hub, or from the cache where there is no hub."""
+    """Get a repository's `edit.json` from the hub, or from the cache if the hub is unreachable."""
     from huggingface_hub import hf_hub_download
 
     no_hub = not answers(repo, FILE, revision=revision, token=token)
@@ -104,10 +104,12 @@ def _download(
 
 
 def save(edit: EditRecord, folder: str | Path, *, evaluation: str | Path | None = None) -> Path:
-    """Write an edit, its card and the card's figures into a folder, beside what is there.
+    """Write an edit, its card and the card's figures into a folder; other files stay.
 
     Args:
-        evaluation: folder of a run of `snipbias evaluate`, for the figures of the card.
+        edit: the edit.
+        folder: where to write.
+        evaluation: folder that `snipbias evaluate` wrote, for the figures on the card.
 
     Raises:
         SnipbiasError: that run has no figures of this edit, or a file cannot be written.
@@ -130,7 +132,7 @@ def write_card(
     record: RunRecord | None = None,
     licence: str | None = None,
 ) -> None:
-    """Write the card, README.md, and its figures into the folder of an edit."""
+    """Write the card (README.md) and its figures into the folder of an edit."""
     texts = _card_texts(edit, folder, figures=figures, record=record, licence=licence)
     _write(texts, folder)
 
@@ -147,7 +149,7 @@ def _card_texts(
     if (folder / EXPORT_FILE).is_file():
         raise SnipbiasError(
             f"{folder} is an export, whose card says how to load it: write the card of the edit "
-            "that it was made of, and export that again."
+            "that it was made from, and export that again."
         )
     text = model_card(edit, figures=figures, record=record, place=str(folder), licence=licence)
     kept = {} if figures is None else {FIGURES_FILE: figures.to_json()}
@@ -159,7 +161,7 @@ def _bytes(content: str | bytes) -> bytes:
 
 
 def _write(texts: Mapping[str, str | bytes], folder: Path) -> None:
-    """Files by their names, once all of them are known."""
+    """Write files, once the contents of all are known."""
     for name, text in texts.items():
         with atomic_file(folder / name) as new:
             new.write_bytes(_bytes(text))
@@ -168,14 +170,14 @@ def _write(texts: Mapping[str, str | bytes], folder: Path) -> None:
 def figures_for(
     edit: EditRecord, evaluation: str | Path | None, folder: Path | None
 ) -> Figures | None:
-    """Those of an evaluation, else those that a folder holds of this edit."""
+    """Figures from an evaluation, or else those that a folder holds for this edit."""
     if evaluation is not None:
         return Figures.of(edit, evaluation)
     return Figures.beside(edit, folder) if folder is not None else None
 
 
 def record_of(edit: EditRecord, folder: Path) -> RunRecord | None:
-    """The record of the run that found an edit: in its folder, or above those of several sizes."""
+    """The record of the run that found an edit, from its folder or the folder above."""
     for place in (folder, folder.resolve().parent):
         if (place / RECORD_FILE).is_file():
             record = RunRecord.read(place)
@@ -208,9 +210,9 @@ def push(
 
     Args:
         record: the run that found it, for the card.
-        licence: of the edit; by default the base's, where the hub knows it.
-        folder: where it was saved: a README.md that somebody wrote there goes up as it is, and
-            figures there are used if there is no evaluation.
+        licence: licence of the edit; by default the base model's according to the hub.
+        folder: where it was saved. A hand-written README.md there is uploaded as it is, and
+            figures there are used if no evaluation is given.
     """
     from huggingface_hub import CommitOperationAdd, HfApi
 
@@ -221,8 +223,8 @@ def push(
         repo = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
         if private and not api.model_info(repo).private:
             raise SnipbiasError(
-                f"{repo} is there already and is public, so nothing was uploaded: make it private "
-                "in its settings on the hub, or push without asking for private."
+                f"{repo} exists already and is public, so nothing was uploaded: make it private in "
+                "its settings on the hub, or push without private."
             )
         if folder is not None and not is_generated(folder):
             text = (folder / CARD_FILE).read_text(encoding="utf-8")
@@ -242,7 +244,7 @@ def push(
 
 
 def is_generated(folder: Path) -> bool:
-    """Whether a folder's README.md is missing or was written here: one that may be replaced."""
+    """Whether a folder's README.md may be replaced: it is missing, or snipbias wrote it."""
     path = folder / CARD_FILE
     try:
         return not os.path.lexists(path) or GENERATED in path.read_text("utf-8", errors="replace")
@@ -253,7 +255,7 @@ def is_generated(folder: Path) -> bool:
 
 
 def _portable(edit: EditRecord) -> EditRecord:
-    """The edit as others may see it: of absolute paths, only the last part."""
+    """The edit as others may see it, with absolute paths reduced to their last part."""
     model = replace(edit.model, name=without_folders(edit.model.name))
     found = edit.found_on
     if found is not None:
@@ -262,7 +264,7 @@ def _portable(edit: EditRecord) -> EditRecord:
 
 
 def _licence_of_base(api: HfApi, edit: EditRecord) -> str | None:
-    """The licence that the hub names for the base; None where it names none, or does not say."""
+    """The base model's licence according to the hub; None if unknown."""
     from huggingface_hub import errors
 
     base = base_on_hub(edit.model)

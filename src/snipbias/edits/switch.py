@@ -1,4 +1,4 @@
-"""Several edits on one model, switched at run time: for all rows of a batch, or row by row."""
+"""Switch between several edits at run time, for a whole batch or row by row."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from snipbias.edits.pruning import hooks_count, times
 from snipbias.models.language_model import LanguageModel
 from snipbias.models.sharded import refuse_split
 
-# What a model is given that has a row a request, whatever else it is given.
+# Model inputs with one row per request.
 INPUTS = ("input_ids", "inputs_embeds", "decoder_input_ids", "decoder_inputs_embeds")
 
 Choice = str | Sequence[str] | None
 
 
 class Switch:
-    """Which of several edits are on; made by `switched`, and at first none is.
+    """Selects which of several edits are on; made by `switched`, with all edits off.
 
-    Whatever passes through the model from then on is under the edits that were chosen last:
-    `lm.model(...)`, `lm.model.generate(...)`, `lm.score(...)`, `lm.generate(...)`. A choice is the
-    name of an edit, several names (their union, as `a | b` is), or None for the original model.
+    The choice applies to every later call: `lm.model(...)`, `lm.model.generate(...)`,
+    `lm.score(...)`, `lm.generate(...)`. A choice is the name of an edit, several names (their
+    union, like `a | b`), or None for the original model.
 
-    The choice belongs to the model and not to a thread: requests of different choices go into one
-    batch, or one after the other.
+    The choice belongs to the model, not to a thread: put requests with different choices into one
+    batch, or run them one after the other.
     """
 
     def __init__(self, lm: LanguageModel, edits: Mapping[str, NeuronEdit]) -> None:
@@ -40,7 +40,7 @@ class Switch:
         self._edits = dict(edits)
         self._is_open = True
         self._rows_differed = lm.rows_differ  # under a switch around this one
-        # Per site the units that any edit touches; everything else is left alone.
+        # Site -> the units that any edit changes.
         self._units = {
             site: torch.tensor(sorted({u for e in edits.values() for u in e.factors.get(site, ())}))
             for site in dict.fromkeys(site for edit in edits.values() for site in edit.factors)
@@ -49,21 +49,21 @@ class Switch:
         self._factors: dict[str, Tensor] = {}
 
     def use(self, choice: Choice) -> None:
-        """The same edits for every row, however many there are."""
+        """Use the same edits for every row."""
         self._choose((choice,))
 
     def rows(self, choices: Sequence[Choice]) -> None:
-        """For each row of the batches to come its own edits.
+        """Use different edits for each row of the next batches.
 
-        A batch may hold a multiple of the rows, those of one request next to each other, as
-        `generate` makes them of beams and of several sequences a request.
+        A batch may hold several rows per request, next to each other, as `generate` makes them for
+        beams and for several sequences per request.
 
         Args:
-            choices: one for each request of a batch.
+            choices: one choice per request of a batch.
 
         Raises:
-            SnipbiasError: there are none, or an edit is not there. A batch whose rows cannot be
-                divided among the choices is refused when it comes.
+            SnipbiasError: there are none, or there is no such edit. A batch whose rows cannot be
+                divided among the choices is refused when it runs.
         """
         if isinstance(choices, str) or not choices:
             raise SnipbiasError("give a list with one choice of edits for each row of the batch.")
@@ -71,11 +71,13 @@ class Switch:
 
     def _choose(self, choices: tuple[Choice, ...]) -> None:
         if not self._is_open:
-            raise SnipbiasError("the switch is off the model: use it inside its `with` block.")
+            raise SnipbiasError(
+                "the switch was taken off the model: use it inside its `with` block."
+            )
         named = tuple(map(self._names, choices))
         distinct = list(dict.fromkeys(named))
         row_of = torch.tensor([distinct.index(names) for names in named])
-        # All of it first, so that a choice that is refused leaves the last one in place.
+        # Before anything is set, so that a refused choice leaves the last one active.
         tables = self._tables(distinct)
         self._factors = {site: table[row_of] for site, table in tables.items()}
         self._choices = named
@@ -93,8 +95,8 @@ class Switch:
         return frozenset(names)
 
     def _tables(self, choices: Sequence[frozenset[str]]) -> dict[str, Float[Tensor, "c k"]]:
-        """Per site a row of factors a choice, over the units that any edit touches."""
-        # In one order whatever the set's, though a union does not depend on it.
+        """Site -> factors of the units that any edit changes, one row per choice."""
+        # Sorted only for a stable order; a union does not depend on it.
         edits = [
             union(*(self._edits[name] for name in sorted(names))) if names else None
             for names in choices
@@ -114,7 +116,7 @@ class Switch:
     def _on_forward(
         self, site: str, module: nn.Module, args: object, output: Tensor
     ) -> Tensor | None:
-        """Forward hook: the layer's output with each row's units scaled by its factors."""
+        """Forward hook: scale each row's units by its factors."""
         if not any(self._choices):
             return None
         units = self._units[site] = self._units[site].to(output.device)
@@ -125,30 +127,30 @@ class Switch:
         return output.index_copy(-1, units, times(output.index_select(-1, units), factors))
 
     def _choice_of_row(self, rows: int) -> Int[Tensor, " r"]:
-        """The choice that each row of a layer's output belongs to.
+        """The index of the choice of each row of a layer's output.
 
-        `lm.score` says which query each of its rows reads for; other rows are divided evenly. So
-        are the rows of a layer that sees batch and tokens as one dimension, as OPT's FFN does.
+        `lm.score` says which query its rows belong to; other rows are divided evenly. So are the
+        rows of a layer that merges batch and tokens, as OPT's FFN does.
         """
         owner, choices = self._lm.row_owner, len(self._choices)
         if owner is None:
             owner = torch.arange(choices)
         elif (queries := int(owner.max()) + 1) != choices:
             raise SnipbiasError(
-                f"a batch of {queries} queries came and rows() was given {choices} choices: give "
-                "one for each query, or use() for all."
+                f"a batch has {queries} queries, but rows() was given {choices} choices: give one "
+                "for each query, or call use() for all."
             )
         if rows % len(owner):
             raise SnipbiasError(
-                f"a batch of {rows} rows came, which cannot be divided among the {choices} "
-                "choices that rows() was given: give one for each row, or use() for all."
+                f"a batch of {rows} rows cannot be divided among the {choices} choices that rows() "
+                "was given: give one for each row, or call use() for all."
             )
         return owner.repeat_interleave(rows // len(owner))
 
     def _refuse_indivisible(
         self, module: nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object]
     ) -> None:
-        """Pre-hook of the whole model: by its inputs, since OPT's FFN does not tell rows apart."""
+        """Pre-hook of the whole model: check its inputs, since OPT's FFN does not separate rows."""
         for given in (*args[:1], *map(kwargs.get, INPUTS)):
             if isinstance(given, Tensor) and len(self._choices) > 1:
                 self._choice_of_row(len(given))
@@ -160,10 +162,11 @@ class Switch:
 
 @contextmanager
 def switched(lm: LanguageModel, edits: Mapping[str, NeuronEdit]) -> Iterator[Switch]:
-    """Inside, the edits can be switched on and off; no weight is touched, and hooks go at the end.
+    """Switch edits on and off while inside; no weight is changed.
 
     Args:
-        edits: any names and their edits.
+        lm: the model.
+        edits: name -> edit.
 
     Raises:
         SnipbiasError: there are none, or one does not fit the model.
@@ -179,9 +182,6 @@ def switched(lm: LanguageModel, edits: Mapping[str, NeuronEdit]) -> Iterator[Swi
         stack.enter_context(hooks_count())
         check = lm.model.register_forward_pre_hook(switch._refuse_indivisible, with_kwargs=True)
         stack.callback(check.remove)
-        for site in switch._units:
-            hook = partial(switch._on_forward, site)
-            # prepend: whoever else listens to this layer sees the edited output
-            handle = lm.module(site).register_forward_hook(hook, prepend=True)
-            stack.callback(handle.remove)
+        hooks = ((site, partial(switch._on_forward, site)) for site in switch._units)
+        stack.enter_context(lm.hooked(hooks, first=True))
         yield switch

@@ -5,10 +5,11 @@ from __future__ import annotations
 import inspect
 import re
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import torch
 from jaxtyping import Int
@@ -76,6 +77,22 @@ class Backbone:
         found = (_BLOCK.match(site.name) for site in self.sites if site.side == side)
         names = dict.fromkeys(match[0] for match in found if match)
         return [(name, self.model.get_submodule(name)) for name in names]
+
+    @contextmanager
+    def hooked(
+        self, hooks: Iterable[tuple[str, Callable[..., Any]]], *, first: bool = False
+    ) -> Iterator[None]:
+        """Run forward hooks on sites while inside.
+
+        Args:
+            hooks: (site, hook) pairs.
+            first: run before other hooks, so that these see the changed output.
+        """
+        with ExitStack() as stack:
+            for site, hook in hooks:
+                handle = self.module(site).register_forward_hook(hook, prepend=first)
+                stack.callback(handle.remove)
+            yield
 
     @contextmanager
     def rows_of(self, owner: Int[Tensor, " r"]) -> Iterator[None]:

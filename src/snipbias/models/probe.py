@@ -81,12 +81,8 @@ def _noted(lm: LanguageModel) -> Iterator[dict[str, list[torch.Size]]]:
     def see(site: str, module: nn.Module, args: object, output: torch.Tensor) -> None:
         runs[site].append(output.shape[:-1])
 
-    handles = [lm.module(site).register_forward_hook(partial(see, site)) for site in runs]
-    try:
+    with lm.hooked((site, partial(see, site)) for site in runs):
         yield runs
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _refuse_loop(lm: LanguageModel, site: Site, times: int) -> None:

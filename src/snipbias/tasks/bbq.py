@@ -195,10 +195,10 @@ def _same_questions(rows: Sequence[Row]) -> dict[str, str]:
 
 
 def _repeated_scenes(rows: Sequence[Row], same_questions: Mapping[str, str]) -> dict[str, str]:
-    """Map each template that repeats another with proper names to the one it repeats.
+    """Map each template that repeats another with proper names (from 26 on) to that one.
 
-    Some categories number such repetitions from 26 on. They are paraphrases, so a split must keep
-    them together. A repetition shares a question with exactly one other template.
+    They are paraphrases, so a split must keep them together. A repetition shares a question with
+    exactly one other template.
     """
     asked: defaultdict[str, set[str]] = defaultdict(set)
     for row in rows:
@@ -214,8 +214,7 @@ def _repeated_scenes(rows: Sequence[Row], same_questions: Mapping[str, str]) -> 
 def _twins(rows: Sequence[Row], category: str) -> list[str]:
     """A name per row, shared by its twin; "" for a row without a proper twin.
 
-    In BBQ, example 2k is the question without the fact and 2k + 1 the same with it. Both rows must
-    exist, with the same question and options.
+    Example 2k is a question without the fact, 2k + 1 the same with it; both rows must exist.
     """
     pairs: defaultdict[int, list[Row]] = defaultdict(list)
     for row in rows:
@@ -277,13 +276,13 @@ def _field(where: str, record: Mapping[str, Any], key: str, kind: Any) -> Any:
 
 
 def _info(where: str, info: Mapping[str, Any], name: str) -> tuple[str, str]:
-    pair = _field(where, info, name, list)
-    if len(pair) != 2 or not all(isinstance(part, str) for part in pair):
-        raise SnipbiasError(
-            f"{where}: {name!r} in 'answer_info' is not [name, group]; use BBQ's own file, or "
-            "correct this row."
-        )
-    return pair[0], pair[1]
+    match _field(where, info, name, list):
+        case [str(named), str(group)]:
+            return named, group
+    raise SnipbiasError(
+        f"{where}: {name!r} in 'answer_info' is not [name, group]; use BBQ's own file, or correct "
+        "this row."
+    )
 
 
 def _number(where: str, record: Mapping[str, Any], key: str) -> int:

@@ -1,11 +1,12 @@
-"""The model card of an edit: what was found on what, what it changed, its limits, how to load it.
+"""The model card of an edit: what it was found on, what it changed, its limits, how to load it.
 
-Nothing is computed anew: figures are those of an evaluation's files, and what is not known is said
-to be unknown. Every text that comes from a file or a user is escaped (`markdown.shown`).
+Nothing is computed here: figures come from an evaluation's files, and what is not known is
+"unknown". Every text that comes from a file or a user is escaped (`markdown.shown`).
 """
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from snipbias.base.record import RunRecord
 
 UNKNOWN = "unknown"
-# By this line a card is known as one that may be written again.
+# This line marks a card that may be overwritten.
 GENERATED = "<!-- Written by snipbias, which may write it again: delete this line to keep it. -->"
 
 
@@ -45,19 +46,20 @@ def model_card(
     checked: str | None = None,
     export_command: str | None = None,
 ) -> str:
-    """The card of an edit as Markdown with a YAML head, as the hub reads it.
+    """The card of an edit as Markdown with YAML metadata, as the hub reads it.
 
     Args:
-        figures: of an evaluation: `Figures.of(edit, folder)`.
-        record: the run that found it, for its seed, its instructions and the command.
-        place: what the edit is loaded by: a hub id, or a folder.
-        base: the base's name on the hub, where the edit does not tell.
-        licence: of the edit; by default its base's.
-        base_licence: what the hub says, where somebody asked it.
-        exported: "lora", "ia3" or "checkpoint", where the card is that of such an export.
-        load: the code that loads such an export, if it is not the usual one.
-        checked: how it was checked against the edited model, in a sentence.
-        export_command: the command that made it.
+        edit: the edit.
+        figures: results of an evaluation: `Figures.of(edit, folder)`.
+        record: the run that found it, for its seed, instructions and command.
+        place: what the edit is loaded from: a hub id, or a folder.
+        base: the base model's name on the hub, if the edit does not tell.
+        licence: licence of the edit; by default the base model's.
+        base_licence: licence of the base model according to the hub, if known.
+        exported: "lora", "ia3" or "checkpoint" for the card of an export.
+        load: the code that loads the export.
+        checked: a sentence on how the export was checked against the edited model.
+        export_command: the command that made the export.
 
     Raises:
         SnipbiasError: the figures are damaged.
@@ -126,7 +128,7 @@ def _does(edit: EditRecord) -> str:
 
 
 def _facts(edit: EditRecord, record: RunRecord | None) -> list[tuple[str, object]]:
-    """The table of what was found on which data: one row per fact."""
+    """The rows of the table of facts."""
     model, found = edit.model, edit.found_on
     rows: list[tuple[str, object]] = [
         ("base model", f"{without_folders(model.name)} ({model.architecture})"),
@@ -135,13 +137,14 @@ def _facts(edit: EditRecord, record: RunRecord | None) -> list[tuple[str, object
         ("neurons", f"{len(edit):,} of {model.neurons:,}, in {len(edit.factors)} layers"),
         ("hash of neurons and factors", code(edit.fingerprint)),
     ]
-    made_of = getattr(edit, "made_of", None)
-    if made_of:
-        rows.append(("combined from", "; ".join(map(_part, made_of))))
+    if edit.made_of:
+        parts = (f"{p.label} ({p.operation}, {p.fingerprint[:12]})" for p in edit.made_of)
+        rows.append(("combined from", "; ".join(parts)))
     if found is None:
         return [*rows, ("found on", "no data: it is a control, or its origin is unknown")]
     items = f"{plural(len(found.items), 'item')} of {plural(len(found.templates), 'template')}"
     seed = record.seeds.get("sample of items", UNKNOWN) if record else UNKNOWN
+    settings = ", ".join(f"{name} = {value}" for name, value in found.method.items())
     return [
         *rows,
         ("found on", f"{items} of {' + '.join(map(without_folders, found.task.split(' + ')))}"),
@@ -149,13 +152,13 @@ def _facts(edit: EditRecord, record: RunRecord | None) -> list[tuple[str, object
         ("each asked under", plural(found.instructions, "instruction")),
         ("prompt", ", ".join(prompt.name for prompt in found.prompts)),
         ("seed of the draw of items", seed),
-        ("settings of the method", _settings(found.method) or UNKNOWN),
+        ("settings of the method", settings or UNKNOWN),
         ("hash of the rows", code(found.fingerprint)),
     ]
 
 
 def _evaluated(edit: EditRecord, model: Mapping[str, Any]) -> Markdown:
-    """Which model was evaluated, where it is not the one that the edit was found on."""
+    """A remark if the evaluated model is not the one that the edit was found on."""
     weights = model.get("weights")
     if weights and same_weights(weights, edit.model.weights):
         return Markdown("")
@@ -164,18 +167,8 @@ def _evaluated(edit: EditRecord, model: Mapping[str, Any]) -> Markdown:
     )
 
 
-def _part(part: Any) -> str:
-    """One edit that this one combines, as the algebra keeps it."""
-    fields = part if isinstance(part, Mapping) else vars(part)
-    return f"{fields['label']} ({fields['operation']}, {fields['fingerprint'][:12]})"
-
-
-def _settings(method: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} = {value}" for name, value in method.items())
-
-
 def _instructions(edit: EditRecord, record: RunRecord | None) -> list[str]:
-    """The words of the instructions, where the run that found it noted them."""
+    """The instructions' texts, if the run that found the edit recorded them."""
     if record is None or edit.found_on is None:
         return []
     entry = record.data.get(record.arguments.get("task", ""), {})
@@ -183,7 +176,7 @@ def _instructions(edit: EditRecord, record: RunRecord | None) -> list[str]:
 
 
 def _renewed(place: str, exported: str | None) -> str:
-    """The command that writes the card with the figures of RUN."""
+    """The command that rewrites the card with the figures of RUN."""
     if exported is None:
         return f"snipbias card {_word(place)} --run RUN"
     return f"snipbias export {_word(place)} --format {exported} --run RUN --out NEW"
@@ -194,6 +187,4 @@ def _link(repository: str) -> Markdown:
 
 
 def _word(text: str) -> str:
-    import shlex
-
     return shlex.quote(without_folders(text))

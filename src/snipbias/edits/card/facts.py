@@ -1,4 +1,4 @@
-"""Facts about base models and data: where they are, and under which licence."""
+"""Facts about base models and data: where they come from, and their licences."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ class Data:
     """A task's rows.
 
     Attributes:
-        licence: in words; None where it is not known.
+        task: name of the task.
+        licence: in words; None if unknown.
         repository: the dataset on the hub, if it is one.
-        config: its part, if one is named.
-        language: its code, where it is known.
+        language: language code; None if unknown.
+        config: configuration of the dataset, if one is named.
     """
 
     task: str
@@ -33,21 +34,21 @@ class Data:
 
 
 def base_on_hub(model: ModelId) -> str | None:
-    """The repository of a base model; None where a folder could bear the same name.
+    """The repository of a base model; None if it may be a folder of the same name.
 
-    Only what came from the hub has a commit.
+    Only a model from the hub has a commit.
     """
     from_hub = model.revision is not None and COMMIT.fullmatch(model.revision)
     return model.name if from_hub and REPOSITORY.fullmatch(model.name) else None
 
 
 def licence_of(model: ModelId) -> str | None:
-    """The licence of the demo model; all others' are for the hub to say."""
+    """The licence of the demo model; only the hub knows those of other models."""
     return OWN_LICENCE if model.name == "demo" else None
 
 
 def data_of(task: str) -> Data:
-    """The record of a task, by its name."""
+    """Facts about a task's rows, from its name."""
     kind, _, rest = task.partition(":")
     if kind == "bbq":
         return Data(task, "CC-BY-4.0 (BBQ, Parrish et al. 2022)", language="en")
@@ -63,7 +64,7 @@ def data_of(task: str) -> Data:
 
 
 def without_folders(name: str) -> str:
-    """A name as it is; of an absolute path, which says where somebody works, the last part."""
+    """Reduce an absolute path, which could identify the user, to its last part."""
     if name.startswith(("/", "~")):
         return PurePosixPath(name).name
     if PureWindowsPath(name).is_absolute():

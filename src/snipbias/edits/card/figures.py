@@ -1,4 +1,4 @@
-"""The figures of a model card: taken from the folder of an evaluation, kept beside the edit."""
+"""The figures of a model card: read from an evaluation's folder, kept next to the edit."""
 
 from __future__ import annotations
 
@@ -14,28 +14,30 @@ from snipbias.base.record import RunRecord
 from snipbias.edits.card.facts import without_folders
 from snipbias.edits.record import EditRecord
 
-FILE = "evaluation.json"  # beside an edit
+FILE = "evaluation.json"  # next to an edit
 CARDS = "cards.json"  # in the folder of an evaluation: what the card of each edit says
-SILENT = ("--overwrite", "--json", "--quiet", "-q")  # which change no result
+SILENT = ("--overwrite", "--json", "--quiet", "-q")  # options that change no result
 
 
 @dataclass(frozen=True)
 class Figures:
-    """An evaluation as the card of one edit shows it, as plain texts and figures.
+    """An evaluation as the card of one edit shows it: plain texts and figures.
 
     Attributes:
-        fingerprint: of the edit, so that no other one is given these figures.
+        label: label of the edit.
+        fingerprint: of the edit, so that no other edit gets these figures.
         task, part: which rows; `on` says it in words.
-        accuracy: shares by condition, where there are such rows.
+        accuracy: shares by condition.
         headline: accuracy before and after, a sentence per condition.
-        tables: each with its header and rows: the original, the edit, its controls and the floors.
+        tables: header and rows of each: the original, the edit, its controls and the floors.
         legend: what the columns mean.
         shift: whether the edit made a gain or only shifted answers, in words.
         kept: what it kept within the margin, or may have lost.
         alarms: what is wrong with the edited model.
+        notes: remarks on the evaluation.
         not_measured: what the evaluation left out.
-        command, model, versions: of the run, for other machines.
-        date: when it began, in ISO 8601.
+        command, model, versions: of the run, without paths of this machine.
+        date: start of the run in ISO 8601.
     """
 
     label: str
@@ -62,15 +64,16 @@ class Figures:
         """The figures of an edit in the folder of an evaluation.
 
         Raises:
-            SnipbiasError: there is no such evaluation, or it is of other edits.
+            SnipbiasError: there is no such evaluation, or it evaluates other edits.
         """
         run = Path(run)
         cards = _read(run / CARDS)
         record = RunRecord.read(run)
         if edit.fingerprint not in cards:
             raise SnipbiasError(
-                f"{run} evaluates other edits ({', '.join(record.data.get('edits', ())) or 'none'})"
-                " than this one: give the run of `snipbias evaluate --edit` with it."
+                f"{run} does not evaluate this edit ("
+                f"{', '.join(record.data.get('edits', ())) or 'no edit'}): give the folder that "
+                "`snipbias evaluate --edit` wrote for it."
             )
         try:
             card = portable(cards[edit.fingerprint])
@@ -89,7 +92,7 @@ class Figures:
 
     @classmethod
     def beside(cls, edit: EditRecord, folder: Path) -> Figures | None:
-        """Those that were kept beside an edit; None if there are none, or they are of another."""
+        """The figures kept next to an edit; None if there are none for this edit."""
         path = folder / FILE
         if not path.is_file():
             return None
@@ -100,17 +103,17 @@ class Figures:
         return kept if kept.fingerprint == edit.fingerprint else None
 
     def to_json(self) -> str:
-        """The text that is kept."""
+        """The text of the file that keeps them."""
         return json.dumps(asdict(self), indent=1) + "\n"
 
 
 def command(record: RunRecord) -> str:
-    """The command line of a run, for other machines: absolute paths are their last part."""
+    """The command line of a run, with absolute paths reduced to their last part."""
     return shlex.join(["snipbias", *(_word(word) for word in record.argv if word not in SILENT)])
 
 
 def damaged(label: str, error: Exception) -> SnipbiasError:
-    """The error of figures that are not what they should be."""
+    """The error for malformed figures."""
     return SnipbiasError(
         f"the figures of {label} are damaged ({type(error).__name__}: {error}): run "
         "`snipbias evaluate` again."
@@ -118,7 +121,7 @@ def damaged(label: str, error: Exception) -> SnipbiasError:
 
 
 def portable(value: Any) -> Any:
-    """The same for every text in JSON data."""
+    """Reduce every absolute path in JSON data to its last part."""
     if isinstance(value, str):
         return without_folders(value)
     if isinstance(value, Mapping):

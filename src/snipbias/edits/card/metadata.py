@@ -1,4 +1,4 @@
-"""The YAML head of a model card."""
+"""The YAML metadata of a model card."""
 
 from __future__ import annotations
 
@@ -19,9 +19,13 @@ def metadata(
     licence: str | None,
     exported: str | None,
 ) -> str:
-    """The fields that the hub sorts and searches by; what is not known is left out.
+    """The fields that the hub sorts and searches by; unknown ones are left out.
 
-    Texts are on one line each, so that none can end the head.
+    Args:
+        edit: the edit.
+        base: the base model's name on the hub, if known.
+        licence: licence of the edit.
+        exported: format of the export, if it is one.
     """
     from huggingface_hub import ModelCardData
 
@@ -30,10 +34,11 @@ def metadata(
     languages = sorted({part.language for part in data if part.language})
     datasets = sorted({part.repository for part in data if part.repository})
     relation = "finetune" if exported == "checkpoint" else "adapter"
+    formats = [exported] if exported in ("lora", "ia3") else []
     fields: dict[str, Any] = {
         "license": printable(licence or "unknown"),
         "library_name": LIBRARIES[exported],
-        "tags": ["snipbias", "debiasing", "pruning", "model-editing", *_exported_tags(exported)],
+        "tags": ["snipbias", "debiasing", "pruning", "model-editing", *formats],
         "base_model": base,
         "base_model_relation": relation if base else None,
         "language": languages or None,
@@ -43,14 +48,10 @@ def metadata(
     return ModelCardData(**given).to_yaml()
 
 
-def _exported_tags(exported: str | None) -> list[str]:
-    return [exported] if exported in ("lora", "ia3") else []
-
-
 def eval_results(figures: Figures) -> dict[str, str]:
-    """The edit's accuracy as the hub's leaderboards read it, by the file's place in a repository.
+    """File name -> the edit's accuracy in the format of the hub's leaderboards.
 
-    Empty for rows that are no dataset of the hub, which the format must name.
+    Empty if the rows are not a dataset on the hub, which the format must name.
 
     Source: the hub's documentation, "Evaluation Results".
 

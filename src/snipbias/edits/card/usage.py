@@ -1,4 +1,4 @@
-"""The part of a model card that says how to load the edit, with snipbias and without it."""
+"""The part of a model card on how to load the edit, with and without snipbias."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from snipbias.base.markdown import Markdown, fenced
 from snipbias.edits.card.facts import base_on_hub, without_folders
 from snipbias.edits.record import EditRecord
 
-ADAPTERS = ("lora", "ia3")
-# Where the demo model is on any machine that has snipbias.
+# Where the demo model is on every machine with snipbias.
 DEMO_IMPORT = "from importlib.resources import files"
 DEMO_FOLDER = 'str(files("snipbias") / "data" / "demo")  # it comes with snipbias'
 
@@ -17,28 +16,28 @@ DEMO_FOLDER = 'str(files("snipbias") / "data" / "demo")  # it comes with snipbia
 def usage(
     edit: EditRecord, on_hub: str | None, place: str, exported: str | None, load: str | None
 ) -> Markdown:
-    """Commands and code, with the names of this edit and its base.
+    """Commands and code with the names of this edit and its base model.
 
     Args:
-        on_hub: the base's name there, if it is there.
-        load: code of the exporter's own for what it wrote.
+        edit: the edit.
+        on_hub: the base model's name on the hub, if it is there.
+        place: what the edit is loaded from.
+        exported: format of the export, if it is one.
+        load: the code that loads the export.
     """
     base = on_hub or without_folders(edit.model.name)
     parts = []
-    if exported == "checkpoint":
-        code = fenced(load, "python") if load else _checkpoint(edit, place)
-        parts.append(_part("With transformers", code))
-    elif exported in ADAPTERS:
-        code = fenced(load, "python") if load else _peft(edit, base, place)
-        parts.append(_part("With PEFT", code))
+    if exported and load:
+        library = "transformers" if exported == "checkpoint" else "PEFT"
+        parts.append(_part(f"With {library}", fenced(load, "python")))
     parts.append(_part("With snipbias", _snipbias(edit, base, place)))
     if exported is None:
         words = ("snipbias", "export", place, "--model", base, "--format", "lora", "--out")
         export = fenced(f"{shlex.join(words)} adapter", "sh")
-        said = "Written as an adapter, which needs no snipbias from then on:"
+        said = "Write it as an adapter, which works without snipbias:"
         more = (
-            "`--format ia3` writes an adapter of another kind, `--format checkpoint` the whole "
-            "model for plain transformers."
+            "`--format ia3` writes another kind of adapter, `--format checkpoint` the whole model "
+            "for plain transformers."
         )
         body = Markdown(f"{said}\n\n{export}\n\n{_peft(edit, base, 'adapter')}\n\n{more}")
         parts.append(_part("With PEFT", body))
@@ -56,7 +55,7 @@ def _snipbias(edit: EditRecord, base: str, place: str) -> Markdown:
 
 lm = sb.load({base!r}{pinned})
 edit = sb.NeuronEdit.from_pretrained({place!r})
-with edit.applied(lm):  # outside of it, the model is as it was
+with edit.applied(lm):  # outside, the model is unchanged
     ...""",
         "python",
     )
@@ -73,25 +72,14 @@ name = {name}
 base = {auto}.from_pretrained(name)
 tokenizer = AutoTokenizer.from_pretrained(name)
 model = PeftModel.from_pretrained(base, {adapter!r})
-with model.disable_adapter():  # inside of it, the model is as it was
+with model.disable_adapter():  # inside, the model is unchanged
     ...""",
         "python",
     )
 
 
-def _checkpoint(edit: EditRecord, place: str) -> Markdown:
-    auto = _auto_class(edit)
-    return fenced(
-        f"""from transformers import {auto}, AutoTokenizer
-
-model = {auto}.from_pretrained({place!r})
-tokenizer = AutoTokenizer.from_pretrained({place!r})""",
-        "python",
-    )
-
-
 def _auto_class(edit: EditRecord) -> str:
-    """Which of transformers' classes loads the base; encoder-decoders name their layers so."""
+    """The class of transformers that loads the base, told by its name and its layers' names."""
     split = {"encoder", "decoder"} & {part for site in edit.factors for part in site.split(".")}
     conditional = edit.model.architecture.endswith("ForConditionalGeneration")
     return "AutoModelForSeq2SeqLM" if conditional and split else "AutoModelForCausalLM"

@@ -1,4 +1,4 @@
-"""Records of an export, and the name of its base model under which plain code can load it."""
+"""Records of an export and its base model."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Base:
     """The model that an adapter is loaded on.
 
     Attributes:
-        name: hub id, or absolute path of a folder; None for a model that was never loaded from one.
+        name: hub id or absolute path of a folder; None for a model made in memory.
         revision: the hub's commit.
-        gguf_file: the file in that folder, where the model was read from one.
-        is_encoder_decoder: which of transformers' auto classes loads it.
+        gguf_file: the file in that folder, if the model was read from one.
+        is_encoder_decoder: decides which of transformers' auto classes loads it.
     """
 
     name: str | None
@@ -32,26 +32,26 @@ class Base:
 
     @classmethod
     def of(cls, lm: LanguageModel, name: str | None = None) -> Base:
-        """Where the model was loaded from; or the name it is to have, if one is given."""
+        """Where the model was loaded from, or the name that is given instead."""
         is_encoder_decoder = lm.is_encoder_decoder
         if name is not None:
             return cls(name, None, None, is_encoder_decoder)
         place = lm.model.config.name_or_path or None
         if place is not None and Path(place).is_dir():
-            place = str(Path(place).absolute())  # read from elsewhere, a relative one leads nowhere
+            place = str(Path(place).absolute())  # a relative path fails elsewhere
         is_gguf = lm.name.lower().endswith(".gguf")
         commit = None if lm.revision is None or ":" in lm.revision else lm.revision
         return cls(place, commit, Path(lm.name).name if is_gguf else None, is_encoder_decoder)
 
     @property
     def on_hub(self) -> bool:
-        """Whether the name is a hub id, which means the same to everybody."""
+        """Whether the name is a hub id, which is the same for everybody."""
         name = self.name or ""
         return REPOSITORY.fullmatch(name) is not None and not Path(name).exists()
 
     @property
     def is_demo(self) -> bool:
-        """Whether it is the model that comes with the package."""
+        """Whether it is the model that ships with the package."""
         return self.name is not None and Path(self.name) == DEMO.absolute()
 
     @property
@@ -61,7 +61,7 @@ class Base:
 
     @property
     def task_type(self) -> str:
-        """PEFT's word for the same."""
+        """PEFT's name for this kind of model."""
         return "SEQ_2_SEQ_LM" if self.is_encoder_decoder else "CAUSAL_LM"
 
 
@@ -70,11 +70,13 @@ class Exported:
     """An exported folder.
 
     Attributes:
+        format: lora, ia3 or checkpoint.
         base: the model that it belongs to.
-        neurons: how many outputs it changes, in `modules` layers.
-        rank: the largest of a LoRA adapter; None for other formats.
-        bias: whether it is a LoRA adapter with bias terms, which PEFT reads and others may not.
-        check: how far it is from the hooked model; None if that was not asked.
+        neurons: number of outputs that it changes, in `modules` layers.
+        modules: number of these layers.
+        rank: the largest rank of a LoRA adapter; None for other formats.
+        bias: whether a LoRA adapter has bias terms, which PEFT reads but others may ignore.
+        check: how far it is from the hooked model; None if not checked.
     """
 
     format: Format

@@ -1,7 +1,7 @@
-"""The proof of an export: what was written answers as the model with the edit hooked in.
+"""Check that an exported model answers like the model with the edit applied by hooks.
 
-Both are run in float32 on one short text. The difference is the largest one between their logits,
-as a share of the largest logit.
+Both run in float32 on a short text. The difference is the largest difference of their logits, as a
+share of the largest logit.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class Check:
     """How far an exported model is from the hooked one.
 
     Attributes:
-        difference: largest difference of logits, exported against hooked.
-        effect: the same, hooked against original: what the edit does.
-        tolerance: what `difference` may be.
+        difference: largest difference of logits between exported and hooked model.
+        effect: the same between hooked and original model: the effect of the edit.
+        tolerance: largest acceptable `difference`.
         tokens: length of the text.
     """
 
@@ -46,12 +46,14 @@ class Check:
 def check_export(
     lm: LanguageModel, edit: NeuronEdit, write: Callable[[], None], load: Loader, rounding: float
 ) -> Check:
-    """Answer hooked, write, load what was written, and compare.
+    """Run the hooked model, write the export, load it, and compare.
 
     Args:
-        write: writes the folder; called once the hooked model has answered.
-        load: from a float32 copy of the model to what was written, likewise in float32.
-        rounding: relative error of a stored weight, allowed on top of float32's.
+        lm: the model.
+        edit: the edit.
+        write: writes the folder; called after the hooked model has run.
+        load: takes a float32 copy of the model and returns the exported model in float32.
+        rounding: relative rounding error of a stored weight, allowed in addition to float32's.
 
     Raises:
         SnipbiasError: they differ by more than the tolerance, or the model is quantised.
@@ -63,7 +65,7 @@ def check_export(
         hooked = _logits(twin, query, lm.device)
     write()
     with warnings.catch_warnings(), quiet_transformers():
-        warnings.simplefilter("ignore")  # PEFT's remarks are for those who train
+        warnings.simplefilter("ignore")  # PEFT's warnings concern training
         exported = _logits(load(twin).eval().to(lm.device), query, lm.device)
     check = Check(
         difference=_difference(exported, hooked),
@@ -71,11 +73,11 @@ def check_export(
         tolerance=max(TOLERANCE, rounding),
         tokens=sum(map(len, (query.prompt, *query.options))),
     )
-    if not check.difference <= check.tolerance:  # so that NaN is caught
+    if not check.difference <= check.tolerance:  # also true for NaN
         raise SnipbiasError(
-            f"what was written answers otherwise than the edited model (logits differ by "
-            f"{check.difference:.1e} of the largest, {check.tolerance:.0e} is allowed): choose "
-            "another format (ia3 is exact), or --no-check if that is near enough."
+            f"the export does not answer like the edited model (logits differ by "
+            f"{check.difference:.1e} of the largest; {check.tolerance:.0e} is allowed): choose "
+            "another format (ia3 is exact), or --no-check if that is close enough."
         )
     return check
 
@@ -84,19 +86,19 @@ Loader = Callable[[PreTrainedModel], nn.Module]
 
 
 def load_adapter(folder: Path) -> Loader:
-    """Plain PEFT's way to put an adapter on a model."""
+    """Load an adapter with plain PEFT."""
     from peft import PeftModel
 
     return lambda twin: PeftModel.from_pretrained(twin, str(folder))
 
 
 def load_checkpoint(folder: Path, kind: type[PreTrainedModel]) -> Loader:
-    """Plain transformers' way to load a checkpoint."""
+    """Load a checkpoint with plain transformers."""
     return lambda twin: kind.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
 
 
 def float32_twin(model: PreTrainedModel) -> PreTrainedModel:
-    """The same model in float32, with modules of its own, sharing tensors that are in it already.
+    """A copy of the model in float32 that shares tensors which are float32 already.
 
     Raises:
         SnipbiasError: a weight is quantised or not in memory.
@@ -106,7 +108,7 @@ def float32_twin(model: PreTrainedModel) -> PreTrainedModel:
         if parameter.is_meta or not parameter.is_floating_point() or parameter.element_size() == 1:
             raise SnipbiasError(
                 f"{name} is quantised or not in memory, so the export cannot be checked in "
-                "float32: load the model otherwise, or give --no-check."
+                "float32: load the model another way, or give --no-check."
             )
         memo[id(parameter)] = nn.Parameter(parameter.detach().float(), requires_grad=False)
     for buffer in model.buffers():
@@ -115,7 +117,7 @@ def float32_twin(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def _query(lm: LanguageModel) -> Query:
-    """A short text: a prompt and what follows it."""
+    """A short text as a prompt and its continuation."""
     queries = (lm.text_query(text) for text in passages())
     query = next(query for query in queries if query is not None)
     return Query(query.prompt[: TOKENS // 2], (query.options[0][: TOKENS // 2],))

@@ -1,4 +1,4 @@
-"""A plain Hugging Face checkpoint with the edit in its weights."""
+"""Write a plain Hugging Face checkpoint with the edit in its weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from snipbias.models.source import quiet_transformers
 
 
 def write_checkpoint(lm: LanguageModel, edit: NeuronEdit, folder: Path) -> None:
-    """Bake, save model and tokenizer, and put the model back as it was.
+    """Bake the edit, save model and tokenizer, and restore the model.
 
     Raises:
         SnipbiasError: a weight is quantised or not in memory.
@@ -26,7 +26,7 @@ def write_checkpoint(lm: LanguageModel, edit: NeuronEdit, folder: Path) -> None:
             lm.model.save_pretrained(folder)
             lm.tokenizer.save_pretrained(folder)
     except Exception as error:
-        if "(os error " in str(error):  # how libraries in Rust say that the disk is full
+        if "(os error " in str(error):  # how Rust libraries report a full disk
             raise OSError(str(error)) from error
         raise
     finally:
@@ -35,7 +35,7 @@ def write_checkpoint(lm: LanguageModel, edit: NeuronEdit, folder: Path) -> None:
 
 @contextmanager
 def _any_sampling(model: PreTrainedModel, folder: Path) -> Iterator[None]:
-    """Settings of generation are written as they are: transformers refuses unusual ones."""
+    """Write generation settings as they are, since transformers refuses unusual ones."""
     config, own = model.config, model.generation_config
     misplaced = config._get_generation_parameters()
     model.generation_config = GenerationConfig()
@@ -55,9 +55,9 @@ def _any_sampling(model: PreTrainedModel, folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _plain(model: PreTrainedModel) -> Iterator[None]:
-    """Without the mark that says "read from GGUF", with which transformers refuses to save.
+    """Remove the mark "read from GGUF", with which transformers refuses to save a model.
 
-    Its weights are plain numbers since they were read, and are to be loaded as such.
+    The weights have been plain numbers since they were read, and should be loaded as such.
     """
     quantizer = getattr(model, "hf_quantizer", None)
     method = getattr(getattr(quantizer, "quantization_config", None), "quant_method", None)
@@ -72,7 +72,7 @@ def _plain(model: PreTrainedModel) -> Iterator[None]:
 
 
 def rounding(lm: LanguageModel, edit: NeuronEdit) -> float:
-    """How far a scaled row can be off, relatively: 0 where the weights' type holds it exactly.
+    """Relative rounding error of a scaled row; 0 if the weights' type holds it exactly.
 
     Zeros are exact in every type; other factors are not in 16 bits.
     """

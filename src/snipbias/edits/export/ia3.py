@@ -1,4 +1,4 @@
-"""An (IA)3 adapter: a vector of ones a layer, with the factors at the edited units.
+"""An (IA)3 adapter: a vector of ones per layer, with the factors at the edited units.
 
 PEFT multiplies a layer's output by it, bias term included, which is what an edit does.
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def ia3_tensors(lm: LanguageModel, edit: NeuronEdit) -> dict[str, Tensor]:
-    """The vector [out, 1] of every edited site, in float32, by the name PEFT stores it under."""
+    """PEFT's name -> the vector [out, 1] of every edited site, in float32."""
     tensors: dict[str, Tensor] = {}
     for site, units in edit.factors.items():
         vector = torch.ones(width(lm.module(site)), 1)
@@ -37,9 +37,9 @@ def ia3_config(lm: LanguageModel, edit: NeuronEdit, base: Base) -> IA3Config:
     sites = list(edit.factors)
     config = IA3Config(
         task_type=base.task_type,
-        target_modules=sites,  # whole names: a last part alone would match other layers
-        feedforward_modules=[],  # of these PEFT would scale the inputs
+        target_modules=sites,  # full names, since a last part would match other layers
+        feedforward_modules=[],  # PEFT would scale their inputs
         fan_in_fan_out=any(isinstance(lm.module(site), Conv1D) for site in sites),
     )
-    config.target_modules = sites  # it makes a set of them, in another order each time
+    config.target_modules = sites  # PEFT makes a set of them, in random order
     return config

@@ -1,4 +1,4 @@
-"""A LoRA adapter: scaling r rows of a weight is exactly an update of rank r.
+"""A LoRA adapter: scaling r rows of a weight is an update of rank r.
 
 Row u of W becomes f W_u, that is W + (f - 1) e_u W_u: one row of A, (f - 1) W_u, and one column of
 B that picks unit u. A bias term b becomes b + (f - 1) b_u, which PEFT keeps beside B. The scaling
@@ -26,9 +26,12 @@ if TYPE_CHECKING:
 
 
 def lora_tensors(lm: LanguageModel, edit: NeuronEdit, *, one_rank: bool) -> dict[str, Tensor]:
-    """A and B of every edited site, in float32, by the names that PEFT stores them under.
+    """PEFT's names -> A and B of every edited site, in float32.
 
-    With `one_rank` all of them have the rank of the largest, filled up with zeros.
+    Args:
+        lm: the model.
+        edit: the edit.
+        one_rank: give all sites the largest rank, padded with zeros.
 
     Raises:
         SnipbiasError: a weight is quantised or not in memory, or the edit is dense.
@@ -63,27 +66,27 @@ def lora_config(lm: LanguageModel, edit: NeuronEdit, base: Base, *, one_rank: bo
     smaller = {} if one_rank else {site: r for site, r in ranks.items() if r < largest}
     config = LoraConfig(
         task_type=base.task_type,
-        r=largest,  # servers that read no patterns take this one, and a scaling of 1, for all
+        r=largest,  # servers that ignore patterns use this rank, and a scaling of 1
         lora_alpha=largest,
         rank_pattern=dict(smaller),
         alpha_pattern=dict(smaller),
-        target_modules=list(modules),  # whole names: a last part alone would match other layers
+        target_modules=list(modules),  # full names, since a last part would match other layers
         lora_bias=has_bias(lm, edit),
         fan_in_fan_out=any(isinstance(module, Conv1D) for module in modules.values()),
     )
-    config.target_modules = list(modules)  # it makes a set of them, in another order each time
+    config.target_modules = list(modules)  # PEFT makes a set of them, in random order
     return config
 
 
 def has_bias(lm: LanguageModel, edit: NeuronEdit) -> bool:
-    """Whether any edited layer has a bias term: PEFT has one switch for all."""
+    """Whether any edited layer has a bias term; PEFT has one switch for all layers."""
     return any(lm.module(site).bias is not None for site in edit.factors)
 
 
 def _update(
     module: Linear, units: Mapping[int, float], site: str, rank: int, *, with_bias: bool
 ) -> dict[str, Tensor]:
-    """A [r, in], B [out, r] and, if asked for, what is added to the bias term [out]."""
+    """A [r, in], B [out, r] and, with a bias, what is added to the bias term [out]."""
     index = torch.tensor(list(units))
     change = torch.tensor(list(units.values())) - 1
     columns = torch.arange(len(units))

@@ -1,4 +1,4 @@
-"""The README.md of an exported folder: what it is, on which model, and how to load it."""
+"""The README.md of an export: what it is, its base model, and how to load it."""
 
 from __future__ import annotations
 
@@ -30,9 +30,12 @@ def readme(
     """The edit's card, with how to load this folder and how it was checked.
 
     Args:
-        name: of the folder.
+        edit: the edit.
+        exported: the export.
+        name: name of the folder.
+        figures: results of an evaluation.
         record: the run that found the edit.
-        command: the command line that made the folder, if one did.
+        command: the command line that made the folder, if any.
     """
     return model_card(
         edit,
@@ -48,7 +51,7 @@ def readme(
 
 
 def _code(exported: Exported, name: str) -> str:
-    """Code that loads the folder, without a path of this machine: an adapter names its base."""
+    """Code that loads the folder, without paths of this machine: an adapter names its base."""
     base = exported.base
     auto = base.auto_class
     folder = f"folder = {json.dumps(name, ensure_ascii=False)}  # where this file is"
@@ -82,7 +85,7 @@ def _code(exported: Exported, name: str) -> str:
 def _checked(exported: Exported) -> str:
     check = exported.check
     merging = (
-        " It has bias terms, which PEFT's `add_weighted_adapter` leaves out: combine edits with "
+        " It has bias terms, which PEFT's `add_weighted_adapter` ignores: combine edits with "
         "snipbias and export the result."
     )
     merging = merging if exported.bias else ""
@@ -90,6 +93,6 @@ def _checked(exported: Exported) -> str:
         return "It was not checked against the edited model." + merging
     return (
         f"Checked in float32 on {check.tokens} tokens: its logits differ from those of the edited "
-        f"model by {check.difference:.1e} of the largest; the edit itself moves them by "
+        f"model by at most {check.difference:.1e} of the largest; the edit itself moves them by "
         f"{check.effect:.1e}." + merging
     )

@@ -1,4 +1,4 @@
-"""`sb.export`: an edit written in a form that other software loads."""
+"""`sb.export`: write an edit in a form that other software can load."""
 
 from __future__ import annotations
 
@@ -43,21 +43,23 @@ def export(
     overwrite: bool = False,
     evaluation: str | Path | None = None,
 ) -> Exported:
-    """Write an edit as a folder that needs none of this package when it is used.
+    """Write an edit as a folder that works without this package.
 
     Args:
-        lm: the model it belongs to; left as it is.
-        format: `lora` or `ia3`, adapters for PEFT; `checkpoint`, the whole model, baked.
-        out: the folder; it holds the edit itself too, so that nothing is lost.
-        base: what an adapter is to call its base model, if not where `lm` was loaded from.
-        one_rank: give all layers of a LoRA adapter the largest rank, for servers that read no
+        lm: the model it belongs to, which is not changed.
+        edit: the edit.
+        format: `lora` or `ia3`, adapters for PEFT; `checkpoint`, the whole model with the edit.
+        out: the folder; it also holds the edit itself, so that nothing is lost.
+        base: name of the base model in an adapter; by default where `lm` was loaded from.
+        one_rank: give all layers of a LoRA adapter the largest rank, for servers that ignore
             `rank_pattern`.
-        check: run what was written against the hooked model, in float32.
-        evaluation: folder of a run of `snipbias evaluate` with this edit: the card's figures.
+        check: compare the export with the hooked model in float32.
+        overwrite: replace the folder if it exists.
+        evaluation: folder that `snipbias evaluate` wrote for this edit, for the card's figures.
 
     Raises:
-        SnipbiasError: the edit does not fit or changes nothing, weights are quantised, what was
-            written answers otherwise, `out` holds the model itself, or PEFT is not installed.
+        SnipbiasError: the edit does not fit or changes nothing, weights are quantised, the export
+            answers differently, `out` holds the model itself, or PEFT is not installed.
     """
     refuse_base(lm, Path(out))
     with atomic_folder(out, overwrite=overwrite) as folder:
@@ -75,7 +77,7 @@ def export(
 
 
 def refuse_base(lm: LanguageModel, out: Path) -> None:
-    """Refuse to overwrite the model itself: an adapter would have lost what it belongs to."""
+    """Refuse to overwrite the model itself, which an adapter would still need."""
     place = Base.of(lm).name
     if place and os.path.isdir(place) and Path(place).resolve().is_relative_to(out.resolve()):
         raise SnipbiasError(f"{out} holds the model itself, which would be lost: choose another.")
@@ -95,13 +97,12 @@ def fill(
     command: str | None = None,
     beside: Path | None = None,
 ) -> Exported:
-    """Write the files of an export into a folder that is being filled.
+    """Write the files of an export into an existing folder; see `export`.
 
     Args:
-        evaluation: the run whose figures the card has; by default those that lie beside the edit.
         name: what the folder will be called, for the card.
-        command: the command line that asked for it, for the card.
-        beside: where the edit lies, with its figures and the record of how it was found.
+        command: the command line, for the card.
+        beside: folder of the edit, with its figures and the record of the run that found it.
     """
     if format not in get_args(Format):
         raise SnipbiasError(f"there is no format {format!r}: give one of {get_args(Format)}.")
@@ -130,7 +131,7 @@ def fill(
         check=result,
     )
     for file in folder.glob("*.safetensors"):
-        file.chmod(0o644)  # safetensors makes them for their owner alone
+        file.chmod(0o644)  # safetensors makes them readable for their owner only
     edit.write_into(folder)
     text = json.dumps(exported.to_dict(), indent=1)
     (folder / EXPORT_FILE).write_text(text + "\n", encoding="utf-8")
@@ -152,14 +153,14 @@ def _without_ones(edit: NeuronEdit) -> NeuronEdit:
     }
     kept = {site: units for site, units in kept.items() if units}
     if not kept:
-        raise SnipbiasError(f"{edit.label} multiplies by 1, which is nothing to export.")
+        raise SnipbiasError(f"{edit.label} multiplies by 1 only: there is nothing to export.")
     return replace(edit, factors=kept)
 
 
 def _adapter_writer(
     folder: Path, lm: LanguageModel, edit: NeuronEdit, format: Format, base: Base, *, one_rank: bool
 ) -> Callable[[], None]:
-    """The function that writes the adapter; refuses before any work if PEFT is missing."""
+    """Return a function that writes the adapter; refuse at once if PEFT is missing."""
     require("peft", "writing an adapter needs")
     if format == "lora":
         config = lora_config(lm, edit, base, one_rank=one_rank)
@@ -178,5 +179,5 @@ def _write_adapter(
     config.save_pretrained(str(folder))
     try:
         save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
-    except SafetensorError as error:  # its way to say that the disk is full
+    except SafetensorError as error:  # how it reports a full disk
         raise OSError(str(error)) from error
