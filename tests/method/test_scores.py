@@ -118,7 +118,7 @@ def test_sums_of_parts_weigh_parts_by_their_instances():
 )
 def test_scores_of_different_things_do_not_add(changes):
     one = scores([[1, 2, 3], [1, 2, 3]], [[4, 5], [4, 5]])
-    with pytest.raises(SnipbiasError, match="do not add"):
+    with pytest.raises(SnipbiasError, match="cannot be added"):
         one + replace(one, **changes)
 
 

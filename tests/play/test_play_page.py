@@ -332,7 +332,7 @@ def test_stale_swapped_random_and_linked(page: Any, served: Served) -> None:
     eventually(lambda: "press Ask" in note.text_content())
     page.get_by_role("button", name="Ask").click()
     eventually(lambda: note.text_content() == "")
-    page.get_by_text("Beside as many random neurons").click()
+    page.get_by_text("Compare with as many random neurons").click()
     eventually(lambda: page.locator(".bar.random").count() == 3)
     bars = page.locator(".bar").all_text_contents()
     screenshot(page, "playground-own")

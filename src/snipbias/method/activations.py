@@ -1,9 +1,9 @@
-"""Scores of neurons by their activations alone: no gradient, one forward pass."""
+"""Score neurons by their activations alone: one forward pass, no gradient."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -34,19 +34,18 @@ def magnitude(
     batch_size: BatchSize = "auto",
     progress: Progress = lambda done: None,
 ) -> Scores:
-    """Mean |h| over the prompt's tokens and over the instances; no gradient, no answer.
+    """Mean |h| over the prompt's tokens and over the instances.
 
     Args:
-        largest: take the largest |h| of a prompt's tokens instead of their mean.
+        lm: the model.
+        task: all of its items and instructions are read.
+        largest: use the largest |h| of a prompt's tokens instead of the mean.
+        batch_size: prompts per pass, or `auto`; results do not depend on it.
+        progress: called with the number of prompts just done.
     """
-
-    def score(queries: Sequence[Query], items: Sequence[Item]) -> Bias:
-        return _prompt_activations(lm, queries, torch.abs, "max" if largest else "mean")[0]
-
-    how = Scoring("magnitude", {"tokens": "max" if largest else "mean"})
-    return score_task(
-        lm, task, how, score, batch_size=batch_size, progress=progress, kind="activations"
-    )
+    tokens: TokenReduction = "max" if largest else "mean"
+    how = Scoring("magnitude", {"tokens": tokens})
+    return _by_activations(lm, task, how, torch.abs, tokens, batch_size, progress)
 
 
 def mean_activation(
@@ -56,18 +55,26 @@ def mean_activation(
     batch_size: BatchSize = "auto",
     progress: Progress = lambda done: None,
 ) -> Scores:
-    """Mean h over the prompt's tokens and over the instances: what mean ablation holds it at.
+    """Mean h over the prompt's tokens and over the instances, as mean ablation needs it.
 
-    Args:
-        task: all of its items and instructions are read.
-        batch_size: prompts per pass, or `auto`; no result depends on it.
-        progress: called with the number of prompts just done.
+    Args: as in `magnitude`.
     """
-
-    def score(queries: Sequence[Query], items: Sequence[Item]) -> Bias:
-        return _prompt_activations(lm, queries, lambda h: h, "mean")[0]
-
     how = Scoring("mean activation")
+    return _by_activations(lm, task, how, lambda h: h, "mean", batch_size, progress)
+
+
+def _by_activations(
+    lm: LanguageModel,
+    task: Task,
+    how: Scoring,
+    of: Callable[[Tensor], Tensor],
+    tokens: TokenReduction,
+    batch_size: BatchSize,
+    progress: Progress,
+) -> Scores:
+    def score(queries: Sequence[Query], items: Sequence[Item]) -> Bias:
+        return _prompt_activations(lm, queries, of, tokens)[0]
+
     return score_task(
         lm, task, how, score, batch_size=batch_size, progress=progress, kind="activations"
     )
@@ -82,7 +89,7 @@ def read_activations(
     batch_size: BatchSize,
     progress: Progress = lambda done: None,
 ) -> None:
-    """`run_batches` over asked items, in passes of which activations are kept."""
+    """`run_batches` over asked items, for passes that keep activations."""
     run_batches(
         lm,
         jobs,
@@ -104,17 +111,14 @@ def skill_neurons(
 ) -> Scores:
     """Predictivity of a neuron's activation threshold (Wang et al. 2022), for options as text.
 
-    Theirs: does the activation, above or below its mean over the data, tell which of two labels is
-    right? Labels that differ with every row have no such classes, so the question here is whether
-    it tells where the model is more and where it is less drawn to its biased option: the classes
-    are the instances with log P(yhat) - log P(y) above and up to the median of their instruction.
-    The activation is the mean over the prompt's tokens; the score is max(a, 1 - a) for the share a
-    of instances that the threshold classifies right, averaged over instructions.
+    The original asks whether the activation, above or below its mean over the data, tells which of
+    two labels is right. Options that differ by row form no such classes. So the classes here are
+    instances in which the model is more or less drawn to its biased option: log P(yhat) - log P(y)
+    above their instruction's median, or not. The activation is the mean over the prompt's tokens.
+    The score is max(a, 1 - a), averaged over instructions, where a is the share of instances that
+    the threshold classifies correctly.
 
-    Args:
-        task: all of its items and instructions are read.
-        batch_size: prompts per pass, or `auto`; no result depends on it.
-        progress: called with the number of prompts just done.
+    Args: as in `magnitude`.
     """
     jobs = asked(lm, task)
     here: dict[int, tuple[Tensor, float]] = {}
@@ -150,8 +154,8 @@ def skill_neurons(
 def predictivity(
     activations: Float[Tensor, "n d"], labels: Bool[Tensor, " n"]
 ) -> Float[Tensor, " d"]:
-    """max(a, 1 - a), a the share of instances whose label the threshold at the mean tells."""
-    # A constant neuron lies on its mean but for rounding, which must not tell anything.
+    """max(a, 1 - a), where a is the share of labels that a threshold at the mean gets right."""
+    # A constant neuron equals its mean up to rounding, which must not count as a signal.
     rounding = 1e-5 * activations.abs().amax(0)
     above = activations - activations.mean(0) > rounding
     right = (above == labels[:, None]).double().mean(0)
@@ -164,17 +168,18 @@ def _prompt_activations(
     of: Callable[[Tensor], Tensor],
     tokens: TokenReduction,
 ) -> tuple[Bias, Scored]:
-    """A figure of every neuron's activations over the tokens of each prompt.
+    """Reduce every neuron's activations over the tokens of each prompt to one number.
 
-    A site that sees the answer and not the prompt is read at the answer's start token.
+    A site that sees the answer but not the prompt is read at the answer's start token.
     """
     first: dict[str, Tensor] = {}
-    with torch.no_grad(), _first_outputs(lm, first):
+    hooks = ((site.name, partial(_keep_first, first, site)) for site in lm.sites)
+    with torch.no_grad(), lm.hooked(hooks):
         scored = lm.score(queries)
     found = {}
     for site in lm.sites:
         h = first.pop(site.name)
-        if lm.reads_whole:  # a row per option, which all begin with the prompt
+        if lm.reads_whole:  # one row per option, each of which starts with the prompt
             h = scored.by_row(h)[scored.rows[:, 0]]
         h = h.reshape(len(queries), -1, site.width)
         real = scored.prefix_mask if h.shape[1] > 1 else torch.ones(h.shape[:2], dtype=torch.bool)
@@ -182,19 +187,8 @@ def _prompt_activations(
     return found, scored
 
 
-@contextmanager
-def _first_outputs(lm: LanguageModel, into: dict[str, Tensor]) -> Iterator[None]:
-    """Keep the first output of every site, that of the prefix."""
-
-    def keeper(site: Site) -> Callable[[nn.Module, object, Tensor], None]:
-        def keep(module: nn.Module, args: object, output: Tensor) -> None:
-            into.setdefault(site.name, whole(output, site.width).to(output.device))
-
-        return keep
-
-    handles = [lm.module(site.name).register_forward_hook(keeper(site)) for site in lm.sites]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+def _keep_first(
+    into: dict[str, Tensor], site: Site, module: nn.Module, args: object, output: Tensor
+) -> None:
+    """Forward hook: keep the first output of a site, which is that of the prefix."""
+    into.setdefault(site.name, whole(output, site.width).to(output.device))

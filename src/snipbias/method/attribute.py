@@ -1,4 +1,4 @@
-"""Attribution of the biased answer to every neuron: batches of prompts to Scores."""
+"""Attribute the biased answer to every neuron: from batches of prompts to Scores."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ScoreBatch = Callable[[Sequence[Query], Sequence[Item]], dict[str, Tensor]]
 
 @dataclass(frozen=True)
 class Asked:
-    """An item under an instruction, by its number, and the query that it makes."""
+    """An item under an instruction (by index), with its query."""
 
     instruction: int
     item: Item
@@ -46,15 +46,15 @@ def attribute(
 
     Args:
         lm: a model, or what `sb.load` takes.
-        task: the few items that neurons are found on, as `task.sample(10, seed=0)` draws them, or
-            what `sb.task` takes.
-        method: v1 if not given.
-        batch_size: prompts per pass, or `auto`; the result does not depend on it.
+        task: the few items to find neurons on, such as `task.sample(10, seed=0)`, or what `sb.task`
+            takes.
+        method: by default v1.
+        batch_size: prompts per pass, or `auto`; results do not depend on it.
         progress: called with the number of prompts just done.
 
     Raises:
-        SnipbiasError: the model or a prompt is not supported, a score is not finite, or the biased
-            option is to be named by the items (`biased="manual"`) and one names none.
+        SnipbiasError: the model or a prompt is not supported, a score is not finite, or an item
+            names no biased option although the method needs it (`biased="manual"`).
     """
     how, lm, task = method or Method.v1(), as_model(lm), as_task(task)
     if how.biased == "manual":
@@ -78,12 +78,16 @@ def score_task(
     progress: Progress,
     kind: Kind = "gradients",
 ) -> Scores:
-    """Scores of a task from those of its batches: the loop that all additive scorers share.
+    """Add up the scores of a task's batches: the loop that all additive scorers share.
 
     Args:
+        lm: the model.
+        task: all of its items and instructions are read.
         method: recorded in the result.
-        score: of a batch of queries and their items -> scores per instance of each site.
-        kind: of the passes, for the memory they take.
+        score: returns site -> scores [B, D] for a batch of queries and their items.
+        batch_size: prompts per pass, or `auto`; results do not depend on it.
+        progress: called with the number of prompts just done.
+        kind: kind of pass, for its memory.
     """
     jobs = asked(lm, task)
 
@@ -127,15 +131,21 @@ def batch_bias(
     method: Method,
     biased: Int[Tensor, " b"] | None = None,
 ) -> dict[str, Float[Tensor, "b d"]]:
-    """B_i(x_j), weighted by alpha_j, of every neuron for each query of a batch; float64.
+    """B_i(x_j), weighted by alpha_j, of every neuron for each query of a batch.
 
-    One forward pass scores the options, which names yhat (Eq. 3) unless `biased` does, and keeps
-    the graph; one backward pass from each of log P(y) and log P(yhat) is reduced to a score per
-    neuron inside its hooks.
+    One forward pass scores the options, which determines yhat (Eq. 3) unless `biased` does, and
+    keeps the graph. Hooks reduce a backward pass from each of log P(y) and log P(yhat) to a score
+    per neuron.
 
     Args:
+        lm: the model.
+        queries: B prompts with their options.
         gold: index of the gold option of each query.
-        biased: index of the option that each item calls biased; by default Eq. 3 chooses.
+        method: the choices in Eq. 1 to 4.
+        biased: index of the biased option of each item; by default Eq. 3 chooses.
+
+    Returns:
+        site -> scores [B, D] in float64.
     """
     with torch.enable_grad(), SiteGradients(lm).recording() as gradients:
         scored = gradients.score(queries)
@@ -152,8 +162,8 @@ def named_biased(lm: LanguageModel, items: Sequence[Item]) -> Int[Tensor, " b"]:
     silent = [item.id for item in items if item.biased is None]
     if silent:
         raise SnipbiasError(
-            f"the biased option is to be named by the items, but {silent[0]!r} names none: fill "
-            "the column 'biased', leave such rows out, or use biased='automatic'."
+            f"the item {silent[0]!r} does not name its biased option: fill in the column 'biased', "
+            "leave such rows out, or use biased='automatic'."
         )
     return torch.tensor([item.biased for item in items], device=lm.device)
 
@@ -164,10 +174,11 @@ def crispr_plan(
     method: Method,
     biased: Int[Tensor, " b"] | None = None,
 ) -> BackwardPlan:
-    """The backward passes of Eq. 1 and 2: from the gold option, unless it is left out, and yhat.
+    """The backward passes of Eq. 1 and 2: from yhat, and from the gold option if it is used.
 
     Args:
-        gold, biased: as in `batch_bias`.
+        scored: the batch's options.
+        gold, method, biased: as in `batch_bias`.
     """
     logprobs = finite_logprobs(scored)
     if biased is None:
@@ -175,7 +186,7 @@ def crispr_plan(
     else:
         wrong = crispr.given_biased(logprobs.detach(), gold, biased)
     if method.target == "share":
-        # In float64: of one share near 1 float32 leaves no digits of what the others have.
+        # In float64: if one share is near 1, float32 loses all digits of the others.
         logprobs = logprobs.double().log_softmax(1)
     logp_gold, logp_wrong = pick(logprobs, gold), pick(logprobs, wrong)
     scale, share_wrong, share_gold = crispr.targets_scale(
@@ -183,7 +194,7 @@ def crispr_plan(
     )
 
     def objective_of(option: Tensor, objective: Tensor, share: Tensor) -> Objective:
-        # A share depends on all options of the row, a probability on its own.
+        # A share depends on all options of the row, a probability only on its own.
         rows = scored.rows if method.target == "share" else pick(scored.rows, option)[:, None]
         return Objective(objective * share.to(objective.dtype), rows)
 
@@ -202,10 +213,10 @@ def crispr_plan(
 
 
 def finite_logprobs(scored: Scored) -> Float[Tensor, "b c"]:
-    """The options' log-probabilities, refused where one of them is no finite number."""
+    """The options' log-probabilities; refuse them if one is not finite."""
     if not torch.isfinite(scored.logprobs[scored.rows >= 0]).all():
         raise SnipbiasError(
-            "the model gives an option a probability that is not a number or zero: load it in a "
+            "the model gives an option a probability that is zero or not a number: load it in a "
             "wider type (--dtype float32)."
         )
     return scored.logprobs

@@ -1,7 +1,7 @@
-"""CRISPR (Yang et al. 2023), one small function an equation; pure, on tensors.
+"""CRISPR (Yang et al. 2023), one small pure function per equation.
 
 Shapes: B instances, K token positions, D neurons of one site, C options. Attributions are kept as
-h * dlogP/dh and multiplied by P late, in float64, because P of a long option underflows float32.
+h * dlogP/dh and multiplied by P at the end, in float64: P of a long option underflows float32.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ InstanceWeight = Literal["none", "confusion"]
 InstanceAggregate = Literal["mean", "rank"]
 InstructionAggregate = Literal["mean", "max"]
 
-# The token quantile: high enough to find a neuron that acts on a few tokens, low enough that one
-# token alone, such as the first one of a decoder with its massive activations, cannot decide.
+# The token quantile: high enough to find a neuron that acts on a few tokens, low enough that a
+# single one, such as a decoder's first token with its massive activations, cannot decide.
 QUANTILE = 0.9
 
 
 @dataclass(frozen=True)
 class Scoring:
-    """How scores other than CRISPR's were made: a name for tables, and the settings."""
+    """How scores other than CRISPR's were made: a name for tables, and settings."""
 
     name: str
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -48,21 +48,21 @@ class Method:
     """Every choice in which the paper, its second version and the ablations differ.
 
     Attributes:
-        target: attribute the option's probability (the paper, Eq. 1), its logarithm, or its share
-            of the options' probability, which no option is too long for.
-        biased: which option is yhat: the likeliest wrong one (automatic, Eq. 3), or the item's own
-            `biased` (manual, section 3.3); where that is the right answer, Eq. 3 still chooses.
-        tokens: how one instance's token scores become one (Eq. 4: max); `prompt` is the maximum
-            over the prompt's tokens without the answer's, `last` the prompt's last token alone,
-            `quantile` the 0.9 quantile.
-        terms: whether Eq. 2 is computed at each token (together), or each of its two terms becomes
-            one number over its own tokens first and is clamped then (apart).
-        skill: weight of the gold option's attribution that is subtracted (Eq. 2: 1; 0: A(yhat)
-            alone).
+        target: attribute the option's probability (Eq. 1), its logarithm, or its share of the
+            options' total probability, which does not vanish for long options.
+        biased: which option is yhat: the most likely wrong one (automatic, Eq. 3), or the item's
+            `biased` (manual, section 3.3), unless that is the right answer.
+        tokens: how an instance's token scores become one number (Eq. 4: max); `prompt` is the
+            maximum over the prompt's tokens only, `last` the prompt's last token, `quantile` the
+            0.9 quantile.
+        terms: compute Eq. 2 at each token (together), or reduce each of its two terms over its own
+            tokens first, and then clamp (apart).
+        skill: weight of the gold option's attribution, which is subtracted (Eq. 2: 1; 0: only
+            A(yhat)).
         clamp: whether negative gold attributions count as zero (Eq. 2: yes).
         weight: weight of an instance in the mean: none (v1), or the confusion P(yhat) (v2).
-        instances: average the scores (Eq. 4), or each instance's ranks of all neurons, so that no
-            instance counts more than another.
+        instances: average the scores (Eq. 4), or each instance's ranks of all neurons, so that all
+            instances count equally.
         instructions: how the instructions' means become one score.
     """
 
@@ -87,7 +87,7 @@ class Method:
 
     @classmethod
     def v1(cls, **changes: Any) -> Method:
-        """The method of arXiv 2311.09627v1, with single deviations given by name."""
+        """The method of arXiv 2311.09627v1, with `changes` to single fields."""
         return replace(cls(), **changes)
 
     @classmethod
@@ -97,15 +97,15 @@ class Method:
 
     @classmethod
     def v2_as_coded(cls, **changes: Any) -> Method:
-        """The second version as its authors' program computes it: the maximum of each term by
-        itself, of h * dlogP/dh, both weighted by P(yhat). The program clamps the sum of a batch;
-        here each instance is clamped by itself, so that the batch size does not matter.
+        """The second version as its authors' program computes it: each term's own maximum of
+        h * dlogP/dh, both weighted by P(yhat). The program clamps the sum over a batch; here each
+        instance is clamped separately, so that the batch size does not matter.
         """
         return replace(cls.v2(target="logprob", terms="apart"), **changes)
 
     @property
     def name(self) -> str:
-        """The version that is nearest, with what deviates from it."""
+        """The closest version, and the fields that differ from it."""
         bases = {name: version() for name, version in VERSIONS.items()}
         changed = {
             name: [f"{f}={v}" for f, v in asdict(self).items() if v != getattr(base, f)]
@@ -136,7 +136,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 
 
 def attribution(h: Float[Tensor, "b k d"], grad: Float[Tensor, "b k d"]) -> Float[Tensor, "b k d"]:
-    """Eq. 1 with dlogP/dh in the place of dP/dh; `targets_scale` holds the factor P."""
+    """Eq. 1 with dlogP/dh instead of dP/dh; `targets_scale` gives the factor P."""
     return h.float() * grad.float()
 
 
@@ -148,14 +148,14 @@ def most_confusing(logprobs: Float[Tensor, "b c"], gold: Int[Tensor, " b"]) -> I
 def given_biased(
     logprobs: Float[Tensor, "b c"], gold: Int[Tensor, " b"], biased: Int[Tensor, " b"]
 ) -> Int[Tensor, " b"]:
-    """Section 3.3: yhat named by hand; Eq. 3 chooses where the biased option is the right one.
+    """Section 3.3: yhat named by hand; Eq. 3 chooses if the biased option is the right one.
 
     Args:
-        logprobs: of each instance's options.
-        gold, biased: their indices.
+        logprobs: log-probabilities of each instance's options.
+        gold, biased: indices of options.
 
     Returns:
-        yhat of each instance: `biased`, or the choice of Eq. 3 where that is the gold option.
+        yhat of each instance: `biased`, or the choice of Eq. 3 if that is the gold option.
     """
     return torch.where(biased == gold, most_confusing(logprobs, gold), biased)
 
@@ -171,9 +171,9 @@ def targets_scale(
         target: prob, logprob or another of `Target`.
 
     Returns:
-        (scale, wrong, gold), float64: an attribution of log P(yhat) is to be multiplied by
-        scale * wrong, one of log P(y) by scale * gold; wrong and gold are at most 1 and one of
-        them is 1, so that they are safe in float32 before `scale` comes in.
+        (scale, wrong, gold), float64. Multiply an attribution of log P(yhat) by scale * wrong, and
+        one of log P(y) by scale * gold. The larger of wrong and gold is 1, so both are safe in
+        float32 before `scale` is applied.
     """
     if target == "logprob":
         one = torch.ones_like(logp_wrong, dtype=torch.float64)
@@ -186,11 +186,11 @@ def targets_scale(
 def bias_attribution(
     wrong: Float[Tensor, "b *k d"], gold: Float[Tensor, "b *k d"], skill: float, clamp: bool
 ) -> Float[Tensor, "b *k d"]:
-    """Eq. 2: A(yhat) less the skill term, the gold option's attribution with negatives zeroed.
+    """Eq. 2: A(yhat) minus the skill term, the gold option's attribution with negatives zeroed.
 
     Args:
         wrong: attributions of yhat, at each token or already reduced.
-        gold: those of y.
+        gold: attributions of y.
         skill: weight of the skill term (lambda).
         clamp: whether negative attributions of y count as 0.
     """
@@ -200,15 +200,15 @@ def bias_attribution(
 def reduce_tokens(
     bias: Float[Tensor, "b k d"], real: Bool[Tensor, "b k"], how: TokenReduction
 ) -> Float[Tensor, "b d"]:
-    """Eq. 4, first line, over the tokens of an instance that are marked as real.
+    """Eq. 4, first line: reduce B over an instance's real tokens.
 
     Args:
         bias: B at every token.
-        real: which tokens count; padding never does.
-        how: max in the paper.
+        real: tokens that count; padding never does.
+        how: the reduction; max in the paper.
     """
     if how in ("max", "prompt"):
-        # Padding is excluded rather than zeroed: 0 would beat a neuron that is negative everywhere.
+        # Padding is excluded, not zeroed: 0 would beat a neuron that is negative everywhere.
         return bias.masked_fill(~real[..., None], -torch.inf).amax(1)
     if how == "quantile":
         ordered = bias.masked_fill(~real[..., None], torch.inf).sort(dim=1).values
@@ -229,7 +229,7 @@ def instance_weight(logp_wrong: Float[Tensor, " b"], how: InstanceWeight) -> Flo
 
 
 def ranks(scores: Float[Tensor, "b n"]) -> Float[Tensor, "b n"]:
-    """Each instance's neurons by rank, from 0 (lowest score) to 1; ties by place."""
+    """Ranks of each instance's neurons, from 0 (lowest score) to 1; ties by index."""
     order = scores.argsort(dim=1, stable=True)
     places = torch.arange(scores.shape[1], device=scores.device).expand_as(order)
     rank = torch.empty_like(order).scatter_(1, order, places)
@@ -242,9 +242,9 @@ def over_instructions(
     """Eq. 4, second line: the mean over instances, then over instructions.
 
     Args:
-        sums: of B over the instances under each instruction.
-        counts: instances under each instruction.
-        how: mean in the paper.
+        sums: sums of B over the instances under each instruction.
+        counts: number of instances under each instruction.
+        how: the aggregate over instructions; mean in the paper.
     """
     seen = counts > 0
     means = sums[seen] / counts[seen, None]

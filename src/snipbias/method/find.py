@@ -26,19 +26,28 @@ def find(
     batch_size: BatchSize = "auto",
     progress: Progress = lambda done: None,
 ) -> NeuronEdit:
-    """The edit of the `n` neurons that most push the model to its biased answers.
+    """Find the `n` neurons that most push the model to its biased answers.
 
     Args:
         lm: a model, or what `sb.load` takes.
         task: a task, or what `sb.task` takes. Items are drawn from its `find` part only, so that
             its `test` part stays unseen.
-        method: the name of a recipe (`v1`, `v2`, `paired` ...), one of your own, a `Method`, or a
+        n: number of neurons.
+        method: name of a recipe (`v1`, `v2`, `paired` ...), a recipe of your own, a `Method`, or a
             scorer `(lm, task, batch_size=, progress=) -> Scores`.
         samples: number of items drawn (the paper: ten), each asked under every instruction.
-        seed: of the draw.
-        factor: what to multiply the neurons' outputs by; 0 prunes them.
-        stable: read fewer of the items: stop as soon as two halves of those that are read share so
-            much of their top `n` (0.6, say). `method.stable` has the rule.
+        seed: seed of the draw.
+        factor: factor on the neurons' outputs; 0 prunes them.
+        stable: stop reading items once two halves of them share this much of their top `n`, such as
+            0.6; see `method.stable`.
+        batch_size: prompts per pass, or `auto`; results do not depend on it.
+        progress: called with the number of prompts just done.
+
+    Returns:
+        The edit that scales these neurons.
+
+    Raises:
+        SnipbiasError: the method, the task or the model does not allow it.
     """
     chosen, lm, task = as_recipe(method), as_model(lm), as_task(task)
     drawn = task.sample(samples, seed, balance=chosen.balance)
@@ -47,10 +56,10 @@ def find(
 
 
 def as_recipe(method: Method | Recipe | Scorer | str) -> Recipe:
-    """The recipe that a name, a `Method` or a scorer stands for.
+    """Turn a name, a `Method` or a scorer into a recipe.
 
     Raises:
-        SnipbiasError: there is none, or it does more than to score neurons once and prune the top.
+        SnipbiasError: there is none, or it does more than score neurons once and prune the top.
     """
     if isinstance(method, Method):
         by_hand = method.biased == "manual"
@@ -59,13 +68,13 @@ def as_recipe(method: Method | Recipe | Scorer | str) -> Recipe:
     if not isinstance(found, Recipe):
         if not callable(found):
             raise SnipbiasError(
-                f"{quoted(method)} is no method: give a name such as 'v2', or a Recipe."
+                f"{quoted(method)} is not a method: give a name such as 'v2', or a Recipe."
             )
         return Recipe(found)
     if found.rounds > 1 or found.at_mean or len(found.factors) > 1:
         name = repr(method) if isinstance(method, str) else "this recipe"
         raise SnipbiasError(
-            f"{name} does more than to prune the top neurons of one scoring: run it by `snipbias "
+            f"{name} does more than prune the top neurons of one scoring: run it with `snipbias "
             "reproduce --methods`."
         )
     return found

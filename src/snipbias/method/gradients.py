@@ -1,10 +1,10 @@
-"""Activations of one forward pass, made a score per neuron inside the hooks of backward passes."""
+"""Turn activations of one forward pass into a score per neuron, in hooks of backward passes."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache, partial
 
 import torch
@@ -20,21 +20,22 @@ from snipbias.models.scoring import GraphCut, Scored
 from snipbias.models.sharded import whole
 from snipbias.models.sites import Site
 
-# Bytes of a layer's output that are made scores at once: on a CPU what stays in its caches, since
-# to fetch each product from memory again takes as long as the product.
+# Bytes of a layer's output that are processed at once: on a CPU, what fits into its caches, since
+# fetching a product from memory again takes as long as computing it.
 AT_ONCE = {"cpu": 1 << 20}
-PREFIX, OPTIONS = 0, 1  # the segments of a pass, in the order in which a site sees them
+PREFIX, OPTIONS = 0, 1  # the segments of a pass, in the order a site sees them
 
 
 class SiteGradients:
     """Hooks on every site during one forward pass and the backward passes from it.
 
     Each site runs at most twice: over the prompt and over the answer tokens (its two segments).
-    Backward passes go through the answers first, all objectives at once where each reads rows of
-    its own, then through the prompt, once per objective. Answer attributions are short and are
+    Backward passes go through the answers first (all objectives at once if each reads its own
+    rows), then through the prompt, once per objective. Attributions of answers are short, and are
     held until those of the prompt arrive. An activation is freed with its last gradient.
 
     Args:
+        lm: the model.
         gate: factor on every site's output; gradients are taken after it.
         attention: factor on the gradients that flow back through queries and keys. The gradients
             of these units themselves are taken before it.
@@ -56,39 +57,38 @@ class SiteGradients:
     @contextmanager
     def recording(self) -> Iterator[SiteGradients]:
         """Register hooks on every site; they are removed on exit, also after an exception."""
-        handles = [
-            self._lm.module(site.name).register_forward_hook(partial(self._on_forward, site))
-            for site in self._lm.sites
-        ]
-        for name, block in self._lm.blocks("encoder" if self._lm.is_encoder_decoder else "decoder"):
-            enter = partial(self._on_block, name)
-            handles.append(block.register_forward_pre_hook(enter, with_kwargs=True))
-        try:
-            with hooks_count():
-                yield self
-        finally:
-            for handle in handles:
-                handle.remove()
-            # The graph's hooks refer to this object; without these it does not refer back, so that
-            # the graph goes with the batch instead of waiting for the garbage collector.
-            self._outputs.clear()
-            self._entries.clear()
-            self._plan = self._scored = None
-            self._walking = ()
+        hooks = ((site.name, partial(self._on_forward, site)) for site in self._lm.sites)
+        with ExitStack() as stack:
+            stack.callback(self._forget)
+            stack.enter_context(hooks_count())
+            stack.enter_context(self._lm.hooked(hooks))
+            side = "encoder" if self._lm.is_encoder_decoder else "decoder"
+            for name, block in self._lm.blocks(side):
+                enter = partial(self._on_block, name)
+                handle = block.register_forward_pre_hook(enter, with_kwargs=True)
+                stack.callback(handle.remove)
+            yield self
+
+    def _forget(self) -> None:
+        """Drop all references to the graph, whose hooks refer to this object: it can be freed."""
+        self._outputs.clear()
+        self._entries.clear()
+        self._plan = self._scored = None
+        self._walking = ()
 
     def score(self, queries: Sequence[Query]) -> Scored:
-        """The one forward pass, as `read` needs it."""
+        """Run the forward pass that `read` needs."""
         return self._lm.score(queries, cut=True)
 
     def read(self, scored: Scored, plan: BackwardPlan) -> dict[str, Float[Tensor, "b d"]]:
-        """Run the plan's backward passes; return each site's scores per instance, in float64."""
+        """Run the plan's backward passes; return site -> scores [B, D] in float64."""
         assert scored.graph_cut is not None  # as score() leaves it
         assert scored.graph_cut.is_cut
         self._scored, self._plan = scored, plan
         self._lm.passes["backward"] += len(scored.logprobs) * len(plan.objectives)
         given_back = self._through_options(scored.graph_cut, plan.objectives)
         self._through_prefix(scored.graph_cut, plan.objectives, given_back)
-        for site, answer in self._held.items():  # sites whose outputs at the prompt nothing reads
+        for site, answer in self._held.items():  # sites whose outputs at the prompt are not used
             if not self._lm.reads_whole:
                 answer = behind_each_other(_no_prompt(answer), answer)
             self._totals[site] = plan.score(*answer)
@@ -132,7 +132,7 @@ class SiteGradients:
         """Run the backward passes through the prefix, one transformer block at a time.
 
         The leaves are the outputs of the first sites, or earlier tensors that a user's hook made
-        require gradients. Asking for their gradients reaches every site and no weight.
+        require gradients. Their gradients pass through every site, and need no weight's gradient.
         """
         entries = [t for t in self._entries.values() if isinstance(t, Tensor) and t.requires_grad]
         above: list[tuple[Tensor, Tensor | None] | None] = [None] * len(objectives)
@@ -154,7 +154,7 @@ class SiteGradients:
     def _on_block(
         self, name: str, module: nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object]
     ) -> None:
-        """Remember the input of a block in its first pass, the one over the prompt."""
+        """Keep the input of a block in its first pass, which is over the prompt."""
         self._entries.setdefault(name, args[0] if args else kwargs.get("hidden_states"))
 
     def _on_forward(
@@ -169,7 +169,7 @@ class SiteGradients:
         gated.register_hook(partial(self._on_gradient, site, segment))
         if self._attention != 1 and (makes := _makes_attention(site)).any():
             damping = torch.where(makes, self._attention, 1.0).to(output)
-            gated.register_hook(damping.mul)  # after the one before, which sees all of it
+            gated.register_hook(damping.mul)  # after the hook above, which sees all of it
         return None if gated is output else gated
 
     def _on_gradient(self, site: Site, segment: int, grad: Tensor) -> None:
@@ -201,7 +201,7 @@ class SiteGradients:
     def _reduced(
         self, site: Site, h: Tensor, grad: Tensor, earlier: Sequence[Tensor]
     ) -> Float[Tensor, "b d"]:
-        """Reduce prompt and answer attributions to a score per instance, in cache-sized chunks."""
+        """Reduce attributions of prompt and answer to a score per instance, in small chunks."""
         plan = self._plan
         assert plan is not None
         real = self._real_prefix(site).to(h.device)
@@ -221,7 +221,7 @@ class SiteGradients:
         return torch.cat(found)
 
     def _real_prefix(self, site: Site) -> Bool[Tensor, "b k"]:
-        """Mask of the prompt positions that count; for a decoder beside an encoder, its start."""
+        """Mask of the prompt positions that count; for an encoder-decoder's decoder, its start."""
         scored, plan = self._scored, self._plan
         assert scored is not None
         assert plan is not None
@@ -233,10 +233,10 @@ class SiteGradients:
 
 @cache
 def _makes_attention(site: Site) -> Bool[Tensor, " d"]:
-    """Mask of the units that are queries or keys, from which attention probabilities are made.
+    """Mask of the units that are queries or keys, which attention probabilities are made from.
 
-    Linear attention (Qwen3.5) has no probabilities. Where queries take two layers (DeepSeek), it is
-    the first of them.
+    Linear attention (Qwen3.5) has no probabilities. If queries take two layers (DeepSeek), the
+    first counts.
     """
     if site.name.endswith(("in_proj_qkv", "q_b_proj")):
         return torch.zeros(site.width, dtype=torch.bool)
@@ -244,7 +244,7 @@ def _makes_attention(site: Site) -> Bool[Tensor, " d"]:
 
 
 def _no_prompt(answer: Tracks) -> Tracks:
-    """One prompt token of zeros: nothing that is differentiated depends on the prompt."""
+    """A prompt token of zeros, for sites on which no objective depends at the prompt."""
     tracks, real = answer
     return [torch.zeros_like(t[:, :1]) for t in tracks], [m.new_ones(len(m), 1) for m in real]
 

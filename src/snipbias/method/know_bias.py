@@ -1,4 +1,4 @@
-"""Neurons that know what bias is: amplified instead of pruned."""
+"""Neurons that recognise bias, which are amplified instead of pruned."""
 
 from __future__ import annotations
 
@@ -38,14 +38,17 @@ def know_bias(
     """How much a neuron adds to the right answer of yes/no questions about bias itself.
 
     Args:
-        task: not asked; its prompt's wording is used.
-        steps: of the integral.
+        lm: the model.
+        task: only its prompt template is used.
+        steps: steps of the integral.
+        batch_size: prompts per pass, or `auto`; results do not depend on it.
+        progress: called with the number of prompts just done.
 
-    Source: KnowBias (Pan et al. 2026, arXiv 2601.21864), its abstract and summaries: attribution on
-        a few yes/no questions, neurons of the FFN, their outputs raised when the model runs. Read
-        otherwise here: the questions are our own; the integral switches all sites on together
-        (`integrated_gap`), not a neuron at a time; the units are those of the FFN's `up` layer,
-        which equal the paper's inner neurons where the FFN is gated.
+    Source: KnowBias (Pan et al. 2026, arXiv 2601.21864), from its abstract and summaries:
+        attribution on a few yes/no questions, with outputs of FFN neurons amplified at run time.
+        Differences: the questions are our own; the integral switches all sites on together
+        (`integrated_gap`), not one neuron at a time; the units are those of the FFN's `up` layer,
+        which are the paper's inner neurons if the FFN is gated.
     """
     questions = tuple(
         Item(f"know-bias-{i}", question, ("Yes", "No"), gold=("Yes", "No").index(answer))

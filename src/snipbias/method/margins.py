@@ -1,9 +1,9 @@
-"""Scores of neurons other than CRISPR's own: rivals from the literature, and what goes past it.
+"""Scores of neurons by gradients of a margin: alternatives to CRISPR, and what goes beyond it.
 
-Each is `(lm, task, ...) -> Scores`, as `attribute` is, `task` being the few items that neurons are
-found on. Where a score stands for what a neuron adds to some margin of log-probabilities, it is the
-sum over tokens of h * d(margin)/dh: the first-order effect of pruning the neuron, with its sign
-turned, so that the highest scores are to be pruned. Scores without a gradient: `activations.py`.
+Each is `(lm, task, ...) -> Scores`, like `attribute`, where `task` is the few items to find neurons
+on. What a neuron adds to a margin of log-probabilities is the sum over tokens of
+h * d(margin)/dh: the first-order effect of pruning it, with the sign flipped, so that the neurons
+with the highest scores should be pruned. Scores without gradients are in `activations.py`.
 """
 
 from __future__ import annotations
@@ -44,9 +44,14 @@ def gap(
     """h * d(log P(yhat) - log P(y))/dh: both options of Eq. 2 in one backward pass, no clamp.
 
     Args:
-        attention: what the gradient through attention probabilities is multiplied by. Far from
-            where it is taken a softmax does less than its gradient says; whether less of it orders
-            neurons better is to be measured per model (docs/fidelity.md).
+        lm: the model.
+        task: the items to find neurons on.
+        tokens: how token scores become one per instance.
+        attention: factor on the gradient through attention probabilities. A softmax changes less
+            than its gradient predicts for large steps; whether damping ranks neurons better depends
+            on the model (docs/fidelity.md).
+        batch_size: prompts per pass, or `auto`; results do not depend on it.
+        progress: called with the number of prompts just done.
     """
 
     def score(queries: Sequence[Query], items: Sequence[Item]) -> Bias:
@@ -73,18 +78,17 @@ def integrated_gap(
     batch_size: BatchSize = "auto",
     progress: Progress = lambda done: None,
 ) -> Scores:
-    """The gap score integrated while all neurons are switched on together, in `steps` steps.
+    """The gap score, integrated while all neurons are switched on together.
 
-    IG2 (2024) switches one neuron on at a time, which takes a pass for each of them. Here one gate
-    t multiplies the outputs of all sites, and a neuron's score is the integral over t in [0, 1] of
-    the derivative of the gap by the neuron's own gate (midpoint rule). The scores of all neurons
-    add up to the whole model's gap less that of the model with every neuron pruned.
+    IG2 (2024) switches on one neuron at a time, which takes a pass per neuron. Here a gate t
+    multiplies the outputs of all sites, and a neuron's score is the integral over t in [0, 1] of
+    the derivative of the gap with respect to its own gate (midpoint rule). The scores of all
+    neurons add up to the model's gap minus that of the model with every neuron pruned.
 
-    Args:
-        progress: called with the number of prompts just done, each counted once.
+    Args: as in `gap`; `steps` is the number of steps of the integral.
     """
     if steps < 1:
-        raise SnipbiasError(f"asked to integrate in {steps} steps: ask for at least 1.")
+        raise SnipbiasError(f"cannot integrate in {steps} steps: ask for at least 1.")
 
     def score(queries: Sequence[Query], items: Sequence[Item]) -> Bias:
         gold = option_index(lm, [item.gold for item in items])
@@ -117,17 +121,19 @@ def paired_contrast(
     batch_size: BatchSize = "auto",
     progress: Progress = lambda done: None,
 ) -> Scores:
-    """A neuron's part in naming somebody without a reason, less its part in naming the right one.
+    """A neuron's part in naming somebody without reason, minus its part in naming the right one.
 
-    In ambiguous rows that is its part of the margin of the best named option over "unknown", in
-    their disambiguated twins its part of the margin of the gold option over the best other one. A
-    neuron that raises both alike scores 0: pruning the top ones widens the distance between the two
-    conditions instead of shifting both.
+    In ambiguous rows, this is its part of the margin of the best named option over "unknown"; in
+    their disambiguated twins, of the margin of the gold option over the best other one. A neuron
+    that raises both equally scores 0, so pruning the top ones separates the two conditions instead
+    of shifting both.
 
     Args:
-        task: as many rows of either condition, best twins: `task.sample(10, balance="twins")`.
+        lm: the model.
+        task: as many rows of each condition, ideally twins: `task.sample(10, balance="twins")`.
         gold: weight of the disambiguated rows.
-        clamp: count a neuron that lowers the gold margin as neutral there, as Eq. 2 does.
+        clamp: count a neuron that lowers the gold margin as neutral there, like Eq. 2.
+        tokens, batch_size, progress: as in `gap`.
 
     Raises:
         SnipbiasError: rows of a condition, or their unknown options, are missing.
@@ -136,9 +142,8 @@ def paired_contrast(
     answerable = [i for i in task.items if i.condition == "ambiguous" and i.gold != i.unknown]
     if conditions != {"ambiguous", "disambiguated"} or answerable:
         raise SnipbiasError(
-            f"{task.name!r} gives no contrast: it takes ambiguous rows, whose right answer is "
-            "their unknown option, and disambiguated ones; draw them with balance='twins', or use "
-            "another method."
+            f"{task.name!r} gives no contrast, which needs ambiguous rows (their unknown option is "
+            "right) and disambiguated ones: draw them with balance='twins', or use another method."
         )
 
     def score(queries: Sequence[Query], items: Sequence[Item]) -> Bias:
@@ -172,12 +177,12 @@ def utility(
     batch_size: BatchSize = "auto",
     progress: Progress = lambda done: None,
 ) -> Scores:
-    """How much the answers that should stay depend on a neuron: mean |sum of h * dlogP(y)/dh|.
+    """How much right answers depend on a neuron: mean |sum of h * dlogP(y)/dh|.
 
     Args:
-        task: whose gold answers should stay.
-        batch_size: prompts per pass, or `auto`; no result depends on it.
-        progress: called with the number of prompts just done.
+        lm: the model.
+        task: items whose gold answers should stay.
+        batch_size, progress: as in `gap`.
     """
 
     def score(queries: Sequence[Query], items: Sequence[Item]) -> Bias:
@@ -195,14 +200,17 @@ def text_utility(
     batch_size: BatchSize = "auto",
     progress: Progress = lambda done: None,
 ) -> Scores:
-    """The same for predicting the second half of neutral passages from their first half.
+    """The same for predicting the second half of neutral texts from their first half.
 
     Args:
-        like: scores of the same model, whose provenance the result carries.
+        lm: the model.
+        texts: the texts.
+        like: scores of the same model, whose provenance the result copies.
+        batch_size, progress: as in `gap`.
     """
     queries = [query for text in texts if (query := lm.text_query(text)) is not None]
     if not queries:
-        raise SnipbiasError("no passage of the text is long enough to predict: give longer ones.")
+        raise SnipbiasError("no text is long enough to predict: give longer ones.")
     scores = replace(
         like,
         sums={s.name: torch.zeros(1, s.width, dtype=torch.float64) for s in lm.sites},
@@ -230,7 +238,8 @@ def margin_plan(
     """One backward pass from log P(up) - log P(down) of each instance.
 
     Args:
-        up, down: indices of the options of each instance.
+        scored: the batch's options.
+        up, down: indices of options of each instance.
         tokens: how token scores become one per instance.
     """
     logprobs = scored.logprobs
@@ -252,5 +261,5 @@ def _gold_effect(lm: LanguageModel, queries: Sequence[Query], gold: Int[Tensor, 
 
 
 def option_index(lm: LanguageModel, numbers: Sequence[int]) -> Int[Tensor, " b"]:
-    """Numbers of options as a tensor where the model is."""
+    """Indices of options as a tensor on the model's device."""
     return torch.tensor(numbers, device=lm.device)

@@ -1,4 +1,4 @@
-"""The objectives that are differentiated in a scored batch, and how scores are made of them."""
+"""The objectives that are differentiated in a scored batch, and how they become scores."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from snipbias.method.equations import TokenReduction
 from snipbias.models.scoring import Scored
 
 Combine = Callable[..., Tensor]
-# Of each track its values [B, K, D], and which of its tokens count [B, K].
+# Per track: its values [B, K, D], and which of its tokens count [B, K].
 Tracks = tuple[list[Tensor], list[Tensor]]
 
 
@@ -23,8 +23,8 @@ class Objective:
     """One objective that is differentiated.
 
     Attributes:
-        value: one number per instance; its gradients must fit into float32.
-        rows: rows of the options pass that each instance's objective reads, -1 for none: [B, M].
+        value: one number per instance, whose gradients must fit into float32.
+        rows: the rows of the options pass that each instance's objective reads; -1 for none.
     """
 
     value: Float[Tensor, " b"]
@@ -36,12 +36,12 @@ class BackwardPlan:
     """How a scored batch of B instances is differentiated and reduced.
 
     Attributes:
-        objectives: in order.
-        combine: the attributions of all terms, at each token [B, K, D] or, where they are reduced
-            apart, as one number per instance [B, D] -> the score in the same shape.
+        objectives: the objectives in order.
+        combine: maps the attributions of all terms, at each token [B, K, D] or already reduced
+            [B, D], to a score of the same shape.
         tokens: how an instance's token scores become one.
-        factor: what each instance's score is multiplied by, in float64.
-        apart: whether each term is reduced over its own tokens before they are combined.
+        factor: factor on each instance's score, in float64.
+        apart: whether each term is reduced over its own tokens before terms are combined.
     """
 
     objectives: tuple[Objective, ...]
@@ -65,12 +65,13 @@ class BackwardPlan:
     def real_answer(self, scored: Scored, whole: bool) -> list[Bool[Tensor, "b t"]]:
         """Which of the answer's positions count, for each track.
 
-        Positions align from the first answer token. A term that is by itself counts those of the
-        options that it reads. Of both together the maximum counts those of the last term's, yhat:
-        past its end there is no bias, and a 0 would beat a neuron that is negative everywhere.
+        Positions align from the first answer token. A separate term counts the positions of the
+        options that it reads. The maximum over combined terms counts those of the last term, yhat:
+        beyond its end there is no bias, and a 0 would beat a neuron that is negative everywhere.
 
         Args:
-            whole: whether each option is read behind a prompt of its own, which counts as well.
+            scored: the batch's options.
+            whole: whether each option is read after its own copy of the prompt, which counts too.
         """
         read = [
             ((term.rows >= 0)[..., None] & scored.options_mask[term.rows]).any(1)

@@ -1,7 +1,7 @@
-"""Recipes: every way of finding neurons under a name, CRISPR's and what was tried beyond it.
+"""Recipes: every way of finding neurons, by name, of CRISPR and beyond.
 
 A recipe draws items, scores all neurons on them, leaves some out, and says what may be done to the
-top ones. The number of neurons is no part of it: that is chosen on the development templates.
+top ones. The number of neurons is not part of it: it is chosen on the development templates.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from snipbias.models.sites import ROLES
 from snipbias.tasks.items import Balance, Task
 from snipbias.tasks.neutral_text import passages_to_protect
 
-GROUP = "snipbias.recipes"  # of entry points, by which a package brings its own
+GROUP = "snipbias.recipes"  # entry points through which other packages add recipes
 Objective = Literal["overall", "balanced", "no-harm"]
 Filter = Callable[[LanguageModel, Task, Scores, BatchSize], Scores]
 
@@ -40,13 +40,12 @@ class Recipe:
     Attributes:
         score: `(lm, drawn items, batch_size=, progress=) -> Scores`.
         balance: how the items are drawn.
-        filters: `(lm, drawn items, scores, batch_size) -> Scores`, one after the other.
-        factors: what the top neurons' outputs may be multiplied by; more than one are chosen from
-            on the development templates, as the number of neurons is.
-        rounds: into how many rounds the pruning is divided, with a new attribution before each.
+        filters: `(lm, drawn items, scores, batch_size) -> Scores`, applied in order.
+        factors: factors on the top neurons' outputs; if there are several, one is chosen on the
+            development templates, like the number of neurons.
+        rounds: number of rounds of pruning, with a new attribution before each.
         at_mean: hold the neurons at their mean activation instead of multiplying them.
-        objective: what the number of neurons is chosen by, where a recipe insists; else it is the
-            experiment's choice.
+        objective: how the number of neurons is chosen; by default as the experiment says.
     """
 
     score: Scorer
@@ -65,7 +64,7 @@ class Recipe:
         batch_size: BatchSize = "auto",
         progress: Progress = lambda done: None,
     ) -> Scores:
-        """Filtered scores of drawn items."""
+        """Score the drawn items, and apply the filters."""
         scores = self.score(lm, drawn, batch_size=batch_size, progress=progress)
         for leave_out in self.filters:
             scores = leave_out(lm, drawn, scores, batch_size)
@@ -74,7 +73,7 @@ class Recipe:
 
     @property
     def choices(self) -> dict[str, Any]:
-        """What it does besides scoring, by name: the rest of what an edit was found by."""
+        """What it does besides scoring, for the record of an edit."""
         named = [
             getattr(each, "described", getattr(each, "__name__", "filter")) for each in self.filters
         ]
@@ -89,7 +88,7 @@ def is_recipe(name: str) -> bool:
 
 
 def recipe(name: str) -> Recipe:
-    """The recipe of a name: of this package, of an entry point, or what `module:name` says.
+    """The recipe with this name: one of ours, of an entry point, or `module:name`.
 
     Raises:
         SnipbiasError: there is none.
@@ -107,7 +106,7 @@ def recipe(name: str) -> Recipe:
 
 
 def _imported(path: str) -> Recipe:
-    """Import a recipe, or a scorer that is drawn for and pruned as in v1, from a user's module."""
+    """Import a recipe from a user's module, or a scorer, which is then used as in v1."""
     module, _, name = path.partition(":")
     try:
         found = getattr(import_module(module), name)
@@ -119,68 +118,58 @@ def _imported(path: str) -> Recipe:
     if isinstance(found, Recipe):
         return found
     if not callable(found):
-        raise SnipbiasError(f"{path!r} is neither a scorer nor a Recipe: name one that is.")
+        raise SnipbiasError(f"{path!r} is neither a scorer nor a Recipe: name one.")
     return Recipe(cast("Scorer", found))
 
 
-def _named(filter_: Filter, name: str, setting: Any) -> Filter:
-    """The filter under the name and setting that an edit's record keeps of it."""
-    vars(filter_)["described"] = {name: setting}
-    return filter_
+def _filter(name: str, setting: Any, combine: Callable[..., Scores], by: Any = None) -> Filter:
+    """A filter that combines scores with those of `by`, under a name and setting for records."""
+
+    def apply(lm: LanguageModel, drawn: Task, scores: Scores, batch_size: BatchSize) -> Scores:
+        others = () if by is None else (by(lm, drawn, scores, batch_size=batch_size),)
+        return combine(scores, *others, setting)
+
+    vars(apply)["described"] = {name: setting}
+    return apply
 
 
 def without_roles(*roles: str) -> Filter:
     """Leave out units with these roles."""
-
-    def leave_out(lm: LanguageModel, drawn: Task, scores: Scores, batch_size: BatchSize) -> Scores:
-        return filters.without_roles(scores, roles)
-
-    return _named(leave_out, "without roles", list(roles))
+    return _filter("without roles", list(roles), filters.without_roles)
 
 
 def without_outliers(share: float = 0.01) -> Filter:
     """Leave out the neurons with the largest single activations."""
-
-    def leave_out(lm: LanguageModel, drawn: Task, scores: Scores, batch_size: BatchSize) -> Scores:
-        largest = activations.magnitude(lm, drawn, largest=True, batch_size=batch_size)
-        return filters.without_top(scores, largest, share)
-
-    return _named(leave_out, "without outliers", share)
+    return _filter("without outliers", share, filters.without_top, _largest)
 
 
 def protect_text(share: float = 0.05) -> Filter:
-    """Leave out the neurons that predicting neutral text depends on most; never the text that
-    perplexity is measured on.
-    """
-
-    def leave_out(lm: LanguageModel, drawn: Task, scores: Scores, batch_size: BatchSize) -> Scores:
-        texts = passages_to_protect()
-        useful = scorers.text_utility(lm, texts, scores, batch_size=batch_size)
-        return filters.without_top(scores, useful, share)
-
-    return _named(leave_out, "protect text", share)
+    """Leave out the neurons that predicting neutral text depends on most."""
+    return _filter("protect text", share, filters.without_top, _for_text)
 
 
 def less_text(weight: float = 1.0) -> Filter:
-    """Subtract what neutral text loses by a neuron, in nats as the margin that it is taken from."""
-
-    def subtract(lm: LanguageModel, drawn: Task, scores: Scores, batch_size: BatchSize) -> Scores:
-        texts = passages_to_protect()
-        useful = scorers.text_utility(lm, texts, scores, batch_size=batch_size)
-        return filters.less(scores, useful, weight)
-
-    return _named(subtract, "less text", weight)
+    """Subtract what neutral text would lose without a neuron, in nats like the margin."""
+    return _filter("less text", weight, filters.less, _for_text)
 
 
 def protect_answers(share: float = 0.05) -> Filter:
-    """Leave out the neurons that the right answers in disambiguated rows depend on most."""
+    """Leave out the neurons that right answers in disambiguated rows depend on most."""
+    return _filter("protect answers", share, filters.without_top, _for_answers)
 
-    def leave_out(lm: LanguageModel, drawn: Task, scores: Scores, batch_size: BatchSize) -> Scores:
-        known = drawn.where(lambda item: item.condition == "disambiguated")
-        useful = scorers.utility(lm, known, batch_size=batch_size)
-        return filters.without_top(scores, useful, share)
 
-    return _named(leave_out, "protect answers", share)
+def _largest(lm: LanguageModel, drawn: Task, scores: Scores, **batch: Any) -> Scores:
+    return activations.magnitude(lm, drawn, largest=True, **batch)
+
+
+def _for_text(lm: LanguageModel, drawn: Task, scores: Scores, **batch: Any) -> Scores:
+    # Not the text that perplexity is measured on.
+    return scorers.text_utility(lm, passages_to_protect(), scores, **batch)
+
+
+def _for_answers(lm: LanguageModel, drawn: Task, scores: Scores, **batch: Any) -> Scores:
+    known = drawn.where(lambda item: item.condition == "disambiguated")
+    return scorers.utility(lm, known, **batch)
 
 
 def crispr(method: Method) -> Scorer:
@@ -189,7 +178,7 @@ def crispr(method: Method) -> Scorer:
 
 
 NO_OUTLIERS = (without_roles(*filters.RESIDUAL, *filters.KEYS),)
-INNER = (without_roles(*sorted({*filters.RESIDUAL, *ROLES} - {"up"})),)  # of the FFN alone
+INNER = (without_roles(*sorted({*filters.RESIDUAL, *ROLES} - {"up"})),)  # only in the FFN
 PROTECTED = (*NO_OUTLIERS, protect_text(), protect_answers())
 
 # Share of the gradient through attention probabilities that the damped gap keeps.
@@ -201,7 +190,7 @@ RECIPES: dict[str, Recipe] = {
     "v2": Recipe(crispr(Method.v2())),
     # The second version as its authors' program computes it.
     "v2 as coded": Recipe(crispr(Method.v2_as_coded())),
-    # Section 3.3's biased text by hand.
+    # Section 3.3: the biased text named by hand.
     "manual biased": Recipe(crispr(Method.v1(biased="manual")), balance="biased"),
     # What docs/beyond-the-paper.md arrives at.
     "snipbias": Recipe(
@@ -211,7 +200,7 @@ RECIPES: dict[str, Recipe] = {
     "v2 mean over tokens": Recipe(crispr(Method.v2(tokens="mean"))),
     "v2 no skill term": Recipe(crispr(Method.v2(skill=0.0))),
     "A(yhat)": Recipe(crispr(Method.v1(skill=0.0))),
-    # Rivals.
+    # Alternatives.
     "skill neurons": Recipe(activations.skill_neurons),
     "gap": Recipe(scorers.gap),
     "damped gap": Recipe(partial(scorers.gap, attention=DAMPING)),

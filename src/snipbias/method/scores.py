@@ -1,4 +1,4 @@
-"""Scores: one number a neuron, that can be added up over parts of the work."""
+"""Scores: one number per neuron, which can be added up over parts of the work."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ class Scores(Shown):
 
     Attributes:
         sites: the model's sites, in order.
-        sums: per site, weighted sums over instances, one row an instruction: [I, D] float64.
-        counts: instances per instruction: [I].
+        sums: site -> weighted sums over instances, one row per instruction, in float64.
+        counts: number of instances per instruction.
         method: how they were computed.
-        found_on: task, templates and rows they were computed on.
-        model: which model they belong to.
+        found_on: the task, templates and rows they were computed on.
+        model: the model they belong to.
     """
 
     sites: tuple[Site, ...]
@@ -59,7 +59,7 @@ class Scores(Shown):
 
     @classmethod
     def zeros(cls, lm: LanguageModel, task: Task, method: Method | Scoring) -> Scores:
-        """Scores of no instance yet."""
+        """Scores over no instance."""
         shape = len(task.instructions)
         return cls(
             sites=lm.sites,
@@ -73,7 +73,7 @@ class Scores(Shown):
     def add(
         self, bias: Mapping[str, Float[Tensor, "b d"]], instructions: Int[Tensor, " b"]
     ) -> None:
-        """Add a batch's instance scores; `instructions` numbers each instance's instruction."""
+        """Add a batch's scores; `instructions` gives the index of each instance's instruction."""
         for site, values in bias.items():
             rows = torch.zeros_like(self.sums[site], device=values.device)
             rows.index_add_(0, instructions.to(values.device), values)
@@ -84,25 +84,23 @@ class Scores(Shown):
         """Scores over both parts' instances.
 
         Raises:
-            SnipbiasError: they are of different models, methods or instructions.
+            SnipbiasError: their models, methods or numbers of instructions differ.
         """
         if self._kind != other._kind:
             raise SnipbiasError(
-                "scores of different models, methods or numbers of instructions do not add: "
+                "scores of different models, methods or numbers of instructions cannot be added: "
                 "compute both with the same ones."
             )
-        return Scores(
-            sites=self.sites,
+        return replace(
+            self,
             sums={site: total + other.sums[site] for site, total in self.sums.items()},
             counts=self.counts + other.counts,
-            method=self.method,
             found_on=self.found_on + other.found_on,
-            model=self.model,
         )
 
     @property
     def _kind(self) -> tuple[object, ...]:
-        """Identity that scores must share to be added; the model's load name is no part of it."""
+        """What scores must share to be added; the model's name may differ."""
         return self.method, self.sites, self.model.weights, len(self.counts)
 
     def __getitem__(self, site: str | Site) -> Float[Tensor, " d"]:
@@ -147,10 +145,10 @@ class Scores(Shown):
         return neuron_map(there, f"The top {n} of {self.method.name}").drawn()
 
     def keep(self, allowed: Mapping[str, Bool[Tensor, " d"]]) -> Scores:
-        """The scores with every neuron that is not allowed moved behind all others.
+        """The scores, with every neuron that is not allowed ranked behind all others.
 
         Args:
-            allowed: which neurons of each site may be picked; a site that is left out may not.
+            allowed: site -> which neurons may be picked; none of a site that is left out.
         """
         nobody = torch.zeros(1, dtype=torch.bool)
         return replace(
@@ -163,7 +161,7 @@ class Scores(Shown):
 
     @property
     def allowed(self) -> int:
-        """How many neurons may be picked: all but those that a filter left out."""
+        """Number of neurons that may be picked: all except those that a filter left out."""
         return int((self.flat > -torch.inf).sum())
 
     def ranking(self, n: int) -> list[Neuron]:
@@ -175,12 +173,12 @@ class Scores(Shown):
         return [neuron_at(self.sites, int(i)) for i in order]
 
     def top(self, n: int, factor: float = 0.0) -> NeuronEdit:
-        """The edit that scales the `n` highest-scoring neurons by `factor` (0: prunes them)."""
+        """The edit that scales the `n` highest-scoring neurons by `factor` (0 prunes)."""
         label = f"{self.method.name} n={n}"
         return NeuronEdit.of(self.ranking(n), self.model, factor, self.found_on, label)
 
     def save(self, path: str | Path) -> None:
-        """Write them as a safetensors file: sums and counts, and what they are of."""
+        """Write sums, counts and provenance to a safetensors file."""
         described = {
             "method": self.method.to_dict(),
             "is_crispr": isinstance(self.method, Method),
@@ -196,7 +194,7 @@ class Scores(Shown):
         """Read scores of a model with these sites.
 
         Raises:
-            SnipbiasError: there are none, or they are damaged or of another model.
+            SnipbiasError: there are none, they are damaged, or they belong to another model.
         """
         try:
             with safe_open(path, "pt") as file:
@@ -229,7 +227,7 @@ class Scores(Shown):
         return scores
 
     def check(self) -> None:
-        """Refuse scores that are not numbers, naming the first site; and scores that are all 0."""
+        """Refuse scores that are not finite, or all 0."""
         for site, total in self.sums.items():
             if not torch.isfinite(total).all():
                 raise SnipbiasError(
@@ -239,7 +237,6 @@ class Scores(Shown):
 
         if not any(total.any() for total in self.sums.values()):
             raise SnipbiasError(
-                "every score is 0: no neuron is told from another. If the options are so "
-                "improbable that their probabilities vanish, attribute their logarithms (--target "
-                "logprob)."
+                "every score is 0, so neurons cannot be ranked: if the options' probabilities are "
+                "so small that they vanish, attribute their logarithms (--target logprob)."
             )

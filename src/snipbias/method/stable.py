@@ -1,4 +1,4 @@
-"""Fewer prompts: items are read until two halves of them agree on the top neurons."""
+"""Read fewer prompts: stop once two halves of the items agree on the top neurons."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from snipbias.models.batching import BatchSize, Progress
 from snipbias.models.language_model import LanguageModel
 from snipbias.tasks.items import Item, Task
 
-FEWEST = 2  # rounds, each with an item (or pair) for either half
+FEWEST = 2  # rounds, each with an item (or pair) for each half
 
 
 def scored(
@@ -23,15 +23,19 @@ def scored(
     batch_size: BatchSize = "auto",
     progress: Progress = lambda done: None,
 ) -> Scores:
-    """Scores of the drawn items: of all, or as many as two halves need to agree on the top n.
+    """Score the drawn items: all, or as many as two halves need to agree on the top n.
 
-    Each round reads one item more for either half, under every instruction. What a half ranks
-    first depends on its items alone, so the overlap says what another draw would change. The
-    sum of both halves is what is returned, filtered as the recipe says.
+    Each round reads one more item for each half, under every instruction. A half's ranking depends
+    only on its own items, so the overlap shows what another draw would change. The result is the
+    sum of both halves, with the recipe's filters applied.
 
     Args:
-        n: neurons that are going to be pruned.
-        share: of these, in [0, 1], that both halves must have; None reads all items.
+        lm: the model.
+        drawn: the items.
+        n: number of neurons to prune.
+        share: share of these, in [0, 1], on which both halves must agree; None reads all items.
+        recipe: how neurons are scored.
+        batch_size: prompts per pass, or `auto`; results do not depend on it.
         progress: called with the number of prompts just done.
     """
     if share is None or len(drawn) < FEWEST * 2:
@@ -57,9 +61,9 @@ def overlap(one: Scores, other: Scores, n: int) -> float:
 
 
 def _rounds(drawn: Task, recipe: Recipe) -> Iterator[tuple[tuple[Item, ...], tuple[Item, ...]]]:
-    """Two lots a round: an item each, or a pair where the recipe draws both conditions."""
+    """Two lots per round: an item each, or a pair if the recipe draws both conditions."""
     items = drawn.items
-    if recipe.balance == "condition":  # drawn behind each other, and not as pairs
+    if recipe.balance == "condition":  # drawn one condition after the other, not as pairs
         half = len(items) // 2
         lots = list(zip(items[:half], items[half:], strict=True))
     else:

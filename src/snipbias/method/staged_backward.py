@@ -1,7 +1,7 @@
 """Run several backward passes one segment of the graph at a time, each for all objectives.
 
-So only one segment's attributions are held from one objective to the next, and its part of the
-graph is freed when the last objective is through.
+So only one segment's attributions are held between objectives, and its part of the graph is freed
+after the last objective.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ class Segment:
     """A part of a graph.
 
     Attributes:
-        entry: its input, the output of the segment before it; None for the first.
-        leaves: the leaves of the graph that lie in it.
-        ends: indices of the ends of the graph that lie in it.
+        entry: its input, which is the output of the previous segment; None for the first.
+        leaves: the graph's leaves in it.
+        ends: indices of the graph's ends in it.
     """
 
     entry: Tensor | None
@@ -34,9 +34,9 @@ def segments(
     """The segments of a graph, the last one first.
 
     Args:
-        entries: the output of each segment that the next one reads, in forward order. Where
-            anything else connects two segments, as in models whose layers share keys, the whole
-            graph is one segment.
+        entries: the output of each segment that the next one reads, in forward order. If anything
+            else connects two segments, as in models whose layers share keys, the whole graph is
+            one segment.
         leaves, ends: where the graph begins and ends.
     """
     segment_of = _segments_of_nodes(entries, ends)
@@ -68,7 +68,7 @@ def leaves(ends: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _segments_of_nodes(entries: Sequence[Tensor], ends: Sequence[Tensor]) -> dict[Node, int] | None:
-    """The segment of each node of the graph; None if segments are otherwise connected."""
+    """The segment of each node of the graph; None if segments are connected in other ways."""
     last = len(entries)
     segment_of: dict[Node, int] = {}
     entered: tuple[Node, int] | None = None
@@ -87,7 +87,7 @@ def _segments_of_nodes(entries: Sequence[Tensor], ends: Sequence[Tensor]) -> dic
                     leads_to.add(number)
                 elif below is not None and below not in new:
                     waiting.append(below)
-        # An end may leave any segment: a layer's keys do. But nothing may come from two of them.
+        # An end may leave any segment, as a layer's keys do, but may not come from two.
         segment = leads_to.pop() if leads_to else number
         if leads_to or (segment != number and number < last):
             return None

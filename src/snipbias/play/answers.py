@@ -1,4 +1,4 @@
-"""Answers of a model to one question under edits, and how their neurons fire."""
+"""A model's answers to one question under edits, and how the edits' neurons fire."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from snipbias.models.sites import Neuron, Site
 from snipbias.tasks.items import Item
 from snipbias.tasks.prompts import DEFAULT, PromptTemplate
 
-# Tokens of a prompt: a pass over more can take all of a computer's memory, and T5 has no limit.
+# Most tokens of a prompt: longer ones can exhaust the memory, and T5 has no limit of its own.
 LONGEST = 4096
 
 
@@ -32,8 +32,9 @@ class Switch:
     """An edit that is on, and how strongly.
 
     Attributes:
+        edit: the edit.
         strength: a factor f becomes 1 + strength * (f - 1): 0 changes nothing, 1 is the edit.
-        off: neurons of the edit that are left alone.
+        off: neurons of the edit that are not changed.
     """
 
     edit: NeuronEdit
@@ -49,12 +50,12 @@ class Switch:
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer of a model to one prompt.
+    """A model's answer to one prompt.
 
     Attributes:
-        logprobs: the sum of each option's token log-probabilities, as `evaluate` has them.
-        text: what it writes by itself.
-        matched: the option that the text gives; None if none.
+        logprobs: the sum of each option's token log-probabilities, as in `evaluate`.
+        text: what the model writes freely.
+        matched: the option that the text names; None if none.
     """
 
     logprobs: tuple[float, ...]
@@ -63,7 +64,7 @@ class Answer:
 
     @property
     def chosen(self) -> int:
-        """The option with the highest log-probability; the first of several."""
+        """The option with the highest log-probability; the first if tied."""
         return _best(self.logprobs)
 
     @property
@@ -79,10 +80,11 @@ class Firing:
     """The output h of one edited neuron at every token it sees, in the original model.
 
     Attributes:
-        place: the neuron's stack, layer, block and role, in words.
-        factor: what its output is multiplied by.
+        neuron: the neuron.
+        place: its stack, layer, block and role, in words.
+        factor: the factor on its output.
         tokens: the tokens, as text.
-        outputs: h at each of them.
+        outputs: h at each token.
     """
 
     neuron: Neuron
@@ -98,20 +100,20 @@ class Firing:
 
     @property
     def strongest(self) -> int:
-        """Where h is farthest from 0; the first of several."""
+        """The token where h is farthest from 0; the first if tied."""
         return max(range(len(self.outputs)), key=lambda k: abs(self.outputs[k]))
 
     def top(self, count: int) -> list[int]:
-        """The tokens with the strongest firing, strongest first."""
+        """The tokens where it fires most strongly, strongest first."""
         order = sorted(range(len(self.outputs)), key=lambda k: -abs(self.outputs[k]))
         return order[:count]
 
 
 def together(lm: LanguageModel, switches: Sequence[Switch]) -> NeuronEdit | None:
-    """One edit that does what all switched-on ones do; None where nothing is changed.
+    """One edit that does what all active edits do; None if nothing changes.
 
-    As in a union, a neuron that several hold gets the factor farthest from 1; but an edit of other
-    weights may be among them, if it fits.
+    As in a union, a neuron in several edits gets the factor farthest from 1; but unlike there, an
+    edit may come from other weights if it fits.
     """
     factors: dict[str, dict[int, float]] = {}
     for (site, unit), factor in reduce(stronger, (s.factors for s in switches), {}).items():
@@ -121,7 +123,7 @@ def together(lm: LanguageModel, switches: Sequence[Switch]) -> NeuronEdit | None
 
 
 def fit(lm: LanguageModel, edit: NeuronEdit) -> tuple[bool, str]:
-    """Whether an edit can be used on the model, and what is to be said about that, if anything."""
+    """Whether an edit fits the model, and any warning about it."""
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         try:
@@ -134,7 +136,7 @@ def fit(lm: LanguageModel, edit: NeuronEdit) -> tuple[bool, str]:
 def prompt_text(
     lm: LanguageModel, item: Item, instruction: str, prompt: PromptTemplate = DEFAULT
 ) -> str:
-    """Exactly what the tokenizer gets, chat template included."""
+    """The exact text that the tokenizer gets, chat template included."""
     return lm.prompt_text(prompt.render(instruction, item))
 
 
@@ -145,7 +147,7 @@ def choice(
     edit: NeuronEdit | None = None,
     prompt: PromptTemplate = DEFAULT,
 ) -> int:
-    """The option that `answer` chooses, without the text that takes most of its time."""
+    """The option that `answer` chooses, without generating text, which takes most of the time."""
     query = _query(lm, item, instruction, prompt)
     with _running(lm, edit):
         return _best(lm.score([query]).logprobs[0].tolist())
@@ -161,7 +163,7 @@ def answer(
     """The model's answer to one item under one instruction, with an edit or as it is.
 
     Raises:
-        SnipbiasError: the prompt does not fit into the model, nor the edit on it.
+        SnipbiasError: the prompt is too long, or the edit does not fit the model.
     """
     query = _query(lm, item, instruction, prompt)
     with _running(lm, edit):
@@ -179,10 +181,15 @@ def firings(
     option: int,
     prompt: PromptTemplate = DEFAULT,
 ) -> list[Firing]:
-    """How an edit's neurons fire in the original model, those that lose or gain most first.
+    """How an edit's neurons fire in the original model, those that change most first.
 
-    A neuron sees the prompt's tokens, those of the given option as far as they are read (the last
-    one is only predicted), or both.
+    A neuron sees the prompt's tokens, the given option's tokens except the last (which is only
+    predicted), or both.
+
+    Args:
+        lm, item, instruction, prompt: the question.
+        edit: the edit.
+        option: index of the option to read.
     """
     whole = _query(lm, item, instruction, prompt)
     query = Query(whole.prompt, (whole.options[option],))
@@ -209,51 +216,40 @@ def _query(lm: LanguageModel, item: Item, instruction: str, prompt: PromptTempla
     query = lm.query(*prompt.ask(instruction, item))
     if len(query.prompt) > LONGEST:
         raise SnipbiasError(
-            f"the prompt has {len(query.prompt):,} tokens, and {LONGEST:,} is the most that is "
-            "asked here: shorten the text."
+            f"the prompt has {len(query.prompt):,} tokens, but the playground takes at most "
+            f"{LONGEST:,}: shorten the text."
         )
     return query
 
 
 @contextmanager
 def _running(lm: LanguageModel, edit: NeuronEdit | None) -> Iterator[None]:
-    """The model as `evaluate` runs it."""
+    """Run the model as `evaluate` does, with an edit whose warnings `fit` has shown already."""
     with ExitStack() as stack:
         stack.enter_context(lm.frozen())
         stack.enter_context(torch.inference_mode())
         if edit is not None:
-            stack.enter_context(_quietly_applied(lm, edit))
+            stack.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("ignore")
+            stack.enter_context(edit.applied(lm))
         yield
 
 
 @contextmanager
-def _quietly_applied(lm: LanguageModel, edit: NeuronEdit) -> Iterator[None]:
-    """Applied, without the warnings that `fit` tells."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with edit.applied(lm):
-            yield
-
-
-@contextmanager
 def _outputs(lm: LanguageModel, sites: Iterable[str]) -> Iterator[dict[str, list[Tensor]]]:
-    """Inside, outputs [tokens, width] of some sites are kept: a tensor a firing, on the CPU."""
+    """Keep the outputs [tokens, width] of some sites while inside, on the CPU."""
     kept: dict[str, list[Float[Tensor, "k d"]]] = {site: [] for site in sites}
 
     def keep(site: str, module: nn.Module, args: object, output: Tensor) -> None:
-        # One prompt and one option, so that every position is real and no row is another's.
+        # With one prompt and one option, there is no padding and no other row.
         kept[site].append(output.detach().reshape(-1, output.shape[-1]).float().cpu())
 
-    handles = [lm.module(site).register_forward_hook(partial(keep, site)) for site in kept]
-    try:
+    with lm.hooked((site, partial(keep, site)) for site in kept):
         yield kept
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _tokens_seen(lm: LanguageModel, site: Site, query: Query) -> tuple[str, ...]:
-    """The tokens at whose positions a site has outputs, in order."""
+    """The tokens at which a site has outputs, in order."""
     read = query.options[0][:-1]
     if not lm.is_encoder_decoder:
         return _texts(lm, (*query.prompt, *read))
@@ -263,7 +259,7 @@ def _tokens_seen(lm: LanguageModel, site: Site, query: Query) -> tuple[str, ...]
 
 
 def _texts(lm: LanguageModel, ids: Iterable[int]) -> tuple[str, ...]:
-    """Each token as text; its name in the vocabulary where it is part of a character."""
+    """Each token as text, or its vocabulary entry if it is only part of a character."""
     texts = []
     for token in ids:
         text = str(lm.tokenizer.decode([token])).strip(" ")

@@ -21,7 +21,7 @@ CONDITIONS = {"all": "All rows", "ambiguous": "Ambiguous", "disambiguated": "Dis
 
 
 class Chooser:
-    """Both ways to a question; the one whose tab is open counts."""
+    """Both ways to ask a question; the open tab counts."""
 
     def __init__(
         self,
@@ -57,19 +57,19 @@ class Chooser:
         """The question to ask.
 
         Raises:
-            SnipbiasError: something of it is missing.
+            SnipbiasError: part of it is missing.
         """
         if self._tabs.value == TYPED:
             return self._typed.question()
         return Question(self._picker.item, self._picker.instruction, prompt=self._picker.prompt)
 
     def state(self) -> dict[str, Any]:
-        """What `__init__` takes to look like this again."""
+        """The state from which `__init__` restores this view."""
         typed = self._tabs.value == TYPED
         return {"own": self._typed.state()} if typed else {"row": self._picker.state()}
 
     def _swap(self) -> None:
-        """The question with its two people exchanged, as one of the user's own."""
+        """Swap the two people, and put the question into the tab for typed ones."""
         try:
             asked = self.question()
             turned = questions.swapped(asked.item)
@@ -91,7 +91,7 @@ class Chooser:
 
 
 class Picker:
-    """One row of a task; first of all the one to open on."""
+    """Picks a row of a task, starting with `opening`."""
 
     def __init__(
         self,
@@ -141,7 +141,7 @@ class Picker:
 
     @property
     def item(self) -> Item:
-        """The row that is shown; the first of the task where the filter leaves none."""
+        """The row that is shown; the task's first if the filter leaves none."""
         return self._rows[self._place] if self._rows else self._task.items[0]
 
     @property
@@ -151,16 +151,16 @@ class Picker:
 
     @property
     def prompt(self) -> PromptTemplate:
-        """The wording of the task that is chosen."""
+        """The prompt template of the chosen task."""
         return self._task.prompt
 
     def state(self) -> dict[str, Any]:
-        """What `show` takes to look like this again."""
+        """The state from which `show` restores this view."""
         place = {"task": self._task.name, "item": self.item.id}
         return {**place, "instruction": self._instruction.value or 0}
 
     def show(self, state: Mapping[str, Any]) -> None:
-        """The row of a state; where it is not there, what is shown stays."""
+        """Show the row of a state; if it does not exist, nothing changes."""
         task = self._tasks.get(state.get("task", ""), self._task)
         if item := next((item for item in task.items if item.id == state.get("item")), None):
             self._task = task
@@ -220,7 +220,9 @@ class Picker:
         self._asked.set_text(self.item.question)
         seen = questions.found_with(self.item, self._edits)
         if not count:
-            self._note.set_text("No row is like that: the task's first one is shown.")
+            self._note.set_text("No row matches: this is the task's first one.")
         elif seen:
-            self._note.set_text(f"Not held out: rows of its template found {', '.join(seen)}.")
+            self._note.set_text(
+                f"Not held out: {', '.join(seen)} was found on rows of its template."
+            )
         self._note.set_visibility(bool(seen) or not count)

@@ -1,4 +1,4 @@
-"""Plain HTML elements inside NiceGUI; texts are always texts, never markup."""
+"""Plain HTML elements in NiceGUI; text is never interpreted as markup."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MINUS = "\N{MINUS SIGN}"
 
 
 def html(tag: str, classes: str = "", *, text: str = "") -> TextElement:
-    """An element of any tag; its text is escaped by the browser."""
+    """An element with any tag; the browser escapes its text."""
     return TextElement(tag=tag, text=text).classes(classes)
 
 
@@ -25,10 +25,10 @@ def section(title: str = "") -> TextElement:
 
 
 def minus(number: float, digits: int = 2) -> str:
-    """A number with a real minus sign, and none before a zero."""
+    """A number with a real minus sign, but none before zero."""
     return fixed(number, digits).replace("-", MINUS)
 
 
 def sentence(text: str) -> str:
-    """A message of the command line, as a sentence of its own."""
+    """A command-line message as a sentence that starts with a capital."""
     return text[:1].upper() + text[1:]

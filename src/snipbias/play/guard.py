@@ -1,4 +1,4 @@
-"""Who may talk to the server: who knows its token, from a page that it served itself."""
+"""Who may talk to the server: only those who know its token, from a page that it served."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
-# The page asks nothing of any other machine, and the browser sees to it. Vue compiles in place.
+# The browser must not contact any other machine. Vue compiles in place, hence unsafe-eval.
 POLICY = (
     "default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; "
     "style-src 'self' 'unsafe-inline' data: blob:; frame-ancestors 'none'; form-action 'self'; "
@@ -26,21 +26,21 @@ HEADERS = {
 }
 
 
-REFUSED = "refused: open the page by the whole address that snipbias printed."
+REFUSED = "refused: open the page with the full address that snipbias printed."
 
 
 class Guard:
-    """ASGI middleware: refuses requests of others, and tells the browser to load nothing.
+    """ASGI middleware that refuses foreign requests and forbids the browser to load anything else.
 
-    Other users of the machine do not know the token, which the address carries once and a cookie
-    from then on. Any web page in the user's browser can send requests to 127.0.0.1, too. One of
-    another origin gives itself away by its Origin header, and one whose own name was made to point
-    here (DNS rebinding) by the Host header.
+    Other users of the machine do not know the token, which is in the address first and in a cookie
+    afterwards. Any web page in the user's browser can also send requests to 127.0.0.1: one of
+    another origin is recognised by its Origin header, and one whose name was made to point here
+    (DNS rebinding) by its Host header.
 
     Args:
-        app: the application behind it.
+        app: the application.
         host: the address that it is served at.
-        token: the secret; None asks for none.
+        token: the secret; None requires none.
     """
 
     def __init__(self, app: ASGIApp, host: str, token: str | None = None) -> None:
@@ -87,12 +87,12 @@ class Guard:
 
 
 def _cookie(asked: HTTPConnection) -> str:
-    """The cookie's name: all ports of a machine share their cookies."""
+    """The cookie's name, with the port, since all ports of a machine share their cookies."""
     return f"snipbias-{asked.headers['host'].rpartition(':')[2]}"
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a host."""
+    """Whether an address can be reached only from this machine."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:

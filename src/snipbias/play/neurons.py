@@ -1,4 +1,4 @@
-"""The table of an edit's neurons, each to be opened token by token."""
+"""The table of an edit's neurons, each of which opens token by token."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from snipbias.play.answers import Firing
 from snipbias.play.elements import html, minus
 from snipbias.play.session import Result
 
-SHOWN = 8  # the rest on demand
+SHOWN = 8  # the others on demand
 STRONGEST = 3
 COLUMNS = ("Neuron", "Factor", "Strongest h", "After", "At token", "Scaled", "Tokens")
 EXPLAINED = (
-    "h: the neuron's output in the original model, here where it is farthest from 0. After: h "
-    "times the factor. Tokens: those of the prompt that the neuron sees, and of the original's "
-    "answer, with h below each and the three strongest framed."
+    "h: the neuron's output in the original model, at the token where it is farthest from 0. "
+    "After: h times the factor. Tokens: those that the neuron sees of the prompt and of the "
+    "original's answer, with h below each and the three strongest framed."
 )
 
 
 @dataclass
 class Looks:
-    """How the user left the table, kept when it is drawn anew.
+    """How the user left the table, for redrawing it.
 
     Attributes:
-        opened: whose tokens are shown.
+        opened: neurons whose tokens are shown.
         all_rows: whether all neurons are listed.
-        touched: whose box was just ticked.
-        focused: the id that this box has now.
+        touched: the neuron whose box was just ticked.
+        focused: id of this box after redrawing.
     """
 
     opened: set[Neuron] = field(default_factory=set)
@@ -41,10 +41,12 @@ class Looks:
 
 
 def show(result: Result, looks: Looks, turn: Callable[[Neuron, bool], None]) -> None:
-    """The neurons of the edits that are on, with their strongest activation.
+    """Draw the neurons of the active edits, with their strongest activation.
 
     Args:
-        turn: called with a neuron and whether it is to be scaled, when the user changes that.
+        result: the answers.
+        looks: how the user left the table.
+        turn: called with a neuron and whether to scale it, when the user changes that.
     """
     firings = result.firings
     if not looks.opened.intersection(firing.neuron for firing in firings):
@@ -79,7 +81,7 @@ def show(result: Result, looks: Looks, turn: Callable[[Neuron, bool], None]) -> 
 def _row(
     firing: Firing, is_on: bool, looks: Looks, touched: Callable[[Neuron, bool], None]
 ) -> None:
-    """A neuron's row, and below it its tokens."""
+    """A neuron's row, with its tokens below."""
     peak = firing.strongest
     name = f"{firing.neuron.site} #{firing.neuron.unit}"
     after = firing.scaled[peak] if is_on else firing.outputs[peak]

@@ -1,4 +1,4 @@
-"""The page: what is asked on one side, what is answered on the other."""
+"""The page: the question on one side, the answers on the other."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ STYLE = Path(__file__).with_name("style.css")
 
 
 def build(session: Session) -> None:
-    """One tab's page; everything here is its own, and the session is everybody's.
+    """Build the page of one browser tab; only the session is shared between tabs.
 
-    Its address says what is asked and which edits are on, and opens the same again.
+    Its address stores the question and the active edits, and restores them when opened again.
     """
     state = _state(ui.context.client.request.query_params.get(STATE, ""))
     ui.add_css(STYLE)
@@ -54,7 +54,7 @@ def _address(state: dict[str, Any]) -> str:
 
 
 def _state(text: str) -> dict[str, Any]:
-    """The state that an address holds; nothing where it holds none, or another version's."""
+    """The state in an address; empty if it has none that can be read."""
     try:
         found = json.loads(text)
     except ValueError:

@@ -41,12 +41,12 @@ def options(result: Result) -> None:
     html(
         "p",
         "legend",
-        text="Percent: P among these options; beside it log P, of the option's own tokens summed.",
+        text="Percent: P among these options. log P: sum over the option's own tokens.",
     )
 
 
 def _marks(result: Result, index: int) -> list[str]:
-    """Facts about an option."""
+    """Which marks an option has: gold, biased, unknown."""
     item, gold_known = result.question.item, result.question.gold_known
     gold = item.gold if gold_known else None
     known = {"gold": gold, "biased": item.biased, "unknown": item.unknown}
@@ -87,7 +87,7 @@ def _matched(result: Result, answer: Answer) -> str:
 
 
 def percent(share: float) -> str:
-    """A share in percent; what is not quite 0 or 100 does not read so."""
+    """A share in percent, never rounded to exactly 0 or 100."""
     if 0 < share < 0.0005:
         return "<0.1 %"
     if 0.9995 < share < 1:

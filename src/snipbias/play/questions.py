@@ -1,11 +1,11 @@
-"""Which question is asked: one of a task's rows, or one that the user types."""
+"""Questions to ask: a task's rows, or what the user types."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import Literal, get_args
+from typing import Literal
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.edits.edit import NeuronEdit
@@ -13,13 +13,12 @@ from snipbias.evaluation.compare import hold_out
 from snipbias.tasks.items import Item, Task
 
 Condition = Literal["all", "ambiguous", "disambiguated"]
-CONDITIONS: tuple[Condition, ...] = get_args(Condition)
 
 
 def rows(task: Task, condition: Condition = "all", containing: str = "") -> list[Item]:
-    """A task's items of one condition in whose context, question or options a text stands.
+    """A task's items of one condition whose context, question or options contain a text.
 
-    Twins, the same question without and with the fact that answers it, stand beside each other.
+    Twins (a question with and without the fact that answers it) are next to each other.
     """
     wanted = containing.casefold().strip()
     chosen = [
@@ -35,7 +34,7 @@ def rows(task: Task, condition: Condition = "all", containing: str = "") -> list
 
 
 def held_out(task: Task, edits: Sequence[NeuronEdit]) -> Task | None:
-    """The rows that `evaluate` reports on for these edits; None where there are none."""
+    """The rows that `evaluate` reports on for these edits; None if there are none."""
     try:
         return hold_out(task, edits)[0]
     except SnipbiasError:
@@ -43,12 +42,12 @@ def held_out(task: Task, edits: Sequence[NeuronEdit]) -> Task | None:
 
 
 def first(rows: Sequence[Item]) -> int:
-    """The place of the first ambiguous row, the kind that edits are for; 0 where there is none."""
+    """Index of the first ambiguous row, the kind that edits are for; 0 if there is none."""
     return next((i for i, item in enumerate(rows) if item.condition == "ambiguous"), 0)
 
 
 def found_with(item: Item, edits: Collection[NeuronEdit]) -> list[str]:
-    """Labels of the edits that were found on rows of this item's template."""
+    """Labels of the edits found on rows of this item's template."""
     return [
         edit.label
         for edit in edits
@@ -63,7 +62,7 @@ def own(
     gold: int | None = None,
     biased: int | None = None,
 ) -> Item:
-    """A question that the user typed; without `gold` the item's means nothing.
+    """An item made from what the user typed; its `gold` means nothing unless given.
 
     Raises:
         SnipbiasError: the question is empty, an option is, or two are the same.
@@ -79,19 +78,19 @@ def own(
 
 
 def swapped(item: Item) -> Item:
-    """The question with its two people exchanged in context and question.
+    """The item with its two people swapped in context and question.
 
-    The options stay where they are; a right answer that is one of the two becomes the other.
+    The options keep their order; if one of the two is the right answer, the other becomes it.
 
     Raises:
-        SnipbiasError: not two of the options are named in the text.
+        SnipbiasError: the text does not name two of the options.
     """
     text = f"{item.context} {item.question}".casefold()
     names = [_name(option) for option in item.options]
     two = [i for i, name in enumerate(names) if re.search(rf"\b{re.escape(name)}\b", text)][:2]
     if len(two) < 2:
         raise SnipbiasError(
-            "there are no two people to swap: name two of the options in the context or question."
+            "there are no two people to swap: name two options in the context or question."
         )
     one, other = two
     exchange = {names[one]: names[other], names[other]: names[one]}
@@ -111,5 +110,5 @@ def _name(option: str) -> str:
 
 
 def _like(model: str, name: str) -> str:
-    """A name with capitals where the one that it replaces had them."""
+    """A name, capitalised like the one that it replaces."""
     return name.title() if model[:1].isupper() else name

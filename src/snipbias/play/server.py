@@ -1,4 +1,4 @@
-"""The local server: its socket, its guard, and its end."""
+"""The local server."""
 
 from __future__ import annotations
 
@@ -26,8 +26,11 @@ def serve(
     """Serve the page until the user interrupts it.
 
     Args:
-        port: 0 for any that is free.
-        say: what tells the user where the page is.
+        session: the model, tasks and edits.
+        host: the address to serve at.
+        port: the port; 0 for any free one.
+        open_browser: open the page.
+        say: called with the address of the page.
     """
     import uvicorn
     from fastapi import FastAPI
@@ -63,7 +66,7 @@ def serve(
         say(url)
         if open_browser:
             webbrowser.open(url)
-        # nicegui asks every object of the process whether it is the server, which torch warns of.
+        # nicegui inspects every object in the process, about which torch warns.
         warnings.filterwarnings("ignore", message=".*reduce_op.*", category=FutureWarning)
         with contextlib.suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[listener])

@@ -1,4 +1,4 @@
-"""One model behind one lock: edits' hooks are on the model itself, whoever asks."""
+"""One model behind one lock, since edits put their hooks on the model itself."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from snipbias.play.answers import prompt_text as exact_prompt
 from snipbias.tasks.items import Item, Task
 from snipbias.tasks.prompts import DEFAULT, PromptTemplate
 
-KEPT = 64  # answers of the original that are not asked for again
-# What is spent on finding a row to open on: so many rows, and no new one after so many seconds.
+KEPT = 64  # answers of the original model to keep
+# Limits of the search for a row to open on: rows tried, and seconds.
 TRIED, SECONDS = 8, 0.5
 
 
 @dataclass(frozen=True)
 class Question:
-    """An item, the instruction and wording it is asked in, and whether its gold option is known."""
+    """An item, its instruction and prompt template, and whether its gold option is known."""
 
     item: Item
     instruction: str
@@ -39,9 +39,13 @@ class Result:
     """Both answers to one question.
 
     Attributes:
-        edited: None where no edit changes anything.
-        random: with as many random neurons scaled in the same way; None if not asked for.
-        firings: of every neuron of the edits that are on, those switched off one by one included.
+        question: the question.
+        prompt: the exact prompt.
+        original: the answer of the original model.
+        edited: the answer with the edits; None if nothing changes.
+        random: the answer with as many random neurons scaled in the same way, if asked for.
+        firings: of every neuron of the active edits, including those switched off singly.
+        off: neurons switched off singly.
     """
 
     question: Question
@@ -55,11 +59,13 @@ class Result:
 
 @dataclass
 class Session:
-    """The model, and what can be picked at the page; shared by all of its tabs.
+    """The model, and what can be picked on the page; shared by all tabs.
 
     Attributes:
-        edits: under labels that differ.
-        tasks: at least one.
+        lm: the model.
+        edits: edits with different labels.
+        tasks: at least one task.
+        notes: label -> whether the edit fits, and remarks.
         opening: the row of the first task that the page opens on.
     """
 
@@ -82,13 +88,16 @@ class Session:
         is_stale: Callable[[], bool] = lambda: False,
         control: int | None = None,
     ) -> Result | None:
-        """Both answers; waits for its turn, and gives None if by then nobody wants them any more.
+        """Both answers, once it is this request's turn; None if it is stale by then.
 
         Args:
-            control: number of the draw of random neurons to stand beside the edits; None for none.
+            question: the question.
+            switches: the active edits.
+            is_stale: whether nobody waits for the answer any more.
+            control: seed of the random neurons to compare with; None for no comparison.
 
         Raises:
-            SnipbiasError: the prompt does not fit into the model.
+            SnipbiasError: the prompt is too long.
         """
         item, instruction, prompt = question.item, question.instruction, question.prompt
         if not instruction.strip():
@@ -122,8 +131,7 @@ class Session:
     def _telling(self) -> Item:
         """A row that shows at once what an edit does.
 
-        An ambiguous held-out one; of the first few, one whose answer changes with the first edit,
-        which is the one that is on.
+        An ambiguous held-out row; among the first few, one whose answer the first edit changes.
         """
         task = self.tasks[0]
         rows = questions.rows(questions.held_out(task, self.edits) or task)
@@ -142,7 +150,7 @@ class Session:
                     return item
                 if time.monotonic() > end:
                     break
-        except SnipbiasError:  # a prompt that does not fit: the page says so when it is asked
+        except SnipbiasError:  # the prompt is too long, as the page will say
             pass
         return plain
 

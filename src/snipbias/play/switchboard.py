@@ -1,4 +1,4 @@
-"""The edits: which are on, how strongly, and which of their neurons are left alone."""
+"""The edits: which are on, how strongly, and which of their neurons are switched off."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from snipbias.play.answers import Switch
 from snipbias.play.elements import MINUS, html, minus, section, sentence
 from snipbias.play.session import Session
 
-RANDOM = "Beside as many random neurons"
+RANDOM = "Compare with as many random neurons"
 TICKS = (f"{MINUS}1", "0: nothing", "1: as found", "2")  # at -1, 0, 1 and 2
 
 
 class Switchboard:
-    """A switch and a strength an edit; the first edit is on."""
+    """A switch and a strength per edit; the first edit is on."""
 
     def __init__(self, session: Session, state: Mapping[str, Any]) -> None:
         self._session = session
@@ -43,11 +43,11 @@ class Switchboard:
                 self._random.on_value_change(lambda: self.on_change())
 
     def control(self) -> int | None:
-        """Number of the draw of random neurons that is shown; None if none is."""
+        """Seed of the random neurons that are shown; None if none are."""
         return self._number if self._controls and self._random.value else None
 
     def state(self) -> dict[str, Any]:
-        """What `__init__` takes to look like this again."""
+        """The state from which `__init__` restores this view."""
         edits = {edit.label: s.value for edit, on, s in self._controls if on.value}
         drawn = {} if self.control() is None else {"random": self.control()}
         off = [[neuron.site, neuron.unit] for neuron in sorted(self._off)]
@@ -74,7 +74,7 @@ class Switchboard:
         self._controls.append((edit, switch, strength))
 
     def switches(self) -> list[Switch]:
-        """The edits that are on, as they stand."""
+        """The active edits with their settings."""
         return [
             Switch(edit, strength.value, frozenset(self._off))
             for edit, switch, strength in self._controls
@@ -82,13 +82,13 @@ class Switchboard:
         ]
 
     def turn(self, neuron: Neuron, is_on: bool) -> None:
-        """Leave one neuron alone, or scale it again."""
+        """Switch one neuron off or on."""
         (self._off.discard if is_on else self._off.add)(neuron)
         self.on_change()
 
 
 class Strength:
-    """A slider from -1 to 2; the browser's own, which names itself where it has the focus."""
+    """A slider from -1 to 2: the browser's own, which is accessible."""
 
     def __init__(self, name: str, value: float, changed: Callable[[], None]) -> None:
         self.value = value
@@ -98,8 +98,8 @@ class Strength:
                 html("span", text="Strength").props("aria-hidden=true")
                 self._shown = html("span", text=minus(value))
             self._slider = html("input").props('type=range min="-1" max=2 step="0.05"')
-            # The attribute, where it begins, and not the property: what the user does with it
-            # later is the browser's alone, and an answer that comes late cannot move it back.
+            # Set the attribute (the initial value), not the property: later moves stay in the
+            # browser, so that a late answer cannot move the slider back.
             self._slider.props["^value"] = value
             self._slider.props["aria-label"] = name
             with html("p", "ticks").props("aria-hidden=true"):
@@ -119,11 +119,11 @@ class Strength:
 
 
 def count(edit: NeuronEdit) -> str:
-    """How many neurons it holds."""
+    """The number of its neurons in words."""
     return plural(len(edit), "neuron")
 
 
 def _how_to_get_one(model: str) -> None:
-    html("p", text="There is no edit, so this is the model alone. Find one, and open it here:")
+    html("p", text="There is no edit yet, so this is only the model. Find one and open it here:")
     find = f"snipbias find {model} mini:age --n 10 --out age-edit"
     html("pre", "prompt", text=f"{find}\nsnipbias play {model} --edit age-edit")

@@ -1,4 +1,4 @@
-"""A question by hand: its text, its options, and which of them is right or the stereotype's."""
+"""A typed question: its text, its options, and which is right or stereotyped."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from snipbias.tasks.items import Item
 from snipbias.tasks.prompts import PromptTemplate
 
 SWAP = "Swap the two people"
-NOBODY = -1  # of the options
+NOBODY = -1  # no option
 
 
 class Typed:
-    """A question by hand."""
+    """The form for a typed question."""
 
     def __init__(
         self, changed: Callable[[], None], typed: Callable[[], None], swap: Callable[[], None]
@@ -48,7 +48,7 @@ class Typed:
         """The question that was typed.
 
         Raises:
-            SnipbiasError: something of it is missing.
+            SnipbiasError: part of it is missing.
         """
         texts = [option.value or "" for option in self._options]
         gold, biased = (None if m.value == NOBODY else m.value for m in (self._gold, self._biased))
@@ -59,13 +59,13 @@ class Typed:
         return Question(item, self._instruction.value or "", gold_known=known, prompt=self._prompt)
 
     def state(self) -> dict[str, Any]:
-        """What `show` takes to look like this again."""
+        """The state from which `show` restores this view."""
         options = [option.value or "" for option in self._options]
         fields = self._fields()
         return {"options": options, **{name: field.value for name, field in fields.items()}}
 
     def show(self, state: Mapping[str, Any]) -> None:
-        """The question of a state, in the wording that is there."""
+        """Show the question of a state, in the current prompt template."""
         self._set_options([str(text) for text in state.get("options", ())])
         for name, field in self._fields().items():
             is_mark = field in (self._gold, self._biased)
@@ -84,7 +84,7 @@ class Typed:
     def fill(
         self, item: Item, instruction: str, prompt: PromptTemplate, *, gold_known: bool = True
     ) -> None:
-        """Begin from a question that is there, in its wording."""
+        """Start from an existing question and its prompt template."""
         self._prompt = prompt
         self._instruction.set_value(instruction)
         self._context.set_value(item.context)
@@ -111,13 +111,13 @@ class Typed:
 
     def _remove(self, field: ui.input) -> None:
         gone = self._options.index(field)
-        for mark in (self._gold, self._biased):  # they stay with their option
+        for mark in (self._gold, self._biased):  # a mark stays with its option
             if mark.value >= gone:
                 mark.set_value(NOBODY if mark.value == gone else mark.value - 1)
         self._options.remove(field)
         self._list.remove(field)
         self._number()
-        # The button that had the keyboard's focus is gone.
+        # The button with the keyboard focus is gone.
         ui.run_javascript(f"document.getElementById('{self._more.html_id}')?.focus()")
 
     def _number(self) -> None:

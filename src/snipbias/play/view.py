@@ -15,10 +15,10 @@ from snipbias.play.session import Question, Result, Session
 
 
 class View:
-    """Both answers to the question that is asked.
+    """Both answers to the current question.
 
     Attributes:
-        on_neuron: called with a neuron and whether it is to be scaled, when the user changes that.
+        on_neuron: called with a neuron and whether to scale it, when the user changes that.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class View:
         self._looks = neurons.Looks()
         self.on_neuron: Callable[[Neuron, bool], None] = lambda neuron, is_on: None
         with section("Answers") as self._card:
-            # Polite: read aloud when it changes, without the focus being moved.
+            # Polite: screen readers announce changes without moving the focus.
             self._status = html("p", "status").props("role=status aria-live=polite")
             self._stale = html("p", "stale-note").props("aria-live=polite")
             self._error = html("p", "error").props("role=alert")
@@ -47,22 +47,22 @@ class View:
         self._rest = html("div", "rest")
 
     def refresh(self) -> None:
-        """Ask anew, without blocking the page."""
+        """Ask again, without blocking the page."""
         self._turn += 1
         ui.navigate.history.replace(self._state())
-        self._outdate("Being asked again: what stands here is the answer before.")
+        self._outdate("Asking again: this is the previous answer.")
         background_tasks.create(self._ask(self._turn), context=self._rest)
 
     def compare(self) -> None:
-        """Say whether what is typed is still what was answered."""
+        """Show whether the answer still belongs to what is typed."""
         try:
             same = self._question() == self._shown
         except SnipbiasError:
             same = False
-        self._outdate("" if same else "The question was changed: press Ask to answer it.")
+        self._outdate("" if same else "The question has changed: press Ask to answer it.")
 
     def _outdate(self, why: str) -> None:
-        """Mark what is shown as the answer to something else; nothing where nothing is shown."""
+        """Mark the shown answer as outdated, if there is one."""
         why = why if self._shown else ""
         self._stale.set_text(why)
         self._card.classes(**{"add" if why else "remove": "stale"})
@@ -84,7 +84,7 @@ class View:
             self._show(result)
 
     def _wait(self) -> None:
-        """An answer that is there stays until the next one, a complaint does not."""
+        """Keep the last answer until the next one, but clear an error."""
         self._error.set_text("")
         if not self._status.text:
             self._status.set_text("The model is being asked.")
@@ -117,6 +117,6 @@ class View:
             with section(), html("details"):
                 html("summary", text="Exact prompt")
                 html("pre", "prompt", text=result.prompt).props("tabindex=0")
-        if self._looks.focused is not None:  # the box just ticked was drawn anew
+        if self._looks.focused is not None:  # the box just ticked was redrawn
             ui.run_javascript(f"document.getElementById('{self._looks.focused}')?.focus()")
             self._looks.focused = None

@@ -39,8 +39,7 @@ def load(category: str, instructions: Sequence[str], data_dir: str | Path | None
     `notes` count the rows without a biased option or a twin.
 
     Args:
-        category: one of `CATEGORIES`.
-        instructions: the instructions to ask under.
+        category: one of `CATEGORIES`, asked under these instructions.
         data_dir: folder of the files; by default the cache, then a download.
 
     Raises:

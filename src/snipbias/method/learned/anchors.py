@@ -1,4 +1,4 @@
-"""Texts and replies on which the edited model is to predict what it predicted before."""
+"""Texts and replies on which the edited model must predict what it predicted before."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ LONGEST = 96  # tokens of a text
 
 @dataclass(frozen=True)
 class Anchor:
-    """A text that nothing may change, and what the original model predicts at some places.
+    """A text, and what the original model predicts at some of its tokens.
 
     Attributes:
-        query: its beginning as the prompt and its rest as the only option.
+        query: its beginning as the prompt, and the rest as the only option.
         places: tokens of the rest whose predictions are compared.
-        before: log-probabilities of every token there, in half precision: a vocabulary is large.
+        before: log-probabilities of the whole vocabulary there, in half precision to save memory.
     """
 
     query: Query
@@ -38,7 +38,7 @@ class Anchor:
         return (before.exp() * (before - after)).sum(-1).mean()
 
     def surprise(self, lm: LanguageModel, below: Below) -> Float[Tensor, ""]:
-        """-log P of the text's own tokens at those places, summed; differentiable."""
+        """Sum of -log P of the text's own tokens at those places; differentiable."""
         with below.of(id(self)):
             after = predictions(lm, self.query, self.places)
         tokens = torch.tensor(self.query.options[0], device=after.device)[self.places]
@@ -46,7 +46,7 @@ class Anchor:
 
 
 def anchors(lm: LanguageModel, queries: Sequence[Query], positions: int, seed: int) -> list[Anchor]:
-    """The queries with what the model predicts now, at up to so many tokens each."""
+    """Record what the model predicts now, at up to `positions` tokens of each query."""
     rng = random.Random(f"anchors {seed}")
     found = []
     with torch.no_grad():
@@ -60,15 +60,15 @@ def anchors(lm: LanguageModel, queries: Sequence[Query], positions: int, seed: i
 
 
 def text_queries(lm: LanguageModel, texts: Sequence[str]) -> list[Query]:
-    """Plain texts as queries; those too short to predict anything are left out."""
+    """Plain texts as queries, without those that are too short."""
     return [query for query in map(lm.text_query, texts) if query is not None]
 
 
 def chat_queries(lm: LanguageModel, prompts: Sequence[str], tokens: int = 16) -> list[Query]:
-    """Requests, each with the beginning of the model's own greedy reply."""
+    """Requests, each with the start of the model's own greedy reply."""
     if not prompts:
         return []
-    # `generate` writes a little more than the longest option, whatever it says.
+    # `generate` writes slightly more tokens than the longest option has.
     asked = [lm.query(prompt, [prompt]) for prompt in prompts]
     room = [Query(query.prompt, (tuple([0] * tokens),)) for query in asked]
     replies = lm.generate(room)

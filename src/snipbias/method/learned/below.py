@@ -1,4 +1,4 @@
-"""Run the blocks below the lowest trained one once per input: nothing there changes."""
+"""Run the blocks below the lowest trained one only once per input, since nothing changes there."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOST_BYTES = 4 * 2**30
 class Below:
     """States at the lowest trained block of a decoder-only model, kept per input.
 
-    Only for passes without a key-value cache: the blocks that are left out would fill none.
+    Only for passes without a key-value cache, which the skipped blocks would not fill.
     """
 
     def __init__(self, lm: LanguageModel, sites: Sequence[Site]) -> None:
@@ -36,7 +36,7 @@ class Below:
 
     @contextmanager
     def of(self, key: Any) -> Iterator[None]:
-        """Inside, the blocks below are run and their result kept, or the kept one stands in."""
+        """Run the blocks below and keep their result, or use the kept one instead."""
         if not self._blocks:
             yield
         elif key in self._kept:

@@ -1,4 +1,4 @@
-"""Checks of a model in training on development rows, and whether it does harm."""
+"""Check a model in training on development rows: is it better, and does it do harm?"""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Material:
     Attributes:
         rows: groups of the `find` part.
         dev: groups of the `dev` part.
-        texts: texts and replies that are held where they are.
-        dev_texts: others, which say how far texts have moved.
+        texts: texts and replies to train on, whose predictions must not change.
+        dev_texts: other texts, which measure how far predictions have moved.
         below: what runs once per input.
     """
 
@@ -40,15 +40,15 @@ class Material:
 
 @dataclass(frozen=True)
 class Check:
-    """The figures on development rows after so many steps.
+    """The figures on development rows after `step` steps.
 
     Attributes:
         step: steps done; 0 is the original model.
-        loss: mean training loss since the check before; None for the original.
-        auroc: per kind of unanswerable row, how well the margin tells it from answerable ones.
-        twins: per kind, the share of rows whose margin is above that of their answerable twin.
+        loss: mean training loss since the previous check; None for the original.
+        auroc: per kind of unanswerable row, how well the margin separates it from answerable rows.
+        twins: per kind, the share of rows whose margin exceeds that of their answerable twin.
         right: share of rows answered right, per kind of row.
-        named: on answerable rows, how often the right one of the named options scores higher.
+        named: share of answerable rows in which the right named option scores higher.
         moved: mean KL divergence from the original on texts, in nats per token.
     """
 
@@ -62,19 +62,20 @@ class Check:
 
     @property
     def told(self) -> float:
-        """How well the two kinds of rows are told apart: the mean of both AUROCs over the kinds.
+        """How well answerable and unanswerable rows are told apart: the mean of all AUROCs.
 
-        Never accuracy, which a shift to "unknown" raises too.
+        Accuracy is not used, since a shift to "unknown" raises it too.
         """
         known = [x for x in (*self.auroc.values(), *self.twins.values()) if not math.isnan(x)]
         return sum(known) / len(known) if known else math.nan
 
     def harms(self, original: Check, margin: float, most: float) -> bool:
-        """Whether answerable rows, the right person or other texts are worse than they were.
+        """Whether answerable rows, the choice of person or other texts have become worse.
 
         Args:
+            original: the check of the original model.
             margin: share of answerable rows that may be lost.
-            most: nats per token that other texts may move.
+            most: largest acceptable KL on other texts, in nats per token.
         """
         rows = original.right["disambiguated"] - self.right["disambiguated"]
         return max(rows, original.named - self.named) > margin or self.moved > most
@@ -108,7 +109,7 @@ def check(
         for kind in (*UNANSWERABLE, "disambiguated")
     }
     answerable = at["disambiguated"]
-    # Group by group, so that a filling that is drawn twice is its own twin.
+    # Per group, so that a filling that is drawn twice is compared with its own twin.
     number = [f"{n} {item.twin}" for n, group in enumerate(material.dev) for item in group.items]
     own = {number[i]: float(margin[i]) for i in answerable.nonzero()[:, 0].tolist()}
     twins = {}

@@ -1,4 +1,4 @@
-"""How a training went, as a table: what the development rows said at every check."""
+"""A table of how a training went: the figures of every check on development rows."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from snipbias.method.learned.train import Trained
 
 HEADER = ("step", "loss", "AUROC p/f/m", "twins", "right p/f/m", "answered", "person", "KL")
 LEGEND = (
-    "p/f/m: plain ambiguous, filler and mismatch rows. AUROC: these told from answerable rows; "
-    "twins: each from its own. right: percent answered 'unknown'; answered: percent of answerable "
-    "rows right; person: the right one scores higher there. KL: nats per token on other texts.\n"
-    "*: kept; told the rows apart best, without harm to answerable rows or other texts."
+    "p/f/m: plain ambiguous, filler and mismatch rows. AUROC: how well they are told from "
+    "answerable rows; twins: each from its own twin. right: percent answered 'unknown'; answered: "
+    "percent of answerable rows right; person: percent with the right person ahead. KL: nats per "
+    "token on other texts.\n"
+    "*: kept, since it tells the rows apart best without harm to answerable rows or other texts."
 )
 
 
 def curve(size: int | None, trained: Trained) -> Grid:
-    """Every check of one training; the one whose factors were kept is marked with a star."""
+    """Every check of one training; a star marks the one whose factors were kept."""
     rows = tuple(_row(check, check is trained.best) for check in trained.checks)
     name = "all neurons" if size is None else f"{size:,} neurons"
     return Grid(f"{name}: development rows", HEADER, rows)

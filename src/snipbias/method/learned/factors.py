@@ -18,12 +18,12 @@ from snipbias.models.sites import Site
 
 
 class Factors:
-    """The change of each factor from 1, as one vector over the neurons of some sites.
+    """The difference of each factor from 1, as one vector over the neurons of some sites.
 
     Attributes:
-        sites: the sites in order; each has its stretch of the vector.
-        change: factor - 1, a leaf that gradients are taken to.
-        free: which neurons are trained; the others stay as they are.
+        sites: the sites in order; each has its part of the vector.
+        change: factor - 1, the leaf whose gradients are computed.
+        free: which neurons are trained.
     """
 
     def __init__(self, lm: LanguageModel, sites: Sequence[Site]) -> None:
@@ -37,41 +37,40 @@ class Factors:
         self._starts = torch.tensor([0, *widths]).cumsum(0).tolist()
 
     def current(self) -> Float[Tensor, " neurons"]:
-        """The change of every neuron's factor from 1."""
+        """The difference of every neuron's factor from 1."""
         return self.change
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Inside, every site's output is multiplied by its factors; gradients reach `change`."""
+        """Multiply every site's output by its factors while inside; gradients reach `change`."""
         current = self.current()
         with ExitStack() as stack:
             refuse_split()
             stack.enter_context(hooks_count())
-            for site, start in zip(self.sites, self._starts[:-1], strict=True):
-                hook = partial(_scale, current[start : start + site.width])
-                handle = self._lm.module(site.name).register_forward_hook(hook, prepend=True)
-                stack.callback(handle.remove)
+            parts = zip(self.sites, current.split([s.width for s in self.sites]), strict=True)
+            hooks = ((site.name, partial(_scale, part)) for site, part in parts)
+            stack.enter_context(self._lm.hooked(hooks, first=True))
             yield
 
     def bound(self, most: float) -> None:
-        """Put the factors of frozen neurons back to 1, and the others into their range."""
+        """Reset the factors of frozen neurons to 1, and clamp the others to their range."""
         with torch.no_grad():
             self.change.clamp_(-most, most)
             self.change.mul_(self.free)
 
     def set(self, values: Float[Tensor, " neurons"]) -> None:
-        """Put every factor where these changes say."""
+        """Set the difference of every factor from 1."""
         with torch.no_grad():
             self.change.copy_(values)
 
     def keep(self, chosen: Bool[Tensor, " neurons"]) -> None:
-        """Train these neurons alone from here on; the factors of all others go back to 1."""
+        """Train only these neurons from now on; the factors of all others go back to 1."""
         self.free = chosen
         with torch.no_grad():
             self.change.mul_(chosen)
 
     def by_site(self) -> dict[str, dict[int, float]]:
-        """Site -> unit -> factor, of every neuron whose factor is not 1."""
+        """Site -> unit -> factor of every neuron whose factor is not 1."""
         changes = self.current().detach().double().cpu()
         found = {}
         for site, start in zip(self.sites, self._starts[:-1], strict=True):
@@ -84,9 +83,9 @@ class Factors:
 
 
 class Mask(Factors):
-    """A trained mask: the n neurons of the highest score are pruned, all others left alone.
+    """A trained mask that prunes the n neurons with the highest scores.
 
-    The forward pass prunes exactly n; the backward pass hands each score the gradient of its
+    The forward pass prunes exactly n; in the backward pass, each score gets the gradient of its
     neuron's change (straight through).
 
     Source: Panigrahi et al. 2023, Task-Specific Skill Localization (grafting), with a budget of n.
@@ -96,7 +95,7 @@ class Mask(Factors):
         super().__init__(lm, sites)
         self.n = n
         noise = torch.randn(len(self.change), generator=torch.Generator().manual_seed(seed))
-        with torch.no_grad():  # so that the first pick is a random one
+        with torch.no_grad():  # makes the first pick random
             self.change.add_(1e-3 * noise.to(self.change.device))
 
     def current(self) -> Float[Tensor, " neurons"]:
@@ -109,7 +108,7 @@ class Mask(Factors):
 
 
 class LowRank(Factors):
-    """A LoRA of the same sites, trained by the same loss: the ceiling that weights allow.
+    """A LoRA on the same sites, trained with the same loss: an upper bound for weight changes.
 
     Source: Hu et al. 2021, LoRA.
     """
@@ -123,7 +122,7 @@ class LowRank(Factors):
         self._parts = torch.tensor([0, *sizes]).cumsum(0).tolist()
         start = torch.zeros(sum(sizes))
         source = torch.Generator().manual_seed(seed)
-        for place, i in zip(self._parts[:-1], inputs, strict=True):  # the other half begins at 0
+        for place, i in zip(self._parts[:-1], inputs, strict=True):  # the other half starts at 0
             start[place : place + rank * i] = torch.randn(rank * i, generator=source) / i**0.5
         self.change = start.to(lm.device).requires_grad_()
         self.free = torch.ones_like(self.change, dtype=torch.bool)
@@ -133,13 +132,13 @@ class LowRank(Factors):
         with ExitStack() as stack:
             refuse_split()
             stack.enter_context(hooks_count())
+            hooks = []
             for site, place, i in zip(self.sites, self._parts[:-1], self._inputs, strict=True):
                 middle = place + self.rank * i
                 down = self.change[place:middle].view(self.rank, i)
                 up = self.change[middle : middle + self.rank * site.width].view(-1, self.rank)
-                hook = partial(_add_low_rank, down, up)
-                handle = self._lm.module(site.name).register_forward_hook(hook, prepend=True)
-                stack.callback(handle.remove)
+                hooks.append((site.name, partial(_add_low_rank, down, up)))
+            stack.enter_context(self._lm.hooked(hooks, first=True))
             yield
 
     def bound(self, most: float) -> None:
@@ -164,14 +163,15 @@ def _add_low_rank(
 def upper_sites(lm: LanguageModel, share: float, roles: Sequence[str] = ()) -> list[Site]:
     """The sites of the upper blocks of every stack.
 
-    Below the lowest of them nothing is trained, so the backward pass ends there.
+    Nothing below the lowest of them is trained, so the backward pass ends there.
 
     Args:
-        share: of a stack's blocks, counted from the top; 1 takes all.
-        roles: only sites of these roles (q, k, v, o, gate, up, down); all if none is given.
+        lm: the model.
+        share: share of a stack's blocks, counted from the top; 1 takes all.
+        roles: only sites of these roles (q, k, v, o, gate, up, down); by default all.
 
     Raises:
-        SnipbiasError: the share is no share, or the model has no site of such a role.
+        SnipbiasError: the share is out of range, or the model has no site of such a role.
     """
     if not 0 < share <= 1:
         raise SnipbiasError(f"the share of layers is {share:g}: give more than 0 and at most 1.")

@@ -1,4 +1,4 @@
-"""The training-free relative of learned factors: one step along the gradient of the pair loss."""
+"""Factors without training: one step along the gradient of the pair loss."""
 
 from __future__ import annotations
 
@@ -26,16 +26,20 @@ def first_order(
     n: int | None = None,
     lengths: Sequence[float] = LENGTHS,
 ) -> Trained:
-    """Move the n factors that promise most along -gradient / Fisher, as far as `dev` rows allow.
+    """Move the n most promising factors along -gradient / Fisher, as far as `dev` rows allow.
 
     Args:
-        factors: all at 1; they are left at the best length, or at 1 if none tells better.
-        n: neurons that move, up or down; all if not given.
-        lengths: how far the factor that moves most may be from 1.
+        lm: the model.
+        factors: all at 1; afterwards at the best length, or at 1 if none is better.
+        material: rows and texts.
+        how: settings of the training, for what counts as harm.
+        original: the check of the original model.
+        n: number of neurons that move, up or down; by default all.
+        lengths: distances from 1 to try for the factor that moves most.
     """
     loss = pair_gradient(lm, factors, material)
     information = fisher(lm, factors, material)
-    information = information + information.mean()  # one that no text uses must not move endlessly
+    information = information + information.mean()  # bounds the step of a neuron that no text uses
     promise = loss**2 / information
     if n is not None:
         few = torch.zeros_like(promise, dtype=torch.bool)
@@ -65,7 +69,7 @@ def step_direction(
 def pair_gradient(
     lm: LanguageModel, factors: Factors, material: Material
 ) -> Float[Tensor, " neurons"]:
-    """Mean gradient of the pair loss in every factor, with all factors as they are."""
+    """Mean gradient of the pair loss with respect to every factor."""
     total = torch.zeros_like(factors.change)
     for group in material.rows:
         with torch.enable_grad(), factors.applied():
@@ -77,7 +81,7 @@ def pair_gradient(
 
 
 def fisher(lm: LanguageModel, factors: Factors, material: Material) -> Float[Tensor, " neurons"]:
-    """Mean squared gradient of what the model itself predicts on the texts: a diagonal Fisher."""
+    """Diagonal Fisher information: the mean squared gradient of log P of the texts."""
     total = torch.zeros_like(factors.change)
     for text in material.texts:
         with torch.enable_grad(), factors.applied():

@@ -1,4 +1,4 @@
-"""learn = draw + train + keep what carries most + train that again."""
+"""learn = draw + train + keep the neurons that carry most + train these again."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from snipbias.tasks.items import Task
 from snipbias.tasks.neutral_text import chat_prompts_to_protect, passages_to_protect
 
 DEV_GROUPS = 10  # of each task, at least
-TEXTS, CHATS = 24, 16  # a third of each only says how far texts have moved
+TEXTS, CHATS = 24, 16  # a third of each only measures how far texts have moved
 # A size (None: all neurons that are trained), its factors, and how its training went.
 Result = tuple[int | None, Factors, Trained]
 
@@ -41,8 +41,8 @@ class Learned:
     """Edits of learned factors, and how their training went.
 
     Attributes:
-        edits: the edit of every size that was asked for; None is all trained neurons.
-        trainings: the training of each.
+        edits: size -> edit; None is all trained neurons.
+        trainings: size -> training.
     """
 
     edits: dict[int | None, NeuronEdit]
@@ -56,13 +56,13 @@ class Learned:
 
 @dataclass(frozen=True)
 class Job:
-    """The parts that all trainings of one call share.
+    """What all trainings of one call share.
 
     Attributes:
-        original: the check of the unedited model.
-        sizes: how many neurons to keep, the most first.
-        key: what tells this call's trainings from those of any other.
-        folder: where the states of trainings are kept; None for nowhere.
+        original: the check of the original model.
+        sizes: numbers of neurons to keep, largest first.
+        key: identifies this call's trainings among those of other calls.
+        folder: where the states of trainings are kept, if anywhere.
     """
 
     lm: LanguageModel
@@ -98,7 +98,7 @@ class Job:
 
 
 def by_path(job: Job) -> Iterator[Result]:
-    """All factors; then those that carried most of the loss, trained again from where they were."""
+    """Train all factors; then continue with only those that carried most of the loss."""
     factors = Factors(job.lm, job.sites)
     whole = job.fit(None, factors)
     values = factors.change.detach().clone()
@@ -110,7 +110,7 @@ def by_path(job: Job) -> Iterator[Result]:
 
 
 def at_random(job: Job) -> Iterator[Result]:
-    """As many neurons at random, trained alike: the control."""
+    """Train as many random neurons in the same way: the control."""
     for size in job.sizes:
         factors = Factors(job.lm, job.sites)
         order = torch.rand(len(factors.change), generator=torch.Generator().manual_seed(job.seed))
@@ -119,7 +119,7 @@ def at_random(job: Job) -> Iterator[Result]:
 
 
 def by_mask(job: Job) -> Iterator[Result]:
-    """A trained mask that prunes so many neurons (grafting)."""
+    """Train a mask that prunes this many neurons (grafting)."""
     for size in job.sizes:
         factors = Mask(job.lm, job.sites, size, job.seed)
         yield size, factors, job.fit(size, factors)
@@ -158,27 +158,28 @@ def learn(
     told: Callable[[Check], None] = lambda check: None,
     folder: Path | None = None,
 ) -> Learned:
-    """Learn one factor per neuron such that the model tells what it cannot know from what it can.
+    """Learn one factor per neuron, so that the model separates what it can and cannot know.
 
     Args:
-        tasks: rows in both conditions, paired by `twin`. Their `find` parts are trained on, their
-            `dev` parts say when to stop; their `test` parts stay unseen.
-        n: keep so many neurons and train these again, for each number given; all if none is.
-        pick: which neurons: those that carried most of the loss (`learned`), as many at random and
-            trained alike (`learned random`, a control), those of a trained mask that prunes them
-            (`grafting`), or one step along the gradient (`first order`).
+        lm: the model.
+        tasks: rows in both conditions, paired by `twin`. Their `find` parts are for training, their
+            `dev` parts decide when to stop; their `test` parts stay unseen.
+        n: numbers of neurons to keep and train again; by default all are kept.
+        pick: which neurons to keep: those that carried most of the loss (`learned`), random ones
+            (`learned random`, a control), those of a trained mask that prunes them (`grafting`), or
+            those that move in one step along the gradient (`first order`).
         fillings: groups of rows per template.
-        layers: the share of layers, from the top, whose neurons are trained; all of them for an
-            encoder-decoder and the upper half for a decoder-only model if not given.
-        roles: only layers of these roles (q, k, v, o, gate, up, down); all if none is given.
+        layers: share of layers to train, from the top; by default all for an encoder-decoder, and
+            the upper half for a decoder-only model.
+        roles: only layers of these roles (q, k, v, o, gate, up, down); by default all.
         training: the loop's settings.
-        seed: of the rows that are drawn, of their order, and of random picks.
+        seed: seed of the rows, their order, and random picks.
         progress: called with the number of steps just done, of `steps` per size.
-        told: called with every check of the development rows, that of the original first.
-        folder: where the state of the training is kept, so that a killed run goes on.
+        told: called with every check on development rows, first that of the original.
+        folder: where the state of the training is kept, so that a killed run can resume.
 
     Raises:
-        SnipbiasError: the task's rows are not paired, or nothing was learned that does no harm.
+        SnipbiasError: the rows are not paired, or nothing was learned without harm.
 
     Source: `objective.pair_loss`; the sum of -gradient * change is a path integral of gradients
         (Sundararajan et al. 2017), along the path of training.
@@ -196,7 +197,7 @@ def learn(
     if sizes and not 0 < sizes[-1] <= sizes[0] <= there:
         raise SnipbiasError(f"cannot keep {sizes[0]} neurons: ask for 1 to {there}.")
     if not sizes and pick in ("learned random", "grafting"):
-        raise SnipbiasError(f"{pick!r} keeps a number of neurons: give n.")
+        raise SnipbiasError(f"{pick!r} needs a number of neurons: give n.")
     edits: dict[int | None, NeuronEdit] = {}
     trainings: dict[int | None, Trained] = {}
     with torch.inference_mode(False), lm.frozen():
@@ -209,19 +210,19 @@ def learn(
         job = Job(lm, sites, material, how, original, sizes, seed, key, progress, told, folder)
         for size, factors, trained in PICKS[pick](job):
             trainings[size] = trained
-            if trained.best is not trained.checks[0]:  # the original tells best, or all do harm
+            if trained.best is not trained.checks[0]:  # else the original is best, or all do harm
                 label = pick if size is None else f"{pick} n={size}"
                 edits[size] = _edit(lm, drawn, factors, how, label)
     if not edits:
         raise SnipbiasError(
-            "nothing was learned that tells unanswerable rows better and does no harm: give more "
-            "rows (--fillings) or steps (--steps), or see what the model knows: snipbias check."
+            "no factors were found that tell unanswerable rows better and do no harm: give more "
+            "rows (--fillings) or steps (--steps), or see what 'snipbias check' says."
         )
     return Learned(edits, trainings)
 
 
 def default_share(lm: LanguageModel) -> float:
-    """The share of layers that is trained: all of an encoder-decoder, a decoder's upper half."""
+    """Default share of layers to train: all of an encoder-decoder, a decoder's upper half."""
     return 1.0 if lm.is_encoder_decoder else 0.5
 
 
@@ -233,7 +234,7 @@ def gather(
     how: Training,
     below: Below,
 ) -> tuple[list[Task], Material]:
-    """Draw the rows and texts of a training, and note what the model predicts on the texts now."""
+    """Draw the rows and texts of a training, and record what the model predicts on the texts."""
     by_task = [groups(lm, task.find, fillings, seed) for task in tasks]
     drawn = [
         task.find._with_items({item.id: item for group in found for item in group.items}.values())

@@ -1,4 +1,4 @@
-"""The training objective: the right answer, a margin that tells, and no other change."""
+"""The training objective: the right answer, a margin that separates, and no other change."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 def unknown_margin(
     logprobs: Float[Tensor, "rows options"], unknown: Int[Tensor, " rows"]
 ) -> Float[Tensor, " rows"]:
-    """m = log P(unknown) - log sum P(named): how much the model prefers to decline, in nats."""
+    """m = log P(unknown) - log sum P(named): preference for declining, in nats."""
     declines = F.one_hot(unknown, logprobs.shape[1]).bool()
     named = logprobs.masked_fill(declines, -torch.inf).logsumexp(1)
     return logprobs.gather(1, unknown[:, None])[:, 0] - named
@@ -22,7 +22,7 @@ def pair_loss(
 ) -> Float[Tensor, ""]:
     """Mean softplus(-(m_u - m_a)) over every unanswerable row u and answerable row a.
 
-    No constant on "unknown" changes it, so it rewards telling the two kinds apart and nothing else.
+    A constant on "unknown" does not change it, so it rewards only telling the two kinds apart.
     """
     gaps = margin[unanswerable][:, None] - margin[~unanswerable][None]
     return F.softplus(-gaps).mean() if gaps.numel() else margin.sum() * 0
@@ -36,15 +36,18 @@ def decline_loss(
     answerable: float,
     smoothing: float,
 ) -> Float[Tensor, ""]:
-    """Logistic loss of declining: m + constant is above 0 on unanswerable rows, below on others.
+    """Logistic loss that pushes m + constant above 0 on unanswerable rows, and below on others.
 
-    Here m = log P(unknown) - max log P(named), so that 0 is where the answer changes. The constant
-    takes up the shift, so that the factors need not learn it.
+    Here m = log P(unknown) - max log P(named), so the answer changes at 0. The constant absorbs a
+    shift, so that the factors need not learn it.
 
     Args:
-        answerable: weight of all answerable rows together over that of all unanswerable ones.
-        smoothing: share of the label that goes to the other answer, against margins that grow
-            without end.
+        logprobs: log-probabilities of the options.
+        unknown: index of each row's unknown option.
+        unanswerable: which rows cannot be answered.
+        constant: added to m.
+        answerable: weight of all answerable rows relative to all unanswerable ones.
+        smoothing: share of the label that goes to the other answer, to bound the margins.
     """
     declines = F.one_hot(unknown, logprobs.shape[1]).bool()
     margin = logprobs.gather(1, unknown[:, None])[:, 0]
@@ -74,6 +77,6 @@ def person_loss(
 
 
 def auroc(higher: Float[Tensor, " u"], lower: Float[Tensor, " a"]) -> float:
-    """The share of pairs in which the first is higher; ties count one half."""
+    """The share of pairs in which the first is higher; ties count half."""
     wins = (higher[:, None] > lower[None]).double() + 0.5 * (higher[:, None] == lower[None])
     return float(wins.mean()) if wins.numel() else float("nan")

@@ -1,4 +1,4 @@
-"""The rows of one training step: one filling of a template, asked in every way that tells."""
+"""The rows of one training step: one filling of a template, in all conditions."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Group:
     """Rows about the same people in one template, under one instruction.
 
     Attributes:
-        items: ambiguous, disambiguated, filler and mismatch rows, of both polarities where told.
+        items: ambiguous, disambiguated, filler and mismatch rows, of both polarities if known.
         queries: the prompt and options of each.
-        tree: the queries as one tree, where the model takes trees.
+        tree: the queries as one tree, if the model accepts trees.
     """
 
     items: tuple[Item, ...]
@@ -46,7 +46,7 @@ class Group:
 
     @cached_property
     def unanswerable(self) -> Bool[Tensor, " rows"]:
-        """Rows whose context does not answer their question, for whatever reason."""
+        """Rows whose context does not answer their question."""
         return torch.tensor([item.condition != "disambiguated" for item in self.items])
 
     def score(self, lm: LanguageModel, below: Below) -> Float[Tensor, "rows options"]:
@@ -58,15 +58,16 @@ class Group:
 
 
 def groups(lm: LanguageModel, part: Task, fillings: int, seed: int) -> list[Group]:
-    """Groups of a part of a task: so many fillings of every template, the instructions in turn.
+    """Draw groups: several fillings of every template, with the instructions in turn.
 
     Args:
-        part: `task.find` to train on, `task.dev` to stop by; rows in both conditions, paired.
+        lm: the model, for its tokenizer.
+        part: `task.find` for training, `task.dev` for checks; rows in both conditions, paired.
         fillings: groups per template.
-        seed: of the draw.
+        seed: seed of the draw.
 
     Raises:
-        SnipbiasError: the rows have no twins, or one template only.
+        SnipbiasError: the rows have no twins, or only one template.
     """
     rng = random.Random(seed)
     kinds: dict[str, dict[str | None, list[Item]]] = defaultdict(lambda: defaultdict(list))
@@ -95,7 +96,7 @@ def groups(lm: LanguageModel, part: Task, fillings: int, seed: int) -> list[Grou
 
 
 def _filling(by_polarity: Sequence[Sequence[Item]], rng: random.Random) -> list[Item]:
-    """A row, and one about the same people with the other question where there is one."""
+    """A row, and one about the same people with the other question if there is one."""
     first = rng.choice(by_polarity[0])
     chosen = [first]
     for others in by_polarity[1:]:

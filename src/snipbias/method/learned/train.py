@@ -1,4 +1,4 @@
-"""The training loop: Adam over the factors, stopped on development rows under no harm."""
+"""The training loop: Adam over the factors, with early stopping on development rows."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ class Training:
     """How the factors are trained.
 
     Attributes:
-        steps: groups of rows that are walked through, one per step.
-        rate: Adam's highest step of a factor; it rises over `warm_up` steps, then falls to 0.
-        warm_up: steps.
-        bound: the furthest that a factor may be from 1.
+        steps: number of steps, each on one group of rows.
+        rate: Adam's largest step of a factor, reached after `warm_up` steps; it then falls to 0.
+        warm_up: steps until `rate` is reached.
+        bound: largest distance of a factor from 1.
         keep: weight of the KL divergence from the original on texts and chat replies.
-        pair: weight of the pair loss; 0 leaves cross-entropies alone, which learn a shift.
-        answerable: weight of answerable rows in the loss of declining, over unanswerable ones;
-            above 1, since a model that is in doubt between two people otherwise declines.
-        constant: whether a constant on "unknown" is learned beside the factors, and dropped.
-        smoothing: of the labels, against margins that grow without end.
-        checks: how often development rows are looked at.
-        patience: checks without a better one after which training stops.
-        harm: the share of answerable development rows that may be lost.
-        moved: nats per token that other texts may move.
+        pair: weight of the pair loss; 0 leaves only cross-entropies, which learn a shift.
+        answerable: weight of answerable rows in the loss of declining, relative to unanswerable
+            ones; above 1, since a model that hesitates between two people otherwise declines.
+        constant: whether to learn a constant on "unknown" too, which is then discarded.
+        smoothing: label smoothing, to bound the margins.
+        checks: number of checks on development rows.
+        patience: number of checks without improvement after which training stops.
+        harm: share of answerable development rows that may be lost.
+        moved: largest acceptable KL on other texts, in nats per token.
         positions: tokens of a text whose predictions are compared.
     """
 
@@ -69,10 +69,10 @@ class Trained:
     """The result of a training.
 
     Attributes:
-        checks: development rows before, during and after.
+        checks: the checks before, during and after.
         best: the check whose factors were kept.
-        constant: what was learned to be added to log P(unknown); no part of the edit.
-        carried: per neuron, how much its factor lowered the loss: the sum of -gradient * change.
+        constant: learned constant on log P(unknown), not part of the edit.
+        carried: how much each neuron's factor lowered the loss: the sum of -gradient * change.
     """
 
     checks: tuple[Check, ...]
@@ -82,7 +82,7 @@ class Trained:
 
 
 class Loop:
-    """The state of a training: what a step changes, and what a file keeps of it."""
+    """The state of a training, which can be saved and loaded."""
 
     def __init__(self, factors: Factors, how: Training, original: Check, key: str) -> None:
         self.factors = factors
@@ -99,7 +99,7 @@ class Loop:
         self._key = key
 
     def move(self, gradient: Tensor) -> None:
-        """One step of Adam; `gradient` is that of the rows alone, for what each neuron carried."""
+        """Take one Adam step; `gradient` is that of the rows only, for what each neuron carried."""
         rate = self._how.rate * _rate(self.step, self._how)
         for group, scale in zip(self.adam.param_groups, (1, 10), strict=True):
             group["lr"] = scale * rate
@@ -110,7 +110,7 @@ class Loop:
         self.step += 1
 
     def look(self, found: Check) -> bool:
-        """Note a check and keep the factors if it is the best; whether to go on."""
+        """Record a check, keep the factors if it is the best, and return whether to go on."""
         self.checks.append(found)
         original, best = self.checks[0], self.best_check
         harms = found.harms(original, self._how.harm, self._how.moved)
@@ -126,7 +126,7 @@ class Loop:
 
     @property
     def best_check(self) -> Check:
-        """The check that tells best without harm; the original, if none does."""
+        """The best check without harm; the original if there is none better."""
         original = self.checks[0]
         harmless = [
             c for c in self.checks if not c.harms(original, self._how.harm, self._how.moved)
@@ -134,7 +134,7 @@ class Loop:
         return max(harmless, key=lambda c: (c.told, -c.step))
 
     def save(self, folder: Path) -> None:
-        """Write the state; a killed run goes on from it."""
+        """Write the state, from which a killed run resumes."""
         from safetensors.torch import save_file
 
         state = {
@@ -155,7 +155,7 @@ class Loop:
             save_file(state, new, metadata={"notes": json.dumps(notes)})
 
     def load(self, folder: Path) -> bool:
-        """Take up the state of a folder; whether there was one of this training."""
+        """Load the state from a folder; return whether there was one of this training."""
         from safetensors import safe_open
 
         file = folder / "state.safetensors"
@@ -195,15 +195,19 @@ def train(
     told: Callable[[Check], None] = lambda check: None,
     folder: Path | None = None,
 ) -> Trained:
-    """Train what is free of the factors; the best on the `dev` rows is left in `factors`.
+    """Train the free factors; afterwards `factors` holds those that are best on the `dev` rows.
 
     Args:
-        original: the check of the model without any factor, which harm is measured by.
-        seed: of the order of the groups and the choice of texts.
-        key: of everything that the training follows from; a state of another one is no start.
+        lm: the model.
+        factors: what is trained.
+        material: rows and texts.
+        how: settings.
+        original: the check of the original model, which harm is measured against.
+        seed: seed of the order of groups and the choice of texts.
+        key: identifies the training; states of others are not resumed.
         progress: called with the number of steps just done.
         told: called with every check.
-        folder: where the state is kept, so that a killed run goes on.
+        folder: where the state is kept, so that a killed run can resume.
     """
     loop = Loop(factors, how, original, key)
     every = max(1, how.steps // how.checks)
@@ -236,9 +240,9 @@ def train(
 def _gradients(
     lm: LanguageModel, loop: Loop, material: Material, how: Training, seed: int
 ) -> tuple[float, Tensor]:
-    """Leave the gradients of this step where Adam reads them: loss of the rows, and its gradient.
+    """Compute the gradients of this step for Adam; return the rows' loss and its gradient.
 
-    A step's rows and texts follow from its number, so that a run that goes on sees the same.
+    A step's rows and texts depend only on its number, so that a resumed run sees the same.
     """
     walk, place = divmod(loop.step, len(material.rows))
     order = random.Random(f"{seed} walk {walk}").sample(
@@ -262,7 +266,7 @@ def _gradients(
 def row_loss(
     lm: LanguageModel, below: Below, group: Group, constant: Tensor, how: Training
 ) -> Float[Tensor, ""]:
-    """Decline where nobody can know, name the right person elsewhere, and tell the two apart."""
+    """The loss of a group: decline if unanswerable, else name the right person; separate both."""
     logprobs = group.score(lm, below)
     device = logprobs.device
     gold, unknown = group.gold.to(device), group.unknown.to(device)
@@ -276,5 +280,5 @@ def row_loss(
 
 
 def _rate(step: int, how: Training) -> float:
-    """The share of the highest rate: a linear rise, then a linear fall."""
+    """Share of the highest rate: a linear rise, then a linear fall."""
     return min(1.0, (step + 1) / how.warm_up) * (1 - step / how.steps)
