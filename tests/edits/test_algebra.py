@@ -160,7 +160,7 @@ def test_edits_of_different_models_are_refused():
 
 @pytest.mark.parametrize("strength", [float("nan"), float("inf")])
 def test_a_strength_that_is_no_number_is_refused(strength):
-    with pytest.raises(SnipbiasError, match="no finite number"):
+    with pytest.raises(SnipbiasError, match="not a finite number"):
         of({Neuron("block.2.a", 1): 0.0}).scaled(strength)
 
 

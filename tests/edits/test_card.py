@@ -145,7 +145,7 @@ def test_kept_beside_the_edit_they_are_the_same_and_no_other_edit_s(run: Path, t
 def test_figures_that_are_not_to_be_had_are_refused(run: Path, tmp_path: Path) -> None:
     with pytest.raises(SnipbiasError, match="there is no evaluation at"):
         Figures.of(EDIT, tmp_path)
-    with pytest.raises(SnipbiasError, match=r"evaluates other edits \(e0, e1\)"):
+    with pytest.raises(SnipbiasError, match=r"does not evaluate this edit \(e0, e1\)"):
         Figures.of(EDIT, run)
     (tmp_path / "run.json").write_text((run / "run.json").read_text())
     for damaged in ("", '{"' + edits()[0].fingerprint + '": {}}'):

@@ -233,7 +233,7 @@ def test_what_is_no_json_of_one_meaning_is_damaged(text: str, tmp_path: Path) ->
 def test_a_field_that_stands_twice_is_named(tmp_path: Path) -> None:
     text = json.dumps(WHOLE).replace('"b.c"', '"a"')
     (tmp_path / "edit.json").write_text(text)
-    with pytest.raises(SnipbiasError, match="the field 'a' stands twice"):
+    with pytest.raises(SnipbiasError, match="the field 'a' appears twice"):
         NeuronEdit.load(tmp_path)
 
 
@@ -253,7 +253,7 @@ def test_fields_of_a_newer_minor_version_are_named_once_and_left_out() -> None:
 
 
 def test_a_field_that_no_version_has_is_left_out_with_a_warning() -> None:
-    with pytest.warns(UserWarning, match=r"left out \(lable\): snipbias does not use them"):
+    with pytest.warns(UserWarning, match=r"ignored \(lable\): snipbias does not use them"):
         NeuronEdit.from_dict(put("lable", "typo"))
 
 

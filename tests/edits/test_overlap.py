@@ -194,7 +194,7 @@ def test_the_command_lines(edits, tmp_path: Path, capfd, monkeypatch):
     for words, told in (
         (f"overlap {both} {own} --out x", "would share a folder"),
         (f"combine {both} --how difference --out x", "the difference is empty"),
-        ("combine found/age/n10 --out x", "one edit at strength 1 is itself"),
+        ("combine found/age/n10 --out x", "one edit at strength 1 stays as it is"),
         (f"overlap {both} --task mini:age", "name it with --model"),
         (f"overlap {both} --out x", "drop --out"),
         ("overlap found/age/n10", "at least two edits"),

@@ -219,7 +219,7 @@ def test_a_folder_of_edits_hides_no_repository(online: Hub) -> None:
 def test_what_is_no_edit_on_the_hub_says_so(online: Hub) -> None:
     online.put("jane/model", {"config.json": b"{}"})
     online.put("jane/broken", {"edit.json": b"{"})
-    refusal(lambda: NeuronEdit.load("jane/model"), "holds no edit.json")
+    refusal(lambda: NeuronEdit.load("jane/model"), "has no edit.json")
     refusal(lambda: NeuronEdit.load("jane/nothing"), "it is not a folder, and the hub has no such")
     refusal(lambda: NeuronEdit.load("jane/broken"), "is damaged")
 

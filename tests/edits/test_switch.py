@@ -160,7 +160,7 @@ def test_rows_that_do_not_divide_are_refused(family, rows, unchanged):
                 lm.model(**batch)
             assert "\n" not in str(refusal.value)
         for run in (lm.score, lm.generate):  # where there are no beams
-            with pytest.raises(SnipbiasError, match="batch of 4 queries came"):
+            with pytest.raises(SnipbiasError, match="batch has 4 queries"):
                 run(QUERIES)
 
 

@@ -150,7 +150,7 @@ def test_padding_never_gives_0_to_a_neuron_that_is_negative_everywhere(
 
 def test_a_biased_option_that_is_not_named_is_refused_before_any_work():
     silent = replace(TASK, items=(*ITEMS[:2], replace(ITEMS[2], biased=None)))
-    with pytest.raises(SnipbiasError, match=r"'c' names none: fill the column 'biased'"):
+    with pytest.raises(SnipbiasError, match=r"item 'c' does not name its biased option"):
         attribute(tiny("llama"), silent, Method.v1(biased="manual"))
 
 

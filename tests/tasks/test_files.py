@@ -198,7 +198,7 @@ BAD_ROWS: list[tuple[Any, str]] = [
     (ROW | {"condition": "vague"}, "'condition' is 'vague'; write ambiguous or disambiguated"),
     (ROW | {"context": {"a": 1}}, "'context' is {'a': 1}; write a text."),
     (ROW | {"id": "first"}, "the id 'first' is already that of"),
-    ({"question": "?", "ans0": "a", "ans2": "b", "gold": 0}, "ans0, ans2 do not count 0, 1, 2"),
+    ({"question": "?", "ans0": "a", "ans2": "b", "gold": 0}, "ans0, ans2 are not numbered 0, 1, 2"),
 ]
 
 
@@ -235,7 +235,7 @@ BAD_FILES: list[tuple[str, str | bytes, str]] = [
     ("own.csv", HEAD + "Who, say?,a|b,a\n", "line 2: this row has 4 cells, but the first row 3;"),
     ("own.csv", HEAD + 'Who?,"a|b"c,a\n', "line 2: this is not valid CSV ("),
     ("own.csv", HEAD + 'Who?,"a|b,a\n', "line 2: this is not valid CSV ("),
-    ("own.csv", "question,gold,gold\n", "line 1: the column 'gold' is there twice;"),
+    ("own.csv", "question,gold,gold\n", "line 1: the column 'gold' appears twice;"),
     # The first row's question has a line break, so the bad second row is on line 4.
     ("own.csv", HEAD + '"Who\n?",a|b,a\nWho?,a|b,c\n', "line 4: 'gold' is 'c', which is none"),
 ]

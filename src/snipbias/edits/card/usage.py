@@ -27,9 +27,11 @@ def usage(
     """
     base = on_hub or without_folders(edit.model.name)
     parts = []
-    if exported and load:
-        library = "transformers" if exported == "checkpoint" else "PEFT"
-        parts.append(_part(f"With {library}", fenced(load, "python")))
+    if exported:
+        library, code = ("PEFT", _peft(edit, base, place))
+        if exported == "checkpoint":
+            library, code = ("transformers", _checkpoint(edit, place))
+        parts.append(_part(f"With {library}", fenced(load, "python") if load else code))
     parts.append(_part("With snipbias", _snipbias(edit, base, place)))
     if exported is None:
         words = ("snipbias", "export", place, "--model", base, "--format", "lora", "--out")
@@ -74,6 +76,17 @@ tokenizer = AutoTokenizer.from_pretrained(name)
 model = PeftModel.from_pretrained(base, {adapter!r})
 with model.disable_adapter():  # inside, the model is unchanged
     ...""",
+        "python",
+    )
+
+
+def _checkpoint(edit: EditRecord, place: str) -> Markdown:
+    auto = _auto_class(edit)
+    return fenced(
+        f"""from transformers import {auto}, AutoTokenizer
+
+model = {auto}.from_pretrained({place!r})
+tokenizer = AutoTokenizer.from_pretrained({place!r})""",
         "python",
     )
 
