@@ -43,11 +43,11 @@ def test_what_is_none_of_them_is_one_sentence(lm, tmp_path) -> None:
     wrong: list[tuple[Callable[[], object], str]] = [
         (lambda: sb.find(lm.model, task), "is not a model"),  # type: ignore[arg-type]
         (lambda: sb.find(lm, lm), "cannot make a task of"),  # type: ignore[arg-type]
-        (lambda: sb.find(lm, task, method=3), "3 is no method"),  # type: ignore[arg-type]
+        (lambda: sb.find(lm, task, method=3), "3 is not a method"),  # type: ignore[arg-type]
         (lambda: sb.find(lm, task, method="v9"), "no method 'v9'"),
-        (lambda: sb.compare(lm, task, 3), "3 is no edit"),  # type: ignore[arg-type]
+        (lambda: sb.compare(lm, task, 3), "3 is not an edit"),  # type: ignore[arg-type]
         (lambda: sb.compare(lm, task, tmp_path), "no edit at"),
-        (lambda: sb.evaluate(lm, task, [edit, task]), "is no edit"),  # type: ignore[list-item]
+        (lambda: sb.evaluate(lm, task, [edit, task]), "is not an edit"),  # type: ignore[list-item]
         (lambda: sb.reproduce(lm, 7), "make a task of 7"),  # type: ignore[arg-type]
         (lambda: sb.reproduce(lm, task, "v9"), "no preset 'v9'"),
     ]

@@ -135,7 +135,7 @@ def _fastest(lm: LanguageModel, tokens: int | None) -> int:
     """Padded tokens of a batch beyond which none is faster for this model."""
     if lm.device.type != "cpu":
         return tokens or FASTEST["cuda"]
-    width = lm.model.get_input_embeddings().weight.shape[-1]  # type: ignore[index]
+    width = int(lm.model.get_input_embeddings().weight.shape[-1])  # type: ignore[index, arg-type]
     return max(tokens or FASTEST["cpu"], FASTEST_VALUES // width)
 
 
