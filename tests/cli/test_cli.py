@@ -153,7 +153,7 @@ def test_find_evaluate_apply_show_rerun(cli, here: Path, model: Path) -> None:
     assert "next     snipbias report result" in cli("show", "result").out
 
     card = Path("edit/README.md")
-    assert "Nobody has measured here what it does" in card.read_text()
+    assert "Its effect has not been measured" in card.read_text()
     assert "| seed of the draw of items | 0 |" in card.read_text()
     carded = cli("card", "edit", "--run", "result", "--json")
     assert strict(carded.out) == {"card": "edit/README.md", "figures": True}

@@ -196,17 +196,17 @@ def test_what_is_unknown_is_called_so() -> None:
     assert "base_model" not in head(card)
     assert head(card)["license"] == "unknown"
     for said in (
-        "**Nobody has measured here what it does.**",
+        "**Its effect has not been measured.**",
         "| its revision | unknown |",
         "| found on | no data",
         "- The base: unknown; see the base.",
         "- The data it was found on: none, or unknown.",
-        "Unknown: the record of the run that found it is not here.",
-        "- Not measured: anything.",
+        "Unknown: the record of the run that found it is missing.",
+        "- Nothing has been measured.",
     ):
         assert said in card
     assert "/home/jane" not in card
-    assert "The words of the instructions are not recorded" in model_card(EDIT)
+    assert "The instructions are not recorded" in model_card(EDIT)
     assert "| seed of the draw of items | unknown |" in model_card(EDIT)
 
 

@@ -434,7 +434,7 @@ def test_the_readme_has_the_figures_that_lie_beside_the_edit(tmp_path, monkeypat
         Path(name, "README.md").read_text() for name in ("before", "after", "measured")
     )
     assert "\nsnipbias export age --run run --out measured\n" in measured
-    assert "Nobody has measured" not in measured
+    assert "effect has not been measured" not in measured
     assert "\nsnipbias export before --format lora --run RUN --out NEW\n" in before
     kept = [Path(name, "evaluation.json") for name in ("age", "after", "measured")]
     assert len({file.read_text() for file in kept}) == 1
@@ -443,8 +443,8 @@ def test_the_readme_has_the_figures_that_lie_beside_the_edit(tmp_path, monkeypat
     assert "there is no evaluation at nowhere" in str(done.exception)
     assert not Path("none").exists()
     assert "\nsnipbias export age --out after\n" in after  # with no folder of this machine
-    assert "Nobody has measured" in before
-    assert "record of the run that found it is not here" not in before
-    assert "Nobody has measured" not in after
+    assert "effect has not been measured" in before
+    assert "record of the run that found it is missing" not in before
+    assert "effect has not been measured" not in after
     accuracy = json.loads(Path("run/summary.json").read_text())["methods"]["original"]["accuracy"]
     assert f"{100 * accuracy['overall']:.1f}" in after
