@@ -14,6 +14,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from importlib.resources import files
 from pathlib import Path
 
 from snipbias.base.errors import SnipbiasError
@@ -187,6 +188,11 @@ def _replace(new: Path, folder: Path, hidden: Path) -> None:
         with suppress(OSError):  # unless another process has taken the place
             old.rename(folder)
         raise
+
+
+def shipped(*parts: str) -> str:
+    """The text of a data file that ships with the package."""
+    return files("snipbias").joinpath("data", *parts).read_text(encoding="utf-8")
 
 
 def slug(name: str) -> str:

@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from snipbias.base.errors import InterruptError, SnipbiasError
+from snipbias.base.errors import InterruptError, SnipbiasError, require
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -227,14 +227,10 @@ def _join() -> Workers:
             "FSDP is not supported, since each process runs different prompts: for a model larger "
             "than a GPU, run one process with --device-map auto."
         )
-    try:
-        from accelerate import PartialState
-    except ImportError:
-        raise SnipbiasError(
-            "several processes need the package accelerate: pip install 'snipbias[accelerate]'."
-        ) from None
+    require("accelerate", "several processes need")
     import torch
     import torch.distributed as dist
+    from accelerate import PartialState
 
     # Use gloo on GPUs too: little is exchanged, all of it on the CPU, and gloo notices at once when
     # a process dies.

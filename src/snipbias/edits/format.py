@@ -10,11 +10,11 @@ import json
 import warnings
 from collections.abc import Mapping
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snipbias.base.errors import SnipbiasError
+from snipbias.base.files import shipped
 from snipbias.tasks.prompts import PromptTemplate
 
 if TYPE_CHECKING:
@@ -33,8 +33,7 @@ DEEPEST = 50  # levels of nesting, which Python walks by recursion
 @cache
 def schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of an edit."""
-    path = files("snipbias") / "data" / "edit.schema.json"
-    return json.loads(path.read_text(encoding="utf-8"))
+    return json.loads(shipped("edit.schema.json"))
 
 
 def read(path: Path) -> Any:

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import random
 from functools import cache
-from importlib.resources import files
 
+from snipbias.base.files import shipped
 from snipbias.tasks.item import Condition, Item
 from snipbias.tasks.items import Task
 from snipbias.tasks.mini import UNKNOWN_WORDINGS
@@ -41,9 +41,7 @@ def answerable(vocabulary: str = "") -> Task:
     Args:
         vocabulary: `mini` for pairs in the words that the demo model knows.
     """
-    folder = files("snipbias") / "data"
-    path = (folder / vocabulary if vocabulary else folder) / "answerable.txt"
-    lines = [line.split("|") for line in path.read_text(encoding="utf-8").splitlines()]
+    lines = [line.split("|") for line in shipped(vocabulary, "answerable.txt").splitlines()]
     other = _alike([fact for _, fact, *_ in lines])
     wordings = UNKNOWN_WORDINGS if vocabulary else UNKNOWN
     items: list[Item] = []

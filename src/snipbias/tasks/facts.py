@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import random
 from functools import cache
-from importlib.resources import files
 
+from snipbias.base.files import shipped
 from snipbias.tasks.items import Item
 
 
 @cache
 def items() -> tuple[Item, ...]:
     """Every question with its right answer and two wrong ones, in random order."""
-    text = (files("snipbias") / "data" / "mini" / "facts.txt").read_text(encoding="utf-8")
-    return tuple(_item(number, *line.split("|")) for number, line in enumerate(text.splitlines()))
+    lines = shipped("mini", "facts.txt").splitlines()
+    return tuple(_item(number, *line.split("|")) for number, line in enumerate(lines))
 
 
 def _item(number: int, question: str, answer: str, *others: str) -> Item:

@@ -13,7 +13,6 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files as resources
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from snipbias.base.errors import SnipbiasError
+from snipbias.base.files import shipped
 from snipbias.base.hub import offline
 from snipbias.base.words import did_you_mean, one_line, quoted
 from snipbias.tasks import hub
@@ -86,8 +86,7 @@ def load(name: str, instructions: Sequence[str] | None, data_dir: str | Path | N
 @cache
 def wording(name: str) -> Wording:
     """Question, options and instructions of one task."""
-    text = (resources("snipbias") / "data" / "glue.json").read_text(encoding="utf-8")
-    spec = json.loads(text)[name]
+    spec = json.loads(shipped("glue.json"))[name]
     columns = ("question", "sentence") if name == "qnli" else ("sentence1", "sentence2")
     return Wording(
         labels=tuple(spec["labels"]),

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from snipbias.base.errors import SnipbiasError
+from snipbias.base.errors import SnipbiasError, require
 from snipbias.base.hub import offline
 from snipbias.base.words import quoted
 from snipbias.tasks.cells import Label, plain
@@ -14,7 +14,6 @@ from snipbias.tasks.columns import Columns, Row
 from snipbias.tasks.files import from_rows
 from snipbias.tasks.items import Task
 
-INSTALL = "pip install 'snipbias[datasets]'"
 SPEC = re.compile(
     r"(?i:hf):(?P<path>[^:@]+)(@(?P<revision>[^:]+))?(:(?P<config>[^:]*)(:(?P<split>.+))?)?"
 )
@@ -74,13 +73,10 @@ def download(
     spec: str, path: str, config: str | None, split: str | None, revision: str | None
 ) -> Any:
     """Load a dataset from the hub or from the Hugging Face cache."""
-    try:
-        import datasets
-        from huggingface_hub import constants
-    except ImportError:
-        raise SnipbiasError(
-            f"reading {spec} needs the library datasets: install it with {INSTALL}."
-        ) from None
+    require("datasets", f"reading {spec} needs")
+    import datasets
+    from huggingface_hub import constants
+
     # datasets reads HF_HUB_OFFLINE only on import, and does not know our variable.
     if offline() and not constants.HF_HUB_OFFLINE:
         raise SnipbiasError(

@@ -12,9 +12,9 @@ import json
 import random
 from collections.abc import Iterable, Iterator
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
+from snipbias.base.files import shipped
 from snipbias.tasks.items import Item, Task
 
 CATEGORIES = ("age", "ses", "disability")
@@ -35,11 +35,7 @@ UNKNOWN_WORDINGS = (
 @cache
 def load_category(category: str) -> dict[str, Any]:
     """The category's file: groups, pairs, templates and instructions."""
-    return json.loads(_content(category))
-
-
-def _content(category: str) -> bytes:
-    return (files("snipbias") / "data" / "mini" / f"{category}.json").read_bytes()
+    return json.loads(shipped("mini", f"{category}.json"))
 
 
 def load(category: str) -> Task:
@@ -64,11 +60,9 @@ def load_all() -> Task:
 
 
 def _source(categories: Iterable[str]) -> str:
-    digests = (
-        f"{category}.json sha256 {hashlib.sha256(_content(category)).hexdigest()}"
-        for category in categories
-    )
-    return "embedded: " + ", ".join(digests)
+    names = [f"{category}.json" for category in categories]
+    digests = (hashlib.sha256(shipped("mini", name).encode()).hexdigest() for name in names)
+    return "embedded: " + ", ".join(f"{n} sha256 {d}" for n, d in zip(names, digests, strict=True))
 
 
 def combinations(category: str, *, published: bool) -> Iterator[tuple[dict, dict]]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from pathlib import Path
 
 from snipbias.base.errors import SnipbiasError
+from snipbias.base.files import shipped
 
 
 def passages(path: str | Path | None = None) -> tuple[str, ...]:
     """Paragraphs of a text file, or of the text that ships with the package."""
     if path is None:
-        text = _shipped("neutral.txt")
+        text = shipped("neutral.txt")
     else:
         try:
             text = Path(path).read_text(encoding="utf-8-sig")
@@ -30,12 +30,12 @@ def passages_to_protect() -> tuple[str, ...]:
 
     They differ from `passages`, on which perplexity is measured.
     """
-    return _paragraphs(_shipped("protected.txt"))
+    return _paragraphs(shipped("protected.txt"))
 
 
 def chat_prompts() -> tuple[str, ...]:
     """Ordinary requests to an assistant, for measuring how far an edit moves the answers."""
-    return tuple(_shipped("chat.txt").splitlines()[::2])
+    return tuple(shipped("chat.txt").splitlines()[::2])
 
 
 def chat_prompts_to_protect() -> tuple[str, ...]:
@@ -43,11 +43,7 @@ def chat_prompts_to_protect() -> tuple[str, ...]:
 
     They differ from `chat_prompts`, on which retention is measured.
     """
-    return tuple(_shipped("chat.txt").splitlines()[1::2])
-
-
-def _shipped(name: str) -> str:
-    return (files("snipbias") / "data" / name).read_text(encoding="utf-8")
+    return tuple(shipped("chat.txt").splitlines()[1::2])
 
 
 def _paragraphs(text: str) -> tuple[str, ...]:

@@ -10,12 +10,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
-from importlib.resources import files as resources
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any, Protocol, runtime_checkable
 
 from snipbias.base.errors import SnipbiasError
+from snipbias.base.files import shipped
 from snipbias.base.words import did_you_mean, listed, quoted
 
 FIELDS = ("instruction", "context", "question", "options")
@@ -247,6 +247,5 @@ def general_instructions(language: str = "en") -> tuple[str, ...]:
     Args:
         language: language code; English if there is no translation.
     """
-    path = resources("snipbias") / "data" / "instructions.json"
-    known = json.loads(path.read_text(encoding="utf-8"))
+    known = json.loads(shipped("instructions.json"))
     return tuple(known.get(language, known["en"]))

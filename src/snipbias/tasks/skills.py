@@ -13,9 +13,9 @@ import random
 import re
 from collections.abc import Callable, Sequence
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
+from snipbias.base.files import shipped
 from snipbias.tasks.items import Item
 
 ROWS_PER_TEMPLATE = 22
@@ -32,8 +32,7 @@ Draw = Callable[[random.Random], tuple[str, str, list[str]]]
 @cache
 def load() -> dict[str, Any]:
     """The words, word pairs and sentences that rows are made from, and ten instructions."""
-    path = files("snipbias") / "data" / "mini" / "skills.json"
-    return json.loads(path.read_text(encoding="utf-8"))
+    return json.loads(shipped("mini", "skills.json"))
 
 
 INSTRUCTIONS: tuple[str, ...] = tuple(load()["instructions"])

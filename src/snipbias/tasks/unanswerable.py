@@ -17,9 +17,9 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import replace
 from functools import cache
-from importlib.resources import files
 
 from snipbias.base.errors import SnipbiasError
+from snipbias.base.files import shipped
 from snipbias.tasks.item import Condition, Item
 from snipbias.tasks.items import Task
 
@@ -152,9 +152,7 @@ def mismatch_rows(task: Task, pairs: Iterable[tuple[Item, Item]]) -> list[Item]:
 @cache
 def sentences(vocabulary: str = "") -> tuple[str, ...]:
     """The pool of neutral sentences; the one for `mini` uses only words the demo model knows."""
-    folder = files("snipbias") / "data"
-    path = (folder / vocabulary if vocabulary else folder) / "filler.txt"
-    return tuple(path.read_text(encoding="utf-8").splitlines())
+    return tuple(shipped(vocabulary, "filler.txt").splitlines())
 
 
 def _filler(

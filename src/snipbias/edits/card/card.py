@@ -9,9 +9,9 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from functools import cache
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from snipbias.base.files import shipped
 from snipbias.base.markdown import Markdown, code, fenced, shown, table
 from snipbias.base.version import __version__
 from snipbias.base.words import plural
@@ -113,8 +113,7 @@ def _template() -> Template:
     environment = Environment(
         finalize=shown, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    text = files("snipbias") / "data" / "card.md.jinja"
-    return environment.from_string(text.read_text(encoding="utf-8"))
+    return environment.from_string(shipped("card.md.jinja"))
 
 
 def _does(edit: EditRecord) -> str:
