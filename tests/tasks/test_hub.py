@@ -142,5 +142,5 @@ def test_offline_is_respected_even_if_the_library_does_not_know(
 
 def test_without_the_library_the_pip_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(SnipbiasError, match=r"install it with pip install 'snipbias\[datasets\]'"):
+    with pytest.raises(SnipbiasError, match=r"pip install 'snipbias\[datasets\]'"):
         task("hf:owner/name")
