@@ -19,12 +19,12 @@ from report_runs import runs as runs
 from snipbias.evaluation.answer import answer
 
 pytestmark = pytest.mark.slow
-COMMAND = "snipbias evaluate demo mini:age --edit edits/n3 --edit edits/n30"
+COMMAND = "snipbias evaluate demo mini:age --edit v1/n3 --edit v1/n30"
 # Rich's, but for the typefaces that it would fetch.
 FRAME = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
 CELLS = {
     'task = sb.task("mini:age")\ntask': lambda task, found: task,
-    "sb.compare(lm, task, edit, items=22)": lambda task, found: found,
+    "sb.compare(lm, task, edit, items=88)": lambda task, found: found,
 }
 PAGE = """<style>
 body { font: 14px sans-serif; margin: 16px; width: 860px }
