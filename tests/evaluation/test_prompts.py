@@ -195,7 +195,7 @@ def test_an_edit_keeps_the_template_it_was_found_under(tmp_path: Path) -> None:
 
 def test_an_edit_under_another_template_is_told_of() -> None:
     lm, toy, edit = found("paper")
-    said = "was found under the prompt 'paper', and ragged is asked under 'list'"
+    said = "was found under the prompt 'paper', but ragged is asked under 'list'"
     with pytest.warns(UserWarning, match=said):
         other = compare(lm, toy.with_prompt("list"), edit, texts=[])
     assert any(said in note for note in other.notes)
