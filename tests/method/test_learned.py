@@ -301,7 +301,9 @@ def test_one_step_along_the_gradient_lowers_the_pair_loss(demo):
     with torch.inference_mode(False), lm.frozen():
         losses.append(pair_losses())
         direction = first_order(lm, factors, work.material, work.how, work.original).carried
+        rows, passes = sum(len(group.items) for group in work.material.rows), lm.passes.copy()
         gradient = pair_gradient(lm, Factors(lm, lm.sites), work.material)
+        assert lm.passes - passes == {"forward": rows, "backward": rows}
         factors.set(0.02 * step_direction(gradient, torch.ones_like(gradient)))
         losses.append(pair_losses())
     assert bool((direction >= 0).all())

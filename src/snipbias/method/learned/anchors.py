@@ -82,6 +82,7 @@ def predictions(
 ) -> Float[Tensor, "places vocabulary"]:
     """Next-token log-probabilities at some tokens of a query's only option, in float32."""
     (text,) = query.options
+    lm.passes["forward"] += 1
     if lm.is_encoder_decoder:
         logits = lm.model(
             input_ids=torch.tensor([query.prompt], device=lm.device),

@@ -77,6 +77,7 @@ def pair_gradient(
             margin = objective.unknown_margin(logprobs, group.unknown.to(logprobs.device))
             loss = objective.pair_loss(margin, group.unanswerable.to(logprobs.device))
         total += torch.autograd.grad(loss, factors.change)[0]
+        lm.passes["backward"] += len(group.items)
     return total / len(material.rows)
 
 
@@ -87,4 +88,5 @@ def fisher(lm: LanguageModel, factors: Factors, material: Material) -> Float[Ten
         with torch.enable_grad(), factors.applied():
             loss = text.surprise(lm, material.below)
         total += torch.autograd.grad(loss, factors.change)[0] ** 2
+        lm.passes["backward"] += 1
     return total / max(1, len(material.texts))

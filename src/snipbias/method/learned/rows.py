@@ -53,6 +53,7 @@ class Group:
         """Log-probability of every option of every row."""
         if self.tree is None:
             return lm.score(self.queries).logprobs.float()
+        lm.passes["forward"] += len(self.items)
         with below.of(id(self)):
             return self.tree.score(lm)
 

@@ -253,12 +253,14 @@ def _gradients(
     with torch.enable_grad(), factors.applied():
         loss = row_loss(lm, material.below, material.rows[order[place]], loop.constant, how)
     loss.backward()
+    lm.passes["backward"] += len(material.rows[order[place]].items)
     gradient = factors.change.grad.detach().clone()  # type: ignore[union-attr]
     if how.keep and material.texts and loop.step % 2 == 0:  # every second step, at twice the weight
         text = random.Random(f"{seed} text {loop.step}").choice(material.texts)
         with torch.enable_grad(), factors.applied():
             moved = text.moved(lm, material.below)
         (2 * how.keep * moved).backward()
+        lm.passes["backward"] += 1
     factors.change.grad *= factors.free  # type: ignore[operator]
     return float(loss.detach()), gradient
 
