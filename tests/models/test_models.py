@@ -109,11 +109,11 @@ def test_each_prompt_keeps_a_token_of_its_own():
 
 def test_alike_prompts_stand_together():
     queries = [Query(start * 20 + (7,) * n, ((5,),)) for n in (3, 1, 2) for start in ((5,), (6,))]
-    llama = sorted(queries, key=tiny("llama").alike)
+    llama = sorted(queries, key=tiny("llama").alike())
     assert [(q.prompt[0], len(q.prompt)) for q in llama] == [
         (5, 21), (5, 22), (5, 23), (6, 21), (6, 22), (6, 23)
     ]  # fmt: skip
-    lengths = [len(q.prompt) for q in sorted(queries, key=tiny("flan-t5").alike)]
+    lengths = [len(q.prompt) for q in sorted(queries, key=tiny("flan-t5").alike())]
     assert lengths == [21, 21, 22, 22, 23, 23]
 
 

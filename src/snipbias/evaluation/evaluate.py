@@ -170,15 +170,16 @@ def _prompts(lm: LanguageModel, task: Task, reading: Reading) -> list[_Prompt]:
     letters = reading.options == "letters"
     wording = task.prompt.lettered() if letters else task.prompt
 
-    def prompt(i: int, j: int, order: tuple[int, ...]) -> _Prompt:
-        text, answers = wording.ask(task.instructions[j], task.items[i], order)
-        return _Prompt(i, j, order, answers, lm.query(text, answers))
-
-    return [
-        prompt(i, j, order)
+    places = [
+        (i, j, order)
         for j in range(len(task.instructions))
         for i, item in enumerate(task.items)
         for order in balanced_orders(len(item.options))[: None if letters else 1]
+    ]
+    asked = [wording.ask(task.instructions[j], task.items[i], order) for i, j, order in places]
+    return [
+        _Prompt(*place, answers, query)
+        for place, (_, answers), query in zip(places, asked, lm.queries(asked), strict=True)
     ]
 
 

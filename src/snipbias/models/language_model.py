@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -56,11 +56,20 @@ class LanguageModel(Backbone):
         Raises:
             SnipbiasError: it does not fit into the model's context.
         """
+        return self.queries([(prompt, options)])[0]
+
+    def queries(self, asked: Sequence[tuple[str, Sequence[str]]]) -> list[Query]:
+        """`query` of several prompts with their options, in few calls of the tokenizer."""
+        tokenize = self._encode_both if self.is_encoder_decoder else self._encode_whole
+        made = tokenize([self.prompt_text(prompt) for prompt, _ in asked], [o for _, o in asked])
+        for (prompt, options), query in zip(asked, made, strict=True):
+            self._check(prompt, options, query)
+        return made
+
+    def _check(self, prompt: str, options: Sequence[str], query: Query) -> None:
         if self.is_encoder_decoder:
-            query = self._encoder_decoder_query(prompt, options)
             longest = max(map(len, (query.prompt, *query.options)))
         else:
-            query = self._decoder_only_query(prompt, options)
             # An answer's last token is predicted but never read.
             longest = len(query.prompt) + max(map(len, query.options), default=1) - 1
         if self.context_length is not None and longest > self.context_length:
@@ -80,7 +89,6 @@ class LanguageModel(Backbone):
                 "give it another text."
             )
         self._refuse_unknown_tokens(query)
-        return query
 
     def _refuse_unknown_tokens(self, query: Query) -> None:
         known = self.model.get_input_embeddings().weight.shape[0]  # type: ignore[index]
@@ -114,35 +122,52 @@ class LanguageModel(Backbone):
         """Number of tokens of a text in the middle of others."""
         return len(self.tokenizer(text, add_special_tokens=False)["input_ids"])  # type: ignore[arg-type]
 
-    def _encode(self, text: str) -> list[int]:
+    def _encode(self, texts: list[str], **how: Any) -> list[list[int]]:
         # A chat template writes special tokens itself; adding them again would change the prompt.
-        return self.tokenizer(text, add_special_tokens=not self.chat)["input_ids"]  # type: ignore[return-value]
+        how = how or {"add_special_tokens": not self.chat}
+        return self.tokenizer(texts, **how)["input_ids"] if texts else []  # type: ignore[return-value]
 
-    def _encode_open(self, text: str) -> list[int]:
+    def _encode_open(self, texts: list[str]) -> list[list[int]]:
         """Encode without the end token that some tokenizers append, since more text follows."""
-        ids, end = self._encode(text), self.tokenizer.eos_token
-        closed = ids[1:] and ids[-1] == self.tokenizer.eos_token_id and not text.endswith(str(end))
-        return ids[:-1] if closed else ids
+        end, last = str(self.tokenizer.eos_token), self.tokenizer.eos_token_id
+        return [
+            ids[:-1] if ids[1:] and ids[-1] == last and not text.endswith(end) else ids
+            for text, ids in zip(texts, self._encode(texts), strict=True)
+        ]
 
-    def _encoder_decoder_query(self, prompt: str, options: Sequence[str]) -> Query:
+    def _encode_both(self, prompts: list[str], options: list[Sequence[str]]) -> list[Query]:
+        """Prompts as an encoder reads them, and options as its decoder writes them."""
         end = self.model.config.get_text_config().eos_token_id
         end = end[0] if isinstance(end, list) else end
-        encoded = self.tokenizer(text_target=[*options])["input_ids"] if options else ()
-        answers = (tuple(ids if ids[-1:] == [end] else [*ids, end]) for ids in encoded)  # type: ignore[arg-type, list-item]
-        return Query(tuple(self._encode(self.prompt_text(prompt))), tuple(answers))
+        texts = list({option: None for several in options for option in several})
+        encoded = self.tokenizer(text_target=texts)["input_ids"] if texts else []
+        closed = (tuple(ids if ids[-1:] == [end] else [*ids, end]) for ids in encoded)  # type: ignore[arg-type, list-item]
+        answers = dict(zip(texts, closed, strict=True))
+        return [
+            Query(tuple(ids), tuple(answers[option] for option in several))
+            for ids, several in zip(self._encode(prompts), options, strict=True)
+        ]
 
-    def _decoder_only_query(self, prompt: str, options: Sequence[str]) -> Query:
-        text = self.prompt_text(prompt)
+    def _encode_whole(self, prompts: list[str], options: list[Sequence[str]]) -> list[Query]:
+        """Prompts, and what each option adds to its prompt."""
         gap = self.chat_template.gap if self.chat else " "
-        prefix = self._encode_open(text)
-        answers = []
-        for option in options:
-            whole = self._encode_open(text + gap + option)
-            if whole[: len(prefix)] != prefix:
-                # The tokenizer merges across the boundary; use the option's own tokens instead.
-                whole = prefix + self.tokenizer(gap + option, add_special_tokens=False)["input_ids"]  # type: ignore[operator]
-            answers.append(tuple(whole[len(prefix) :]))
-        return Query(tuple(prefix), tuple(answers))
+        wholes = iter(
+            self._encode_open(
+                [p + gap + o for p, several in zip(prompts, options, strict=True) for o in several]
+            )
+        )
+        made = []
+        for prefix, several in zip(self._encode_open(prompts), options, strict=True):
+            answers = []
+            for option in several:
+                whole = next(wholes)
+                if whole[: len(prefix)] != prefix:
+                    # The tokenizer merges across the boundary; use the option's own.
+                    (own,) = self._encode([gap + option], add_special_tokens=False)
+                    whole = prefix + own
+                answers.append(tuple(whole[len(prefix) :]))
+            made.append(Query(tuple(prefix), tuple(answers)))
+        return made
 
     # -- passes ------------------------------------------------------------------------------
 
@@ -162,9 +187,9 @@ class LanguageModel(Backbone):
         self.passes["forward"] += len(queries)
         return scoring.score(self, queries, share_start=share_start, cut=cut)
 
-    def alike(self, query: Query) -> tuple[Any, ...]:
+    def alike(self) -> Callable[[Query], tuple[Any, ...]]:
         """Sort key that puts queries with the same start and length next to each other."""
-        return scoring.alike(self, query)
+        return scoring.alike(self)
 
     def generate(self, queries: Sequence[Query]) -> list[str]:
         """Greedy continuation of each prompt, up to slightly longer than its longest option."""
@@ -238,7 +263,8 @@ class LanguageModel(Backbone):
         """A request without options, cut so that the context has room for `room` more tokens."""
         limit = self.context_length and max(1, self.context_length - room)
         encode = self._encode if self.is_encoder_decoder else self._encode_open
-        return Query(tuple(encode(self.prompt_text(text))[:limit]), ())
+        (ids,) = encode([self.prompt_text(text)])
+        return Query(tuple(ids[:limit]), ())
 
     def text_query(self, text: str) -> Query | None:
         """A plain text as a query: its first half is the prompt, its second half the only option.
@@ -249,7 +275,8 @@ class LanguageModel(Backbone):
         if self.is_encoder_decoder:
             words = text.split()
             first, second = words[: len(words) // 2], words[len(words) // 2 :]
-            query = self._encoder_decoder_query(" ".join(first), [" ".join(second)])
+            prompt = self.prompt_text(" ".join(first))
+            (query,) = self._encode_both([prompt], [[" ".join(second)]])
             limit = self.context_length
             query = Query(query.prompt[:limit], (query.options[0][:limit],))
             return query if query.prompt else None

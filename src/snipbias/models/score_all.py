@@ -44,7 +44,7 @@ def score_queries(
         batch_size,
         progress,
         weights,
-        alike=lm.alike,
+        alike=lm.alike(),
         fastest=FASTEST_TREE if reads_trees(lm) else None,
     )
 

@@ -167,12 +167,12 @@ def _score_tree(lm: Backbone, queries: Sequence[Query], owner: Int[Tensor, " r"]
     return Scored(logprobs, rows, nowhere[: len(queries)], nowhere)
 
 
-def alike(lm: Backbone, query: Query) -> tuple[Any, ...]:
-    """Sort key that puts prompts with the same start and length next to each other."""
+def alike(lm: Backbone) -> Callable[[Query], tuple[Any, ...]]:
+    """The sort key that puts prompts with the same start and length next to each other."""
     if reads_trees(lm):
-        return query.prompt
-    start = query.prompt[:SORTED_BY] if is_told_positions(lm) else ()
-    return start, len(query.prompt)
+        return lambda query: query.prompt
+    begin = SORTED_BY if is_told_positions(lm) else 0
+    return lambda query: (query.prompt[:begin], len(query.prompt))
 
 
 # Each kind of model has two functions. The first reads the prompts and returns the logits of the
