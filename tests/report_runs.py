@@ -33,7 +33,7 @@ REPRODUCE = [
         "random,CC,offset",
     ),
     *("--trials", "2", "--draws", "1", "--items", "22", "--dev-items", "10", "--sizes", "2,5"),
-    *("--refine", "0", "--retention", "mini:skills", "--retention-items", "8"),
+    *("--refine", "0", "--retention", "mini:skills", "--retention-items", "8", "--elsewhere", "2"),
 ]
 
 
@@ -47,6 +47,7 @@ def runs(tmp_path_factory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
         patch.setattr(sys, "argv", ["snipbias"])
+        patch.setattr("snipbias.evaluation.compare.chat_prompts", lambda: ("Name a tree.", "Hi!"))
         Path("kept.jsonl").write_text("".join(json.dumps(row) + "\n" for row in KEPT))
         Path("text.txt").write_text("It rained all day.\n\nThe train was late.\n")
         two = ("--instructions", "2", "--quiet")
@@ -55,10 +56,10 @@ def runs(tmp_path_factory) -> Iterator[Path]:
         call(
             *("evaluate", "demo", "mini:age", *edits, "--items", "22", *two),
             *("--retention", "mini:skills", "--retention", "kept.jsonl", "--retention-items", "24"),
-            *("--text", "text.txt", "--out", "evaluated"),
+            *("--text", "text.txt", "--elsewhere", "4", "--out", "evaluated"),
         )
         small = {"tasks": ("mini:ses",), "samples": 4, "trials": 2, "sizes": (10, 30)}
-        limits = {"items": 22, "dev_items": 22, "retention_items": 8}
+        limits = {"items": 22, "dev_items": 22, "retention_items": 8, "elsewhere": 2, "texts": 2}
         patch.setitem(PRESETS, "demo", replace(PRESETS["demo"], **small, **limits))
         call("demo", "--out", "demo", "--quiet")
         lm = tiny("flan-t5")

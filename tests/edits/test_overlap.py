@@ -115,7 +115,8 @@ def edits() -> tuple[sb.LanguageModel, list[NeuronEdit]]:
     return lm, [replace(first, label="a", found_on=seen), replace(second | first, label="b")]
 
 
-def test_on_tasks_it_is_what_compare_says(edits):
+def test_on_tasks_it_is_what_compare_says(edits, monkeypatch):
+    monkeypatch.setattr("snipbias.evaluation.compare.chat_prompts", lambda: ("Name a tree.",))
     lm, (a, b) = edits
     tasks = [sb.task(name).with_instructions(["Answer."]) for name in ("mini:age", "mini:ses")]
     skills = sb.task("mini:skills").test.subsample(4)
