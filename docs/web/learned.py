@@ -57,7 +57,7 @@ def points(interval: dict[str, Any] | None) -> str:
 if __name__ == "__main__":
     rows = [HEADER, ("---", "---", *("---:" for _ in HEADER[2:]))]
     for given in sys.argv[1:]:
-        name, _, run = given.partition("=")
+        name, _, run = given.rpartition("=")
         rows += [row for row in lines(Path(run), name) if row not in rows]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     TABLE.write_text(table + "\n", encoding="utf-8")
