@@ -51,6 +51,7 @@ class ByHand(LanguageModel):
     model = torch.nn.Module()
     model.get_input_embeddings = lambda: torch.nn.Embedding(2, 8)  # type: ignore[method-assign]
     rows_differ = True
+    is_encoder_decoder = False
 
     def __init__(self, logprob: LogP) -> None:
         self.logprob = logprob
@@ -60,11 +61,11 @@ class ByHand(LanguageModel):
     def frozen(self) -> AbstractContextManager[None]:
         return nullcontext()
 
-    def query(self, prompt: str, options: Sequence[str]) -> Query:
-        return Query(tuple(map(ord, prompt)), tuple(tuple(map(ord, o)) for o in options))
+    def queries(self, asked: Sequence[tuple[str, Sequence[str]]]) -> list[Query]:
+        return [Query(tuple(map(ord, p)), tuple(tuple(map(ord, o)) for o in os)) for p, os in asked]
 
-    def alike(self, query: Query) -> int:
-        return len(query.prompt)
+    def alike(self) -> Callable[[Query], int]:
+        return lambda query: len(query.prompt)
 
     def score(self, queries: Sequence[Query], *, share_start: bool = False) -> Scored:
         most = max(len(query.options) for query in queries)
