@@ -28,8 +28,9 @@ def test_jobs_take_turns_and_every_second_round_goes_backwards():
 
 
 def test_peak_memory_sees_what_is_gone_afterwards():
-    before, highest = peak_memory(lambda: torch.ones(50_000_000).sum())
-    assert 190e6 < highest - before < 300e6
+    found = [peak_memory(lambda: torch.ones(50_000_000).sum()) for _ in range(3)]
+    # The system may take other pages back meanwhile.
+    assert 190e6 < max(highest - before for before, highest in found) < 300e6
 
 
 @pytest.mark.parametrize("peer", [peers.plain_scores, peers.harness_scores])

@@ -730,15 +730,15 @@ def test_an_edit_of_another_model(cli, here: Path, edit: Path) -> None:
 
 def test_nothing_to_show_or_run_again(cli, here: Path, edit: Path) -> None:
     for command in (["show", "nowhere"], ["show", here], ["rerun", "nowhere", "--out", "o"]):
-        assert_refused(cli(*command), "no run record")
+        assert_refused(cli(*command), "run record")
     for argv in (["show", "x"], ["rerun", "."], ["push", "x", "me/x"], []):
         record = {"command": "find", "argv": argv, "arguments": {}}
         (here / "run.json").write_text(json.dumps(record))
-        assert_refused(cli("rerun", here, "--out", "o"), "no run that can be made again")
+        assert_refused(cli("rerun", here, "--out", "o"), "not record a run that can be repeated")
     for word in ("a\0b", "\ud800"):
         record = {"command": "find", "argv": ["find", "demo", word], "arguments": {}}
         (here / "run.json").write_text(json.dumps(record))
-        assert_refused(cli("rerun", here, "--out", "o"), "no text", status=2)
+        assert_refused(cli("rerun", here, "--out", "o"), "not valid text", status=2)
     (here / "run.json").write_text('{"command": "find", "argv": null, "arguments": {}}')
     assert_refused(cli("rerun", here, "--out", "o"), "not a run record")
     assert_refused(cli("show", here), "not a run record")

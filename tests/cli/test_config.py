@@ -14,6 +14,7 @@ import typer
 from snipbias.base.errors import SnipbiasError
 from snipbias.cli import config
 from snipbias.cli import options as o
+from snipbias.cli.app import add
 from snipbias.cli.doctor import examine
 from snipbias.cli.find import Find
 from snipbias.cli.run import again
@@ -38,8 +39,8 @@ class Look(o.Asking):
 
 def look(*words: str) -> Look:
     app = typer.Typer()
-    o.add(app, Look)
-    o.add(app, type("Other", (Look,), {"__doc__": "Other."}))  # or there would be one command
+    add(Look, app)
+    add(type("Other", (Look,), {"__doc__": "Other."}), app)  # or there would be one command
     app(["look", *words], standalone_mode=False)
     return SEEN[-1]
 

@@ -583,7 +583,7 @@ def test_a_folder_belongs_to_one_experiment(tmp_path: Path) -> None:
         opened(place, other)
     assert str(refused.value) == (
         f"{place} holds another experiment (settings.trials is 3 there and 5 here; seed is None "
-        "there and 1 here): give another --out, or add --overwrite."
+        "there and 1 here): give another --out, or --overwrite it."
     )
     assert opened(place, identity, value=2, overwrite=True) == 1
     assert opened(place, other, value=2, overwrite=True) == 2

@@ -229,6 +229,7 @@ def test_products_in_bfloat16_are_near_and_follow_the_weights():
 
 def test_the_command_writes_an_edit_its_curve_and_what_to_run_next(tmp_path, capsys):
     from snipbias.cli.app import main
+    from snipbias.cli.rerun import recorded_arguments
 
     out = tmp_path / "ages"
     with pytest.raises(SystemExit) as done:
@@ -240,6 +241,8 @@ def test_the_command_writes_an_edit_its_curve_and_what_to_run_next(tmp_path, cap
     assert sb.NeuronEdit.load(out).label == out.name
     assert (out / "curve.csv").read_text().startswith("neurons,step,loss,auroc_ambiguous")
     assert not (tmp_path / "ages.learning").exists()
+    again = recorded_arguments(out, tmp_path / "again", {})
+    assert again[:5] == ["learn", "demo", "mini:age", "--steps", "36"]
 
 
 def test_learned_methods_stand_beside_others_in_an_experiment(tmp_path):

@@ -198,7 +198,7 @@ class Rerun(o.Command):
         raise typer.Exit(status)
 
 
-def add(kind: type[o.Command]) -> None:
+def add(kind: type[o.Command], among: typer.Typer = app) -> None:
     """Register a command under its class's name."""
     types = get_type_hints(kind, include_extras=True)
 
@@ -219,7 +219,7 @@ def add(kind: type[o.Command]) -> None:
     command.__signature__ = Signature(options)  # type: ignore[attr-defined]
     title = "Example" if len(kind.examples) == 1 else "Examples"
     paragraphs = (inspect.getdoc(kind) or "").split("\n\n")
-    app.command(
+    among.command(
         kind.__name__.lower(),
         help="\n\n".join(" ".join(part.split()) for part in paragraphs),  # the terminal wraps them
         epilog="\n\n".join((f"{title}:", *kind.examples)),

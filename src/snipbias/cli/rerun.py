@@ -9,7 +9,8 @@ from typing import Any
 from snipbias.base.errors import SnipbiasError
 
 # The commands that can be repeated from the record they write.
-RECORDED = ("find", "evaluate", "reproduce", "demo", "apply", "export", "combine", "overlap")
+RECORDED = ("find", "learn", "evaluate", "reproduce", "demo", "apply", "export", "combine")
+RECORDED += ("overlap",)
 
 
 def recorded_arguments(path: Path, out: Path, given: Mapping[str, object]) -> list[str]:
