@@ -143,6 +143,8 @@ def neurons(text: str) -> list[int]:
         SnipbiasError: they are not numbers of at least 1.
     """
     sizes = o.numbers("--n", text, example="50, or 3,10,50")
+    if not sizes:
+        raise SnipbiasError(f"--n {text!r} is not a list of numbers: write 50, or 3,10,50.")
     if sizes[0] < 1:
         raise SnipbiasError(f"--n {text!r} asks for fewer than one neuron: ask for at least 1.")
     return sizes

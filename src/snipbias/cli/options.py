@@ -275,15 +275,14 @@ def numbers(option: str, text: str, kind: type[Any] = int, example: str = "3,10,
     """The numbers of a comma-separated option, in order, each once.
 
     Raises:
-        SnipbiasError: one of them is no number, or there is none.
+        SnipbiasError: one of them is no number.
     """
     try:
-        found = sorted({kind(part) for part in text.split(",") if part.strip()})
+        return sorted({kind(part) for part in text.split(",") if part.strip()})
     except ValueError:
-        found = []
-    if not found:
-        raise SnipbiasError(f"{option} {text!r} is not a list of numbers: write {example}.")
-    return found
+        raise SnipbiasError(
+            f"{option} {text!r} is not a list of numbers: write {example}."
+        ) from None
 
 
 def names(text: str) -> tuple[str, ...]:
