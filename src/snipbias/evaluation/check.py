@@ -255,8 +255,8 @@ def _can_help(found: Check) -> tuple[str, ...]:
     value = found.right_person.value
     if value is not None and value < READS:
         return (
-            'An edit can make it say "unknown" more often, and hardly more right: who is meant it '
-            f"does not read, whatever it knows of what can be answered {figures}.",
+            'An edit can make it say "unknown" more often, but hardly right more often: it does '
+            f"not read who is meant, whatever it knows of what can be answered {figures}.",
         )
     if ahead.value < AHEAD:
         pure = found.probe.told[PURIFIED]["mismatch"].value or 0.0
@@ -266,7 +266,7 @@ def _can_help(found: Check) -> tuple[str, ...]:
                 f"length and other surface features are taken out of it ({pure:.2f}).",
             )
         return (
-            'An edit can make it say "unknown" more often, and hardly more right: inside it knows '
+            'An edit can make it say "unknown" more often, but hardly right more often: inside it knows '
             f"little more of what can be answered than it says {figures}.",
         )
     sure = "" if ahead.low is not None and ahead.low > 0 else ", though so few rows do not show it"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TypeVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -12,18 +11,16 @@ from torch import Tensor, nn
 
 from snipbias.base.parallel import workers
 from snipbias.method import equations as crispr
-from snipbias.method.attribute import Asked, asked, finite_logprobs, pick, score_task
+from snipbias.method.attribute import Asked, asked, finite_logprobs, pick, read, score_task
 from snipbias.method.equations import Scoring, TokenReduction
 from snipbias.method.margins import Bias, option_index
 from snipbias.method.scores import Scores
-from snipbias.models.batching import BatchSize, Progress, run_batches, size_of
+from snipbias.models.batching import BatchSize, Progress
 from snipbias.models.language_model import LanguageModel, Query
 from snipbias.models.scoring import Scored
 from snipbias.models.sharded import whole
 from snipbias.models.sites import Site
 from snipbias.tasks.items import Item, Task
-
-R = TypeVar("R")
 
 
 def magnitude(
@@ -80,28 +77,6 @@ def _by_activations(
     )
 
 
-def read_activations(
-    lm: LanguageModel,
-    jobs: Sequence[Asked],
-    do: Callable[[Sequence[Asked]], R],
-    keep: Callable[[Sequence[int], R], object],
-    *,
-    batch_size: BatchSize,
-    progress: Progress = lambda done: None,
-) -> None:
-    """`run_batches` over asked items, for passes that keep activations."""
-    run_batches(
-        lm,
-        jobs,
-        do,
-        keep,
-        size=lambda job: size_of(job.query),
-        kind="activations",
-        batch_size=batch_size,
-        progress=progress,
-    )
-
-
 def skill_neurons(
     lm: LanguageModel,
     task: Task,
@@ -138,7 +113,7 @@ def skill_neurons(
         here.update(zip(numbers, zip(found.unbind(), gaps.tolist(), strict=True), strict=True))
 
     with lm.frozen():
-        read_activations(lm, jobs, do, keep, batch_size=batch_size, progress=progress)
+        read(lm, jobs, do, keep, kind="activations", batch_size=batch_size, progress=progress)
     every = workers().gather(here)
     scores = Scores.zeros(lm, task, Scoring("skill neurons"))
     widths = [site.width for site in lm.sites]

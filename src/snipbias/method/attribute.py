@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -22,6 +23,7 @@ from snipbias.models.language_model import LanguageModel, Query
 from snipbias.models.scoring import Scored
 from snipbias.tasks.items import Item, Task
 
+R = TypeVar("R")
 ScoreBatch = Callable[[Sequence[Query], Sequence[Item]], dict[str, Tensor]]
 
 
@@ -100,19 +102,33 @@ def score_task(
         def keep(numbers: Sequence[int], bias: dict[str, Tensor]) -> None:
             scores.add(bias, torch.tensor([jobs[number].instruction for number in numbers]))
 
-        run_batches(
-            lm,
-            jobs,
-            do,
-            keep,
-            size=lambda job: size_of(job.query),
-            kind=kind,
-            batch_size=batch_size,
-            progress=progress,
-        )
+        read(lm, jobs, do, keep, kind=kind, batch_size=batch_size, progress=progress)
         workers().add([*scores.sums.values(), scores.counts])
     scores.check()
     return scores
+
+
+def read(
+    lm: LanguageModel,
+    jobs: Sequence[Asked],
+    do: Callable[[Sequence[Asked]], R],
+    keep: Callable[[Sequence[int], R], object],
+    *,
+    kind: Kind,
+    batch_size: BatchSize,
+    progress: Progress = lambda done: None,
+) -> None:
+    """`run_batches` over asked items, for passes that keep activations or gradients."""
+    run_batches(
+        lm,
+        jobs,
+        do,
+        keep,
+        size=lambda job: size_of(job.query),
+        kind=kind,
+        batch_size=batch_size,
+        progress=progress,
+    )
 
 
 def asked(lm: LanguageModel, task: Task) -> list[Asked]:
