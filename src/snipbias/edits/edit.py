@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from snipbias.base.notebook import Shown
 from snipbias.base.table import Grid
 from snipbias.edits import algebra, sharing
 from snipbias.edits.provenance import ModelId, same_weights
-from snipbias.edits.pruning import Baked, bake_site, hooks_count, scale_outputs, tensors
+from snipbias.edits.pruning import Baked, bake_site, scale_outputs, tensors
 from snipbias.edits.record import EditRecord
 from snipbias.models.place_map import neuron_map
 from snipbias.models.places import Place
@@ -108,13 +108,10 @@ class NeuronEdit(EditRecord, Shown):
     def applied(self, lm: LanguageModel) -> Iterator[None]:
         """Scale the neurons' outputs while inside; no weight is changed."""
         self.check(lm)
-        with ExitStack() as stack:
-            stack.enter_context(hooks_count())
-            hooks = (
-                (site, partial(scale_outputs, *tensors(units)))
-                for site, units in self.factors.items()
-            )
-            stack.enter_context(lm.hooked(hooks, first=True))
+        hooks = (
+            (site, partial(scale_outputs, *tensors(units))) for site, units in self.factors.items()
+        )
+        with lm.hooked(hooks, first=True):
             yield
 
     def bake(self, lm: LanguageModel) -> Baked:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -67,14 +66,6 @@ def bake_site(module: Linear, units: Mapping[int, float], site: str, baked: Bake
         rows = weight.index_select(dim, index)
         baked.originals.append((weight, index, dim, rows))
         weight.index_copy_(dim, index, _scaled(rows, factors, dim))
-
-
-def hooks_count() -> AbstractContextManager[None]:
-    """Make hooks work while inside, even in a compiled model.
-
-    Compiled code ignores hooks that were added later, and keeps those that were removed.
-    """
-    return torch.compiler.set_stance("force_eager")
 
 
 def scale_outputs(

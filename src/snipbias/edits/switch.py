@@ -14,7 +14,7 @@ from snipbias.base.errors import SnipbiasError
 from snipbias.base.words import did_you_mean
 from snipbias.edits.algebra import union
 from snipbias.edits.edit import NeuronEdit
-from snipbias.edits.pruning import hooks_count, times
+from snipbias.edits.pruning import times
 from snipbias.models.language_model import LanguageModel
 from snipbias.models.sharded import refuse_split
 
@@ -179,7 +179,6 @@ def switched(lm: LanguageModel, edits: Mapping[str, NeuronEdit]) -> Iterator[Swi
     switch = Switch(lm, edits)
     with ExitStack() as stack:
         stack.callback(switch._close)
-        stack.enter_context(hooks_count())
         check = lm.model.register_forward_pre_hook(switch._refuse_indivisible, with_kwargs=True)
         stack.callback(check.remove)
         hooks = ((site, partial(switch._on_forward, site)) for site in switch._units)

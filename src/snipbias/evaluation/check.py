@@ -266,8 +266,8 @@ def _can_help(found: Check) -> tuple[str, ...]:
                 f"length and other surface features are taken out of it ({pure:.2f}).",
             )
         return (
-            'An edit can make it say "unknown" more often, but hardly right more often: inside it knows '
-            f"little more of what can be answered than it says {figures}.",
+            'An edit can make it say "unknown" more often, but hardly right more often: inside it '
+            f"knows little more of what can be answered than it says {figures}.",
         )
     sure = "" if ahead.low is not None and ahead.low > 0 else ", though so few rows do not show it"
     return (f"An edit can help: it knows more than it says {figures}{sure}.",)

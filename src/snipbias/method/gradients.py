@@ -11,7 +11,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from snipbias.edits.pruning import hooks_count
 from snipbias.method import equations as crispr
 from snipbias.method import staged_backward as stages
 from snipbias.method.plan import BackwardPlan, Objective, Tracks, behind_each_other
@@ -60,7 +59,6 @@ class SiteGradients:
         hooks = ((site.name, partial(self._on_forward, site)) for site in self._lm.sites)
         with ExitStack() as stack:
             stack.callback(self._forget)
-            stack.enter_context(hooks_count())
             stack.enter_context(self._lm.hooked(hooks))
             side = "encoder" if self._lm.is_encoder_decoder else "decoder"
             for name, block in self._lm.blocks(side):

@@ -6,7 +6,7 @@ import inspect
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -21,6 +21,14 @@ from snipbias.base.errors import SnipbiasError
 from snipbias.models.sites import Linear, Side, Site, find_sites, get_linear
 
 _BLOCK = re.compile(r".*?\.\d+(?=\.)")
+
+
+def hooks_count() -> AbstractContextManager[None]:
+    """Make hooks work while inside, even in a compiled model.
+
+    Compiled code ignores hooks that were added later, and keeps those that were removed.
+    """
+    return torch.compiler.set_stance("force_eager")
 
 
 @dataclass(frozen=True)
@@ -82,15 +90,17 @@ class Backbone:
     def hooked(
         self, hooks: Iterable[tuple[str, Callable[..., Any]]], *, first: bool = False
     ) -> Iterator[None]:
-        """Run forward hooks on sites while inside.
+        """Run forward hooks while inside.
 
         Args:
-            hooks: (site, hook) pairs.
+            hooks: (name of a module, such as a site or a block, and its hook) pairs.
             first: run before other hooks, so that these see the changed output.
         """
         with ExitStack() as stack:
-            for site, hook in hooks:
-                handle = self.module(site).register_forward_hook(hook, prepend=first)
+            stack.enter_context(hooks_count())
+            for name, hook in hooks:
+                module = self.model.get_submodule(name)
+                handle = module.register_forward_hook(hook, prepend=first)
                 stack.callback(handle.remove)
             yield
 

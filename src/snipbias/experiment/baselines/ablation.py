@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,7 +12,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from snipbias.edits.edit import NeuronEdit
-from snipbias.edits.pruning import hooks_count
 from snipbias.models.language_model import LanguageModel
 from snipbias.models.sharded import refuse_split
 
@@ -43,13 +42,12 @@ class MeanAblation:
         """While inside, the neurons' outputs are constant; no weight is touched."""
         self.check(lm)
         refuse_split()
-        with ExitStack() as stack:
-            stack.enter_context(hooks_count())
-            for site, units in self.edit.factors.items():
-                index = torch.tensor(list(units))
-                hook = partial(_hold, index, self.means[site][index].float())
-                handle = lm.module(site).register_forward_hook(hook, prepend=True)
-                stack.callback(handle.remove)
+        chosen = {site: torch.tensor(list(units)) for site, units in self.edit.factors.items()}
+        hooks = (
+            (site, partial(_hold, index, self.means[site][index].float()))
+            for site, index in chosen.items()
+        )
+        with lm.hooked(hooks, first=True):
             yield
 
 

@@ -12,7 +12,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from snipbias.base.parallel import workers
-from snipbias.edits.pruning import hooks_count
 from snipbias.experiment.baselines.prompt_end import at_prompt_end
 from snipbias.experiment.baselines.steering import Steering
 from snipbias.method.attribute import Asked, asked, read
@@ -100,10 +99,8 @@ class Gated:
         own, lm.rows_differ = lm.rows_differ, True  # no start that all prompts share
         with ExitStack() as stack:
             stack.callback(setattr, lm, "rows_differ", own)
-            stack.enter_context(hooks_count())
+            stack.enter_context(lm.hooked([(self.steering.block, add)]))
             stack.callback(lm.model.register_forward_pre_hook(enter, with_kwargs=True).remove)
-            block = lm.model.get_submodule(self.steering.block)
-            stack.callback(block.register_forward_hook(add).remove)
             yield
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,14 +10,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from snipbias.base.errors import SnipbiasError
-from snipbias.edits.pruning import hooks_count
 from snipbias.models.language_model import LanguageModel, Query
 
 
 def at_prompt_end(
-    lm: LanguageModel, queries: Sequence[Query], modules: Mapping[str, nn.Module], *, inputs: bool
+    lm: LanguageModel, queries: Sequence[Query], names: Iterable[str], *, inputs: bool
 ) -> dict[str, Float[Tensor, "b d"]]:
-    """Every module's input (or output) at the token that the answer is predicted from.
+    """The input (or output) of every named module at the token that the answer is predicted from.
 
     Of an encoder-decoder that is the decoder's start token.
 
@@ -38,16 +36,6 @@ def at_prompt_end(
 
     # With one token per option, the pass over the prompts is the only one.
     prompts = [Query(query.prompt, tuple(o[:1] for o in query.options)) for query in queries]
-    with hooked((module, partial(keep, name)) for name, module in modules.items()):
+    with lm.hooked((name, partial(keep, name)) for name in names):
         lm.score(prompts)
     return seen
-
-
-@contextmanager
-def hooked(pairs: Iterable[tuple[nn.Module, Any]]) -> Iterator[None]:
-    """While inside, each module has a forward hook."""
-    with ExitStack() as stack:
-        stack.enter_context(hooks_count())
-        for module, hook in pairs:
-            stack.callback(module.register_forward_hook(hook).remove)
-        yield

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.parallel import workers
-from snipbias.experiment.baselines.prompt_end import hooked
 from snipbias.method import equations as crispr
 from snipbias.method.attribute import Asked, asked, finite_logprobs
 from snipbias.models.batching import BatchSize, Progress, run_batches, size_of
@@ -43,7 +42,7 @@ class Steering:
         """While inside, the vector is added."""
         self.check(lm)
         hook = partial(_add, self.vector * self.strength)
-        with hooked([(lm.model.get_submodule(self.block), hook)]):
+        with lm.hooked([(self.block, hook)]):
             yield
 
 
@@ -96,7 +95,7 @@ def mean_difference(
         def keep(name: str, module: nn.Module, args: object, output: Any) -> None:
             states[name] = output[0] if isinstance(output, tuple) else output
 
-        with hooked((module, partial(keep, name)) for name, module in named):
+        with lm.hooked((name, partial(keep, name)) for name, _ in named):
             scored = lm.score(contrast)
         real = scored.options_mask[..., None]
         differences = []

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from snipbias.base.parallel import workers
-from snipbias.edits.pruning import hooks_count, plain_tensors
+from snipbias.edits.pruning import plain_tensors
 from snipbias.experiment.baselines.prompt_end import at_prompt_end
 from snipbias.method.attribute import Asked, asked, read
+from snipbias.models.backbone import hooks_count
 from snipbias.models.batching import BatchSize
 from snipbias.models.language_model import LanguageModel, Query
 from snipbias.tasks.items import Item, Task
@@ -95,8 +96,7 @@ def biased_components(
     sums = {name: torch.zeros(2, most, len(found)).double() for name, found in parts.items()}
 
     def do(batch: Sequence[Asked]) -> dict[str, Tensor]:
-        modules: dict[str, nn.Module] = {name: lm.module(name) for name in parts}
-        seen = at_prompt_end(lm, [job.query for job in batch], modules, inputs=True)
+        seen = at_prompt_end(lm, [job.query for job in batch], parts, inputs=True)
         labels = torch.stack([_labels(lm, job.query, job.item) for job in batch])
         found = {}
         for name, x in seen.items():

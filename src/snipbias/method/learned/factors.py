@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import partial
 
 import torch
@@ -11,7 +11,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from snipbias.base.errors import SnipbiasError
-from snipbias.edits.pruning import hooks_count
 from snipbias.models.language_model import LanguageModel
 from snipbias.models.sharded import refuse_split
 from snipbias.models.sites import Site
@@ -44,12 +43,10 @@ class Factors:
     def applied(self) -> Iterator[None]:
         """Multiply every site's output by its factors while inside; gradients reach `change`."""
         current = self.current()
-        with ExitStack() as stack:
-            refuse_split()
-            stack.enter_context(hooks_count())
-            parts = zip(self.sites, current.split([s.width for s in self.sites]), strict=True)
-            hooks = ((site.name, partial(_scale, part)) for site, part in parts)
-            stack.enter_context(self._lm.hooked(hooks, first=True))
+        refuse_split()
+        parts = zip(self.sites, current.split([s.width for s in self.sites]), strict=True)
+        hooks = ((site.name, partial(_scale, part)) for site, part in parts)
+        with self._lm.hooked(hooks, first=True):
             yield
 
     def bound(self, most: float) -> None:
@@ -129,16 +126,14 @@ class LowRank(Factors):
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        with ExitStack() as stack:
-            refuse_split()
-            stack.enter_context(hooks_count())
-            hooks = []
-            for site, place, i in zip(self.sites, self._parts[:-1], self._inputs, strict=True):
-                middle = place + self.rank * i
-                down = self.change[place:middle].view(self.rank, i)
-                up = self.change[middle : middle + self.rank * site.width].view(-1, self.rank)
-                hooks.append((site.name, partial(_add_low_rank, down, up)))
-            stack.enter_context(self._lm.hooked(hooks, first=True))
+        refuse_split()
+        hooks = []
+        for site, place, i in zip(self.sites, self._parts[:-1], self._inputs, strict=True):
+            middle = place + self.rank * i
+            down = self.change[place:middle].view(self.rank, i)
+            up = self.change[middle : middle + self.rank * site.width].view(-1, self.rank)
+            hooks.append((site.name, partial(_add_low_rank, down, up)))
+        with self._lm.hooked(hooks, first=True):
             yield
 
     def bound(self, most: float) -> None:
