@@ -136,6 +136,7 @@ def test_key_tells_of_all_that_changes_an_answer(monkeypatch: pytest.MonkeyPatch
         lambda o: o.module("model.layers.0.mlp.up_proj").register_forward_hook(_hook),
         lambda o: o.module("model.layers.0.mlp.up_proj").register_forward_pre_hook(lambda m, a: a),
         lambda o: setattr(o.model.model.layers[0].mlp, "forward", lambda x: x),
+        lambda o: setattr(o.model.lm_head, "forward", partial(_hook, o.model.lm_head)),
         lambda o: setattr(o, "rows_differ", True),
         lambda o: o.model.to("meta"),
     ]
