@@ -44,11 +44,11 @@ def test_parts_add_up_to_what_the_layer_adds_to_each_label() -> None:
     lm = tiny("llama")
     queries = [job.query for job in asked(lm, TASK)]
     for site in (s for s in lm.sites if s.layout[0][0] in ("o", "down")):
-        module, weight = lm.module(site.name), unibias._weight(lm, site.name)
+        weight = unibias._weight(lm, site.name)
         labels = torch.randn(len(queries), 3, len(weight))
         with torch.no_grad():
             seen, put = (
-                at_prompt_end(lm, queries, {"it": module}, inputs=i)["it"] for i in (True, False)
+                at_prompt_end(lm, queries, [site.name], inputs=i)[site.name] for i in (True, False)
             )
             found = unibias.additions(labels, weight, seen, 2).sum(-1)
         torch.testing.assert_close(found, torch.einsum("bcd,bd->bc", labels, put))

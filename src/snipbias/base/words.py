@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from reprlib import Repr
 from textwrap import shorten
@@ -88,7 +88,7 @@ def one_line(error: object) -> str:
     return (shorten(str(error), 200) or type(error).__name__).rstrip(".")
 
 
-def did_you_mean(wrong: str, known: list[str]) -> str:
+def did_you_mean(wrong: str, known: Iterable[str]) -> str:
     """` (did you mean 'x'?)`, or nothing if no name is close."""
     by_lower = {name.lower(): name for name in known if len(name) <= 80}
     begun = [name for name in by_lower if name.startswith(wrong.lower())]

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, get_args
 
 from snipbias.base.errors import SnipbiasError
+from snipbias.base.words import did_you_mean
 from snipbias.method.recipes import RECIPES, Objective, is_recipe, recipe
 
 OBJECTIVES = get_args(Objective)
@@ -163,7 +164,8 @@ def _check_methods(settings: Settings) -> None:
     methods = settings.methods
     for name in (*methods, settings.method):
         if name not in KNOWN and not is_recipe(name):
-            raise SnipbiasError(f"there is no method {name!r}: use {', '.join(KNOWN)}.")
+            near = did_you_mean(name, KNOWN)
+            raise SnipbiasError(f"there is no method {name!r}{near}: use {', '.join(KNOWN)}.")
     if not is_recipe(settings.method):
         raise SnipbiasError(
             f"{settings.method!r} finds no neurons to take controls of: use {', '.join(RECIPES)}."
@@ -251,5 +253,6 @@ PRESETS: dict[str, Settings] = {
 def preset(name: str, **changes: Any) -> Settings:
     """The settings of a preset, with single deviations given by name."""
     if name not in PRESETS:
-        raise SnipbiasError(f"there is no preset {name!r}: use {', '.join(PRESETS)}.")
+        near = did_you_mean(name, PRESETS)
+        raise SnipbiasError(f"there is no preset {name!r}{near}: use {', '.join(PRESETS)}.")
     return replace(PRESETS[name], **changes)
