@@ -12,7 +12,7 @@ import pytest
 
 from families import tiny
 from snipbias.base.errors import SnipbiasError
-from snipbias.base.table import plain_text
+from snipbias.base.table import Grid, plain_text
 from snipbias.base.words import ALWAYS_UNKNOWN, BEST_OFFSET, ORIGINAL, plural
 from snipbias.edits.controls import layer_matched_edit, random_edit
 from snipbias.edits.edit import NeuronEdit
@@ -25,7 +25,12 @@ from snipbias.evaluation.measured import measured
 from snipbias.evaluation.measures import PARTS
 from snipbias.evaluation.neutral_text import GUESSING, kl_interval, perplexity_ratio
 from snipbias.evaluation.reading import Reading
-from snipbias.evaluation.tables import comparison_grids, comparison_markdown, comparison_text
+from snipbias.evaluation.tables import (
+    ANSWERS,
+    comparison_grids,
+    comparison_markdown,
+    comparison_text,
+)
 from snipbias.method.find import find
 from snipbias.tasks import mini
 from snipbias.tasks.items import Item, Task
@@ -191,6 +196,14 @@ def test_a_narrow_terminal_costs_no_figure() -> None:
         wanted = " ".join(cell for cell in cells[1:] if cell)
         first = cells[0].split()[0]
         assert any(words[:1] == [first] and " ".join(words).endswith(wanted) for words in shown)
+
+
+def test_answers_fit_eighty_letters() -> None:
+    cells = ["23.3", *["100.0"] * 8]
+    grid = Grid("answers", ANSWERS, (("layer-matched random", *cells),))
+    lines = plain_text(grid.rich(), 80).splitlines()
+    assert ["layer-mat", *cells] in [line.split() for line in lines]
+    assert max(map(len, lines)) <= 80
 
 
 def test_long_names_cost_no_figure() -> None:

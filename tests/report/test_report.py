@@ -98,12 +98,12 @@ def test_figures_are_those_of_the_summary(pages: dict[str, Read], runs: Path) ->
     for name, found in summary["methods"].items():
         accuracy = found["accuracy"]
         named = found["changes"]["stereotyped"]["value"]
-        assert answers[name]["neurons"] == str(found["neurons"])
+        assert answers[name]["n"] == str(found["neurons"])
         assert answers[name]["stereotyped"] == percent(named)
-        assert answers[name]["accuracy"] == percent(accuracy["overall"])
+        assert answers[name]["acc."] == percent(accuracy["overall"])
         assert answers[name]["ambig."] == percent(accuracy["ambiguous"])
         assert answers[name]["disambig."] == percent(accuracy["disambiguated"])
-    assert answers["always unknown"]["accuracy"] == "50.0"
+    assert answers["always unknown"]["acc."] == "50.0"
     sides = {
         row[0].removesuffix(" !"): row for row in pages["evaluated"].tables["Bias and retention"]
     }

@@ -15,7 +15,7 @@ from rich.table import Table
 from snipbias.base.words import fixed, signed
 
 WIDTH = 118
-MIN_NAME = 12
+MIN_NAME = 9
 LONGEST_WORD = 11
 
 

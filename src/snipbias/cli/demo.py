@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -82,7 +83,9 @@ class Demo(o.Writing):
                 )
             notes = write(results, folder)
         result = {"out": str(this.folder), **results.to_dict()}
-        this.show(result, results.in_short(), *notes, f"\nwritten: {this.folder}")
+        report = shlex.join(["snipbias", "report", str(this.folder), "--out", "demo.html"])
+        written = f"\nwritten  {this.folder} (all tables and the verdict: its tables.md)"
+        this.show(result, results.in_short(), *notes, written, then=report)
 
     def _model(self, this: Run) -> str:
         if self.gguf:

@@ -15,7 +15,7 @@ TERMS: tuple[tuple[tuple[str, ...], str], ...] = (
         "where the data has no conditions; elsewhere: ± half the width of the 95 % interval)",
     ),
     (
-        ("accuracy",),
+        ("accuracy", "acc."),
         "percent of rows answered right (experiments: mean over trials); the kinds of unanswerable "
         "rows count as much together as the answerable ones. Table 1, ± instr. and McNemar's test "
         "take the data's own rows alone, as the paper does",
@@ -49,7 +49,7 @@ TERMS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("± instr.",), "standard deviation over instructions; it is not a sampling error"),
     (("± trials",), "standard deviation over draws of the items that neurons were found on"),
     (("± draws",), "standard deviation over draws of a random control within a trial"),
-    (("neurons",), "number of neurons pruned (experiments: mean over trials)"),
+    (("n",), "number of neurons pruned (experiments: mean over trials)"),
     (("unknown",), "percent of rows answered 'unknown'"),
     (
         ("right person",),

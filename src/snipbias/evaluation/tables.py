@@ -34,9 +34,10 @@ SHORT = {
 }
 
 
+# Short names, so that the table fits a terminal of 80 columns.
 ANSWERS = (
-    *("method", "neurons", "stereotyped", "accuracy", "± trials", "ambig.", "filler", "mismatch"),
-    *("disambig.", "right person", "unknown"),
+    *("method", "n", "stereotyped", "acc.", "ambig.", "filler", "mismatch", "disambig."),
+    *("right person", "unknown"),
 )
 CHANGES = ("method", "percent", "now", "95 % CI", "change", "CI of it", "p")
 SIDES = (
@@ -58,7 +59,6 @@ def answers_grid(
             f"{mean(each.sizes):.1f}".removesuffix(".0") if each.sizes else "",
             percent(each.value("stereotyped").value),
             percent(each.value("overall").value),
-            "" if each.std_trials is None else percent(each.std_trials),
             *(percent(each.value(part).value) for part in CONDITIONS),
             percent(each.named_accuracy),
             percent(each.unknown_rate),
@@ -130,7 +130,7 @@ def _floors(original: Summary) -> Iterator[tuple[str, ...]]:
 
 
 def _accuracies(found: ByCondition) -> tuple[str, ...]:
-    parts = (found.overall, None, *(getattr(found, part) for part in CONDITIONS))
+    parts = (found.overall, *(getattr(found, part) for part in CONDITIONS))
     return tuple("" if part is None else percent(part) for part in parts)
 
 

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +23,7 @@ from snipbias.experiment.rows_file import all_rows, with_costs
 from snipbias.experiment.tables import csv_tables, detail_grids, grids
 from snipbias.experiment.tables.forest import forest
 from snipbias.experiment.tables.referee import elsewhere_grids, referee_grids
-from snipbias.experiment.tables.verdict import in_words
+from snipbias.experiment.tables.verdict import in_brief, in_words
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -120,13 +119,10 @@ class Results(Experiment, Shown):
         return Group(*tables, *(Text(f"note: {note}") for note in self.notes), Text(self.words))
 
     def in_short(self) -> RenderableType:
-        """The answers of each method on each task, and the verdict, for a terminal."""
-        parts: list[RenderableType] = []
-        for task in self.tasks:
-            every = detail_grids.task_grids(self, task.name)
-            for grid in islice(every, 2 if task.conditions else 1):
-                parts += [grid.rich(), Text()]
-        return Group(*parts, Text(self.words))
+        """The answers of each method on each task, and a line on each, for a terminal."""
+        grids = (next(iter(detail_grids.task_grids(self, task.name))) for task in self.tasks)
+        tables = [part for grid in grids for part in (grid.rich(), Text())]
+        return Group(*tables, *map(Text, in_brief(self)))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
