@@ -28,9 +28,13 @@ def test_jobs_take_turns_and_every_second_round_goes_backwards():
 
 
 def test_peak_memory_sees_what_is_gone_afterwards():
+    torch.ones(7_000_000)  # once freed, the allocator keeps blocks of this size
+    freed, held = [torch.ones(250_000) for _ in range(400)], torch.ones(1_000_000)
+    del freed  # resident still, below what is held
     found = [peak_memory(lambda: torch.ones(50_000_000).sum()) for _ in range(3)]
     # The system may take other pages back meanwhile.
     assert 190e6 < max(highest - before for before, highest in found) < 300e6
+    assert len(held) == 1_000_000
 
 
 @pytest.mark.parametrize("peer", [peers.plain_scores, peers.harness_scores])
