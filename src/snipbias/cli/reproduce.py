@@ -136,6 +136,9 @@ class Reproduce(Tracked, o.Writing, o.Running, o.Answering, o.Reading):
     strengths: Annotated[
         str | None, typer.Option(help="Strengths to try steering with: 0.5,1,2.")
     ] = None
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps of training factors or their LoRA.")
+    ] = None
     no_retention: o.NoRetention = False
     text: Annotated[
         bool, typer.Option("--text/--no-text", help="Measure perplexity and KL on neutral text.")
@@ -209,7 +212,7 @@ class Reproduce(Tracked, o.Writing, o.Running, o.Answering, o.Reading):
         base = preset(self.preset, **(DEMO_LIMITS if of_demo else {}))
         plain = (
             *("items", "dev_items", "retention_items", "instructions", "samples", "trials"),
-            *("draws", "refine", "layers", "transfer", "elsewhere"),
+            *("draws", "refine", "layers", "steps", "transfer", "elsewhere"),
         )
         changes = {name: found for name in plain if (found := getattr(self, name)) is not None}
         changes |= self._objective()

@@ -26,7 +26,7 @@ RANK = 8
 
 
 def learned(cell: Cell, pick: str, sized: bool) -> Outcome:
-    """An edit of trained factors; n is chosen on dev where the pick keeps a number of neurons.
+    """An edit of trained factors; a pick that keeps a number of neurons keeps the largest size.
 
     Args:
         pick: as `learn` takes it.
@@ -35,7 +35,7 @@ def learned(cell: Cell, pick: str, sized: bool) -> Outcome:
     assert cell.trial is not None
     seed = cell.settings.seed + cell.trial
     there = sum(site.width for site in cell.lm.sites)
-    sizes = [n for n in sorted(cell.settings.sizes)[-2:] if n <= there] if sized else []
+    sizes = [n for n in sorted(cell.settings.sizes)[-1:] if n <= there] if sized else []
 
     def compute() -> list[dict[str, Any]]:
         try:
