@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
+from snipbias.evaluation.measures import Mean
 from snipbias.evaluation.rows import Rows
 
 
@@ -26,3 +29,13 @@ def crossed_rows(
         instruction=np.tile(np.arange(instructions), templates * items),
         template=np.repeat([f"t{i}" for i in range(templates)], items * instructions),
     )
+
+
+def of(values: list[list[float]]) -> tuple[Rows, Mean]:
+    """One row a template and instruction, and the mean of such values over them."""
+    table = np.array(values)
+    rows = crossed_rows(len(values), len(values[0]), items=2).take(
+        np.flatnonzero(np.tile(np.repeat([True, False], table.shape[1]), len(values)))
+    )
+    assert len(rows) == table.size
+    return rows, Mean(lambda _: (table.ravel(), np.ones(table.size, bool)), (-math.inf, math.inf))

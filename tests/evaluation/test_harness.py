@@ -15,88 +15,14 @@ import pytest
 import torch
 
 import snipbias as sb
-import toys
 from families import tiny
 from flan import flan_t5
+from harness_tasks import ROWS, by_document, run
 from snipbias.base.errors import SnipbiasError
 from snipbias.cli import main
 from snipbias.evaluation.harness import _change, harness_scores
 from snipbias.evaluation.harness_scores import HarnessScore
 from snipbias.evaluation.stats import Interval
-
-CHOICE = """
-task: own_choice
-dataset_path: json
-dataset_kwargs:
-  data_files:
-    test: {data}
-test_split: test
-output_type: multiple_choice
-doc_to_text: "{{{{text}}}}"
-doc_to_choice: "{{{{choices}}}}"
-doc_to_target: "{{{{gold}}}}"
-metric_list:
-  - metric: acc
-    aggregation: mean
-    higher_is_better: true
-"""
-WRITTEN = """
-task: own_written
-dataset_path: json
-dataset_kwargs:
-  data_files:
-    test: {data}
-test_split: test
-output_type: generate_until
-doc_to_text: "{{{{text}}}}"
-doc_to_target: "{{{{choices[gold]}}}}"
-generation_kwargs:
-  max_gen_toks: 4
-  until: ["."]
-metric_list:
-  - metric: exact_match
-    aggregation: mean
-    higher_is_better: true
-"""
-ROLLING = """
-task: own_rolling
-dataset_path: json
-dataset_kwargs:
-  data_files:
-    test: {data}
-test_split: test
-output_type: loglikelihood_rolling
-doc_to_text: ""
-doc_to_target: "{{{{text}}}}"
-metric_list:
-  - metric: word_perplexity
-"""
-TASKS = {"choice": CHOICE, "written": WRITTEN, "rolling": ROLLING}
-ROWS = 24
-
-
-@pytest.fixture(scope="session")
-def lm_eval() -> Any:
-    return pytest.importorskip("lm_eval")
-
-
-@pytest.fixture
-def folder(lm_eval: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Task files over a JSON file, and a cache that goes away."""
-    import datasets
-
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    items = toys.rows(ROWS // 2)  # their options are all as long, so that answers vary
-    rows = [
-        {"text": f"{x.context} {x.question}", "choices": list(x.options), "gold": x.gold}
-        for x in items
-    ]
-    data = tmp_path / "rows.json"
-    data.write_text(json.dumps(rows))
-    (tmp_path / "tasks").mkdir()
-    for name, text in TASKS.items():
-        (tmp_path / "tasks" / f"{name}.yaml").write_text(text.format(data=data))
-    return tmp_path / "tasks"
 
 
 def by_hand(lm: sb.LanguageModel, folder: Path, task: str) -> Any:
@@ -106,20 +32,6 @@ def by_hand(lm: sb.LanguageModel, folder: Path, task: str) -> Any:
     kind = "seq2seq" if lm.is_encoder_decoder else "causal"
     wrapped = HFLM(pretrained=lm.model, tokenizer=lm.tokenizer, backend=kind, batch_size=5)  # type: ignore[call-arg]
     return run(wrapped, folder, [task])
-
-
-def run(model: Any, folder: Path, tasks: list[str]) -> Any:
-    from lm_eval import simple_evaluate
-    from lm_eval.tasks import TaskManager
-
-    manager = TaskManager(include_path=str(folder), include_defaults=False)
-    return simple_evaluate(  # type: ignore[call-arg]
-        model=model, tasks=tasks, task_manager=manager, bootstrap_iters=10
-    )
-
-
-def by_document(sample: Any) -> int:
-    return sample["doc_id"]
 
 
 @pytest.mark.parametrize(("family", "n", "factor"), [("demo", 2000, 0.0), ("llama", 30, 30.0)])
@@ -300,119 +212,3 @@ def test_the_command_line(
     assert "lm-evaluation-harness" in (tmp_path / "run" / "tables.md").read_text()
     written = json.loads((tmp_path / "run" / "lm_eval.json").read_text())
     assert written["scores"] == told["scores"]
-
-
-# -- an edited model as a model of the harness --------------------------------------------------
-
-
-@pytest.mark.parametrize(("family", "n", "factor"), [("demo", 2000, 0.0), ("llama", 30, 30.0)])
-def test_a_model_of_the_harness_is_the_baked_checkpoint(
-    family: str, n: int, factor: float, folder: Path, unchanged: Any, tmp_path: Path
-) -> None:
-    """By every kind of request, against the harness's own loading of what `bake` wrote."""
-    from lm_eval.models.huggingface import HFLM
-
-    tasks = ["own_choice", "own_written", "own_rolling"]
-    lm = sb.load("demo") if family == "demo" else tiny(family)
-    edit = sb.random_edit(lm, n, 2, factor)
-    edit.save(tmp_path / "edit")
-    lm.model.train()
-    with unchanged(lm.model):
-        wrapped = sb.lm_eval_model(lm, tmp_path / "edit", batch_size=4)
-        found = run(wrapped, folder, tasks)
-        original = run(sb.lm_eval_model(lm), folder, tasks)
-    baked = edit.bake(lm)
-    lm.model.save_pretrained(tmp_path / "baked")
-    lm.tokenizer.save_pretrained(tmp_path / "baked")
-    baked.undo()
-    plain = HFLM(pretrained=str(tmp_path / "baked"), dtype="float32", device="cpu", batch_size=4)  # type: ignore[call-arg]
-    expected = run(plain, folder, tasks)
-    for task in tasks:
-        here, there, before = (answers(raw, task) for raw in (found, expected, original))
-        assert same(here, there)
-        assert not same(before, there), "the edit changes nothing, so this tests little"
-    config = found["config"]
-    assert config["snipbias_edit"] == edit.to_dict()
-    assert config["snipbias_model"]["weights"] == edit.model.weights
-
-
-def answers(raw: Any, task: str) -> list[Any]:
-    """What the model answered to every request: numbers, or text."""
-    samples = sorted(raw["samples"][task], key=by_document)
-    flat = [answer for sample in samples for answers in sample["resps"] for answer in answers]
-    return [answer[0] if isinstance(answer, tuple) else answer for answer in flat]
-
-
-def same(a: list[Any], b: list[Any]) -> bool:
-    texts = [isinstance(answer, str) for answer in a]
-    return a == b if any(texts) else np.allclose(a, b, rtol=1e-5, atol=1e-5)
-
-
-def test_the_harness_loads_it_by_name(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
-) -> None:
-    """The whole command line, but for the harness's own tasks, which take seconds to read."""
-    from lm_eval.tasks import TaskManager
-
-    from snipbias.lm_eval import main as harness_main
-
-    lm = sb.load("demo")
-    edit = sb.random_edit(lm, 2000, 2)
-    monkeypatch.chdir(tmp_path)
-    edit.save("10")  # which the harness reads as a number
-    monkeypatch.setattr(
-        "lm_eval.tasks.TaskManager",
-        lambda **options: TaskManager(**{**options, "include_defaults": False}),
-    )
-    words = "--model snipbias --model_args pretrained=demo,edit=10 --tasks own_choice"
-    places = f"--include_path {folder} --output_path {tmp_path / 'out'} --batch_size 4"
-    monkeypatch.setattr(sys, "argv", ["lm_eval", *f"{words} {places}".split()])
-    harness_main()
-    (written,) = (tmp_path / "out").rglob("results_*.json")
-    told = json.loads(written.read_text())
-    expected = run(sb.lm_eval_model(lm, edit), folder, ["own_choice"])["results"]["own_choice"]
-    assert told["results"]["own_choice"]["acc,none"] == expected["acc,none"]
-    assert told["config"]["snipbias_edit"]["label"] == edit.label
-
-    monkeypatch.setattr(sys, "argv", ["lm_eval", *words.replace("edit=", "edits=").split()])
-    sys.argv += ["--include_path", str(folder)]
-    capfd.readouterr()
-    with pytest.raises(SystemExit) as stop:
-        harness_main()
-    assert stop.value.code == 1
-    last = capfd.readouterr().err.strip().splitlines()[-1]
-    assert last.startswith("error: the model 'snipbias' has no argument 'edits' (did you mean")
-
-
-def test_what_the_harness_cannot_have_is_refused(
-    lm_eval: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lm = tiny("llama")
-    for options, words in (
-        ({"parallelize": True}, "no argument 'parallelize'"),
-        ({"batchsize": 4}, r"no argument 'batchsize' \(did you mean 'batch_size'\?\)"),
-        ({"edit": tmp_path / "none"}, "there is no edit at"),
-    ):
-        with pytest.raises(SnipbiasError, match=words):
-            sb.lm_eval_model(lm, **options)
-    with pytest.raises(SnipbiasError, match="does not fit"):
-        sb.lm_eval_model(lm, sb.random_edit(tiny("t5"), 5))
-    with pytest.raises(SnipbiasError, match="no dtype 'int7'"):
-        sb.EditedLM("demo", dtype="int7")
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(SnipbiasError, match="runs in one process"):
-        sb.lm_eval_model(lm)
-
-
-def test_an_untied_head_stays_untied_there_too(folder: Path, unchanged: Any) -> None:
-    lm = flan_t5()
-    with unchanged(lm.model):
-        run(sb.lm_eval_model(lm), folder, ["own_choice"])
-    assert not torch.equal(lm.model.lm_head.weight, lm.model.shared.weight)
-
-
-def test_it_is_declared_to_versions_that_look_for_plugins() -> None:
-    from importlib.metadata import entry_points
-
-    (entry,) = entry_points(group="lm_eval.models", name="snipbias") or [None]
-    assert entry is None or entry.value == "snipbias.evaluation.edited_lm:EditedLM"

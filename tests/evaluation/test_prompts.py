@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from evaluations import plain_logprob, records, scores_of
 from families import tiny
 from snipbias.base.errors import SnipbiasError
 from snipbias.edits.edit import NeuronEdit
@@ -22,7 +23,6 @@ from snipbias.models.language_model import LanguageModel
 from snipbias.tasks import task as named_task
 from snipbias.tasks.items import Item, Task
 from snipbias.tasks.prompts import DEFAULT, NAMED, PromptTemplate, prompt_template
-from test_evaluate import plain_logprob, records, scores_of
 from toys import RAGGED, task
 
 ITEM = Item("i", "Who {context} paid?", ("Ann", "Bo, or I", "Nobody"), 0, "They ate.", "t")

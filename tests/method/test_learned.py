@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from math import exp, log
 
 import pytest
@@ -11,18 +10,15 @@ from torch import tensor
 
 import snipbias as sb
 from families import FAMILIES, GENERIC, tiny
+from queries import make_queries
 from snipbias.edits.provenance import ModelId
 from snipbias.edits.pruning import tensors
 from snipbias.method.learned import objective
 from snipbias.method.learned.below import Below
-from snipbias.method.learned.check import Check, check
+from snipbias.method.learned.check import Check
 from snipbias.method.learned.factors import Factors, LowRank, Mask, upper_sites
-from snipbias.method.learned.first_order import first_order, pair_gradient, step_direction
-from snipbias.method.learned.learn import Job, by_path, gather
-from snipbias.method.learned.train import Trained, Training, row_loss, train
 from snipbias.models.products import multiply_in_bfloat16
 from snipbias.models.token_tree import TokenTree, takes_trees
-from test_models import make_queries
 
 UNKNOWN, UNANSWERABLE = tensor([2, 2]), tensor([True, False])
 LOGPROBS = tensor([[-1.0, -2.0, -0.5], [-1.5, -0.5, -3.0]])
@@ -112,87 +108,6 @@ def test_factors_do_what_the_edit_made_of_them_does():
         assert torch.equal(lm.score(queries).logprobs, tiny("llama").score(queries).logprobs)
 
 
-@pytest.fixture(scope="module")
-def demo():
-    return sb.load("demo"), sb.task("mini:age")
-
-
-def test_the_gradient_of_a_step_is_that_of_small_changes(demo):
-    lm, task = demo
-    factors = Factors(lm, lm.sites)
-    how = Training()
-    with torch.inference_mode(False), lm.frozen():
-        _, material = gather(lm, [task], 1, 0, how, Below(lm, lm.sites))
-        group = material.rows[0]
-
-        def loss() -> torch.Tensor:
-            with factors.applied():
-                return row_loss(lm, material.below, group, tensor(0.0), how)
-
-        (gradient,) = torch.autograd.grad(loss(), factors.change)
-        place = int(gradient.abs().argmax())
-        values = []
-        for change in (0.01, -0.01):
-            factors.set(change * torch.nn.functional.one_hot(tensor(place), len(gradient)))
-            with torch.no_grad():
-                values.append(float(loss()))
-    assert (values[0] - values[1]) / 0.02 == pytest.approx(float(gradient[place]), rel=0.05)
-
-
-def test_training_tells_better_without_harm_and_touches_no_weight(demo, tmp_path):
-    lm, task = demo
-    before = {name: value.clone() for name, value in lm.model.state_dict().items()}
-    learned = sb.learn(lm, task, 500, training=Training(steps=24, checks=2), folder=tmp_path)
-    trained = learned.trainings[None]
-    original = trained.checks[0]
-    assert trained.best.told > original.told
-    assert not trained.best.harms(original, 0.02, 0.1)
-    assert all(torch.equal(before[name], now) for name, now in lm.model.state_dict().items())
-    assert {name: len(edit) for name, edit in learned.edits.items()}.get(500, 500) == 500
-    assert set(learned.edit.found_on.templates) <= set(task.find.templates)
-    # The state that was kept is of the finished training: going on changes nothing.
-    again = sb.learn(lm, task, 500, training=Training(steps=24, checks=2), folder=tmp_path)
-    assert again.edits == learned.edits
-
-
-def test_a_killed_training_goes_on_to_the_same_factors(demo, tmp_path):
-    lm, task = demo
-    how = Training(steps=12, checks=3)
-    with torch.inference_mode(False), lm.frozen():
-        _, material = gather(lm, [task], 1, 0, how, Below(lm, lm.sites))
-        original = check(lm, Factors(lm, lm.sites), material, 0, None)
-
-    def run(**more) -> Trained:
-        return train(lm, Factors(lm, lm.sites), material, how, original=original, **more)
-
-    left = list(range(7))
-
-    def stop(done: int) -> None:
-        if not left:
-            raise KeyboardInterrupt
-        left.pop()
-
-    whole = run()
-    with pytest.raises(KeyboardInterrupt):
-        run(folder=tmp_path, progress=stop)
-    steps = []
-    resumed = run(folder=tmp_path, progress=steps.append)
-    assert (steps[0], sum(steps)) == (4, 12)
-    assert torch.allclose(resumed.carried, whole.carried, atol=1e-6)
-    assert [c.told for c in resumed.checks] == pytest.approx([c.told for c in whole.checks])
-    # A state of other rows or another seed is no start.
-    other = []
-    run(folder=tmp_path, progress=other.append, key="of other rows")
-    assert other == [1] * 12
-
-
-def test_rows_without_pairs_are_refused_in_one_sentence(demo):
-    lm, task = demo
-    alone = task.where(lambda item: item.condition == "ambiguous")
-    with pytest.raises(sb.SnipbiasError, match="has no pairs of an ambiguous"):
-        sb.learn(lm, alone)
-
-
 def test_harm_is_told_from_a_gain():
     right = {"ambiguous": 0.0, "filler": 0.0, "mismatch": 0.0, "disambiguated": 0.9}
     original = Check(0, None, {"ambiguous": 0.6}, {"ambiguous": 0.8}, right, 0.9, 0.0)
@@ -227,104 +142,9 @@ def test_products_in_bfloat16_are_near_and_follow_the_weights():
         assert torch.allclose(mixed.score(queries).logprobs, hooked, atol=0.02)
 
 
-def test_the_command_writes_an_edit_its_curve_and_what_to_run_next(tmp_path, capsys):
-    from snipbias.cli.app import main
-    from snipbias.cli.rerun import recorded_arguments
-
-    out = tmp_path / "ages"
-    with pytest.raises(SystemExit) as done:
-        main(["learn", "demo", "mini:age", "--steps", "36", "--out", str(out), "--json", "-q"])
-    assert done.value.code == 0
-    shown = json.loads(capsys.readouterr().out)
-    assert shown["edits"] == [str(out)]
-    assert [check["step"] for check in shown["checks"]][:2] == [0, 6]
-    assert sb.NeuronEdit.load(out).label == out.name
-    assert (out / "curve.csv").read_text().startswith("neurons,step,loss,auroc_ambiguous")
-    assert not (tmp_path / "ages.learning").exists()
-    again = recorded_arguments(out, tmp_path / "again", {})
-    assert again[:5] == ["learn", "demo", "mini:age", "--steps", "36"]
-
-
-def test_learned_methods_stand_beside_others_in_an_experiment(tmp_path):
-    settings = sb.preset(
-        "demo",
-        methods=("original", "v1", "learned", "grafting", "learned LoRA"),
-        tasks=("mini:age",),
-        trials=1,
-        steps=6,
-        sizes=(3, 10),
-        items=16,
-        dev_items=16,
-        texts=0,
-        retention=(),
-        elsewhere=1,
-    )
-    results = sb.reproduce("demo", "mini:age", settings, folder=tmp_path / "run", retention=())
-    methods = {outcome.method for outcome in results.outcomes}
-    assert methods == {"original", "v1", "learned", "grafting", "learned LoRA"}
-
-
-def job(lm, task, how, **more) -> Job:
-    with torch.inference_mode(False), lm.frozen():
-        _, material = gather(lm, [task], 1, 0, how, Below(lm, lm.sites))
-        original = check(lm, Factors(lm, lm.sites), material, 0, None)
-    quiet = {"progress": lambda done: None, "told": lambda check: None, "folder": None}
-    return Job(lm, lm.sites, material, how, original, key=(), seed=0, **{**quiet, **more})
-
-
-def test_those_that_carried_most_are_kept_and_texts_hold_them_back(demo):
-    lm, task = demo
-    moved = []
-    for keep in (0.0, 50.0):
-        work = job(lm, task, Training(steps=8, checks=1, keep=keep), sizes=(500,))
-        with torch.inference_mode(False), lm.frozen():
-            (_, _, whole), (size, factors, _) = by_path(work)
-        moved.append(whole.checks[-1].moved)
-        kept = factors.free
-        assert (size, int(kept.sum())) == (500, 500)
-        assert float(whole.carried[kept].min()) >= float(whole.carried[~kept].max())
-    assert moved[1] < moved[0]
-
-
-def test_one_step_along_the_gradient_lowers_the_pair_loss(demo):
-    lm, task = demo
-    work = job(lm, task, Training(harm=1.0, moved=9.0), sizes=())
-    factors, losses = Factors(lm, lm.sites), []
-
-    def pair_losses() -> float:
-        total = 0.0
-        with torch.no_grad(), factors.applied():
-            for group in work.material.rows:
-                margin = objective.unknown_margin(
-                    group.score(lm, work.material.below), group.unknown
-                )
-                total += float(objective.pair_loss(margin, group.unanswerable))
-        return total
-
-    with torch.inference_mode(False), lm.frozen():
-        losses.append(pair_losses())
-        direction = first_order(lm, factors, work.material, work.how, work.original).carried
-        rows, passes = sum(len(group.items) for group in work.material.rows), lm.passes.copy()
-        gradient = pair_gradient(lm, Factors(lm, lm.sites), work.material)
-        assert lm.passes - passes == {"forward": rows, "backward": rows}
-        factors.set(0.02 * step_direction(gradient, torch.ones_like(gradient)))
-        losses.append(pair_losses())
-    assert bool((direction >= 0).all())
-    assert losses[1] < losses[0]
-
-
 def test_a_score_of_a_mask_gets_the_gradient_of_pruning_its_neuron():
     lm = tiny("llama")
     mask = Mask(lm, lm.sites, 5, seed=0)
     weights = torch.randn(len(mask.change), generator=torch.Generator().manual_seed(1))
     (weights * mask.current()).sum().backward()
     assert torch.allclose(mask.change.grad, -weights)
-
-
-def test_an_interrupt_says_where_the_training_is_kept(tmp_path):
-    from snipbias.base.errors import InterruptError
-    from snipbias.cli.run import kept_in
-
-    for folder, raised in ((tmp_path, InterruptError), (None, KeyboardInterrupt)):
-        with pytest.raises(raised), kept_in(folder):
-            raise KeyboardInterrupt

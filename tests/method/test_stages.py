@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from families import FAMILIES, GENERIC, tiny
+from ragged import TASK
 from snipbias import attribute
 from snipbias.method import staged_backward as stages
-from test_attribute import TASK
 
 
 def leaf() -> Tensor:

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from families import FAMILIES, GENERIC, tiny
+from queries import STARTS_SHARED, make_queries
 from snipbias.models import scoring as passes
 from snipbias.models import token_tree
 from snipbias.models.backbone import Query
 from snipbias.models.packed_options import Packed
-from test_models import STARTS_SHARED, make_queries
 
 
 def two_prompts() -> Packed:
