@@ -338,6 +338,10 @@ def test_a_record_lets_no_code_of_others_run(cli, here: Path) -> None:
     for words in code:
         with pytest.raises(SnipbiasError, match="to rerun too if you trust it"):
             asked("m", *words)
+    tasks = ["lm-eval:t", "--data-dir", "theirs"]
+    for words in (["--method", "a:b"], ["--methods", "v1,a:b"], ["--methods=a:b"], tasks):
+        with pytest.raises(SnipbiasError, match="run 'snipbias evaluate' with"):
+            asked("m", *words)
     both = {"--trust-remote-code": True, "--lm-eval-path": Path("mine")}
     mine = ["--trust-remote-code", "--lm-eval-path", "mine", "--out", "o"]
     for words in code:

@@ -32,6 +32,7 @@ class Look(o.Asking):
     model: o.Model
     n: Annotated[str, typer.Option()] = "50"
     deep: Annotated[bool, typer.Option("--deep/--flat")] = False
+    method: Annotated[str, typer.Option()] = "v1"
 
     def __call__(self) -> None:
         SEEN.append(self)
@@ -76,6 +77,8 @@ def test_a_name_that_no_command_knows_is_refused(tmp_path: Path) -> None:
         ("modell = 1", "did you mean 'model'"),
         ("[lok]\nn = 1", "did you mean 'look'"),
         ("n = [", "give a TOML file"),
+        ("columns = 3", r"write \[columns\] above"),
+        ('[look]\nmethod = "theirs:scorer"', "give --method if you trust it"),
     ):
         with pytest.raises(SnipbiasError, match=said):
             look("--config", settings(tmp_path, text))

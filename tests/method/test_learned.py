@@ -123,6 +123,10 @@ def test_harm_is_told_from_a_gain():
         False,
     ]
     assert Check(9, 1.0, {}, {}, right, 0.8, 0.0).harms(original, 0.02, 0.1)  # the right person
+    assert Check(9, 1.0, {}, {}, right, 0.9, float("nan")).harms(original, 0.02, 0.1)
+    one_of_50 = Check(9, 1.0, {}, {}, {**right, "disambiguated": 44 / 50}, 0.9, 0.0)
+    assert not one_of_50.harms(original, 0.02, 0.1)
+    assert one_of_50.harms(original, 0.019, 0.1)
     assert original.told == pytest.approx(0.7)
 
 

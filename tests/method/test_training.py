@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,11 +11,13 @@ from torch import tensor
 
 import snipbias as sb
 from snipbias.method.learned import objective
+from snipbias.method.learned.anchors import anchors, text_queries
 from snipbias.method.learned.below import Below
 from snipbias.method.learned.check import check
 from snipbias.method.learned.factors import Factors
 from snipbias.method.learned.first_order import first_order, pair_gradient, step_direction
 from snipbias.method.learned.learn import Job, by_path, gather
+from snipbias.method.learned.rows import groups
 from snipbias.method.learned.train import Trained, Training, row_loss, train
 
 
@@ -97,6 +100,34 @@ def test_rows_without_pairs_are_refused_in_one_sentence(demo):
     alone = task.where(lambda item: item.condition == "ambiguous")
     with pytest.raises(sb.SnipbiasError, match="has no pairs of an ambiguous"):
         sb.learn(lm, alone)
+
+
+def test_settings_that_train_nothing_are_refused():
+    for name, value in (("rate", 0.0), ("rate", float("nan")), ("checks", 0), ("keep", -1.0)):
+        with pytest.raises(sb.SnipbiasError, match=f"a training's {name} is {value}"):
+            Training(**{name: value})
+
+
+def test_pairs_are_told_by_what_they_ask_where_no_twin_is_named(demo):
+    lm, task = demo
+    one = {i.options[0] + i.template: i.twin for i in task.items}  # a question of each template
+    some = task.where(lambda item: item.twin in one.values())
+    nameless = some._with_items(replace(i, twin="") for i in some.items)
+    for group in (*groups(lm, some, 1, 0), *groups(lm, nameless, 1, 0)):
+        assert len({item.template for item in group.items}) == 1
+        assert len(group.items) in (4, 8)
+
+
+def test_a_token_that_a_model_never_says_moves_nothing(demo):
+    """Some models mask tokens of their vocabulary, whose probability is 0."""
+    lm, _ = demo
+    query = text_queries(lm, ["The old man was late again, and nobody said a word."])
+    with lm.frozen(), torch.no_grad():
+        (anchor,) = anchors(lm, query, 5, 0)
+        masked = anchor.before.clone()
+        masked[:, 0] = -torch.inf
+        moved = replace(anchor, before=masked).moved(lm, Below(lm, lm.sites))
+    assert float(moved) == pytest.approx(0.0, abs=0.05)
 
 
 def test_the_command_writes_an_edit_its_curve_and_what_to_run_next(tmp_path, capsys):

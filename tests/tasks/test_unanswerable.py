@@ -10,7 +10,8 @@ import snipbias as sb
 from snipbias.base.errors import SnipbiasError
 from snipbias.evaluation import measures, metrics
 from snipbias.evaluation.rows import Rows
-from snipbias.tasks.unanswerable import asked, sentences, twins, with_controls
+from snipbias.tasks.item import halves
+from snipbias.tasks.unanswerable import UNANSWERABLE, asked, sentences, twins, with_controls
 
 
 def words(text: str) -> int:
@@ -99,6 +100,30 @@ def test_rows_that_name_no_twin_are_paired_by_what_they_ask():
         assert set(ambiguous.options) == set(answered.options)
     assert len(pairs) == len({answered.id for _, answered in pairs}) > len(task) // 8
     assert len(with_controls(nameless)) == len(task) + 2 * len(pairs)
+
+
+def test_options_in_any_order_and_twins_named_anew_in_every_template():
+    task = sb.task("mini:age").test
+    turned = [
+        replace(i, options=i.options[::-1], gold=2 - i.gold, unknown=2 - i.unknown, biased=None)
+        for i in task.items
+        if i.condition == "disambiguated"
+    ]
+    made = with_controls(task._with_items([*task.where(is_ambiguous).items, *turned]))
+    assert all(item.gold == item.unknown for item in made.items if item.condition in UNANSWERABLE)
+    numbers = {name: str(n) for n, name in enumerate(dict.fromkeys(i.twin for i in task.items))}
+    size = len(task) // 2 // len(task.templates)
+    again = task._with_items(
+        replace(item, twin=str(int(numbers[item.twin]) % size)) for item in task.items
+    )
+    pairs = list(twins(again.items))
+    assert len(pairs) == len(task) // 2
+    assert all(a.template == b.template for a, b in pairs)
+    assert all(a.template == b.template for a, b in zip(*halves(again.items, "twins"), strict=True))
+
+
+def is_ambiguous(item):
+    return item.condition == "ambiguous"
 
 
 def test_what_is_asked_by_default():

@@ -43,6 +43,8 @@ def take(context: typer.Context, path: Path | None) -> None:
         return
     found = _read(path)
     columns = found.pop("columns", {})
+    if not isinstance(columns, dict):
+        raise SnipbiasError(f"{path} sets columns, which is a table: write [columns] above them.")
     tables = {name: part for name, part in found.items() if isinstance(part, dict)}
     every = {name: value for name, value in found.items() if name not in tables}
     options = {str(each.name): each for each in context.command.params}
@@ -55,6 +57,12 @@ def take(context: typer.Context, path: Path | None) -> None:
     if columns and "column" in options:
         every["column"] = [f"{ours}={theirs}" for ours, theirs in columns.items()]
     given = {**every, **own}
+    for name in ("method", "methods"):
+        if name in options and ":" in str(given.get(name, "")):
+            raise SnipbiasError(
+                f"{path} sets {name} to {given[name]}, which is code that someone else may have "
+                f"written: delete it there, and give --{name} if you trust it."
+            )
     context.default_map = {
         name: ",".join(map(str, value)) if isinstance(value, list) and not many else value
         for name, value in given.items()

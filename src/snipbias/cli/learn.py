@@ -71,7 +71,8 @@ class Learn(o.Writing, o.Running, o.Measuring, o.Asking):
         )
         effective = {**vars(self), "sizes": sizes, "training": training.to_dict()}
         # Next to the result, which appears only when it is complete.
-        state = None if self.out is None else self.out.with_name(f"{self.out.name}.learning")
+        out = self.out
+        state = out.with_name(f"{out.name}.learning") if out is not None and out.name else None
         with run("learn", effective, self) as (this, folder):
             this.record.seeds = {"rows and their order": self.seed}
             named = (self.task, *(self.also or ()))

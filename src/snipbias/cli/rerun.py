@@ -26,19 +26,27 @@ def recorded_arguments(path: Path, out: Path, given: Mapping[str, object]) -> li
     """
     from snipbias.base.record import RunRecord
 
-    words = iter(RunRecord.read(path).argv)
+    argv = RunRecord.read(path).argv
+    words = iter(argv)
     kept = [next(words, "")]
     if kept[0] not in RECORDED:
         raise SnipbiasError(
             f"{path} does not record a run that can be repeated: only {', '.join(RECORDED)} can."
         )
+    # Task files of the lm-evaluation-harness may call code that lies beside them.
+    if any("lm-eval:" in w for w in argv) and any(w.startswith("--data-dir") for w in argv):
+        raise SnipbiasError(
+            "the recorded run read task files that may run code that someone else may have "
+            f"written: read them, and run 'snipbias {kept[0]}' with them if you trust them."
+        )
     for word in words:
         name, is_, value = word.partition("=")
-        method = value if name == "--method" else word if kept[-1] == "--method" else ""
+        chosen = ("--method", "--methods")
+        method = value if name in chosen else word if kept[-1] in chosen else ""
         if ":" in method:
             raise SnipbiasError(
                 f"the recorded run scored neurons with {method}, which someone else may have "
-                "written: read that code, and run 'snipbias find' with it if you trust it."
+                f"written: read that code, and run 'snipbias {kept[0]}' with it if you trust it."
             )
         if name in given and not given[name]:
             raise SnipbiasError(

@@ -104,7 +104,7 @@ def halves(items: Iterable[Item], balance: str) -> tuple[list[Item], list[Item]]
     ambiguous = [item for item in items if item.condition == "ambiguous"]
     disambiguated = [item for item in items if item.condition == "disambiguated"]
     if balance == "twins":
-        by_twin = {item.twin: item for item in disambiguated if item.twin}
-        ambiguous = [item for item in ambiguous if item.twin in by_twin]
-        disambiguated = [by_twin[item.twin] for item in ambiguous]
+        by_twin = {(item.template, item.twin): item for item in disambiguated if item.twin}
+        ambiguous = [item for item in ambiguous if (item.template, item.twin) in by_twin]
+        disambiguated = [by_twin[item.template, item.twin] for item in ambiguous]
     return ambiguous, disambiguated

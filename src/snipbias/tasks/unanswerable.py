@@ -88,17 +88,18 @@ def no_pairs(task: Task) -> SnipbiasError:
 def twins(items: Iterable[Item]) -> Iterator[tuple[Item, Item]]:
     """Pair every ambiguous row with the disambiguated row of its question.
 
-    Rows without a `twin` are paired if template, question and options are the same.
+    Rows without a `twin` are paired if template, question and options are the same. Both name the
+    option that declines.
     """
-    items = tuple(items)
+    items = [item for item in items if item.unknown is not None]
     answered = {_asks(item): item for item in items if item.condition == "disambiguated"}
     for item in items:
-        if item.condition == "ambiguous" and _asks(item) in answered and item.unknown is not None:
+        if item.condition == "ambiguous" and _asks(item) in answered:
             yield item, answered.pop(_asks(item))
 
 
 def _asks(item: Item) -> Hashable:
-    return item.twin or (item.template, item.question, frozenset(item.options))
+    return item.template, item.twin or (item.question, frozenset(item.options))
 
 
 def filler_rows(
@@ -126,7 +127,7 @@ def mismatch_rows(task: Task, pairs: Iterable[tuple[Item, Item]]) -> list[Item]:
     for item in task.items:
         asked[item.polarity][item.question].add(item.template)
     rows = []
-    for ambiguous, answered in pairs:
+    for _, answered in pairs:
         strange = sorted(
             question
             for question, templates in asked[answered.polarity].items()
@@ -137,12 +138,13 @@ def mismatch_rows(task: Task, pairs: Iterable[tuple[Item, Item]]) -> list[Item]:
                 f"task {task.name!r} has no question of another template to ask about "
                 f"{answered.id!r}: give rows of at least two templates."
             )
+        assert answered.unknown is not None
         rows.append(
             replace(
                 answered,
                 id=f"{answered.id}/mismatch",
                 question=random.Random(f"mismatch {answered.id}").choice(strange),
-                gold=ambiguous.gold,
+                gold=answered.unknown,  # not the twin's gold: its options may have another order
                 condition="mismatch",
             )
         )

@@ -35,7 +35,8 @@ class Anchor:
         with below.of(id(self)):
             after = predictions(lm, self.query, self.places)
         before = self.before.to(after.device, torch.float32)
-        return (before.exp() * (before - after)).sum(-1).mean()
+        each = before.exp() * (before - after)
+        return each.masked_fill(before.isneginf(), 0.0).sum(-1).mean()  # 0 log 0 is 0
 
     def surprise(self, lm: LanguageModel, below: Below) -> Float[Tensor, ""]:
         """Sum of -log P of the text's own tokens at those places; differentiable."""

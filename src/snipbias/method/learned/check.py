@@ -17,6 +17,7 @@ from snipbias.method.learned.rows import Group
 from snipbias.models.language_model import LanguageModel
 
 UNANSWERABLE = ("ambiguous", "filler", "mismatch")
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,9 @@ class Check:
             most: largest acceptable KL on other texts, in nats per token.
         """
         rows = original.right["disambiguated"] - self.right["disambiguated"]
-        return max(rows, original.named - self.named) > margin or self.moved > most
+        lost = max(rows, original.named - self.named)
+        # Shares of rows differ in the last bits; and what is no number is no harmless one.
+        return lost > margin + ROUNDING or not self.moved <= most
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -71,11 +71,16 @@ def groups(lm: LanguageModel, part: Task, fillings: int, seed: int) -> list[Grou
         SnipbiasError: the rows have no twins, or only one template.
     """
     rng = random.Random(seed)
+    # A name per pair: own data may have none, or the same ones in every template.
+    pairs = {item.id: pair[1].id for pair in twins(part.items) for item in pair}
+    if not pairs:
+        raise no_pairs(part)
+    part = part._with_items(
+        replace(item, twin=pairs[item.id]) for item in part.items if item.id in pairs
+    )
     kinds: dict[str, dict[str | None, list[Item]]] = defaultdict(lambda: defaultdict(list))
     for ambiguous, _ in twins(part.items):
         kinds[ambiguous.template][ambiguous.polarity].append(ambiguous)
-    if not kinds:
-        raise no_pairs(part)
     drawn = [
         _filling(list(kinds[template].values()), rng)
         for template in sorted(kinds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -13,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import atomic_file
 from snipbias.method.learned import objective
 from snipbias.method.learned.below import Below
@@ -58,6 +60,13 @@ class Training:
     harm: float = 0.02
     moved: float = 0.1
     positions: int = 20
+
+    def __post_init__(self) -> None:
+        above = ("steps", "rate", "warm_up", "bound", "checks", "patience", "positions")
+        for name, value in self.to_dict().items():
+            if not 0 <= value < math.inf or (value == 0 and name in above):
+                least = "more than 0" if name in above else "0 or more"
+                raise SnipbiasError(f"a training's {name} is {value}: give {least}.")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
