@@ -23,6 +23,7 @@ from snipbias.experiment.results import Results
 from snipbias.experiment.rows_file import all_rows
 from snipbias.experiment.settings import KNOWN, Settings
 from snipbias.experiment.tables import csv_tables
+from snipbias.experiment.tables.referee import referee_grids
 from snipbias.experiment.tables.verdict import RIVALS, checks, judged
 from snipbias.models.places import count_places
 
@@ -209,6 +210,9 @@ def test_neutral_text_and_retention():
     assert (v2["difference_mini:skills"], v2["not_worse_mini:skills"]) == ("-50.00", "no")
     assert v2["perplexity"] == "inf"
     assert cells(experiment, "original")["not_worse_mini:skills"] == ""
+    _, costs = referee_grids(experiment)
+    few = {row[0]: row[2] for row in costs.rows}  # four templates do not show that nothing is lost
+    assert few == {"original": "", "v1": "?", "v2": "?"}
 
 
 @pytest.mark.parametrize(("perplexity", "asked"), [(1000.0, True), (60_000.0, False)])

@@ -78,6 +78,15 @@ def test_what_was_answered_is_not_asked_again(family: str, monkeypatch: pytest.M
     assert counted.by(both) == len(TASK) * len(TASK.instructions)  # of the new edit alone
 
 
+def test_the_cost_of_an_answer_does_not_depend_on_what_was_kept() -> None:
+    lm, costs = tiny("llama"), []
+    for _ in range(2):
+        before = lm.passes["forward"]
+        evaluate(lm, TASK)
+        costs.append(lm.passes["forward"] - before)
+    assert costs[0] == costs[1] == len(TASK) * len(TASK.instructions)
+
+
 def test_nested_edit_is_the_edit(monkeypatch: pytest.MonkeyPatch) -> None:
     """An experiment's cell applies the edit around `evaluate`, a comparison inside it."""
     lm, counted = tiny("llama"), Counted(monkeypatch)

@@ -13,6 +13,7 @@ from snipbias.evaluation.measures import Mean, Valued
 from snipbias.evaluation.rows import Rows
 from snipbias.experiment.outcome import Experiment, Outcome
 from snipbias.experiment.tables.grids import interval
+from snipbias.experiment.tables.verdict import kept
 
 ANSWERS = ("method", "stereotyped", "bias", "disambig.", "AUROC", "AUROC filler")
 COSTS = (
@@ -56,14 +57,9 @@ def referee_grids(experiment: Experiment, *, seconds: bool = False) -> Iterator[
 
 def _kept(each: Measured, margin: float) -> str:
     """Whether retention and neutral text are within the margin: yes, no, or not told (?)."""
-    ratio = each.perplexity_ratio
-    losses = [(-c.high, -c.low) for c in each.retention.values() if c.low is not None]  # type: ignore[operator]
-    losses += [(ratio.low - 1, ratio.high - 1)] if ratio.low is not None else []  # type: ignore[operator]
-    if not losses:
-        return ""
-    if any(low > margin for low, _ in losses):
-        return "no"
-    return "yes" if all(high <= margin for _, high in losses) else "?"
+    asked = [*each.retention, "perplexity"]
+    answers = {check.answer for check in kept(each, margin) if check.name in asked}
+    return "no" if "no" in answers else "?" if "not shown" in answers else "yes" if answers else ""
 
 
 def _cost(outcomes: tuple[Outcome, ...], rows: int) -> tuple[str, ...]:

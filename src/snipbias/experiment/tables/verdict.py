@@ -70,7 +70,8 @@ def checks(experiment: Experiment, method: str | None = None) -> dict[str, list[
     return {
         task: [
             *_against_rivals(found[method], found),
-            *_kept(found[method], experiment.settings.margin),
+            *_effects(found[method]),
+            *kept(found[method], experiment.settings.margin),
         ]
         for task, found in experiment.measured.items()
         if method in found
@@ -128,7 +129,7 @@ def _against_rivals(own: Measured, found: Mapping[str, Measured]) -> Iterator[Ch
                 yield Check("auroc", f"AUROC above {rival}", answer, said, sentence)
 
 
-def _kept(found: Measured, margin: float) -> Iterator[Check]:
+def _effects(found: Measured) -> Iterator[Check]:
     change = found.change("stereotyped")
     if change.value is not None:
         answer, said = below(change.interval, 0.0), points(change)
@@ -149,6 +150,10 @@ def _kept(found: Measured, margin: float) -> Iterator[Check]:
             verb = {"yes": "rose", "no": "fell", "not shown": "is not shown to have risen"}[answer]
             said_of = f"Discrimination (AUROC) of {name} rows {verb}: {said}."
             yield Check("auroc", f"AUROC {name} rose", answer, said, said_of)
+
+
+def kept(found: Measured, margin: float) -> Iterator[Check]:
+    """Whether answerable rows, retention tasks and neutral text are within the margin."""
     fallen = found.change("disambiguated")
     worse = f"worse by more than {100 * margin:g} points"
     if fallen.value is not None:
