@@ -7,16 +7,20 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save
 
 from edits_by_hand import edit_of
 from families import tiny
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import atomic_folder
 from snipbias.edits.edit import NeuronEdit
+from snipbias.edits.format import unpack
 from snipbias.edits.provenance import ModelId
 
 
@@ -223,3 +227,25 @@ def test_a_dense_edit_keeps_its_factors_in_a_file_beside_it(tmp_path, monkeypatc
         harm()
         with pytest.raises(SnipbiasError, match=r"factors\.safetensors"):
             NeuronEdit.load(dense)
+
+
+def test_factors_of_another_kind_or_shape_are_refused():
+    def read(units: torch.Tensor, factors: torch.Tensor) -> dict:
+        content = save({"a.units": units, "a.factors": factors})
+        named = {"sha256": sha256(content).hexdigest(), "sites": {"a": 2}}
+        return unpack(content, named, "edit.json")
+
+    units, factors = torch.tensor([3, 1], dtype=torch.int32), torch.tensor([0.0, 0.5]).double()
+    assert read(units, factors) == {"a": {3: 0.0, 1: 0.5}}
+    for harmed in (
+        (units + 0.5, factors),
+        (units[:, None], factors),
+        (units, factors[:, None]),
+        (units, factors.float()),
+        (units[0], factors[0]),
+        (-units, factors),
+        (units * 0, factors),
+        (units, factors / 0),
+    ):
+        with pytest.raises(SnipbiasError, match="find or download both again"):
+            read(*harmed)

@@ -77,6 +77,7 @@ def unpack(content: bytes, named: Mapping[str, Any], source: str | Path) -> dict
     Raises:
         SnipbiasError: it is another file, or its tensors are not units and factors.
     """
+    import torch
     from safetensors import SafetensorError
     from safetensors.torch import load
 
@@ -90,6 +91,11 @@ def unpack(content: bytes, named: Mapping[str, Any], source: str | Path) -> dict
         sites = {}
         for site, count in named["sites"].items():
             units, factors = tensors[f"{site}.units"], tensors[f"{site}.factors"]
+            kinds = units.dtype, factors.dtype
+            if kinds != (torch.int32, torch.float64) or not units.shape == factors.shape == (
+                count,
+            ):
+                raise damaged
             found = dict(zip(units.tolist(), factors.tolist(), strict=True))
             if len(found) != count or min(found) < 0 or not factors.isfinite().all():
                 raise damaged
