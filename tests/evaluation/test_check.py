@@ -19,7 +19,7 @@ from snipbias.evaluation.check import check, missing
 from snipbias.evaluation.compare import Comparison, compare
 from snipbias.evaluation.estimate import Estimate
 from snipbias.evaluation.evaluate import evaluate
-from snipbias.evaluation.probe import learned, probe
+from snipbias.evaluation.probe import _as_rows, learned, probe
 from snipbias.evaluation.rows import Rows
 from snipbias.models.residual import states
 from snipbias.tasks.answerable import answerable
@@ -204,6 +204,15 @@ def test_missing_columns_are_named_with_what_they_cost():
         for condition in ("ambiguous", "disambiguated")
     )
     assert "twin" not in missing(replace(task, items=tuple(pair)))  # known by the question
+    named = replace(task, items=tuple(replace(row, twin="a") for row in rows))
+    assert "twin" not in missing(named)  # the column is there, whatever else is not
+
+
+def test_a_row_that_cannot_be_declined_takes_no_part_in_the_probe():
+    scores = [[-1.0, -2.0], [-1.0, -2.0, -3.0, -4.0]]
+    rows = Rows.from_lists(scores, [0, 3], unknown=[None, 3])
+    made = _as_rows(np.array([5.0, 7.0]), rows)
+    assert made.scores[:, 2:].tolist() == [[-np.inf, -np.inf], [0.0, 7.0]]
 
 
 def test_the_command(capsys, tmp_path):

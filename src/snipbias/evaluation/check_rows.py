@@ -30,7 +30,8 @@ def missing(task: Task) -> dict[str, str]:
         for name, what in needed.items()
         if all(getattr(item, name) in (None, "") for item in task.items)
     }
-    if not any(unanswerable.twins(task.items)):
+    named = any(item.twin for item in task.items)
+    if not named and not any(unanswerable.twins(task.items)):
         lacking["twin"] = "filler and mismatch rows, no probe"
     if len(task.templates) < FEWEST_TEMPLATES:
         number = plural(len(task.templates), "template")

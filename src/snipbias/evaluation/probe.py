@@ -182,7 +182,8 @@ def learned(
 def _as_rows(scores: Float[np.ndarray, " rows"], rows: Rows) -> Rows:
     """Rows whose margin of "unknown" is a score of one's own, for the metrics of margins."""
     table = np.where(rows.present, 0.0, -np.inf)
-    table[np.arange(len(rows)), rows.unknown] = scores
+    there = np.flatnonzero(rows.unknown >= 0)
+    table[there, rows.unknown[there]] = scores[there]
     return replace(rows, scores=table, probabilities=False)
 
 

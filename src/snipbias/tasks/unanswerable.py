@@ -80,8 +80,8 @@ def is_control(condition: str | None) -> bool:
 def no_pairs(task: Task) -> SnipbiasError:
     """The error for a task without twins."""
     return SnipbiasError(
-        f"task {task.name!r} has no pairs of an ambiguous and a disambiguated row: give both rows "
-        "of a question the same 'twin', and name the 'unknown' option."
+        f"task {task.name!r} has no pairs of an ambiguous and a disambiguated row: fill in "
+        "'condition' and 'unknown' in both rows of a question, and give them the same 'twin'."
     )
 
 
