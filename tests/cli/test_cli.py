@@ -746,7 +746,10 @@ def test_nothing_to_show_or_run_again(cli, here: Path, edit: Path) -> None:
     (here / "run.json").write_text('{"command": "find", "argv": null, "arguments": {}}')
     assert_refused(cli("rerun", here, "--out", "o"), "not a run record")
     assert_refused(cli("show", here), "not a run record")
-    assert tree(here) == {"run.json"}
+    (here / "run.json").write_text('{"command": "evaluate", "argv": [], "arguments": {}}')
+    (here / "rows.parquet").write_bytes(b"")
+    assert_refused(cli("show", here), "summary.json")
+    assert tree(here) == {"run.json", "rows.parquet"}
 
 
 @pytest.mark.parametrize("out", ["there", "file", "file/inside", ".", "x" * 300, "a\nb/file/c"])

@@ -104,7 +104,11 @@ def test_another_experiment_is_refused_and_replaced_on_demand(
     cli: Run, model: Path, here: Path
 ) -> None:
     """And a rerun gives the same tables."""
-    assert "v1" in cli("reproduce", model, *QUICK, "--out", "run")[1]
+    *_, folder, then = lines = cli("reproduce", model, *QUICK, "--out", "run")[1].splitlines()
+    assert len(lines) <= 25
+    assert (folder[:12], then) == ("written  run", "next     snipbias report run --out run.html")
+    assert lines[0] in cli("show", "run")[1].splitlines()
+    assert "Table 1: accuracy" in cli("reproduce", model, *QUICK, "--out", "run", "--full")[1]
     status, _, err = cli("rerun", "run", "--out", "again")
     assert (status, err) == (0, "")
     assert files(here / "again") == files(here / "run")

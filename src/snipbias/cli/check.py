@@ -30,7 +30,7 @@ class Check(Showing, o.Running, o.Batching, o.Asking):
     ] = True
 
     def __call__(self) -> None:
-        from snipbias.cli.run import again
+        from snipbias.cli.ending import again
         from snipbias.evaluation.check import check
 
         run = self.begin("check")

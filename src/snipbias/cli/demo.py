@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -55,9 +54,11 @@ class Demo(o.Writing):
         typer.Option("--real", help="Use SmolLM2-135M-Instruct from the package index (98 MB)."),
     ] = False
     no_control_rows: o.NoControlRows = False
+    full: o.Full = False
     gguf: Annotated[Path | None, typer.Option(help="Use this GGUF file instead.")] = None
 
     def __call__(self) -> None:
+        from snipbias.cli.ending import tell
         from snipbias.cli.reproduce import write
         from snipbias.cli.run import run
         from snipbias.experiment.run import reproduce
@@ -81,11 +82,10 @@ class Demo(o.Writing):
                     progress=progress,
                     stage=progress.stage,
                 )
+            this.record.lap("reproduce")
             notes = write(results, folder)
-        result = {"out": str(this.folder), **results.to_dict()}
-        report = shlex.join(["snipbias", "report", str(this.folder), "--out", "demo.html"])
-        written = f"\nwritten  {this.folder} (all tables and the verdict: its tables.md)"
-        this.show(result, results.in_short(), *notes, written, then=report)
+            this.record.lap("tables")
+        tell(this, results, this.folder, notes, full=self.full)
 
     def _model(self, this: Run) -> str:
         if self.gguf:

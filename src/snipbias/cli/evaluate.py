@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -101,13 +100,12 @@ class Evaluate(Tracked, o.Writing, o.Running, o.Answering, o.Asking):
             "--records", help="Also write records/ in the formats of Every Eval Ever and lm-eval."
         ),
     ] = False
-    full: Annotated[
-        bool, typer.Option("--full", help="Print all tables (they are in tables.md too).")
-    ] = False
+    full: o.Full = False
 
     def __call__(self) -> None:
         from snipbias.cli.combining import read_edits
-        from snipbias.cli.run import again, run
+        from snipbias.cli.ending import after_comparison, again, written
+        from snipbias.cli.run import run
         from snipbias.edits.run_folder import write_edits, write_sites
         from snipbias.evaluation import tables
         from snipbias.evaluation.answer import answer
@@ -159,9 +157,9 @@ class Evaluate(Tracked, o.Writing, o.Running, o.Answering, o.Asking):
         parts = [answer(comparison, {task.name: len(task.templates) for task in kept})]
         parts += ["", tables.comparison_renderable(comparison)] if self.full else []
         parts += ["", harness_renderable(harness, self.margin)] if harness else []
-        then = shlex.join(["snipbias", "report", str(this.folder), "--out", f"{this.folder}.html"])
-        if not edits:
-            then = again("find", self, "--n", "10,50", "--out", "edits")
+        then = again("find", self, "--n", "10,50", "--out", "edits")
+        if edits:
+            then = after_comparison(comparison, self.model, self.edit or [], edits, this.folder)
         this.show(
             {
                 "out": str(this.folder),
@@ -169,7 +167,7 @@ class Evaluate(Tracked, o.Writing, o.Running, o.Answering, o.Asking):
                 **({"lm_eval": harness.to_dict(self.margin)} if harness else {}),
             },
             *parts,
-            f"written  {this.folder} (all tables: --full, or its tables.md)",
+            written(this.folder),
             then=then,
         )
 

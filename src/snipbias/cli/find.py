@@ -65,7 +65,8 @@ class Find(o.Writing, o.Running, o.Measuring, o.Asking):
     aggregate: Annotated[str | None, typer.Option(help="mean or max over instructions.")] = None
 
     def __call__(self) -> None:
-        from snipbias.cli.run import again, run
+        from snipbias.cli.ending import again
+        from snipbias.cli.run import run
         from snipbias.cli.show import edit_head, layer_map
         from snipbias.evaluation.check import check
         from snipbias.method.equations import Method

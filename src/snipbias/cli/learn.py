@@ -60,7 +60,8 @@ class Learn(o.Writing, o.Running, o.Measuring, o.Asking):
     seed: Annotated[int, typer.Option(help="Seed of the rows and their order.")] = 0
 
     def __call__(self) -> None:
-        from snipbias.cli.run import again, kept_in, run
+        from snipbias.cli.ending import again
+        from snipbias.cli.run import kept_in, run
         from snipbias.method.learned.curve import LEGEND, curve, records
         from snipbias.method.learned.learn import learn
         from snipbias.method.learned.train import Training

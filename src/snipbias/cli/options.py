@@ -110,6 +110,7 @@ NoControlRows = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
+Full = Annotated[bool, typer.Option("--full", help="Print all tables (they are in tables.md too).")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Hide progress bars.")]
 
 

@@ -143,9 +143,11 @@ class Reproduce(Tracked, o.Writing, o.Running, o.Answering, o.Reading):
     text: Annotated[
         bool, typer.Option("--text/--no-text", help="Measure perplexity and KL on neutral text.")
     ] = True
+    full: o.Full = False
     out: o.Resumed = None
 
     def __call__(self) -> None:
+        from snipbias.cli.ending import tell
         from snipbias.cli.run import resumable_run
         from snipbias.experiment.run import reproduce
 
@@ -197,8 +199,7 @@ class Reproduce(Tracked, o.Writing, o.Running, o.Answering, o.Reading):
                     stage=progress.stage,
                 )
         self.log(folder.name, settings.to_dict(), experiment.to_dict())
-        result = {"out": str(folder), **experiment.to_dict()}
-        this.show(result, experiment.renderable(), *notes, f"\nwritten: {folder}")
+        tell(this, experiment, folder, notes, full=self.full)
 
     def settings(self) -> Settings:
         """The preset's settings, changed by the options that were given.

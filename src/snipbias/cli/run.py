@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from datetime import datetime
-from enum import Enum
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -138,7 +136,7 @@ class Run:
             yield Advance(bars, label, total, lines=shown and not bar)
 
     def show(self, result: Mapping[str, Any], *parts: RenderableType, then: str = "") -> None:
-        """Print the result: JSON for machines; tables and the next command for people."""
+        """Print the result: JSON for machines; tables and the next commands for people."""
         show(result, *parts, as_json=self._as_json, then=then)
 
 
@@ -147,7 +145,7 @@ def show(result: Mapping[str, Any], *parts: RenderableType, as_json: bool, then:
 
     Args:
         parts: tables, and plain text.
-        then: the next command, printed on one unbroken line so that it can be copied.
+        then: the next commands, each printed on one unbroken line so that it can be copied.
     """
     if not workers().is_main:
         return
@@ -157,8 +155,9 @@ def show(result: Mapping[str, Any], *parts: RenderableType, as_json: bool, then:
     screen = _Screen(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 118)
     for part in parts:
         screen.print(Text(part) if isinstance(part, str) else part)
-    if then:
-        screen.print(Text.assemble(("next     ", "dim"), (then, "bold")), soft_wrap=True)
+    for number, line in enumerate(then.splitlines()):
+        named = Text.assemble((" " * 9 if number else "next     ", "dim"), (line, "bold"))
+        screen.print(named, soft_wrap=True)
 
 
 class _Screen(Console):
@@ -224,24 +223,3 @@ def columns(pairs: list[str] | None) -> dict[str, str] | None:
         if "=" not in pair:
             raise SnipbiasError(f"--column {pair!r} names only one column: write ours=theirs.")
     return dict(pair.split("=", 1) for pair in pairs)
-
-
-def again(command: str, options: o.Command, *words: str) -> str:
-    """A command line to paste that loads the same model and reads the same task.
-
-    Args:
-        words: further options, for that command alone.
-    """
-    shared = {f.name: f for kind in (o.Running, o.Measuring, o.Asking) for f in fields(kind)}
-    line = ["snipbias", command, *(getattr(options, name) for name in ("model", "task"))]
-    for name, field in shared.items():
-        value = getattr(options, name, field.default)
-        if value == field.default:
-            continue
-        option = f"--{name.replace('_', '-')}"
-        if isinstance(value, bool):
-            line.append(option if value else option.replace("--", "--no-", 1))
-            continue
-        for each in value if isinstance(value, list) else [value]:
-            line += [option, str(each.value if isinstance(each, Enum) else each)]
-    return shlex.join([*line, *words])

@@ -16,8 +16,9 @@ from snipbias.base.words import plural
 from snipbias.cli import options as o
 
 if TYPE_CHECKING:
-    from rich.console import Group
+    from rich.console import Group, RenderableType
 
+    from snipbias.base.record import RunRecord
     from snipbias.edits.edit import NeuronEdit
     from snipbias.models.sites import Site
 
@@ -41,8 +42,6 @@ class Show(o.Command):
         from snipbias.edits.edit import NeuronEdit
         from snipbias.edits.format import FILE as EDIT_FILE
         from snipbias.edits.sharing import hub_id
-        from snipbias.evaluation.answer import answer
-        from snipbias.evaluation.compare import Comparison
 
         path = Path(self.path)
         if os.path.isfile(path / EDIT_FILE) or path.name == EDIT_FILE or hub_id(self.path):
@@ -56,18 +55,33 @@ class Show(o.Command):
             f"{seconds:.0f} s, snipbias {record.versions.get('snipbias', '?')}",
             shlex.join(["snipbias", *record.argv]),
         )
-        compared = record.command == "evaluate" and (path / "rows.parquet").is_file()
-        parts = ["", answer(Comparison.load(path))] if compared else []
-        rest = " (all tables: its tables.md)" if (path / "tables.md").is_file() else ""
-        report = shlex.join(["snipbias", "report", self.path, "--out", f"{path.name}.html"])
-        show(
-            asdict(record),
-            *lines,
-            *parts,
-            f"folder   {self.path}{rest}; the whole record: --json",
-            as_json=self.as_json,
-            then=report if rest else "",
-        )
+        parts, then = _answer(path, record)
+        rest = " (all tables: its tables.md)" if parts else ""
+        place = f"folder   {self.path}{rest}; the whole record: --json"
+        show(asdict(record), *lines, *parts, place, as_json=self.as_json, then=then)
+
+
+def _answer(path: Path, record: RunRecord) -> tuple[list[RenderableType], str]:
+    """The first screen of a run's result and the next commands; nothing of other runs."""
+    from snipbias.cli.ending import after_comparison, report
+    from snipbias.edits.run_folder import edit_places, read_edits
+    from snipbias.evaluation.answer import answer
+    from snipbias.evaluation.compare import Comparison
+    from snipbias.experiment.reading import read_experiment
+    from snipbias.experiment.tables.answers import answers
+    from snipbias.report.write import readable
+
+    given = record.arguments
+    if not (path / "rows.parquet").is_file():
+        return [], ""
+    with readable(str(path)):
+        if record.command in ("demo", "reproduce"):
+            return ["", answers(read_experiment(path))], report(path)
+        if record.command != "evaluate":
+            return [], ""
+        found, places = Comparison.load(path), list(map(str, edit_places(path)))
+        then = after_comparison(found, given["model"], places, read_edits(path), path)
+        return ["", answer(found)], then
 
 
 @dataclass(kw_only=True)

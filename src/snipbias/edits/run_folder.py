@@ -36,8 +36,12 @@ def write_edits(edits: Sequence[NeuronEdit], folder: Path) -> None:
         edit.save(folder / EDITS / f"{number}-{name}")
 
 
+def edit_places(folder: Path) -> list[Path]:
+    """The folders that `write_edits` wrote, in order."""
+    places = (folder / EDITS).iterdir() if (folder / EDITS).is_dir() else ()
+    return sorted(places, key=lambda place: int(place.name.partition("-")[0]))
+
+
 def read_edits(folder: Path) -> list[NeuronEdit]:
     """Read the edits that `write_edits` wrote, in order."""
-    places = (folder / EDITS).iterdir() if (folder / EDITS).is_dir() else ()
-    in_order = sorted(places, key=lambda place: int(place.name.partition("-")[0]))
-    return [NeuronEdit.load(place) for place in in_order]
+    return [NeuronEdit.load(place) for place in edit_places(folder)]

@@ -1,9 +1,13 @@
-"""The first screen of a comparison: three numbers with bars, a verdict, what it cost."""
+"""The first screen of a comparison: three numbers with bars, a verdict, what it cost.
+
+That of an experiment (`experiment/tables/answers.py`) is made of the same parts.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from statistics import mean
 
 from rich.bar import Bar
@@ -13,13 +17,15 @@ from rich.table import Table
 from rich.text import Text
 
 from snipbias.base.table import percent
-from snipbias.base.words import ORIGINAL, RANDOM, SHIFT, plural
+from snipbias.base.words import ORIGINAL, RANDOM, SHIFT, held_out, plural
 from snipbias.evaluation import measures
 from snipbias.evaluation.apart import gained
 from snipbias.evaluation.compared import Compared
-from snipbias.evaluation.interval import Interval
+from snipbias.evaluation.estimate import average
+from snipbias.evaluation.interval import Interval, below
+from snipbias.evaluation.measured import Measured
 from snipbias.evaluation.neutral_text import ratio_in_words
-from snipbias.evaluation.retained import Retained, plain_name
+from snipbias.evaluation.retained import Retained, plain_name, retained
 from snipbias.evaluation.verdicts import Verdict, alarms, doubts
 
 BAR = 11
@@ -40,6 +46,9 @@ BRIEF = {
 }
 
 
+MEANS = ("shift", Text('no more than a constant added to "unknown" would do', "dim"))
+
+
 def lost_at_most(change: Interval) -> str:
     """The largest loss that is not ruled out: up to 4 points if none of 100 templates lost."""
     points = math.ceil(-100 * change.guarded.low - 1e-6)
@@ -47,95 +56,137 @@ def lost_at_most(change: Interval) -> str:
 
 
 def answer(comparison: Compared, more: Mapping[str, int] | None = None) -> RenderableType:
-    """At most thirteen lines of eighty letters.
+    """At most fourteen lines of eighty letters.
 
     Args:
         more: held-out templates of each retention task, of which perhaps not all were asked.
     """
     task, edits = comparison.task, comparison.edits[:SHOWN]
-    lines = Table.grid(padding=(0, 1))
-    lines.add_column(style="dim", width=8)
-    lines.add_column()
+    said = []
     for edit in edits or (ORIGINAL,):
-        for name, text in _said(comparison, edit, more or {}):
-            lines.add_row(name, text)
+        found = comparison.measured[edit]
+        cost = costs(found, comparison.margin, more or {})
+        if len(edits) > 1:
+            said.append(("verdict", in_one(edit, found, cost)))
+        else:
+            said += in_turn(found, cost, _known(comparison, edit))
     if left_out := len(comparison.edits) - len(edits):
-        lines.add_row("", f"and {plural(left_out, 'edit')} more: --full")
-    title = Text.assemble((task.name, "bold"), f": {task}")
-    return Group(title, _bars(comparison), Text(), lines)
+        said.append(("", Text(f"and {plural(left_out, 'edit')} more: --full")))
+    if any(SHIFT in text.plain for _, text in said):
+        said.append(MEANS)
+    asked = held_out(task.items, task.templates, task.instructions)
+    title = Text.assemble((task.name, "bold"), f": {asked}")
+    return Group(title, _bars(comparison), Text(), lines(said))
+
+
+def lines(said: Iterable[tuple[str, Text]]) -> Table:
+    """Lines of text, each behind a word that says what it is about."""
+    table = Table.grid(padding=(0, 1))
+    table.add_column(style="dim", width=8)
+    table.add_column()
+    for name, text in said:
+        table.add_row(name, text)
+    return table
+
+
+def named(found: Measured) -> float | None:
+    """How often the stereotyped person is named, mean over trials."""
+    return average(measures.NAMED_STEREOTYPED, found.rows)
+
+
+def answerable(found: Measured) -> float | None:
+    """How many answerable questions are answered right, mean over trials."""
+    return average(measures.ANSWERABLE, found.rows)
+
+
+def _kept_right(task: str, found: Measured) -> float | None:
+    return average(measures.ACCURACY, found.kept(task))
+
+
+FIRST = {"stereotyped person named": named, "answerable questions right": answerable}
+
+
+def headed(columns: Iterable[str], *more: str, corner: str = "", width: int = BAR) -> Table:
+    """A table of methods without rows: a column per figure that is drawn, and further ones."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="")
+    table.add_column(corner, width=20, no_wrap=True, overflow="ellipsis")
+    for name in columns:
+        table.add_column(escape(name), width=width + 7)
+    for name in more:
+        table.add_column(name, width=14)
+    return table
 
 
 def _bars(comparison: Compared) -> Table:
     """The three numbers of the original, the edits, and random neurons."""
     measured = comparison.measured
-    columns: dict[str, Mapping[str, float | None]] = {
-        "stereotyped person named": {
-            m: measures.NAMED_STEREOTYPED(each.rows[0]) for m, each in measured.items()
-        },
-        "answerable questions right": {
-            m: measures.ANSWERABLE(each.rows[0]) for m, each in measured.items()
-        },
-        **{
-            f"{plain_name(task)} right": {
-                m: measures.ACCURACY(rows)
-                for m, each in measured.items()
-                for rows in each.kept(task)
-            }
-            for task in list(comparison.evaluation.retention)[:1]
-        },
-    }
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="")
-    table.add_column("", width=20, no_wrap=True, overflow="ellipsis")
-    columns = {name: values for name, values in columns.items() if values.get(ORIGINAL) is not None}
-    for name in columns:
-        table.add_column(escape(name), width=BAR + 7)
-    drawn = comparison.random
+    columns = dict(FIRST)
+    if task := next(iter(comparison.evaluation.retention), ""):
+        columns[f"{plain_name(task)} right"] = partial(_kept_right, task)
+    columns = {name: of for name, of in columns.items() if of(measured[ORIGINAL]) is not None}
+    table, drawn = headed(columns), comparison.random
     methods = {m: [m] for m in (ORIGINAL, *comparison.edits[:SHOWN])}
     for name, of in ({**methods, RANDOM: [*drawn]} if drawn else methods).items():
         is_edit = name in comparison.edits
         cells = [
-            _bar([v for m in of if (v := values.get(m)) is not None], is_edit)
-            for values in columns.values()
+            bar([v for m in of if (v := value(measured[m])) is not None], is_edit=is_edit)
+            for value in columns.values()
         ]
         table.add_row(escape(name), *cells, style="bold" if is_edit else "")
     return table
 
 
-def _bar(values: Sequence[float], is_edit: bool) -> RenderableType:
+def bar(values: Sequence[float], *, is_edit: bool, width: int = BAR) -> RenderableType:
     """A mean as a bar and in percent; a dash where nothing was asked."""
     if not values:
-        return Text("-".rjust(BAR + 6))
+        return Text("-".rjust(width + 6))
     both = Table.grid(padding=(0, 1, 0, 0))
-    bar = Bar(1, 0, mean(values), width=BAR, color="cyan" if is_edit else "bright_black")
-    both.add_row(bar, f"{percent(mean(values))}%".rjust(6))
+    drawn = Bar(1, 0, mean(values), width=width, color="cyan" if is_edit else "bright_black")
+    both.add_row(drawn, f"{percent(mean(values))}%".rjust(6))
     return both
 
 
-def _said(comparison: Compared, edit: str, more: Mapping[str, int]) -> Iterator[tuple[str, Text]]:
-    """The lines about one method; its cost in full only if it is the only edit."""
-    found = comparison.verdicts(edit)
-    sure, may = alarms(found), doubts(found)
-    gain = gained(comparison.measured[edit].apart) == "yes"
-    text = Text("a gain, not a shift" if gain else "nothing wrong is seen", "green")
+def judged(found: Measured) -> tuple[str, Text]:
+    """The verdict on a method in two words (too few rows to judge: ?), and in a sentence."""
+    sure, may = alarms(found.verdicts), doubts(found.verdicts)
+    short = "a shift" if {each.kind for each in sure or may} == {"shift"} else "broken"
     if sure:
-        text = Text(_brief(sure), "red")
-    elif may:
-        text = Text(f"too few rows to judge; perhaps {_brief(may)}", "yellow")
-    kept = [_kept(part, comparison, edit, more) for part in comparison.retained(edit)]
-    kept = [part for part in kept if part]
-    if edit == ORIGINAL:
-        yield "verdict", text
-    elif len(comparison.edits) > 1:
-        text = Text.assemble((f"{edit}: ", "bold"), text, f"; {kept[0]}" if kept else "")
-        yield "verdict", text
-    else:
-        if change := comparison.measured[edit].change("stereotyped").interval:
-            yield "changed", Text(f"stereotyped person named {change.points} points")
-        yield "verdict", text
-        if known := _known(comparison, edit):
-            yield "knows", Text(known)
-        if kept:
-            yield "cost", Text("; ".join(kept))
+        return short, Text(_brief(sure), "red")
+    if may:
+        return f"{short}?", Text(f"too few rows to judge; perhaps {_brief(may)}", "yellow")
+    if gained(found.apart) == "yes":
+        return "a gain", Text("a gain, not a shift", "green")
+    return "no gain", Text("no gain is shown" if found.before else "nothing wrong is seen")
+
+
+def in_one(name: str, found: Measured, cost: Sequence[str]) -> Text:
+    """One line about one of several: verdict and cost."""
+    rest = f"; {cost[0]}" if cost else ""
+    return Text.assemble((f"{name}: ", "bold"), judged(found)[1], rest)
+
+
+def in_turn(found: Measured, cost: Sequence[str], known: str = "") -> Iterator[tuple[str, Text]]:
+    """The lines about the only one: what changed, verdict, what it knows, cost."""
+    if change := found.change("stereotyped").interval:
+        yield "changed", Text(f"stereotyped person named {change.points} points")
+    yield "verdict", judged(found)[1]
+    if known:
+        yield "knows", Text(known)
+    if cost:
+        yield "cost", Text("; ".join(cost))
+
+
+def costs(found: Measured, margin: float, more: Mapping[str, int]) -> list[str]:
+    """What a method may have cost, each part in a few words; see `answer` for `more`."""
+    kept = list(retained(found, margin))
+    return list(filter(None, (_kept(part, found, {p.what for p in kept}, more) for part in kept)))
+
+
+def worth_taking(found: Measured) -> bool:
+    """Whether an edit is shown to help, and harms nothing: a gain, or a shift alone."""
+    said = (*alarms(found.verdicts), *doubts(found.verdicts))
+    helps = below(found.change("stereotyped").interval, 0.0) == "yes"
+    return {each.kind for each in said} <= {"shift"} and (helps or gained(found.apart) == "yes")
 
 
 def _known(comparison: Compared, edit: str) -> str:
@@ -153,15 +204,15 @@ def _brief(found: Sequence[Verdict]) -> str:
     return "; ".join(dict.fromkeys(BRIEF.get(each.kind, each.text) for each in found))
 
 
-def _kept(part: Retained, comparison: Compared, edit: str, more: Mapping[str, int]) -> str:
+def _kept(part: Retained, found: Measured, also: Collection[str], more: Mapping[str, int]) -> str:
     """The most that was lost, in words; empty where another part says it better."""
     if part.what == "perplexity":
-        summaries = comparison.summaries
-        now, before = summaries[edit].perplexity, summaries[ORIGINAL].perplexity
-        return f"neutral text: {ratio_in_words(now, before)}"
+        now, before = found.text, found.before and found.before.text
+        return (
+            f"neutral text: {ratio_in_words(now and now.perplexity, before and before.perplexity)}"
+        )
     if part.what in ("KL", "chat answers"):
-        said = {each.what for each in comparison.retained(edit)}
-        if part.interval is None or (part.what == "KL" and "perplexity" in said):
+        if part.interval is None or (part.what == "KL" and "perplexity" in also):
             return ""
         name = "neutral text" if part.what == "KL" else part.what
         return f"{name}: {part.interval.estimate:.2g} nats per token off"
@@ -169,7 +220,7 @@ def _kept(part: Retained, comparison: Compared, edit: str, more: Mapping[str, in
     if part.interval is None:
         return f"{name}: too few to judge"
     said = f"{name}: {lost_at_most(part.interval)}"
-    asked = len(set(comparison.measured[edit].kept(part.what)[0].template))
+    asked = len(set(found.kept(part.what)[0].template))
     if not part.kept and more.get(part.what, 0) > asked:
         said += f" (more rows: --retention-items {more[part.what]})"
     return said

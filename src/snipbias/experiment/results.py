@@ -23,7 +23,7 @@ from snipbias.experiment.rows_file import all_rows, with_costs
 from snipbias.experiment.tables import csv_tables, detail_grids, grids
 from snipbias.experiment.tables.forest import forest
 from snipbias.experiment.tables.referee import elsewhere_grids, referee_grids
-from snipbias.experiment.tables.verdict import in_brief, in_words
+from snipbias.experiment.tables.verdict import in_words
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -117,12 +117,6 @@ class Results(Experiment, Shown):
         """Every table and at the end the verdict, for a terminal."""
         tables = [part for grid in self._grids(seconds=True) for part in (grid.rich(), Text())]
         return Group(*tables, *(Text(f"note: {note}") for note in self.notes), Text(self.words))
-
-    def in_short(self) -> RenderableType:
-        """The answers of each method on each task, and a line on each, for a terminal."""
-        grids = (next(iter(detail_grids.task_grids(self, task.name))) for task in self.tasks)
-        tables = [part for grid in grids for part in (grid.rich(), Text())]
-        return Group(*tables, *map(Text, in_brief(self)))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -27,11 +27,6 @@ RIVALS = (ORIGINAL, "v1", "v2", *CONTROLS, STEERING, *SCORES_ALONE)
 
 # Whole procedures that somebody might ship, each judged where it ran.
 PACKAGES = ("v1", "v2", "snipbias")
-GAIN = {
-    "yes": "A gain, not a shift.",
-    "no": "A shift, not a gain.",
-    "not shown": "Too few rows to tell a gain from a shift.",
-}
 
 
 @dataclass(frozen=True)
@@ -90,14 +85,6 @@ def in_words(experiment: Experiment) -> str:
             lines += _alarms(found)
             paragraphs.append(" ".join(lines))
     return "\n\n".join(paragraphs)
-
-
-def in_brief(experiment: Experiment) -> Iterator[str]:
-    """One line per task: what the preset's method changed, and whether that is a gain."""
-    method = experiment.settings.method
-    for task, found in experiment.measured.items():
-        if method in found:
-            yield f"{task}: {method} {_accuracy(found[method])} {GAIN[gained(found[method].apart)]}"
 
 
 def _alarms(measured: Measured) -> list[str]:

@@ -1,0 +1,90 @@
+"""The first screen of an experiment: a small table per task, what the method changed and cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from snipbias.base.words import ORIGINAL, RANDOM, held_out, plural
+from snipbias.evaluation import measures
+from snipbias.evaluation.answer import FIRST, MEANS, bar, costs, headed, in_turn, judged, lines
+from snipbias.evaluation.estimate import average
+from snipbias.evaluation.measured import Measured
+from snipbias.experiment.outcome import Experiment, TaskInfo
+from snipbias.tasks.unanswerable import UNANSWERABLE
+
+ROWS = 12  # methods shown, all tasks together
+BAR = 7
+MORE = ("AUROC: plain, filler, mismatch", "verdict")
+LEGEND = (
+    ("AUROC", Text("tells unanswerable rows from answerable ones; 0.50 is chance", "dim")),
+    (MEANS[0], Text.assemble(MEANS[1], "; ?: too few rows", style="dim")),
+)
+
+
+def answers(experiment: Experiment) -> RenderableType:
+    """Some twenty-five lines of eighty letters, for up to three tasks."""
+    own, margin = experiment.settings.method, experiment.settings.margin
+    most = max(3, ROWS // len(experiment.tasks))
+    tables, said = [], []
+    for task in experiment.tasks:
+        found = experiment.measured[task.name]
+        cost = costs(found[own], margin, {})
+        tables += [_title(task, found[own]), _table(found, own, most)]
+        if len(experiment.tasks) == 1:
+            said += in_turn(found[own], cost)
+        else:
+            said += [("cost", Text(f"{own} on {task.name}: {cost[0]}"))] if cost else []
+    said += LEGEND
+    ran = plural(len(experiment.methods), "method")
+    corner = f"{most} of {ran}" if most < len(experiment.methods) else ran
+    head = headed(FIRST, *MORE, corner=corner, width=BAR)
+    return Group(head, *tables, Text(), lines(said))
+
+
+def _title(task: TaskInfo, own: Measured) -> Text:
+    asked = held_out(task.items["test"], task.templates["test"], len(task.instructions))
+    return Text.assemble((task.name, "bold"), f": {asked}, {plural(own.number, 'trial')}")
+
+
+def _table(found: Mapping[str, Measured], own: str, most: int) -> Table:
+    table = headed(FIRST, *MORE, width=BAR)
+    table.show_header = False
+    for name in shown(found, own, most):
+        each, is_edit = found[name], name == own
+        bars = (value(each) for value in FIRST.values())
+        table.add_row(
+            escape(_named(each, own)),
+            *(bar([] if v is None else [v], is_edit=is_edit, width=BAR) for v in bars),
+            _told_apart(each),
+            judged(each)[0] if each.before else "",
+            style="bold" if is_edit else "",
+        )
+    return table
+
+
+def _named(found: Measured, own: str) -> str:
+    if found.method == own and found.sizes:
+        return f"{own}, n={found.pruned}"
+    return RANDOM if found.method == "random" else found.method
+
+
+def shown(found: Mapping[str, Measured], own: str, most: int) -> Iterable[str]:
+    """The original, the method itself, the most accurate of the others, and random neurons."""
+    first = [name for name in (ORIGINAL, own) if name in found]
+    last = [name for name in ("random",) if name in found and name != own]
+    others = sorted(
+        (name for name in found if name not in (*first, *last)),
+        key=lambda name: average(measures.ACCURACY, found[name].rows) or 0.0,
+        reverse=True,
+    )
+    return (*first, *others[: most - len(first) - len(last)], *last)
+
+
+def _told_apart(found: Measured) -> str:
+    aurocs = [found.apart[kind].auroc.value for kind in UNANSWERABLE if kind in found.apart]
+    return " ".join("-" if value is None else f"{value:.2f}" for value in aurocs)

@@ -1,0 +1,57 @@
+"""The first screen of an experiment fits a terminal, and shows what decides."""
+
+from __future__ import annotations
+
+import pytest
+
+import experiments as made
+from experiments import BIASED, UNKNOWN, Answer, outcome, right, says
+from snipbias.base.table import plain_text
+from snipbias.evaluation.answer import judged, worth_taking
+from snipbias.evaluation.measured import Measured
+from snipbias.experiment.tables.answers import answers, shown
+
+RIVALS = ("offset", "CC", "DC", "steering", "skill neurons", "layer-matched random", "LoRA")
+
+
+def measured(method: str, answer: Answer, templates: int = 12) -> Measured:
+    """A method beside an original that always names the stereotyped person."""
+    shape = {"templates": templates}
+    both = (outcome("original", says(BIASED), rows=shape), outcome(method, answer, rows=shape))
+    return made.experiment(both).measured["bbq:SES"][method]
+
+
+@pytest.mark.parametrize("tasks", [1, 3])
+def test_it_fits_a_screen_of_eighty_columns(tasks: int) -> None:
+    methods = ("original", "v1", *RIVALS, "random")
+    each = [
+        outcome(m, right if m == "DC" else says(BIASED), f"mini:task{n}")
+        for n in range(tasks)
+        for m in methods
+    ]
+    lines = plain_text(answers(made.experiment(each)), 80).splitlines()
+    assert len(lines) <= 23  # and two for the folder and the next command
+    assert max(map(len, lines)) <= 80
+    text = "\n".join(lines)
+    assert "4 of 10 methods" in text if tasks == 3 else "10 methods" in text
+    for task in range(tasks):
+        assert text.count(f"mini:task{task}: 8 held-out items of 4 templates") == 1
+    assert text.count("DC ") == tasks  # the most accurate of the others
+
+
+def test_which_methods_are_shown() -> None:
+    found = {m: measured(m, right if m == "CC" else says(BIASED)) for m in ("random", "DC", "CC")}
+    found = {"original": found["DC"], "v1": found["DC"], **found}
+    assert list(shown(found, "v1", 4)) == ["original", "v1", "CC", "random"]
+    assert list(shown(found, "random", 3)) == ["original", "random", "CC"]
+
+
+def test_an_edit_is_worth_taking_if_it_helps_and_breaks_nothing() -> None:
+    for answer, few, verdict, worth in (
+        (right, 12, "no gain", True),  # these rows have no filler or mismatch ones
+        (right, 3, "no gain", False),  # too few templates to show that it helps
+        (says(BIASED), 12, "no gain", False),
+        (says(UNKNOWN), 12, "broken", False),
+    ):
+        found = measured("v1", answer, few)
+        assert (judged(found)[0], worth_taking(found)) == (verdict, worth), (verdict, few)
