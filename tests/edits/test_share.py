@@ -306,6 +306,9 @@ def test_a_record_is_that_of_the_edits_that_it_found(tmp_path: Path) -> None:
     found = record_of(EDIT, tmp_path / "n3")
     assert found is not None
     assert found.argv == ["find"]
+    for command, known in (("learn", True), ("evaluate", False)):
+        replace(record, command=command).write(tmp_path)
+        assert (record_of(EDIT, tmp_path / "n3") is not None) == known
     assert record_of(EDIT.scaled(0.5), tmp_path / "half") is None
     assert record_of(replace(EDIT, model=replace(MODEL, weights="f1")), tmp_path) is None
     record.data["edits"] = ["n3"]

@@ -234,5 +234,11 @@ def test_a_whole_task_is_for_edits_of_other_tasks_alone():
     edit = NeuronEdit.of([], ModelId("m", "a", 1, "w"), found_on=Provenance.of(ages.find, {}))
     with pytest.raises(SnipbiasError, match="was found on 'mini:age' itself"):
         hold_out(ages, [edit], whole=True)
+    everything = replace(edit, found_on=replace(edit.found_on, task="bbq:SES + mini"))
+    for inside in (ages, replace(ages, name="bbq")):
+        with pytest.raises(SnipbiasError, match="itself"):
+            hold_out(inside, [everything], whole=True)
+    mine = replace(ages, name="age", split_over=(), items=poor.items)
+    assert hold_out(mine, [edit], whole=True)[0].items == poor.items
     assert hold_out(poor, [edit], whole=True)[0].templates == poor.templates
     assert hold_out(poor, [edit])[0].templates == poor.test.templates

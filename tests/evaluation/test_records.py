@@ -15,7 +15,8 @@ from snipbias.edits.controls import random_edit
 from snipbias.edits.provenance import ModelId
 from snipbias.evaluation.compare import compare
 from snipbias.evaluation.compared import Compared
-from snipbias.evaluation.records import write_records
+from snipbias.evaluation.neutral_text import TextShift
+from snipbias.evaluation.records import every_eval_ever, write_records
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +48,15 @@ def test_every_method_has_a_record_that_every_eval_ever_accepts(run: Path) -> No
         scores = {r["evaluation_result_id"]: r["score_details"]["score"] for r in found[method]}
         assert scores["accuracy.overall"] == summary.accuracy.overall
         assert scores["perplexity"] == pytest.approx(summary.perplexity)
+
+
+def test_a_figure_that_is_no_number_has_no_record(run: Path) -> None:
+    compared, record = Compared.load(run), RunRecord.read(run)
+    compared.evaluation.text["original"] = TextShift(float("inf"), float("nan"), 5)
+    made = every_eval_ever(compared, record, "original")
+    names = {each["evaluation_result_id"] for each in made["evaluation_results"]}
+    assert "accuracy.overall" in names
+    assert not names & {"perplexity", "kl_per_token"}
 
 
 def test_the_harness_s_readers_take_its_results_and_rows(run: Path) -> None:

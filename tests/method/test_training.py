@@ -13,12 +13,12 @@ import snipbias as sb
 from snipbias.method.learned import objective
 from snipbias.method.learned.anchors import anchors, text_queries
 from snipbias.method.learned.below import Below
-from snipbias.method.learned.check import check
+from snipbias.method.learned.check import Check, check
 from snipbias.method.learned.factors import Factors
 from snipbias.method.learned.first_order import first_order, pair_gradient, step_direction
 from snipbias.method.learned.learn import Job, by_path, gather
 from snipbias.method.learned.rows import groups
-from snipbias.method.learned.train import Trained, Training, row_loss, train
+from snipbias.method.learned.train import Loop, Trained, Training, _gradients, row_loss, train
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +46,14 @@ def test_the_gradient_of_a_step_is_that_of_small_changes(demo):
             with torch.no_grad():
                 values.append(float(loss()))
     assert (values[0] - values[1]) / 0.02 == pytest.approx(float(gradient[place]), rel=0.05)
+    (rows,) = {len(each.items) for each in material.rows}
+    loop = Loop(factors, how, Check(0, None, {}, {}, {"disambiguated": 1.0}, 1.0, 0.0), "")
+    for loop.step, texts in ((0, 1), (1, 0)):  # every second step reads a text too
+        before = lm.passes.copy()
+        with torch.inference_mode(False), lm.frozen():
+            _gradients(lm, loop, material, how, 0)
+        read = rows + texts
+        assert lm.passes - before == {"forward": read, "backward": read}
 
 
 def test_training_tells_better_without_harm_and_touches_no_weight(demo, tmp_path):

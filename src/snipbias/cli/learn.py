@@ -75,7 +75,7 @@ class Learn(o.Writing, o.Running, o.Measuring, o.Asking):
         out = self.out
         state = out.with_name(f"{out.name}.learning") if out is not None and out.name else None
         with run("learn", effective, self) as (this, folder):
-            this.record.seeds = {"rows and their order": self.seed}
+            this.record.seeds = {"sample of items": self.seed}
             named = (self.task, *(self.also or ()))
             tasks = [this.task(name, **self.task_options) for name in named]
             lm = this.load(self.model, self.model_options)

@@ -187,7 +187,7 @@ def record_of(edit: EditRecord, folder: Path) -> RunRecord | None:
             is_its = edit.fingerprint in found and any(
                 same_weights(edit.model.weights, w) for w in weights if w
             )
-            if record.command == "find" and is_its:
+            if record.command in ("find", "learn") and is_its:
                 return record
     return None
 

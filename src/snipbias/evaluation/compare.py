@@ -184,7 +184,9 @@ def hold_out(
     task: Task, edits: Sequence[NeuronEdit], whole: bool = False
 ) -> tuple[Task, tuple[str, ...]]:
     """The test part, less the templates that any edit was found on; a note if there are some."""
-    if whole and any(task.name in (e.found_on.task if e.found_on else "") for e in edits):
+    found = {name for e in edits if e.found_on for name in e.found_on.task.split(" + ")}
+    own = f"{task.name}:"  # and "mini" holds the rows of "mini:age"
+    if whole and any(own.startswith(f"{n}:") or f"{n}:".startswith(own) for n in found):
         raise SnipbiasError(
             f"an edit was found on {task.name!r} itself: leave --whole off, which would report on "
             "templates that its settings were chosen on."

@@ -10,6 +10,7 @@ writes with `--log_samples`.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from functools import partial
@@ -82,7 +83,9 @@ def every_eval_ever(compared: Compared, record: RunRecord, method: str) -> dict[
     ]
     figures = {name: getattr(summary, name) for name in FIGURES}
     results += [
-        result(name, value, FIGURES[name]) for name, value in figures.items() if value is not None
+        result(name, value, FIGURES[name])
+        for name, value in figures.items()
+        if value is not None and math.isfinite(value)  # JSON has no other numbers
     ]
     return {
         "schema_version": "0.3.0",
