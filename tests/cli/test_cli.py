@@ -181,7 +181,7 @@ def test_several_numbers_of_neurons_give_several_edits(cli, here: Path, model: P
     assert tree(here) == files | {"edits", "edits/run.json", "edits/run.toml", "edits/sites.json"}
     assert "edits n=4: 4 of " in done.out  # whose map is printed
     assert "edits n=2: " not in done.out
-    assert "written  edits/n2, edits/n4 (list the neurons: snipbias show)\n" in done.out
+    assert "written  edits/n2, edits/n4 (list the neurons: snipbias show edits/n4)" in done.out
     card = Path("edits/n4/README.md").read_text()
     assert "from_pretrained('edits/n4')" in card
     assert cli("card", "edits/n4").status == 0

@@ -424,7 +424,8 @@ def gained(gain: float) -> Interval:
             "A shift, not a gain",
             "is a shift and not a gain, +0.0",
         ),
-        (CHANGE, 0.0, False, (), "More accurate", "may do as well"),
+        (CHANGE, 0.0, False, (), "Perhaps a shift", "may do as well"),
+        (CHANGE, None, False, (), "More accurate", "+10.0 points"),
         (CHANGE, -0.2, True, (), "A shift, not a gain", "does better: the edit has -20.0 ["),
         (CHANGE, 0.08, False, ("broken",), "Something broke", "falls short: the edit has +8.0 ["),
         (replace(CHANGE, low=-0.01), 0.08, False, (), "No change shown", "-1.0 to +15.0"),
@@ -448,6 +449,8 @@ def test_a_bad_finding_is_as_plain_as_a_good_one(
     assert "random neurons 40.0" in words
     assert "nobody" not in words
     assert ("this is a gain" in words) == (tag == "A gain")
+    if tag == "A gain":  # on plain rows alone it is none
+        assert replace(finding, gained="no").tag[1] == "A shift, not a gain"
 
 
 LESS = replace(CHANGE, estimate=-0.01, low=-0.044, high=-0.0004)

@@ -74,7 +74,7 @@ class Combine(o.Writing):
             edit = replace(edit, label=self.label or edit.label)
             edit.write_into(folder)
         result = {"out": str(this.folder), "neurons": len(edit), "edit": edit.to_dict()}
-        this.show(result, edit_table(edit), f"\nwritten: {this.folder}")
+        this.show(result, edit_table(edit), f"\nwritten  {this.folder}")
 
 
 @dataclass(kw_only=True)
@@ -174,5 +174,5 @@ class Overlap(o.Writing, o.Running, o.Measuring, o.Asking):
         tables = combination_grids(comparisons)
         grids = [part for grid in tables for part in (grid.rich(), "")]
         lines = [*views.lines(comparisons), Text(legend(tables), "dim")]
-        written = f"\nwritten: {this.folder}"
+        written = f"\nwritten  {this.folder}"
         this.show(result, *views.overlap_parts(found), "", *grids, *lines, written)

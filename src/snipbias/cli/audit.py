@@ -44,4 +44,4 @@ class Audit(o.Command):
         scenario = Scenario(self.groups or NOT_STATED, self.hazard or NOT_STATED, self.threshold)
         files = write_audit(self.run, self.out, scenario, pdf=self.pdf, overwrite=self.overwrite)
         written = [str(file) for file in files]
-        show({"written": written}, f"written: {', '.join(written)}", as_json=self.as_json)
+        show({"written": written}, f"written  {', '.join(written)}", as_json=self.as_json)

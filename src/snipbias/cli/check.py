@@ -10,6 +10,11 @@ import typer
 from snipbias.cli import options as o
 from snipbias.cli.showing import Showing
 
+PROBED = (
+    "Output: what it says. Probe: what it knows inside; without surface, less length and the like. "
+    "Bag of words and length need no understanding. Chance is 0.50."
+)
+
 
 @dataclass(kw_only=True)
 class Check(Showing, o.Running, o.Batching, o.Asking):
@@ -47,6 +52,7 @@ class Check(Showing, o.Running, o.Batching, o.Asking):
                 progress=progress,
             )
         grids = [part for grid in found.grids() for part in ("", grid.rich())]
+        grids += [PROBED] if found.probe else []
         shown = (found.headline, *grids, "", *found.lines())
         then = again("find", self, "--n", "10,50", "--out", "edits")
         self.end(run, found.to_dict(), found.table(), str(found), *shown, then=then)

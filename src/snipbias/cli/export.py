@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -121,7 +122,10 @@ def _export(command: str, options: Export | Apply, arguments: dict[str, Any]) ->
         this.record.lap(command)
         size = sum(file.stat().st_size for file in folder.iterdir())
     result = {"out": str(this.folder), "edit": edit.label, "bytes": size, **exported.to_dict()}
-    this.show(result, _sentences(edit.label, exported, size, this.folder))
+    evaluation, path = arguments["run"], arguments["edit"]
+    push = ["snipbias", "push", path, f"YOUR-NAME/{Path(path).name}", "--run", str(evaluation)]
+    then = shlex.join(push) if evaluation and Path(path).is_dir() else ""
+    this.show(result, _sentences(edit.label, exported, size, this.folder), then=then)
 
 
 def _sentences(label: str, exported: Any, size: int, folder: Path) -> str:

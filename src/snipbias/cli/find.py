@@ -105,6 +105,7 @@ class Find(o.Writing, o.Running, o.Measuring, o.Asking):
             )
         largest = edits[-1]
         asked = [word for path in written for word in ("--edit", str(path))]
+        places = ", ".join(map(str, written))
         this.show(
             {
                 "edits": list(map(str, written)),
@@ -117,7 +118,7 @@ class Find(o.Writing, o.Running, o.Measuring, o.Asking):
             *(f"note: {note}" for note in task.notes),
             "",
             layer_map(largest, lm.sites),
-            f"\nwritten  {', '.join(map(str, written))} (list the neurons: snipbias show)",
+            f"\nwritten  {places} (list the neurons: snipbias show {written[-1]})",
             then=again("evaluate", self, *asked, "--out", f"{this.folder}-result"),
         )
 

@@ -56,5 +56,5 @@ class Report(o.Command):
             overwrite=self.overwrite,
         )
         size = path.stat().st_size
-        said = f"written: {path} ({size / 1e6:.1f} MB)"
+        said = f"written  {path} ({size / 1e6:.1f} MB)"
         show({"out": str(path), "bytes": size}, said, as_json=self.as_json)

@@ -53,7 +53,7 @@ class Card(o.Command):
         share.write_card(found, folder, figures=figures, record=record, licence=self.license)
         result = {"card": str(card), "figures": figures is not None}
         said = "with figures" if figures else "without figures: name an evaluation with --run"
-        show(result, f"written: {card}, {said}", as_json=self.as_json)
+        show(result, f"written  {card}, {said}", as_json=self.as_json)
 
 
 @dataclass(kw_only=True)

@@ -69,6 +69,7 @@ def _answer(path: Path, record: RunRecord) -> tuple[list[RenderableType], str]:
     from snipbias.evaluation.compare import Comparison
     from snipbias.experiment.reading import read_experiment
     from snipbias.experiment.tables.answers import answers
+    from snipbias.report.evaluated import changed
     from snipbias.report.write import readable
 
     given = record.arguments
@@ -79,9 +80,10 @@ def _answer(path: Path, record: RunRecord) -> tuple[list[RenderableType], str]:
             return ["", answers(read_experiment(path))], report(path)
         if record.command != "evaluate":
             return [], ""
-        found, places = Comparison.load(path), list(map(str, edit_places(path)))
-        then = after_comparison(found, given["model"], places, read_edits(path), path)
-        return ["", answer(found)], then
+        found, edits = Comparison.load(path), read_edits(path)
+        places = list(map(str, edit_places(path)))
+        then = after_comparison(found, given["model"], places, edits, path)
+        return ["", *map(changed, edits), answer(found)], then
 
 
 @dataclass(kw_only=True)

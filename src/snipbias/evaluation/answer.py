@@ -46,7 +46,10 @@ BRIEF = {
 }
 
 
-MEANS = ("shift", Text('no more than a constant added to "unknown" would do', "dim"))
+MEANS = (
+    "shift",
+    Text('answers moved to "unknown", no more than a constant added to it would', "dim"),
+)
 
 
 def lost_at_most(change: Interval) -> str:

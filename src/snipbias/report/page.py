@@ -67,11 +67,13 @@ class Finding:
             return "bad", "Less accurate"
         if self.change.low <= 0:
             return "even", "No change shown"
-        if self.shifted:
+        if self.gain is None:
+            return "good", "More accurate"
+        if self.shifted or self.gained == "no":
             return "even", "A shift, not a gain"
         if above(self.gain, 0.0) == self.gained == "yes":
             return GAIN
-        return "good", "More accurate"
+        return "even", "Perhaps a shift"
 
     @property
     def answers(self) -> dict[str, str]:
@@ -92,9 +94,9 @@ class Finding:
     def _what_happened(self) -> str:
         before, after = percent(self.before), percent(self.after)
         said = (
-            f"Pruning {self.size} neurons left accuracy at {after} %"
+            f"Scaling {self.size} neurons left accuracy at {after} %"
             if before == after
-            else f"Pruning {self.size} neurons took accuracy from {before} to {after} %"
+            else f"Scaling {self.size} neurons took accuracy from {before} to {after} %"
         )
         if self.change is None:
             return f"{said}; {self._unsettled}."

@@ -19,10 +19,10 @@ from snipbias.tasks.unanswerable import UNANSWERABLE
 
 ROWS = 12  # methods shown, all tasks together
 BAR = 7
-MORE = ("AUROC: plain, filler, mismatch", "verdict")
+MORE = ("AUROC: plain, filler, mismatch", "verdict (?: too few rows)")
 LEGEND = (
     ("AUROC", Text("tells unanswerable rows from answerable ones; 0.50 is chance", "dim")),
-    (MEANS[0], Text.assemble(MEANS[1], "; ?: too few rows", style="dim")),
+    MEANS,
 )
 
 
