@@ -43,7 +43,7 @@ class Demo(o.Writing):
     """Find neurons, prune them and compare on held-out templates; needs no model and no network.
 
     The small model that ships with the package answers ambiguous questions with a stereotype.
-    Neurons are found on three draws of ten items each, and the tables show the mean over the three.
+    Neurons are found on three draws of ten items each, and every figure is the mean over the three.
     The command is `reproduce` with the preset `demo`, and writes the same files.
     """
 

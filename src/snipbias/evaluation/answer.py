@@ -218,7 +218,7 @@ def _kept(part: Retained, found: Measured, also: Collection[str], more: Mapping[
         if part.interval is None or (part.what == "KL" and "perplexity" in also):
             return ""
         name = "neutral text" if part.what == "KL" else part.what
-        return f"{name}: {part.interval.estimate:.2g} nats per token off"
+        return f"{name}: moved by {part.interval.estimate:.2g} nats per token"
     name = plain_name(part.what)
     if part.interval is None:
         return f"{name}: too few to judge"

@@ -11,7 +11,7 @@ from snipbias.experiment.results import Results
 from snipbias.report.reproduced import plots_of
 
 PAGE = "plots.html"
-MISSING = "no plots were drawn: pip install 'snipbias[report]' and run the same command again."
+MISSING = "plots    none: pip install 'snipbias[report]' and run the same command again"
 
 
 def write_plots(results: Results, folder: Path) -> tuple[str, ...]:
@@ -44,5 +44,6 @@ def write_plots(results: Results, folder: Path) -> tuple[str, ...]:
                 figure.write_image(folder / f"{name}.{kind}")
     except (ImportError, ValueError, RuntimeError, OSError) as error:
         reason = one_line(str(error).strip().partition("\n")[0].rstrip(",. "))
-        return (f"the plots are in {PAGE} alone; images were not drawn: {reason}.",)
+        why = "pip install kaleido" if "kaleido" in reason.lower() else reason
+        return (f"plots    {PAGE}, without images as SVG and PNG ({why})",)
     return ()

@@ -19,7 +19,7 @@ from snipbias.tasks.unanswerable import UNANSWERABLE
 
 ROWS = 12  # methods shown, all tasks together
 BAR = 7
-MORE = ("AUROC: plain, filler, mismatch", "verdict (?: too few rows)")
+MORE = ("AUROC: plain, filler, mismatch", "verdict\n(?: too few\nrows)")
 LEGEND = (
     ("AUROC", Text("tells unanswerable rows from answerable ones; 0.50 is chance", "dim")),
     MEANS,
