@@ -62,6 +62,7 @@ def test_a_record_says_with_what_and_at_what_cost_it_was_run(tmp_path: Path) -> 
         json.dumps({"command": "find", "argv": [], "arguments": []}),
         json.dumps({"command": "find", "argv": [], "arguments": {}, "models": {"x": "y"}}),
         json.dumps({"command": "find", "argv": [], "arguments": {}, "data": None}),
+        json.dumps({"command": "find", "argv": [], "arguments": {}, "seconds": []}),
         "[" * 100_000,
     ],
 )

@@ -8,11 +8,12 @@ import pytest
 import snipbias as sb
 from snipbias.base.table import plain_text
 from snipbias.evaluation import measures, metrics, stats
-from snipbias.evaluation.apart import apart, apart_grid, gain_sentence, gained
+from snipbias.evaluation.apart import Apart, apart, apart_grid, gain_sentence, gained
 from snipbias.evaluation.bootstrap import Draws
+from snipbias.evaluation.estimate import NOTHING, Estimate
 from snipbias.evaluation.rows import Rows
 from snipbias.tasks.items import Item
-from snipbias.tasks.unanswerable import with_controls
+from snipbias.tasks.unanswerable import UNANSWERABLE, with_controls
 
 AMB, DIS, FILL, MIS = "ambiguous", "disambiguated", "filler", "mismatch"
 
@@ -116,6 +117,44 @@ def test_twin_auroc_by_hand():
     assert measures.TWIN_DISCRIMINATION(TWINS) == 0.25  # a lost, b tied; the third has no twin
     assert measures.TWIN_DISCRIMINATION(TWINS.of_kind(MIS)) == 0  # -1 against 2
     assert measures.TWIN_DISCRIMINATION(TWINS.of_kind(FILL)) is None
+
+
+def test_twins_are_of_one_instruction_and_both_can_be_declined():
+    def rows(unknown):
+        return Rows.from_lists(
+            [[0.0, 1.0], [0.0, 2.0], [0.0, 1.0], [0.0, 0.5]],
+            [1, 0, 1, 0],
+            unknown=unknown,
+            condition=[AMB, DIS, AMB, DIS],
+            instruction=[0, 0, 1, 1],
+            twin=["a"] * 4,
+            probabilities=False,
+        )
+
+    assert measures.TWIN_DISCRIMINATION(rows([1, 1, 1, 1])) == 0.5  # lost under 0, won under 1
+    assert measures.TWIN_DISCRIMINATION(rows([1, 1, 1, None])) == 0
+
+
+def test_a_gain_is_there_on_all_three_kinds_or_it_is_none():
+    def told(*gains: tuple[float, float, float]) -> str:
+        found = {}
+        for kind, (value, low, high) in zip(UNANSWERABLE, gains, strict=False):
+            interval = stats.Interval(value, low, high, 0.95, 200, 1, resampled_instructions=False)
+            found[kind] = Apart(NOTHING, NOTHING, Estimate(value, interval))
+        return gained(found)
+
+    sure, none, little, open_ = (
+        (0.2, 0.1, 0.3),
+        (0.0, -0.02, 0.02),
+        (0.03, 0.01, 0.045),
+        (0.2, -0.1, 0.5),
+    )
+    assert told(sure, sure, sure) == "yes"
+    assert told(sure, sure) == "not shown"  # mismatch rows are not there
+    for place in range(3):
+        for other, answer in ((none, "no"), (little, "no"), (open_, "not shown")):
+            assert told(*(other if i == place else sure for i in range(3))) == answer
+    assert told(open_, none, sure) == "no"
 
 
 def test_kinds_share_the_weight_of_the_plain_rows():

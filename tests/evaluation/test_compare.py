@@ -177,6 +177,7 @@ def test_what_is_kept_is_said_for_every_edit() -> None:
     for part, margin in (
         (perplexity, perplexity.interval.guarded.high - 1),
         (kl, kl.interval.guarded.high),
+        (task, -task.interval.guarded.low),
     ):
         for more in (-0.01, 0.01):
             at = replace(comparison, margin=margin + more).retained(label)

@@ -11,6 +11,7 @@ import pytest
 from crossed import crossed_rows, of
 from snipbias.base.words import fixed, signed
 from snipbias.evaluation import measures, stats, tables
+from snipbias.evaluation.interval import above
 from snipbias.evaluation.measures import ACCURACY, Mean
 from snipbias.evaluation.stats import Interval
 
@@ -96,6 +97,10 @@ def test_non_inferiority_is_said_in_full() -> None:
         "may be worse by more than 1.5 points: -0.4 [-1.9, +1.0]; "
         "too few templates to judge (400), some 600 templates like these would do"
     )
+    five, six = (Interval(0.9, 0.8, 1.0, 0.95, n, 10, True) for n in (5, 6))
+    assert [above(each, 0.5) for each in (None, five, six)] == ["not shown", "not shown", "yes"]
+    assert above(replace(five, exact=(0.6, 1.0)), 0.5) == "yes"
+    assert above(replace(five, exact=(0.4, 1.0)), 0.5) == "not shown"
     assert not stats.non_inferior(None, 0.02)
     assert "no interval" in stats.non_inferiority(None, 0.02)
 

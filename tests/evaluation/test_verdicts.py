@@ -35,7 +35,7 @@ from snipbias.evaluation.offset_curve import (
 )
 from snipbias.evaluation.summary import Summary, summarize
 from snipbias.evaluation.trial import Trial
-from snipbias.evaluation.verdicts import verdicts
+from snipbias.evaluation.verdicts import Verdict, alarms, doubts, verdicts
 
 
 def test_summary_counts() -> None:
@@ -252,3 +252,11 @@ def test_the_gain_over_an_offset_is_drawn_with_its_curve() -> None:
     np.testing.assert_allclose(gains_in_draws(edit, rows, draws), by_hand, atol=1e-9)
     assert found.estimate == near(by_hand[0])
     assert found.low < found.estimate < found.high
+
+
+def test_no_edit_is_blamed_for_what_the_original_does_too():
+    each = [
+        Verdict("blind", "x", inherited=i, settled=s) for i in (False, True) for s in (False, True)
+    ]
+    assert [(v.inherited, v.settled) for v in alarms(each)] == [(False, True)]
+    assert [(v.inherited, v.settled) for v in doubts(each)] == [(False, False)]

@@ -20,6 +20,7 @@ from snipbias.edits.controls import random_edit
 from snipbias.evaluation.compare import compare
 from snipbias.evaluation.evaluate import evaluate
 from snipbias.evaluation.reading import Reading
+from snipbias.models import score_all
 from snipbias.models.fingerprint import fingerprint
 from snipbias.models.language_model import LanguageModel
 from snipbias.models.products import multiply_in_bfloat16
@@ -179,6 +180,11 @@ def test_key_tells_of_the_question(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [counted.by(partial(ask, query)) for query in others] == [1] * 5
     assert counted.by(lambda: [ask(query) for query in others]) == 0
     assert ask(others[2])[0] == pytest.approx(ask(one)[0][::-1])
+    for how in (1, 2):  # so many tokens to write
+        (given,) = score_all.ask(
+            lm, [one], lambda batch, how=how: [how], "writing", 1, lambda done: None, how=how
+        )
+        assert given == how
 
 
 def test_switched_off_or_unusable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -88,7 +88,8 @@ class RunRecord:
                 type(word) is not str for word in record.argv
             ):
                 raise TypeError("argv is not a list of strings")
-            for name in ("arguments", "models", "data", "seeds", "versions"):
+            objects = ("arguments", "models", "data", "seeds", "versions")
+            for name in (*objects, "machine", "seconds", "peak_memory_mb"):
                 if not isinstance(getattr(record, name), dict):
                     raise TypeError(f"{name} is not an object")
             if not all(isinstance(model, dict) for model in record.models.values()):

@@ -63,7 +63,7 @@ def twin_wins(rows: Rows) -> tuple[Float[np.ndarray, " rows"], Bool[np.ndarray, 
     asked = list(zip(rows.template, rows.instruction, rows.twin, strict=True))
     answered = {asked[i]: i for i in np.flatnonzero(rows.disambiguated & (rows.twin != ""))}
     other = np.array([answered.get(question, -1) for question in asked])
-    paired = rows.ambiguous & (other >= 0) & (rows.unknown >= 0)
+    paired = rows.ambiguous & (other >= 0) & (rows.unknown >= 0) & (rows.unknown[other] >= 0)
     return (margin > margin[other]) + 0.5 * (margin == margin[other]), paired
 
 

@@ -107,7 +107,7 @@ def write_audit(
             [Part("evaluation", sections, record, str(folder))], f"Audit pack: {found.task.name}"
         )
     with atomic_file(out) as new:
-        new.write_text(html, encoding="utf-8")
+        new.write_text(html, encoding="utf-8", errors="replace")
     if browser:
         with atomic_file(printed) as new:
             _print(browser, out, new)

@@ -54,7 +54,7 @@ def write_report(
     with readable(", ".join(map(str, runs))):
         html = page(parts, title or _title(parts))
     with atomic_file(out) as new:
-        new.write_text(html, encoding="utf-8")
+        new.write_text(html, encoding="utf-8", errors="replace")
     return out
 
 
@@ -83,7 +83,7 @@ def readable(folder: str) -> Iterator[None]:
     except SnipbiasError:
         raise
     except FileNotFoundError as error:
-        missing = Path(str(error.filename)).name
+        missing = Path(str(error.filename or error)).name  # pyarrow's has the path as its text
         raise SnipbiasError(
             f"{folder} has no {missing}, which a report needs: run it again with this snipbias "
             f"(snipbias rerun {folder} --out ...)."
