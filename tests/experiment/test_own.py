@@ -39,7 +39,7 @@ def test_find_and_reproduce_take_a_scorer_by_its_name(monkeypatch) -> None:
     (found,) = (o.edit for o in results.outcomes if o.method == NAME)
     assert found.neurons == sb.find(lm, task, n=2, samples=2, method=loudest).neurons
     by_entry = EntryPoints([EntryPoint("loud", NAME, recipes.GROUP)])
-    monkeypatch.setattr(recipes, "entry_points", lambda group: by_entry.select(group=group))
+    monkeypatch.setattr(recipes, "_others", lambda: by_entry.select(group=recipes.GROUP))
     assert sb.recipe("loud").score is loudest
     assert sb.preset("v1", methods=("loud",)).methods == ("original", "v1", "loud")
     with pytest.raises(sb.SnipbiasError, match="no method 'lout'"):

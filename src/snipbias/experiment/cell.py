@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
@@ -100,12 +101,12 @@ class Cell:
     @property
     def kept(self) -> Mapping[str, Task]:
         """The held-out rows of the retention tasks."""
-        return {task.name: self._limited(task.test) for task in self.retention}
+        return {task.name: _limited(task.test, self.settings) for task in self.retention}
 
     @property
     def kept_dev(self) -> Mapping[str, Task]:
         """Their rows to choose settings by."""
-        return {task.name: self._limited(task.dev) for task in self.retention}
+        return {task.name: _limited(task.dev, self.settings) for task in self.retention}
 
     @property
     def original(self) -> Evaluation:
@@ -149,7 +150,7 @@ class Cell:
     @property
     def nearby(self) -> Mapping[str, Task]:
         """The small tasks that say what a method does elsewhere."""
-        return elsewhere(self.test, self.settings.elsewhere) if self.settings.elsewhere else {}
+        return _nearby(self.test, self.settings.elsewhere) if self.settings.elsewhere else {}
 
     def elsewhere(self, make: Make | None = None) -> Mapping[str, pa.Table]:
         """Rows on these."""
@@ -184,6 +185,12 @@ class Cell:
             evaluation = evaluate(self.lm, task, batch_size=self.batch_size)
         return named(evaluation.table, self.method)
 
-    def _limited(self, part: Task) -> Task:
-        asked = part.instructions[: self.settings.retention_instructions]
-        return part.subsample(self.settings.retention_items).with_instructions(asked)
+
+# Every cell of a task asks for these, and drawing them takes a tenth of a second or two.
+_nearby = lru_cache(maxsize=16)(elsewhere)
+
+
+@lru_cache(maxsize=32)
+def _limited(part: Task, settings: Settings) -> Task:
+    asked = part.instructions[: settings.retention_instructions]
+    return part.subsample(settings.retention_items).with_instructions(asked)

@@ -38,6 +38,7 @@ def load_category(category: str) -> dict[str, Any]:
     return json.loads(shipped("mini", f"{category}.json"))
 
 
+@cache
 def load(category: str) -> Task:
     """The task of one category, under its own ten instructions."""
     return Task(
@@ -48,6 +49,7 @@ def load(category: str) -> Task:
     )
 
 
+@cache
 def load_all() -> Task:
     """The three categories together, under ten of their thirty instructions."""
     together = [load_category(category)["instructions"] for category in CATEGORIES]
