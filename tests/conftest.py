@@ -1,10 +1,11 @@
-"""What every test file shares: no hub, and a check that a call leaves a model as it found it."""
+"""What every test file shares: no hub, a command line, and models left as they were found."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers reads it
 os.environ["SNIPBIAS_ANSWERS"] = "off"  # so that every test computes what it tests
@@ -13,6 +14,8 @@ import pytest
 import torch
 from hypothesis import settings
 from torch import nn
+
+from command_line import Done, call
 
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
@@ -56,3 +59,16 @@ def _unchanged(model: nn.Module) -> Iterator[None]:
 def unchanged():
     """`with unchanged(model):` asserts that hooks, modes, gradients and weights come back."""
     return _unchanged
+
+
+@pytest.fixture
+def cli(capsys) -> Callable[..., Done]:
+    """Run a command line in this process: its status, what it printed, its errors."""
+    return lambda *words: Done(call(*words), *capsys.readouterr())
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch) -> Path:
+    """An empty working folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

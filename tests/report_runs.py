@@ -1,12 +1,12 @@
-"""Small real runs of every command that a report is made of, made once."""
+"""Small real runs of every command that a report is made of, and a report as it is read."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ from snipbias.cli import main
 from snipbias.experiment.settings import PRESETS
 from snipbias.models.source import quiet_transformers
 
-_MADE: list[Path] = []
+ALL = ("found", "evaluated", "demo", "reproduced")
 KEPT = [
     {"id": f"k{i}", "question": f"Which is {i}?", "options": [str(i), "none"], "gold": 0}
     for i in range(3)
@@ -37,13 +37,8 @@ REPRODUCE = [
 ]
 
 
-@pytest.fixture(scope="session")
-def runs(tmp_path_factory) -> Iterator[Path]:
-    """A folder with the runs `found`, `evaluated`, `demo` and `reproduced`; one is in it."""
-    if _MADE:  # for another test file: each imports a fixture of its own
-        yield _MADE[0]
-        return
-    place = tmp_path_factory.mktemp("runs")
+def make(place: Path) -> None:
+    """Write the runs of `ALL` into a folder; kept.jsonl and text.txt lie beside them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
         patch.setattr(sys, "argv", ["snipbias"])
@@ -67,8 +62,45 @@ def runs(tmp_path_factory) -> Iterator[Path]:
             lm.model.save_pretrained("tiny")
             lm.tokenizer.save_pretrained("tiny")
         call("reproduce", "tiny", *REPRODUCE, "--quiet", "--out", "reproduced")
-        _MADE.append(place)
-        yield place
+
+
+class Read(HTMLParser):
+    """The page's tags, its tables by caption, and its text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.tables: dict[str, list[list[str]]] = {}
+        self.text = ""
+        self._rows: list[list[str]] = []
+        self._caption = ""
+        self._into: str | None = None
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag == "table":
+            self._rows, self._caption = [], ""
+        elif tag == "tr":
+            self._rows.append([])
+        elif tag in ("th", "td"):
+            self._rows[-1].append("")
+        if tag in ("caption", "th", "td", "script", "style"):
+            self._into = tag
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == self._into:
+            self._into = None
+        if tag == "table":
+            self.tables[self._caption] = self._rows
+
+    def handle_data(self, data: str) -> None:
+        if self._into == "caption":
+            self._caption += data
+        elif self._into in ("th", "td"):
+            self._rows[-1][-1] += data
+        if self._into not in ("script", "style"):
+            self.text += data
 
 
 def call(*words: str) -> None:

@@ -2,6 +2,7 @@
 
 import ast
 import sys
+from collections import Counter
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -19,7 +20,7 @@ FLOORS = [
     {"cli"},
 ]
 LONGEST = 300
-TOO_LONG: set[str] = set()
+TESTS = [*Path(__file__).parent.rglob("*.py")]
 
 
 def module(file: Path) -> str:
@@ -77,7 +78,13 @@ def test_no_module_is_called_like_one_of_the_standard_library() -> None:
 
 
 def test_a_file_can_be_read_in_one_sitting() -> None:
-    long = {
-        n for n, f in MODULES.items() if len(f.read_text(encoding="utf-8").splitlines()) > LONGEST
-    }
-    assert long == TOO_LONG
+    files = [*MODULES.values(), *TESTS]
+    long = [f for f in files if len(f.read_text(encoding="utf-8").splitlines()) > LONGEST]
+    assert long == []
+
+
+def test_no_two_test_files_have_one_name() -> None:
+    """Pytest imports each by its name alone."""
+    assert [name for name, many in Counter(f.name for f in TESTS).items() if many > 1] == [
+        "conftest.py"
+    ]

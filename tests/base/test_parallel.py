@@ -60,15 +60,11 @@ def together(*arguments: str | Path, folder: Path) -> subprocess.CompletedProces
     return subprocess.CompletedProcess([], process.returncode, out, err)
 
 
-def alone(*arguments: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "snipbias", *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=folder,
-    )
+@pytest.fixture
+def alone(cli, here):
+    """A snipbias command in this process, in a folder of its own, on one thread as the others."""
+    torch.set_num_threads(1)
+    return cli
 
 
 def complaints(process: subprocess.CompletedProcess[str]) -> list[str]:
@@ -125,42 +121,28 @@ def test_two_processes_hold_one_model(tmp_path):
 
 
 @pytest.mark.slow
-def test_find_and_evaluate_are_the_same_commands(tmp_path):
+def test_find_and_evaluate_are_the_same_commands(alone, tmp_path):
     find = ("find", "demo", "mini:age", "--n", "3,10", "--samples", "4", "--json")
     find = (*find, "--instructions", "2")
     find += ("--label", "age")  # by default the folder's name
-    one = alone(*find, "--out", "one", folder=tmp_path)
+    one = alone(*find, "--out", "one")
     two = together(*find, "--out", "two", folder=tmp_path)
-    assert (one.returncode, two.returncode) == (0, 0), two.stderr
-    assert json.loads(two.stdout)["found_on"] == json.loads(one.stdout)["found_on"]
+    assert (one.status, two.returncode) == (0, 0), two.stderr
+    assert json.loads(two.stdout)["found_on"] == json.loads(one.out)["found_on"]
     for n in ("n3", "n10"):
         edits = [(tmp_path / out / n / "edit.json").read_text() for out in ("one", "two")]
         assert edits[0] == edits[1]
     assert json.loads((tmp_path / "two" / "run.json").read_text())["machine"]["processes"] == 2
 
-    ask = (
-        "evaluate",
-        "demo",
-        "mini:age",
-        "--edit",
-        "one/n10",
-        "--items",
-        "8",
-        "--instructions",
-        "1",
-        "--retention-items",
-        "9",
-        "--elsewhere",
-        "3",
-        "--json",
-    )
-    one = alone(*ask, "--out", "asked-one", folder=tmp_path)
+    ask = ("evaluate", "demo", "mini:age", "--edit", "one/n10", "--items", "8", "--json")
+    ask += ("--instructions", "1", "--retention-items", "9", "--elsewhere", "3")
+    one = alone(*ask, "--out", "asked-one")
     two = together(*ask, "--out", "asked-two", folder=tmp_path)
-    assert (one.returncode, two.returncode) == (0, 0), two.stderr
+    assert (one.status, two.returncode) == (0, 0), two.stderr
     for name in ("rows.parquet", "retention.parquet"):
         tables = [pq.read_table(tmp_path / out / name) for out in ("asked-one", "asked-two")]
         assert tables[0] == tables[1]
-    summaries = [json.loads(process.stdout) for process in (one, two)]
+    summaries = [json.loads(out) for out in (one.out, two.stdout)]
     assert [summary.pop("out") for summary in summaries] == ["asked-one", "asked-two"]
     assert summaries[0] == summaries[1]
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
@@ -175,9 +157,9 @@ REPRODUCE = (
 
 
 @pytest.mark.slow
-def test_reproduce_gives_the_same_and_goes_on_after_a_process_was_killed(tmp_path):
-    one = alone(*REPRODUCE, "--out", "one", folder=tmp_path)
-    assert one.returncode == 0, one.stderr
+def test_reproduce_gives_the_same_and_goes_on_after_a_process_was_killed(alone, tmp_path):
+    one = alone(*REPRODUCE, "--out", "one")
+    assert one.status == 0, one.err
     process = start("-m", "snipbias", *REPRODUCE, "--out", "two", folder=tmp_path)
     parts = tmp_path / "two" / "parts"
 
@@ -197,7 +179,7 @@ def test_reproduce_gives_the_same_and_goes_on_after_a_process_was_killed(tmp_pat
     two = together(*REPRODUCE, "--out", "two", folder=tmp_path)
     assert two.returncode == 0, two.stderr
     assert all(path.stat().st_mtime_ns == then for path, then in before.items())
-    results = [json.loads(process.stdout) for process in (one, two)]
+    results = [json.loads(out) for out in (one.out, two.stdout)]
     assert [result.pop("out") for result in results] == ["one", "two"]
     assert results[0] == results[1]
     assert files(tmp_path / "one") == files(tmp_path / "two")
@@ -220,22 +202,11 @@ def test_when_the_main_process_dies_another_says_so(tmp_path):
 @pytest.mark.slow
 def test_what_cannot_be_done_is_said_once(tmp_path):
     (tmp_path / "there").mkdir()
-    for arguments, said in (
-        (("find", "demo", "mini:age", "--out", "there"), "there exists"),
-        (("find", "demo", "mini:age", "--device-map", "auto"), "run one process"),
-    ):
-        process = together(*arguments, folder=tmp_path)
-        assert process.returncode != 0
-        (line,) = complaints(process)
-        assert said in line
-        assert "snipbias" not in process.stderr.split("Traceback")[0].replace(line, "")
-
-
-@pytest.mark.slow
-def test_other_commands_are_done_by_one_of_them(tmp_path):
-    process = together("tasks", "--json", folder=tmp_path)
-    assert process.returncode == 0
-    assert json.loads(process.stdout)["tasks"]
+    process = together("find", "demo", "mini:age", "--out", "there", folder=tmp_path)
+    assert process.returncode != 0
+    (line,) = complaints(process)
+    assert "there exists" in line
+    assert "snipbias" not in process.stderr.split("Traceback")[0].replace(line, "")
 
 
 def victim(launcher: subprocess.Popen[str], rank: int) -> int:
@@ -251,6 +222,14 @@ def files(folder: Path) -> set[Path]:
 
 
 # -- one process -----------------------------------------------------------------------------------
+
+
+def test_other_commands_are_done_by_the_main_process(cli, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    assert cli("tasks", "--json") == (0, "", "")
+    monkeypatch.setenv("RANK", "0")
+    assert json.loads(cli("tasks", "--json").out)["tasks"]
 
 
 def test_one_process_needs_no_accelerate_and_no_torch():

@@ -4,30 +4,28 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 from huggingface_hub import ModelCard, parse_eval_result_entries
-from markdown_it import MarkdownIt
-from markdown_it.token import Token
 
 import toys
+from carded import EDIT, head
 from families import tiny
+from shared_edit import COMMIT, FOUND_ON, MODEL
 from snipbias.base.errors import SnipbiasError
-from snipbias.base.markdown import code, fenced, shown
+from snipbias.base.markdown import shown
 from snipbias.base.record import RunRecord
 from snipbias.base.table import percent
 from snipbias.base.words import ALWAYS_UNKNOWN, BEST_OFFSET, ORIGINAL
-from snipbias.edits.card.card import GENERATED, model_card
+from snipbias.edits.card.card import model_card
 from snipbias.edits.card.facts import base_on_hub, data_of, without_folders
 from snipbias.edits.card.figures import Figures, command
 from snipbias.edits.card.metadata import eval_results
 from snipbias.edits.edit import NeuronEdit
-from snipbias.edits.provenance import ModelId, Provenance
+from snipbias.edits.provenance import ModelId
 from snipbias.evaluation.cards import cards
 from snipbias.evaluation.compare import Comparison, compare
 from snipbias.evaluation.estimate import Estimate
@@ -36,11 +34,6 @@ from snipbias.evaluation.measured import Measured
 from snipbias.evaluation.tables import comparison_grids
 from snipbias.evaluation.verdicts import Verdict
 from snipbias.models.sites import Neuron
-
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-MODEL = ModelId("google/flan-t5-base", "T5ForConditionalGeneration", 500, "f0f0", COMMIT)
-FOUND_ON = Provenance("bbq:SES", ("t1", "t2"), ("a", "b"), 10, "f00", {"target": "prob"})
-EDIT = NeuronEdit({"encoder.a": {3: 0.0, 1: 0.0}, "decoder.b": {0: 0.0}}, MODEL, FOUND_ON, "v1 n=3")
 
 
 def edits() -> list[NeuronEdit]:
@@ -74,23 +67,6 @@ def run(tmp_path_factory) -> Path:
     record.models["llama"] = {"weights": edits()[0].model.weights}
     record.write(folder)
     return folder
-
-
-def head(card: str) -> dict[str, Any]:
-    return yaml.safe_load(card.split("---\n")[1])
-
-
-def tokens(text: str) -> Iterator[Token]:
-    for token in MarkdownIt("commonmark").enable("table").parse(text):
-        yield token
-        yield from token.children or ()
-
-
-def kinds(text: str) -> set[str]:
-    return {token.type for token in tokens(text)}
-
-
-# -- figures ----------------------------------------------------------------------------------
 
 
 def test_figures_are_those_of_the_edit_in_the_files(run: Path) -> None:
@@ -179,9 +155,6 @@ def test_a_shift_is_called_one(run: Path, monkeypatch) -> None:
     assert said.endswith("no filler and mismatch rows: a gain cannot be told from a shift")
 
 
-# -- what is known, and what is not ------------------------------------------------------------
-
-
 def test_the_head_is_what_the_hub_reads() -> None:
     card = ModelCard(model_card(EDIT, base_licence="mit"))
     assert card.data.base_model == "google/flan-t5-base"
@@ -264,78 +237,3 @@ def test_names_and_licences_of_data() -> None:
     assert data_of("/home/jane/rows.csv").task == "rows.csv"
     assert without_folders("C:\\Users\\jane\\rows.csv") == "rows.csv"
     assert without_folders("data/rows.csv") == "data/rows.csv"
-
-
-# -- text stays text ---------------------------------------------------------------------------
-
-HOSTILE = [
-    "<script>alert(1)</script>",
-    "[click](javascript:x)",
-    "![i](http://e/x.png)",
-    "```\n# a heading\n",
-    "a | b | c",
-    "| --- |",
-    "# heading",
-    "1. one\n2. two",
-    "- a list",
-    "> quoted",
-    "*a* _b_ **c** `d` ~~e~~",
-    "{{ 7 * 7 }} {% raw %}",
-    "---\nlicense: mit\n---",
-    GENERATED,
-    "&lt;b&gt;",
-    "\u202eturned\u0007",
-    "\\",
-    "",
-]
-
-
-def visible(text: str) -> str:
-    return "".join(c if c.isprintable() else " " for c in text)
-
-
-@pytest.mark.parametrize("text", HOSTILE)
-def test_text_of_others_is_shown_as_it_is(text: str) -> None:
-    for begin in ("- ", "before ", "1. "):
-        inline = [t for t in MarkdownIt("commonmark").parse(begin + shown(text)) if t.children]
-        children = [child for token in inline for child in token.children or ()]
-        assert {child.type for child in children} <= {"text", "text_special"}
-        said = "".join(child.content for child in children).removeprefix("before")
-        assert said.split() == visible(text).split()
-
-
-@pytest.mark.parametrize("text", HOSTILE)
-def test_code_of_others_stays_code(text: str) -> None:
-    (paragraph,) = [t for t in MarkdownIt("commonmark").parse(f"x {code(text)} y") if t.children]
-    assert [child.type for child in paragraph.children] == ["text", "code_inline", "text"]
-    assert [token.type for token in MarkdownIt("commonmark").parse(fenced(text))] == ["fence"]
-
-
-@pytest.mark.parametrize("text", HOSTILE)
-def test_a_card_of_hostile_names_has_the_form_of_any_other(text: str) -> None:
-    record = RunRecord("find", ["find", text], {"task": text})
-    record.data[text] = {"instructions": [text, text]}
-    edit = replace(
-        EDIT,
-        label=text,
-        model=replace(MODEL, name=text, architecture=text, weights=text, revision=text),
-        found_on=replace(FOUND_ON, task=text, templates=(text,), method={text: text}),
-    )
-    harmless = RunRecord("find", ["find", "x"], {"task": "x"})
-    harmless.data["x"] = {"instructions": ["x", "x"]}
-    plain = replace(
-        EDIT,
-        label="x",
-        model=replace(MODEL, name="x", architecture="x", weights="x", revision="x"),
-        found_on=replace(FOUND_ON, task="x", templates=("x",), method={"x": "x"}),
-    )
-    card = model_card(edit, record=record, place=text or "EDIT", licence=text or None)
-    other = model_card(plain, record=harmless, place="x", licence="x")
-    ours, theirs = card.split(GENERATED, 1)[1], other.split(GENERATED, 1)[1]
-    blocks = [t.type for t in MarkdownIt("commonmark").enable("table").parse(ours) if t.block]
-    expected = [t.type for t in MarkdownIt("commonmark").enable("table").parse(theirs) if t.block]
-    if text:  # an empty name leaves an empty heading's or item's paragraph out
-        assert blocks == expected
-    assert not {"html_inline", "html_block", "image", "link_open"} & kinds(ours)
-    assert "\u202e" not in ours
-    assert head(card)["license"] == (visible(text) or "unknown")

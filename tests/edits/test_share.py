@@ -4,91 +4,27 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
 
-from hub import READER, TOKEN, Hub, hub
-from snipbias.base.errors import SnipbiasError
+from hub import READER, TOKEN, Hub
+from shared_edit import EDIT, FOUND_ON, MODEL, refusal
 from snipbias.base.record import RunRecord
-from snipbias.cli import main
 from snipbias.edits.card.card import GENERATED
 from snipbias.edits.card.figures import Figures
 from snipbias.edits.edit import NeuronEdit
-from snipbias.edits.provenance import ModelId, Provenance
 from snipbias.edits.sharing import (
     CARD_FILE,
     EXPORT_FILE,
-    hub_id,
     is_generated,
     record_of,
     write_card,
 )
-from snipbias.models.loading import load
-
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-MODEL = ModelId("google/flan-t5-base", "T5ForConditionalGeneration", 500, "f0f0", COMMIT)
-FOUND_ON = Provenance("bbq:SES", ("t1", "t2"), ("a", "b"), 10, "f00", {"target": "prob"})
-EDIT = NeuronEdit({"encoder.a": {3: 0.0, 1: 0.5}, "decoder.b": {0: 2.0}}, MODEL, FOUND_ON, "v1 n=3")
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Hub]:
-    with hub() as running:
-        yield running
-
-
-@pytest.fixture
-def online(server: Hub, tmp_path: Path, monkeypatch) -> Hub:
-    """The client's settings as HF_ENDPOINT, HF_HUB_OFFLINE, HF_HOME and HF_TOKEN make them.
-
-    The library reads the first three when it is imported, hence its constants.
-    """
-    server.repositories.clear()
-    server.requests.clear()
-    _point_to(server.url, monkeypatch)
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
-    monkeypatch.chdir(tmp_path)
-    return server
-
-
-def _point_to(url: str, monkeypatch) -> None:
-    template = url + "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr(constants, "ENDPOINT", url)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-
-
-@pytest.fixture
-def cli(capsys) -> Callable[..., tuple[int, str, str]]:
-    def run(*argv: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stop:
-            main([str(word) for word in argv])
-        printed = capsys.readouterr()
-        return int(stop.value.code or 0), printed.out, printed.err
-
-    return run
-
-
-def refusal(use: Callable[[], object], match: str) -> str:
-    with pytest.raises(SnipbiasError, match=match) as refused:
-        use()
-    said = str(refused.value)
-    assert "\n" not in said
-    assert said.endswith(".")
-    return said
-
-
-# -- there and back ---------------------------------------------------------------------------
 
 
 def test_pushed_and_loaded_it_is_the_same(online: Hub) -> None:
@@ -171,96 +107,6 @@ def test_no_path_of_this_machine_is_uploaded(online: Hub) -> None:
     assert (loaded.fingerprint, loaded.model.name) == (EDIT.fingerprint, "flan")
 
 
-# -- where it is looked for -------------------------------------------------------------------
-
-
-def test_what_is_here_comes_first(online: Hub) -> None:
-    replace(EDIT, label="on the hub").push_to_hub("jane/e")
-    EDIT.save("jane/e")
-    online.requests.clear()
-    assert NeuronEdit.load("jane/e") == EDIT
-    assert online.requests == []
-
-
-@pytest.mark.parametrize(
-    "place", ["edits", "./a/b", "../a/b", "/a/b", "~/b", "a/b/c", "a/b.json", "-a/b", "a/b@"]
-)
-def test_paths_are_never_asked_for_on_the_hub(place: str, online: Hub) -> None:
-    refusal(lambda: NeuronEdit.load(place), "there is no edit at")
-    assert online.requests == []
-
-
-def test_names_of_the_hub() -> None:
-    assert hub_id("jane/an-edit_2.0") == ("jane/an-edit_2.0", None)
-    assert hub_id("jane/e@v1/x") == ("jane/e", "v1/x")
-
-
-def test_a_folder_of_several_is_not_the_hub_s(online: Hub) -> None:
-    EDIT.save("jane/edits/n3")
-    refusal(lambda: NeuronEdit.load("jane/edits"), "name one of jane/edits/n3")
-    assert online.requests == []
-
-
-@pytest.mark.parametrize("place", ["money/n11", "a/money/n11", "money/n11/edit.json"])
-def test_a_mistyped_folder_is_told_of_those_beside_it(place: str, online: Hub) -> None:
-    parent = place.partition("/n11")[0]
-    EDIT.save(f"{parent}/n10")
-    EDIT.save(f"{parent}/n30")
-    said = refusal(lambda: NeuronEdit.load(place), f"name one of {parent}/n10, {parent}/n30")
-    assert "hub" not in said
-
-
-def test_a_folder_of_edits_hides_no_repository(online: Hub) -> None:
-    EDIT.push_to_hub("jane/e")
-    replace(EDIT, label="here").save("jane/other")
-    assert NeuronEdit.load("jane/e") == EDIT
-
-
-def test_what_is_no_edit_on_the_hub_says_so(online: Hub) -> None:
-    online.put("jane/model", {"config.json": b"{}"})
-    online.put("jane/broken", {"edit.json": b"{"})
-    refusal(lambda: NeuronEdit.load("jane/model"), "has no edit.json")
-    refusal(lambda: NeuronEdit.load("jane/nothing"), "it is not a folder, and the hub has no such")
-    refusal(lambda: NeuronEdit.load("jane/broken"), "is damaged")
-
-
-def test_offline_is_the_cache_or_a_sentence(online: Hub, monkeypatch) -> None:
-    EDIT.push_to_hub("jane/e")
-    NeuronEdit.load("jane/e")
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    online.requests.clear()
-    assert NeuronEdit.load("jane/e") == EDIT
-    said = refusal(lambda: NeuronEdit.load("jane/other"), "there is no edit at jane/other")
-    assert "HF_HUB_OFFLINE is set" in said
-    refusal(lambda: EDIT.push_to_hub("jane/e"), "cannot push to jane/e, and HF_HUB_OFFLINE is set")
-    assert online.requests == []
-
-
-def test_a_hub_that_is_gone_is_a_sentence(online: Hub, monkeypatch) -> None:
-    EDIT.push_to_hub("jane/e")
-    NeuronEdit.load("jane/e")
-    _point_to("http://127.0.0.1:9", monkeypatch)  # where nobody listens
-    assert NeuronEdit.load("jane/e") == EDIT
-    refusal(lambda: NeuronEdit.load("jane/f"), "cannot be reached: check the connection")
-    refusal(lambda: EDIT.push_to_hub("jane/e"), "connection")
-
-
-def test_a_model_comes_from_the_cache_where_the_hub_is_gone(online: Hub, monkeypatch) -> None:
-    cached = Path("cache/models--jane--demo")  # the form of the hub's client
-    shutil.copytree(str(files("snipbias") / "data" / "demo"), cached / "snapshots" / COMMIT)
-    (cached / "refs").mkdir()
-    (cached / "refs" / "main").write_text(COMMIT)
-    _point_to("http://127.0.0.1:9", monkeypatch)
-    monkeypatch.setattr("time.sleep", lambda _: pytest.fail("it tries again"))
-    assert ModelId.of(load("jane/demo")).weights == ModelId.of(load("demo")).weights
-    said = refusal(lambda: load("jane/other"), "cannot load the model jane/other")
-    assert "(it is not in the local cache and the hub cannot be reached): check its name" in said
-
-
-# -- in a folder ------------------------------------------------------------------------------
-
-
 def test_save_pretrained_adds_to_a_folder_and_leaves_what_is_there(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     EDIT.save_pretrained(tmp_path)
@@ -323,9 +169,6 @@ def test_the_card_of_an_export_is_not_replaced_by_that_of_an_edit(tmp_path: Path
     refusal(lambda: EDIT.save_pretrained(tmp_path / "export"), "is an export, whose card says")
     refusal(lambda: write_card(EDIT, tmp_path / "export"), "is an export")
     assert (tmp_path / "export" / CARD_FILE).read_text() == GENERATED
-
-
-# -- from the command line --------------------------------------------------------------------
 
 
 def test_push_show_and_card_from_the_command_line(online: Hub, cli) -> None:

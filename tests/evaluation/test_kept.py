@@ -45,11 +45,11 @@ def said(changes: np.ndarray, sizes: np.ndarray) -> float:
     worlds, templates, instructions = changes.shape
     cells = np.indices((templates, instructions)).reshape(2, -1)
     draws = Draws.of(*cells, resamples=400)
-    weight = draws.templates * sizes @ np.ones(templates)
+    weights = draws.templates * sizes
+    totals = weights.sum(axis=1) * draws.instructions.sum(axis=1)
     kept = 0
     for change in changes:
-        sums = ((draws.templates * sizes @ change) * draws.instructions).sum(axis=1)
-        found = from_figures(sums / (weight * draws.instructions.sum(axis=1)), draws)
+        found = from_figures((weights @ change * draws.instructions).sum(axis=1) / totals, draws)
         exact = found.with_exact(change.mean(axis=1), sizes, (-1.0, 1.0))
         kept += non_inferior(exact, MARGIN)
     return kept / worlds

@@ -1,78 +1,43 @@
-"""`snipbias reproduce` from end to end, stopped and started again."""
+"""`snipbias reproduce` from end to end, stopped and started again; killed: test_fuzz_results."""
 
 from __future__ import annotations
 
 import csv
 import json
-import os
-import random
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
-from families import tiny
+from command_line import save
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.record import RunRecord
-from snipbias.cli import main
 from snipbias.cli import reproduce as command
 from snipbias.edits.edit import NeuronEdit
 from snipbias.experiment.settings import RIVALS, preset
-from snipbias.models.source import quiet_transformers
 
 QUICK = [
-    *("--task", "mini:age", "--task", "mini:ses", "--instructions", "1", "--samples", "2"),
+    *("--task", "mini:age", "--instructions", "1", "--samples", "2"),
     *("--methods", "random,CC", "--trials", "1", "--draws", "1", "--items", "4"),
     *("--dev-items", "4", "--sizes", "2,5", "--retention", "mini:skills", "--no-text"),
     *("--retention-items", "4", "--elsewhere", "1"),
 ]
 TABLES = ("table1.csv", "table2.csv", "tables.md", "rows.parquet")
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def cli(capsys, monkeypatch) -> Run:
-    """Run a command line in this process: status, output, errors."""
-    monkeypatch.setattr(sys, "argv", ["snipbias"])
-
-    def run(*words: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stop:
-            main(list(map(str, words)))
-        printed = capsys.readouterr()
-        code = stop.value.code
-        return (code if isinstance(code, int) else 0), printed.out, printed.err
-
-    return run
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Path:
-    place = tmp_path_factory.mktemp("models") / "tiny"
-    lm = tiny("flan-t5")
-    with quiet_transformers():
-        lm.model.save_pretrained(place)
-        lm.tokenizer.save_pretrained(place)
-    return place
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+    return save(tmp_path_factory.mktemp("models") / "tiny")
 
 
 def files(folder: Path, names: tuple[str, ...] = TABLES) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in names}
 
 
-def test_what_is_written_and_printed(cli: Run, model: Path, here: Path, monkeypatch) -> None:
+def test_what_is_written_and_printed(cli, model: Path, here: Path, monkeypatch) -> None:
     """And the same command does nothing twice, and ends with the same bytes."""
-    status, out, err = cli("reproduce", model, *QUICK, "--out", "run", "--json")
+    both = ("reproduce", model, *QUICK, "--task", "mini:ses", "--out", "run", "--json")
+    status, out, err = cli(*both)
     assert (status, err) == (0, "")
     shown = json.loads(out)
     assert shown["out"] == "run"
@@ -96,13 +61,11 @@ def test_what_is_written_and_printed(cli: Run, model: Path, here: Path, monkeypa
 
     before = files(here / "run")
     monkeypatch.setattr("snipbias.experiment.cell.evaluate", None)  # nothing is left to do
-    assert cli("reproduce", model, *QUICK, "--out", "run", "--json") == (0, out, "")
+    assert cli(*both) == (0, out, "")
     assert files(here / "run") == before
 
 
-def test_another_experiment_is_refused_and_replaced_on_demand(
-    cli: Run, model: Path, here: Path
-) -> None:
+def test_another_experiment_is_refused_and_replaced_on_demand(cli, model: Path, here: Path) -> None:
     """And a rerun gives the same tables."""
     *_, folder, then = lines = cli("reproduce", model, *QUICK, "--out", "run")[1].splitlines()
     assert len(lines) <= 25
@@ -123,7 +86,7 @@ def test_another_experiment_is_refused_and_replaced_on_demand(
     assert RunRecord.read("run").arguments["seed"] == 7
 
 
-def test_an_interrupt_says_where_it_goes_on(cli: Run, model: Path, here: Path, monkeypatch) -> None:
+def test_an_interrupt_says_where_it_goes_on(cli, model: Path, here: Path, monkeypatch) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
@@ -198,36 +161,3 @@ def test_the_default_folder_is_that_of_the_settings() -> None:
     assert one != command.default_folder("org/some-model", settings(seed=1))
     assert one.parent == Path("snipbias-runs")
     assert one.name.startswith("reproduce-some-model-v1-")
-
-
-# -- kill -9 -------------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_killed_at_random_moments_it_ends_with_the_same_bytes(tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "snipbias", "reproduce", "demo", *QUICK, "--quiet"]
-
-    def start(place: Path) -> subprocess.Popen:
-        environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-        return subprocess.Popen(
-            [*words, "--out", str(place)], env=environment, stdout=subprocess.DEVNULL
-        )
-
-    def parts(place: Path) -> int:
-        # Not rglob, which fails over a folder that is renamed while it looks.
-        return sum(len(names) for _, _, names in os.walk(place))
-
-    assert start(tmp_path / "whole").wait() == 0
-    expected = files(tmp_path / "whole")
-    rng = random.Random(0)
-    for number in range(4):
-        place = tmp_path / str(number)
-        moment = rng.randrange(1, parts(tmp_path / "whole"))
-        running = start(place)
-        while parts(place) < moment and running.poll() is None:
-            time.sleep(0.001)
-        time.sleep(rng.random() * 0.05)
-        running.send_signal(signal.SIGKILL)
-        killed = running.wait()
-        assert start(place).wait() == 0
-        assert files(place) == expected, (number, moment, killed)

@@ -138,22 +138,20 @@ def test_a_token_that_a_model_never_says_moves_nothing(demo):
     assert float(moved) == pytest.approx(0.0, abs=0.05)
 
 
-def test_the_command_writes_an_edit_its_curve_and_what_to_run_next(tmp_path, capsys):
-    from snipbias.cli.app import main
+def test_the_command_writes_an_edit_its_curve_and_what_to_run_next(cli, tmp_path):
     from snipbias.cli.rerun import recorded_arguments
 
     out = tmp_path / "ages"
-    with pytest.raises(SystemExit) as done:
-        main(["learn", "demo", "mini:age", "--steps", "36", "--out", str(out), "--json", "-q"])
-    assert done.value.code == 0
-    shown = json.loads(capsys.readouterr().out)
+    done = cli("learn", "demo", "mini:age", "--steps", 12, "--out", out, "--json", "-q")
+    assert done.status == 0
+    shown = json.loads(done.out)
     assert shown["edits"] == [str(out)]
-    assert [check["step"] for check in shown["checks"]][:2] == [0, 6]
+    assert [check["step"] for check in shown["checks"]][:2] == [0, 2]
     assert sb.NeuronEdit.load(out).label == out.name
     assert (out / "curve.csv").read_text().startswith("neurons,step,loss,auroc_ambiguous")
     assert not (tmp_path / "ages.learning").exists()
     again = recorded_arguments(out, tmp_path / "again", {})
-    assert again[:5] == ["learn", "demo", "mini:age", "--steps", "36"]
+    assert again[:5] == ["learn", "demo", "mini:age", "--steps", "12"]
 
 
 def test_learned_methods_stand_beside_others_in_an_experiment(tmp_path):

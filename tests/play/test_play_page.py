@@ -2,163 +2,37 @@
 
 from __future__ import annotations
 
-import os
-import re
 import signal
-import subprocess
-import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 import snipbias as sb
-from browser import browser, screenshot  # noqa: F401
-from families import tiny
-from snipbias.edits.controls import random_edit
+from browser import screenshot
+from play_page import (
+    TEN,
+    THIRTY,
+    Served,
+    agree,
+    eventually,
+    focused,
+    item_shown,
+    root,
+    tab_to,
+)
 from snipbias.evaluation.reading import Reading
 from snipbias.play.answers import Switch, together
 from snipbias.play.questions import held_out, own
-from snipbias.tasks.items import Item, Task
+from snipbias.tasks.items import Task
 
 pytest.importorskip("nicegui", reason="pip install 'snipbias[play]'")
 
 pytestmark = pytest.mark.slow
 
-MINUS = "\N{MINUS SIGN}"
 HOSTILE = "<img src=x onerror='window.hacked=1'>"
 LONG = "Donau" * 40
-TEN, THIRTY = "age/n10", "age/n30"
-
-
-@dataclass(frozen=True)
-class Served:
-    url: str
-    process: subprocess.Popen
-    folder: Path
-    lm: sb.LanguageModel
-    edits: dict[str, sb.NeuronEdit]
-
-    def numbers(self, item: Item, instruction: str, *switches: Switch) -> list[list[float]]:
-        """What `evaluate` says of one item: a log-probability an option, before and after."""
-        edit = together(self.lm, switches)
-        one = Task("one", (item,), (instruction,))
-        table = sb.evaluate(self.lm, one, [edit] if edit else []).table
-        return table["logprob"].to_pylist()
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory) -> Iterator[Served]:
-    """The command on the demo model, with two edits, one of other weights and one that fits not."""
-    folder = tmp_path_factory.mktemp("play")
-    lm, task = sb.load("demo"), sb.task("mini:age")
-    scores = sb.attribute(lm, task.sample(10))
-    edits = {f"age/n{n}": scores.top(n) for n in (10, 30)}
-    strange = replace(scores.top(5), model=replace(edits[TEN].model, weights="0" * 16))
-    others = {"other-weights": strange, "other-model": random_edit(tiny("gpt2"), 3)}
-    for name, edit in {**edits, **others}.items():
-        edit.save(folder / name)
-    named = [word for name in (*edits, *others) for word in ("--edit", name)]
-    command = [sys.executable, "-m", "snipbias", "play", "demo", *named, "--task", "mini:age"]
-    process = subprocess.Popen(
-        [*command, "--no-browser", "--port", "0"],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        found = re.search(r"http://127\.0\.0\.1:\d+/\?token=\S+", line)
-        assert found, (line, process.stderr and process.stderr.read())
-        yield Served(found.group(), process, folder, lm, edits)
-    finally:
-        process.kill()
-        process.communicate()
-
-
-@pytest.fixture
-def page(browser: Any, served: Served) -> Iterator[Any]:  # noqa: F811
-    """The page, open; afterwards nothing was complained of, and no request left."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(60_000)
-    page = context.new_page()
-    wrong: list[str] = []
-    here = tuple(prefix + root(served).removeprefix("http") for prefix in ("http", "ws"))
-    watch: Callable[[Any], None] = lambda asked: (  # noqa: E731
-        None if asked.url.startswith((*here, "data:", "blob:")) else wrong.append(asked.url)
-    )
-    page.on("request", watch)
-    page.on("websocket", watch)
-    page.on("console", lambda said: wrong.append(said.text) if said.type != "log" else None)
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.goto(served.url)
-    page.wait_for_selector("ul.options")
-    yield page
-    context.close()
-    assert not wrong
-
-
-def number(text: str) -> float:
-    return float(re.sub(r"log P|%|[<>]", "", text).strip().replace(MINUS, "-"))
-
-
-def shown(page: Any) -> list[list[tuple[float, float]]]:
-    """(percent, log P) of each option by each answer that the page shows."""
-    bars = page.locator("ul.options .bar").evaluate_all(
-        "bars => bars.map(bar => ['.name', '.share', '.logp']"
-        ".map(part => bar.querySelector(part).textContent))"
-    )
-    names = list(dict.fromkeys(name for name, _, _ in bars))
-    return [[(number(p), number(lp)) for name, p, lp in bars if name == n] for n in names]
-
-
-def agree(page: Any, expected: list[list[float]]) -> bool:
-    """Whether the page shows these log-probabilities and their shares, as far as it writes them."""
-    found = shown(page)
-    if [len(answer) for answer in found] != [len(answer) for answer in expected]:
-        return False
-    shares = [[100 * 2.718281828459045**lp for lp in answer] for answer in expected]
-    wanted = [
-        [(100 * share / sum(row), lp) for share, lp in zip(row, answer, strict=True)]
-        for row, answer in zip(shares, expected, strict=True)
-    ]
-    return all(
-        abs(a - b) < tolerance
-        for got, want in zip(found, wanted, strict=True)
-        for pair in zip(got, want, strict=True)
-        for a, b, tolerance in zip(*pair, (0.101, 0.0051), strict=True)
-    )
-
-
-def eventually(check: Callable[[], bool], seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < end, "it never came"
-        time.sleep(0.05)
-
-
-def item_shown(page: Any, task: Task) -> Item:
-    """The row whose context and question the page shows, and whose options it has answered."""
-
-    def found() -> Item | None:
-        parts = (page.locator(f".item .{part}") for part in ("context", "asked"))
-        context, question = (part.text_content() for part in parts)
-        options = tuple(page.locator(".option .text").all_text_contents())
-        key = (context, question, options)
-        return next((i for i in task.items if (i.context, i.question, i.options) == key), None)
-
-    eventually(lambda: found() is not None)
-    item = found()
-    assert item is not None
-    return item
 
 
 def test_numbers_are_those_of_evaluate(page: Any, served: Served) -> None:
@@ -227,27 +101,6 @@ def test_text_neurons_and_marks(page: Any, served: Served) -> None:
     assert page.locator("ol.tokens").count() == 1
     page.get_by_role("button", name=f"Tokens of {names[1]}").click()
     eventually(lambda: page.locator("ol.tokens").count() == 2)
-
-
-def focused(page: Any) -> str:
-    return page.evaluate(
-        "document.activeElement.getAttribute('aria-label') || document.activeElement.textContent"
-    )
-
-
-# A field thickens its line; all else is framed. The page's own body comes after its last control.
-MARKED = """((e) => e === document.body || e.closest(".q-field--focused") !== null ||
-    getComputedStyle(e).outlineStyle !== "none")(document.activeElement)"""
-
-
-def tab_to(page: Any, name: str) -> None:
-    """Press the tabulator until something of that name has the focus."""
-    for _ in range(60):
-        page.keyboard.press("Tab")
-        assert page.evaluate(MARKED), f"{focused(page)!r} does not show that it has the focus"
-        if focused(page).strip() == name:
-            return
-    raise AssertionError(f"the keyboard does not reach {name!r}")
 
 
 def test_by_keyboard_alone(page: Any, served: Served) -> None:
@@ -426,10 +279,6 @@ def test_other_pages_and_names_are_refused(served: Served) -> None:
     assert status(known, {"Origin": "http://evil.example"}) == 403
     with urllib.request.urlopen(served.url) as reply:
         assert "frame-ancestors 'none'" in reply.headers["content-security-policy"]
-
-
-def root(served: Served) -> str:
-    return served.url.partition("?")[0]
 
 
 def status(url: str, headers: dict[str, str]) -> int:

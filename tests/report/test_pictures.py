@@ -15,7 +15,6 @@ from rich.terminal_theme import MONOKAI
 import snipbias as sb
 from browser import browser as browser
 from browser import keep, run_to_show, screenshot
-from report_runs import runs as runs
 from snipbias.evaluation.answer import answer
 
 pytestmark = pytest.mark.slow

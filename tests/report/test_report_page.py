@@ -10,7 +10,6 @@ import pytest
 
 from browser import browser as browser
 from browser import run_to_show, screenshot
-from report_runs import runs as runs
 from snipbias.report.write import write_report
 
 pytestmark = pytest.mark.slow
@@ -240,14 +239,14 @@ def test_without_a_script_tables_stand_for_the_plots(visit: Open) -> None:
 
 
 def test_what_a_browser_makes_of_hostile_texts(browser: Any, tmp_path: Path) -> None:
-    from test_report import test_no_text_becomes_markup as said
+    from test_sealed import test_no_text_becomes_markup as said
 
     pages: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
-        import test_report
+        import test_sealed
 
-        real = test_report.page
-        patch.setattr(test_report, "page", lambda *a: pages.append(real(*a)) or pages[0])
+        real = test_sealed.page
+        patch.setattr(test_sealed, "page", lambda *a: pages.append(real(*a)) or pages[0])
         said()
     file = tmp_path / "hostile.html"
     file.write_text(pages[0], encoding="utf-8")
