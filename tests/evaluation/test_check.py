@@ -57,6 +57,11 @@ def test_a_planted_direction_is_found_in_its_layer_and_a_planted_absence_is_not(
         assert probe.told["probe"][kind].value > 0.95
         assert probe.told["probe without surface"][kind].value > 0.9
         assert probe.told["output"][kind].value == 0.5
+    # What the task's rows are like has no say in how others of them are read.
+    filler = [n >= len(NEUTRAL) and item.condition == "filler" for n, item in enumerate(ITEMS)]
+    other = knowing + 100 * np.array(filler)[:, None] * (LENGTHS + rng.normal(size=40))
+    for name, told in found(noise[0], other, noise[2]).told.items():
+        assert told["mismatch"] == probe.told[name]["mismatch"]
         assert probe.ahead[kind].low > 0.3
         assert abs(probe.told["shuffled labels"][kind].value - 0.5) < 0.15
     nothing = found(*noise)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
+from scipy.stats import spearmanr
 
 import snipbias as sb
 import toys
@@ -15,15 +16,19 @@ from reference import option_logprob
 from snipbias.base.errors import SnipbiasError
 from snipbias.cli import main
 from snipbias.experiment.fidelity import (
+    RESAMPLES,
     Fidelity,
     all_recipes,
     fidelity,
     judged,
     sample_neurons,
+    spearman,
     true_effects,
 )
 from snipbias.method import margins
+from snipbias.method.equations import Method
 from snipbias.method.recipes import RECIPES, Recipe, recipe
+from snipbias.method.scores import Scores
 from snipbias.tasks.items import Item, Task
 
 
@@ -95,6 +100,39 @@ def test_ranks_on_paper():
     assert found.spearman == pytest.approx(1 - 6 * (4 + 1 + 1 + 4) / (4 * 15))
     assert (found.top, found.share, found.against) == (1.0, 0.2, 1)
     assert judged("all alike", np.ones(4), effects, 2, best=5.0).top == 5.0
+    assert judged("nothing", -effects, effects * [1, 1, 0, 1], 3, best=5.0).against == 1
+    assert judged("nothing", effects, effects * [1, 1, 0, 1], 3, best=5.0).against == 0
+
+
+def test_ranks_with_ties_and_their_interval_are_those_of_a_slow_reference():
+    rng = np.random.default_rng(5)
+    scores, effects = rng.integers(0, 4, 15).astype(float), rng.normal(size=15)
+    again = np.random.default_rng(7).integers(15, size=(RESAMPLES, 15))
+    slow = [spearmanr(scores[draw], effects[draw]).statistic for draw in again[:300]]
+    np.testing.assert_allclose(spearman(scores[again[:300]], effects[again[:300]]), slow)
+    found = judged("x", scores, effects, 3, best=1.0, seed=7)
+    assert found.spearman == pytest.approx(spearmanr(scores, effects).statistic)
+    drawn = spearman(scores[again], effects[again])
+    assert (drawn < found.low).mean() == pytest.approx(0.025, abs=1 / RESAMPLES)
+    assert (drawn > found.high).mean() == pytest.approx(0.025, abs=1 / RESAMPLES)
+
+
+def test_a_unit_has_the_higher_score_of_its_gate_and_up():
+    lm, task = tiny("llama"), toys.task()
+    true = fidelity(lm, task, [], samples=2, neurons=8, seed=2).effects
+    assert any("gate_proj" in name for name in true)
+
+    def by_up(lm, task, *, batch_size="auto", progress=lambda done: None):
+        found = Scores.zeros(lm, task, Method.v1())
+        found.counts.add_(1)
+        for name, effect in true.items():
+            site, unit = name.split(":")
+            found.sums[site][:, int(unit)] = -9
+            found.sums[site.replace("gate_proj", "up_proj")][:, int(unit)] = effect
+        return found
+
+    (judged_by_up,) = fidelity(lm, task, [by_up], samples=2, neurons=8, seed=2).methods
+    assert judged_by_up.spearman == pytest.approx(1)
 
 
 def scorer(lm, task, *, batch_size="auto", progress=lambda done: None):

@@ -19,6 +19,7 @@ from snipbias.base import answers
 from snipbias.edits.controls import random_edit
 from snipbias.evaluation.compare import compare
 from snipbias.evaluation.evaluate import evaluate
+from snipbias.evaluation.neutral_text import text_shifts
 from snipbias.evaluation.reading import Reading
 from snipbias.models import score_all
 from snipbias.models.fingerprint import fingerprint
@@ -96,6 +97,10 @@ def test_nested_edit_is_the_edit(monkeypatch: pytest.MonkeyPatch) -> None:
     with edit.applied(lm):
         assert counted.by(lambda: evaluate(lm, TASK)) == 0
         assert (evaluate(lm, TASK).rows().scores == table.scores).all()
+    text = ["the man and the old dog met again and left the place"]
+    assert text_shifts(lm, text, [edit])[1].kl_per_token > 0
+    with edit.applied(lm):  # now it is the original, which is not far from itself
+        assert text_shifts(lm, text)[0].kl_per_token == 0
 
 
 def _hook(module: object, args: object, output: torch.Tensor) -> torch.Tensor:
