@@ -25,7 +25,7 @@ def measured(method: str, answer: Answer, templates: int = 12) -> Measured:
 def test_it_fits_a_screen_of_eighty_columns(tasks: int) -> None:
     methods = ("original", "v1", *RIVALS, "random")
     each = [
-        outcome(m, right if m == "DC" else says(BIASED), f"mini:task{n}")
+        outcome(m, right if m == "LoRA" else says(BIASED), f"mini:task{n}")
         for n in range(tasks)
         for m in methods
     ]
@@ -36,14 +36,17 @@ def test_it_fits_a_screen_of_eighty_columns(tasks: int) -> None:
     assert "4 of 10 methods" in text if tasks == 3 else "10 methods" in text
     for task in range(tasks):
         assert text.count(f"mini:task{task}: 8 held-out items of 4 templates") == 1
-    assert text.count("DC ") == tasks  # the most accurate of the others
+    assert text.count("skill neurons") == (tasks == 1)
+    assert text.count("LoRA") == tasks  # the most accurate rival
 
 
 def test_which_methods_are_shown() -> None:
     found = {m: measured(m, right if m == "CC" else says(BIASED)) for m in ("random", "DC", "CC")}
     found = {"original": found["DC"], "v1": found["DC"], **found}
     assert list(shown(found, "v1", 4)) == ["original", "v1", "CC", "random"]
-    assert list(shown(found, "random", 3)) == ["original", "random", "CC"]
+    assert list(shown(found, "random", 3)) == ["original", "random", "v1"]
+    found["LoRA"] = found["DC"]  # less accurate than a constant, but a method
+    assert list(shown(found, "v1", 4)) == ["original", "v1", "LoRA", "random"]
 
 
 def test_an_edit_is_worth_taking_if_it_helps_and_breaks_nothing() -> None:

@@ -15,10 +15,12 @@ from snipbias.evaluation.answer import FIRST, MEANS, bar, costs, headed, in_turn
 from snipbias.evaluation.estimate import average
 from snipbias.evaluation.measured import Measured
 from snipbias.experiment.outcome import Experiment, TaskInfo
+from snipbias.experiment.settings import CONTROLS, SCORES_ALONE
 from snipbias.tasks.unanswerable import UNANSWERABLE
 
 ROWS = 12  # methods shown, all tasks together
 BAR = 7
+PLAIN = (*CONTROLS, *SCORES_ALONE)
 MORE = ("AUROC: plain, filler, mismatch", "verdict\n(?: too few\nrows)")
 LEGEND = (
     ("AUROC", Text("tells unanswerable rows from answerable ones; 0.50 is chance", "dim")),
@@ -74,13 +76,15 @@ def _named(found: Measured, own: str) -> str:
 
 
 def shown(found: Mapping[str, Measured], own: str, most: int) -> Iterable[str]:
-    """The original, the method itself, the most accurate of the others, and random neurons."""
+    """The original, the method itself, the most accurate rivals, and random neurons.
+
+    Constants on the answers and random controls come after the rivals that change the model.
+    """
     first = [name for name in (ORIGINAL, own) if name in found]
     last = [name for name in ("random",) if name in found and name != own]
     others = sorted(
         (name for name in found if name not in (*first, *last)),
-        key=lambda name: average(measures.ACCURACY, found[name].rows) or 0.0,
-        reverse=True,
+        key=lambda name: (name in PLAIN, -(average(measures.ACCURACY, found[name].rows) or 0.0)),
     )
     return (*first, *others[: most - len(first) - len(last)], *last)
 
