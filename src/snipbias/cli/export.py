@@ -95,6 +95,7 @@ class Apply(o.Writing, o.Loading):
 
 def _export(command: str, options: Export | Apply, arguments: dict[str, Any]) -> None:
     """Load the model and the edit, write the export, and say how exact it is."""
+    from snipbias.base.files import slug
     from snipbias.cli.run import run
     from snipbias.edits.card.figures import command as command_line
     from snipbias.edits.edit import NeuronEdit
@@ -123,7 +124,7 @@ def _export(command: str, options: Export | Apply, arguments: dict[str, Any]) ->
         size = sum(file.stat().st_size for file in folder.iterdir())
     result = {"out": str(this.folder), "edit": edit.label, "bytes": size, **exported.to_dict()}
     evaluation, path = arguments["run"], arguments["edit"]
-    push = ["snipbias", "push", path, f"YOUR-NAME/{Path(path).name}", "--run", str(evaluation)]
+    push = ["snipbias", "push", path, f"YOUR-NAME/{slug(edit.label)}", "--run", str(evaluation)]
     then = shlex.join(push) if evaluation and Path(path).is_dir() else ""
     this.show(result, _sentences(edit.label, exported, size, this.folder), then=then)
 

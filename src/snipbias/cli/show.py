@@ -46,7 +46,10 @@ class Show(o.Command):
         path = Path(self.path)
         if os.path.isfile(path / EDIT_FILE) or path.name == EDIT_FILE or hub_id(self.path):
             edit = NeuronEdit.load(self.path)
-            show(edit.to_dict(), edit_table(edit), as_json=self.as_json)
+            found = edit.found_on
+            words = ["evaluate", edit.model.name, found.task, "--edit", self.path] if found else []
+            then = shlex.join(["snipbias", *words]) if found else ""
+            show(edit.to_dict(), edit_table(edit), as_json=self.as_json, then=then)
             return
         record = RunRecord.read(path)
         seconds = record.seconds.get("total", 0)
@@ -83,7 +86,7 @@ def _answer(path: Path, record: RunRecord) -> tuple[list[RenderableType], str]:
         found, edits = Comparison.load(path), read_edits(path)
         places = list(map(str, edit_places(path)))
         then = after_comparison(found, given["model"], places, edits, path)
-        return ["", *map(changed, edits), answer(found)], then
+        return [*map(changed, edits), "", answer(found)], then
 
 
 @dataclass(kw_only=True)
@@ -154,7 +157,7 @@ def edit_table(edit: NeuronEdit) -> Group:
     from rich.text import Text
 
     table = Table(box=None)
-    table.add_column("site")
+    table.add_column("site", overflow="fold")
     table.add_column("neurons", justify="right")
     table.add_column("units")
     crowded = sorted(edit.factors, key=lambda site: -len(edit.factors[site]))
@@ -165,6 +168,8 @@ def edit_table(edit: NeuronEdit) -> Group:
         few = some if len(found) <= 4 else f"{found[0]:.2f} to {found[-1]:.2f}"
         factors = "" if found == [0.0] else f" x {few}"
         shown = ", ".join(map(str, list(units)[:12])) + (" ..." if len(units) > 12 else "")
+        first, *_, last = sorted(units) if len(units) > 1 else [*units, *units]
+        shown = f"{first} to {last}" if last - first == len(units) - 1 > 1 else shown
         table.add_row(Text(site), str(len(units)), shown + factors)
     rest = crowded[SHOWN_SITES:]
     more = [f"and {len(rest)} more sites; --json shows all"] if rest else []
