@@ -190,8 +190,8 @@ def test_what_is_kept_of_neutral_text_is_said_in_full() -> None:
     assert perplexity_kept(ratio, 0.05) == "not raised by more than 5.0 %: x 1.01 [0.99, 1.04]"
     assert perplexity_kept(ratio, 0.04).startswith("may be raised by more than 4.0 %: x 1.01")
     off = Interval(0.01, 0.004, 0.015, 0.95, 90, 1, False, (0.005, 0.016), (0, 0.7), "passage")
-    assert kl_kept(off, 0.02) == "not off by more than 0.02 nats a token: 0.01 [0.004, 0.016]"
-    assert kl_kept(off, 0.016).startswith("may be off by more than 0.016 nats a token: 0.01")
+    assert kl_kept(off, 0.02) == "not off by more than 0.02 nats per token: 0.01 [0.004, 0.016]"
+    assert kl_kept(off, 0.016).startswith("may be off by more than 0.016 nats per token: 0.01")
     assert "may be" in perplexity_kept(None, 0.1)
     assert "no interval" in kl_kept(None, 0.1)
 

@@ -136,7 +136,7 @@ def compare(
         elsewhere: items of each of the small tasks that say what an edit does elsewhere; 0 leaves
             them out.
         margin: by how much it may, 0.02 being two points of accuracy; also two percent of
-            perplexity and 0.02 nats a token of KL on neutral text.
+            perplexity and 0.02 nats per token of KL on neutral text.
         progress: called with the number of prompts just done.
         stage: called with what is about to be done, and with its number of prompts.
     """

@@ -35,7 +35,7 @@ GUESSING = 50_000
 ANSWER_TOKENS = 32
 # So many times the original's perplexity, a figure says no more than that.
 WRECKED = 1000
-# On text drawn from the original, log perplexity rises by KL(original || edited) a token: the same
+# On text drawn from the original, log perplexity rises by KL(original || edited) per token: the same
 # bound. It also serves where the original's own perplexity is so high that a ratio says little.
 KL_PER_TOKEN = math.log(PERPLEXITY_RATIO)
 
@@ -261,7 +261,7 @@ def perplexity_kept(ratio: Interval | None, margin: float) -> str:
 
 def kl_kept(kl: Interval | None, margin: float) -> str:
     """Whether the model is, with confidence, off by less than so many nats per token, in words."""
-    worse = f"off by more than {margin:.3g} nats a token"
+    worse = f"off by more than {margin:.3g} nats per token"
     shown = kl and str(kl.guarded)
     return in_words(worse, not_raised(kl, margin), shown, would_do(kl, margin))
 
