@@ -35,7 +35,7 @@ GUESSING = 50_000
 ANSWER_TOKENS = 32
 # So many times the original's perplexity, a figure says no more than that.
 WRECKED = 1000
-# On text drawn from the original, log perplexity rises by KL(original || edited), so it has the same
+# On text drawn from the original, log perplexity rises by KL(original || edited): it has the same
 # bound. It also serves where the original's own perplexity is so high that a ratio says little.
 KL_PER_TOKEN = math.log(PERPLEXITY_RATIO)
 
