@@ -124,8 +124,9 @@ def _export(command: str, options: Export | Apply, arguments: dict[str, Any]) ->
         size = sum(file.stat().st_size for file in folder.iterdir())
     result = {"out": str(this.folder), "edit": edit.label, "bytes": size, **exported.to_dict()}
     evaluation, path = arguments["run"], arguments["edit"]
-    push = ["snipbias", "push", path, f"YOUR-NAME/{slug(edit.label)}", "--run", str(evaluation)]
-    then = shlex.join(push) if evaluation and Path(path).is_dir() else ""
+    push = ["snipbias", "push", path, f"YOUR-NAME/{slug(edit.label)}", "--private"]
+    known = evaluation and Path(path).is_dir()
+    then = shlex.join([*push, "--run", str(evaluation)]) if known else ""
     this.show(result, _sentences(edit.label, exported, size, this.folder), then=then)
 
 
