@@ -72,7 +72,7 @@ def _task(results: Results, task: str, texts: Texts) -> Section:
         findings=(finding(each, rivals, kept, effects),),
         changed=(
             f"{method}: {each.pruned} of {results.model.neurons:,} neurons, chosen on other "
-            f"templates in each of {plural(each.number, 'trial')}.",
+            f"templates ({plural(each.number, 'trial')}).",
         ),
         grids=list(detail_grids.task_grids(results, task)),
         plots=tuple(plots_of(results, task)),
