@@ -58,7 +58,7 @@ class Show(o.Command):
             f"{seconds:.0f} s, snipbias {record.versions.get('snipbias', '?')}",
             shlex.join(["snipbias", *record.argv]),
         )
-        parts, then = _answer(path, record)
+        parts, then = ([], "") if self.as_json else _answer(path, record)
         rest = " (all tables: its tables.md)" if parts else ""
         place = f"folder   {self.path}{rest}; the whole record: --json"
         show(asdict(record), *lines, *parts, place, as_json=self.as_json, then=then)
