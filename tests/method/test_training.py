@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import save
 from torch import tensor
 
 import snipbias as sb
@@ -101,6 +102,11 @@ def test_a_killed_training_goes_on_to_the_same_factors(demo, tmp_path):
     other = []
     run(folder=tmp_path, progress=other.append, key="of other rows")
     assert other == [1] * 12
+    # Nor is one that is damaged, or of a version whose checks have other fields.
+    left = tmp_path / "state.safetensors"
+    for content in (b"junk", save({}, {"notes": json.dumps({"key": "", "checks": [{"x": 1}]})})):
+        left.write_bytes(content)
+        assert not Loop(Factors(lm, lm.sites), how, original, "").load(tmp_path)
 
 
 def test_rows_without_pairs_are_refused_in_one_sentence(demo):
@@ -141,7 +147,9 @@ def test_a_token_that_a_model_never_says_moves_nothing(demo):
 def test_the_command_writes_an_edit_its_curve_and_what_to_run_next(cli, tmp_path):
     from snipbias.cli.rerun import recorded_arguments
 
-    out = tmp_path / "ages"
+    out, mine = tmp_path / "ages", tmp_path / "ages.learning" / "mine.txt"
+    mine.parent.mkdir()
+    mine.write_text("precious")
     done = cli("learn", "demo", "mini:age", "--steps", 12, "--out", out, "--json", "-q")
     assert done.status == 0
     shown = json.loads(done.out)
@@ -149,7 +157,8 @@ def test_the_command_writes_an_edit_its_curve_and_what_to_run_next(cli, tmp_path
     assert [check["step"] for check in shown["checks"]][:2] == [0, 2]
     assert sb.NeuronEdit.load(out).label == out.name
     assert (out / "curve.csv").read_text().startswith("neurons,step,loss,auroc_ambiguous")
-    assert not (tmp_path / "ages.learning").exists()
+    assert list(mine.parent.rglob("*")) == [mine]  # the training's own state is gone
+    assert cli("learn", "demo", "mini:age", "--out", ".").status == 1
     again = recorded_arguments(out, tmp_path / "again", {})
     assert again[:5] == ["learn", "demo", "mini:age", "--steps", "12"]
 

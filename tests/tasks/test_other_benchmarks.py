@@ -96,10 +96,11 @@ def test_pairs_of_sentences_in_an_order_of_their_own(tmp_path: Path) -> None:
 
 
 def test_another_file_is_told_in_one_sentence(tmp_path: Path) -> None:
-    (tmp_path / "x.json").write_text('{"a": 1}')
-    for kind in ("cbbq", "stereoset", "crows-pairs", "kobbq"):
-        with pytest.raises(SnipbiasError, match=rf"is not a file of {kind}|has no rows"):
-            task(f"{kind}:{tmp_path / 'x.json'}")
+    for text in ('{"a": 1}', "[" * 100_000, ""):
+        (tmp_path / "x.json").write_text(text)
+        for kind in ("cbbq", "stereoset", "crows-pairs", "kobbq"):
+            with pytest.raises(SnipbiasError, match=rf"is not a file of {kind}|has no rows"):
+                task(f"{kind}:{tmp_path / 'x.json'}")
 
 
 def test_every_language_has_instructions_of_its_own() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -64,7 +64,7 @@ class Learn(o.Writing, o.Running, o.Measuring, o.Asking):
         from snipbias.cli.run import kept_in, run
         from snipbias.method.learned.curve import LEGEND, curve, records
         from snipbias.method.learned.learn import learn
-        from snipbias.method.learned.train import Training
+        from snipbias.method.learned.train import STATE, Training
 
         sizes = neurons(self.n) if self.n else []
         training = Training(
@@ -112,8 +112,10 @@ class Learn(o.Writing, o.Running, o.Measuring, o.Asking):
                 writer = csv.DictWriter(file, list(checks[0]))
                 writer.writeheader()
                 writer.writerows(checks)
-        if state is not None:
-            shutil.rmtree(state, ignore_errors=True)
+        for place in () if state is None else (*state.glob("*/"), state):
+            with suppress(OSError):  # something else lies there too
+                (place / STATE).unlink(missing_ok=True)
+                place.rmdir()
         asked = [word for place in places for word in ("--edit", str(place))]
         this.show(
             {"edits": list(map(str, places)), "checks": checks},

@@ -54,7 +54,7 @@ def load(
         rows = [
             row for each, text in zip(paths, texts, strict=True) for row in ROWS[kind](text, each)
         ]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise SnipbiasError(
             f"{path} is not a file of {kind} ({type(error).__name__}: {error}): docs/data.md says "
             "which file to give."
@@ -98,7 +98,7 @@ def _cbbq(text: str, path: Path) -> Rows:
                 "context": row["context"],
                 "question": row["question"],
                 "options": [row["ans0"], row["ans1"], row["ans2"]],
-                "gold": int(row["label"]),
+                "gold": int(str(row["label"])),  # neither 1.5 nor true
                 "unknown": 2,
                 "template": name,
                 "condition": CONDITIONS[condition],

@@ -23,6 +23,8 @@ from snipbias.method.learned.factors import Factors
 from snipbias.method.learned.rows import Group
 from snipbias.models.language_model import LanguageModel
 
+STATE = "state.safetensors"
+
 
 @dataclass(frozen=True)
 class Training:
@@ -160,28 +162,31 @@ class Loop:
             "checks": [c.to_dict() for c in self.checks],
             "key": self._key,
         }
-        with atomic_file(folder / "state.safetensors") as new:
+        with atomic_file(folder / STATE) as new:
             save_file(state, new, metadata={"notes": json.dumps(notes)})
 
     def load(self, folder: Path) -> bool:
         """Load the state from a folder; return whether there was one of this training."""
-        from safetensors import safe_open
+        from safetensors import SafetensorError, safe_open
 
-        file = folder / "state.safetensors"
+        file = folder / STATE
         if not file.is_file():
             return False
-        with safe_open(file, "pt") as opened:
-            notes = json.loads(opened.metadata()["notes"])
-            if notes["key"] != self._key:
-                return False
-            state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        try:
+            with safe_open(file, "pt") as opened:
+                notes = json.loads(opened.metadata()["notes"])
+                if notes["key"] != self._key:
+                    return False
+                state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+            self.checks = [Check(**fields) for fields in notes["checks"]]
+        except (SafetensorError, KeyError, TypeError, ValueError):  # damaged, or of another version
+            return False
         device = self.factors.change.device
         with torch.no_grad():
             self.factors.change.copy_(state["change"])
             self.constant.copy_(state["constant"])
         self.carried, self.best = state["carried"].to(device), state["best"].to(device)
         self.step, self.best_constant = notes["step"], notes["best_constant"]
-        self.checks = [Check(**fields) for fields in notes["checks"]]
         adam: dict[int, dict[str, Tensor]] = {}
         for name, value in state.items():
             if name.startswith("adam."):
