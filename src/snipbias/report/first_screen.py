@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pyarrow as pa
 
-from snipbias.base.plot import average
 from snipbias.base.table import Grid, percent
 from snipbias.base.words import ORIGINAL
 from snipbias.evaluation import measures, metrics
+from snipbias.evaluation.answer import answerable, named
 from snipbias.evaluation.apart import own_rows
+from snipbias.evaluation.estimate import average, mean_of
 from snipbias.evaluation.evaluate import rows_of
 from snipbias.evaluation.measured import Measured
 from snipbias.evaluation.rows import Rows
@@ -34,19 +35,16 @@ def lines(
     edits = [name for name, kind in kinds.items() if kind == "edit"]
     task = next(iter(methods[ORIGINAL].trials[0].retention), "")
 
-    def mean(metric: measures.Metric, runs: Sequence[Rows]) -> float | None:
-        return average([metric(rows) for rows in runs])
-
     return tuple(
         Line(
             name,
             kind,
             methods[name].pruned,
             edits.index(name) if name in edits else -1,
-            stereotyped=mean(measures.NAMED_STEREOTYPED, methods[name].rows),
-            answerable=mean(measures.ANSWERABLE, methods[name].rows),
-            kept=mean(measures.ACCURACY, methods[name].kept(task)),
-            gold=tuple(mean(metric, methods[name].rows) for metric in GOLD),
+            stereotyped=named(methods[name]),
+            answerable=answerable(methods[name]),
+            kept=average(measures.ACCURACY, methods[name].kept(task)),
+            gold=tuple(average(metric, methods[name].rows) for metric in GOLD),
             tag=tags.get(name, ("", "")),
         )
         for name, kind in kinds.items()
@@ -124,7 +122,7 @@ def shift_grid(methods: Mapping[str, Sequence[Rows]]) -> Grid:
             (
                 name,
                 *(
-                    percent(average([getattr(metric(rows), condition) for rows in runs]))
+                    percent(mean_of(getattr(metric(rows), condition) for rows in runs))
                     for metric in probabilities.values()
                     for condition in conditions.values()
                 ),
