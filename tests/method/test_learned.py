@@ -17,6 +17,7 @@ from snipbias.method.learned import objective
 from snipbias.method.learned.below import Below
 from snipbias.method.learned.check import Check
 from snipbias.method.learned.factors import Factors, LowRank, Mask, upper_sites
+from snipbias.method.learned.rows import Group
 from snipbias.models.products import multiply_in_bfloat16
 from snipbias.models.token_tree import TokenTree, takes_trees
 
@@ -84,6 +85,11 @@ def test_what_lies_below_is_run_once_and_left_as_it_was():
     hook.remove()
     assert len(runs) == 2
     assert all(torch.equal(score, plain) for score in scores)
+    for one in (tree, None):  # a prompt is counted as one, in a tree as in a batch
+        group, before = Group(tuple(queries), tuple(queries), one), lm.passes.copy()
+        with torch.no_grad():
+            group.score(lm, below)
+        assert lm.passes - before == {"forward": len(queries)}
 
 
 def test_factors_do_what_the_edit_made_of_them_does():

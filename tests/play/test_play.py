@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -23,6 +24,7 @@ from snipbias.play.answers import (
     prompt_text,
     together,
 )
+from snipbias.play.page import _state
 from snipbias.play.questions import swapped
 from snipbias.play.session import KEPT, TRIED, Question, Session
 from snipbias.tasks.items import Item, Task
@@ -145,6 +147,33 @@ def test_two_people_change_places() -> None:
     assert swapped(turned).question == item.question
     with pytest.raises(SnipbiasError, match="no two people"):
         swapped(replace(item, context="", question="Who?"))
+    within = Item(
+        "i", "Who?", ("The man.", "The old man.", "Not known"), 0, "The man saw an old man."
+    )
+    assert swapped(within).context == "The old man saw an man."
+    with pytest.raises(SnipbiasError, match="no two people"):
+        swapped(replace(within, context="An old man left."))  # "man" is part of another name
+
+
+def test_an_address_that_no_page_writes_is_not_read() -> None:
+    good = {
+        "edits": {"a": -0.5, "b": 2},
+        "off": [["site", 3]],
+        "random": 1,
+        "own": {"options": ["x", "y"], "gold": -1, "instruction": "say"},
+    }
+    row = {"edits": {}, "off": [], "row": {"task": "t", "item": "i", "instruction": 0}}
+    for state in (good, row, {}):
+        assert _state(json.dumps(state)) == state
+    for part in (
+        *('"off": 3', '"off": [[1]]', '"off": [["a", "b"]]', '"random": null', '"random": "x"'),
+        *('"edits": [1]', '"edits": {"a": "b"}', '"edits": {"a": NaN}', '"edits": {"a": 1e308}'),
+        *('"row": 3', '"row": {"task": []}', '"row": {"instruction": "x"}'),
+        *('"own": []', '"own": {"options": [1]}'),
+    ):
+        assert _state(f"{{{part}}}") == {}, part
+    for text in ("", "[]", "3", "{", "[" * 100_000):
+        assert _state(text) == {}
 
 
 def test_what_nobody_waits_for_is_not_computed() -> None:

@@ -193,6 +193,12 @@ def test_stale_swapped_random_and_linked(page: Any, served: Served) -> None:
     eventually(lambda: page.locator(".bar.random").count() == 3)
     assert page.locator(".bar").all_text_contents() == bars
     assert page.get_by_role("textbox", name="Question").input_value() == "Who was late?"
+    edit = page.get_by_role("switch", name=TEN)
+    assert edit.get_attribute("aria-checked") == "true"
+    edit.click()  # an address without any edit is not one that says nothing of edits
+    eventually(lambda: "%22edits%22%3A%7B%7D" in page.url)
+    page.goto(page.url)
+    eventually(lambda: edit.get_attribute("aria-checked") == "false")
 
 
 def assert_fits(page: Any, width: int) -> None:

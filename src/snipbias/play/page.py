@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from jsonschema import Draft202012Validator
 from nicegui import ui
 
 from snipbias.play.chooser import Chooser
@@ -18,6 +19,28 @@ from snipbias.play.view import View
 STATE = "state"
 COPY = "navigator.clipboard?.writeText(location.href)"
 STYLE = Path(__file__).with_name("style.css")
+
+
+def _object(**fields: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": fields}
+
+
+_TEXT = {"type": "string"}
+_WHOLE = {"type": "integer", "minimum": -1, "maximum": 2**31}
+_STRENGTH = {"type": "number", "minimum": -1, "maximum": 2}
+_NEURON = {"type": "array", "prefixItems": [_TEXT, _WHOLE], "minItems": 2, "maxItems": 2}
+# Anybody can write an address; a state that no page would write is not read.
+VALID = _object(
+    edits={"type": "object", "additionalProperties": _STRENGTH},
+    off={"type": "array", "items": _NEURON},
+    random=_WHOLE,
+    row=_object(task=_TEXT, item=_TEXT, instruction=_WHOLE),
+    own=_object(
+        **dict.fromkeys(("instruction", "context", "question"), _TEXT),
+        **dict.fromkeys(("gold", "biased"), _WHOLE),
+        options={"type": "array", "items": _TEXT},
+    ),
+)
 
 
 def build(session: Session) -> None:
@@ -56,10 +79,10 @@ def _address(state: dict[str, Any]) -> str:
 def _state(text: str) -> dict[str, Any]:
     """The state in an address; empty if it has none that can be read."""
     try:
-        found = json.loads(text)
-    except ValueError:
+        found = json.loads(text, parse_constant=str)
+        return found if Draft202012Validator(VALID).is_valid(found) else {}
+    except (ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _header(session: Session) -> None:

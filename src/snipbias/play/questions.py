@@ -85,28 +85,32 @@ def swapped(item: Item) -> Item:
     Raises:
         SnipbiasError: the text does not name two of the options.
     """
-    text = f"{item.context} {item.question}".casefold()
     names = [_name(option) for option in item.options]
-    two = [i for i, name in enumerate(names) if re.search(rf"\b{re.escape(name)}\b", text)][:2]
+    longest = sorted(map(re.escape, names), key=len, reverse=True)  # "old man" before "man"
+    any_name = re.compile(rf"\b({'|'.join(longest)})\b", re.IGNORECASE)
+    said = set(map(str.casefold, any_name.findall(f"{item.context} {item.question}")))
+    two = [i for i, name in enumerate(names) if name in said][:2]
     if len(two) < 2:
         raise SnipbiasError(
             "there are no two people to swap: name two options in the context or question."
         )
     one, other = two
     exchange = {names[one]: names[other], names[other]: names[one]}
-    longest = sorted(map(re.escape, exchange), key=len, reverse=True)
-    either = re.compile(rf"\b({'|'.join(longest)})\b", re.IGNORECASE)
+
+    def turned(found: re.Match[str]) -> str:
+        other = exchange.get(found[0].casefold())
+        return found[0] if other is None else _like(found[0], other)
 
     def turn(text: str) -> str:
-        return either.sub(lambda found: _like(found[0], exchange[found[0].casefold()]), text)
+        return any_name.sub(turned, text)
 
     gold = {one: other, other: one}.get(item.gold, item.gold)
     return replace(item, context=turn(item.context), question=turn(item.question), gold=gold)
 
 
 def _name(option: str) -> str:
-    """An option without its article."""
-    return re.sub(r"^(the|an?) ", "", option.strip().casefold())
+    """An option without its article and full stop."""
+    return re.sub(r"^(the|an?) ", "", option.strip().removesuffix(".").casefold())
 
 
 def _like(model: str, name: str) -> str:

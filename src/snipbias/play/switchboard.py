@@ -25,7 +25,7 @@ class Switchboard:
         self._session = session
         self._off = {Neuron(site, unit) for site, unit in state.get("off", ())}
         strengths = state.get("edits")
-        self._number = state.get("random", 0)
+        self._number = int(state.get("random", 0))
         self._controls: list[tuple[NeuronEdit, ui.switch, Strength]] = []
         self.on_change: Callable[[], None] = lambda: None
         with section("Edits"):
@@ -35,7 +35,7 @@ class Switchboard:
                 for number, edit in enumerate(session.edits):
                     first = 1.0 if number == 0 else None
                     with html("li"):
-                        self._row(edit, strengths.get(edit.label) if strengths else first)
+                        self._row(edit, first if strengths is None else strengths.get(edit.label))
             if session.edits:
                 self._random = ui.switch(RANDOM, value="random" in state)
                 self._draw = ui.button("Draw others", on_click=self._draw_others)
