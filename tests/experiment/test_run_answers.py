@@ -58,3 +58,12 @@ def test_an_edit_is_worth_taking_if_it_helps_and_breaks_nothing() -> None:
     ):
         found = measured("v1", answer, few)
         assert (judged(found)[0], worth_taking(found)) == (verdict, worth), (verdict, few)
+
+
+def test_what_rows_do_not_tell_has_no_column() -> None:
+    shape = {"plain": True}
+    both = (outcome("original", says(BIASED), rows=shape), outcome("v1", right, rows=shape))
+    task = made.info(conditions=False)
+    text = plain_text(answers(made.experiment(both, tasks=(task,))), 80)
+    assert "answerable" in text
+    assert not [word for word in ("AUROC", "stereotyped", "shift") if word in text]

@@ -157,9 +157,11 @@ def judged(found: Measured) -> tuple[str, Text]:
         return short, Text(_brief(sure), "red")
     if may:
         return f"{short}?", Text(f"too few rows to judge; perhaps {_brief(may)}", "yellow")
+    if found.before is None:
+        return "", Text("nothing wrong is seen")
     if gained(found.apart) == "yes":
         return "a gain", Text("a gain, not a shift", "green")
-    return "no gain", Text("no gain is shown" if found.before else "nothing wrong is seen")
+    return "no gain", Text("no gain is shown")
 
 
 def in_one(name: str, found: Measured, cost: Sequence[str]) -> Text:

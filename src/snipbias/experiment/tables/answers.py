@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 
 from rich.console import Group, RenderableType
 from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
 from snipbias.base.words import ORIGINAL, RANDOM, held_out, plural
@@ -21,7 +20,8 @@ from snipbias.tasks.unanswerable import UNANSWERABLE
 ROWS = 12  # methods shown, all tasks together
 BAR = 7
 PLAIN = (*CONTROLS, *SCORES_ALONE)
-MORE = ("AUROC: plain, filler, mismatch", "verdict\n(?: too few\nrows)")
+AUROC = "AUROC: plain, filler, mismatch"
+VERDICT = "verdict\n(?: too few\nrows)"
 LEGEND = (
     ("AUROC", Text("tells unanswerable rows from answerable ones; 0.50 is chance", "dim")),
     MEANS,
@@ -31,20 +31,29 @@ LEGEND = (
 def answers(experiment: Experiment) -> RenderableType:
     """Some twenty-five lines of eighty letters, for up to three tasks."""
     own, margin = experiment.settings.method, experiment.settings.margin
+    originals = [found[ORIGINAL] for found in experiment.measured.values()]
+    drawn = {name: of for name, of in FIRST.items() if any(of(o) is not None for o in originals)}
+    more = (AUROC, VERDICT) if any(o.apart for o in originals) else (VERDICT,)
     most = max(3, ROWS // len(experiment.tasks))
     tables, said = [], []
     for task in experiment.tasks:
         found = experiment.measured[task.name]
         cost = costs(found[own], margin, {})
-        tables += [_title(task, found[own]), _table(found, own, most)]
+        tables += [_title(task, found[own]), headed(drawn, *more, width=BAR)]
+        tables[-1].show_header = False
+        for name in shown(found, own, most):
+            cells = [_bar(of(found[name]), is_edit=name == own) for of in drawn.values()]
+            cells += [_told_apart(found[name])] if AUROC in more else []
+            row = (escape(_named(found[name], own)), *cells, judged(found[name])[0])
+            tables[-1].add_row(*row, style="bold" if name == own else "")
         if len(experiment.tasks) == 1:
             said += in_turn(found[own], cost)
         else:
             said += [("cost", Text(f"{own} on {task.name}: {cost[0]}"))] if cost else []
-    said += LEGEND
+    said += LEGEND if AUROC in more else ()
     ran = plural(len(experiment.methods), "method")
     corner = f"{most} of {ran}" if most < len(experiment.methods) else ran
-    head = headed(FIRST, *MORE, corner=corner, width=BAR)
+    head = headed(drawn, *more, corner=corner, width=BAR)
     return Group(head, *tables, Text(), lines(said))
 
 
@@ -53,20 +62,8 @@ def _title(task: TaskInfo, own: Measured) -> Text:
     return Text.assemble((task.name, "bold"), f": {asked}, {plural(own.number, 'trial')}")
 
 
-def _table(found: Mapping[str, Measured], own: str, most: int) -> Table:
-    table = headed(FIRST, *MORE, width=BAR)
-    table.show_header = False
-    for name in shown(found, own, most):
-        each, is_edit = found[name], name == own
-        bars = (value(each) for value in FIRST.values())
-        table.add_row(
-            escape(_named(each, own)),
-            *(bar([] if v is None else [v], is_edit=is_edit, width=BAR) for v in bars),
-            _told_apart(each),
-            judged(each)[0] if each.before else "",
-            style="bold" if is_edit else "",
-        )
-    return table
+def _bar(value: float | None, *, is_edit: bool) -> RenderableType:
+    return bar([] if value is None else [value], is_edit=is_edit, width=BAR)
 
 
 def _named(found: Measured, own: str) -> str:
