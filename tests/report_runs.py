@@ -50,12 +50,13 @@ def make(place: Path) -> None:
         edits = ("--edit", "found/n3", "--edit", "found/n30")
         call(
             *("evaluate", "demo", "mini:age", *edits, "--items", "22", *two),
-            *("--retention", "mini:skills", "--retention", "kept.jsonl", "--retention-items", "24"),
-            *("--text", "text.txt", "--elsewhere", "4", "--out", "evaluated"),
+            *("--retention", "mini:skills", "--retention", "kept.jsonl", "--retention-items", "8"),
+            *("--text", "text.txt", "--elsewhere", "2", "--out", "evaluated"),
         )
         small = {"tasks": ("mini:ses",), "samples": 4, "trials": 2, "sizes": (10, 30)}
-        limits = {"items": 22, "dev_items": 22, "retention_items": 8, "elsewhere": 2, "texts": 2}
-        patch.setitem(PRESETS, "demo", replace(PRESETS["demo"], **small, **limits))
+        limits = {"items": 22, "dev_items": 22, "retention_items": 4, "elsewhere": 1, "texts": 1}
+        less = {"prompts": (), "control_rows": False}  # `reproduced` has both
+        patch.setitem(PRESETS, "demo", replace(PRESETS["demo"], **small, **limits, **less))
         call("demo", "--out", "demo", "--quiet")
         lm = tiny("flan-t5")
         with quiet_transformers():

@@ -29,7 +29,8 @@ def test_other_weights_are_one_line_of_warning(cli, here: Path, model: Path, edi
     done = cli("apply", "other", edit, "--out", "fair")
     assert done.status == 0
     assert re.fullmatch(r"warning: the edit was found on other weights .*\n", done.err)
-    rest = ["--edit", edit, "--items", 2, "--no-retention", "--out", "r"]
+    rest = ["--edit", edit, "--items", 2, "--no-retention", "--no-text", "--elsewhere", 0]
+    rest += ["--out", "r"]
     done = cli("evaluate", "other", *TASK, *rest)
     assert done.status == 0
     assert re.fullmatch(r"warning: the edit was found on other weights .*\n", done.err)

@@ -186,7 +186,10 @@ def many(here: Path, model: Path) -> None:
 def test_a_full_disk(cli, here: Path, model: Path, edit: Path, command: str, limit: int) -> None:
     words = {
         "find": ["find", model, *TASK, "--n", 400, "--samples", 1],
-        "evaluate": ["evaluate", model, *TASK, "--items", 40, "--no-retention", "--no-text"],
+        "evaluate": [
+            *("evaluate", model, *TASK, "--items", 40, "--no-retention", "--no-text"),
+            *("--elsewhere", 0, "--no-control-rows"),
+        ],
         "apply": ["apply", model, edit],
         "export": ["export", "many", "--model", model],
     }[command]

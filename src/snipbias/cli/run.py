@@ -13,7 +13,7 @@ from dataclasses import asdict
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -28,11 +28,12 @@ from snipbias.base.record import RunRecord
 from snipbias.cli import config
 from snipbias.cli import options as o
 from snipbias.edits.provenance import ModelId
-from snipbias.models.language_model import LanguageModel
-from snipbias.models.loading import load
 from snipbias.tasks import task as read_task
 from snipbias.tasks.items import Task
 from snipbias.tasks.prompts import DEFAULT
+
+if TYPE_CHECKING:
+    from snipbias.models.language_model import LanguageModel
 
 
 class Advance:
@@ -76,6 +77,8 @@ class Run:
 
     def load(self, model: str, options: Mapping[str, Any]) -> LanguageModel:
         """Load a model and record its identity."""
+        from snipbias.models.loading import load  # takes seconds, and `show` needs none
+
         with self.progress(f"loading {Path(model).name}", None):
             lm = load(model, **options)
         self.record.models[model] = {

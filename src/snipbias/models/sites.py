@@ -10,13 +10,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from torch import nn
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import PretrainedConfig
 from transformers.pytorch_utils import Conv1D
 
 from snipbias.base.errors import SnipbiasError
+
+if TYPE_CHECKING:  # loading it takes two seconds, which `snipbias show` has no need of
+    from transformers import PreTrainedModel
 
 Side = Literal["encoder", "decoder"]
 Block = Literal["self-attention", "cross-attention", "ffn"]
