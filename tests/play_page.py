@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import subprocess
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,3 +114,43 @@ def tab_to(page: Any, name: str) -> None:
         if focused(page).strip() == name:
             return
     raise AssertionError(f"the keyboard does not reach {name!r}")
+
+
+# What the complaint and the status say, as it changes.
+LISTEN = """() => {
+    window.heard = [];
+    const parts = [".error", ".status"].map((name) => document.querySelector(name));
+    const note = () => heard.push(parts.map((part) => part.textContent));
+    const all = { childList: true, characterData: true, subtree: true };
+    new MutationObserver(note).observe(parts[1], all);
+}"""
+
+
+# Of every text to the ground behind it (the first ancestor that has an opaque one), by WCAG 2.
+CONTRASTS = """() => {
+    const parts = (color) => color.match(/[\\d.]+/g).map(Number);
+    const light = (color) => {
+        const [r, g, b] = parts(color).slice(0, 3).map((v) => v / 255)
+            .map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const ground = (e) => {
+        const color = getComputedStyle(e).backgroundColor;
+        return (parts(color)[3] ?? 1) === 1 ? color : ground(e.parentElement);
+    };
+    const texts = [...document.querySelectorAll("main *, header *")].filter((e) =>
+        e.checkVisibility() && !e.closest(".disabled, .tokens") &&
+        [...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim()));
+    return texts.map((e) => {
+        const pair = [light(getComputedStyle(e).color), light(ground(e))];
+        return (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05);
+    });
+}"""
+
+
+def status(url: str, headers: dict[str, str]) -> int:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers)) as reply:
+            return reply.status
+    except urllib.error.HTTPError as error:
+        return error.code

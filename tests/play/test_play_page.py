@@ -12,6 +12,8 @@ import pytest
 import snipbias as sb
 from browser import screenshot
 from play_page import (
+    CONTRASTS,
+    LISTEN,
     TEN,
     THIRTY,
     Served,
@@ -20,6 +22,7 @@ from play_page import (
     focused,
     item_shown,
     root,
+    status,
     tab_to,
 )
 from snipbias.evaluation.reading import Reading
@@ -131,16 +134,6 @@ def test_by_keyboard_alone(page: Any, served: Served) -> None:
     eventually(lambda: button.get_attribute("aria-expanded") != was_open)
 
 
-# What the complaint and the status say, as it changes.
-LISTEN = """() => {
-    window.heard = [];
-    const parts = [".error", ".status"].map((name) => document.querySelector(name));
-    const note = () => heard.push(parts.map((part) => part.textContent));
-    const all = { childList: true, characterData: true, subtree: true };
-    new MutationObserver(note).observe(parts[1], all);
-}"""
-
-
 def test_an_own_question(page: Any, served: Served) -> None:
     page.get_by_role("button", name="Change this question").click()
     page.get_by_role("textbox", name="Context").fill(f"{HOSTILE} {{{{ 7*7 }}}} {LONG}")
@@ -244,28 +237,6 @@ def test_its_looks(page: Any, name: str, width: int, height: int, scheme: str) -
     assert {v["id"]: [n["html"] for n in v["nodes"]] for v in results.response["violations"]} == {}
 
 
-# Of every text to the ground behind it (the first ancestor that has an opaque one), by WCAG 2.
-CONTRASTS = """() => {
-    const parts = (color) => color.match(/[\\d.]+/g).map(Number);
-    const light = (color) => {
-        const [r, g, b] = parts(color).slice(0, 3).map((v) => v / 255)
-            .map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
-        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-    };
-    const ground = (e) => {
-        const color = getComputedStyle(e).backgroundColor;
-        return (parts(color)[3] ?? 1) === 1 ? color : ground(e.parentElement);
-    };
-    const texts = [...document.querySelectorAll("main *, header *")].filter((e) =>
-        e.checkVisibility() && !e.closest(".disabled, .tokens") &&
-        [...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim()));
-    return texts.map((e) => {
-        const pair = [light(getComputedStyle(e).color), light(ground(e))];
-        return (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05);
-    });
-}"""
-
-
 def test_what_does_not_fit_is_said(page: Any) -> None:
     text = page.get_by_role("region", name="Edits", exact=True).text_content()
     assert "The edit was found on other weights" in text
@@ -285,14 +256,6 @@ def test_other_pages_and_names_are_refused(served: Served) -> None:
     assert status(known, {"Origin": "http://evil.example"}) == 403
     with urllib.request.urlopen(served.url) as reply:
         assert "frame-ancestors 'none'" in reply.headers["content-security-policy"]
-
-
-def status(url: str, headers: dict[str, str]) -> int:
-    try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers)) as reply:
-            return reply.status
-    except urllib.error.HTTPError as error:
-        return error.code
 
 
 def test_an_interrupt_ends_it(page: Any, served: Served) -> None:
