@@ -66,7 +66,7 @@ def test_the_command_line_then_the_file_then_the_default(tmp_path: Path) -> None
 
 
 def test_what_a_run_wrote_is_the_same_run(tmp_path: Path) -> None:
-    told = look('a "b"', "--instruction", "Ü?", "--instruction", "two", "--deep")
+    told = look('a "b"\x7f', "--instruction", "Ü?", "--instruction", "two", "--deep")
     config.write(tmp_path, "look", told)
     assert look("--config", str(tmp_path / config.FILE)) == told
 

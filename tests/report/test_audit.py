@@ -70,6 +70,8 @@ def test_refusals(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     record.write(tmp_path)
     with pytest.raises(SnipbiasError, match="an audit is made of"):
         write_audit(tmp_path, tmp_path / "audit.html")
+    with pytest.raises(SnipbiasError, match="HTML page"):
+        write_audit(run, tmp_path / "audit.pdf", pdf=True)
     monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(SnipbiasError, match="no chromium"):
         write_audit(run, tmp_path / "audit.html", pdf=True)

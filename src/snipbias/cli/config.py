@@ -90,7 +90,7 @@ def write(folder: Path, command: str, options: Any) -> None:
 def _toml(value: Any) -> str:
     """A string, number, boolean or list; JSON writes these as TOML does."""
     plain = value.value if isinstance(value, Enum) else value
-    return json.dumps(plain, default=str, ensure_ascii=False)
+    return json.dumps(plain, default=str, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -90,6 +90,8 @@ def write_audit(
     """
     folder, out, scenario = Path(run), Path(out), scenario or Scenario()
     printed = out.with_suffix(".pdf")
+    if out == printed:
+        raise SnipbiasError(f"{out} is to be an HTML page: name it .html; --pdf prints beside it.")
     files = (out, printed) if pdf else (out,)
     for file in files:
         refuse_existing(file, overwrite=overwrite, file=True)
