@@ -28,7 +28,7 @@ from snipbias.edits.provenance import found_otherwise
 from snipbias.evaluation.cards import cards
 from snipbias.evaluation.compared import Compared, HeldOut
 from snipbias.evaluation.evaluate import evaluate
-from snipbias.evaluation.neutral_text import chat_shifts, text_shifts
+from snipbias.evaluation.neutral_text import chat_answers, chat_shifts, text_shifts
 from snipbias.evaluation.probe import INSIDE, probe
 from snipbias.evaluation.reading import Reading
 from snipbias.evaluation.retained import MARGIN
@@ -159,7 +159,8 @@ def compare(
         evaluation.text = dict(zip(evaluation.methods, shifts, strict=True))
     if chat and edits:
         stage("chat answers", len(chat) * (2 + len(edits)))  # written, and read under each
-        moved = chat_shifts(lm, chat, every[: len(edits)], progress=progress)
+        answered = chat_answers(lm, chat, progress=progress)
+        moved = chat_shifts(lm, answered, every[: len(edits)], progress=progress)
         evaluation.chat = dict(zip(evaluation.methods, moved, strict=False))
     evaluation.retention = {
         other.name: evaluate(lm, other, every[: len(edits)], **options) for other in kept

@@ -94,18 +94,10 @@ def text_shifts(
     return [TextShift.of(passages) for passages in sums]
 
 
-def chat_shifts(
-    lm: LanguageModel,
-    requests: Sequence[str],
-    edits: Sequence[Intervention] = (),
-    *,
-    progress: Progress = lambda done: None,
-) -> list[TextShift]:
-    """How far each edit moves answers to ordinary requests: the original's figures, each edit's.
-
-    The original answers greedily; its answer is then read token by token under every edit, and the
-    KL of the next-token distributions along it is taken. One request is one passage.
-    """
+def chat_answers(
+    lm: LanguageModel, requests: Sequence[str], *, progress: Progress = lambda done: None
+) -> list[Query]:
+    """Requests, each with the start of the model's own greedy answer as its only option."""
     asked = [lm.request(text, ANSWER_TOKENS) for text in requests]
     with lm.frozen(), torch.inference_mode():
         written = ask(
@@ -118,7 +110,21 @@ def chat_shifts(
             size=lambda query: (len(query.prompt), ANSWER_TOKENS),
             how=ANSWER_TOKENS,
         )
-    answered = [Query(query.prompt, (tuple(written[i]),)) for i, query in enumerate(asked)]
+    return [Query(query.prompt, (tuple(written[i]),)) for i, query in enumerate(asked)]
+
+
+def chat_shifts(
+    lm: LanguageModel,
+    answered: Sequence[Query],
+    edits: Sequence[Intervention] = (),
+    *,
+    progress: Progress = lambda done: None,
+) -> list[TextShift]:
+    """How far each edit moves answers to ordinary requests: the original's figures, each edit's.
+
+    The original's answers, as `chat_answers` has them, are read token by token under every edit,
+    and the KL of the next-token distributions along them is taken. One request is one passage.
+    """
     sums = _sums(lm, answered, lm.answer_logprobs, edits, progress)
     return [TextShift.of(passages) for passages in sums]
 

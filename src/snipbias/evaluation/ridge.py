@@ -64,15 +64,30 @@ def held_out(
     """AUROC of each kind of first-class rows against the other class, on groups left out.
 
     Args:
-        group: rows of one group are left out together, a fifth of the groups at a time.
+        group: as `held_out_scores` takes it.
         kind: which rows of the first class each kind has.
+    """
+    scores = held_out_scores(x, is_first, group, penalties)
+    return np.array([[auroc(s[rows], s[~is_first]) or 0.5 for rows in kind] for s in scores])
+
+
+def held_out_scores(
+    x: Float[np.ndarray, "n d"],
+    is_first: Bool[np.ndarray, " n"],
+    group: Int[np.ndarray, " n"],
+    penalties: Sequence[float] = PENALTIES,
+) -> Float[np.ndarray, "penalties n"]:
+    """Every row's score along a direction that was fitted without its group.
+
+    Args:
+        group: rows of one group are left out together, a fifth of the groups at a time.
     """
     scores = np.empty((len(penalties), len(x)))
     for fold in range(FOLDS):
         out = group % FOLDS == fold
         for number, direction in enumerate(fit(x[~out], is_first[~out], penalties)):
             scores[number, out] = direction(x[out])
-    return np.array([[auroc(s[rows], s[~is_first]) or 0.5 for rows in kind] for s in scores])
+    return scores
 
 
 def residual(

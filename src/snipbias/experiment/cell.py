@@ -13,16 +13,22 @@ import pyarrow as pa
 from snipbias.base.files import slug
 from snipbias.edits.interventions import Intervention
 from snipbias.evaluation.evaluate import Evaluation, evaluate
-from snipbias.evaluation.neutral_text import Passage, TextShift, text_shifts
+from snipbias.evaluation.neutral_text import (
+    Passage,
+    TextShift,
+    chat_answers,
+    chat_shifts,
+    text_shifts,
+)
 from snipbias.evaluation.reading import Reading
 from snipbias.experiment.outcome import Cost, Outcome, named
 from snipbias.experiment.settings import ORIGINAL, Settings
 from snipbias.experiment.store import Store, place_of
 from snipbias.models.batching import BatchSize
-from snipbias.models.language_model import LanguageModel
+from snipbias.models.language_model import LanguageModel, Query
 from snipbias.tasks.elsewhere import elsewhere
 from snipbias.tasks.items import Balance, Task
-from snipbias.tasks.neutral_text import passages
+from snipbias.tasks.neutral_text import chat_prompts, passages
 
 Make = Callable[[], Intervention]
 
@@ -71,7 +77,7 @@ class Cell:
     def cost(self, trained: int) -> Cost:
         """The cost of making this method so far, without evaluating it."""
         kept = (f"retention-{slug(task.name)}" for task in self.retention)
-        evaluated = {"test", "text", "dev", *kept}
+        evaluated = {"test", "text", "chat", "answers", "dev", *kept}
         beside = ("test-", "elsewhere-", *(("retention-",) if self.method == ORIGINAL else ()))
         made = self.store.cost(
             self._place, lambda part: part not in evaluated and not part.startswith(beside)
@@ -126,18 +132,30 @@ class Cell:
         """Rows that a method makes by itself, under this method's name."""
         return self.store.rows(self.key(part), lambda: named(compute().table, self.method))
 
-    def text(self, make: Make | None = None) -> TextShift | None:
-        """Figures on neutral text; None where the settings leave them out."""
-        texts = passages()[: self.settings.texts]
+    def texts(self, make: Make | None = None) -> dict[str, TextShift]:
+        """Figures on neutral text and chat answers, by name; none where the settings say so."""
+        texts, requests = (part[: self.settings.texts] for part in (passages(), chat_prompts()))
         if not texts:
-            return None
+            return {}
 
-        def compute() -> list[Passage]:
-            edits = [] if make is None else [make()]
-            return list(text_shifts(self.lm, texts, edits)[-1].passages)
+        def written() -> list[Query]:
+            found = self.store.value(
+                self.unedited.key("answers"),
+                lambda: [[q.prompt, q.options] for q in chat_answers(self.lm, requests)],
+            )
+            return [Query(tuple(prompt), tuple(map(tuple, options))) for prompt, options in found]
 
-        found = self.store.value(self.key("text"), compute)
-        return TextShift.of([Passage(*passage) for passage in found])
+        def shift(part: str) -> TextShift:
+            def compute() -> list[Passage]:
+                edits = [] if make is None else [make()]
+                if part == "text":
+                    return list(text_shifts(self.lm, texts, edits)[-1].passages)
+                return list(chat_shifts(self.lm, written(), edits)[-1].passages)
+
+            found = self.store.value(self.key(part), compute)
+            return TextShift.of([Passage(*passage) for passage in found])
+
+        return {part: shift(part) for part in ("text", "chat")}
 
     def held(self, make: Make | None = None, *, dev: str = "") -> Mapping[str, pa.Table]:
         """Rows on the retention tasks; with `dev`, a setting's name, on what they are chosen by."""
@@ -163,7 +181,7 @@ class Cell:
         """Evaluate an intervention on the test part, neutral text and the retention tasks."""
         return self.report(
             self.rows("test", self.test, make),
-            text=self.text(make),
+            **self.texts(make),
             retention=self.held(make),
             elsewhere=self.elsewhere(make),
             **fields,

@@ -188,7 +188,7 @@ def shifted(cell: Cell, *, by_wording: bool = False) -> Outcome:
         extra = {"wordings": len(constants)}
     found = calibrate.choose_offset(dev, lambda *shares: objective(ByCondition(*shares)))
     if found is None:  # no row of this task has an unknown option
-        return replace(cell.unchanged(), text=None, retention={}, elsewhere={})
+        return replace(cell.unchanged(), text=None, chat=None, retention={}, elsewhere={})
     constant = found.offset
     dev = calibrate.offset(dev, constant)
     rows = cell.relabelled("test", lambda: calibrate.offset(test, constant))

@@ -80,7 +80,7 @@ class Outcome:
         chosen: the chosen setting; empty where there is nothing to choose, or no edit is best.
         curve: everything tried on the development part.
         edit: what was pruned; None for other methods, and where no edit is best.
-        text: figures on neutral text; None where not measured.
+        text, chat: figures on neutral text and on answers to requests; None where not measured.
         retention: rows on the tasks that must not get worse; empty where not measured.
         elsewhere: rows on the small tasks of `tasks.elsewhere`; empty where not measured.
         found_on: the task that the edit was found on, where it is another one (transfer).
@@ -100,6 +100,7 @@ class Outcome:
     curve: tuple[Point, ...] = ()
     edit: NeuronEdit | None = None
     text: TextShift | None = None
+    chat: TextShift | None = None
     retention: Mapping[str, pa.Table] = field(default_factory=dict)
     elsewhere: Mapping[str, pa.Table] = field(default_factory=dict)
     found_on: str | None = None
@@ -262,6 +263,7 @@ def _trials(outcomes: Sequence[Outcome]) -> list[Trial]:
         Trial(
             each.rows,
             each.text,
+            each.chat,
             retention={task: rows_of(rows) for task, rows in each.retention.items()},
             elsewhere={part: rows_of(rows) for part, rows in each.elsewhere.items()},
             dev=None if each.dev is None else rows_of(each.dev),

@@ -23,7 +23,7 @@ from snipbias.method.recipes import is_recipe, recipe
 from snipbias.models.batching import BatchSize
 from snipbias.models.language_model import LanguageModel
 from snipbias.tasks.items import Task
-from snipbias.tasks.neutral_text import passages, passages_to_protect
+from snipbias.tasks.neutral_text import chat_prompts, passages, passages_to_protect
 from snipbias.tasks.prompts import PromptTemplate, prompt_template
 from snipbias.tasks.unanswerable import asked
 
@@ -125,7 +125,7 @@ class Plan:
         lm = self.lm
         tasks = [*(ground.task for ground in self.grounds), *self.grounds[0].retention]
         versions = package_versions()
-        texts = "\n".join([*passages(), *passages_to_protect()])
+        texts = "\n".join([*passages(), *passages_to_protect(), *chat_prompts()])
         return {
             "settings": self.settings.to_dict(),
             "model": {**asdict(ModelId.of(lm)), "dtype": str(lm.model.dtype), "chat": lm.chat},

@@ -26,6 +26,7 @@ from snipbias.experiment.rows_file import outcomes_in
 from snipbias.experiment.settings import Settings
 from snipbias.experiment.store import PARTS, SETTINGS, place_of
 
+TEXTS = ("text", "chat")
 _MODEL = ("name", "architecture", "neurons", "weights", "revision")
 
 
@@ -74,13 +75,17 @@ def _outcome(folder: Path, kept: dict[str, Any]) -> Outcome:
     unchanged = curve and not (folder / PARTS / place / "test.parquet").is_file()
     point = None if unchanged else best(curve)
     original = place_of(kept["task"], ORIGINAL, None)
-    text = _read(folder, original if unchanged else place, "text")
+    texts = {part: _read(folder, original if unchanged else place, part) for part in TEXTS}
     return Outcome(
         **kept,
         chosen=dict(point.setting) if point else {},
         curve=curve,
         edit=_edit(folder, kept),
-        text=TextShift.of([Passage(*passage) for passage in text]) if text else None,
+        **{
+            part: TextShift.of([Passage(*passage) for passage in sums])
+            for part, sums in texts.items()
+            if sums
+        },
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from snipbias.base.files import slug
+from snipbias.experiment.baselines.conditional import FIRES, conditional, conditional_layers
 from snipbias.experiment.baselines.fairsteer import Gated, probes
 from snipbias.experiment.baselines.finetuning import EPOCHS, Kind, finetune
 from snipbias.experiment.baselines.learned import learned, lora
@@ -19,6 +20,7 @@ from snipbias.experiment.baselines.unibias import biased_components
 from snipbias.experiment.cell import Cell
 from snipbias.experiment.choose import Setting, chosen
 from snipbias.experiment.outcome import Outcome, Point, named
+from snipbias.experiment.settings import CONDITIONAL
 
 Measure = Callable[[Setting], Point]
 
@@ -84,6 +86,19 @@ def tuned(cell: Cell, kind: Kind) -> Outcome:
     )
 
 
+def rewired(cell: Cell) -> Outcome:
+    """Units rewired to write "unknown" where a probe fires; all three settings chosen on dev."""
+    most = cell.settings.layers
+    fitted = cache(lambda: conditional_layers(cell.lm, cell.task, most))
+
+    def search(measure: Measure) -> Iterable[Point]:
+        layers = sorted({1, len(fitted())})
+        tried = product(sorted(cell.settings.strengths, key=abs), FIRES, layers)
+        return [measure({"layers": n, "strength": s, "fires": f}) for s, f, n in tried]
+
+    return chosen(cell, lambda setting: conditional(fitted(), setting), search)
+
+
 def prompted(cell: Cell, way: Prompting) -> Outcome:
     """The original model, asked otherwise; there is nothing to choose."""
 
@@ -93,8 +108,8 @@ def prompted(cell: Cell, way: Prompting) -> Outcome:
 
     kept = {name: rows(f"retention-{slug(name)}", task) for name, task in cell.kept.items()}
     near = {name: rows(f"elsewhere-{slug(name)}", task) for name, task in cell.nearby.items()}
-    text = cell.unedited.text()
-    return cell.report(rows("test", cell.test), text=text, retention=kept, elsewhere=near)
+    texts = cell.unedited.texts()
+    return cell.report(rows("test", cell.test), **texts, retention=kept, elsewhere=near)
 
 
 RIVALS: dict[str, Callable[[Cell], Outcome]] = {
@@ -102,6 +117,7 @@ RIVALS: dict[str, Callable[[Cell], Outcome]] = {
     "FairSteer": partial(steered, probed=True),
     "UniBias": masked,
     **{name: partial(prompted, way=way) for name, way in PROMPTINGS.items()},
+    CONDITIONAL: rewired,
     "learned": partial(learned, pick="learned", sized=False),
     "learned random": partial(learned, pick="learned random", sized=True),
     "grafting": partial(learned, pick="grafting", sized=True),

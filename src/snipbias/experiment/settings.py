@@ -32,8 +32,10 @@ ABLATIONS = ("v2 mean over tokens", NO_WEIGHT, "v2 no skill term")
 PROMPTED = ("unknown is allowed", "self-help", "chain of thought")
 PUBLISHED = ("know-bias", "UniBias", "FairSteer", *PROMPTED, "LoRA", "(IA)3")
 # Trained factors, and what they are compared with; see `method.learned`.
+# The experimental edit of `baselines.conditional`; it depends on no draw of items.
+CONDITIONAL = "conditional edit"
 LEARNED = ("learned", "learned random", "grafting", "first order", "learned LoRA")
-ONCE = (ORIGINAL, *SCORES_ALONE, *PROMPTED)
+ONCE = (ORIGINAL, CONDITIONAL, *SCORES_ALONE, *PROMPTED)
 # What stands beside a preset's own method, in the order of the tables.
 RIVALS = (
     "v1",
@@ -54,7 +56,9 @@ COUNTS = (
     *("samples", "trials", "draws", "layers", "steps"),
     *("instructions", "items", "dev_items", "retention_items", "retention_instructions"),
 )
-KNOWN = tuple(dict.fromkeys((ORIGINAL, *RIVALS, *PUBLISHED, *LEARNED, *ABLATIONS, *RECIPES)))
+KNOWN = tuple(
+    dict.fromkeys((ORIGINAL, *RIVALS, *PUBLISHED, *LEARNED, CONDITIONAL, *ABLATIONS, *RECIPES))
+)
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,8 @@ class Settings:
         items: test at most so many items of a task; None: all.
         control_rows: also ask the filler and mismatch rows of the tested ones.
         dev_items: choose on at most so many.
-        texts: so many neutral passages for perplexity and KL divergence; 0 leaves them out.
+        texts: so many neutral passages for perplexity and KL divergence, and so many answers to
+            requests for their KL; 0 leaves them out.
         retention: tasks that must not get worse, asked under their first instructions.
         elsewhere: items of each small task that says what a method does elsewhere; 0: none.
         layers: how many layers a steering vector is tried at, spread evenly over the model.

@@ -15,8 +15,9 @@ from snipbias.evaluation.apart import apart_grid
 from snipbias.evaluation.estimate import difference, estimate, points
 from snipbias.evaluation.evaluate import rows_of
 from snipbias.evaluation.measured import Measured
-from snipbias.evaluation.neutral_text import perplexity_cell
+from snipbias.evaluation.neutral_text import kl_interval, perplexity_cell
 from snipbias.evaluation.tables import answers_grid
+from snipbias.evaluation.trial import Trial
 from snipbias.experiment.outcome import Experiment, neurons_of
 from snipbias.experiment.tables.grids import interval, side_by_side
 from snipbias.experiment.tables.verdict import checks, judged
@@ -55,7 +56,7 @@ def task_grids(experiment: Experiment, task: str) -> Iterator[Grid]:
     ).without_empty_columns()
     yield Grid(
         f"{task}: neutral text, retention (points) [95 % CI]",
-        ("method", "perplexity", "KL", *kept),
+        ("method", "perplexity", "KL", "chat KL", *kept),
         tuple((method, *_side(each, kept, experiment)) for method, each in here.items()),
         strong,
     ).without_empty_columns()
@@ -219,8 +220,16 @@ def _side(each: Measured, kept: Sequence[str], experiment: Experiment) -> tuple[
     return (
         perplexity_cell(text.perplexity, text.perplexity / ratio) if text else "",
         number(text.kl_per_token) if text else "",
+        _chat_kl(each.trials),
         *retention,
     )
+
+
+def _chat_kl(trials: Sequence[Trial]) -> str:
+    """KL per token of answers to requests in the first trial that has them, with its interval."""
+    chat = next((trial.chat for trial in trials if trial.chat), None)
+    found = chat and kl_interval(chat)
+    return str(found.guarded) if found else number(chat.kl_per_token) if chat else ""
 
 
 def _blank(value: float | None) -> str:

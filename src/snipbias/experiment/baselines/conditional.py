@@ -1,0 +1,272 @@
+"""One FFN unit per layer rewired to say "nobody can know" where a probe says so. Experimental."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from snipbias.base.errors import SnipbiasError
+from snipbias.edits.pruning import Baked, plain_tensors
+from snipbias.evaluation import ridge
+from snipbias.evaluation.metrics import auroc
+from snipbias.method.learned.anchors import predictions
+from snipbias.method.learned.objective import unknown_margin
+from snipbias.models.language_model import LanguageModel, Query
+from snipbias.tasks.answerable import answerable
+from snipbias.tasks.items import Task
+from snipbias.tasks.neutral_text import chat_prompts_to_protect
+
+# Shares of answerable questions and chat requests at which a unit may fire.
+FIRES = (0.02, 0.1, 0.3)
+# The gate at an average row that nobody can answer: SiLU and GELU are the identity there, and
+# nearly 0 at minus as much.
+SHARP = 16.0
+GRADIENTS = 7  # the gradient is a mean over every so many of the unanswerable questions
+RIDGE = 1e-3  # of the row that finds the last token, as a share of the inputs' mean square
+FFN = tuple[str, str, str]  # names of its layers: down(act(gate(x)) * up(x))
+
+
+@dataclass(frozen=True, eq=False)
+class Unit:
+    """Unit `number` of a gated FFN with new weights: it writes act(gate . x) (up . x) down."""
+
+    ffn: FFN
+    number: int
+    gate: Float[Tensor, " d"]
+    up: Float[Tensor, " d"]
+    down: Float[Tensor, " d"]
+
+
+@dataclass(frozen=True, eq=False)
+class Conditional:
+    """Units rewired in the weights: rank one in each of three layers of an FFN."""
+
+    units: tuple[Unit, ...]
+    label: str
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers were fitted."""
+        return sum(3 * len(unit.gate) for unit in self.units)
+
+    def check(self, lm: LanguageModel) -> None:
+        """Refuse a model without these layers."""
+        for site in (site for unit in self.units for site in unit.ffn):
+            lm.module(site)
+
+    @contextmanager
+    def applied(self, lm: LanguageModel) -> Iterator[None]:
+        """While inside, the units have their new weights; afterwards the old ones to the bit."""
+        self.check(lm)
+        baked = Baked([])
+        try:
+            with torch.no_grad():
+                for unit in self.units:
+                    _rewire(lm, unit, baked)
+            yield
+        finally:
+            baked.undo()
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """What a layer's unit is made of.
+
+    Attributes:
+        number: of the unit that matters least.
+        probe: reads from the FFN's input at a last token whether nobody can know.
+        sure: its mean on questions that nobody can answer, left out of its fit.
+        others: its values on answerable questions and chat requests, left out of its fit.
+        last: row that is 1 at a prompt's last token and 0 elsewhere.
+        gradient: of the margin of "unknown", by what the FFN writes at the last token.
+    """
+
+    ffn: FFN
+    number: int
+    probe: Float[Tensor, " d"]
+    sure: float
+    others: Float[np.ndarray, " negatives"]
+    last: Float[Tensor, " d"]
+    gradient: Float[Tensor, " d"]
+
+    def unit(self, strength: float, fires: float) -> Unit:
+        """The unit that raises the margin of an average unanswerable row, to first order.
+
+        Args:
+            strength: by so many nats.
+            fires: share of the other rows that lie above the threshold.
+        """
+        threshold = float(np.quantile(self.others, 1 - fires))
+        # The layers have no bias: at the last token, where it is 1, `last` stands in for one.
+        gate = (self.probe - threshold * self.last) * (SHARP / (self.sure - threshold))
+        down = self.gradient * (strength / SHARP / self.gradient.square().sum())
+        return Unit(self.ffn, self.number, gate, self.last, down)
+
+
+def conditional(ranked: Sequence[Layer], setting: Mapping[str, float]) -> Conditional:
+    """The edit of the best `layers`, each with its share of the `strength`; `fires` as `unit`."""
+    layers, strength, fires = int(setting["layers"]), setting["strength"], setting["fires"]
+    units = tuple(layer.unit(strength / layers, fires) for layer in ranked[:layers])
+    return Conditional(units, f"conditional {layers} layers, {strength:g} nats, {fires:g}")
+
+
+def conditional_layers(lm: LanguageModel, task: Task, most: int) -> list[Layer]:
+    """Fit the layers whose probes tell best, from neutral questions and chat requests alone.
+
+    Args:
+        lm: a model with gated FFNs.
+        task: only its first instruction and prompt template are used.
+        most: how many layers.
+
+    Raises:
+        SnipbiasError: no FFN of the decoder has one gate, one up and one down layer.
+    """
+    ffns = _gated_ffns(lm)
+    items = answerable("mini" if task.name.startswith("mini") else "").items
+    asked = lm.queries([task.prompt.ask(task.instructions[0], item) for item in items])
+    chats = lm.queries([(text, [text]) for text in chat_prompts_to_protect()])  # and an echo
+    with torch.inference_mode(), lm.frozen():
+        inputs = [_Inputs(lm, ffn) for ffn in ffns]
+        with lm.hooked(hook for each in inputs for hook in each.hooks):
+            for query in (*asked, *chats):
+                predictions(lm, Query(query.prompt, query.options[:1]), torch.tensor([0]))
+                for each in inputs:
+                    each.add(0 if lm.is_encoder_decoder else len(query.prompt) - 1)
+    is_first = np.array([item.gold == item.unknown for item in items] + [False] * len(chats))
+    group = np.array([int(item.template) for item in items] + [*range(len(chats))])
+    probes = [_probe(torch.stack(each.last).numpy(), is_first, group) for each in inputs]
+    best = sorted(range(len(ffns)), key=lambda number: -probes[number][0])[:most]
+    nobody = [(asked[i], item.unknown) for i, item in enumerate(items) if is_first[i]][::GRADIENTS]
+    gradients = _gradients(lm, [ffns[number][2] for number in best], nobody)
+    found = []
+    for number, gradient in zip(best, gradients, strict=True):
+        _, direction, scores = probes[number]
+        last = last_token_row(torch.stack(inputs[number].last), inputs[number].moment)
+        slope = torch.from_numpy(direction.weights / direction.scale)
+        probe = slope - last * float(slope @ torch.from_numpy(direction.mean))
+        sure, others = float(scores[is_first].mean()), scores[~is_first]
+        fitted = (probe.float(), sure, others, last.float(), gradient)
+        found.append(Layer(ffns[number], inputs[number].weakest, *fitted))
+    return found
+
+
+def _gated_ffns(lm: LanguageModel) -> list[FFN]:
+    inner = [site for site in lm.sites if site.side == "decoder" and site.block == "ffn"]
+    found = []
+    for _, group in groupby(inner, key=lambda site: site.layer):
+        sites = list(group)
+        roles = {site.layout[0][0]: site.name for site in sites if len(site.layout) == 1}
+        if len(sites) == 3 and roles.keys() == {"gate", "up", "down"}:
+            found.append((roles["gate"], roles["up"], roles["down"]))
+    if not found or lm.reads_whole:
+        raise SnipbiasError(
+            f"a conditional edit rewires FFNs of one gate, one up and one down layer, in a model "
+            f"with a key-value cache, and {lm.name} is none: leave it out of --methods."
+        )
+    return found
+
+
+class _Inputs:
+    """Inputs of an FFN at last tokens, their second moment at all others, and what units write."""
+
+    def __init__(self, lm: LanguageModel, ffn: FFN) -> None:
+        self.hooks = ((ffn[0], partial(self._keep, 0)), (ffn[2], partial(self._keep, 1)))
+        self.last: list[Float[Tensor, " d"]] = []
+        self._seen = [torch.empty(0, 0), torch.empty(0, 0)]
+        self._moment, self._use, self._tokens = torch.zeros(()), torch.zeros(()), 0
+        weight = next(plain_tensors(lm.module(ffn[2]), ffn[2]))[1]
+        self._size = weight.float().square().sum(0).cpu()
+
+    def _keep(self, which: int, module: nn.Module, args: tuple[Tensor], output: Tensor) -> None:
+        self._seen[which] = args[0].reshape(-1, args[0].shape[-1]).float().cpu()
+
+    def add(self, last: int) -> None:
+        """Take in the pass that was just made, in which a prompt ended at token `last`."""
+        x, inner = self._seen
+        self.last.append(x[last].double())
+        rest = torch.cat([x[:last], x[last + 1 :]])
+        self._moment, self._tokens = self._moment + rest.T @ rest, self._tokens + len(rest)
+        self._use = self._use + inner.square().sum(0)
+
+    @property
+    def moment(self) -> Float[Tensor, "d d"]:
+        """Mean of x x' over tokens that are not last."""
+        return self._moment.double() / self._tokens
+
+    @property
+    def weakest(self) -> int:
+        """The unit that writes least."""
+        return int((self._use * self._size).argmin())
+
+
+def last_token_row(last: Float[Tensor, "n d"], moment: Float[Tensor, "d d"]) -> Float[Tensor, " d"]:
+    """The row r whose r . x is nearest to 1 at last tokens and to 0 elsewhere, by ridge.
+
+    Args:
+        last: inputs at last tokens.
+        moment: mean of x x' over other tokens.
+    """
+    both = last.T @ last / len(last) + moment
+    both += RIDGE * both.diagonal().mean() * torch.eye(len(both), dtype=both.dtype)
+    row = torch.linalg.solve(both, last.mean(0))
+    return row / (last @ row).mean()
+
+
+def _rewire(lm: LanguageModel, unit: Unit, baked: Baked) -> None:
+    """Write a unit's weights into the model; its biases become 0, the down layer's stays."""
+    for site, values in zip(unit.ffn, (unit.gate, unit.up, unit.down), strict=True):
+        is_input = site == unit.ffn[2]
+        for name, tensor, dim in plain_tensors(lm.module(site), site):
+            if is_input and name == "bias":
+                continue
+            dim = 1 - dim if is_input else dim
+            index = torch.tensor([unit.number], device=tensor.device)
+            old = tensor.index_select(dim, index)
+            baked.originals.append((tensor, index, dim, old))
+            new = values.to(old).view_as(old) if name == "weight" else torch.zeros_like(old)
+            tensor.index_copy_(dim, index, new)
+
+
+def _probe(
+    x: Float[np.ndarray, "n d"], is_first: Bool[np.ndarray, " n"], group: Int[np.ndarray, " n"]
+) -> tuple[float, ridge.Direction, Float[np.ndarray, " n"]]:
+    """AUROC on groups left out, the direction from all rows, and the scores of rows left out."""
+    every = ridge.held_out_scores(x, is_first, group)
+    told = [auroc(scores[is_first], scores[~is_first]) or 0.5 for scores in every]
+    best = int(np.argmax(told))
+    (direction,) = ridge.fit(x, is_first, [ridge.PENALTIES[best]])
+    return told[best], direction, every[best]
+
+
+def _gradients(
+    lm: LanguageModel, sites: Sequence[str], rows: Sequence[tuple[Query, int | None]]
+) -> list[Float[Tensor, " d"]]:
+    """Mean gradient of the margin of "unknown", by what each layer writes at the last token."""
+    given: dict[str, Tensor] = {}
+
+    def add(site: str, module: nn.Module, args: object, output: Tensor) -> Tensor:
+        if site in given:  # the options' pass, after the prompt's
+            return output
+        given[site] = torch.zeros(output.shape[-1], device=output.device, requires_grad=True)
+        moved = output.reshape(-1, output.shape[-1])
+        moved = torch.cat([moved[:-1], moved[-1:] + given[site].to(output.dtype)])
+        return moved.view_as(output)
+
+    total = [torch.zeros(())] * len(sites)
+    hooks = [(site, partial(add, site)) for site in sites]
+    with torch.inference_mode(False), torch.enable_grad(), lm.frozen(), lm.hooked(hooks):
+        for query, unknown in rows:
+            given.clear()
+            logprobs = lm.score([query]).logprobs.float()
+            margin = unknown_margin(logprobs, torch.tensor([unknown], device=logprobs.device))
+            found = torch.autograd.grad(margin.sum(), [given[site] for site in sites])
+            total = [a + b.float().cpu() for a, b in zip(total, found, strict=True)]
+    return [each / len(rows) for each in total]

@@ -1,0 +1,106 @@
+"""The conditional edit: its unit by hand, where it fires, and that it leaves nothing behind."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+
+import toys
+from families import tiny
+from snipbias import SnipbiasError
+from snipbias.evaluation.evaluate import evaluate
+from snipbias.experiment.baselines import conditional as made
+from snipbias.method.learned.objective import unknown_margin
+from snipbias.tasks.answerable import answerable
+
+TEXT = "who was it?"
+
+
+def _ffn(lm):
+    return made._gated_ffns(lm)[-1]
+
+
+def _seen(lm, query):
+    """What the last FFN's gate and down layers read, and what it writes, at each prompt token."""
+    gate, _, down = _ffn(lm)
+    seen = {}
+
+    def keep(module, args, output):
+        seen.setdefault(module, (args[0][0], output[0]))
+
+    with torch.no_grad(), lm.hooked([(gate, keep), (down, keep)]):
+        logprobs = lm.score([query]).logprobs
+    return (
+        seen[lm.module(gate)][0],
+        *seen[lm.module(down)],
+        unknown_margin(logprobs, torch.tensor([0])).item(),
+    )
+
+
+def test_a_unit_is_its_three_weights_and_no_other_changes(unchanged) -> None:
+    lm = tiny("llama")
+    query, ffn = lm.query(TEXT, ["nil", "him"]), _ffn(lm)
+    torch.manual_seed(0)
+    unit = made.Unit(ffn, 5, *torch.randn(3, 16))
+    with unchanged(lm.model):
+        x, inner, written, _ = _seen(lm, query)
+        with made.Conditional((unit,), "it").applied(lm):
+            again, new, rewritten, _ = _seen(lm, query)
+    column = lm.module(ffn[2]).weight[:, 5]
+    value = F.silu(x @ unit.gate) * (x @ unit.up)
+    torch.testing.assert_close(again, x)
+    torch.testing.assert_close(new[:, 5], value)
+    expected = written - inner[:, 5:6] * column + value[:, None] * unit.down
+    torch.testing.assert_close(rewritten, expected.detach(), rtol=1e-4, atol=1e-5)
+    with pytest.raises(SnipbiasError, match="no linear layer"):
+        made.Conditional((unit,), "it").check(tiny("gpt2"))
+
+
+def test_it_writes_at_the_last_token_alone_and_only_where_the_probe_fires() -> None:
+    lm = tiny("llama")
+    query, ffn = lm.query(TEXT, ["nil", "him"]), _ffn(lm)
+    x, *_ = _seen(lm, query)
+    x = x[-6:].double()  # fewer tokens than dimensions: a row that is 1 at one and 0 at others
+    last = made.last_token_row(x[-1:], x[:-1].T @ x[:-1] / (len(x) - 1)).float()
+    (gradient,) = made._gradients(lm, [ffn[2]], [(query, 0)])
+    others = np.array([-1.0, -1.0])
+
+    def edit(sure: float, strength: float) -> made.Conditional:
+        layer = made.Layer(ffn, 5, sure * last, abs(sure), others, last, gradient)
+        return made.Conditional((layer.unit(strength, 0.5),), "it")
+
+    def under(edit: made.Conditional):
+        with edit.applied(lm):
+            _, inner, _, margin = _seen(lm, query)
+        return inner[-6:, 5], margin
+
+    # The gate is 16 (3 + 1) / (3 + 1) where the probe says 3, and 16 (-3 + 1) / (3 + 1) at -3.
+    fires, low = under(edit(3.0, -0.02))
+    assert fires[-1].item() == pytest.approx(16, rel=1e-3)
+    assert fires[:-1].abs().max() < 0.1
+    assert under(edit(-3.0, 0.02))[0].abs().max() < 0.1
+    # To first order it moves the margin by so many nats.
+    assert under(edit(3.0, 0.02))[1] - low == pytest.approx(0.04, rel=0.05)
+
+
+def test_it_is_fitted_on_neutral_questions_and_changes_answers(unchanged, monkeypatch) -> None:
+    lm, task = tiny("llama"), replace(toys.task(3), name="mini:toy")
+    few = answerable("mini")._with_items(answerable("mini").items[:40])
+    monkeypatch.setattr(made, "answerable", lambda vocabulary: few)
+    monkeypatch.setattr(made, "chat_prompts_to_protect", lambda: ("who is it?", "say it."))
+    with unchanged(lm.model):
+        layers = made.conditional_layers(lm, task, 2)
+        edits = [
+            made.conditional(layers, {"layers": 2, "strength": s, "fires": 0.1}) for s in (0.0, 9.0)
+        ]
+        found = evaluate(lm, task, edits)
+    none, some = (found.rows(edit.label).scores for edit in edits)
+    assert abs(some - none).max() > 0.1
+    assert edits[1].parameters == 2 * 3 * 16
+    assert all(len(layer.others) == 10 + 2 for layer in layers)  # chat requests are among them
+    with pytest.raises(SnipbiasError, match="leave it out"):
+        made.conditional_layers(tiny("gpt2"), task, 1)
