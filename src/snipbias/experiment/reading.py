@@ -26,7 +26,6 @@ from snipbias.experiment.rows_file import outcomes_in
 from snipbias.experiment.settings import Settings
 from snipbias.experiment.store import PARTS, SETTINGS, place_of
 
-TEXTS = ("text", "chat")
 _MODEL = ("name", "architecture", "neurons", "weights", "revision")
 
 
@@ -75,17 +74,16 @@ def _outcome(folder: Path, kept: dict[str, Any]) -> Outcome:
     unchanged = curve and not (folder / PARTS / place / "test.parquet").is_file()
     point = None if unchanged else best(curve)
     original = place_of(kept["task"], ORIGINAL, None)
-    texts = {part: _read(folder, original if unchanged else place, part) for part in TEXTS}
+    source = original if unchanged else place
+    texts = {part: sums for part in ("text", "chat") if (sums := _read(folder, source, part))}
+    moved = {part: TextShift.of([Passage(*each) for each in sums]) for part, sums in texts.items()}
     return Outcome(
         **kept,
         chosen=dict(point.setting) if point else {},
         curve=curve,
         edit=_edit(folder, kept),
-        **{
-            part: TextShift.of([Passage(*passage) for passage in sums])
-            for part, sums in texts.items()
-            if sums
-        },
+        text=moved.get("text"),
+        chat=moved.get("chat"),
     )
 
 

@@ -267,6 +267,7 @@ def _gradients(
             given.clear()
             logprobs = lm.score([query]).logprobs.float()
             margin = unknown_margin(logprobs, torch.tensor([unknown], device=logprobs.device))
+            lm.passes["backward"] += 1
             found = torch.autograd.grad(margin.sum(), [given[site] for site in sites])
             total = [a + b.float().cpu() for a, b in zip(total, found, strict=True)]
     return [each / len(rows) for each in total]
