@@ -38,8 +38,6 @@ WRECKED = 1000
 # On text drawn from the original, log perplexity rises by KL(original || edited): it has the same
 # bound. It also serves where the original's own perplexity is so high that a ratio says little.
 KL_PER_TOKEN = math.log(PERPLEXITY_RATIO)
-
-
 T = TypeVar("T", str, Query)
 
 
