@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from math import exp, log
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,13 +17,15 @@ from snipbias.edits.provenance import ModelId
 from snipbias.edits.pruning import tensors
 from snipbias.method.learned import objective
 from snipbias.method.learned.below import Below
-from snipbias.method.learned.check import Check
+from snipbias.method.learned.check import Check, check
 from snipbias.method.learned.factors import Factors, LowRank, Mask, upper_sites
 from snipbias.method.learned.rows import Group
+from snipbias.method.learned.train import Loop, Training
 from snipbias.models.products import multiply_in_bfloat16
 from snipbias.models.token_tree import TokenTree, takes_trees
 
 UNKNOWN, UNANSWERABLE = tensor([2, 2]), tensor([True, False])
+KINDS = ("ambiguous", "disambiguated")
 LOGPROBS = tensor([[-1.0, -2.0, -0.5], [-1.5, -0.5, -3.0]])
 
 
@@ -134,6 +138,42 @@ def test_harm_is_told_from_a_gain():
     assert not one_of_50.harms(original, 0.02, 0.1)
     assert one_of_50.harms(original, 0.019, 0.1)
     assert original.told == pytest.approx(0.7)
+
+
+def test_a_check_is_what_a_hand_computes():
+    """The mismatch row is tied with its answerable twin, which declines but has the right name."""
+    logprobs = tensor([[-2.0, -3.0, -1.0], [-1.0, -2.0, -0.5], [-1.0, -2.0, -0.5]])
+    items = [SimpleNamespace(condition=c, twin="a") for c in (*KINDS, "mismatch")]
+    group = SimpleNamespace(
+        items=items,
+        gold=tensor([2, 0, 2]),
+        unknown=tensor([2, 2, 2]),
+        score=lambda lm, below: logprobs,
+    )
+    factors = SimpleNamespace(applied=nullcontext)
+    material = SimpleNamespace(dev=[group], dev_texts=[], below=None)
+    found = check(None, factors, material, 3, None)
+    assert (found.auroc["ambiguous"], found.auroc["mismatch"]) == (1.0, 0.5)
+    assert (found.twins["ambiguous"], found.twins["mismatch"]) == (1.0, 0.5)
+    assert (found.right["disambiguated"], found.right["mismatch"], found.named) == (0.0, 1.0, 1.0)
+    assert found.told == 0.75  # there are no filler rows
+
+
+def test_what_is_kept_is_harmless_and_the_first_of_equals():
+    def made(step: int, told: float, right: float = 0.9) -> Check:
+        return Check(step, None, {"ambiguous": told}, {}, {"disambiguated": right}, 0.9, 0.0)
+
+    factors = SimpleNamespace(change=torch.zeros(1, requires_grad=True))
+    loop = Loop(factors, Training(patience=2), made(0, 0.6), "")
+    for found, kept, goes_on in (
+        (made(1, 0.9, right=0.5), 0, True),
+        (made(2, 0.7), 2, True),
+        (made(3, 0.7), 2, True),
+        (made(4, 0.65), 2, False),
+    ):
+        factors.change.data.fill_(found.step)
+        assert loop.look(found) is goes_on
+        assert (loop.best_check.step, float(loop.best)) == (kept, kept)
 
 
 def test_products_in_bfloat16_are_near_and_follow_the_weights():

@@ -47,6 +47,13 @@ def test_the_gradient_of_a_step_is_that_of_small_changes(demo):
             with torch.no_grad():
                 values.append(float(loss()))
     assert (values[0] - values[1]) / 0.02 == pytest.approx(float(gradient[place]), rel=0.05)
+    with torch.no_grad():
+        by_weight = [
+            float(row_loss(lm, material.below, group, tensor(0.0), Training(pair=weight)))
+            for weight in (0.0, 1.0, 3.0)
+        ]
+    assert by_weight[2] - by_weight[0] == pytest.approx(3 * (by_weight[1] - by_weight[0]), rel=1e-4)
+    assert by_weight[1] > by_weight[0]
     (rows,) = {len(each.items) for each in material.rows}
     loop = Loop(factors, how, Check(0, None, {}, {}, {"disambiguated": 1.0}, 1.0, 0.0), "")
     for loop.step, texts in ((0, 1), (1, 0)):  # every second step reads a text too

@@ -123,9 +123,7 @@ class Loop:
     def look(self, found: Check) -> bool:
         """Record a check, keep the factors if it is the best, and return whether to go on."""
         self.checks.append(found)
-        original, best = self.checks[0], self.best_check
-        harms = found.harms(original, self._how.harm, self._how.moved)
-        if found is best and not harms:
+        if found is self.best_check:
             self.best = self.factors.change.detach().clone()
             self.best_constant = self.constant.item()
         return self.goes_on
