@@ -159,6 +159,17 @@ def test_a_check_is_what_a_hand_computes():
     assert found.told == 0.75  # there are no filler rows
 
 
+def test_a_neuron_carried_its_gradient_times_its_change_against_the_sign():
+    """Adam's first step is as long as its rate, here a fifth of 0.01, whatever the gradient."""
+    change = torch.zeros(2, requires_grad=True)
+    factors = SimpleNamespace(change=change, bound=lambda most: None)
+    loop = Loop(factors, Training(), Check(0, None, {}, {}, {}, 0.0, 0.0), "")
+    change.grad = tensor([2.0, -1.0])
+    loop.move(tensor([3.0, 0.5]))  # of the rows alone; the second was moved by the texts
+    assert change.tolist() == pytest.approx([-0.002, 0.002], rel=1e-4)
+    assert loop.carried.tolist() == pytest.approx([0.006, -0.001], rel=1e-4)
+
+
 def test_what_is_kept_is_harmless_and_the_first_of_equals():
     def made(step: int, told: float, right: float = 0.9) -> Check:
         return Check(step, None, {"ambiguous": told}, {}, {"disambiguated": right}, 0.9, 0.0)
