@@ -15,9 +15,9 @@ from snipbias.method.learned import objective
 from snipbias.method.learned.anchors import anchors, text_queries
 from snipbias.method.learned.below import Below
 from snipbias.method.learned.check import Check, check
-from snipbias.method.learned.factors import Factors
+from snipbias.method.learned.factors import Factors, _inputs, upper_sites
 from snipbias.method.learned.first_order import first_order, pair_gradient, step_direction
-from snipbias.method.learned.learn import Job, by_path, gather
+from snipbias.method.learned.learn import Job, by_path, default_share, gather
 from snipbias.method.learned.rows import groups
 from snipbias.method.learned.train import Loop, Trained, Training, _gradients, row_loss, train
 
@@ -187,6 +187,12 @@ def test_learned_methods_stand_beside_others_in_an_experiment(tmp_path):
     results = sb.reproduce("demo", "mini:age", settings, folder=tmp_path / "run", retention=())
     methods = {outcome.method for outcome in results.outcomes}
     assert methods == {"original", "v1", "learned", "grafting", "learned LoRA"}
+    lora = next(outcome for outcome in results.outcomes if outcome.method == "learned LoRA")
+    # Its training is what it took to make it, and no part of its answers.
+    assert lora.cost.backward > 0 and lora.cost.answering == lora.test.num_rows
+    lm = sb.load("demo")
+    sites = upper_sites(lm, default_share(lm))
+    assert lora.trained == 8 * sum(site.width + _inputs(lm.module(site.name)) for site in sites)
 
 
 def job(lm, task, how, **more) -> Job:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -53,7 +53,17 @@ def learned(cell: Cell, pick: str, sized: bool) -> Outcome:
     def search(measure: Callable[[Setting], Point]) -> Iterable[Point]:
         return [measure({"n": n}) for n in sorted(edits)]
 
-    return chosen(cell, lambda setting: edits[int(setting["n"])], search)
+    outcome = chosen(cell, lambda setting: edits[int(setting["n"])], search)
+    fitted = 0 if outcome.edit is None else _fitted(cell.lm, pick, len(outcome.edit))
+    return replace(outcome, trained=fitted)
+
+
+def _fitted(lm: LanguageModel, pick: str, n: int) -> int:
+    """How many numbers a pick trains: a factor, or a score in the mask, for each of its neurons."""
+    if pick == "first order":
+        return 0
+    all_upper = sum(site.width for site in upper_sites(lm, default_share(lm)))
+    return n if pick == "learned random" else all_upper
 
 
 @dataclass(frozen=True)
@@ -90,4 +100,6 @@ def lora(cell: Cell) -> Outcome:
             train(lm, trained, material, how, original=original, seed=seed)
         return Adapter(trained, cell.method)
 
-    return cell.outcome(adapter)
+    # A part of its own, so that its passes count as training and not as answers.
+    fitted = cell.store.value(cell.key("training"), lambda: adapter().trained.change.numel())
+    return cell.outcome(adapter, trained=fitted)
