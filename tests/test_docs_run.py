@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -60,33 +60,21 @@ def test_commands_that_need_no_shell():
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory) -> dict[str, str]:
     """Documents ask much the same: what one of them asked is kept for the others."""
-    import transformers.models.t5.modeling_t5  # noqa: F401
-
-    import snipbias.cli.app  # noqa: F401 - both once, for the processes that begin as copies of this
-
     return {"SNIPBIAS_ANSWERS": "on", "SNIPBIAS_CACHE": str(tmp_path_factory.mktemp("answers"))}
 
 
-def _copy(document: Path, folder: Path, answers: dict[str, str]) -> None:
-    os.chdir(folder)
-    os.environ.update(OFFLINE | answers)
-    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    with (folder.parent / "said").open("w") as said:
-        os.dup2(said.fileno(), 1)
-        os.dup2(said.fileno(), 2)
-    sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1) for number in (1, 2))
-    blocks.run(document)
-
-
-def _run(document: Path, folder: Path, answers: dict[str, str]) -> tuple[int | None, str]:
-    """Run a document in a process that begins as a copy of this one: its status, what it said."""
-    (folder / "here").mkdir()
-    forked = multiprocessing.get_context("fork")
-    process = forked.Process(target=_copy, args=(document, folder / "here", answers))
-    process.start()
-    process.join(1200)  # a command that does not end fails
-    process.kill()
-    return process.exitcode, (folder / "said").read_text()
+def _run(document: Path, folder: Path, answers: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    program = Path(blocks.__file__)
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return subprocess.run(
+        [sys.executable, str(program), str(document)],
+        cwd=folder,
+        env={**os.environ, **OFFLINE, **answers, "PATH": path},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=1200,  # a command that does not end fails
+    )
 
 
 @pytest.mark.parametrize(
@@ -94,9 +82,9 @@ def _run(document: Path, folder: Path, answers: dict[str, str]) -> tuple[int | N
     [pytest.param(d, id=d.stem, marks=[] if d.stem in QUICK else pytest.mark.slow) for d in RUN],
 )
 def test_every_block_runs(document, tmp_path, answers):
-    status, said = _run(document, tmp_path, answers)
-    print(said)
-    assert status == 0, said[-3000:]
+    done = _run(document, tmp_path, answers)
+    print(done.stdout)
+    assert done.returncode == 0, done.stdout[-3000:]
 
 
 @pytest.mark.parametrize(
@@ -110,6 +98,6 @@ def test_every_block_runs(document, tmp_path, answers):
 def test_a_block_that_fails_is_named(code, words, tmp_path, answers):
     page = tmp_path / "page.md"
     page.write_text(code)
-    status, said = _run(page, tmp_path, answers)
-    assert status
-    assert words in said
+    done = _run(page, tmp_path, answers)
+    assert done.returncode != 0
+    assert words in done.stdout

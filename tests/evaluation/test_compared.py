@@ -150,6 +150,6 @@ def test_the_first_screen_says_a_gain_where_nothing_speaks_against_it(monkeypatc
     module = sys.modules["snipbias.evaluation.answer"]
     for name in ("alarms", "doubts"):
         monkeypatch.setattr(module, name, lambda verdicts: ())
-    for gain, said in (("yes", "a gain, not a shift"), ("not shown", "nothing wrong is seen")):
+    for gain, said in (("yes", "a gain, not a shift"), ("not shown", "no gain is shown")):
         monkeypatch.setattr(module, "gained", lambda apart, gain=gain: gain)
         assert said in plain_text(answer(one), 80)

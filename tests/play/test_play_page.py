@@ -189,7 +189,8 @@ def test_stale_swapped_random_and_linked(page: Any, served: Served) -> None:
     edit = page.get_by_role("switch", name=TEN)
     assert edit.get_attribute("aria-checked") == "true"
     edit.click()  # an address without any edit is not one that says nothing of edits
-    eventually(lambda: "%22edits%22%3A%7B%7D" in page.url)
+    # Not page.url, which stands still while nothing is asked of the browser.
+    eventually(lambda: "%22edits%22%3A%7B%7D" in page.evaluate("location.href"))
     page.goto(page.url)
     eventually(lambda: edit.get_attribute("aria-checked") == "false")
 
