@@ -189,7 +189,8 @@ def test_learned_methods_stand_beside_others_in_an_experiment(tmp_path):
     assert methods == {"original", "v1", "learned", "grafting", "learned LoRA"}
     lora = next(outcome for outcome in results.outcomes if outcome.method == "learned LoRA")
     # Its training is what it took to make it, and no part of its answers.
-    assert lora.cost.backward > 0 and lora.cost.answering == lora.test.num_rows
+    assert lora.cost.backward > 0
+    assert lora.cost.answering == lora.test.num_rows
     lm = sb.load("demo")
     sites = upper_sites(lm, default_share(lm))
     assert lora.trained == 8 * sum(site.width + _inputs(lm.module(site.name)) for site in sites)
