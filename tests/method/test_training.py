@@ -11,6 +11,7 @@ from safetensors.torch import save
 from torch import tensor
 
 import snipbias as sb
+from snipbias.experiment.baselines.learned import numbers_fitted
 from snipbias.method.learned import objective
 from snipbias.method.learned.anchors import anchors, text_queries
 from snipbias.method.learned.below import Below
@@ -194,6 +195,9 @@ def test_learned_methods_stand_beside_others_in_an_experiment(tmp_path):
     lm = sb.load("demo")
     sites = upper_sites(lm, default_share(lm))
     assert lora.trained == 8 * sum(site.width + _inputs(lm.module(site.name)) for site in sites)
+    every = sum(site.width for site in sites)
+    picks = {"learned": every, "grafting": every, "learned random": 10, "first order": 0}
+    assert {pick: numbers_fitted(lm, pick, 10) for pick in picks} == picks
 
 
 def job(lm, task, how, **more) -> Job:

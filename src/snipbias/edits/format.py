@@ -91,10 +91,9 @@ def unpack(content: bytes, named: Mapping[str, Any], source: str | Path) -> dict
         sites = {}
         for site, count in named["sites"].items():
             units, factors = tensors[f"{site}.units"], tensors[f"{site}.factors"]
-            kinds = units.dtype, factors.dtype
-            if kinds != (torch.int32, torch.float64) or not units.shape == factors.shape == (
-                count,
-            ):
+            if (units.dtype, factors.dtype) != (torch.int32, torch.float64):
+                raise damaged
+            if not units.shape == factors.shape == (count,):
                 raise damaged
             found = dict(zip(units.tolist(), factors.tolist(), strict=True))
             if len(found) != count or min(found) < 0 or not factors.isfinite().all():

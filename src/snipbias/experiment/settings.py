@@ -31,9 +31,9 @@ ABLATIONS = ("v2 mean over tokens", NO_WEIGHT, "v2 no skill term")
 # Other people's methods, from their papers; those that only ask otherwise depend on no draw either.
 PROMPTED = ("unknown is allowed", "self-help", "chain of thought")
 PUBLISHED = ("know-bias", "UniBias", "FairSteer", *PROMPTED, "LoRA", "(IA)3")
-# Trained factors, and what they are compared with; see `method.learned`.
 # The experimental edit of `baselines.conditional`; it depends on no draw of items.
 CONDITIONAL = "conditional edit"
+# Trained factors, and what they are compared with; see `method.learned`.
 LEARNED = ("learned", "learned random", "grafting", "first order", "learned LoRA")
 ONCE = (ORIGINAL, CONDITIONAL, *SCORES_ALONE, *PROMPTED)
 # What stands beside a preset's own method, in the order of the tables.

@@ -91,7 +91,7 @@ def write_audit(
     folder, out, scenario = Path(run), Path(out), scenario or Scenario()
     printed = out.with_suffix(".pdf")
     if out == printed:
-        raise SnipbiasError(f"{out} is to be an HTML page: name it .html; --pdf prints beside it.")
+        raise SnipbiasError(f"the audit is an HTML page: name {out} .html; --pdf also writes a PDF next to it.")
     files = (out, printed) if pdf else (out,)
     for file in files:
         refuse_existing(file, overwrite=overwrite, file=True)

@@ -94,9 +94,9 @@ class Finding:
     def _what_happened(self) -> str:
         before, after = percent(self.before), percent(self.after)
         said = (
-            f"Scaling {self.size} neurons left accuracy at {after} %"
+            f"Changing {self.size} neurons left accuracy at {after} %"
             if before == after
-            else f"Scaling {self.size} neurons took accuracy from {before} to {after} %"
+            else f"Changing {self.size} neurons took accuracy from {before} to {after} %"
         )
         if self.change is None:
             return f"{said}; {self._unsettled}."

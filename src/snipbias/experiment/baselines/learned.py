@@ -54,11 +54,11 @@ def learned(cell: Cell, pick: str, sized: bool) -> Outcome:
         return [measure({"n": n}) for n in sorted(edits)]
 
     outcome = chosen(cell, lambda setting: edits[int(setting["n"])], search)
-    fitted = 0 if outcome.edit is None else _fitted(cell.lm, pick, len(outcome.edit))
+    fitted = 0 if outcome.edit is None else numbers_fitted(cell.lm, pick, len(outcome.edit))
     return replace(outcome, trained=fitted)
 
 
-def _fitted(lm: LanguageModel, pick: str, n: int) -> int:
+def numbers_fitted(lm: LanguageModel, pick: str, n: int) -> int:
     """How many numbers a pick trains: a factor, or a score in the mask, for each of its neurons."""
     if pick == "first order":
         return 0
