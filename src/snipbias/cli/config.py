@@ -44,7 +44,9 @@ def take(context: typer.Context, path: Path | None) -> None:
     found = _read(path)
     columns = found.pop("columns", {})
     if not isinstance(columns, dict):
-        raise SnipbiasError(f"in {path}, columns is no single value: write [columns], and below it a line per column.")
+        raise SnipbiasError(
+            f"{path} gives columns a single value: write [columns], and below it a line per column."
+        )
     tables = {name: part for name, part in found.items() if isinstance(part, dict)}
     every = {name: value for name, value in found.items() if name not in tables}
     options = {str(each.name): each for each in context.command.params}

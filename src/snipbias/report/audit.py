@@ -91,7 +91,9 @@ def write_audit(
     folder, out, scenario = Path(run), Path(out), scenario or Scenario()
     printed = out.with_suffix(".pdf")
     if out == printed:
-        raise SnipbiasError(f"the audit is an HTML page: name {out} .html; --pdf also writes a PDF next to it.")
+        raise SnipbiasError(
+            f"an audit is an HTML page: give {out} the ending .html; --pdf adds a PDF next to it."
+        )
     files = (out, printed) if pdf else (out,)
     for file in files:
         refuse_existing(file, overwrite=overwrite, file=True)
