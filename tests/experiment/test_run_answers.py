@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 import experiments as made
 from experiments import BIASED, UNKNOWN, Answer, outcome, right, says
 from snipbias.base.table import plain_text
+from snipbias.cli.ending import after_comparison
 from snipbias.evaluation.answer import judged, worth_taking
 from snipbias.evaluation.measured import Measured
+from snipbias.experiment.tables import referee
 from snipbias.experiment.tables.answers import answers, shown
+from snipbias.experiment.tables.verdict import Check
 
 RIVALS = ("offset", "CC", "DC", "steering", "skill neurons", "layer-matched random", "LoRA")
 
@@ -67,3 +72,29 @@ def test_what_rows_do_not_tell_has_no_column() -> None:
     text = plain_text(answers(made.experiment(both, tasks=(task,))), 80)
     assert "answerable" in text
     assert not [word for word in ("AUROC", "stereotyped", "shift") if word in text]
+
+
+def test_the_export_of_the_edit_that_helps_is_next_a_dense_one_as_ia3() -> None:
+    found = {"bad": measured("v1", says(BIASED)), "good": measured("v1", right)}
+    compared = SimpleNamespace(measured=found, edits=list(found))
+    for units, model, more in ((64, "m", ""), (65, "m", " --format ia3"), (1, "n", " --model n")):
+        edit = SimpleNamespace(factors={"site": range(units)}, model=SimpleNamespace(name="m"))
+        lines = after_comparison(compared, model, ["b", "g"], [edit, edit], "out").splitlines()
+        assert lines[1:] == [f"snipbias export g --run out{more} --out out-adapter"]
+    compared.edits = ["bad"]
+    assert after_comparison(compared, "m", ["b"], [edit], "out").count("snipbias") == 1
+
+
+def test_kept_is_the_worst_of_its_answers(monkeypatch) -> None:
+    each = SimpleNamespace(retention={"skills": None})
+    for answers_, said in (
+        (("yes", "yes"), "yes"),
+        (("yes", "not shown"), "?"),
+        (("not shown", "no"), "no"),
+        ((), ""),
+    ):
+        names = ("skills", "perplexity")[: len(answers_)]
+        checks = [Check("kept", n, a, "") for n, a in zip(names, answers_, strict=True)]
+        checks.append(Check("kept", "disambiguated", "no", ""))  # of which it does not speak
+        monkeypatch.setattr(referee, "kept", lambda each, margin, checks=checks: checks)
+        assert referee._kept(each, 0.02) == said
