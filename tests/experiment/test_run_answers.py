@@ -7,11 +7,12 @@ from types import SimpleNamespace
 import pytest
 
 import experiments as made
-from experiments import BIASED, UNKNOWN, Answer, outcome, right, says
+from experiments import BIASED, UNKNOWN, Answer, Estimate, outcome, right, says
 from snipbias.base.table import plain_text
 from snipbias.cli.ending import after_comparison
 from snipbias.evaluation.answer import judged, worth_taking
 from snipbias.evaluation.measured import Measured
+from snipbias.evaluation.verdicts import Verdict
 from snipbias.experiment.tables import referee
 from snipbias.experiment.tables.answers import answers, shown
 from snipbias.experiment.tables.verdict import Check
@@ -63,6 +64,14 @@ def test_an_edit_is_worth_taking_if_it_helps_and_breaks_nothing() -> None:
     ):
         found = measured("v1", answer, few)
         assert (judged(found)[0], worth_taking(found)) == (verdict, worth), (verdict, few)
+
+
+def test_one_random_draw_that_shifts_is_no_shift_of_random_neurons() -> None:
+    said = [Verdict("shift", "of one draw", settled=False)]
+    for rise, verdict in ((0.004, "no gain"), (0.06, "a shift?"), (None, "no gain")):
+        change = {"ambiguous": Estimate(rise, None)}.get
+        found = SimpleNamespace(verdicts=said, change=change, before=object(), apart={})
+        assert judged(found)[0] == verdict, rise
 
 
 def test_what_rows_do_not_tell_has_no_column() -> None:
