@@ -1,6 +1,6 @@
 """How often "not worse by more than 2 points" is said of an edit that loses 3.
 
-`python tests/evaluation/test_kept.py` prints the table of docs/reading.md.
+`python tests/evaluation/test_kept.py` prints the figures that docs/reading.md sums up.
 """
 
 from __future__ import annotations
