@@ -15,7 +15,7 @@ from snipbias.evaluation.stats import from_figures
 MARGIN, LOSS, ITEMS = 0.02, 0.03, 6
 TEMPLATES = (3, 5, 8, 11, 25)
 INSTRUCTIONS = (1, 10)
-SAMPLING_ERROR = 0.02  # 2.5 % of 250 worlds: standard error 1 point
+SAMPLING_ERROR = 0.02  # 2.5 % of 120 worlds: standard error 1.4 points
 
 
 def losses(kind: str, shape: tuple[int, int, int], rng: np.random.Generator) -> np.ndarray:
@@ -74,8 +74,8 @@ def test_a_loss_of_3_points_is_hardly_ever_called_none() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("instructions", INSTRUCTIONS)
 def test_it_is_not_even_where_templates_are_enough_to_say_it(instructions: int) -> None:
-    for templates in (5, 25, 200, 400):
-        found = rates(250, templates, instructions)
+    for templates in (200, 400):  # with fewer than 184 it cannot be said at all
+        found = rates(120, templates, instructions)
         assert max(found.values()) <= 0.025 + SAMPLING_ERROR, (templates, found)
 
 
