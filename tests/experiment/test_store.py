@@ -73,6 +73,20 @@ def test_an_experiment_is_replaced_only_when_the_new_one_is_whole(tmp_path: Path
     assert [file.name for file in tmp_path.iterdir()] == ["run"]
 
 
+def test_a_cost_that_a_kill_cut_short_takes_no_other_with_it(tmp_path: Path) -> None:
+    place = tmp_path / "run"
+    costs = place / "costs.jsonl"
+    assert opened(place, {}) == 1
+    with Store.open(place, {}) as store:
+        assert store.cost("", "a".__eq__)["seconds"] > 0
+    costs.write_bytes(costs.read_bytes().rstrip()[:-5] + "é".encode()[:1])
+    with Store.open(place, {}) as store:
+        assert not store.cost("", "a".__eq__)
+        store.value("b", lambda: 1)
+    with Store.open(place, {}) as store:
+        assert store.cost("", "b".__eq__)["seconds"] > 0
+
+
 def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
     place = tmp_path / "run"
     with Store.open(place, {}), pytest.raises(SnipbiasError, match="another process is at work"):

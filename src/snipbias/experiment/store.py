@@ -119,8 +119,9 @@ class Store:
     def _costs(self) -> dict[str, Counter[str]]:
         """By part; a line that a kill cut short is that of a part that is made again."""
         costs: dict[str, Counter[str]] = {}
-        path = None if self.folder is None else self.folder / COSTS
-        lines = path.read_text(encoding="utf-8").splitlines() if path and path.exists() else []
+        lines: list[str] = []
+        if self.folder is not None and (path := self.folder / COSTS).exists():
+            lines = path.read_text("utf-8", "replace").splitlines()
         for line in lines:
             with suppress(ValueError, KeyError):
                 entry = json.loads(line)
@@ -144,7 +145,8 @@ class Store:
         self._costs[key.rpartition(".")[0]] = own
         if self.folder is not None and workers().rank == 0:
             with open(self.folder / COSTS, "a", encoding="utf-8") as file:
-                file.write(json.dumps({"part": key.rpartition(".")[0], **own}) + "\n")
+                # The line break comes first: it ends a line that a kill cut short.
+                file.write("\n" + json.dumps({"part": key.rpartition(".")[0], **own}))
         return made
 
     def _part(
