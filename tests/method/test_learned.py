@@ -17,7 +17,7 @@ from snipbias.edits.provenance import ModelId
 from snipbias.edits.pruning import tensors
 from snipbias.method.learned import objective
 from snipbias.method.learned.below import Below
-from snipbias.method.learned.check import Check, check
+from snipbias.method.learned.check import Check, Material, check
 from snipbias.method.learned.factors import Factors, LowRank, Mask, upper_sites
 from snipbias.method.learned.rows import Group
 from snipbias.method.learned.train import Loop, Training
@@ -40,6 +40,17 @@ def test_losses_are_what_a_hand_computes():
     assert float(declined) == pytest.approx((log(1 + exp(-0.5)) + 2 * log(1 + exp(-2.5))) / 3)
     person = objective.person_loss(LOGPROBS, tensor([2, 0]), UNKNOWN, UNANSWERABLE, 0.0)
     assert float(person) == pytest.approx(log(1 + exp(-0.5 + 1.5)))
+
+
+def test_a_row_may_have_fewer_options_than_another():
+    wider = torch.cat([LOGPROBS, torch.full((2, 1), -torch.inf)], 1).requires_grad_()
+    for smoothing in (0.0, 0.1):
+        few, more = (
+            objective.person_loss(each, tensor([2, 0]), UNKNOWN, UNANSWERABLE, smoothing)
+            for each in (LOGPROBS, wider)
+        )
+        assert float(more.detach()) == pytest.approx(float(few))
+        assert torch.autograd.grad(more, wider)[0].isfinite().all()
 
 
 def test_a_constant_on_unknown_changes_the_loss_of_declining_and_no_pair():
@@ -157,6 +168,16 @@ def test_a_check_is_what_a_hand_computes():
     assert (found.twins["ambiguous"], found.twins["mismatch"]) == (1.0, 0.5)
     assert (found.right["disambiguated"], found.right["mismatch"], found.named) == (0.0, 1.0, 1.0)
     assert found.told == 0.75  # there are no filler rows
+    assert not found.harms(found, 0.0, 0.1)
+    logprobs[0, 0] = torch.nan  # else the AUROC of no number were 0 or 1
+    assert check(None, factors, material, 3, None).harms(found, 0.0, 0.1)
+
+
+def test_a_training_is_known_by_its_rows_and_their_right_answers():
+    items = [SimpleNamespace(gold=0), SimpleNamespace(gold=1), SimpleNamespace(gold=1)]
+    groups = [[SimpleNamespace(items=item, queries="asked")] for item in items]
+    first, other, same = (Material(group, (), (), (), None).fingerprint for group in groups)
+    assert first != other == same
 
 
 def test_a_neuron_carried_its_gradient_times_its_change_against_the_sign():

@@ -124,6 +124,14 @@ def test_rows_without_pairs_are_refused_in_one_sentence(demo):
         sb.learn(lm, alone)
 
 
+def test_a_model_that_computes_no_numbers_is_refused(demo):
+    lm = sb.load("demo")
+    with torch.no_grad():
+        lm.model.lm_head.weight[3] = torch.nan
+    with pytest.raises(sb.SnipbiasError, match="not a number: load it in a wider type"):
+        sb.learn(lm, demo[1], fillings=1)
+
+
 def test_settings_that_train_nothing_are_refused():
     for name, value in (("rate", 0.0), ("rate", float("nan")), ("checks", 0), ("keep", -1.0)):
         with pytest.raises(sb.SnipbiasError, match=f"a training's {name} is {value}"):

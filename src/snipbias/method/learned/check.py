@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -37,6 +38,12 @@ class Material:
     texts: Sequence[Anchor]
     dev_texts: Sequence[Anchor]
     below: Below
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over all rows: what is asked, and what is right."""
+        rows = [(group.items, group.queries) for group in (*self.rows, *self.dev)]
+        return hashlib.sha256(repr(rows).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -106,6 +113,8 @@ def check(
             named.append(declined.argmax(1) == group.gold)
         moved = [float(text.moved(lm, material.below)) for text in material.dev_texts]
     margin, hits = torch.cat(margins), torch.cat(right).double()
+    if margin.isnan().any():  # no figure of such rows is one, and nothing does more harm
+        moved.append(math.nan)
     items = [item for group in material.dev for item in group.items]
     at = {
         kind: torch.tensor([item.condition == kind for item in items])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -203,10 +202,14 @@ def learn(
     with torch.inference_mode(False), lm.frozen():
         drawn, material = gather(lm, given, fillings, seed, how, Below(lm, sites))
         original = check(lm, Factors(lm, sites), material, 0, None)
+        if original.harms(original, how.harm, how.moved):
+            raise SnipbiasError(
+                f"{lm.name} predicts what is not a number: load it in a wider type (--dtype "
+                "float32), or look for NaN in its weights."
+            )
         told(original)
-        asked = [group.queries for group in (*material.rows, *material.dev)]
-        rows = hashlib.sha256(repr(asked).encode()).hexdigest()
-        key = (ModelId.of(lm).weights, [site.name for site in sites], rows, pick)
+        places = [site.name for site in sites]
+        key = (ModelId.of(lm).weights, places, material.fingerprint, pick)
         job = Job(lm, sites, material, how, original, sizes, seed, key, progress, told, folder)
         for size, factors, trained in PICKS[pick](job):
             trainings[size] = trained

@@ -70,10 +70,10 @@ def person_loss(
     named = logprobs.masked_fill(declines, -1e4)[~unanswerable].log_softmax(1)
     if not len(named):
         return logprobs.sum() * 0
-    kept = ~declines[~unanswerable]
+    kept = ~declines[~unanswerable] & ~named.isneginf()  # a row may have fewer options
     target = F.one_hot(gold[~unanswerable], logprobs.shape[1]) * (1 - smoothing)
     target = (target + smoothing / kept.sum(1, keepdim=True)) * kept
-    return -(target * named).sum(1).mean()
+    return -(target * named.where(kept, 0.0)).sum(1).mean()
 
 
 def auroc(higher: Float[Tensor, " u"], lower: Float[Tensor, " a"]) -> float:
