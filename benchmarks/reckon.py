@@ -65,12 +65,12 @@ def rows(shape: Shape) -> Iterator[tuple[str, str]]:
     held = [shape.outputs * BYTES * copies for copies in (HELD_BY_FIND, HELD_BY_ANSWER)]
     yield "memory a token, attributed", f"{held[0] / 1e6:.0f} MB"
     yield "memory a token, answered", f"{held[1] / 1e6:.1f} MB"
-    yield "of a prompt attributed", f"{held[0] * TOKENS / 1e9:.1f} GB"
+    yield "memory per prompt, attributed", f"{held[0] * TOKENS / 1e9:.1f} GB"
     gpus = 1
     while (spare := gpus * MEMORY - shape.weights * BYTES) < 2 * held[0] * TOKENS:
         gpus += 1
     yield "GPUs of 80 GB that hold it", f"{gpus}"
-    yield "prompts a batch that fit there, attributed", f"{0.8 * spare / (held[0] * TOKENS):.0f}"
+    yield "prompts per batch that fit there, attributed", f"{0.8 * spare / (held[0] * TOKENS):.0f}"
 
 
 if __name__ == "__main__":
