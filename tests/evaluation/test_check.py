@@ -97,7 +97,10 @@ def test_states_are_the_plain_models_at_the_last_token_of_the_prompt(family):
     queries = [
         lm.query(text, ["a", "no"]) for text in ("who was it?", "a man and a dog left. who?")
     ]
-    read = states(lm, queries, batch_size=2)
+    read, logprobs = states(lm, queries, batch_size=2)
+    for query, found in zip(queries, logprobs, strict=True):
+        with torch.inference_mode():
+            assert found == pytest.approx(lm.score([query]).logprobs[0].tolist(), abs=1e-4)
     for number, query in enumerate(queries):
         given = {"input_ids": torch.tensor([query.prompt]), "output_hidden_states": True}
         if lm.is_encoder_decoder:

@@ -21,7 +21,7 @@ from snipbias.evaluation.apart import NAMES, Apart, apart
 from snipbias.evaluation.check_rows import controlled, missing, some_rows
 from snipbias.evaluation.estimate import Estimate, estimate
 from snipbias.evaluation.evaluate import evaluate
-from snipbias.evaluation.probe import INSIDE, OUTPUT, PURIFIED, Probe, probe
+from snipbias.evaluation.probe import INSIDE, OUTPUT, PURIFIED, Probe, probe_and_rows
 from snipbias.evaluation.rows import Rows
 from snipbias.models.batching import BatchSize, Progress, Stage
 from snipbias.tasks.unanswerable import UNANSWERABLE
@@ -183,13 +183,12 @@ def check(
     begun = time.perf_counter()
     asked = some_rows(task, items)
     everything, why_not = controlled(asked) if with_controls else (asked, LEFT_OUT)
-    stage("asking", len(everything))
-    rows = evaluate(lm, everything, batch_size=batch_size, progress=progress).rows()
+    options: dict[str, Any] = {"batch_size": batch_size, "progress": progress}
     inside = None
     if with_probe and not why_not:
-        inside = probe(
-            lm, everything, rows=rows, batch_size=batch_size, stage=stage, progress=progress
-        )
+        inside, rows = probe_and_rows(lm, everything, stage, **options)
+    else:
+        rows = evaluate(lm, everything, stage=stage, **options).rows()
     found = answers(rows)
     return Check(
         lm.name,

@@ -22,14 +22,14 @@ from snipbias.edits.given import GivenModel, GivenTask, as_model, as_task
 from snipbias.evaluation import ridge
 from snipbias.evaluation.apart import NAMES
 from snipbias.evaluation.estimate import Estimate, difference, estimate
-from snipbias.evaluation.evaluate import evaluate
 from snipbias.evaluation.measures import Discrimination
 from snipbias.evaluation.rows import Rows
 from snipbias.models.backbone import Query
 from snipbias.models.batching import BatchSize, Progress, Stage
+from snipbias.models.language_model import LanguageModel
 from snipbias.models.residual import states
 from snipbias.tasks.answerable import answerable
-from snipbias.tasks.items import Item
+from snipbias.tasks.items import Item, Task
 from snipbias.tasks.unanswerable import UNANSWERABLE
 
 OUTPUT, INSIDE, PURIFIED = "output", "probe", "probe without surface"
@@ -85,7 +85,6 @@ def probe(
     lm: GivenModel,
     task: GivenTask,
     *,
-    rows: Rows | None = None,
     seed: int = 0,
     batch_size: BatchSize = "auto",
     stage: Stage = lambda name, jobs: None,
@@ -94,24 +93,31 @@ def probe(
     """Learn on neutral questions, and try it on the task.
 
     Args:
+        lm: a model, or what `sb.load` takes.
         task: its rows with filler and mismatch rows, as `with_controls` makes them; asked under its
             first instruction.
-        rows: what the model answers there, if that is known.
         seed: of the shuffled labels.
+        batch_size: prompts per pass, or `auto`; no result depends on it.
         stage: called with what is done next, and of how many prompts.
         progress: called with the number of prompts just done.
     """
-    lm, task = as_model(lm), as_task(task)
-    task = task.with_instructions(task.instructions[:1])
-    if rows is None:
-        rows = evaluate(lm, task, batch_size=batch_size).rows()
+    asked = as_model(lm), as_task(task)
+    return probe_and_rows(*asked, stage, seed, batch_size=batch_size, progress=progress)[0]
+
+
+def probe_and_rows(
+    lm: LanguageModel, task: Task, stage: Stage, seed: int = 0, **options: Any
+) -> tuple[Probe, Rows]:
+    """The result of `probe`, and the model's answers to the task from the same passes."""
     neutral = answerable("mini" if task.name.startswith("mini") else "")  # words that it knows
-    items = (*neutral.items, *task.items)
-    queries = [lm.query(*task.prompt.ask(task.instructions[0], item)) for item in items]
+    items, n = (*neutral.items, *task.items), len(neutral)
+    queries = lm.queries([task.prompt.ask(task.instructions[0], item) for item in items])
+    unanswered = [Query(query.prompt, (query.options[0][:1],)) for query in queries[:n]]
     stage("reading the residual stream", len(queries))
-    inside = states(lm, queries, batch_size=batch_size, progress=progress)
-    surface = _surface(items, queries)
-    return learned(inside, surface, _words(items, len(neutral)), neutral.items, rows, seed)
+    inside, logprobs = states(lm, [*unanswered, *queries[n:]], **options)
+    rows = Rows.of_items(task.items, logprobs[n:])
+    surface, words = _surface(items, queries), _words(items, n)
+    return learned(inside, surface, words, neutral.items, rows, seed), rows
 
 
 def learned(

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
 from snipbias.base.errors import SnipbiasError
-from snipbias.tasks.item import Condition
+from snipbias.tasks.item import Condition, Item
 from snipbias.tasks.unanswerable import UNANSWERABLE
 
 T = TypeVar("T")
@@ -92,6 +92,19 @@ class Rows:
             template=np.array(_or(template, "", n), dtype=np.str_),
             probabilities=probabilities,
             twin=np.array([name or "" for name in _or(twin, None, n)], dtype=np.str_),
+        )
+
+    @classmethod
+    def of_items(cls, items: Sequence[Item], logprobs: Sequence[Sequence[float]]) -> Rows:
+        """A row per item under one instruction, from the log-probability of every option."""
+        return cls.from_lists(
+            logprobs,
+            [item.gold for item in items],
+            unknown=[item.unknown for item in items],
+            biased=[item.biased for item in items],
+            condition=[item.condition for item in items],
+            template=[item.template for item in items],
+            twin=[item.twin for item in items],
         )
 
     def __len__(self) -> int:

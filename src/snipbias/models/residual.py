@@ -8,13 +8,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from snipbias.base.parallel import workers
 from snipbias.models.backbone import Query
-from snipbias.models.batching import BatchSize, Progress, run_batches, size_of
+from snipbias.models.batching import FASTEST_TREE, BatchSize, Progress, run_batches, size_of
 from snipbias.models.language_model import LanguageModel
+from snipbias.models.token_tree import TokenTree, reads_trees
+
+Logprobs = list[list[float]]
 
 
 def states(
@@ -23,52 +26,65 @@ def states(
     *,
     batch_size: BatchSize = "auto",
     progress: Progress = lambda done: None,
-) -> Float[np.ndarray, "layers queries d"]:
+) -> tuple[Float[np.ndarray, "layers queries d"], Logprobs]:
     """The residual stream after each block, at the prompt's last token (or the start token).
 
     Args:
         lm: the model.
-        queries: the prompts.
+        queries: the prompts; an option of one token costs no more than none.
         batch_size: prompts per pass, or `auto`; results do not depend on it.
         progress: called with the number of prompts just done.
+
+    Returns:
+        The stream, and from the same passes the log-probabilities of each query's options.
     """
-    prompts = [Query(query.prompt, (query.options[0][:1],)) for query in queries]
-    found: dict[int, Tensor] = {}
+    found: dict[int, tuple[Tensor, list[float]]] = {}
+    is_tree = reads_trees(lm)
 
-    def do(batch: Sequence[Query]) -> Float[Tensor, "b layers d"]:
+    def do(batch: Sequence[Query]) -> tuple[Float[Tensor, "b layers d"], Logprobs]:
         first: dict[int, Tensor] = {}
-        handles = [
-            block.register_forward_hook(partial(_keep_first, first, number))
-            for number, (_, block) in enumerate(lm.blocks("decoder"))
-        ]
-        try:
-            mask = lm.score(batch).prefix_mask
-        finally:
-            for handle in handles:
-                handle.remove()
-        last = (mask * torch.arange(mask.shape[1], device=mask.device)).argmax(1)
-        if lm.is_encoder_decoder:
-            last = torch.zeros_like(last)
-        rows = torch.arange(len(batch))
+        blocks = (name for name, _ in lm.blocks("decoder"))
+        hooks = [(name, partial(_keep_first, first, n)) for n, name in enumerate(blocks)]
+        with lm.hooked(hooks):
+            if is_tree:
+                lm.passes["forward"] += len(batch)
+                tree = TokenTree.of(batch, lm.device)
+                logprobs, last = tree.score(lm), tree.ends
+                rows = torch.zeros_like(last)
+            else:
+                scored = lm.score(batch)
+                logprobs, last = scored.logprobs, _last(scored.prefix_mask)
+                last = torch.zeros_like(last) if lm.is_encoder_decoder else last
+                rows = torch.arange(len(batch))
         kept = [first[number] for number in sorted(first)]
-        return torch.stack([h[rows, last.to(h.device)].float().cpu() for h in kept], 1)
+        streams = torch.stack([h[rows, last.to(h.device)].float().cpu() for h in kept], 1)
+        given = zip(logprobs.tolist(), batch, strict=True)
+        return streams, [row[: len(query.options)] for row, query in given]
 
-    def keep(numbers: Sequence[int], values: Float[Tensor, "b layers d"]) -> None:
-        found.update(zip(numbers, values.unbind(), strict=True))
+    def keep(numbers: Sequence[int], values: tuple[Tensor, Logprobs]) -> None:
+        found.update(zip(numbers, zip(*values, strict=True), strict=True))
 
     with torch.inference_mode(), lm.frozen():
         run_batches(
             lm,
-            prompts,
+            queries,
             do,
             keep,
             size=size_of,
+            alike=lm.alike() if is_tree else None,
             kind="activations",
             batch_size=batch_size,
             progress=progress,
+            fastest=FASTEST_TREE if is_tree else None,
         )
     every = workers().gather(found)
-    return torch.stack([every[number] for number in range(len(queries))], 1).numpy()
+    streams, logprobs = zip(*(every[number] for number in range(len(queries))), strict=True)
+    return torch.stack(streams, 1).numpy(), list(logprobs)
+
+
+def _last(mask: Float[Tensor, "b s"]) -> Int[Tensor, " b"]:
+    """The last real token of each row, whichever side is padded."""
+    return (mask * torch.arange(mask.shape[1], device=mask.device)).argmax(1)
 
 
 def _keep_first(

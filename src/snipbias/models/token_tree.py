@@ -20,6 +20,7 @@ class TokenTree:
         tokens: one per node.
         depth: a node's position in its own sequence.
         sees: which nodes a node attends to: its ancestors and itself.
+        ends: each query's last prompt token, whose distribution gives the first option token.
         reads: nodes whose next-token distribution is needed.
         at: per option token, its index in `reads`.
         targets: the option tokens.
@@ -30,6 +31,7 @@ class TokenTree:
     tokens: Int[Tensor, " nodes"]
     depth: Int[Tensor, " nodes"]
     sees: Bool[Tensor, "nodes nodes"]
+    ends: Int[Tensor, " rows"]
     reads: Int[Tensor, " reads"]
     at: Int[Tensor, " t"]
     targets: Int[Tensor, " t"]
@@ -46,8 +48,10 @@ class TokenTree:
         read: list[int] = []
         targets: list[int] = []
         owner: list[int] = []
-        options = [(query.prompt, option) for query in queries for option in query.options]
-        for number, (prompt, option) in enumerate(options):
+        ends = [0] * len(queries)
+        options = [(row, option) for row, query in enumerate(queries) for option in query.options]
+        for number, (row, option) in enumerate(options):
+            prompt = queries[row].prompt
             path, node = [], -1
             for token in (*prompt, *option[:-1]):  # the last token is predicted but never read
                 if (node, token) not in children:
@@ -57,6 +61,7 @@ class TokenTree:
                     depth.append(depth[node] + 1 if node >= 0 else 0)
                 node = children[node, token]
                 path.append(node)
+            ends[row] = path[len(prompt) - 1]
             read += path[len(prompt) - 1 :]
             targets += option
             owner += [number] * len(option)
@@ -69,6 +74,7 @@ class TokenTree:
             torch.tensor(tokens, device=device),
             torch.tensor(depth, device=device),
             sees.to(device),
+            torch.tensor(ends, device=device),
             reads.to(device),
             at.to(device),
             torch.tensor(targets, device=device),
