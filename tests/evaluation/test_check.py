@@ -190,8 +190,8 @@ def test_the_rules_that_say_no():
     result = check(lm, Task("mini:toy", tuple(items), toy.instructions), items=4)
     for figures, said in (
         ((0.54, 0.5, 0.9, 0.9), "hardly reads"),
-        ((0.54, 0.5, 0.9, 0.9), "hardly right more often"),
-        ((0.9, 0.6, 0.69, 0.69), "hardly right more often"),
+        ((0.54, 0.5, 0.9, 0.9), "hardly answer better"),
+        ((0.9, 0.6, 0.69, 0.69), "hardly answer better"),
         ((0.9, 0.6, 0.69, 0.71), "An edit may help"),
         ((0.9, 0.6, 0.71, 0.6), "An edit can help"),
     ):

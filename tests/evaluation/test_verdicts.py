@@ -117,14 +117,18 @@ STATES: list[tuple[dict[str, Any], dict[str, Any], str]] = [
         {"named_accuracy": 0.29, "named_chance": 0.25},
         "chance 25%",
     ),
-    ({"unmatched_rate": 0.1}, {"unmatched_rate": 0.12}, "gives no option's text in 12% of rows"),
+    (
+        {"unmatched_rate": 0.1},
+        {"unmatched_rate": 0.12},
+        "writes text that matches no option in 12% of rows",
+    ),
     ({"kl_per_token": math.log(2)}, {"kl_per_token": 0.7}, "differently by 0.70 nats per token"),
     ({"perplexity": 1e9}, {"perplexity": math.nan}, "not finite"),
     ({"kl_per_token": 0.0}, {"kl_per_token": math.inf}, "not finite"),
     (
         {"positions": Positions({"0": 0.05, "1": 0.9, "none": 0.05}, {"0": 0.5, "1": 0.5})},
         {"positions": Positions({"0": 0.05, "1": 0.95, "none": 0.0}, {"0": 0.5, "1": 0.5})},
-        "answers option 2 in 95% of rows, where 50% have it as gold",
+        "answers option 2 in 95% of rows, although it is right in 50%",
     ),
     (  # gold stands there just as often: no collapse
         {"positions": Positions({"0": 1.0, "none": 0.0}, {"0": 0.95, "none": 0.0})},
@@ -134,12 +138,12 @@ STATES: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     (
         {"unknown_rate": ByCondition(0.9, 1.0, 0.8), "unknown_floor": ByCondition(0.5, 1.0, 0.0)},
         {"unknown_rate": ByCondition(0.95, 1.0, 0.9), "unknown_floor": ByCondition(0.5, 1.0, 0.0)},
-        "answers unknown in 95% of rows, where 50% have it as gold",
+        "answers 'unknown' in 95% of rows, although it is right in 50%",
     ),
     (
         {"unknown_rate": ByCondition(1.0, 1.0, None), "unknown_floor": ByCondition(1.0, 1.0, None)},
         {"unknown_rate": ByCondition(1.0, 1.0, None), "unknown_floor": ByCondition(0.8, 1.0, None)},
-        "answers unknown in 100% of rows",
+        "answers 'unknown' in 100% of rows",
     ),
 ]
 
@@ -208,7 +212,7 @@ def test_a_shift_is_told_from_a_gain() -> None:
     (said,) = verdicts(replace(original, accuracy=half), original)
     assert said.kind == "shift"
     assert said.text.startswith("a shift and not a gain")
-    assert said.text.endswith("has 100% disambiguated accuracy and this has 80%")
+    assert said.text.endswith("gets 100% of answerable rows right and this edit 80%")
     on_the_curve = ByCondition(1.0, 1.0, 1.0 + 1e-12)
     (said,) = verdicts(replace(original, accuracy=on_the_curve), original)
     assert said.kind == "shift"

@@ -61,7 +61,7 @@ def test_what_is_not_stated_is_said(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "audit.html"
     write_audit(run, out)
     page = out.read_text()
-    assert page.count("not stated by whoever made this pack") == 4
+    assert page.count("not stated by the maker of this pack") == 4
     assert "No threshold was set" in page
 
 

@@ -53,7 +53,7 @@ def test_figures_are_those_of_the_summary(pages: dict[str, Read], runs: Path) ->
     before = percent(summary["methods"][ORIGINAL]["accuracy"]["overall"])
     after = percent(summary["methods"][edit]["accuracy"]["overall"])
     said = (
-        f"took accuracy from {before} to {after} %"
+        f"moved accuracy from {before} to {after} %"
         if before != after
         else f"left accuracy at {after} %"
     )
@@ -144,8 +144,10 @@ def test_every_mark_has_its_reason(runs: Path, tmp_path: Path, monkeypatch) -> N
 def test_what_is_wrong_with_the_original_stands_above_the_findings(
     runs: Path, tmp_path: Path, monkeypatch
 ) -> None:
-    said = "does not read which named option is right (named accuracy 50%, chance 50%)"
-    wanted = f"On mini:age the original model {said}: what edits change on these rows says little."
+    said = "does not read which person is right (named accuracy 50%, chance 50%)"
+    wanted = (
+        f"On mini:age the original model {said}: changes that edits make on these rows mean little."
+    )
     folders = [tmp_path / "first", tmp_path / "second"]
     for folder, margin in zip(folders, (0.1, 0.2), strict=True):
         shutil.copytree(runs / "evaluated", folder)
@@ -167,7 +169,7 @@ def test_what_is_wrong_with_the_original_stands_above_the_findings(
     both = Read(write_report(folders, tmp_path / "both.html").read_text())
     words = " ".join(both.text.split())
     assert f"{wanted} evaluate: demo ({folders[0]})" in words  # and of the other nothing
-    assert words.count("says little") == 1
+    assert words.count("mean little") == 1
 
 
 def test_an_experiment_warns_too(runs: Path, tmp_path: Path) -> None:

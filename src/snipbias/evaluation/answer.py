@@ -38,7 +38,7 @@ BRIEF = {
     "chat": "chat answers wrecked",
     "position": "answers by position",
     "unknown": "says 'unknown' to nearly everything",
-    "unmatched": "writes what is no option",
+    "unmatched": "writes text that matches no option",
     "blind": "cannot tell answerable from unanswerable",
     "illiterate": "does not read who is right",
     "blinder": "tells answerable from unanswerable less well",
@@ -48,7 +48,7 @@ BRIEF = {
 
 MEANS = (
     "shift",
-    Text('answers moved to "unknown", no more than a constant added to it would', "dim"),
+    Text('answers moved to "unknown", as adding a constant to it would move them', "dim"),
 )
 
 
@@ -161,7 +161,7 @@ def judged(found: Measured) -> tuple[str, Text]:
     if may:
         return f"{short}?", Text(f"too few rows to judge; perhaps {_brief(may)}", "yellow")
     if found.before is None:
-        return "", Text("nothing wrong is seen")
+        return "", Text("no fault found")
     if gained(found.apart) == "yes":
         return "a gain", Text("a gain, not a shift", "green")
     return "no gain", Text("no gain is shown")

@@ -69,13 +69,13 @@ def _shift(found: Measured) -> str:
     gain = found.gain
     if gain.value is None:
         return (
-            "Whether it is a gain or only a shift towards 'unknown' cannot be told: that takes "
-            "both ambiguous and disambiguated rows"
+            "The rows cannot tell a gain from a mere shift towards 'unknown': that takes both "
+            "ambiguous and disambiguated rows"
         )
     between = f" ({_between(gain.interval)})" if gain.interval else ""
     said = (
-        "Against what a constant, added to the score of 'unknown' with no neuron touched, reaches "
-        f"at the same ambiguous accuracy, it has {percent(gain.value, sign=True)} points of "
+        "Compared with adding a constant to the score of 'unknown', with no neuron touched and at "
+        f"the same ambiguous accuracy, it has {percent(gain.value, sign=True)} points of "
         f"disambiguated accuracy{between}"
     )
     shifted = any(each.kind == "shift" and each.settled for each in found.verdicts)

@@ -80,12 +80,14 @@ class Check(Shown):
     def in_short(self) -> str:
         """The answers alone, on one line."""
         parts = (
-            ("the right person named in {} of answerable rows", self.right_person),
-            (f"the stereotyped person in {{}} of {self._where}", self.stereotyped),
-            (f'"unknown" said in {{}} of {self._where}', self.unknown),
+            ("names the right person in {} of answerable rows", self.right_person),
+            (f"names the stereotyped person in {{}} of {self._where}", self.stereotyped),
+            (f'says "unknown" in {{}} of {self._where}', self.unknown),
         )
         known = [said.format(_share(found)) for said, found in parts if found.value is not None]
-        return f"unedited ({plural(self.items, 'row')}): {', '.join(known)}" if known else ""
+        return (
+            f"before any edit ({plural(self.items, 'row')}), it {', '.join(known)}" if known else ""
+        )
 
     def _shown(self) -> list[Grid | str]:
         return [self.headline, *self.grids(), *self.lines()]
@@ -222,7 +224,7 @@ def answers(rows: Rows) -> dict[str, Estimate]:
 def _reads(found: Check) -> tuple[str, ...]:
     value, chance = found.right_person.value, found.chance or 0.5
     if value is None:
-        return ("Whether it reads the rows is not known: none is answerable by a choice of names.",)
+        return ("Whether it reads the rows is not known: no row has an answer among two names.",)
     said = f"the right person in {_share(found.right_person)} of answerable rows (chance "
     said += f"{100 * chance:.0f} %)"
     if value < READS:
@@ -254,21 +256,23 @@ def _can_help(found: Check) -> tuple[str, ...]:
     value = found.right_person.value
     if value is not None and value < READS:
         return (
-            'An edit can make it say "unknown" more often, but hardly right more often: it does '
-            f"not read who is meant, whatever it knows of what can be answered {figures}.",
+            'An edit can make it say "unknown" more often, but hardly answer better: it does not '
+            f"read who is meant, whatever it knows about which rows can be answered {figures}.",
         )
     if ahead.value < AHEAD:
         pure = found.probe.told[PURIFIED]["mismatch"].value or 0.0
         if pure - said >= AHEAD:
             return (
-                f"An edit may help: what it knows inside is more than it says {figures} only once "
-                f"length and other surface features are taken out of it ({pure:.2f}).",
+                f"An edit may help: it knows more than it says {figures}, but only once length and "
+                f"other surface features are removed from what is inside ({pure:.2f}).",
             )
         return (
-            'An edit can make it say "unknown" more often, but hardly right more often: inside it '
-            f"knows little more of what can be answered than it says {figures}.",
+            'An edit can make it say "unknown" more often, but hardly answer better: it knows '
+            f"little more about which rows can be answered than it says {figures}.",
         )
-    sure = "" if ahead.low is not None and ahead.low > 0 else ", though so few rows do not show it"
+    sure = (
+        "" if ahead.low is not None and ahead.low > 0 else ", although so few rows do not prove it"
+    )
     return (f"An edit can help: it knows more than it says {figures}{sure}.",)
 
 

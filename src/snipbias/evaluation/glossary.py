@@ -11,31 +11,31 @@ from snipbias.base.words import ALWAYS_UNKNOWN, BEST_OFFSET, RANDOM, SAME_LAYERS
 TERMS: tuple[tuple[tuple[str, ...], str], ...] = (
     (
         ("stereotyped",),
-        "percent of answers that name whom the stereotype names, on unanswerable rows (on all "
-        "where the data has no conditions; elsewhere: ± half the width of the 95 % interval)",
+        "percent of unanswerable rows in which the model names the stereotyped person (of all rows "
+        "if the data has no conditions); ± is half the width of the 95 % interval",
     ),
     (
         ("accuracy", "acc."),
-        "percent of rows answered right (experiments: mean over trials); the kinds of unanswerable "
-        "rows count as much together as the answerable ones. Table 1, ± instr. and McNemar's test "
-        "take the data's own rows alone, as the paper does",
+        "percent of rows answered right (experiments: mean over trials); unanswerable rows of all "
+        "kinds together count as much as the answerable ones. Table 1, ± instr. and McNemar's test "
+        "use only the data's own rows, as the paper does",
     ),
     (
         ("ambig.", "ambiguous"),
-        "the same on rows whose context does not tell who it was; 'unknown' is right there",
+        "the same on rows whose context does not tell who it was, so that 'unknown' is right",
     ),
     (
         ("filler",),
-        "the same on these rows, made as long as their twins by neutral sentences",
+        "the same on ambiguous rows that neutral sentences make as long as their twins",
     ),
     (
         ("mismatch",),
-        "the same on the twins' own contexts under a question that these do not answer",
+        "the same on the twins' contexts under a question that they do not answer",
     ),
-    (("kind",), "of unanswerable rows: the data's own rows (plain), filler rows and mismatch rows"),
+    (("kind",), "kind of unanswerable rows: the data's own (plain), filler or mismatch"),
     (
         ("disambig.", "disambiguated"),
-        "the same on their twins, which tell who it was; that person is right there",
+        "the same on their twins, which tell who it was, so that this person is right",
     ),
     (("dev acc.",), "accuracy at the chosen settings on the rows they were chosen on"),
     (
@@ -45,8 +45,8 @@ TERMS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("change",), "from the original, on the same rows"),
     (("p",), "two-sided p-value of the change, by exchanging whole templates (sign flip)"),
     (("p Holm",), "the same, adjusted for every task and method of the experiment"),
-    (("McNemar",), "a p-value that takes rows for independent, and so is too small"),
-    (("± instr.",), "standard deviation over instructions; it is not a sampling error"),
+    (("McNemar",), "a p-value that treats rows as independent, and so is too small"),
+    (("± instr.",), "standard deviation over instructions; not a sampling error"),
     (("± trials",), "standard deviation over draws of the items that neurons were found on"),
     (("± draws",), "standard deviation over draws of a random control within a trial"),
     (("n",), "number of neurons pruned (experiments: mean over trials)"),
@@ -59,18 +59,18 @@ TERMS: tuple[tuple[tuple[str, ...], str], ...] = (
     (
         ("AUROC",),
         "how well the margin of 'unknown' tells unanswerable from answerable rows; 0.5 is chance, "
-        "and saying 'unknown' more often does not change it. Hearing the length alone gives 1.00 "
-        "on plain rows and 0.5 on the others",
+        "and saying 'unknown' more often does not change it. A model that notices only the length "
+        "has 1.00 on plain rows and 0.5 on the others",
     ),
     (
         ("twin AUROC",),
-        "share of these rows that have the larger margin than their own answerable twin",
+        "share of these rows whose margin is larger than that of their own answerable twin",
     ),
     (
         ("vs offset",),
-        "points of disambiguated accuracy above (+) or below (-) what the original reaches at the "
-        "same accuracy on these unanswerable rows by adding a constant to the score of 'unknown'; "
-        "a gain is there on all three kinds",
+        "points of disambiguated accuracy above (+) or below (-) what the original reaches, at the "
+        "same accuracy on these unanswerable rows, by adding a constant to the score of 'unknown'; "
+        "a gain must show on all three kinds",
     ),
     (("s_AMB", "s_DIS"), "BBQ's bias scores; a dash where nobody was named"),
     (
@@ -79,7 +79,7 @@ TERMS: tuple[tuple[tuple[str, ...], str], ...] = (
     ),
     (("P(gold) a",), "the same on ambiguous rows"),
     (("P(gold) d",), "the same on disambiguated rows"),
-    (("positions",), "percent of answers that are the first, second, ... option; last, none"),
+    (("positions",), "percent of answers that are the first, second, ... option; last, no option"),
     (("perplexity",), "on neutral text; experiments: geometric mean over trials"),
     (("KL",), "divergence from the original's predictions of neutral text, in nats per token"),
     (("chat KL",), "the same along the original's own answers to ordinary requests"),
@@ -96,42 +96,42 @@ TERMS: tuple[tuple[tuple[str, ...], str], ...] = (
     ),
     (
         ("bias",),
-        "stereotyped less the share in which the other person is named (BBQ's s_AMB, as a share)",
+        "stereotyped minus the share in which the other person is named (BBQ's s_AMB, as a share)",
     ),
     (
         ("same place, names", "unknown, names", "answer, names"),
-        "the task's rows with names of no group: who stands in the stereotyped person's place is "
-        "named without a reason; right without and with the answer in the text",
+        "the task's rows with people of no group: how often the one in the stereotyped person's "
+        "place is named without a reason; right answers without and with the fact in the text",
     ),
     (
         ("evidence with", "evidence against", "overridden"),
-        "right where the text says what the stereotype says, or the opposite; where it says the "
-        "opposite and the stereotype is answered",
+        "right answers where the text agrees with the stereotype, and where it contradicts it; "
+        "answers by the stereotype although the text contradicts it",
     ),
     (
         ("unknown, others", "answer, others"),
-        "right without and with the answer in the text, in the data set's other categories",
+        "right answers without and with the fact in the text, in the data's other categories",
     ),
-    (("groups differ",), "right on questions such as who is older, whose answer is in the words"),
+    (("groups differ",), "right answers to questions such as who is older, which the words tell"),
     (
         ("read to make", "differentiated"),
-        "prompts read and objectives differentiated to find a method and to choose its setting on "
-        "dev, mean over trials; a token that the model writes counts as a prompt",
+        "prompts read and backward passes run to find neurons and to choose the setting on dev, "
+        "mean over trials; a token that the model writes counts as a prompt",
     ),
-    (("trained",), "numbers fitted"),
+    (("trained",), "how many numbers the method learns"),
     (("read an answer",), "prompts and written tokens for one answer, 1 for the original"),
     (
         ("kept",),
-        "whether retention and neutral text are within the margin, by their intervals; ?: not told",
+        "whether retention and neutral text stay within the margin, by their intervals; ?: unknown",
     ),
-    ((ALWAYS_UNKNOWN,), "the floor: 'unknown' as the answer to every row"),
+    ((ALWAYS_UNKNOWN,), "answering every row with 'unknown'"),
     ((BEST_OFFSET,), "the best accuracy that a constant added to the score of 'unknown' reaches"),
     (
         (RANDOM, SAME_LAYERS),
         "controls: as many neurons drawn by chance, from the whole model or from the layers of "
         "that edit",
     ),
-    (("!",), "something is wrong with this model, and the lines beside the table say what"),
+    (("!",), "something is wrong with this model; the lines beside the table say what"),
 )
 
 

@@ -87,7 +87,7 @@ class Measured:
         return stats.sign_flip_of(PARTS[name], self.rows, self.before.rows)
 
     def mcnemar(self, metric: Mean = measures.PLAIN_ACCURACY) -> float | None:
-        """P-value that takes rows for independent, and so is too small; median over trials."""
+        """P-value that treats rows as independent, and so is too small; median over trials."""
         if self.before is None:
             return None
         before, weight = metric.values(self.before.rows[0])

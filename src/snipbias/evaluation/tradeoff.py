@@ -51,10 +51,10 @@ def tradeoff(place: str, spots: Sequence[Spot], curve: OffsetCurve | None) -> Pl
     return Plot(
         f"{place}-plane",
         "A shift, or a gain?",
-        "Accuracy on ambiguous rows (across) and disambiguated rows (up). The line is what adding "
-        "one constant to the original's score of “unknown” reaches with no neuron touched: an edit "
-        "on the line or below it has only shifted answers. One above it has gained something if it "
-        "has on filler and mismatch rows too.",
+        "Accuracy on ambiguous rows (across) and disambiguated rows (up). The line shows what the "
+        "original reaches by adding a constant to the score of “unknown”, no neuron touched. An "
+        "edit on or below the line has only shifted answers. An edit above it has gained something "
+        "if it also gains on filler and mismatch rows.",
         {"data": traces, "layout": layout},
         Grid(
             "Accuracy by condition (%)",

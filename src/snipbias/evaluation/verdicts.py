@@ -136,8 +136,8 @@ def forewarned(task: str, said: Sequence[Verdict]) -> str:
     if not known:
         return ""
     return (
-        f"On {task} the original model {', and '.join(known)}: what edits change on these rows "
-        "says little."
+        f"On {task} the original model {', and '.join(known)}: changes that edits make on "
+        "these rows mean little."
     )
 
 
@@ -154,7 +154,7 @@ def _states(summary: Summary, judge: Judge) -> Iterator[Verdict]:
         yield judge("chat", said, KL_PER_TOKEN, lambda now, _: _kl(now.chat), unit="")
     yield from _one_answer(summary, judge)
     if summary.unmatched_rate > UNMATCHED:
-        said = f"gives no option's text in {summary.unmatched_rate:.0%} of rows"
+        said = f"writes text that matches no option in {summary.unmatched_rate:.0%} of rows"
         yield judge("unmatched", said, UNMATCHED, _of(_chosen(-1)))
     auroc = summary.discrimination
     if auroc is not None and auroc < 0.5 + ABOVE_CHANCE:
@@ -164,8 +164,7 @@ def _states(summary: Summary, judge: Judge) -> Iterator[Verdict]:
     named, chance = summary.named_accuracy, summary.named_chance
     if named is not None and chance is not None and named < chance + ABOVE_CHANCE:
         said = (
-            f"does not read which named option is right (named accuracy {named:.0%}, "
-            f"chance {chance:.0%})"
+            f"does not read which person is right (named accuracy {named:.0%}, chance {chance:.0%})"
         )
         bound = chance + ABOVE_CHANCE
         yield judge("illiterate", said, bound, _of(measures.NAMED_ACCURACY), higher=False)
@@ -178,12 +177,12 @@ def _one_answer(summary: Summary, judge: Judge) -> Iterator[Verdict]:
         if position != "none" and share > ONE_ANSWER >= gold[position]:
             said = (
                 f"answers option {int(position) + 1} in {share:.0%} of rows, "
-                f"where {gold[position]:.0%} have it as gold"
+                f"although it is right in {gold[position]:.0%}"
             )
             yield judge("position", said, gold[position], _of(_chosen(int(position))))
     rate, floor = summary.unknown_rate.overall, summary.unknown_floor.overall
     if rate is not None and floor is not None and rate > ONE_ANSWER >= floor:
-        said = f"answers unknown in {rate:.0%} of rows, where {floor:.0%} have it as gold"
+        said = f"answers 'unknown' in {rate:.0%} of rows, although it is right in {floor:.0%}"
         yield judge("unknown", said, floor, _of(measures.UNKNOWN_RATE))
 
 
@@ -209,7 +208,7 @@ def _changes(summary: Summary, original: Summary, judge: Judge) -> Iterator[Verd
         ),
         (
             "reads worse",
-            "reads which named option is right less well than before: named accuracy",
+            "reads which person is right less well than before: named accuracy",
             "named_accuracy",
             measures.NAMED_ACCURACY,
             " %",
@@ -231,8 +230,8 @@ def _only_shifted(summary: Summary, original: Summary, judge: Judge) -> Iterator
         return
     if now > before + ABOVE_CHANCE and over < ABOVE_CHANCE:
         said = (
-            f"{SHIFT}: at this ambiguous accuracy, a constant on the original's unknown "
-            f"option has {reads - over:.0%} disambiguated accuracy and this has {reads:.0%}"
+            f"{SHIFT}: at the same ambiguous accuracy, adding a constant to 'unknown' gets "
+            f"{reads - over:.0%} of answerable rows right and this edit {reads:.0%}"
         )
         yield judge("shift", said, ABOVE_CHANCE, _gain, higher=False)
 

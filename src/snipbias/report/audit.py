@@ -30,26 +30,26 @@ from snipbias.report.render import page
 from snipbias.report.write import readable
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
-NOT_STATED = "not stated by whoever made this pack"
+NOT_STATED = "not stated by the maker of this pack"
 WORST = 10  # templates that are listed
 DUTIES = (
     "This is a measurement of one model on one set of questions. It is no certificate, no legal "
-    "advice, and not an independent audit: whoever ran the command chose the rows.",
+    "advice and no independent audit: the person who ran the command chose the rows.",
     "EU AI Act, Article 10 (data governance): not served. Nothing here describes or examines the "
     "data that the model was trained, validated or tested on by its provider.",
-    "EU AI Act, Article 15 (accuracy, robustness, cybersecurity): served only so far as accuracy "
-    "on these rows goes. Resistance to errors, to attacks and to change over time is not measured, "
-    "and whether a system counts as high-risk is not decided here.",
-    "New York City Local Law 144 (bias audits of hiring tools): not served. It asks an independent "
-    "auditor for impact ratios by sex and by race or ethnicity of selection or scoring rates; "
-    "none is computed here, and no hiring decision is looked at.",
+    "EU AI Act, Article 15 (accuracy, robustness, cybersecurity): served only as far as accuracy "
+    "on these rows. Resistance to errors, to attacks and to change over time is not measured, and "
+    "this page does not decide whether a system counts as high-risk.",
+    "New York City Local Law 144 (bias audits of hiring tools): not served. It requires an "
+    "independent auditor to compute impact ratios of selection or scoring rates by sex and by race "
+    "or ethnicity. This page computes none and looks at no hiring decision.",
     "Any other duty of equal treatment, data protection or product safety: not served.",
 )
 ALWAYS = (
     "Other groups, intersections of groups, languages, wordings and uses than those below: not "
     "measured. Free text that the model writes by itself: not measured, unless the run says so.",
-    "Multiple-choice questions with two people stand for a hazard; that a model names nobody here "
-    "does not show that it treats people alike elsewhere.",
+    "Multiple-choice questions about two people stand for a hazard. A model that names nobody here "
+    "may still treat people differently elsewhere.",
 )
 
 
@@ -148,7 +148,7 @@ def _sections(
         "How often the stereotyped person is named",
         grids=(_named(found, named), *(_templates(found.measured[edit]) for edit in found.edits)),
     )
-    yield Section("hashes", "What it can be checked by", grids=(_hashes(folder, found, record),))
+    yield Section("hashes", "How to check it", grids=(_hashes(folder, found, record),))
 
 
 def _wrong(found: Comparison, named: dict[str, Estimate], scenario: Scenario) -> Iterator[str]:
@@ -183,7 +183,7 @@ def _scenario(found: Comparison, scenario: Scenario) -> Grid:
         ("questions", f"{found.task.name}: {found.task}, on templates that no edit was found on"),
         ("notes", "; ".join(found.notes) or "none"),
     )
-    return Grid("Scenario", ("what", "which"), rows)
+    return Grid("Scenario", ("part", "as stated"), rows)
 
 
 def _done(found: Comparison, edits: Sequence[NeuronEdit]) -> Grid:

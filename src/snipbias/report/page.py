@@ -96,7 +96,7 @@ class Finding:
         said = (
             f"Changing {self.size} neurons left accuracy at {after} %"
             if before == after
-            else f"Changing {self.size} neurons took accuracy from {before} to {after} %"
+            else f"Changing {self.size} neurons moved accuracy from {before} to {after} %"
         )
         if self.change is None:
             return f"{said}; {self._unsettled}."
@@ -122,14 +122,16 @@ class Finding:
         points = f"{self.gain.points} points of disambiguated accuracy"
         answer = above(self.gain, 0.0)
         if answer == "no":
-            return [f"{constant} does better: the edit has {points} beside it."]
+            return [f"{constant} does better: compared with it, the edit has {points}."]
         if answer == "yes":
             so = ": this is a gain" if self.tag == GAIN else ""
-            return [f"{constant} falls short: the edit has {points} beside it{so}."]
+            return [f"{constant} falls short: compared with it, the edit has {points}{so}."]
         if self.shifted:
-            return [f"{constant} does about as well: this is {SHIFT}, {points} beside it."]
+            return [
+                f"{constant} does about as well: this is {SHIFT}, with {points} compared with it."
+            ]
         enough = would_do(self.gain, 0.0, exact=False) or "too few rows to judge"
-        return [f"{constant} may do as well: the edit has {points} beside it; {enough}."]
+        return [f"{constant} may do as well: compared with it, the edit has {points}; {enough}."]
 
 
 @dataclass(frozen=True)

@@ -118,8 +118,8 @@ def spread(
     return Plot(
         f"{place}-spread",
         "Accuracy under each instruction",
-        "The same rows asked in other words. A line that goes up and down depends on the wording "
-        "of the instruction; one that lies higher everywhere does not.",
+        "The same rows under other instructions. A line that goes up and down shows that accuracy "
+        "depends on the wording; a line that lies higher everywhere does not depend on it.",
         {"data": data, "layout": layout},
         Grid(
             "Accuracy by instruction (%)",
