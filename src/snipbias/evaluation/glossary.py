@@ -115,8 +115,8 @@ TERMS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("groups differ",), "right answers to questions such as who is older, which the words tell"),
     (
         ("read to make", "differentiated"),
-        "prompts read and backward passes run to find neurons and to choose the setting on dev, "
-        "mean over trials; a token that the model writes counts as a prompt",
+        "prompts read, and objectives whose gradient was taken, to find neurons and to choose the "
+        "setting on dev, mean over trials; a token that the model writes counts as a prompt",
     ),
     (("trained",), "how many numbers the method learns"),
     (("read an answer",), "prompts and written tokens for one answer, 1 for the original"),

@@ -127,8 +127,8 @@ def _sections(
 ) -> Iterator[Section]:
     if not (found.measured[ORIGINAL].rows[0].biased >= 0).any():
         raise SnipbiasError(
-            f"the rows of {found.task.name} do not say whom the stereotype names: fill the column "
-            "'biased' and evaluate again."
+            f"the rows of {found.task.name} do not say whom the stereotype names: fill in the "
+            "column 'biased' and evaluate again."
         )
     named = {m: found.measured[m].value("stereotyped") for m in (ORIGINAL, *found.edits)}
     missing = [
