@@ -97,7 +97,8 @@ class Fidelity(Shown):
         """The measurement in one sentence."""
         return (
             f"{self.model}, {self.task}: {self.neurons:,} of {self.of:,} neurons pruned one by one "
-            f"on {self.rows} rows; the {self.top} that do most take {self.best:.2f} nats together."
+            f"on {self.rows} rows; the {self.top} with the largest effects add up to "
+            f"{self.best:.2f} nats."
         )
 
     def grid(self) -> Grid:

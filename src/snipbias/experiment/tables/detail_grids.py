@@ -143,7 +143,7 @@ def transfer_grid(experiment: Experiment) -> Iterator[Grid]:
 
     if experiment.transfer:
         yield from side_by_side(
-            f"Transfer of {method}: accuracy less the original's (points) [95 % CI]",
+            f"Transfer of {method}: accuracy minus the original's (points) [95 % CI]",
             "found on / evaluated on",
             names,
             {task: [cell(found_on, task) for found_on in names] for task in names},

@@ -44,9 +44,9 @@ def forest(
     }
     return Plot(
         place,
-        "Every method beside the original",
-        "Change in accuracy with its 95 % interval. An interval with 0 in it shows no change; a "
-        "change may still be a shift of answers to “unknown”, as the next plot shows.",
+        "Every method compared with the original",
+        "Change in accuracy with its 95 % interval. An interval that includes 0 shows no change. A "
+        "change may be a mere shift of answers to “unknown”: see the next plot.",
         {"data": data, "layout": layout},
         Grid(
             "Change in accuracy (points)",
