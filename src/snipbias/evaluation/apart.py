@@ -106,9 +106,9 @@ def gain_sentence(found: Mapping[str, Apart]) -> str:
     failed = [kind for kind, gain in gains.items() if _gained(gain) == answer]
     said = ", ".join(f"{points(gains[kind])} on {NAMES[kind]} rows" for kind in failed)
     if answer == "yes":
-        return f"a gain and not a shift: {said} above what an offset reaches"
+        return f"a gain and not a shift: {said} above what a constant on 'unknown' reaches"
     if answer == "no":
-        return f"no gain over an offset: {said} above what an offset reaches"
+        return f"no gain: {said} above what a constant on 'unknown' reaches"
     if missing := [NAMES[kind] for kind in UNANSWERABLE if kind not in gains]:
         return f"no {' and '.join(missing)} rows: a gain cannot be told from a shift"
     return f"too few rows to judge whether it is a gain: {said}"
