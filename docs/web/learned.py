@@ -1,6 +1,7 @@
-"""Writes docs/results/learned.md from the folders of `snipbias evaluate`, each under a name.
+"""Writes a table of docs/results from the folders of `snipbias evaluate`, each under a name.
 
-python docs/web/learned.py "seed 0=RUN" "seed 1=RUN"
+python docs/web/learned.py learned "seed 0=RUN" "seed 1=RUN"
+python docs/web/learned.py learned-small "SmolLM2: seed 1=RUN"
 """
 
 import json
@@ -8,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-TABLE = Path(__file__).parents[1] / "results" / "learned.md"
+RESULTS = Path(__file__).parents[1] / "results"
 KINDS = ("ambiguous", "filler", "mismatch")
 HEADER = (
     *("rows", "edit", "stereotyped named", *KINDS, "answerable", "right person"),
@@ -19,7 +20,9 @@ HEADER = (
 def lines(run: Path, name: str) -> list[tuple[str, ...]]:
     """The original (once per task) and every edit of a run."""
     summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+    model, _, name = name.rpartition(": ")
     about = f"{summary['task']}, {summary['templates']} templates"
+    about = f"{model}, {about}" if model else about
     methods = {m: v for m, v in summary["methods"].items() if v["neurons"] or m == "original"}
     found = []
     for place, (method, figures) in enumerate(methods.items()):
@@ -56,9 +59,9 @@ def points(interval: dict[str, Any] | None) -> str:
 
 if __name__ == "__main__":
     rows = [HEADER, ("---", "---", *("---:" for _ in HEADER[2:]))]
-    for given in sys.argv[1:]:
+    for given in sys.argv[2:]:
         name, _, run = given.rpartition("=")
         rows += [row for row in lines(Path(run), name) if row not in rows]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    TABLE.write_text(table + "\n", encoding="utf-8")
+    (RESULTS / f"{sys.argv[1]}.md").write_text(table + "\n", encoding="utf-8")
     print(table)
