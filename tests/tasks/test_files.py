@@ -45,6 +45,21 @@ def test_jsonl_with_every_column(tmp_path: Path) -> None:
     assert loaded.notes == ()
 
 
+def test_a_right_answer_that_does_not_fit_its_condition_is_remarked_on(tmp_path: Path) -> None:
+    answered = FULL | {"condition": "disambiguated", "gold": "Ann"}
+    rows = [FULL, answered, FULL | {"gold": "Ann"}, answered | {"gold": 2}, ROW]
+    for fits, row in zip((True, True, False, False, True), rows, strict=True):
+        notes = task(jsonl(tmp_path, row)).notes
+        assert any("in 1 of 1 rows the right answer does not" in note for note in notes) != fits
+
+
+def test_a_template_is_the_same_however_its_letters_are_encoded(tmp_path: Path) -> None:
+    names = ("caf\u00e9 1", "cafe\u0301 1", "caf\u00e9\u00a01 ")
+    rows = [ROW | {"template": name, "twin": name} for name in names]
+    found = task(jsonl(tmp_path, *rows)).items
+    assert {(item.template, item.twin) for item in found} == {("caf\u00e9 1",) * 2}
+
+
 @pytest.mark.parametrize(("name", "delimiter"), [("own.csv", ","), ("OWN.TSV", "\t")])
 def test_csv_and_tsv_mean_the_same(tmp_path: Path, name: str, delimiter: str) -> None:
     path = tmp_path / name

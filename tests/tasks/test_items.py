@@ -104,7 +104,12 @@ def test_fingerprint_changes_with_any_row_and_instruction() -> None:
     [
         ({"options": ("Ann",)}, r"has 1 option\(s\)"),
         ({"options": ("Ann", " ")}, "has an empty option"),
-        ({"options": ("Ann", "Ann ")}, "has the same option twice"),
+        ({"options": ("Ann", "\u200b")}, "has an empty option"),
+        *(
+            ({"options": ("An\u00e9 B", twin)}, "has the same option twice")
+            for twin in ("An\u00e9 B ", "Ane\u0301 B", "An\u00e9\u00a0B", "An\u00e9 \ufeffB")
+        ),
+        ({"biased": 1, "unknown": 1}, "'Ben' as its unknown and biased option"),
         ({"gold": 2}, "gold = 2, but its options are numbered 0 to 1"),
         ({"unknown": -1}, "unknown = -1"),
         ({"biased": 2}, "biased = 2"),

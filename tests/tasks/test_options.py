@@ -94,6 +94,8 @@ def test_gold_by_letter_number_or_text() -> None:
         assert gold_of(["Xu", "Yi", "Zoe"], gold) == "Yi", gold
     for gold, right in ((0, "Xu"), (3, "Zoe"), ("3", "Zoe"), ("2) Yi", "Yi"), ("Yi", "Yi")):
         assert gold_of(numbered, gold) == right, gold
+    for gold in ("Ane\u0301 B", "an\u00e9\u00a0 b", "An\u00e9 \u200bB"):  # they look the same
+        assert gold_of(["Xu", "An\u00e9 B"], gold) == "An\u00e9 B", gold
     with pytest.raises(SnipbiasError, match="'gold' is 1, which may count from 0 or as"):
         gold_of(numbered, 1)
     rows = [{"question": "?", "options": numbered, "gold": gold} for gold in (1, 2, 3)]

@@ -9,6 +9,7 @@ from typing import Any
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.words import did_you_mean, listed, quoted
 from snipbias.tasks.cells import plain
+from snipbias.tasks.item import Item
 
 COLUMNS = (
     "question",
@@ -78,7 +79,9 @@ def _is_ours(name: str) -> bool:
     return name in COLUMNS or name == "label" or OPTION_COLUMN.fullmatch(name) is not None
 
 
-def notes(rows: Sequence[Row], own: Sequence[str], given: Sequence[str] | None) -> Iterator[str]:
+def notes(
+    rows: Sequence[Row], items: Sequence[Item], own: Sequence[str], given: Sequence[str] | None
+) -> Iterator[str]:
     columns = dict.fromkeys(name for row in rows for name in row)
     if "template" not in columns and "twin" not in columns:
         yield "there is no column 'template': every row counts as independent"
@@ -90,3 +93,10 @@ def notes(rows: Sequence[Row], own: Sequence[str], given: Sequence[str] | None) 
         yield "the rows' own instructions were replaced by those given"
     if len(own) > MANY_INSTRUCTIONS:
         yield f"the rows name {len(own)} instructions: every row is asked under each of them"
+    told = [item for item in items if item.condition and item.unknown is not None]
+    odd = sum((i.gold == i.unknown) != (i.condition == "ambiguous") for i in told)
+    if odd:
+        yield (
+            f"in {odd:,} of {len(items):,} rows the right answer does not fit the condition: it is "
+            "the unknown option in ambiguous rows, and only in these"
+        )

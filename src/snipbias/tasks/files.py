@@ -35,7 +35,7 @@ from snipbias.tasks.columns import (
     notes,
     rename,
 )
-from snipbias.tasks.item import Condition, Item, refuse_half_letters
+from snipbias.tasks.item import Condition, Item, looks, refuse_half_letters
 from snipbias.tasks.items import Task
 from snipbias.tasks.options import (
     Options,
@@ -137,7 +137,7 @@ def from_rows(
         tuple(items),
         tuple(instructions or own or general_instructions()),
         source=source,
-        notes=tuple(notes([row for _, row in renamed], own, instructions)),
+        notes=tuple(notes([row for _, row in renamed], items, own, instructions)),
     )
 
 
@@ -160,7 +160,7 @@ def _settle_indices(rows: Sequence[dict[str, Any]], options: Sequence[Options]) 
 
 
 def _item(where: str, row: Row, number: int, options: Options, first: int | None) -> Item:
-    twin = _text(where, row, "twin")
+    twin, template = (looks(_text(where, row, column)) for column in ("twin", "template"))
     question, context = _text(where, row, "question"), _text(where, row, "context")
     texts = options.texts
     indices = {name: _index(where, row, name, options, first) for name in INDICES if name in row}
@@ -173,7 +173,7 @@ def _item(where: str, row: Row, number: int, options: Options, first: int | None
         options=texts,
         gold=indices.pop("gold", label),
         context=context,
-        template=_text(where, row, "template") or twin or _own_template(question, context, texts),
+        template=template or twin or _own_template(question, context, texts),
         condition=_condition(where, row),
         polarity=_text(where, row, "polarity") or None,
         twin=twin,

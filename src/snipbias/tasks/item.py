@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -9,6 +11,9 @@ from typing import Literal
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.words import quoted
 from snipbias.tasks.draws import Levels
+
+# Not the joiners, which shape letters and emoji.
+INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
 
 Condition = Literal["ambiguous", "disambiguated", "filler", "mismatch"]
 
@@ -51,9 +56,9 @@ class Item:
             raise SnipbiasError(
                 f"item {name} has {len(self.options)} option(s): give at least two."
             )
-        if any(not option.strip() for option in self.options):
+        if not all(map(looks, self.options)):
             raise SnipbiasError(f"item {name} has an empty option: give every option a text.")
-        if len({option.strip() for option in self.options}) < len(self.options):
+        if len(set(map(looks, self.options))) < len(self.options):
             raise SnipbiasError(f"item {name} has the same option twice: make its options differ.")
         for field in ("gold", "unknown", "biased"):
             index = getattr(self, field)
@@ -62,6 +67,11 @@ class Item:
                     f"item {name} has {field} = {index}, but its options are numbered "
                     f"0 to {len(self.options) - 1}."
                 )
+        if self.biased is not None and self.biased == self.unknown:
+            raise SnipbiasError(
+                f"item {name} has {quoted(self.options[self.biased])} as its unknown and biased "
+                "option: name the person whom the stereotype names, or nobody."
+            )
 
     @property
     def named(self) -> tuple[int, ...]:
@@ -86,6 +96,11 @@ def _favoured(item: Item) -> str:
     """Whom the right answer names, as far as the data tells."""
     roles = {item.unknown: "nobody", item.biased: "whom the stereotype names"}
     return roles.get(item.gold, "the other")
+
+
+def looks(text: str) -> str:
+    """How a text looks: one spelling of each accented letter and space, nothing invisible."""
+    return unicodedata.normalize("NFC", " ".join(INVISIBLE.sub("", text).split()))
 
 
 def refuse_half_letters(text: str) -> None:

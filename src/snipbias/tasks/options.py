@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from snipbias.tasks.cells import Label, as_text, as_texts, plain
+from snipbias.tasks.item import looks
 
 # "A. x", "A: x", "A) x", "(A) x", "[A] x", and the same with numbers. A full stop or colon must be
 # followed by a space: "A.M." and "1.5" are texts.
@@ -133,10 +134,11 @@ def _are_in_order(marks: Sequence[str]) -> bool:
 
 
 def by_text(text: str, options: Options) -> int | None:
-    """The option with that text, or else the only one that matches in any letter case."""
+    """The option with that text, or else the only one that looks like it in any letter case."""
     if text in options.texts:
         return options.texts.index(text)
-    alike = [i for i, o in enumerate(options.texts) if o.casefold() == text.casefold()]
+    said = looks(text).casefold()
+    alike = [i for i, option in enumerate(options.texts) if looks(option).casefold() == said]
     return alike[0] if len(alike) == 1 else None
 
 
