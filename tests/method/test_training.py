@@ -11,11 +11,12 @@ from safetensors.torch import save
 from torch import tensor
 
 import snipbias as sb
+import snipbias.method.learned.learn as learning
 from snipbias.experiment.baselines.learned import numbers_fitted
 from snipbias.method.learned import objective
 from snipbias.method.learned.anchors import anchors, text_queries
 from snipbias.method.learned.below import Below
-from snipbias.method.learned.check import Check, check
+from snipbias.method.learned.check import Check, Material, check
 from snipbias.method.learned.factors import Factors, _inputs, upper_sites
 from snipbias.method.learned.first_order import first_order, pair_gradient, step_direction
 from snipbias.method.learned.learn import Job, by_path, default_share, gather
@@ -115,6 +116,24 @@ def test_a_killed_training_goes_on_to_the_same_factors(demo, tmp_path):
     for content in (b"junk", save({}, {"notes": json.dumps({"key": "", "checks": [{"x": 1}]})})):
         left.write_bytes(content)
         assert not Loop(Factors(lm, lm.sites), how, original, "").load(tmp_path)
+
+
+def test_a_training_is_known_by_the_model_its_number_type_and_its_layers(demo, monkeypatch):
+    none = Material((), (), (), (), None)
+    whole = Check(0, None, {}, {}, {"disambiguated": 1.0}, 1.0, 0.0)
+    monkeypatch.setattr(learning, "gather", lambda *given: ([], none))
+    monkeypatch.setattr(learning, "check", lambda *given: whole)
+
+    keys: list = []
+    picks = dict.fromkeys(learning.PICKS, lambda job: [keys.append(list(job.key))][1:])
+    monkeypatch.setattr(learning, "PICKS", picks)
+    others = [sb.load("demo", dtype=dtype) for dtype in ("bfloat16", "mixed")]
+    settings = ({}, {"layers": 0.5}, {"roles": ["down"]}, {"pick": "grafting"}, {})
+    for lm, how in (*((demo[0], how) for how in settings), *((lm, {}) for lm in others)):
+        with pytest.raises(sb.SnipbiasError, match="no factors were found"):
+            sb.learn(lm, demo[1], 3, **how)
+    assert keys[0] == keys[4]
+    assert all(keys[i] != keys[j] for i in range(7) for j in range(i) if (j, i) != (0, 4))
 
 
 def test_rows_without_pairs_are_refused_in_one_sentence(demo):

@@ -208,8 +208,8 @@ def learn(
                 "float32), or look for NaN in its weights."
             )
         told(original)
-        places = [site.name for site in sites]
-        key = (ModelId.of(lm).weights, places, material.fingerprint, pick)
+        places, kind = [site.name for site in sites], str(lm.model.dtype)
+        key = (ModelId.of(lm).weights, kind, places, material.fingerprint, pick)
         job = Job(lm, sites, material, how, original, sizes, seed, key, progress, told, folder)
         for size, factors, trained in PICKS[pick](job):
             trainings[size] = trained
