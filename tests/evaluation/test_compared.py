@@ -6,10 +6,14 @@ import json
 import sys
 from dataclasses import replace
 
+import pytest
+
 from comparisons import OTHER, TEXTS, compared, found, task_of_two
 from families import tiny
 from snipbias.base.table import Grid, plain_text
 from snipbias.base.words import ALWAYS_UNKNOWN, BEST_OFFSET, ORIGINAL, plural
+from snipbias.edits.algebra import scaled
+from snipbias.edits.run_folder import write_edits
 from snipbias.evaluation.answer import answer
 from snipbias.evaluation.compare import Comparison, compare
 from snipbias.evaluation.reading import Reading
@@ -128,6 +132,7 @@ def test_what_was_saved_is_loaded(tmp_path) -> None:
         comparison.save(tmp_path)
         loaded = Comparison.load(tmp_path)
         assert loaded.to_dict() == comparison.to_dict()
+        assert loaded.evaluation.text.keys() == comparison.evaluation.text.keys()
         assert (loaded.task, loaded.evaluation.text) == (
             comparison.task,
             comparison.evaluation.text,
@@ -153,3 +158,19 @@ def test_the_first_screen_says_a_gain_where_nothing_speaks_against_it(monkeypatc
     for gain, said in (("yes", "a gain, not a shift"), ("not shown", "no gain is shown")):
         monkeypatch.setattr(module, "gained", lambda apart, gain=gain: gain)
         assert said in plain_text(answer(one), 80)
+
+
+def test_a_folder_with_files_of_another_run_is_refused(tmp_path) -> None:
+    comparison, other = compared(), tmp_path / "other"
+    comparison.save(tmp_path)
+    write_edits(found(), tmp_path)
+    write_edits([scaled(found()[0], 0.5)], other)
+    assert [edit.label for edit in comparison.edits_in(tmp_path)] == list(comparison.edits)
+    with pytest.raises(ValueError, match="is of another run"):
+        comparison.edits_in(other)
+    (tmp_path / "text.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"text\.json is not the one"):
+        Comparison.load(tmp_path)
+    (tmp_path / "text.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"text\.json"):
+        Comparison.load(tmp_path)

@@ -81,6 +81,13 @@ def test_only_what_is_required(tmp_path: Path) -> None:
     assert loaded.notes == ("there is no column 'template': every row counts as independent",)
 
 
+def test_pairs_have_a_name_where_the_rows_give_them_none(tmp_path: Path) -> None:
+    answered = FULL | {"condition": "disambiguated", "gold": "Ann"}
+    nameless = (row | {"twin": "", "id": None} for row in (FULL, answered))
+    found = task(jsonl(tmp_path, *nameless)).items
+    assert [item.twin for item in found] == ["row-1"] * 2
+
+
 def test_twins_stay_together_where_there_is_no_template(tmp_path: Path) -> None:
     rows = [ROW | {"twin": "t"}, ROW | {"twin": "t"}, ROW]
     templates = [item.template for item in task(jsonl(tmp_path, *rows)).items]

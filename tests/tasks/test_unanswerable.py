@@ -11,7 +11,14 @@ from snipbias.base.errors import SnipbiasError
 from snipbias.evaluation import measures, metrics
 from snipbias.evaluation.rows import Rows
 from snipbias.tasks.item import halves
-from snipbias.tasks.unanswerable import UNANSWERABLE, asked, sentences, twins, with_controls
+from snipbias.tasks.unanswerable import (
+    UNANSWERABLE,
+    asked,
+    sentences,
+    twins,
+    with_controls,
+    with_twins,
+)
 
 
 def words(text: str) -> int:
@@ -87,19 +94,26 @@ def test_rows_without_twins_or_with_one_template_are_refused():
     task = sb.task("mini:age").test
     with pytest.raises(SnipbiasError, match="'twin'"):
         with_controls(task.where(lambda item: item.condition == "ambiguous"))
-    with pytest.raises(SnipbiasError, match="two templates"):
+    with pytest.raises(SnipbiasError, match=r"in its test part .* at least two templates"):
         with_controls(task.where(lambda item: item.template == task.templates[0]))
 
 
-def test_rows_that_name_no_twin_are_paired_by_what_they_ask():
+def test_rows_that_name_no_twin_are_paired_by_what_they_ask_and_tell():
     task = sb.task("mini:age").test
-    nameless = task._with_items(replace(item, twin="") for item in task.items)
-    pairs = list(twins(nameless.items))
-    for ambiguous, answered in pairs:
-        assert ambiguous.question == answered.question
-        assert set(ambiguous.options) == set(answered.options)
-    assert len(pairs) == len({answered.id for _, answered in pairs}) > len(task) // 8
-    assert len(with_controls(nameless)) == len(task) + 2 * len(pairs)
+    right = {item.id: item.twin for item in task.items}
+    nameless = [replace(item, twin="") for item in task.items]
+    scenes = [replace(item, twin=item.template) for item in task.items]  # a name for many pairs
+    for rows in (nameless, scenes, scenes[::-1]):
+        pairs = list(twins(rows))
+        assert len(pairs) == len(task) // 2
+        assert all(right[ambiguous.id] == right[answered.id] for ambiguous, answered in pairs)
+        named: dict[str, set[str]] = {}
+        for item in with_twins(rows):
+            named.setdefault(item.twin, set()).add(right[item.id])
+        assert len(named) == len(pairs)
+        assert all(len(same) == 1 for same in named.values())
+    assert with_twins(task.items) == task.items
+    assert len(with_controls(task._with_items(nameless))) == 2 * len(task)
 
 
 def test_options_in_any_order_and_twins_named_anew_in_every_template():

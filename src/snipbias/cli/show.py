@@ -67,7 +67,7 @@ class Show(o.Command):
 def _answer(path: Path, record: RunRecord) -> tuple[list[RenderableType], str]:
     """The first screen of a run's result and the next commands; nothing of other runs."""
     from snipbias.cli.ending import after_comparison, report
-    from snipbias.edits.run_folder import edit_places, read_edits
+    from snipbias.edits.run_folder import edit_places
     from snipbias.evaluation.answer import answer
     from snipbias.evaluation.compare import Comparison
     from snipbias.experiment.reading import read_experiment
@@ -83,7 +83,8 @@ def _answer(path: Path, record: RunRecord) -> tuple[list[RenderableType], str]:
             return ["", answers(read_experiment(path))], report(path)
         if record.command != "evaluate":
             return [], ""
-        found, edits = Comparison.load(path), read_edits(path)
+        found = Comparison.load(path)
+        edits = found.edits_in(path)
         places = list(map(str, edit_places(path)))
         then = after_comparison(found, given["model"], places, edits, path)
         return [*map(changed, edits), "", answer(found)], then

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -14,6 +15,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from snipbias.base.words import ORIGINAL, RANDOM, control_kind, held_out
+from snipbias.edits.edit import NeuronEdit
+from snipbias.edits.run_folder import read_edits
 from snipbias.evaluation.apart import gained, knowledge_sentence
 from snipbias.evaluation.elsewhere import elsewhere_figures
 from snipbias.evaluation.estimate import Estimate
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 SUMMARY, ROWS = "summary.json", "rows.parquet"
 RETENTION, ELSEWHERE = "retention.parquet", "elsewhere.parquet"
 TEXTS = {"text": "text.json", "chat": "chat.json"}
+FILES = (ROWS, RETENTION, ELSEWHERE, *TEXTS.values())
 
 
 @dataclass(frozen=True)
@@ -182,6 +186,8 @@ class Compared:
     def save(self, folder: str | Path) -> None:
         """Write rows as Parquet, every figure and the sums of every neutral passage as JSON."""
         folder = Path(folder)
+        for file in FILES:  # of an earlier comparison, which may have had more
+            (folder / file).unlink(missing_ok=True)
         self.evaluation.save(folder / ROWS)
         _write(self.evaluation.retention, folder / RETENTION)
         _write(self.evaluation.elsewhere, folder / ELSEWHERE)
@@ -189,7 +195,8 @@ class Compared:
             if shifts := getattr(self.evaluation, kind):
                 sums = {method: shift.passages for method, shift in shifts.items()}
                 (folder / file).write_text(json.dumps(sums) + "\n", encoding="utf-8")
-        summary = json.dumps(self.to_dict(), indent=1)
+        files = {file: _hash(folder / file) for file in FILES if (folder / file).is_file()}
+        summary = json.dumps({**self.to_dict(), "files": files}, indent=1)
         (folder / SUMMARY).write_text(summary + "\n", encoding="utf-8")
 
     @classmethod
@@ -201,6 +208,9 @@ class Compared:
         """
         folder = Path(folder)
         found = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+        for file, known in found.get("files", {}).items():  # none in folders of 0.1
+            if _hash(folder / file) != known:
+                raise ValueError(f"{file} is not the one that {SUMMARY} was written with")
         reading = Reading(**found["reading"])
         evaluation = Evaluation(pq.read_table(folder / ROWS), reading)
         for kind, file in TEXTS.items():
@@ -224,6 +234,22 @@ class Compared:
             found["margin"],
             {kind: Estimate.from_dict(each) for kind, each in found.get("inside", {}).items()},
         )
+
+    def edits_in(self, folder: str | Path) -> list[NeuronEdit]:
+        """The edits that its folder holds.
+
+        Raises:
+            ValueError: one of them is not an edit that was compared.
+        """
+        edits = read_edits(Path(folder))
+        for edit in edits:
+            if edit.fingerprint not in self.fingerprints.values():
+                raise ValueError(f"the edit {edit.label!r} is of another run")
+        return edits
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _write(answers: Mapping[str, Evaluation], path: Path) -> None:

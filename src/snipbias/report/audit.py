@@ -18,7 +18,6 @@ from snipbias.base.record import RunRecord
 from snipbias.base.table import Grid, percent
 from snipbias.base.words import ORIGINAL, plural
 from snipbias.edits.edit import NeuronEdit
-from snipbias.edits.run_folder import read_edits
 from snipbias.evaluation.compare import Comparison
 from snipbias.evaluation.estimate import Estimate
 from snipbias.evaluation.interval import below
@@ -105,7 +104,8 @@ def write_audit(
             "`snipbias evaluate`."
         )
     with readable(str(folder)):
-        found, edits = Comparison.load(folder), read_edits(folder)
+        found = Comparison.load(folder)
+        edits = found.edits_in(folder)
         sections = list(_sections(folder, found, edits, record, scenario))
         html = page(
             [Part("evaluation", sections, record, str(folder))], f"Audit pack: {found.task.name}"

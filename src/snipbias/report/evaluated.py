@@ -12,7 +12,7 @@ from snipbias.base.files import slug
 from snipbias.base.plot import Plot
 from snipbias.base.words import ALWAYS_UNKNOWN, BEST_OFFSET, ORIGINAL, plural
 from snipbias.edits.edit import NeuronEdit
-from snipbias.edits.run_folder import read_edits, read_sites
+from snipbias.edits.run_folder import read_sites
 from snipbias.evaluation.compare import Comparison
 from snipbias.evaluation.harness_scores import HarnessScore, HarnessScores, harness_grid
 from snipbias.evaluation.retained import plain_name
@@ -33,7 +33,7 @@ def evaluated_section(folder: Path, texts: Texts) -> Section:
     """The section of a run of `snipbias evaluate`."""
     compared = Comparison.load(folder)
     shown, where, found = compared.edits[:SHOWN_EDITS], str(compared.task), compared.measured
-    kept, harness, table = read_edits(folder), _harness(folder), compared.evaluation.table
+    kept, harness, table = compared.edits_in(folder), _harness(folder), compared.evaluation.table
     kinds = {ORIGINAL: "original", **dict.fromkeys(compared.edits, "edit")}
     place, least = slug(compared.task.name), floors(compared.original)
     return section(

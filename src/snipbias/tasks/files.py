@@ -48,6 +48,7 @@ from snipbias.tasks.options import (
 )
 from snipbias.tasks.prompts import general_instructions
 from snipbias.tasks.readers import csv_rows, decode, json_lines, placed, read_bytes
+from snipbias.tasks.unanswerable import with_twins
 
 SUFFIXES = (".jsonl", ".csv", ".tsv")
 CONDITIONS: dict[str, Condition] = {
@@ -134,7 +135,7 @@ def from_rows(
     own = _instructions(renamed)
     return Task(
         name,
-        tuple(items),
+        with_twins(items),
         tuple(instructions or own or general_instructions()),
         source=source,
         notes=tuple(notes([row for _, row in renamed], items, own, instructions)),

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
+from itertools import takewhile
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import shipped
@@ -88,18 +89,45 @@ def no_pairs(task: Task) -> SnipbiasError:
 def twins(items: Iterable[Item]) -> Iterator[tuple[Item, Item]]:
     """Pair every ambiguous row with the disambiguated row of its question.
 
-    Rows without a `twin` are paired if template, question and options are the same. Both name the
-    option that declines.
+    Rows without a `twin` are paired if template, question and options are the same. Where several
+    rows could be a row's twin, it is the one whose question, options and context are most alike.
+    Both name the option that declines.
     """
     items = [item for item in items if item.unknown is not None]
-    answered = {_asks(item): item for item in items if item.condition == "disambiguated"}
+    answered = defaultdict(list)
     for item in items:
-        if item.condition == "ambiguous" and _asks(item) in answered:
-            yield item, answered.pop(_asks(item))
+        if item.condition == "disambiguated":
+            answered[_asks(item)].append(item)
+    for item in items:
+        if item.condition == "ambiguous" and (could := answered[_asks(item)]):
+            twin = max(could, key=partial(_alike, item))
+            could.remove(twin)
+            yield item, twin
+
+
+def with_twins(items: Sequence[Item]) -> tuple[Item, ...]:
+    """The items with a `twin` for each pair that has no name, or one that other rows have too."""
+    named = Counter((item.template, item.twin) for item in items if item.twin)
+    pairs = {item.id: pair[0].id for pair in twins(items) for item in pair}
+    return tuple(
+        replace(item, twin=pairs[item.id])
+        if item.id in pairs and named[item.template, item.twin] != 2
+        else item
+        for item in items
+    )
 
 
 def _asks(item: Item) -> Hashable:
     return item.template, item.twin or (item.question, frozenset(item.options))
+
+
+def _alike(one: Item, other: Item) -> tuple[bool, bool, int]:
+    """What two rows have in common: question, options, and the beginning of the context."""
+    begin = takewhile(
+        lambda both: both[0] == both[1], zip(one.context, other.context, strict=False)
+    )
+    same = frozenset(one.options) == frozenset(other.options)
+    return one.question == other.question, same, sum(1 for _ in begin)
 
 
 def filler_rows(
@@ -134,9 +162,11 @@ def mismatch_rows(task: Task, pairs: Iterable[tuple[Item, Item]]) -> list[Item]:
             if answered.template not in templates
         )
         if not strange:
+            part = "" if task.part == "all" else f" in its {task.part} part"
             raise SnipbiasError(
-                f"task {task.name!r} has no question of another template to ask about "
-                f"{answered.id!r}: give rows of at least two templates."
+                f"task {task.name!r} has no question of another template{part} to ask about "
+                f"{answered.id!r}: give rows of at least two templates, or of eight where they are "
+                "split, so that every part has two."
             )
         assert answered.unknown is not None
         rows.append(
