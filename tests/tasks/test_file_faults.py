@@ -18,6 +18,7 @@ from row_files import ROW, jsonl, text_file
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.words import SCREEN
 from snipbias.tasks import task
+from snipbias.tasks.item import looks
 
 BAD_ROWS: list[tuple[Any, str]] = [
     ([1, 2], "this line is not a JSON object; write"),
@@ -199,12 +200,12 @@ def test_a_row_in_memory_that_is_no_dictionary() -> None:
 # "|" separates options, and text is stripped; everything else must come back as it was.
 texts = st.text(
     st.characters(exclude_characters="|\0", exclude_categories=["Cs"]), min_size=1, max_size=8
-).filter(lambda text: bool(text.strip()))
+).filter(lambda text: bool(looks(text)))
 
 
 @given(
     rows=st.lists(
-        st.tuples(texts, st.lists(texts, min_size=2, max_size=4, unique_by=str.strip), texts),
+        st.tuples(texts, st.lists(texts, min_size=2, max_size=4, unique_by=looks), texts),
         min_size=1,
         max_size=4,
     )
