@@ -95,7 +95,7 @@ def test_non_inferiority_is_said_in_full() -> None:
     assert not stats.non_inferior(found, 0.019)
     assert stats.non_inferiority(found, 0.015) == (
         "may be worse by more than 1.5 points: -0.4 [-1.9, +1.0]; "
-        "too few templates to judge (400), some 600 templates like these would do"
+        "too few templates to judge (400), about 600 templates like these would be enough"
     )
     five, six = (Interval(0.9, 0.8, 1.0, 0.95, n, 10, True) for n in (5, 6))
     assert [above(each, 0.5) for each in (None, five, six)] == ["not shown", "not shown", "yes"]

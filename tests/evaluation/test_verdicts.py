@@ -236,7 +236,7 @@ def test_a_suspicion_of_few_rows_is_no_verdict() -> None:
         (said,) = verdicts(summarize(mute), evidence=(Trial(mute), Trial(mute)))
         assert (said.kind, said.settled) == ("position", settled)
         assert said.interval is not None
-        assert ("too few templates to judge (3), some " in said.text) is not settled
+        assert ("; too few templates to judge (3), about " in said.text) is not settled
 
 
 def test_the_gain_over_an_offset_is_drawn_with_its_curve() -> None:

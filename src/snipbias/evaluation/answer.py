@@ -159,7 +159,7 @@ def judged(found: Measured) -> tuple[str, Text]:
     if sure:
         return short, Text(_brief(sure), "red")
     if may:
-        return f"{short}?", Text(f"too few rows to judge; perhaps {_brief(may)}", "yellow")
+        return f"{short}?", Text(f"perhaps {_brief(may)}; too few rows to judge", "yellow")
     if found.before is None:
         return "", Text("no fault found")
     if gained(found.apart) == "yes":

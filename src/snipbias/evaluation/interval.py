@@ -196,7 +196,7 @@ def would_do(interval: Interval | None, bound: float, *, exact: bool = True) -> 
 
     Its distance c to the bound must exceed a / sqrt(n) + b / n: a from the width of the interval,
     b from the unseen cluster, which weighs about -log(alpha) / n, where the exact bounds are asked.
-    Empty where none would do.
+    Empty if no number would be enough.
     """
     if interval is None:
         return ""
@@ -216,5 +216,5 @@ def would_do(interval: Interval | None, bound: float, *, exact: bool = True) -> 
     rounded = max(math.ceil(number / step) * step, interval.templates + 1)
     return (
         f"too few {interval.unit}s to judge ({interval.templates}), "
-        f"some {plural(rounded, interval.unit)} like these would do"
+        f"about {plural(rounded, interval.unit)} like these would be enough"
     )

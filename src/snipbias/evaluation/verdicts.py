@@ -100,7 +100,7 @@ def _judged(
         text += f" (95 % interval {low} to {high}{unit})"
     if not settled:
         enough = would_do(found, bound, exact=False)
-        text = f"{enough or 'too few rows to judge'}: {text}"
+        text = f"perhaps {text}; {enough or 'too few rows to judge'}"
     return Verdict(kind, text, settled=settled, interval=found)
 
 
