@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -283,3 +284,17 @@ def test_an_interrupt_says_where_the_training_is_kept(tmp_path):
     for folder, raised in ((tmp_path, InterruptError), (None, KeyboardInterrupt)):
         with pytest.raises(raised), kept_in(folder):
             raise KeyboardInterrupt
+
+
+def test_a_state_that_does_not_fit_on_the_disk_is_one_sentence(tmp_path):
+    resource = pytest.importorskip("resource")
+    change = torch.zeros(1_000, requires_grad=True)
+    loop = Loop(SimpleNamespace(change=change), Training(), Check(0, None, {}, {}, {}, 0, 0), "")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, before[1]))
+        with pytest.raises(sb.SnipbiasError, match=r"could not write .* free some space"):
+            loop.save(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.iterdir())

@@ -14,6 +14,7 @@ from snipbias.base.files import atomic_file
 from snipbias.base.hub import answers, one_sentence
 from snipbias.base.record import FILE as RECORD_FILE
 from snipbias.base.record import RunRecord
+from snipbias.base.words import plural
 from snipbias.edits.card.card import GENERATED, model_card
 from snipbias.edits.card.facts import base_on_hub, without_folders
 from snipbias.edits.card.figures import FILE as FIGURES_FILE
@@ -64,7 +65,7 @@ def locate(
         return path
     named = hub_id(place)
     near = _edits_near(path)
-    more = f" or {len(near) - 3} others" if len(near) > 3 else ""
+    more = f" or {plural(len(near) - 3, 'other')}" if len(near) > 3 else ""
     there = f"name one of {', '.join(near[:3])}{more}" if near else "give the folder of one"
     unknown = SnipbiasError(
         f"there is no edit at {place}: {there} (`snipbias find --out` writes them)."

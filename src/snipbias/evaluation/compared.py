@@ -239,12 +239,11 @@ class Compared:
         """The edits that its folder holds.
 
         Raises:
-            ValueError: one of them is not an edit that was compared.
+            ValueError: they are not those that were compared.
         """
         edits = read_edits(Path(folder))
-        for edit in edits:
-            if edit.fingerprint not in self.fingerprints.values():
-                raise ValueError(f"the edit {edit.label!r} is of another run")
+        if {edit.fingerprint for edit in edits} != {self.fingerprints[edit] for edit in self.edits}:
+            raise ValueError("its edits are not those that were compared")
         return edits
 
 

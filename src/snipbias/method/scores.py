@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from jaxtyping import Bool, Float, Int
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from snipbias.base.errors import SnipbiasError
@@ -187,7 +187,7 @@ class Scores(Shown):
         }
         tensors = {"counts": self.counts, **{_SUM + site: t for site, t in self.sums.items()}}
         with atomic_file(path) as new:
-            save_file(tensors, new, {"snipbias": json.dumps(described)})
+            new.write_bytes(save(tensors, {"snipbias": json.dumps(described)}))
 
     @classmethod
     def load(cls, path: str | Path, sites: tuple[Site, ...]) -> Scores:

@@ -10,8 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from safetensors import SafetensorError
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from snipbias.base.errors import SnipbiasError, require
@@ -177,7 +176,4 @@ def _write_adapter(
     config.revision = base.revision
     config.inference_mode = True
     config.save_pretrained(str(folder))
-    try:
-        save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
-    except SafetensorError as error:  # how it reports a full disk
-        raise OSError(str(error)) from error
+    (folder / "adapter_model.safetensors").write_bytes(save(tensors, {"format": "pt"}))

@@ -144,7 +144,7 @@ class Loop:
 
     def save(self, folder: Path) -> None:
         """Write the state, from which a killed run resumes."""
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         state = {
             f"adam.{place}.{name}": value.clone()
@@ -161,7 +161,7 @@ class Loop:
             "key": self._key,
         }
         with atomic_file(folder / STATE) as new:
-            save_file(state, new, metadata={"notes": json.dumps(notes)})
+            new.write_bytes(save(state, {"notes": json.dumps(notes)}))
 
     def load(self, folder: Path) -> bool:
         """Load the state from a folder; return whether there was one of this training."""
