@@ -77,6 +77,8 @@ def test_a_name_that_no_command_knows_is_refused(tmp_path: Path) -> None:
         ("modell = 1", "did you mean 'model'"),
         ("[lok]\nn = 1", "did you mean 'look'"),
         ("n = [", "give a TOML file"),
+        ("n = " + "[" * 9_999, "give a TOML file"),
+        ("n = " + "1" * 9_999, "give a TOML file"),
         ("columns = 3", r"write \[columns\], and below"),
         ('[look]\nmethod = "theirs:scorer"', "give --method if you trust it"),
     ):

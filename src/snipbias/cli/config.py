@@ -102,7 +102,7 @@ def _read(path: Path) -> dict[str, Any]:
         import tomli as tomllib  # pyright: ignore[reportMissingImports]
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SnipbiasError(
             f"cannot read the settings in {path} ({error}): give a TOML file, such as a run's "
             f"{FILE}."
