@@ -21,8 +21,7 @@ from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
-from scipy.stats import norm
-from scipy.stats import t as student
+from scipy.special import ndtri, stdtrit  # scipy.stats has both too, and takes long to load
 
 from snipbias.evaluation.rows import Rows
 
@@ -168,5 +167,5 @@ def _stretch(drawn: float, ways: list[tuple[int, float]], level: float) -> float
         # An estimate of the third term may be off by more than there is: never below either way.
         variance = min(max(sum_of_ways - cells, first, second), sum_of_ways)
     freedom = sum_of_ways**2 / sum(v**2 / (clusters - 1) for clusters, v in ways)
-    quantile = student.ppf((1 + level) / 2, freedom) / norm.ppf((1 + level) / 2)
+    quantile = stdtrit(freedom, (1 + level) / 2) / ndtri((1 + level) / 2)
     return float(quantile * np.sqrt(variance / drawn))

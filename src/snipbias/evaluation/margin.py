@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.special import softmax
-from scipy.stats import rankdata
 
 from snipbias.evaluation.rows import Rows
 
@@ -26,8 +25,9 @@ def auroc(positive: Float[np.ndarray, " p"], negative: Float[np.ndarray, " n"]) 
     p, n = len(positive), len(negative)
     if not p or not n:
         return None
-    ranks = rankdata(np.concatenate([positive, negative]))
-    return float((ranks[:p].sum() - p * (p + 1) / 2) / (p * n))
+    ordered = np.sort(negative)
+    below, not_above = (ordered.searchsorted(positive, side).sum() for side in ("left", "right"))
+    return float((below + not_above) / 2 / (p * n))
 
 
 def discrimination(rows: Rows, unanswerable: str = "ambiguous") -> float | None:

@@ -16,7 +16,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
-from scipy.stats import binomtest, permutation_test
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.words import plural
@@ -113,6 +112,8 @@ def sign_flip(
     sums = np.bincount(cluster, weights=np.asarray(values_a, float) - np.asarray(values_b, float))
     if len(sums) < 2:
         return 1.0
+    from scipy.stats import permutation_test
+
     result = permutation_test(
         (sums,),
         np.sum,
@@ -153,6 +154,8 @@ def mcnemar(right_a: Bool[np.ndarray, " rows"], right_b: Bool[np.ndarray, " rows
     only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
     if only_a + only_b == 0:
         return 1.0
+    from scipy.stats import binomtest
+
     return float(binomtest(only_a, only_a + only_b, 0.5).pvalue)
 
 

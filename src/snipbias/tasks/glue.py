@@ -19,8 +19,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import shipped
@@ -128,6 +126,9 @@ def siblings(rows: Sequence[Sequence[str]]) -> list[str]:
     A template is named by a hash of its texts, so the same rows get the same template in every
     file that holds all of them.
     """
+    from scipy.sparse import coo_array  # not with this module: every start would wait for them
+    from scipy.sparse.csgraph import connected_components
+
     keys = [[_sha256(" ".join(text.split()).casefold().encode()) for text in row] for row in rows]
     number = {key: i for i, key in enumerate(sorted({key for row in keys for key in row}))}
     row_of = [i for i, row in enumerate(keys) for _ in row]
