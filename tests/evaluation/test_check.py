@@ -111,6 +111,9 @@ def test_states_are_the_plain_models_at_the_last_token_of_the_prompt(family):
         # Behind the last block transformers gives the normalised state.
         np.testing.assert_allclose(read[0, number], hidden[1][0, -1], rtol=1e-4, atol=1e-5)
     assert read.shape[:2] == (2, 2)
+    np.testing.assert_allclose(states(lm, queries, blocks=1)[0], read[:1], rtol=1e-5, atol=1e-6)
+    lm.reads_whole = not lm.is_encoder_decoder
+    np.testing.assert_allclose(states(lm, queries)[0], read, rtol=1e-4, atol=1e-5)
 
 
 def test_neutral_pairs_are_asked_in_four_ways_and_lengths_tell_little():

@@ -8,6 +8,7 @@ output (the margin of "unknown") and what reads no model: words, length, and shu
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -34,6 +35,8 @@ from snipbias.tasks.unanswerable import UNANSWERABLE
 
 OUTPUT, INSIDE, PURIFIED = "output", "probe", "probe without surface"
 SHUFFLES = 20
+# The share of the blocks that are read: what can be answered is told best halfway, and worse above.
+DEPTH = 2 / 3
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,8 @@ class Probe:
     """The result of the probe.
 
     Attributes:
-        layer: the block (of `layers`) whose output it reads, chosen on neutral questions.
+        layer: the block whose output it reads, chosen on neutral questions.
+        layers: blocks that it chose from, counted from the first.
         by_layer: AUROC of each block's on neutral questions left out, mean over the three kinds.
         neutral: of the chosen one, by kind.
         told: AUROC on the task, by what tells and by kind of unanswerable rows.
@@ -112,10 +116,13 @@ def probe_and_rows(
     neutral = answerable("mini" if task.name.startswith("mini") else "")  # words that it knows
     items, n = (*neutral.items, *task.items), len(neutral)
     queries = lm.queries([task.prompt.ask(task.instructions[0], item) for item in items])
-    unanswered = [Query(query.prompt, (query.options[0][:1],)) for query in queries[:n]]
     stage("reading the residual stream", len(queries))
-    inside, logprobs = states(lm, [*unanswered, *queries[n:]], **options)
-    rows = Rows.of_items(task.items, logprobs[n:])
+    inside, logprobs = states(lm, queries[n:], **options)
+    read = math.ceil(DEPTH * len(inside))
+    unanswered = [Query(query.prompt, (query.options[0][:1],)) for query in queries[:n]]
+    neutral_inside, _ = states(lm, unanswered, blocks=read, **options)
+    inside = np.concatenate([neutral_inside, inside[:read]], 1)
+    rows = Rows.of_items(task.items, logprobs)
     surface, words = _surface(items, queries), _words(items, n)
     return learned(inside, surface, words, neutral.items, rows, seed), rows
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -20,10 +21,15 @@ from snipbias.models.token_tree import TokenTree, reads_trees
 Logprobs = list[list[float]]
 
 
+class _EnoughError(Exception):
+    """The pass has read what is asked of it."""
+
+
 def states(
     lm: LanguageModel,
     queries: Sequence[Query],
     *,
+    blocks: int | None = None,
     batch_size: BatchSize = "auto",
     progress: Progress = lambda done: None,
 ) -> tuple[Float[np.ndarray, "layers queries d"], Logprobs]:
@@ -32,6 +38,7 @@ def states(
     Args:
         lm: the model.
         queries: the prompts; an option of one token costs no more than none.
+        blocks: read the first so many blocks only, and no option.
         batch_size: prompts per pass, or `auto`; results do not depend on it.
         progress: called with the number of prompts just done.
 
@@ -39,26 +46,23 @@ def states(
         The stream, and from the same passes the log-probabilities of each query's options.
     """
     found: dict[int, tuple[Tensor, list[float]]] = {}
+    names = [name for name, _ in lm.blocks("decoder")][:blocks]
     is_tree = reads_trees(lm)
 
     def do(batch: Sequence[Query]) -> tuple[Float[Tensor, "b layers d"], Logprobs]:
-        first: dict[int, Tensor] = {}
-        blocks = (name for name, _ in lm.blocks("decoder"))
-        hooks = [(name, partial(_keep_first, first, n)) for n, name in enumerate(blocks)]
-        with lm.hooked(hooks):
-            if is_tree:
-                lm.passes["forward"] += len(batch)
-                tree = TokenTree.of(batch, lm.device)
-                logprobs, last = tree.score(lm), tree.ends
-                rows = torch.zeros_like(last)
-            else:
-                scored = lm.score(batch)
-                logprobs, last = scored.logprobs, _last(scored.prefix_mask)
-                last = torch.zeros_like(last) if lm.is_encoder_decoder else last
-                rows = torch.arange(len(batch))
-        kept = [first[number] for number in sorted(first)]
-        streams = torch.stack([h[rows, last.to(h.device)].float().cpu() for h in kept], 1)
-        given = zip(logprobs.tolist(), batch, strict=True)
+        tree = TokenTree.of(batch, lm.device) if is_tree else None
+        at = _before_answers(lm, batch) if tree is None else (0, tree.ends)
+        read: dict[str, Tensor] = {}
+        last = None if blocks is None else names[-1]
+        hooks = [(name, partial(_keep_first, read, at, name, name == last)) for name in names]
+        logprobs: Logprobs = [[] for _ in batch]
+        with lm.hooked(hooks), suppress(_EnoughError):
+            scored = lm.score(batch).logprobs if tree is None else tree.score(lm)
+            logprobs = scored.tolist()
+        if tree is not None:
+            lm.passes["forward"] += len(batch)
+        given = zip(logprobs, batch, strict=True)
+        streams = torch.stack([read[name] for name in names], 1)
         return streams, [row[: len(query.options)] for row, query in given]
 
     def keep(numbers: Sequence[int], values: tuple[Tensor, Logprobs]) -> None:
@@ -82,15 +86,30 @@ def states(
     return torch.stack(streams, 1).numpy(), list(logprobs)
 
 
-def _last(mask: Float[Tensor, "b s"]) -> Int[Tensor, " b"]:
-    """The last real token of each row, whichever side is padded."""
-    return (mask * torch.arange(mask.shape[1], device=mask.device)).argmax(1)
+def _before_answers(
+    lm: LanguageModel, batch: Sequence[Query]
+) -> tuple[Int[Tensor, " b"], Int[Tensor, " b"]]:
+    """Row and column, in the first pass over a batch, of the token before each answer."""
+    rows = torch.arange(len(batch))
+    if lm.reads_whole:  # a row per option, padded on the right
+        options = torch.tensor([len(query.options) for query in batch])
+        return options.cumsum(0) - options, torch.tensor([len(q.prompt) - 1 for q in batch])
+    return rows, torch.full_like(rows, 0 if lm.is_encoder_decoder else -1)
 
 
 def _keep_first(
-    into: dict[int, Tensor], number: int, module: nn.Module, args: object, output: Any
+    into: dict[str, Tensor],
+    at: tuple[Any, Tensor],
+    name: str,
+    is_last: bool,
+    module: nn.Module,
+    args: object,
+    output: Any,
 ) -> None:
     hidden = output[0] if isinstance(output, (tuple, list)) else output
     if hidden.ndim == 4:  # Gemma 3n has several streams, of which the first is the main one
         hidden = hidden[0]
-    into.setdefault(number, hidden)
+    if name not in into:  # options may follow in a pass of their own
+        into[name] = hidden[at].float().cpu()
+    if is_last:
+        raise _EnoughError
