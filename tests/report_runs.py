@@ -53,8 +53,8 @@ def make(place: Path) -> None:
             *("--retention", "mini:skills", "--retention", "kept.jsonl", "--retention-items", "8"),
             *("--text", "text.txt", "--elsewhere", "2", "--out", "evaluated"),
         )
-        small = {"tasks": ("mini:ses",), "samples": 4, "trials": 2, "sizes": (10, 30)}
-        limits = {"items": 22, "dev_items": 22, "retention_items": 4, "elsewhere": 1, "texts": 1}
+        small = {"tasks": ("mini:ses",), "samples": 2, "trials": 1, "sizes": (10, 30)}
+        limits = {"items": 12, "dev_items": 12, "retention_items": 4, "elsewhere": 1, "texts": 1}
         less = {"prompts": (), "control_rows": False}  # `reproduced` has both
         patch.setitem(PRESETS, "demo", replace(PRESETS["demo"], **small, **limits, **less))
         call("demo", "--out", "demo", "--quiet")

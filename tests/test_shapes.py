@@ -18,9 +18,11 @@ with install_import_hook("snipbias", "beartype.beartype"):
     from toys import task
 
     TASK = task()
-    readings = (sb.Reading("byte"), sb.Reading(options="letters"), sb.Reading(generate=True))
-    small = {"items": 8, "elsewhere": 2, "texts": ["one two three four five"], "chat": ["one two"]}
-    for lm in map(tiny, ("flan-t5", "llama")):
+    byte, letters = sb.Reading("byte"), sb.Reading(options="letters")
+    written = sb.Reading(generate=True)
+    small = {"items": 4, "elsewhere": 1, "texts": ["one two three four five"], "chat": ["one two"]}
+    for family, readings in {"flan-t5": (letters, written), "llama": (byte, written)}.items():
+        lm = tiny(family)
         for method in (sb.Method.v1(), sb.Method.v2(tokens="mean", instructions="max")):
             edit = sb.attribute(lm, TASK.find, method).top(5)
         with edit.applied(lm):

@@ -9,6 +9,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from command_line import TASK, assert_refused, tree
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import sweep
 from snipbias.base.record import RunRecord
+from snipbias.cli import main
 from snipbias.cli.rerun import recorded_arguments
 
 
@@ -84,26 +86,31 @@ def test_nothing_odd_is_written_over(cli, here: Path, edit: Path) -> None:
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM])
 def test_what_a_stopped_run_leaves(here: Path, edit: Path, stop: signal.Signals) -> None:
     """SIGTERM is as clean as Ctrl-C; what a killed run leaves, the next one removes."""
-    script = (
-        "import sys, time; from snipbias.cli import main; from snipbias.base.record import "
-        "RunRecord; RunRecord.write = lambda *_: (print('at work', flush=True), time.sleep(60)); "
-        "main(['combine', sys.argv[1], '--strength', '.5', '--out', 'o'])"
-    )
-    running = subprocess.Popen(
-        [sys.executable, "-c", script, str(edit)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert running.stdout is not None
-    assert running.stdout.readline() == "at work\n"
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.dup2(writing, 1)
+        os.dup2(writing, 2)
+        sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+        RunRecord.write = lambda *_: (print("at work", flush=True), time.sleep(60))
+        try:
+            main(["combine", str(edit), "--strength", ".5", "--out", "o"])
+        except SystemExit as end:
+            sys.stderr.flush()
+            os._exit(int(end.code or 0))
+        finally:
+            os._exit(99)
+    os.close(writing)
+    told = os.fdopen(reading)
+    assert told.readline() == "at work\n"
     (hidden,) = here.iterdir()
     sweep(here)
     assert list(here.iterdir()) == [hidden]  # its process is alive
-    running.send_signal(stop)
-    _, err = running.communicate(timeout=60)
+    os.kill(child, stop)
+    err, (_, status) = told.read(), os.waitpid(child, 0)
     if stop is signal.SIGTERM:
-        assert (running.returncode, err) == (130, "interrupted: nothing was written.\n")
+        assert os.waitstatus_to_exitcode(status) == 130
+        assert err == "interrupted: nothing was written.\n"
         assert not list(here.iterdir())
     (here / ".o.original.partial").mkdir()
     (here / ".o.original.partial" / "mine").touch()
@@ -187,7 +194,7 @@ def test_a_full_disk(cli, here: Path, model: Path, edit: Path, command: str, lim
     words = {
         "find": ["find", model, *TASK, "--n", 400, "--samples", 1],
         "evaluate": [
-            *("evaluate", model, *TASK, "--items", 40, "--no-retention", "--no-text"),
+            *("evaluate", model, *TASK, "--items", 8, "--no-retention", "--no-text"),
             *("--elsewhere", 0, "--no-control-rows"),
         ],
         "apply": ["apply", model, edit],

@@ -27,7 +27,8 @@ from snipbias.report.write import write_report
 FIND = "find demo mini:age --n 3 --samples 1 --instructions 1 --quiet --out"
 REPRODUCE = (
     "reproduce demo --task mini:age --methods v1 --trials 1 --items 2 --dev-items 2 --samples 1 "
-    "--sizes 3 --refine 0 --instructions 1 --no-retention --no-text --no-transfer --quiet"
+    "--sizes 3 --refine 0 --instructions 1 --no-retention --no-text --no-transfer --quiet "
+    "--elsewhere 1"
 )
 
 
@@ -44,6 +45,7 @@ def made(tmp_path_factory) -> Path:
     here = tmp_path_factory.mktemp("made")
     run(*FIND.split(), str(here / "edit"))
     evaluate = ["--items", "4", "--instructions", "1", "--no-text", "--no-retention", "--quiet"]
+    evaluate += ["--elsewhere", "1"]
     edit = ["--edit", str(here / "edit")]
     run("evaluate", "demo", "mini:age", *evaluate, *edit, "--out", str(here / "evaluated"))
     run(*REPRODUCE.split(), "--out", str(here / "reproduced"))
@@ -135,7 +137,7 @@ def test_damaged_results(examples: int, file: str, made: Path, tmp_path: Path) -
 COMMANDS = {
     "find": FIND,
     "evaluate": "evaluate demo mini:age --edit {edit} --items 2 --instructions 1 --no-text "
-    "--no-retention --quiet --out",
+    "--no-retention --quiet --elsewhere 1 --out",
     "apply": "apply demo {edit} --quiet --out",
     "export": "export {edit} --quiet --out",
     "reproduce": REPRODUCE + " --out",
