@@ -19,6 +19,7 @@ from snipbias.method.learned import objective
 from snipbias.method.learned.below import Below
 from snipbias.method.learned.check import Check, Material, check
 from snipbias.method.learned.factors import Factors, LowRank, Mask, upper_sites
+from snipbias.method.learned.learn import _highest
 from snipbias.method.learned.rows import Group
 from snipbias.method.learned.train import Loop, Training
 from snipbias.models.products import multiply_in_bfloat16
@@ -189,6 +190,12 @@ def test_a_neuron_carried_its_gradient_times_its_change_against_the_sign():
     loop.move(tensor([3.0, 0.5]))  # of the rows alone; the second was moved by the texts
     assert change.tolist() == pytest.approx([-0.002, 0.002], rel=1e-4)
     assert loop.carried.tolist() == pytest.approx([0.006, -0.001], rel=1e-4)
+
+
+def test_those_that_carried_most_are_kept_and_none_of_a_training_that_diverged():
+    assert _highest(tensor([0.1, 0.3, 0.2]), 2).tolist() == [False, True, True]
+    with pytest.raises(sb.SnipbiasError, match="the training diverged"):
+        _highest(tensor([0.1, torch.nan, 0.2]), 1)
 
 
 def test_what_is_kept_is_harmless_and_the_first_of_equals():

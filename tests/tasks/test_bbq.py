@@ -163,6 +163,13 @@ def test_repeated_rows_are_kept_under_ids_of_their_own() -> None:
     assert len({item.id for item in items}) == 8
 
 
+def test_the_unknown_option_is_told_whatever_its_wording_and_letter_case() -> None:
+    rows = quartet([UNKNOWN, ("x", "old"), ("y", "nonOld")], ["old"])
+    for row in rows:
+        row["answer_info"]["ans0"] = ["Not enough info", "Unknown"]
+    assert {item.unknown for item in parse(rows)} == {0}
+
+
 def test_a_row_without_one_unknown_option_is_counted() -> None:
     rows = quartet([UNKNOWN, ("x", "old"), ("y", "nonOld")], ["old"])
     for row in rows:

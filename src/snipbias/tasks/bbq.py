@@ -119,7 +119,7 @@ class Row:
     @cached_property
     def unknown(self) -> int | None:
         """The option whose group is "unknown"; None unless exactly one is."""
-        found = [i for i, group in enumerate(self.groups) if group == "unknown"]
+        found = [i for i, group in enumerate(self.groups) if _normal(group) == "unknown"]
         return found[0] if len(found) == 1 else None
 
     @cached_property

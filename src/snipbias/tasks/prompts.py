@@ -120,8 +120,8 @@ class PromptTemplate:
         shown = item.options if order is None else tuple(item.options[i] for i in order)
         if self.has_letters and len(shown) > len(ascii_uppercase):
             raise SnipbiasError(
-                f"item {item.id!r} has {len(shown)} options and there are 26 letters: "
-                "list them as text."
+                f"item {item.id!r} has {len(shown)} options and there are 26 letters: use a "
+                "prompt without letters, such as 'list'."
             )
         letters = tuple(ascii_uppercase[: len(shown)])
         marks = (

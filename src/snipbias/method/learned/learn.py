@@ -271,6 +271,8 @@ def _edit(
 
 
 def _highest(carried: Tensor, size: int) -> Tensor:
+    if carried.isnan().any():  # which `topk` would take for the largest
+        raise SnipbiasError("the training diverged: give a lower --rate, or --dtype float32.")
     chosen = torch.zeros_like(carried, dtype=torch.bool)
     chosen[carried.topk(size).indices] = True
     return chosen
