@@ -63,6 +63,7 @@ def test_templates_that_cannot_be_used_are_refused(monkeypatch: pytest.MonkeyPat
         ("{{ 'a' * 10**10 }}", "MB"),
         ("{{ messages[0].content * 10**5 }}", "characters"),
         ({"tools": "x", "rag": "y"}, "'tools', 'rag'"),
+        ("{{ range(1000)|random }}" + USERS + ENDS, "at random"),
     ):
         with pytest.raises(SnipbiasError) as refused:
             model(template).prompt_text("who?")
