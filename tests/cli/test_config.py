@@ -24,7 +24,7 @@ SEEN: list[Any] = []
 
 
 @dataclass(kw_only=True)
-class Look(o.Asking):
+class Look(o.Batching, o.Asking):
     """Look."""
 
     panel = o.LOOK
@@ -65,8 +65,22 @@ def test_the_command_line_then_the_file_then_the_default(tmp_path: Path) -> None
     )
 
 
+def test_one_value_is_a_list_of_one_and_a_number_is_read_as_the_option_reads_it(
+    tmp_path: Path,
+) -> None:
+    text = 'model = "m"\ninstruction = "Say who."\nbatch-size = 4\n'
+    found = look("--config", settings(tmp_path, text))
+    assert found.instruction == ["Say who."]
+    assert found.batch_size == 4
+    for wrong in ("0", "-1", '"4a"', "true", "2.5", "1" * 5_000):
+        with pytest.raises((typer.BadParameter, SnipbiasError)):
+            look("--config", settings(tmp_path, f'model = "m"\nbatch-size = {wrong}\n'))
+
+
 def test_what_a_run_wrote_is_the_same_run(tmp_path: Path) -> None:
-    told = look('a "b"\x7f', "--instruction", "Ü?", "--instruction", "two", "--deep")
+    told = look(
+        'a "b"\x7f', "--instruction", "Ü?", "--instruction", "two", "--deep", "--batch-size", "4"
+    )
     config.write(tmp_path, "look", told)
     assert look("--config", str(tmp_path / config.FILE)) == told
 

@@ -104,3 +104,12 @@ def test_it_is_fitted_on_neutral_questions_and_changes_answers(unchanged, monkey
     assert all(len(layer.others) == 10 + 2 for layer in layers)  # chat requests are among them
     with pytest.raises(SnipbiasError, match="leave it out"):
         made.conditional_layers(tiny("gpt2"), task, 1)
+
+
+def test_a_unit_by_hand() -> None:
+    """Nine in ten of the other rows lie below 0.8; at 2, the mean of the unanswerable, it opens."""
+    fitted = (torch.tensor([1.0, 0.0]), 2.0, np.linspace(-1, 1, 101), torch.tensor([0.0, 1.0]))
+    unit = made.Layer(("gate", "up", "down"), 7, *fitted, torch.tensor([3.0, 4.0])).unit(8.0, 0.1)
+    assert unit.gate.tolist() == pytest.approx([16 / 1.2, -0.8 * 16 / 1.2])
+    assert (unit.number, unit.up.tolist()) == (7, [0.0, 1.0])
+    assert unit.down.tolist() == pytest.approx([3 * 8 / 16 / 25, 4 * 8 / 16 / 25])

@@ -16,6 +16,7 @@ from queries import make_queries
 from snipbias.edits.provenance import ModelId
 from snipbias.edits.pruning import tensors
 from snipbias.method.learned import objective
+from snipbias.method.learned.anchors import Anchor
 from snipbias.method.learned.below import Below
 from snipbias.method.learned.check import Check, Material, check
 from snipbias.method.learned.factors import Factors, LowRank, Mask, upper_sites
@@ -172,6 +173,13 @@ def test_a_check_is_what_a_hand_computes():
     assert not found.harms(found, 0.0, 0.1)
     logprobs[0, 0] = torch.nan  # else the AUROC of no number were 0 or 1
     assert check(None, factors, material, 3, None).harms(found, 0.0, 0.1)
+
+
+def test_how_far_a_text_moved_is_the_mean_over_its_tokens(monkeypatch):
+    before, after = tensor([[0.5, 0.5], [0.9, 0.1]]).log(), tensor([[0.5, 0.5], [0.1, 0.9]]).log()
+    monkeypatch.setattr("snipbias.method.learned.anchors.predictions", lambda *given: after)
+    below = SimpleNamespace(of=lambda name: nullcontext())
+    assert float(Anchor(None, None, before).moved(None, below)) == pytest.approx(0.8 * log(9) / 2)
 
 
 def test_a_training_is_known_by_its_rows_and_their_right_answers():

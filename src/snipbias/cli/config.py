@@ -66,11 +66,18 @@ def take(context: typer.Context, path: Path | None) -> None:
                 f"written: delete it there, and give --{name} if you trust it."
             )
     context.default_map = {
-        name: ",".join(map(str, value)) if isinstance(value, list) and not many else value
+        name: _fit(value, many=many)
         for name, value in given.items()
         if name in options and name not in NOT_KEPT[-2:]
         for many in [getattr(options[name], "multiple", False) or options[name].nargs == -1]
     }
+
+
+def _fit(value: Any, *, many: bool) -> Any:
+    """A setting as its option takes it: a list if it can be given several times, else one value."""
+    if many:
+        return value if isinstance(value, list) else [value]
+    return ",".join(map(str, value)) if isinstance(value, list) else value
 
 
 def write(folder: Path, command: str, options: Any) -> None:

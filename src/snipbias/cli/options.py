@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -67,10 +68,11 @@ TrustRemoteCode = Annotated[
 ]
 
 
-def _batch_size(text: str) -> int | str:
+def _batch_size(given: str | int) -> int | str:
+    text = str(given)  # a settings file may hold a number
     if text == "auto":
         return text
-    if not text.isdecimal() or int(text) < 1:
+    if not re.fullmatch("0*[1-9][0-9]{0,8}", text):
         raise typer.BadParameter(f"{text!r} is neither 'auto' nor a number of 1 or more.")
     return int(text)
 
