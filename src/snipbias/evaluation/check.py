@@ -134,8 +134,8 @@ class Check(Shown):
         if self.probe:
             return [answers, self.probe.grid()]
         told = tuple((NAMES[k], f"{a.auroc.value:.2f}") for k, a in self.apart.items())
-        title = "Its answers tell unanswerable rows from answerable ones"
-        return [answers, Grid(title, ("kind", "AUROC"), told)] if told else [answers]
+        header = ("unanswerable rows", "AUROC against answerable")
+        return [answers, *([Grid("Told apart by its answers", header, told)] if told else [])]
 
     @property
     def headline(self) -> str:
@@ -247,7 +247,7 @@ def _bias(found: Check) -> tuple[str, ...]:
 def _can_help(found: Check) -> tuple[str, ...]:
     if found.probe is None:
         why = found.unprobed.removesuffix(".")
-        return (f"Whether an edit can help is not known without the probe: {why}.",)
+        return (f"Without the probe, it is not known whether an edit can help: {why}.",)
     inside, said = (found.probe.told[name]["mismatch"].value for name in (INSIDE, OUTPUT))
     ahead = found.probe.ahead["mismatch"]
     if inside is None or said is None or ahead.value is None:
