@@ -201,7 +201,11 @@ def slug(name: str) -> str:
 
 
 def refuse_alike(names: tuple[str, ...]) -> None:
-    """Refuse names that would share a folder."""
+    """Refuse names that would share a folder.
+
+    Raises:
+        SnipbiasError: two names have the same `slug`, ignoring case.
+    """
     folders: dict[str, str] = {}
     for name in names:
         other = folders.setdefault(slug(name).casefold(), name)

@@ -18,6 +18,12 @@ def answers(
 ) -> bool:
     """Whether the hub can be reached. One request, since its client retries for half a minute.
 
+    Args:
+        repo: name of a repository that `token` may read.
+        file: path of a file in it.
+        revision: branch, tag or commit; None for the main branch.
+        token: token of the hub; None for the one that is stored, if any.
+
     Raises:
         HfHubHTTPError: the hub answers with a refusal.
     """

@@ -49,7 +49,13 @@ def fenced(text: str, language: str = "") -> Markdown:
 def table(
     header: Sequence[str], rows: Iterable[Sequence[object]], *, figures: bool = True
 ) -> Markdown:
-    """A table with the first column left-aligned, and the others right-aligned if `figures`."""
+    """A table whose first column is left-aligned.
+
+    Args:
+        header: column names.
+        rows: cells, one per column; numbers and intervals stay as they are, the rest is escaped.
+        figures: whether the other columns are right-aligned.
+    """
     rules = ("---", *("---:" if figures else "---" for _ in header[1:]))
     lines = [[shown(name) for name in header], rules, *(map(_cell, row) for row in rows)]
     return Markdown("\n".join(f"| {' | '.join(line)} |" for line in lines))

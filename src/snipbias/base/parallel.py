@@ -144,7 +144,7 @@ def hold_one_model() -> None:
     _here.set(replace(workers(), one_model=True))
 
 
-def launched() -> int:
+def _launched() -> int:
     """Number of processes that the launcher (accelerate, torchrun, mpirun) started."""
     names = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
     return max(int(os.environ.get(name) or 1) for name in names)
@@ -152,7 +152,7 @@ def launched() -> int:
 
 def launched_rank() -> int:
     """Rank of this process as the launcher set it; 0 if there is only one."""
-    if launched() == 1:
+    if _launched() == 1:
         return 0
     names = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
     return next((int(os.environ[name]) for name in names if os.environ.get(name)), 0)
@@ -214,7 +214,7 @@ def speaks(error: SnipbiasError) -> bool:
 
 def _join() -> Workers:
     """Meet the other processes, if a launcher started any."""
-    if launched() == 1:
+    if _launched() == 1:
         if os.environ.get("ACCELERATE_USE_CPU") == "True" and "MASTER_ADDR" in os.environ:
             warnings.warn(
                 "accelerate started only one process: on CPUs, launch with --multi_gpu instead of "

@@ -84,7 +84,16 @@ def mark(number: int) -> dict[str, Any]:
 def scatter(
     name: str, x: Sequence[Any], y: Sequence[Any], hover: str, mode: str = "markers", **more: Any
 ) -> dict[str, Any]:
-    """A trace of marks or lines; `more` are other fields of plotly's."""
+    """A plotly trace of marks or lines.
+
+    Args:
+        name: name in the legend.
+        x: one coordinate per mark.
+        y: one coordinate per mark; None leaves a gap.
+        hover: plotly's template of the text at each mark.
+        mode: "markers", "lines", "text" or a sum of them.
+        more: other fields of the trace.
+    """
     trace = {"type": "scatter", "mode": mode, "name": name, "x": x, "y": y}
     return {**trace, "hovertemplate": hover, **more}
 

@@ -67,7 +67,7 @@ class RunRecord:
         self.seconds["total"] = round(sum(v for k, v in self.seconds.items() if k != "total"), 3)
         self.versions = package_versions()
         self.machine = machine()
-        self.peak_memory_mb = peak_memory_mb()
+        self.peak_memory_mb = _peak_memory_mb()
         path = Path(folder) / FILE
         with atomic_file(path) as new:
             new.write_text(json.dumps(asdict(self), indent=1, default=str) + "\n", encoding="utf-8")
@@ -130,7 +130,7 @@ def machine() -> dict[str, Any]:
     }
 
 
-def peak_memory_mb() -> dict[str, float]:
+def _peak_memory_mb() -> dict[str, float]:
     """Largest memory use of this process so far."""
     import torch
 

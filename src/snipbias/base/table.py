@@ -125,7 +125,13 @@ def percent(value: float | None, *, sign: bool = False) -> str:
 
 
 def number(value: float | None, *, sign: bool = False, digits: int | None = None) -> str:
-    """A number with two decimals, or with `digits` significant digits."""
+    """A number as text.
+
+    Args:
+        value: the number; None is written as a dash.
+        sign: whether a positive number gets a plus.
+        digits: significant digits; None for two decimals.
+    """
     if value is None:
         return "-"
     if digits:

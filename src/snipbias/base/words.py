@@ -39,7 +39,13 @@ def plural(number: int, what: str) -> str:
 
 
 def held_out(items: int, templates: int, instructions: int) -> str:
-    """The size of the held-out data in words."""
+    """The size of the held-out data in words.
+
+    Args:
+        items: number of items.
+        templates: number of templates that the items come from.
+        instructions: number of instructions that each item is asked under.
+    """
     return (
         f"{plural(items, 'held-out item')} of {plural(templates, 'template')}, "
         f"{plural(instructions, 'instruction')}"

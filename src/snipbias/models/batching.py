@@ -113,7 +113,7 @@ def run_batches(
         progress(left)
 
 
-def is_out_of_memory(error: BaseException) -> bool:
+def _is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out, on any device."""
     said = ("out of memory", "ALLOC_FAILED", "can't allocate memory", "not enough memory")
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
@@ -176,7 +176,7 @@ def _unless_full(do: Callable[[Sequence[T]], R], part: Sequence[T]) -> tuple[R] 
     try:
         return (do(part),)
     except Exception as error:
-        if not is_out_of_memory(error):
+        if not _is_out_of_memory(error):
             raise
     # Here nothing refers to the pass any more.
     gc.collect()

@@ -61,7 +61,7 @@ class ChatTemplate:
         Raises:
             SnipbiasError: it fails, does not end, drops the question or leaves a thought open.
         """
-        found = bounded(lambda: _tried(tokenizer))
+        found = _bounded(lambda: _tried(tokenizer))
         if "fault" in found:
             raise _refusal(name, found["fault"])
         if found.pop("has_date"):
@@ -172,7 +172,7 @@ def _leaves_thought_open(text: str) -> bool:
     return bool(tags and not tags[-1]) or _CHANNEL.search(text) is not None
 
 
-def bounded(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def _bounded(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Run work in a process that is stopped after `SECONDS` or beyond `BYTES`.
 
     Returns:

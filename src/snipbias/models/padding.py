@@ -16,7 +16,11 @@ T = TypeVar("T")
 
 
 def in_batches(jobs: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    """Split jobs into batches of at most `size`, in order."""
+    """Split jobs into batches of at most `size`, in order.
+
+    Raises:
+        SnipbiasError: `size` is below 1.
+    """
     if size < 1:
         raise SnipbiasError(f"the batch size is {size}: give at least 1.")
     for start in range(0, len(jobs), size):

@@ -25,7 +25,7 @@ def count_places(sites: Sequence[Site], draws: Sequence[Iterable[Neuron]]) -> di
     Places are in the order of the network; units of a fused layer count for their own roles.
     """
     by_name = {site.name: site for site in sites}
-    counts = dict.fromkeys(every_place(sites), 0)
+    counts = dict.fromkeys(_every_place(sites), 0)
     for neurons in draws:
         for name, unit in neurons:
             site = by_name[name]
@@ -33,7 +33,7 @@ def count_places(sites: Sequence[Site], draws: Sequence[Iterable[Neuron]]) -> di
     return {place: count / max(len(draws), 1) for place, count in counts.items()}
 
 
-def every_place(sites: Sequence[Site]) -> list[Place]:
+def _every_place(sites: Sequence[Site]) -> list[Place]:
     """Every place in the model, ordered by stack, layer, and attention before ffn."""
     found = {_place(site, role) for site in sites for role, _ in site.layout}
     sides = {"encoder": 0, "decoder": 1}

@@ -286,7 +286,11 @@ def _key_value_heads(config: PretrainedConfig) -> int | None:
 
 
 def neuron_at(sites: tuple[Site, ...], index: int) -> Neuron:
-    """The neuron with this index, counting site after site."""
+    """The neuron with this index, counting site after site.
+
+    Raises:
+        IndexError: the sites have fewer neurons.
+    """
     for site in sites:
         if index < site.width:
             return Neuron(site.name, index)

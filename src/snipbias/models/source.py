@@ -37,6 +37,16 @@ class Source:
 
     @classmethod
     def of(cls, name: str, revision: str | None, trust: bool) -> Source:
+        """Find out where a model's files are.
+
+        Args:
+            name: "demo", a folder, a .gguf file, or a repository of the hub.
+            revision: branch, tag or commit on the hub; None for the main branch.
+            trust: whether the model's own code may run.
+
+        Raises:
+            SnipbiasError: there is no such folder or file.
+        """
         if name == "demo":
             return cls(name, str(DEMO), None, None, trust)
         path = Path(name).expanduser()
@@ -112,6 +122,9 @@ def one_sentence(source: Source) -> Iterator[None]:
     """Turn an error of transformers about a model it cannot load into one sentence.
 
     A damaged configuration or file surfaces as almost any exception, hence the broad clause.
+
+    Raises:
+        SnipbiasError: the block raised an error.
     """
     try:
         yield

@@ -35,29 +35,31 @@ GROUP_PARTS = re.compile(r"(?:(?P<ses>lowSES|highSES)[-_])?(?:(?P<gender>[MF])[-
 def load(category: str, instructions: Sequence[str], data_dir: str | Path | None = None) -> Task:
     """Load one category; `fetch` explains where its file comes from.
 
-    The task's `source` gives the path, the SHA-256 and whether the file is the official one. Its
-    `notes` count the rows without a biased option or a twin.
-
     Args:
-        category: one of `CATEGORIES`, asked under these instructions.
+        category: one of `CATEGORIES`.
+        instructions: those it is asked under.
         data_dir: folder of the files; by default the cache, then a download.
 
     Raises:
         SnipbiasError: the file is missing and cannot be downloaded, or is malformed.
     """
     file = fetch(category, data_dir)
-    items, notes = parse(decode(file.content, file.path), file.path, category)
-    return Task(
-        f"bbq:{category}",
-        items,
-        tuple(instructions),
-        source=file.source,
-        notes=(*file.notes, *notes),
-    )
+    items, found = parse(decode(file.content, file.path), file.path, category)
+    notes = (*file.notes, *found)
+    return Task(f"bbq:{category}", items, tuple(instructions), source=file.source, notes=notes)
 
 
 def parse(text: str, path: Path, category: str) -> tuple[tuple[Item, ...], tuple[str, ...]]:
-    """Parse a file's text into items, and notes on what the data does not settle."""
+    """Parse a file's text into items, and notes on what the data does not settle.
+
+    Args:
+        text: content of the file, JSON Lines.
+        path: the file, for messages.
+        category: one of `CATEGORIES`, for the names of items, templates and twins.
+
+    Raises:
+        SnipbiasError: there are no rows, or one is malformed.
+    """
     rows = [_row(where, record) for where, record in json_lines(text, path)]
     if not rows:
         raise SnipbiasError(f"{path} has no rows: replace it by BBQ's {category}.jsonl.")
@@ -112,9 +114,8 @@ class Row:
     @property
     def is_repetition(self) -> bool:
         """Whether the template is one of those beyond the category's own."""
-        return bool(re.fullmatch(r"[0-9]{1,9}", self.question_index)) and (
-            int(self.question_index) > TEMPLATES
-        )
+        index = self.question_index
+        return re.fullmatch(r"[0-9]{1,9}", index) is not None and int(index) > TEMPLATES
 
     @cached_property
     def unknown(self) -> int | None:
@@ -196,8 +197,7 @@ def _same_questions(rows: Sequence[Row]) -> dict[str, str]:
 def _repeated_scenes(rows: Sequence[Row], same_questions: Mapping[str, str]) -> dict[str, str]:
     """Map each template that repeats another with proper names (from 26 on) to that one.
 
-    They are paraphrases, so a split must keep them together. A repetition shares a question with
-    exactly one other template.
+    A split must keep paraphrases together. A repetition shares a question with one other template.
     """
     asked: defaultdict[str, set[str]] = defaultdict(set)
     for row in rows:

@@ -37,6 +37,9 @@ def load(
         kind: one of `KINDS`.
         place: path of the file or folder.
         given: instructions to use instead of the general ones.
+
+    Raises:
+        SnipbiasError: the file is missing, or not one of this benchmark.
     """
     path, name = Path(place).expanduser(), f"{kind}:{place}"
     language = path.stem.rpartition("_")[2] if kind == "mbbq" else LANGUAGES.get(kind, "en")

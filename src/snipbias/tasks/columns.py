@@ -34,7 +34,16 @@ Columns = Mapping[str, str]
 
 
 def checked_columns(name: str, rows: Sequence[tuple[str, Row]], columns: Columns) -> Columns:
-    """The mapping, with `options=a,b,c` as one column per option."""
+    """Check a column mapping, and split `options=a,b,c` into one column per option.
+
+    Args:
+        name: name of the data, for messages.
+        rows: (place, row) pairs.
+        columns: {our column: the data's column}.
+
+    Raises:
+        SnipbiasError: one of ours does not exist, or one of theirs is in no row.
+    """
     there = list(dict.fromkeys(str(column) for _, row in rows for column in row))
     several = columns.get("options", "")
     if "," in several and several not in there:
@@ -82,6 +91,14 @@ def _is_ours(name: str) -> bool:
 def notes(
     rows: Sequence[Row], items: Sequence[Item], own: Sequence[str], given: Sequence[str] | None
 ) -> Iterator[str]:
+    """Say what is not read, and what a missing column means.
+
+    Args:
+        rows: rows with our column names.
+        items: the items made of them.
+        own: instructions that the rows name.
+        given: instructions that replace them, if any.
+    """
     columns = dict.fromkeys(name for row in rows for name in row)
     if "template" not in columns and "twin" not in columns:
         yield "there is no column 'template': every row counts as independent"

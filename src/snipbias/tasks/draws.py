@@ -13,7 +13,13 @@ Levels = tuple[Hashable, ...]
 
 
 def draw(pool: Iterable[T], n: int | None, seed: int) -> tuple[T, ...]:
-    """Draw `n` elements (None: all, shuffled), independent of the pool's order."""
+    """Draw elements without replacement, whatever the order of the pool.
+
+    Args:
+        pool: elements with different `repr`.
+        n: how many, at most the pool's size; None for all, shuffled.
+        seed: seed of the draw.
+    """
     ordered = sorted(pool, key=repr)
     return tuple(random.Random(seed).sample(ordered, len(ordered) if n is None else n))
 

@@ -96,7 +96,7 @@ def _is_told(person: str, item: Item) -> bool:
 
 def _others(task: Task) -> Task | None:
     """Test rows of the other mini categories, or of the BBQ categories on this machine."""
-    own = category_of(task)
+    own = _category_of(task)
     if own is None:
         return None
     if task.name.startswith("mini"):
@@ -111,7 +111,7 @@ def _others(task: Task) -> Task | None:
 
 
 def _differ(task: Task) -> Task:
-    own = (category_of(task) or "").lower()
+    own = (_category_of(task) or "").lower()
     counterpart = {"disability_status": "disability"}.get(own, own)
     categories = [counterpart] if counterpart in DIFFERENCES else list(DIFFERENCES)
     rows = tuple(row for category in categories for row in differing(category))
@@ -142,7 +142,7 @@ def differing(category: str) -> Iterator[Item]:
             )
 
 
-def category_of(task: Task) -> str | None:
+def _category_of(task: Task) -> str | None:
     """The category of mini or BBQ in a task's name, if any."""
     kind, _, category = task.name.partition(":")
     known = {"mini": mini.CATEGORIES, "bbq": bbq.CATEGORIES}.get(kind, ())

@@ -67,17 +67,20 @@ def fetch(category: str, data_dir: str | Path | None = None) -> Fetched:
     `data_dir` (or SNIPBIAS_DATA_DIR) may hold another version of the file, as `source` then says;
     the cache may not. The official SHA-256 of Gender_identity, Race_ethnicity, Race_x_SES and
     Race_x_gender is not known, so only their number of rows is checked; `source` says that too.
+
+    Raises:
+        SnipbiasError: the file cannot be read or downloaded, or the cached one is not the official.
     """
     own = _own(category, data_dir)
     if own is not None:
         content = read_bytes(own)
-        problem = difference(category, content)
+        problem = _difference(category, content)
         notes = (f"{own} is not the official file ({problem})",) if problem else ()
         return Fetched(own, content, _source(category, own, content), notes)
     path = _cached(category)
     if path.exists():
         content = read_bytes(path)
-        problem = difference(category, content)
+        problem = _difference(category, content)
         if problem:
             raise SnipbiasError(
                 f"{path} is not the official file ({problem}): delete it, or keep your own version "
@@ -101,7 +104,7 @@ def _cached(category: str) -> Path:
     return cache_dir() / "bbq" / f"{category}.jsonl"
 
 
-def difference(category: str, content: bytes) -> str:
+def _difference(category: str, content: bytes) -> str:
     """How the content differs from the official file; empty if it is the same."""
     official = OFFICIAL[category]
     if official.sha256 is not None:
@@ -131,7 +134,7 @@ def own_file(data_dir: str | Path | None, names: Iterable[str]) -> Path | None:
 
 def _source(category: str, path: Path, content: bytes) -> str:
     digest = hashlib.sha256(content).hexdigest()
-    if difference(category, content):
+    if _difference(category, content):
         verdict = "not the official file"
     elif OFFICIAL[category].sha256 is None:
         verdict = "as many rows as the official file, whose sha256 snipbias does not know"
@@ -152,7 +155,7 @@ def _download(category: str, path: Path) -> bytes:
     except (OSError, HTTPException) as error:
         reason = getattr(error, "reason", None) or error
         raise _absent(category, path, str(reason)) from error
-    problem = difference(category, content)
+    problem = _difference(category, content)
     if problem:
         raise SnipbiasError(
             f"{url} did not send the official file ({problem}), so nothing was kept: try again, or "

@@ -97,7 +97,16 @@ def wording(name: str) -> Wording:
 
 
 def parse(name: str, rows: Rows, source: str) -> tuple[Item, ...]:
-    """Make items of (place that an error message names, row) pairs."""
+    """Make items of rows; rows that share a text get the same template.
+
+    Args:
+        name: one of `NAMES`.
+        rows: (place that an error message names, row) pairs.
+        source: the rows' origin, for messages.
+
+    Raises:
+        SnipbiasError: there are no rows, or one is malformed.
+    """
     words = wording(name)
     read = [(where, _texts(where, row, words), row) for where, row in rows]
     if not read:

@@ -28,9 +28,12 @@ def load(
     """Load a task, group or tag of the harness, with its text, choices and target for each row.
 
     Args:
-        name: what the harness calls it.
+        name: its name in the harness.
         given: instructions to use instead of the general ones.
         include_path: folder with your own task files (YAML).
+
+    Raises:
+        SnipbiasError: the harness has no such task, or its data cannot be loaded.
     """
     require("lm_eval", "a task of lm-evaluation-harness needs", "lm-eval")
     from lm_eval.tasks import TaskManager

@@ -72,7 +72,18 @@ def from_dataset(
 def download(
     spec: str, path: str, config: str | None, split: str | None, revision: str | None
 ) -> Any:
-    """Load a dataset from the hub or from the Hugging Face cache."""
+    """Load a dataset from the hub or from the Hugging Face cache.
+
+    Args:
+        spec: the name in messages.
+        path: repository, owner/name.
+        config: configuration of the dataset; None or "" for the only one.
+        split: one split; None for a dictionary of all.
+        revision: branch, tag or commit; None for the main branch.
+
+    Raises:
+        SnipbiasError: downloads are forbidden, or the dataset cannot be loaded.
+    """
     require("datasets", f"reading {spec} needs")
     import datasets
     from huggingface_hub import constants

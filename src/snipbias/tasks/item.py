@@ -104,7 +104,11 @@ def looks(text: str) -> str:
 
 
 def refuse_half_letters(text: str) -> None:
-    """Refuse half of a UTF-16 pair, which neither a tokenizer nor a file accepts."""
+    """Refuse half of a UTF-16 pair, which neither a tokenizer nor a file accepts.
+
+    Raises:
+        SnipbiasError: the text holds one.
+    """
     try:
         text.encode()
     except UnicodeEncodeError as error:

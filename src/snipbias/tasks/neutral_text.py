@@ -9,7 +9,11 @@ from snipbias.base.files import shipped
 
 
 def passages(path: str | Path | None = None) -> tuple[str, ...]:
-    """Paragraphs of a text file, or of the text that ships with the package."""
+    """Paragraphs of a text file, or of the text that ships with the package.
+
+    Raises:
+        SnipbiasError: the file cannot be read as UTF-8, or is empty.
+    """
     if path is None:
         text = shipped("neutral.txt")
     else:

@@ -19,7 +19,11 @@ SEPARATOR_LINE = re.compile(r"\"?sep=([,;|:^~\t])\"?(?=\r|\n|$)", re.IGNORECASE)
 
 
 def read_bytes(path: Path) -> bytes:
-    """Read a file; raise SnipbiasError if it is missing, unreadable or a folder."""
+    """Read a file.
+
+    Raises:
+        SnipbiasError: it is missing, unreadable or a folder.
+    """
     if path.is_dir():
         raise SnipbiasError(f"{path} is a folder: give the path of a file in it.")
     try:
@@ -33,23 +37,31 @@ def read_bytes(path: Path) -> bytes:
 
 
 def decode(content: bytes, path: Path) -> str:
-    """Decode UTF-8, with or without a byte order mark."""
+    """Decode UTF-8, with or without a byte order mark.
+
+    Raises:
+        SnipbiasError: the content is not UTF-8.
+    """
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise SnipbiasError(
-            f"{at(path, line)}: this is not UTF-8 text; save the file as UTF-8."
+            f"{_at(path, line)}: this is not UTF-8 text; save the file as UTF-8."
         ) from None
 
 
 def json_lines(text: str, path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield (file and line, row) for every line that is not blank."""
+    """Yield (file and line, row) for every line that is not blank.
+
+    Raises:
+        SnipbiasError: a line is not a JSON object.
+    """
     # Not splitlines(), which also splits at U+2028, allowed inside a JSON string.
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
-        where = at(path, number)
+        where = _at(path, number)
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
@@ -74,6 +86,9 @@ def csv_rows(text: str, path: Path, *, quotes: bool = True) -> Iterator[tuple[st
         text: content of the file.
         path: the file, for messages.
         quotes: whether quotation marks quote cells, or are ordinary characters.
+
+    Raises:
+        SnipbiasError: a row has another number of cells than the header, or a quotation is open.
     """
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     said = SEPARATOR_LINE.match(text)
@@ -86,7 +101,7 @@ def csv_rows(text: str, path: Path, *, quotes: bool = True) -> Iterator[tuple[st
     start = 1  # a row whose cells contain line breaks is named by its first line
     try:
         for cells in reader:
-            where, start = at(path, start), reader.line_num + 1
+            where, start = _at(path, start), reader.line_num + 1
             if not any(cell.strip() for cell in cells):
                 continue
             if header is None:
@@ -100,7 +115,7 @@ def csv_rows(text: str, path: Path, *, quotes: bool = True) -> Iterator[tuple[st
                 yield where, dict(zip(header, cells, strict=True))
     except csv.Error as error:
         raise SnipbiasError(
-            f"{at(path, start)}: this is not valid {path.suffix[1:].upper()} ({error}); check "
+            f"{_at(path, start)}: this is not valid {path.suffix[1:].upper()} ({error}); check "
             "the double quotes."
         ) from None
 
@@ -123,13 +138,17 @@ def _header(where: str, cells: Sequence[str], delimiter: str) -> list[str]:
     return names
 
 
-def at(path: Path, line: int) -> str:
+def _at(path: Path, line: int) -> str:
     """How every error message names a place in a file."""
     return f"{path}, line {line}"
 
 
 def placed(where: str, make: Callable[..., T], *args: Any, **fields: Any) -> T:
-    """Call `make`, and add the row's place to any error."""
+    """Call `make` with the other arguments.
+
+    Raises:
+        SnipbiasError: `make` raised it; the message begins with `where`.
+    """
     try:
         return make(*args, **fields)
     except SnipbiasError as error:

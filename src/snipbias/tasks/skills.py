@@ -53,7 +53,14 @@ def items() -> tuple[Item, ...]:
 
 
 def draw(template: str, rng: random.Random, *, published: bool, name: str = "") -> Item:
-    """A row of the template, from the published third or from the rest, which is for training."""
+    """Draw one row of a template.
+
+    Args:
+        template: name of the template.
+        rng: source of randomness, advanced by the draw.
+        published: draw from the published third of all rows, or from the rest, for training.
+        name: id of the row; the template's name by default.
+    """
     while True:
         context, question, options = templates()[template](rng)
         if _held_out(context, question, options) == published:

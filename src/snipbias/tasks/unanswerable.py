@@ -133,7 +133,13 @@ def _alike(one: Item, other: Item) -> tuple[bool, bool, int]:
 def filler_rows(
     task: Task, pairs: Iterable[tuple[Item, Item]], length: Callable[[str], int]
 ) -> list[Item]:
-    """The ambiguous rows, made as long as their twins with neutral sentences."""
+    """The ambiguous rows, made as long as their twins with neutral sentences.
+
+    Args:
+        task: the task, whose name selects the vocabulary of the sentences.
+        pairs: twins: (ambiguous, disambiguated).
+        length: length of a text, in words or tokens.
+    """
     pool = sentences("mini" if task.name.startswith("mini") else "")
     lengths = {sentence: length(sentence) for sentence in pool}
     used: Counter[str] = Counter()
@@ -150,7 +156,11 @@ def filler_rows(
 
 
 def mismatch_rows(task: Task, pairs: Iterable[tuple[Item, Item]]) -> list[Item]:
-    """The disambiguated rows under a question of another template, with the same polarity."""
+    """The disambiguated rows under a question of another template, with the same polarity.
+
+    Raises:
+        SnipbiasError: the task has no such question.
+    """
     asked: dict[str | None, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for item in task.items:
         asked[item.polarity][item.question].add(item.template)
