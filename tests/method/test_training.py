@@ -88,7 +88,7 @@ def test_a_killed_training_goes_on_to_the_same_factors(demo, tmp_path):
     how = Training(steps=12, checks=3)
     with torch.inference_mode(False), lm.frozen():
         _, material = gather(lm, [task], 1, 0, how, Below(lm, lm.sites))
-        original = check(lm, Factors(lm, lm.sites), material, 0, None)
+        original = check(lm, Factors(lm, lm.sites), material)
 
     def run(**more) -> Trained:
         return train(lm, Factors(lm, lm.sites), material, how, original=original, **more)
@@ -231,7 +231,7 @@ def test_learned_methods_stand_beside_others_in_an_experiment(tmp_path):
 def job(lm, task, how, **more) -> Job:
     with torch.inference_mode(False), lm.frozen():
         _, material = gather(lm, [task], 1, 0, how, Below(lm, lm.sites))
-        original = check(lm, Factors(lm, lm.sites), material, 0, None)
+        original = check(lm, Factors(lm, lm.sites), material)
     quiet = {"progress": lambda done: None, "told": lambda check: None, "folder": None}
     return Job(lm, lm.sites, material, how, original, key=(), seed=0, **{**quiet, **more})
 

@@ -49,7 +49,11 @@ def intersection(*edits: Edit) -> Edit:
 
 
 def difference(first: Edit, *others: Edit) -> Edit:
-    """The neurons of the first edit that are in none of the others, whatever the factors."""
+    """The neurons of the first edit that are in none of the others, whatever the factors.
+
+    Raises:
+        SnipbiasError: the edits are of different models.
+    """
     return _combined(DIFFERENCE, " - ", (first, *others), _without)
 
 
@@ -131,7 +135,8 @@ def _combined(
 def refuse_other_model(a: EditRecord, b: EditRecord) -> None:
     """Refuse two edits of different models, whose neurons are different things.
 
-    The models' names may differ.
+    Raises:
+        SnipbiasError: architecture, number of neurons or weights differ; names may.
     """
     shapes = {(edit.model.architecture, edit.model.neurons) for edit in (a, b)}
     if len(shapes) > 1 or not same_weights(a.model.weights, b.model.weights):

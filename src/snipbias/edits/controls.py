@@ -73,7 +73,7 @@ def _draw(seed: int) -> str:
     return f", draw {seed + 1}" if seed else ""
 
 
-def kinds(edits: Sequence[NeuronEdit]) -> list[tuple[int, float | tuple[float, ...]]]:
+def _kinds(edits: Sequence[NeuronEdit]) -> list[tuple[int, float | tuple[float, ...]]]:
     """Distinct (size, factor) of edits; all factors if an edit has several."""
     found = []
     for edit in edits:
@@ -94,6 +94,6 @@ def controls_of(
     """
     drawn = []
     for seed in seeds:
-        drawn += [random_edit(lm, n, seed, factor) for n, factor in kinds(edits)]
+        drawn += [random_edit(lm, n, seed, factor) for n, factor in _kinds(edits)]
         drawn += [layer_matched_edit(lm, edit, seed) for edit in edits]
     return drawn

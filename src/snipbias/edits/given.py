@@ -22,7 +22,11 @@ GivenEdits = Sequence[Intervention | str | Path] | Intervention | str | Path
 
 
 def as_model(given: GivenModel) -> LanguageModel:
-    """A loaded model, or the one that `sb.load` loads by this name."""
+    """A loaded model, or the one that `sb.load` loads by this name.
+
+    Raises:
+        SnipbiasError: it is neither, or cannot be loaded.
+    """
     if isinstance(given, LanguageModel):
         return given
     if isinstance(given, (str, Path)):
@@ -46,7 +50,11 @@ def as_tasks(given: GivenTask | Sequence[GivenTask]) -> tuple[Task, ...]:
 
 
 def as_edit(given: Any) -> Any:
-    """An edit or another intervention, or the edit in this folder or repository."""
+    """An edit or another intervention, or the edit in this folder or repository.
+
+    Raises:
+        SnipbiasError: it is none of these, or cannot be loaded.
+    """
     if isinstance(given, (str, Path)):
         return NeuronEdit.load(given)
     if not all(hasattr(given, name) for name in ("label", "check", "applied")):

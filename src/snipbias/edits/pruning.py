@@ -59,7 +59,17 @@ def plain_tensors(module: Linear, site: str) -> Iterator[tuple[str, Tensor, int]
 
 
 def bake_site(module: Linear, units: Mapping[int, float], site: str, baked: Baked) -> None:
-    """Scale units in a layer's weight and bias term, and keep the old rows in `baked`."""
+    """Scale units in a layer's weight and bias term.
+
+    Args:
+        module: the layer.
+        units: unit -> factor.
+        site: name of the layer, for messages.
+        baked: where the old rows are kept.
+
+    Raises:
+        SnipbiasError: a weight is quantised or not in memory.
+    """
     for _, weight, dim in plain_tensors(module, site):
         index, factors = tensors(units)
         index = index.to(weight.device)
@@ -71,7 +81,15 @@ def bake_site(module: Linear, units: Mapping[int, float], site: str, baked: Bake
 def scale_outputs(
     index: Tensor, factors: Tensor, module: Linear, args: object, output: Tensor
 ) -> Tensor:
-    """Forward hook: the layer's output with its edited units scaled."""
+    """Forward hook: the layer's output with its edited units scaled.
+
+    Args:
+        index: edited units, [edited].
+        factors: their factors, [edited].
+        module: the layer.
+        args: its inputs, unused.
+        output: its output, [..., width], or this process's share of the width.
+    """
     here = units_here(module, output)
     if here.stop - here.start < width(module):
         mine = (index >= here.start) & (index < here.stop)

@@ -116,7 +116,11 @@ class EditRecord:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read an edit from its `edit.json`, and from the file of factors if it is dense."""
+        """Read an edit from its `edit.json`, and from the file of factors if it is dense.
+
+        Raises:
+            SnipbiasError: a file is missing or damaged.
+        """
         data = read(path)
         edit = cls.from_dict(data, path)
         named = data.get("factors") if data["format"] == DENSE else None

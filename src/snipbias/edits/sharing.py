@@ -133,7 +133,18 @@ def write_card(
     record: RunRecord | None = None,
     licence: str | None = None,
 ) -> None:
-    """Write the card (README.md) and its figures into the folder of an edit."""
+    """Write the card (README.md) and its figures into the folder of an edit.
+
+    Args:
+        edit: the edit.
+        folder: where to write.
+        figures: figures on the card, if any.
+        record: the run that found it, if known.
+        licence: licence of the edit; None if not stated.
+
+    Raises:
+        SnipbiasError: the folder is an export, whose card is another.
+    """
     texts = _card_texts(edit, folder, figures=figures, record=record, licence=licence)
     _write(texts, folder)
 
@@ -171,7 +182,13 @@ def _write(texts: Mapping[str, str | bytes], folder: Path) -> None:
 def figures_for(
     edit: EditRecord, evaluation: str | Path | None, folder: Path | None
 ) -> Figures | None:
-    """Figures from an evaluation, or else those that a folder holds for this edit."""
+    """Figures from an evaluation, or else those that a folder holds for this edit.
+
+    Args:
+        edit: the edit.
+        evaluation: folder that `snipbias evaluate` wrote, if any.
+        folder: folder of the edit, if any.
+    """
     if evaluation is not None:
         return Figures.of(edit, evaluation)
     return Figures.beside(edit, folder) if folder is not None else None
@@ -214,6 +231,9 @@ def push(
         licence: licence of the edit; by default the base model's according to the hub.
         folder: where it was saved. A hand-written README.md there is uploaded as it is, and
             figures there are used if no evaluation is given.
+
+    Raises:
+        SnipbiasError: the repository is public although `private` is asked for, or the hub refuses.
     """
     from huggingface_hub import CommitOperationAdd, HfApi
 
@@ -245,7 +265,11 @@ def push(
 
 
 def is_generated(folder: Path) -> bool:
-    """Whether a folder's README.md may be replaced: it is missing, or snipbias wrote it."""
+    """Whether a folder's README.md may be replaced: it is missing, or snipbias wrote it.
+
+    Raises:
+        SnipbiasError: it cannot be read.
+    """
     path = folder / CARD_FILE
     try:
         return not os.path.lexists(path) or GENERATED in path.read_text("utf-8", errors="replace")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from snipbias.base.parallel import workers
 from snipbias.method import equations as crispr
-from snipbias.method.attribute import Asked, asked, finite_logprobs, pick, read, score_task
+from snipbias.method.attribute import Asked, asked, finite_logprobs, pick, run_asked, score_task
 from snipbias.method.equations import Scoring, TokenReduction
 from snipbias.method.margins import Bias, option_index
 from snipbias.method.scores import Scores
@@ -113,7 +113,7 @@ def skill_neurons(
         here.update(zip(numbers, zip(found.unbind(), gaps.tolist(), strict=True), strict=True))
 
     with lm.frozen():
-        read(lm, jobs, do, keep, kind="activations", batch_size=batch_size, progress=progress)
+        run_asked(lm, jobs, do, keep, kind="activations", batch_size=batch_size, progress=progress)
     every = workers().gather(here)
     scores = Scores.zeros(lm, task, Scoring("skill neurons"))
     widths = [site.width for site in lm.sites]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int
@@ -23,7 +23,6 @@ from snipbias.models.language_model import LanguageModel, Query
 from snipbias.models.scoring import Scored
 from snipbias.tasks.items import Item, Task
 
-R = TypeVar("R")
 ScoreBatch = Callable[[Sequence[Query], Sequence[Item]], dict[str, Tensor]]
 
 
@@ -34,6 +33,14 @@ class Asked:
     instruction: int
     item: Item
     query: Query
+
+
+def _size(job: Asked) -> tuple[int, int]:
+    return size_of(job.query)
+
+
+# For passes over asked items that keep activations or gradients.
+run_asked = partial(run_batches, size=_size, progress=lambda done: None)
 
 
 def attribute(
@@ -60,11 +67,11 @@ def attribute(
     """
     how, lm, task = method or Method.v1(), as_model(lm), as_task(task)
     if how.biased == "manual":
-        named_biased(lm, task.items)
+        _named_biased(lm, task.items)
 
     def score(queries: Sequence[Query], items: Sequence[Item]) -> dict[str, Tensor]:
         gold = torch.tensor([item.gold for item in items], device=lm.device)
-        biased = None if how.biased == "automatic" else named_biased(lm, items)
+        biased = None if how.biased == "automatic" else _named_biased(lm, items)
         return batch_bias(lm, queries, gold, how, biased)
 
     return score_task(lm, task, how, score, batch_size=batch_size, progress=progress)
@@ -102,33 +109,10 @@ def score_task(
         def keep(numbers: Sequence[int], bias: dict[str, Tensor]) -> None:
             scores.add(bias, torch.tensor([jobs[number].instruction for number in numbers]))
 
-        read(lm, jobs, do, keep, kind=kind, batch_size=batch_size, progress=progress)
+        run_asked(lm, jobs, do, keep, kind=kind, batch_size=batch_size, progress=progress)
         workers().add([*scores.sums.values(), scores.counts])
     scores.check()
     return scores
-
-
-def read(
-    lm: LanguageModel,
-    jobs: Sequence[Asked],
-    do: Callable[[Sequence[Asked]], R],
-    keep: Callable[[Sequence[int], R], object],
-    *,
-    kind: Kind,
-    batch_size: BatchSize,
-    progress: Progress = lambda done: None,
-) -> None:
-    """`run_batches` over asked items, for passes that keep activations or gradients."""
-    run_batches(
-        lm,
-        jobs,
-        do,
-        keep,
-        size=lambda job: size_of(job.query),
-        kind=kind,
-        batch_size=batch_size,
-        progress=progress,
-    )
 
 
 def asked(lm: LanguageModel, task: Task) -> list[Asked]:
@@ -173,7 +157,7 @@ def batch_bias(
     return bias
 
 
-def named_biased(lm: LanguageModel, items: Sequence[Item]) -> Int[Tensor, " b"]:
+def _named_biased(lm: LanguageModel, items: Sequence[Item]) -> Int[Tensor, " b"]:
     """The option that each item calls biased."""
     silent = [item.id for item in items if item.biased is None]
     if silent:
@@ -229,7 +213,11 @@ def crispr_plan(
 
 
 def finite_logprobs(scored: Scored) -> Float[Tensor, "b c"]:
-    """The options' log-probabilities; refuse them if one is not finite."""
+    """The options' log-probabilities, [B, options].
+
+    Raises:
+        SnipbiasError: one of an option is not finite.
+    """
     if not torch.isfinite(scored.logprobs[scored.rows >= 0]).all():
         raise SnipbiasError(
             "the model gives an option a probability that is zero or not a number: load it in a "

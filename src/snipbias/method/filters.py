@@ -22,7 +22,11 @@ Allowed = Mapping[str, Bool[Tensor, " d"]]
 
 
 def without_roles(scores: Scores, roles: Collection[str]) -> Scores:
-    """Leave out units with any of these roles: q, k, v, o, gate, up, down."""
+    """Leave out units with any of these roles: q, k, v, o, gate, up, down.
+
+    Raises:
+        SnipbiasError: there is no such role.
+    """
     if unknown := set(roles) - {*ROLES, "o"}:
         raise SnipbiasError(f"there is no role {min(unknown)!r}: use {', '.join(ROLES)} or o.")
     return scores.keep(

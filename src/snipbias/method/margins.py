@@ -62,7 +62,7 @@ def gap(
             scored = gradients.score(queries)
             gold = option_index(lm, [item.gold for item in items])
             wrong = crispr.most_confusing(finite_logprobs(scored).detach(), gold)
-            return gradients.read(scored, margin_plan(scored, wrong, gold, tokens))
+            return gradients.read(scored, _margin_plan(scored, wrong, gold, tokens))
 
     how = Scoring("gap", {"tokens": tokens})
     if attention != 1:
@@ -80,12 +80,20 @@ def integrated_gap(
 ) -> Scores:
     """The gap score, integrated while all neurons are switched on together.
 
-    IG2 (2024) switches on one neuron at a time, which takes a pass per neuron. Here a gate t
-    multiplies the outputs of all sites, and a neuron's score is the integral over t in [0, 1] of
-    the derivative of the gap with respect to its own gate (midpoint rule). The scores of all
-    neurons add up to the model's gap minus that of the model with every neuron pruned.
+    A gate t multiplies the outputs of all sites, and a neuron's score is the integral over t in
+    [0, 1] of the derivative of the gap with respect to its own gate (midpoint rule). The scores of
+    all neurons add up to the model's gap minus that of the model with every neuron pruned.
 
-    Args: as in `gap`; `steps` is the number of steps of the integral.
+    Args:
+        lm: the model.
+        task: the items to find neurons on.
+        steps: steps of the integral, each a pass per prompt.
+        batch_size, progress: as in `gap`.
+
+    Raises:
+        SnipbiasError: `steps` is below 1.
+
+    Source: IG2 (Liu et al. 2024), which switches on one neuron at a time, at a pass per neuron.
     """
     if steps < 1:
         raise SnipbiasError(f"cannot integrate in {steps} steps: ask for at least 1.")
@@ -102,7 +110,7 @@ def integrated_gap(
             ):
                 scored = gradients.score(queries)
                 finite_logprobs(scored)
-                part = gradients.read(scored, margin_plan(scored, wrong, gold, "sum"))
+                part = gradients.read(scored, _margin_plan(scored, wrong, gold, "sum"))
             for site, values in part.items():
                 total[site] = total.get(site, 0) + values / steps
         return total
@@ -156,7 +164,7 @@ def paired_contrast(
             is_ambiguous = ambiguous.to(lm.device)
             up = torch.where(is_ambiguous, other, right)
             down = torch.where(is_ambiguous, right, other)
-            margins = gradients.read(scored, margin_plan(scored, up, down, tokens))
+            margins = gradients.read(scored, _margin_plan(scored, up, down, tokens))
         return {
             site: torch.where(
                 ambiguous.to(values.device)[:, None],
@@ -207,6 +215,9 @@ def text_utility(
         texts: the texts.
         like: scores of the same model, whose provenance the result copies.
         batch_size, progress: as in `gap`.
+
+    Raises:
+        SnipbiasError: no text has two tokens.
     """
     queries = [query for text in texts if (query := lm.text_query(text)) is not None]
     if not queries:
@@ -232,16 +243,10 @@ def text_utility(
     return scores
 
 
-def margin_plan(
+def _margin_plan(
     scored: Scored, up: Int[Tensor, " b"], down: Int[Tensor, " b"], tokens: TokenReduction
 ) -> BackwardPlan:
-    """One backward pass from log P(up) - log P(down) of each instance.
-
-    Args:
-        scored: the batch's options.
-        up, down: indices of options of each instance.
-        tokens: how token scores become one per instance.
-    """
+    """One backward pass from log P(up) - log P(down) of each instance."""
     logprobs = scored.logprobs
     rows = torch.stack([pick(scored.rows, up), pick(scored.rows, down)], 1)
     one = torch.ones(len(up), device=logprobs.device)

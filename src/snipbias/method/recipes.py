@@ -64,7 +64,14 @@ class Recipe:
         batch_size: BatchSize = "auto",
         progress: Progress = lambda done: None,
     ) -> Scores:
-        """Score the drawn items, and apply the filters."""
+        """Score the drawn items, and apply the filters.
+
+        Args:
+            lm: the model.
+            drawn: items drawn as `balance` says.
+            batch_size: prompts per pass, or `auto`; results do not depend on it.
+            progress: called with the number of prompts just done.
+        """
         scores = self.score(lm, drawn, batch_size=batch_size, progress=progress)
         for leave_out in self.filters:
             scores = leave_out(lm, drawn, scores, batch_size)

@@ -59,7 +59,13 @@ class Scores(Shown):
 
     @classmethod
     def zeros(cls, lm: LanguageModel, task: Task, method: Method | Scoring) -> Scores:
-        """Scores over no instance."""
+        """Scores over no instance, to which batches are added.
+
+        Args:
+            lm: the model.
+            task: the task, for the number of instructions and the provenance.
+            method: how the scores will be computed.
+        """
         shape = len(task.instructions)
         return cls(
             sites=lm.sites,
@@ -165,7 +171,11 @@ class Scores(Shown):
         return int((self.flat > -torch.inf).sum())
 
     def ranking(self, n: int) -> list[Neuron]:
-        """The `n` neurons with the highest scores; ties go to the earlier site and unit."""
+        """The `n` neurons with the highest scores; ties go to the earlier site and unit.
+
+        Raises:
+            SnipbiasError: `n` is not between 1 and the number of neurons that may be picked.
+        """
         there = self.allowed
         if not 0 < n <= there:
             raise SnipbiasError(f"asked for {n} of {there} neurons: ask for 1 to {there}.")
@@ -227,7 +237,11 @@ class Scores(Shown):
         return scores
 
     def check(self) -> None:
-        """Refuse scores that are not finite, or all 0."""
+        """Refuse scores by which neurons cannot be ranked.
+
+        Raises:
+            SnipbiasError: one is not finite, or all are 0.
+        """
         for site, total in self.sums.items():
             if not torch.isfinite(total).all():
                 raise SnipbiasError(

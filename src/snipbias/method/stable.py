@@ -56,7 +56,16 @@ def scored(
 
 
 def overlap(one: Scores, other: Scores, n: int) -> float:
-    """The share of the top n neurons of one that are among those of the other."""
+    """The agreement of two rankings.
+
+    Args:
+        one: scores.
+        other: scores of the same model.
+        n: number of neurons at the top of each.
+
+    Returns:
+        The share of the top n of one that are among those of the other, in [0, 1].
+    """
     return len({*one.ranking(n)} & {*other.ranking(n)}) / n
 
 

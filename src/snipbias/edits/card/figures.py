@@ -92,7 +92,11 @@ class Figures:
 
     @classmethod
     def beside(cls, edit: EditRecord, folder: Path) -> Figures | None:
-        """The figures kept next to an edit; None if there are none for this edit."""
+        """The figures kept next to an edit; None if there are none for this edit.
+
+        Raises:
+            SnipbiasError: the file is damaged.
+        """
         path = folder / FILE
         if not path.is_file():
             return None

@@ -17,8 +17,14 @@ from snipbias.models.source import quiet_transformers
 def write_checkpoint(lm: LanguageModel, edit: NeuronEdit, folder: Path) -> None:
     """Bake the edit, save model and tokenizer, and restore the model.
 
+    Args:
+        lm: the model, in float32 or as it will be used.
+        edit: the edit.
+        folder: an existing folder.
+
     Raises:
         SnipbiasError: a weight is quantised or not in memory.
+        OSError: the disk is full.
     """
     baked = edit.bake(lm)
     try:

@@ -12,7 +12,6 @@ from torch import Tensor
 from transformers.pytorch_utils import Conv1D
 
 from snipbias.edits.edit import NeuronEdit
-from snipbias.edits.export.base import Base
 from snipbias.models.language_model import LanguageModel
 from snipbias.models.sites import width
 
@@ -30,13 +29,12 @@ def ia3_tensors(lm: LanguageModel, edit: NeuronEdit) -> dict[str, Tensor]:
     return tensors
 
 
-def ia3_config(lm: LanguageModel, edit: NeuronEdit, base: Base) -> IA3Config:
+def ia3_config(lm: LanguageModel, edit: NeuronEdit) -> IA3Config:
     """The configuration that goes with `ia3_tensors`."""
     from peft import IA3Config
 
     sites = list(edit.factors)
     config = IA3Config(
-        task_type=base.task_type,
         target_modules=sites,  # full names, since a last part would match other layers
         feedforward_modules=[],  # PEFT would scale their inputs
         fan_in_fan_out=any(isinstance(lm.module(site), Conv1D) for site in sites),

@@ -16,7 +16,6 @@ from transformers.pytorch_utils import Conv1D
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.edits.edit import NeuronEdit
-from snipbias.edits.export.base import Base
 from snipbias.edits.pruning import plain_tensors
 from snipbias.models.language_model import LanguageModel
 from snipbias.models.sites import Linear, unit_dim, width
@@ -56,8 +55,14 @@ def lora_tensors(lm: LanguageModel, edit: NeuronEdit, *, one_rank: bool) -> dict
     return tensors
 
 
-def lora_config(lm: LanguageModel, edit: NeuronEdit, base: Base, *, one_rank: bool) -> LoraConfig:
-    """The configuration that goes with `lora_tensors`."""
+def lora_config(lm: LanguageModel, edit: NeuronEdit, *, one_rank: bool) -> LoraConfig:
+    """The configuration that goes with `lora_tensors`.
+
+    Args:
+        lm: the model.
+        edit: the edit.
+        one_rank: give every layer the largest rank.
+    """
     from peft import LoraConfig
 
     modules = {site: lm.module(site) for site in edit.factors}
@@ -65,7 +70,6 @@ def lora_config(lm: LanguageModel, edit: NeuronEdit, base: Base, *, one_rank: bo
     largest = max(ranks.values())
     smaller = {} if one_rank else {site: r for site, r in ranks.items() if r < largest}
     config = LoraConfig(
-        task_type=base.task_type,
         r=largest,  # servers that ignore patterns use this rank, and a scaling of 1
         lora_alpha=largest,
         rank_pattern=dict(smaller),

@@ -76,7 +76,11 @@ def export(
 
 
 def refuse_base(lm: LanguageModel, out: Path) -> None:
-    """Refuse to overwrite the model itself, which an adapter would still need."""
+    """Refuse to overwrite the model itself, which an adapter would still need.
+
+    Raises:
+        SnipbiasError: the model's files are in `out`.
+    """
     place = Base.of(lm).name
     if place and os.path.isdir(place) and Path(place).resolve().is_relative_to(out.resolve()):
         raise SnipbiasError(f"{out} holds the model itself, which would be lost: choose another.")
@@ -96,12 +100,15 @@ def fill(
     command: str | None = None,
     beside: Path | None = None,
 ) -> Exported:
-    """Write the files of an export into an existing folder; see `export`.
+    """Write the files of an export into an existing folder; see `export` for the other arguments.
 
     Args:
-        name: what the folder will be called, for the card.
+        name: name that the folder will have, for the card.
         command: the command line, for the card.
         beside: folder of the edit, with its figures and the record of the run that found it.
+
+    Raises:
+        SnipbiasError: as for `export`.
     """
     if format not in get_args(Format):
         raise SnipbiasError(f"there is no format {format!r}: give one of {get_args(Format)}.")
@@ -162,16 +169,17 @@ def _adapter_writer(
     """Return a function that writes the adapter; refuse at once if PEFT is missing."""
     require("peft", "writing an adapter needs")
     if format == "lora":
-        config = lora_config(lm, edit, base, one_rank=one_rank)
+        config = lora_config(lm, edit, one_rank=one_rank)
         return lambda: _write_adapter(
             folder, config, lora_tensors(lm, edit, one_rank=one_rank), base
         )
-    return lambda: _write_adapter(folder, ia3_config(lm, edit, base), ia3_tensors(lm, edit), base)
+    return lambda: _write_adapter(folder, ia3_config(lm, edit), ia3_tensors(lm, edit), base)
 
 
 def _write_adapter(
     folder: Path, config: PeftConfig, tensors: dict[str, Tensor], base: Base
 ) -> None:
+    config.task_type = base.task_type  # type: ignore[assignment]
     config.base_model_name_or_path = base.name
     config.revision = base.revision
     config.inference_mode = True

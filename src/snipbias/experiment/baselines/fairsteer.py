@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from snipbias.base.parallel import workers
 from snipbias.experiment.baselines.prompt_end import at_prompt_end
 from snipbias.experiment.baselines.steering import Steering
-from snipbias.method.attribute import Asked, asked, read
+from snipbias.method.attribute import Asked, asked, run_asked
 from snipbias.models.batching import BatchSize
 from snipbias.models.language_model import LanguageModel
 from snipbias.tasks.items import Task
@@ -133,7 +133,7 @@ def probes(lm: LanguageModel, task: Task, *, batch_size: BatchSize = "auto") -> 
             states[number], wrong[number] = row, chosen != jobs[number].item.gold
 
     with torch.no_grad(), lm.frozen():
-        read(lm, jobs, do, keep, kind="activations", batch_size=batch_size)
+        run_asked(lm, jobs, do, keep, kind="activations", batch_size=batch_size)
     states, wrong = workers().gather(states), workers().gather(wrong)
     rows = torch.stack([states[number] for number in range(len(jobs))], 1)  # [layers, rows, d]
     labels = torch.tensor([wrong[number] for number in range(len(jobs))])

@@ -95,7 +95,7 @@ def lora(cell: Cell) -> Outcome:
         sites = upper_sites(lm, default_share(lm))
         with torch.inference_mode(False), lm.frozen():
             _, material = gather(lm, [cell.task], 2, seed, how, Below(lm, sites))
-            original = check(lm, Factors(lm, sites), material, 0, None)
+            original = check(lm, Factors(lm, sites), material)
             trained = LowRank(lm, sites, RANK, seed)
             train(lm, trained, material, how, original=original, seed=seed)
         return Adapter(trained, cell.method)

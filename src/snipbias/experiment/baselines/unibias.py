@@ -17,7 +17,7 @@ from transformers.pytorch_utils import Conv1D
 from snipbias.base.parallel import workers
 from snipbias.edits.pruning import plain_tensors
 from snipbias.experiment.baselines.prompt_end import at_prompt_end
-from snipbias.method.attribute import Asked, asked, read
+from snipbias.method.attribute import Asked, asked, run_asked
 from snipbias.models.backbone import hooks_count
 from snipbias.models.batching import BatchSize
 from snipbias.models.language_model import LanguageModel, Query
@@ -109,7 +109,7 @@ def biased_components(
             sums[name] += values
 
     with torch.inference_mode(), lm.frozen():
-        read(lm, jobs, do, keep, kind="activations", batch_size=batch_size)
+        run_asked(lm, jobs, do, keep, kind="activations", batch_size=batch_size)
         workers().add(sums.values())
     ranked = _ranked({name: total / len(jobs) for name, total in sums.items()}, spread)
     named = [(name, parts[name][number]) for name, number in ranked]

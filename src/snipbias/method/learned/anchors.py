@@ -47,7 +47,14 @@ class Anchor:
 
 
 def anchors(lm: LanguageModel, queries: Sequence[Query], positions: int, seed: int) -> list[Anchor]:
-    """Record what the model predicts now, at up to `positions` tokens of each query."""
+    """Record what the model predicts now on some texts.
+
+    Args:
+        lm: the model, without factors.
+        queries: texts; their prompts and options are cut to `LONGEST` tokens each.
+        positions: tokens of each option whose predictions are recorded, at most.
+        seed: seed of their choice.
+    """
     rng = random.Random(f"anchors {seed}")
     found = []
     with torch.no_grad():
@@ -66,7 +73,13 @@ def text_queries(lm: LanguageModel, texts: Sequence[str]) -> list[Query]:
 
 
 def chat_queries(lm: LanguageModel, prompts: Sequence[str], tokens: int = 16) -> list[Query]:
-    """Requests, each with the start of the model's own greedy reply."""
+    """Requests, each with the start of the model's own greedy reply.
+
+    Args:
+        lm: the model.
+        prompts: the requests; those with an empty reply are left out.
+        tokens: length of a reply, at most.
+    """
     if not prompts:
         return []
     # `generate` writes slightly more tokens than the longest option has.
@@ -81,7 +94,13 @@ def chat_queries(lm: LanguageModel, prompts: Sequence[str], tokens: int = 16) ->
 def predictions(
     lm: LanguageModel, query: Query, places: Int[Tensor, " places"]
 ) -> Float[Tensor, "places vocabulary"]:
-    """Next-token log-probabilities at some tokens of a query's only option, in float32."""
+    """Next-token log-probabilities at some tokens of a query's only option, in float32.
+
+    Args:
+        lm: the model.
+        query: a prompt with one option.
+        places: indices of the option's tokens that are predicted.
+    """
     (text,) = query.options
     lm.passes["forward"] += 1
     if lm.is_encoder_decoder:

@@ -99,10 +99,18 @@ def check(
     lm: LanguageModel,
     factors: Factors,
     material: Material,
-    step: int,
-    loss: float | None,
+    step: int = 0,
+    loss: float | None = None,
 ) -> Check:
-    """Check the current factors on development rows and texts."""
+    """Check the current factors on development rows and texts.
+
+    Args:
+        lm: the model.
+        factors: what is checked, applied for the time being.
+        material: rows and texts.
+        step: steps done.
+        loss: mean training loss since the previous check, if any.
+    """
     margins, right, named, moved = [], [], [], []
     with torch.no_grad(), factors.applied():
         for group in material.dev:

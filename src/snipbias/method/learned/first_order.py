@@ -38,7 +38,7 @@ def first_order(
         lengths: distances from 1 to try for the factor that moves most.
     """
     loss = pair_gradient(lm, factors, material)
-    information = fisher(lm, factors, material)
+    information = _fisher(lm, factors, material)
     information = information + information.mean()  # bounds the step of a neuron that no text uses
     promise = loss**2 / information
     if n is not None:
@@ -49,7 +49,7 @@ def first_order(
     checks = [original]
     for length in lengths:
         factors.set(length * direction)
-        checks.append(check(lm, factors, material, 0, None))
+        checks.append(check(lm, factors, material))
     harmless = [
         (c.told, -k) for k, c in enumerate(checks) if not c.harms(original, how.harm, how.moved)
     ]
@@ -69,7 +69,13 @@ def step_direction(
 def pair_gradient(
     lm: LanguageModel, factors: Factors, material: Material
 ) -> Float[Tensor, " neurons"]:
-    """Mean gradient of the pair loss with respect to every factor."""
+    """Mean gradient of the pair loss with respect to every factor.
+
+    Args:
+        lm: the model.
+        factors: where the gradient is taken.
+        material: the mean is over its training groups.
+    """
     total = torch.zeros_like(factors.change)
     for group in material.rows:
         with torch.enable_grad(), factors.applied():
@@ -81,7 +87,7 @@ def pair_gradient(
     return total / len(material.rows)
 
 
-def fisher(lm: LanguageModel, factors: Factors, material: Material) -> Float[Tensor, " neurons"]:
+def _fisher(lm: LanguageModel, factors: Factors, material: Material) -> Float[Tensor, " neurons"]:
     """Diagonal Fisher information: the mean squared gradient of log P of the texts."""
     total = torch.zeros_like(factors.change)
     for text in material.texts:

@@ -108,7 +108,7 @@ def by_path(job: Job) -> Iterator[Result]:
         yield size, factors, job.fit(size, factors)
 
 
-def at_random(job: Job) -> Iterator[Result]:
+def _at_random(job: Job) -> Iterator[Result]:
     """Train as many random neurons in the same way: the control."""
     for size in job.sizes:
         factors = Factors(job.lm, job.sites)
@@ -117,14 +117,14 @@ def at_random(job: Job) -> Iterator[Result]:
         yield size, factors, job.fit(size, factors)
 
 
-def by_mask(job: Job) -> Iterator[Result]:
+def _by_mask(job: Job) -> Iterator[Result]:
     """Train a mask that prunes this many neurons (grafting)."""
     for size in job.sizes:
         factors = Mask(job.lm, job.sites, size, job.seed)
         yield size, factors, job.fit(size, factors)
 
 
-def by_first_order(job: Job) -> Iterator[Result]:
+def _by_first_order(job: Job) -> Iterator[Result]:
     """One step along the gradient: no training."""
     for size in job.sizes or (None,):
         factors = Factors(job.lm, job.sites)
@@ -136,9 +136,9 @@ def by_first_order(job: Job) -> Iterator[Result]:
 
 PICKS: dict[str, Callable[[Job], Iterator[Result]]] = {
     "learned": by_path,
-    "learned random": at_random,
-    "grafting": by_mask,
-    "first order": by_first_order,
+    "learned random": _at_random,
+    "grafting": _by_mask,
+    "first order": _by_first_order,
 }
 
 
@@ -201,7 +201,7 @@ def learn(
     trainings: dict[int | None, Trained] = {}
     with torch.inference_mode(False), lm.frozen():
         drawn, material = gather(lm, given, fillings, seed, how, Below(lm, sites))
-        original = check(lm, Factors(lm, sites), material, 0, None)
+        original = check(lm, Factors(lm, sites), material)
         if original.harms(original, how.harm, how.moved):
             raise SnipbiasError(
                 f"{lm.name} predicts what is not a number: load it in a wider type (--dtype "
@@ -237,7 +237,19 @@ def gather(
     how: Training,
     below: Below,
 ) -> tuple[list[Task], Material]:
-    """Draw the rows and texts of a training, and record what the model predicts on the texts."""
+    """Draw the rows and texts of a training, and record what the model predicts on the texts.
+
+    Args:
+        lm: the model, without factors.
+        tasks: rows of their `find` parts are trained on, of their `dev` parts checked.
+        fillings: groups of rows per template.
+        seed: seed of the draws.
+        how: settings of the training.
+        below: what runs once per input.
+
+    Returns:
+        The tasks with only the rows drawn, and the material.
+    """
     by_task = [groups(lm, task.find, fillings, seed) for task in tasks]
     drawn = [
         task.find._with_items({item.id: item for group in found for item in group.items}.values())

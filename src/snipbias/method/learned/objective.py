@@ -65,7 +65,15 @@ def person_loss(
     unanswerable: Bool[Tensor, " rows"],
     smoothing: float,
 ) -> Float[Tensor, ""]:
-    """Cross-entropy of answerable rows over the options that name somebody."""
+    """Cross-entropy of answerable rows over the options that name somebody.
+
+    Args:
+        logprobs: log-probabilities of the options.
+        gold: index of each row's right option.
+        unknown: index of each row's unknown option.
+        unanswerable: which rows cannot be answered; they do not count.
+        smoothing: share of the label spread over all named options.
+    """
     declines = F.one_hot(unknown, logprobs.shape[1]).bool()
     named = logprobs.masked_fill(declines, -1e4)[~unanswerable].log_softmax(1)
     if not len(named):

@@ -111,12 +111,14 @@ class Loop:
 
     def move(self, gradient: Tensor) -> None:
         """Take one Adam step; `gradient` is that of the rows only, for what each neuron carried."""
-        rate = self._how.rate * _rate(self.step, self._how)
+        step, how = self.step, self._how
+        # A linear rise, then a linear fall.
+        rate = how.rate * (min(1.0, (step + 1) / how.warm_up) * (1 - step / how.steps))
         for group, scale in zip(self.adam.param_groups, (1, 10), strict=True):
             group["lr"] = scale * rate
         before = self.factors.change.detach().clone()
         self.adam.step()
-        self.factors.bound(self._how.bound)
+        self.factors.bound(how.bound)
         self.carried += -gradient * (self.factors.change.detach() - before)
         self.step += 1
 
@@ -257,15 +259,13 @@ def _gradients(
     A step's rows and texts depend only on its number, so that a resumed run sees the same.
     """
     walk, place = divmod(loop.step, len(material.rows))
-    order = random.Random(f"{seed} walk {walk}").sample(
-        range(len(material.rows)), len(material.rows)
-    )
+    group = random.Random(f"{seed} walk {walk}").sample(material.rows, len(material.rows))[place]
     factors = loop.factors
     loop.adam.zero_grad()
     with torch.enable_grad(), factors.applied():
-        loss = row_loss(lm, material.below, material.rows[order[place]], loop.constant, how)
+        loss = row_loss(lm, material.below, group, loop.constant, how)
     loss.backward()
-    lm.passes["backward"] += len(material.rows[order[place]].items)
+    lm.passes["backward"] += len(group.items)
     gradient = factors.change.grad.detach().clone()  # type: ignore[union-attr]
     if how.keep and material.texts and loop.step % 2 == 0:  # every second step, at twice the weight
         text = random.Random(f"{seed} text {loop.step}").choice(material.texts)
@@ -280,19 +280,21 @@ def _gradients(
 def row_loss(
     lm: LanguageModel, below: Below, group: Group, constant: Tensor, how: Training
 ) -> Float[Tensor, ""]:
-    """The loss of a group: decline if unanswerable, else name the right person; separate both."""
+    """The loss of a group: decline if unanswerable, else name the right person; separate both.
+
+    Args:
+        lm: the model, with the factors applied.
+        below: what runs once per input.
+        group: the rows.
+        constant: added to the margin of declining, in nats; a scalar.
+        how: weights of the terms.
+    """
     logprobs = group.score(lm, below)
-    device = logprobs.device
-    gold, unknown = group.gold.to(device), group.unknown.to(device)
-    unanswerable = group.unanswerable.to(device)
+    rows = (group.gold, group.unknown, group.unanswerable)
+    gold, unknown, unanswerable = (each.to(logprobs.device) for each in rows)
     declined = objective.decline_loss(
-        logprobs, unknown, unanswerable, constant.to(device), how.answerable, how.smoothing
+        logprobs, unknown, unanswerable, constant.to(logprobs.device), how.answerable, how.smoothing
     )
     person = objective.person_loss(logprobs, gold, unknown, unanswerable, how.smoothing)
     margin = objective.unknown_margin(logprobs, unknown)
     return declined + person + how.pair * objective.pair_loss(margin, unanswerable)
-
-
-def _rate(step: int, how: Training) -> float:
-    """Share of the highest rate: a linear rise, then a linear fall."""
-    return min(1.0, (step + 1) / how.warm_up) * (1 - step / how.steps)
