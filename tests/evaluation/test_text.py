@@ -17,7 +17,6 @@ from snipbias.evaluation.neutral_text import (
     Passage,
     TextShift,
     chat_answers,
-    chat_shifts,
     divergence,
     kl_interval,
     kl_kept,
@@ -222,7 +221,7 @@ def test_chat_answers_are_the_originals_own_read_again_under_the_edit() -> None:
                 after = lm.model(**inputs).logits[0, skip:].log_softmax(-1)
             kl += float((before.exp() * (before - after)).sum().detach())
             tokens += len(before)
-        original, edited = chat_shifts(lm, chat_answers(lm, TEXTS), [edit])
+        original, edited = text_shifts(lm, chat_answers(lm, TEXTS), [edit])
         assert original.kl_per_token == 0
         assert edited.tokens == original.tokens == tokens
         assert edited.kl_per_token == pytest.approx(kl / tokens, rel=1e-4)

@@ -46,7 +46,7 @@ def test_where_the_margin_is_linear_in_a_neuron_gap_is_its_true_effect():
     effects = true_effects(lm, task, [(start + unit,) for unit in range(last.width)])
     scores = margins.gap(lm, task)[last].numpy()
     np.testing.assert_allclose(effects, scores, rtol=1e-3, atol=1e-3)
-    found = judged("gap", scores, effects, 5, float(np.sort(effects)[-5:].sum()))
+    found = judged("gap", scores, effects, 5)
     assert found.spearman == pytest.approx(1)
     assert found.low > 0.99
     assert found.share == pytest.approx(1)
@@ -96,12 +96,12 @@ def test_gate_and_up_of_a_unit_are_one_neuron():
 
 def test_ranks_on_paper():
     effects = np.array([3.0, 2.0, 1.0, -1.0])
-    found = judged("x", np.array([1.0, 9.0, -np.inf, 8.0]), effects, 2, best=5.0)
+    found = judged("x", np.array([1.0, 9.0, -np.inf, 8.0]), effects, 2)
     assert found.spearman == pytest.approx(1 - 6 * (4 + 1 + 1 + 4) / (4 * 15))
     assert (found.top, found.share, found.against) == (1.0, 0.2, 1)
-    assert judged("all alike", np.ones(4), effects, 2, best=5.0).top == 5.0
-    assert judged("nothing", -effects, effects * [1, 1, 0, 1], 3, best=5.0).against == 1
-    assert judged("nothing", effects, effects * [1, 1, 0, 1], 3, best=5.0).against == 0
+    assert judged("all alike", np.ones(4), effects, 2).top == 5.0
+    assert judged("nothing", -effects, effects * [1, 1, 0, 1], 3).against == 1
+    assert judged("nothing", effects, effects * [1, 1, 0, 1], 3).against == 0
 
 
 def test_ranks_with_ties_and_their_interval_are_those_of_a_slow_reference():
@@ -110,7 +110,7 @@ def test_ranks_with_ties_and_their_interval_are_those_of_a_slow_reference():
     again = np.random.default_rng(7).integers(15, size=(RESAMPLES, 15))
     slow = [spearmanr(scores[draw], effects[draw]).statistic for draw in again[:300]]
     np.testing.assert_allclose(spearman(scores[again[:300]], effects[again[:300]]), slow)
-    found = judged("x", scores, effects, 3, best=1.0, seed=7)
+    found = judged("x", scores, effects, 3, seed=7)
     assert found.spearman == pytest.approx(spearmanr(scores, effects).statistic)
     drawn = spearman(scores[again], effects[again])
     assert (drawn < found.low).mean() == pytest.approx(0.025, abs=1 / RESAMPLES)

@@ -27,7 +27,6 @@ from snipbias.edits.record import EditRecord
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo, HfApi
 
-
 CARD_FILE = "README.md"
 EXPORT_FILE = "export.json"  # in the folder of an export
 # Starts with a letter or digit: "../edits" and "./edits" are folders.
@@ -145,8 +144,7 @@ def write_card(
     Raises:
         SnipbiasError: the folder is an export, whose card is another.
     """
-    texts = _card_texts(edit, folder, figures=figures, record=record, licence=licence)
-    _write(texts, folder)
+    _write(_card_texts(edit, folder, figures=figures, record=record, licence=licence), folder)
 
 
 def _card_texts(

@@ -59,10 +59,11 @@ def lost_at_most(change: Interval) -> str:
 
 
 def answer(comparison: Compared, more: Mapping[str, int] | None = None) -> RenderableType:
-    """At most fourteen lines of eighty letters.
+    """The answer in at most fourteen lines of eighty characters.
 
     Args:
-        more: held-out templates of each retention task, of which perhaps not all were asked.
+        comparison: the comparison.
+        more: number of held-out templates of each retention task; not all need have been asked.
     """
     task, edits = comparison.task, comparison.edits[:SHOWN]
     said = []
@@ -70,7 +71,9 @@ def answer(comparison: Compared, more: Mapping[str, int] | None = None) -> Rende
         found = comparison.measured[edit]
         cost = costs(found, comparison.margin, more or {})
         if len(edits) > 1:
-            said.append(("verdict", in_one(edit, found, cost)))
+            rest = f"; {cost[0]}" if cost else ""
+            line = Text.assemble((f"{edit}: ", "bold"), judged(found)[1], rest)
+            said.append(("verdict", line))
         else:
             said += in_turn(found, cost, _known(comparison, edit))
     if left_out := len(comparison.edits) - len(edits):
@@ -110,7 +113,14 @@ FIRST = {"stereotyped person named": named, "answerable questions right": answer
 
 
 def headed(columns: Iterable[str], *more: str, corner: str = "", width: int = BAR) -> Table:
-    """A table of methods without rows: a column per figure that is drawn, and further ones."""
+    """A table of methods without rows: a column per figure that is drawn, and further ones.
+
+    Args:
+        columns: names of figures, drawn as bars.
+        more: names of columns of text.
+        corner: heading of the first column.
+        width: width of a bar, in characters.
+    """
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="")
     table.add_column(corner, width=20, no_wrap=True, overflow="ellipsis")
     for name in columns:
@@ -140,7 +150,13 @@ def _bars(comparison: Compared) -> Table:
 
 
 def bar(values: Sequence[float], *, is_edit: bool, width: int = BAR) -> RenderableType:
-    """A mean as a bar and in percent; a dash where nothing was asked."""
+    """A mean as a bar and in percent; a dash where nothing was asked.
+
+    Args:
+        values: shares in [0, 1], averaged.
+        is_edit: whether the bar is coloured.
+        width: width of the bar, in characters.
+    """
     if not values:
         return Text("-".rjust(width + 6))
     both = Table.grid(padding=(0, 1, 0, 0))
@@ -167,14 +183,14 @@ def judged(found: Measured) -> tuple[str, Text]:
     return "no gain", Text("no gain is shown")
 
 
-def in_one(name: str, found: Measured, cost: Sequence[str]) -> Text:
-    """One line about one of several: verdict and cost."""
-    rest = f"; {cost[0]}" if cost else ""
-    return Text.assemble((f"{name}: ", "bold"), judged(found)[1], rest)
-
-
 def in_turn(found: Measured, cost: Sequence[str], known: str = "") -> Iterator[tuple[str, Text]]:
-    """The lines about the only one: what changed, verdict, what it knows, cost."""
+    """The lines about a single method: what changed, verdict, what it knows, cost.
+
+    Args:
+        found: the method's figures.
+        cost: what `costs` returns.
+        known: what the original knew inside, in words; empty if not probed.
+    """
     if change := found.change("stereotyped").interval:
         yield "changed", Text(f"stereotyped person named {change.points} points")
     yield "verdict", judged(found)[1]
@@ -185,7 +201,13 @@ def in_turn(found: Measured, cost: Sequence[str], known: str = "") -> Iterator[t
 
 
 def costs(found: Measured, margin: float, more: Mapping[str, int]) -> list[str]:
-    """What a method may have cost, each part in a few words; see `answer` for `more`."""
+    """What a method may have cost, each part in a few words.
+
+    Args:
+        found: the method's figures.
+        margin: largest acceptable loss, as a share of rows.
+        more: as in `answer`.
+    """
     kept = list(retained(found, margin))
     return list(filter(None, (_kept(part, found, {p.what for p in kept}, more) for part in kept)))
 

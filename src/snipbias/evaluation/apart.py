@@ -117,7 +117,13 @@ def gain_sentence(found: Mapping[str, Apart]) -> str:
 def knowledge_sentence(
     inside: Mapping[str, Estimate], original: Mapping[str, Apart], edited: Mapping[str, Apart]
 ) -> str:
-    """What the original knew inside, what its answers showed of it, and what the edit's show."""
+    """What the original knew inside, what its answers showed of it, and what the edit's show.
+
+    Args:
+        inside: kind of unanswerable row -> AUROC of a probe inside the original.
+        original: kind -> figures of the original's answers.
+        edited: kind -> figures of the edit's answers.
+    """
     kinds = [kind for kind in UNANSWERABLE if kind in inside and kind in edited]
     if not kinds:
         return ""

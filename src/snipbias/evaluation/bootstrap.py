@@ -61,7 +61,14 @@ class Draws:
         resamples: int = 2000,
         seed: int = 0,
     ) -> Draws:
-        """Draws of the rows' templates and instructions; one seed gives the same ones."""
+        """Draw templates, and instructions if there are enough of them.
+
+        Args:
+            template: template of each row.
+            instruction: instruction of each row.
+            resamples: number of draws with replacement.
+            seed: one seed gives the same draws.
+        """
         names, template = np.unique(template, return_inverse=True)
         wordings, instruction = np.unique(instruction, return_inverse=True)
         crossed = len(wordings) >= FIXED_INSTRUCTIONS
@@ -120,7 +127,16 @@ class Draws:
 def figures(
     metric: Callable[[Rows], float | None], rows: Rows, draws: Draws
 ) -> Float[np.ndarray, " draws"]:
-    """Any metric's value in each draw, one after the other; NaN where it is undefined."""
+    """A metric's value in each draw, one after the other.
+
+    Args:
+        metric: any function of rows.
+        rows: the rows that the draws are of.
+        draws: which rows each draw has.
+
+    Returns:
+        The values; NaN where the metric is undefined.
+    """
     every = (metric(draws.take(rows, draw)) for draw in range(len(draws.templates)))
     return np.array([np.nan if value is None else value for value in every])
 

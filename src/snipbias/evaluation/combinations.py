@@ -17,7 +17,7 @@ from snipbias.models.language_model import LanguageModel
 from snipbias.tasks.items import Task
 
 
-def with_combinations(edits: Sequence[NeuronEdit]) -> list[NeuronEdit]:
+def _with_combinations(edits: Sequence[NeuronEdit]) -> list[NeuronEdit]:
     """The edits, their union, and their intersection unless it holds no neuron."""
     both = [replace(union(*edits), label=UNION)]
     shared = intersection(*edits)
@@ -48,7 +48,7 @@ def compare_combinations(
         progress: called with the number of prompts just done.
         stage: called with what is about to be done, and with its number of prompts.
     """
-    every = with_combinations(edits)
+    every = _with_combinations(edits)
     found: dict[str, Comparison] = {}
     whole: Evaluation | None = None
     for task in tasks:

@@ -28,7 +28,7 @@ from snipbias.edits.provenance import found_otherwise
 from snipbias.evaluation.cards import cards
 from snipbias.evaluation.compared import Compared, HeldOut
 from snipbias.evaluation.evaluate import evaluate
-from snipbias.evaluation.neutral_text import chat_answers, chat_shifts, text_shifts
+from snipbias.evaluation.neutral_text import chat_answers, text_shifts
 from snipbias.evaluation.probe import INSIDE, probe
 from snipbias.evaluation.reading import Reading
 from snipbias.evaluation.retained import MARGIN
@@ -83,7 +83,11 @@ class Comparison(Compared, Shown):
         return [Spot(m, each, kinds[m]) for m, each in accuracies.items() if m in kinds]
 
     def plot(self) -> Figure:
-        """Ambiguous against disambiguated accuracy, with what a constant on "unknown" reaches."""
+        """Ambiguous against disambiguated accuracy, with what a constant on "unknown" reaches.
+
+        Raises:
+            SnipbiasError: the rows have no condition.
+        """
         plane = tradeoff("plane", self.spots(self.edits), self.original.offset_curve)
         if plane is None:
             raise SnipbiasError(
@@ -160,7 +164,7 @@ def compare(
     if chat and edits:
         stage("chat answers", len(chat) * (2 + len(edits)))  # written, and read under each
         answered = chat_answers(lm, chat, progress=progress)
-        moved = chat_shifts(lm, answered, every[: len(edits)], progress=progress)
+        moved = text_shifts(lm, answered, every[: len(edits)], progress=progress)
         evaluation.chat = dict(zip(evaluation.methods, moved, strict=False))
     evaluation.retention = {
         other.name: evaluate(lm, other, every[: len(edits)], **options) for other in kept
@@ -184,7 +188,19 @@ def compare(
 def hold_out(
     task: Task, edits: Sequence[NeuronEdit], whole: bool = False
 ) -> tuple[Task, tuple[str, ...]]:
-    """The test part, less the templates that any edit was found on; a note if there are some."""
+    """The rows to evaluate on: the test part without the templates that an edit was found on.
+
+    Args:
+        task: the task; a part of one is taken as it is.
+        edits: the edits to evaluate.
+        whole: take all rows of a task that no edit was found on.
+
+    Returns:
+        The task, and its notes with one on the templates left out.
+
+    Raises:
+        SnipbiasError: nothing is held out: all templates were used, or `whole` includes them.
+    """
     found = {name for e in edits if e.found_on for name in e.found_on.task.split(" + ")}
     own = f"{task.name}:"  # and "mini" holds the rows of "mini:age"
     if whole and any(own.startswith(f"{n}:") or f"{n}:".startswith(own) for n in found):

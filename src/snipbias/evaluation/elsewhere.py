@@ -67,7 +67,13 @@ def elsewhere_grid(
     methods: Mapping[str, Mapping[str, Sequence[Rows]]],
     strong: tuple[str, ...] = (),
 ) -> Grid:
-    """One row per method; columns without any figure are left out."""
+    """One row per method; columns without any figure are left out.
+
+    Args:
+        title: heading of the table.
+        methods: method -> small task -> rows of each trial.
+        strong: methods in bold.
+    """
     rows = []
     for method, runs in methods.items():
         found = elsewhere_figures(runs)

@@ -50,7 +50,13 @@ def estimate(metric: Metric, runs: Sequence[Rows]) -> Estimate:
 
 
 def difference(metric: Metric, runs: Sequence[Rows], others: Sequence[Rows]) -> Estimate:
-    """How much more `runs` have than `others`, paired row by row."""
+    """The paired difference of two methods' figures, with its interval.
+
+    Args:
+        metric: the figure.
+        runs: rows of each trial of the one.
+        others: the same rows as the other answers them; their figure is subtracted.
+    """
     value, before = average(metric, runs), average(metric, others)
     if value is None or before is None:
         return NOTHING
@@ -68,9 +74,9 @@ def mean_of(values: Iterable[float | None]) -> float | None:
     return mean(v for v in known if v is not None) if known and None not in known else None
 
 
-def points(estimate: Estimate, digits: int = 1) -> str:
+def points(estimate: Estimate) -> str:
     """A difference of shares in percent points with its interval; a dash where undefined."""
-    return shown(estimate, lambda value: signed(100 * value, digits))
+    return shown(estimate, lambda value: signed(100 * value, 1))
 
 
 def shown(estimate: Estimate, form: Callable[[float], str]) -> str:

@@ -74,7 +74,11 @@ class Evaluation:
         return self.table["method"].unique().to_pylist()
 
     def rows(self, method: str = ORIGINAL) -> Rows:
-        """The rows of one method as arrays, for the metrics."""
+        """The rows of one method as arrays, for the metrics.
+
+        Raises:
+            SnipbiasError: there is no such method.
+        """
         same = pc.equal(self.table["method"], method)  # type: ignore[attr-defined]
         part = self.table.filter(same).to_pydict()
         if not part["gold"]:
@@ -136,6 +140,9 @@ def evaluate(
         batch_size: prompts per pass, or `auto`; no result depends on it.
         progress: called with the number of prompts just done.
         stage: called with what is about to be done, and with its number of prompts.
+
+    Raises:
+        SnipbiasError: two edits have one label, or an edit does not fit the model.
     """
     reading = reading or Reading()
     lm, task, edits = as_model(lm), as_task(task), as_edits(edits)

@@ -224,7 +224,11 @@ def _change(
 
 
 def library(module: str) -> Any:
-    """A module of the harness, which carries no types and need not be there."""
+    """A module of the harness, which carries no types and need not be there.
+
+    Raises:
+        SnipbiasError: lm-eval is not installed.
+    """
     try:
         return import_module(module)
     except ImportError:

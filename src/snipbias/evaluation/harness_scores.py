@@ -103,7 +103,7 @@ class HarnessScores:
         }
 
     def __str__(self) -> str:
-        return harness_text(self)
+        return plain_text(harness_renderable(self, MARGIN), WIDTH)
 
 
 def harness_grid(results: HarnessScores) -> Grid:
@@ -132,8 +132,3 @@ def harness_renderable(results: HarnessScores, margin: float) -> RenderableType:
 def harness_markdown(results: HarnessScores, margin: float) -> str:
     """The same as Markdown."""
     return markdown([harness_grid(results), *results.sentences(margin)]) + "\n"
-
-
-def harness_text(results: HarnessScores, margin: float = MARGIN, width: int = WIDTH) -> str:
-    """The same as plain text."""
-    return plain_text(harness_renderable(results, margin), width)

@@ -98,13 +98,16 @@ class Interval:
         sizes: Float[np.ndarray, " clusters"],
         ends: Ends,
     ) -> Interval:
-        """With the exact bounds, and as wide as these where few clusters differ from 0 or an end.
+        """Add exact bounds, and widen to them if few clusters differ from 0 or an end.
 
-        Only clusters that have rows are given, and count.
+        Args:
+            means: the figure of each cluster that has rows.
+            sizes: number of rows of each.
+            ends: least and largest value that a cluster can have.
         """
         if not np.isfinite(ends).all():
             return self
-        exact = exact_bounds(means, sizes, ends, self.level)
+        exact = _exact_bounds(means, sizes, ends, self.level)
         found = replace(self, exact=exact, ends=ends, templates=len(means))
         differ = min((abs(means - same) > 1e-9).sum() for same in (*ends, 0.0))
         few = differ < min(FEWEST_TEMPLATES, len(means) / 2)
@@ -118,7 +121,7 @@ def bracketed(interval: Interval | None, *, sign: bool = False) -> str:
     return f"[{percent(interval.low, sign=sign)}, {percent(interval.high, sign=sign)}]"
 
 
-def exact_bounds(
+def _exact_bounds(
     means: Float[np.ndarray, " clusters"],
     sizes: Float[np.ndarray, " clusters"],
     ends: Ends,
@@ -185,7 +188,14 @@ def non_inferiority(interval: Interval | None, margin: float) -> str:
 
 
 def in_words(worse: str, answer: Answer, shown: str | None, enough: str = "") -> str:
-    """Whether something got worse, with its interval and how many clusters would settle it."""
+    """Whether something got worse, in words.
+
+    Args:
+        worse: the sentence to be denied, such as "raised by more than 5 %".
+        answer: whether it is denied: "yes", "no" or "not shown".
+        shown: the interval; None if there is none.
+        enough: what `would_do` says.
+    """
     verb = {"yes": "not ", "no": "", "not shown": "may be "}[answer]
     lacking = f"; {enough}" if enough and answer == "not shown" else ""
     return f"{verb}{worse}: {shown or 'no interval can be given'}{lacking}"
@@ -194,9 +204,17 @@ def in_words(worse: str, answer: Answer, shown: str | None, enough: str = "") ->
 def would_do(interval: Interval | None, bound: float, *, exact: bool = True) -> str:
     """How many clusters like these would show on which side of a bound a figure lies.
 
-    Its distance c to the bound must exceed a / sqrt(n) + b / n: a from the width of the interval,
-    b from the unseen cluster, which weighs about -log(alpha) / n, where the exact bounds are asked.
-    Empty if no number would be enough.
+    The figure's distance c to the bound must exceed a / sqrt(n) + b / n: a from the width of the
+    interval, b from the unseen cluster, which weighs about -log(alpha) / n, if the exact bounds are
+    asked for.
+
+    Args:
+        interval: the figure with its interval, if it has one.
+        bound: the bound.
+        exact: whether the exact bounds must be on one side too.
+
+    Returns:
+        A number of templates or passages in words; empty if no number would be enough.
     """
     if interval is None:
         return ""

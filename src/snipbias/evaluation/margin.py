@@ -18,7 +18,10 @@ def unknown_margin(rows: Rows) -> Float[np.ndarray, " rows"]:
 def auroc(positive: Float[np.ndarray, " p"], negative: Float[np.ndarray, " n"]) -> float | None:
     """P(a positive exceeds a negative), ties counting half (Mann-Whitney U / (p * n)).
 
-    None if one class is empty. NaN is refused: a rank of NaN would be a number made up.
+    None if one class is empty.
+
+    Raises:
+        ValueError: a value is NaN, whose rank would be made up.
     """
     if np.isnan(positive).any() or np.isnan(negative).any():
         raise ValueError("auroc of NaN: fix the scores first.")

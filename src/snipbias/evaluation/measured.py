@@ -33,7 +33,7 @@ from snipbias.tasks.unanswerable import UNANSWERABLE
 T = TypeVar("T")
 
 
-def remembered(function: Callable[[Any, str], T]) -> cached_property[Callable[[str], T]]:
+def _remembered(function: Callable[[Any, str], T]) -> cached_property[Callable[[str], T]]:
     """A method whose results are kept with its object."""
     return cached_property(lambda self: cache(partial(function, self)))
 
@@ -67,19 +67,19 @@ class Measured:
             if metric(rows) is not None and (rows.kinds or name != "stereotyped overall")
         )
 
-    @remembered
+    @_remembered
     def value(self, name: str) -> Estimate:
         """A figure of `METRICS`."""
         return estimate(METRICS[name], self.rows)
 
-    @remembered
+    @_remembered
     def change(self, name: str) -> Estimate:
         """Its difference from the original's, on the same rows."""
         if self.before is None:
             return NOTHING
         return difference(METRICS[name], self.rows, self.before.rows)
 
-    @remembered
+    @_remembered
     def sign_flip(self, name: str) -> float | None:
         """P-value of a share's change, whole templates exchanged."""
         if self.before is None:

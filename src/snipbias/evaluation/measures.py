@@ -118,7 +118,13 @@ def _average(values: np.ndarray, weight: np.ndarray) -> float | None:
 
 
 def over(metric: Metric, rows: Rows, draws: Draws) -> Float[np.ndarray, " draws"]:
-    """A metric's value in each draw, by the quick way if it has one."""
+    """A metric's value in each draw, by the quick way if it has one.
+
+    Args:
+        metric: the metric.
+        rows: the rows that the draws are of.
+        draws: which rows each draw has.
+    """
     if isinstance(metric, (Mean, Discrimination)):
         return metric.over(rows, draws)
     return figures(metric, rows, draws)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from snipbias.edits.interventions import Intervention
 from snipbias.edits.provenance import weights_unchanged
 from snipbias.evaluation.bootstrap import Draws
 from snipbias.evaluation.interval import Ends, Interval, in_words, not_raised, would_do
-from snipbias.evaluation.stats import RESAMPLES, from_figures
+from snipbias.evaluation.stats import from_figures
 from snipbias.models.batching import Progress, run_batches, size_of
 from snipbias.models.fingerprint import Weights
 from snipbias.models.language_model import LanguageModel, Query
@@ -38,7 +38,7 @@ WRECKED = 1000
 # On text drawn from the original, log perplexity rises by KL(original || edited): it has the same
 # bound. It also serves where the original's own perplexity is so high that a ratio says little.
 KL_PER_TOKEN = math.log(PERPLEXITY_RATIO)
-T = TypeVar("T", str, Query)
+Text = str | Query
 
 
 class Passage(NamedTuple):
@@ -76,17 +76,29 @@ class TextShift:
 
 def text_shifts(
     lm: LanguageModel,
-    texts: Sequence[str],
+    texts: Sequence[Text],
     edits: Sequence[Intervention] = (),
     *,
     progress: Progress = lambda done: None,
 ) -> list[TextShift]:
-    """The original model's figures (KL 0), then each edit's.
+    """How far each edit moves the predictions along texts.
 
     A decoder-only model predicts each token of a passage from those before it; an encoder-decoder
-    reads a passage's first half and predicts its second.
+    reads a passage's first half and predicts its second. Of a request, the answer is predicted.
+
+    Args:
+        lm: the model.
+        texts: passages, or requests with the answers that `chat_answers` returns.
+        edits: each is applied alone.
+        progress: called with the number of texts just done, each counted per model.
+
+    Returns:
+        The original model's figures (KL 0), then each edit's.
+
+    Raises:
+        SnipbiasError: all texts are too short to predict anything.
     """
-    sums = _sums(lm, texts, lm.text_logprobs, edits, progress)
+    sums = _sums(lm, texts, edits, progress)
     if not sums[0]:
         raise SnipbiasError("no passage of the text is long enough to predict: give longer ones.")
     return [TextShift.of(passages) for passages in sums]
@@ -95,7 +107,16 @@ def text_shifts(
 def chat_answers(
     lm: LanguageModel, requests: Sequence[str], *, progress: Progress = lambda done: None
 ) -> list[Query]:
-    """Requests, each with the start of the model's own greedy answer as its only option."""
+    """Let the original model answer requests.
+
+    Args:
+        lm: the model.
+        requests: the requests, without a chat template.
+        progress: called with the number of requests just answered.
+
+    Returns:
+        The requests, each with the first `ANSWER_TOKENS` tokens of its greedy answer as an option.
+    """
     asked = [lm.request(text, ANSWER_TOKENS) for text in requests]
     with lm.frozen(), torch.inference_mode():
         written = ask(
@@ -111,28 +132,8 @@ def chat_answers(
     return [Query(query.prompt, (tuple(written[i]),)) for i, query in enumerate(asked)]
 
 
-def chat_shifts(
-    lm: LanguageModel,
-    answered: Sequence[Query],
-    edits: Sequence[Intervention] = (),
-    *,
-    progress: Progress = lambda done: None,
-) -> list[TextShift]:
-    """How far each edit moves answers to ordinary requests: the original's figures, each edit's.
-
-    The original's answers, as `chat_answers` has them, are read token by token under every edit,
-    and the KL of the next-token distributions along them is taken. One request is one passage.
-    """
-    sums = _sums(lm, answered, lm.answer_logprobs, edits, progress)
-    return [TextShift.of(passages) for passages in sums]
-
-
 def _sums(
-    lm: LanguageModel,
-    jobs: Sequence[T],
-    read: Callable[[T], tuple[Tensor, Tensor]],
-    edits: Sequence[Intervention],
-    progress: Progress,
+    lm: LanguageModel, jobs: Sequence[Text], edits: Sequence[Intervention], progress: Progress
 ) -> list[list[Passage]]:
     """The sums of every passage, for the original and then each edit; without those too short."""
     with lm.frozen(), weights_unchanged(lm), torch.inference_mode():
@@ -155,7 +156,7 @@ def _sums(
         run_batches(
             lm,
             left,
-            lambda n: _passages(lm, jobs[n[0]], read, edits, [sums.get(n[0]) for sums in kept]),
+            lambda n: _passages(lm, jobs[n[0]], edits, [sums.get(n[0]) for sums in kept]),
             add,
             size=lambda n: _size(jobs[n]),
             kind="answers",
@@ -169,25 +170,28 @@ def _sums(
 
 def _passages(
     lm: LanguageModel,
-    job: T,
-    read: Callable[[T], tuple[Tensor, Tensor]],
+    job: Text,
     edits: Sequence[Intervention],
     kept: Sequence[Passage | None],
 ) -> list[Passage]:
     """The sums of one passage for the original and each edit; empty if it is too short."""
-    original, targets = read(job)
+
+    def read() -> tuple[Tensor, Tensor]:
+        return lm.text_logprobs(job) if isinstance(job, str) else lm.answer_logprobs(job)
+
+    original, targets = read()
     found = []
     for edit, sums in zip((None, *edits), kept, strict=True) if len(targets) else ():
         if sums is None:
             with nullcontext() if edit is None else edit.applied(lm):
-                edited = original if edit is None else read(job)[0]
+                edited = original if edit is None else read()[0]
             nll = -float(edited.gather(1, targets[:, None]).double().sum())
             sums = Passage(len(targets), nll, float(divergence(original, edited).sum()))
         found.append(sums)
     return found
 
 
-def _size(job: Query | str) -> tuple[int, int]:
+def _size(job: Text) -> tuple[int, int]:
     return size_of(job) if isinstance(job, Query) else (len(job), 0)
 
 
@@ -214,28 +218,24 @@ def perplexity_cell(now: float | None, before: float | None) -> str:
 
 
 def ratio_in_words(now: float | None, before: float | None) -> str:
-    """A perplexity beside the original's, as far as it means something."""
+    """A perplexity relative to the original's, as far as it means something."""
     if now is None or before is None or guesses(before):
         return "-"
     return f"perplexity x {now / before:.3g}" if now < WRECKED * before else "wrecked"
 
 
-def perplexity_ratio(
-    edited: TextShift,
-    original: TextShift,
-    *,
-    level: float = 0.95,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> Interval | None:
+def perplexity_ratio(edited: TextShift, original: TextShift) -> Interval | None:
     """Perplexity divided by the original's on the same passages, which are the clusters drawn.
 
     None with a single passage, or where a perplexity is not finite.
+
+    Raises:
+        SnipbiasError: the passages differ.
     """
     if [p.tokens for p in edited.passages] != [p.tokens for p in original.passages]:
         raise SnipbiasError("the perplexities are of different texts: measure both on one text.")
     more = [p.nll - q.nll for p, q in zip(edited.passages, original.passages, strict=True)]
-    log = _per_token(more, edited, level, resamples, seed, (-KL_PER_TOKEN, KL_PER_TOKEN))
+    log = _per_token(more, edited, (-KL_PER_TOKEN, KL_PER_TOKEN))
     if log is None:
         return None
     bounds = {
@@ -246,12 +246,9 @@ def perplexity_ratio(
     return replace(log, **values, **bounds)
 
 
-def kl_interval(
-    shift: TextShift, *, level: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
-) -> Interval | None:
-    """Mean KL from the original of a token, in nats; clusters and None as `perplexity_ratio`."""
-    sums, ends = [p.kl for p in shift.passages], (0.0, KL_PER_TOKEN)
-    kl = _per_token(sums, shift, level, resamples, seed, ends)
+def kl_interval(shift: TextShift) -> Interval | None:
+    """Mean KL per token from the original, in nats; clusters and None as in `perplexity_ratio`."""
+    kl = _per_token([p.kl for p in shift.passages], shift, (0.0, KL_PER_TOKEN))
     return kl and replace(kl, low=max(kl.low, 0.0))
 
 
@@ -270,9 +267,7 @@ def kl_kept(kl: Interval | None, margin: float) -> str:
     return in_words(worse, not_raised(kl, margin), shown, would_do(kl, margin))
 
 
-def _per_token(
-    sums: Sequence[float], shift: TextShift, level: float, resamples: int, seed: int, ends: Ends
-) -> Interval | None:
+def _per_token(sums: Sequence[float], shift: TextShift, ends: Ends) -> Interval | None:
     """Interval of the sums of the passages, divided by the passages' tokens.
 
     No passage is so bad that none is worse, so the exact bounds are of figures cut off at `ends`.
@@ -280,10 +275,10 @@ def _per_token(
     if len(sums) < 2 or not np.isfinite(sums).all():
         return None
     number = np.arange(len(sums))
-    draws = Draws.of(number, np.zeros_like(number), resamples=resamples, seed=seed)
+    draws = Draws.of(number, np.zeros_like(number))
     tokens = np.array([[float(p.tokens)] for p in shift.passages])
     figures = draws.totals(np.array(sums)[:, None]) / draws.totals(tokens)
-    found = from_figures(figures, draws, level)
+    found = from_figures(figures, draws)
     if found is None:
         return None
     each = np.clip(np.array(sums) / tokens[:, 0], *ends)

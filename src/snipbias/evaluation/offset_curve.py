@@ -147,7 +147,13 @@ def _beside_offset(rows: Rows, original: Rows) -> Float[np.ndarray, " rows"]:
 
 
 def gains_in_draws(rows: Rows, original: Rows, draws: Draws) -> Float[np.ndarray, " draws"]:
-    """The gain in each draw; NaN where a condition has no row."""
+    """The gain over the offset curve in each draw; NaN where a condition has no row.
+
+    Args:
+        rows: the edit's rows.
+        original: the same rows of the original model.
+        draws: which rows each draw has.
+    """
     reached = AMBIGUOUS_ACCURACY.over(rows, draws)
     margin, named = unknown_margin(original), named_credit(original)
     order = np.argsort(-margin, kind="stable")

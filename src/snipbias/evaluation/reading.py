@@ -61,7 +61,13 @@ def balanced_orders(options: int) -> list[tuple[int, ...]]:
 
 
 def answered(prompt: PromptTemplate, item: Item, text: str) -> int:
-    """Index of the option that a generated text gives, by its letter or its words; -1 if none."""
+    """Index of the option that a generated text gives, by its letter or its words; -1 if none.
+
+    Args:
+        prompt: how it was asked; letters count only if they were offered.
+        item: the item, with its options.
+        text: the text.
+    """
     letters = ascii_uppercase[: len(item.options)] if prompt.has_letters else ""
     said = re.match(r"\W*([A-Z])(?=\W*$|[.:,)\]])", text)
     if said and said[1] in letters:
@@ -96,7 +102,13 @@ def _plain(text: str) -> str:
 
 
 def lengths(answers: Sequence[str], tokens: Sequence[int], reading: Reading) -> np.ndarray:
-    """The divisor of each option's log-probability; `tokens` are their numbers of tokens."""
+    """The divisor of each option's log-probability.
+
+    Args:
+        answers: option texts.
+        tokens: number of tokens of each.
+        reading: divide by tokens, by bytes or by 1.
+    """
     if reading.normalize == "token":
         return np.array(tokens, dtype=float)
     if reading.normalize == "byte":
@@ -111,7 +123,18 @@ def written_by(
     progress: Progress,
     weights: Weights | None = None,
 ) -> dict[tuple[int, int], str]:
-    """The text generated for each (item, instruction)."""
+    """Generate an answer to every prompt of a task.
+
+    Args:
+        lm: the model, with any edit applied.
+        task: the task.
+        batch_size: prompts per pass, or `auto`.
+        progress: called with the number of prompts just done.
+        weights: fingerprints of the model's weights, if they need not be computed again.
+
+    Returns:
+        (item, instruction) -> text.
+    """
     places = [(i, j) for j in range(len(task.instructions)) for i in range(len(task.items))]
     queries = [lm.query(*task.prompt.ask(task.instructions[j], task.items[i])) for i, j in places]
     texts = ask(lm, queries, lm.generate, "writing", batch_size, progress, weights)

@@ -57,7 +57,7 @@ def write_records(run: str | Path) -> Path:
         place = [out, EVER, "data", slug(compared.task.name), *ever["model_info"]["id"].split("/")]
         identity = sha256(json.dumps(ever).encode()).digest()[:16]
         _write(Path(*place, f"{UUID(bytes=identity, version=4)}.json"), json.dumps(ever, indent=1))
-        results, samples = lm_eval(compared, record, method)
+        results, samples = _lm_eval(compared, record, method)
         folder, stamp = out / HARNESS / results["model_name_sanitized"], results["start_time"]
         _write(folder / f"results_{stamp}.json", json.dumps(results, indent=1))
         name = f"samples_{slug(compared.task.name)}_{stamp}.jsonl"
@@ -66,7 +66,13 @@ def write_records(run: str | Path) -> Path:
 
 
 def every_eval_ever(compared: Compared, record: RunRecord, method: str) -> dict[str, Any]:
-    """The aggregate record of one method; its author fills in who evaluated."""
+    """The aggregate record of one method; its author fills in who evaluated.
+
+    Args:
+        compared: the comparison.
+        record: the run that made it.
+        method: label of an edit, or the original.
+    """
     task, when = compared.task, str(_seconds(record))
     model, summary = _model(compared, record, method), compared.summaries[method]
     found, result = compared.measured[method], partial(_result, _source(compared), when)
@@ -105,7 +111,7 @@ def every_eval_ever(compared: Compared, record: RunRecord, method: str) -> dict[
     }
 
 
-def lm_eval(
+def _lm_eval(
     compared: Compared, record: RunRecord, method: str
 ) -> tuple[dict[str, Any], Iterator[dict[str, Any]]]:
     """The results of one method and its rows, as the harness logs them."""

@@ -37,6 +37,11 @@ def fit(
     in the other: w = Z' (Z Z' + penalty * mean eigenvalue)^-1 y, for all penalties from one
     eigendecomposition.
 
+    Args:
+        x: rows of both classes.
+        is_first: which rows are of the first class.
+        penalties: multiples of the kernel's mean eigenvalue.
+
     Source: Hastie, Tibshirani, Friedman, The Elements of Statistical Learning, 3.4.1 and 12.3.
     """
     weight = np.where(is_first, 0.5 / is_first.sum(), 0.5 / (~is_first).sum())
@@ -59,7 +64,6 @@ def held_out(
     is_first: Bool[np.ndarray, " n"],
     group: Int[np.ndarray, " n"],
     kind: Sequence[Bool[np.ndarray, " n"]],
-    penalties: Sequence[float] = PENALTIES,
 ) -> Float[np.ndarray, "penalties kinds"]:
     """AUROC of each kind of first-class rows against the other class, on groups left out.
 
@@ -67,7 +71,7 @@ def held_out(
         group: as `held_out_scores` takes it.
         kind: which rows of the first class each kind has.
     """
-    scores = held_out_scores(x, is_first, group, penalties)
+    scores = held_out_scores(x, is_first, group)
     return np.array([[auroc(s[rows], s[~is_first]) or 0.5 for rows in kind] for s in scores])
 
 
@@ -93,7 +97,13 @@ def held_out_scores(
 def residual(
     x: Float[np.ndarray, "n d"], of: Float[np.ndarray, "n k"], fitted: Bool[np.ndarray, " n"]
 ) -> Float[np.ndarray, "n d"]:
-    """The residual of x after its regression on features, which is fitted on some rows."""
+    """The residual of a least-squares regression with a constant.
+
+    Args:
+        x: what is explained.
+        of: what explains it.
+        fitted: rows that the regression is fitted on.
+    """
     of = np.column_stack([np.ones(len(of)), of])
     slope, *_ = np.linalg.lstsq(of[fitted], x[fitted], rcond=None)
     return x - of @ slope

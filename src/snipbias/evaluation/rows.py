@@ -74,12 +74,21 @@ class Rows:
         probabilities: bool = True,
         twin: Sequence[str | None] | None = None,
     ) -> Rows:
-        """Rows from ragged lists, one entry per row.
+        """Rows from ragged lists, one entry per row; None among labels is stored as -1 or "".
 
-        Labels that are left out are unknown to every row; `chosen` left out is the argmax of the
-        scores, the first of equals. `None` in a list of labels means the same as -1.
+        Args:
+            scores: score of each option.
+            gold: index of the right option.
+            unknown: index of the option that declines; by default not known for any row.
+            biased: index of the option that the stereotype names; likewise.
+            chosen: index of the answer; by default the highest score, the first of equals.
+            condition: condition; by default none.
+            instruction: number of the instruction; by default 0.
+            template: template; by default one for all rows.
+            probabilities: whether scores are log-probabilities.
+            twin: name shared with the row's twin; by default none.
         """
-        matrix = _pad(scores)
+        matrix = padded(scores)
         n = len(matrix)
         return cls(
             scores=matrix,
@@ -215,7 +224,12 @@ class Rows:
             raise ValueError(f"condition {min(strange)!r}: use {', '.join(get_args(Condition))}.")
 
 
-def _pad(scores: Sequence[Sequence[float]]) -> Float[np.ndarray, "rows options"]:
+def padded(scores: Sequence[Sequence[float]]) -> Float[np.ndarray, "rows options"]:
+    """Ragged scores as a matrix, -inf where a row has fewer options.
+
+    Raises:
+        SnipbiasError: a score is not a finite number.
+    """
     matrix = np.full((len(scores), max((len(row) for row in scores), default=1)), -np.inf)
     for i, row in enumerate(scores):
         if not np.isfinite(row).all():

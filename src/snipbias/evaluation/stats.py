@@ -43,8 +43,17 @@ def interval(
 ) -> Interval | None:
     """A method's figure with its interval: cluster bootstrap over templates and instructions.
 
-    With fewer than five instructions these are taken as fixed. None where the figure is undefined
-    or rests on a single template: one cluster says nothing of others.
+    With fewer than five instructions these are taken as fixed.
+
+    Args:
+        metric: the figure, averaged over trials.
+        trials: rows of each trial, the same but for the answers.
+        level: confidence level.
+        resamples: number of draws.
+        seed: seed of the draws.
+
+    Returns:
+        None where the figure is undefined or rests on one template, which says nothing of others.
     """
     draws = _draws(trials, resamples, seed)
     ends = measures.bounds(metric)
@@ -65,7 +74,15 @@ def difference(
     """How much higher a method's figure is than another's: a - b, paired.
 
     Both are taken from the same draws of templates and instructions, so that what makes a template
-    hard for both cancels. None as for `interval`.
+    hard for both cancels.
+
+    Args:
+        metric, level, resamples, seed: as in `interval`.
+        trials_a: rows of each trial of one method.
+        trials_b: the same rows as the other method answers them.
+
+    Returns:
+        None as for `interval`.
     """
     draws = _draws([*trials_a, *trials_b], resamples, seed)
     figures = _mean_figure(metric, trials_a, draws) - _mean_figure(metric, trials_b, draws)
@@ -85,7 +102,14 @@ def from_figures(
     *,
     bounds: tuple[float, float] = (-np.inf, np.inf),
 ) -> Interval | None:
-    """The interval of anything whose value in each draw is known; cut off at what it can be."""
+    """The interval of a figure from its value in each draw.
+
+    Args:
+        figures: the values; the first is that of the rows as they are.
+        draws: the draws.
+        level: confidence level.
+        bounds: least and largest possible value, where the interval is cut off.
+    """
     ends = draws.bounds(figures, level)
     if ends is None:
         return None
@@ -107,6 +131,12 @@ def sign_flip(
     exchanged. All 2^G exchanges are tried with up to 13 templates, else 9,999 random ones. The
     instructions are taken as they are. The smallest p-value is 2 / 2^G: with five templates or
     fewer, none is below 0.05.
+
+    Args:
+        values_a: values of one method.
+        values_b: values of the other in the same rows.
+        templates: template of each row.
+        seed: seed of the random exchanges.
     """
     _, cluster = np.unique(templates, return_inverse=True)
     sums = np.bincount(cluster, weights=np.asarray(values_a, float) - np.asarray(values_b, float))
@@ -125,12 +155,15 @@ def sign_flip(
     return float(result.pvalue)
 
 
-def sign_flip_of(
-    metric: Mean, trials_a: Trials, trials_b: Trials, *, seed: int = 0
-) -> float | None:
+def sign_flip_of(metric: Mean, trials_a: Trials, trials_b: Trials) -> float | None:
     """`sign_flip` of a mean over rows, each row's value being its mean over the trials.
 
     None where no row counts, or where it depends on the answers which rows do.
+
+    Args:
+        metric: the mean.
+        trials_a: rows of each trial of one method.
+        trials_b: the same rows as the other method answers them.
     """
     _check_aligned([*trials_a, *trials_b])
     valued = [metric.values(rows) for rows in (*trials_a, *trials_b)]
@@ -142,7 +175,7 @@ def sign_flip_of(
         np.mean([values[there] for values, _ in part], axis=0) * counted[there]
         for part in (valued[: len(trials_a)], valued[len(trials_a) :])
     )
-    return sign_flip(a, b, trials_a[0].template[there], seed=seed)
+    return sign_flip(a, b, trials_a[0].template[there])
 
 
 def mcnemar(right_a: Bool[np.ndarray, " rows"], right_b: Bool[np.ndarray, " rows"]) -> float:

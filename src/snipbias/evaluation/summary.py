@@ -82,7 +82,14 @@ def summarize(
     kl_per_token: float | None = None,
     chat_kl: float | None = None,
 ) -> Summary:
-    """All metrics of the rows; perplexity and KL come from other texts and are passed through."""
+    """All metrics of the rows.
+
+    Args:
+        rows: the rows.
+        perplexity: perplexity of neutral text, if measured.
+        kl_per_token: KL from the original there, in nats per token, if measured.
+        chat_kl: the same on chat answers, if measured.
+    """
     by_instruction = metrics.accuracy_by_instruction(rows)
     curve = offset_curve(rows)
     return Summary(

@@ -52,7 +52,14 @@ def answers_grid(
     strong: tuple[str, ...],
     floors: Iterable[tuple[str, ...]] = (),
 ) -> Grid:
-    """The answers of every method by condition, means over trials in percent."""
+    """The answers of every method by condition, means over trials in percent.
+
+    Args:
+        title: heading of the table.
+        found: method -> figures.
+        strong: methods in bold.
+        floors: further rows, such as that of always saying "unknown".
+    """
     rows = [
         (
             method,

@@ -29,7 +29,16 @@ class Spot:
 
 
 def tradeoff(place: str, spots: Sequence[Spot], curve: OffsetCurve | None) -> Plot | None:
-    """Ambiguous against disambiguated accuracy, with the curve that a constant reaches."""
+    """Ambiguous against disambiguated accuracy, with the curve that a constant reaches.
+
+    Args:
+        place: prefix of the plot's name in a page.
+        spots: one mark per method.
+        curve: the original's curve; None where it has none.
+
+    Returns:
+        None where no method has both accuracies.
+    """
     known = [s for s in spots if None not in (s.accuracy.ambiguous, s.accuracy.disambiguated)]
     if not known:
         return None

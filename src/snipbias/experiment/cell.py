@@ -17,7 +17,6 @@ from snipbias.evaluation.neutral_text import (
     Passage,
     TextShift,
     chat_answers,
-    chat_shifts,
     text_shifts,
 )
 from snipbias.evaluation.reading import Reading
@@ -125,7 +124,13 @@ class Cell:
         return Evaluation(self.unedited.rows("dev", self.dev), Reading())
 
     def rows(self, part: str, task: Task, make: Make | None = None) -> pa.Table:
-        """Rows of the model under an intervention (None: as it is), computed once."""
+        """Rows of the model under an intervention, computed once.
+
+        Args:
+            part: name of the rows in the store.
+            task: the rows to answer.
+            make: makes the intervention; None for the model as it is.
+        """
         return self.store.rows(self.key(part), lambda: self._evaluate(task, make))
 
     def relabelled(self, part: str, compute: Callable[[], Evaluation]) -> pa.Table:
@@ -148,9 +153,8 @@ class Cell:
         def shift(part: str) -> TextShift:
             def compute() -> list[Passage]:
                 edits = [] if make is None else [make()]
-                if part == "text":
-                    return list(text_shifts(self.lm, texts, edits)[-1].passages)
-                return list(chat_shifts(self.lm, written(), edits)[-1].passages)
+                along = texts if part == "text" else written()
+                return list(text_shifts(self.lm, along, edits)[-1].passages)
 
             found = self.store.value(self.key(part), compute)
             return TextShift.of([Passage(*passage) for passage in found])

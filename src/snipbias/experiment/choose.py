@@ -51,6 +51,7 @@ def no_harm(
     """Ambiguous accuracy; forbidden where anything else falls by more than the margin.
 
     Args:
+        accuracy: accuracy of the setting.
         original: the unedited model's accuracy on the same rows.
         margin: what disambiguated accuracy, and accuracy on a retention task, may lose.
         fall: the largest loss of accuracy on a retention task.
@@ -64,7 +65,13 @@ def no_harm(
 
 
 def objective_of(settings: Settings, original: ByCondition, fall: float = 0.0) -> Objective:
-    """The settings' objective as a function of accuracy alone."""
+    """The settings' objective as a function of accuracy alone.
+
+    Args:
+        settings: settings of the experiment.
+        original: the unedited model's accuracy.
+        fall: largest loss of accuracy on a retention task, for no-harm.
+    """
     if settings.objective == "no-harm":
         return partial(no_harm, original=original, margin=settings.margin, fall=fall)
     return {"overall": overall, "balanced": balanced}[settings.objective]
@@ -78,7 +85,13 @@ def floor_of(settings: Settings, original: ByCondition) -> float:
 
 
 def point(setting: dict[str, float], accuracy: ByCondition, objective: Objective) -> Point:
-    """A setting with its figures."""
+    """A setting with its figures.
+
+    Args:
+        setting: name -> value.
+        accuracy: accuracy on the development part.
+        objective: the objective as a function of accuracy.
+    """
     figures = (accuracy.overall, accuracy.ambiguous, accuracy.disambiguated)
     return Point(setting, *figures, objective(accuracy))
 
@@ -92,14 +105,20 @@ def best(curve: Iterable[Point], floor: float = FORBIDDEN) -> Point | None:
 def search_sizes(
     sizes: Sequence[int], rounds: int, measure: Callable[[int], Point]
 ) -> tuple[Point, ...]:
-    """The curve over numbers of neurons, from few to many, refined around its best rounds times."""
+    """The curve over numbers of neurons, refined around its best.
+
+    Args:
+        sizes: numbers of neurons to try first.
+        rounds: rounds of refinement.
+        measure: measures a number of neurons.
+    """
     curve = {n: measure(n) for n in sorted(set(sizes))}
     for _ in range(rounds):
-        curve |= {n: measure(n) for n in refine(curve)}
+        curve |= {n: measure(n) for n in _refine(curve)}
     return tuple(curve[n] for n in sorted(curve))
 
 
-def refine(curve: dict[int, Point]) -> list[int]:
+def _refine(curve: dict[int, Point]) -> list[int]:
     """Numbers not tried yet, halfway (as ratios go) between the best one and its neighbours."""
     tried = sorted(curve)
     top = best(curve[n] for n in tried)
@@ -116,7 +135,13 @@ def chosen(
     make: Callable[[Setting], Intervention],
     search: Callable[[Callable[[Setting], Point]], Iterable[Point]],
 ) -> Outcome:
-    """The outcome of an intervention at the setting that is best on the development part."""
+    """The outcome of an intervention at the setting that is best on the development part.
+
+    Args:
+        cell: where it is evaluated.
+        make: makes the intervention of a setting.
+        search: measures settings with the function it is given, and returns the points.
+    """
     before = accuracy(cell.original_dev.table)
 
     def dev_rows(setting: Setting) -> Any:

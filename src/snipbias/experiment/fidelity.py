@@ -1,9 +1,9 @@
 """Fidelity: how well the scores of neurons predict the effect of pruning each of them.
 
-The truth is measured on a sample of neurons: each is pruned by itself, and the margin
-log P(yhat) - log P(y) of the rows that neurons are found on is taken again. What it loses, in nats
-and as a mean over rows, is the neuron's true effect. Gate and up of one FFN unit are factors of one
-product, so to prune either is to prune both: they count once, with the higher of their scores.
+Each neuron of a sample is pruned alone. What the margin log P(yhat) - log P(y) then loses, in nats
+and as a mean over the rows that neurons are found on, is its true effect. Gate and up of one FFN
+unit are factors of one product, so pruning either prunes both: they count once, with the higher of
+their scores.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from scipy.stats import rankdata
 
 from snipbias.base.errors import SnipbiasError
@@ -24,13 +24,14 @@ from snipbias.base.table import Grid, number, percent
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.given import GivenModel, GivenTask, as_model, as_task
 from snipbias.edits.provenance import ModelId, weights_unchanged
+from snipbias.evaluation.rows import padded
 from snipbias.method.attribute import asked
 from snipbias.method.equations import Method, most_confusing
 from snipbias.method.find import as_recipe
 from snipbias.method.margins import Scorer
 from snipbias.method.recipes import RECIPES, Recipe
 from snipbias.models.batching import BatchSize, Progress, Stage
-from snipbias.models.language_model import LanguageModel, Query
+from snipbias.models.language_model import LanguageModel
 from snipbias.models.score_all import score_queries
 from snipbias.models.sites import Site, neuron_at
 from snipbias.tasks.items import Task
@@ -159,7 +160,10 @@ def fidelity(
     lm, task = as_model(lm), as_task(task)
     has_twins = task.balances("twins") and samples % 2 == 0
     drawn = task.sample(samples, seed, balance="twins" if has_twins else "none")
-    recipes = _recipes(task, methods, has_twins)
+    if methods is None:
+        has_biased = all(item.biased is not None for item in task.find.items)
+        methods = all_recipes(has_twins=has_twins, has_biased=has_biased)
+    recipes = {_name(method): as_recipe(method) for method in methods}
     groups, of = sample_neurons(lm.sites, neurons, seed)
     rows = len(drawn) * len(drawn.instructions)
     stage("pruning one by one", rows * (len(groups) + 1))
@@ -171,7 +175,7 @@ def fidelity(
         stage(name, rows)
         flat = chosen.scores(lm, drawn, batch_size=batch_size, progress=progress).flat.numpy()
         scores = np.array([flat[list(group)].max() for group in groups])
-        found.append(judged(name, scores, effects, top, best, seed))
+        found.append(judged(name, scores, effects, top, seed))
     names = [neuron_at(lm.sites, group[0]) for group in groups]
     by_neuron = {f"{n.site}:{n.unit}": e for n, e in zip(names, effects.tolist(), strict=True)}
     return Fidelity(
@@ -190,7 +194,18 @@ def all_recipes(*, has_twins: bool, has_biased: bool) -> list[str]:
 
 
 def sample_neurons(sites: Sequence[Site], n: int, seed: int) -> tuple[list[tuple[int, ...]], int]:
-    """Numbers of `n` neurons, site after site, and of how many; gate and up stand together."""
+    """Numbers of neurons drawn evenly from the model, and how many there are to draw from.
+
+    Numbers count site after site; gate and up of a unit are drawn as one.
+
+    Args:
+        sites: the model's sites.
+        n: how many; all if there are fewer.
+        seed: seed of the draw.
+
+    Raises:
+        SnipbiasError: `n` is below 2.
+    """
     if n < 2:
         raise SnipbiasError(f"asked to prune {n} neurons: ask for at least 2 to compare.")
     by_role: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
@@ -217,21 +232,32 @@ def true_effects(
     batch_size: BatchSize = "auto",
     progress: Progress = lambda done: None,
 ) -> Float[np.ndarray, " groups"]:
-    """How much the margin of yhat over y falls, in nats, when a group of neurons is pruned."""
+    """How much the margin of yhat over y falls, in nats, when a group of neurons is pruned.
+
+    Args:
+        lm: the model.
+        drawn: the rows, asked under every instruction.
+        groups: numbers of the neurons that are pruned together.
+        batch_size: prompts per pass, or `auto`; no result depends on it.
+        progress: called with the number of prompts just done.
+    """
     jobs = asked(lm, drawn)
     queries = [job.query for job in jobs]
     gold = np.array([job.item.gold for job in jobs])
     model = ModelId.of(lm)
+
+    def margin(logprobs: np.ndarray) -> np.ndarray:
+        return logprobs[np.arange(len(gold)), wrong] - logprobs[np.arange(len(gold)), gold]
+
     with torch.inference_mode(), lm.frozen(), weights_unchanged(lm):
-        before = _logprobs(lm, queries, batch_size, progress)
+        before = padded(score_queries(lm, queries, batch_size, progress))
         wrong = most_confusing(torch.from_numpy(before), torch.from_numpy(gold)).numpy()
         effects = []
         for group in groups:
             edit = NeuronEdit.of([neuron_at(lm.sites, number) for number in group], model)
             with edit.applied(lm):
-                after = _logprobs(lm, queries, batch_size, progress)
-            lost = _margin(before, wrong, gold) - _margin(after, wrong, gold)
-            effects.append(lost.mean())
+                after = padded(score_queries(lm, queries, batch_size, progress))
+            effects.append((margin(before) - margin(after)).mean())
     return np.array(effects)
 
 
@@ -240,15 +266,22 @@ def judged(
     scores: Float[np.ndarray, " n"],
     effects: Float[np.ndarray, " n"],
     top: int,
-    best: float,
     seed: int = 0,
 ) -> Faithfulness:
-    """One method's scores beside the true effects of the same neurons."""
+    """Compare one method's scores with the true effects of the same neurons.
+
+    Args:
+        name: name of the method.
+        scores: score of each sampled neuron.
+        effects: true effect of each, in nats.
+        top: number of highest-scoring neurons to add up.
+        seed: seed of the bootstrap.
+    """
     again = np.random.default_rng(seed).integers(len(scores), size=(RESAMPLES, len(scores)))
     drawn = spearman(scores[again], effects[again])
     figures = (*spearman(scores[None], effects[None]), *np.percentile(drawn, (2.5, 97.5)))
     chosen = effects[np.argsort(-scores, kind="stable")[:top]]
-    total = float(chosen.sum())
+    total, best = float(chosen.sum()), float(np.sort(effects)[-top:].sum())
     share = total / best if best > 0 else None
     against = int((chosen < 0).sum())
     correlation, low, high = (None if np.isnan(x) else float(x) for x in figures)
@@ -264,37 +297,7 @@ def spearman(
         return (a * b).sum(1) / np.sqrt((a**2).sum(1) * (b**2).sum(1))
 
 
-def _recipes(
-    task: Task, methods: Sequence[str | Method | Recipe | Scorer] | None, has_twins: bool
-) -> dict[str, Recipe]:
-    if methods is None:
-        has_biased = all(item.biased is not None for item in task.find.items)
-        names = all_recipes(has_twins=has_twins, has_biased=has_biased)
-        return {name: RECIPES[name] for name in names}
-    return {_name(method): as_recipe(method) for method in methods}
-
-
 def _name(method: str | Method | Recipe | Scorer) -> str:
     if isinstance(method, str):
         return method
     return getattr(method, "name", None) or getattr(method, "__name__", "a recipe of your own")
-
-
-def _logprobs(
-    lm: LanguageModel, queries: Sequence[Query], batch_size: BatchSize, progress: Progress
-) -> Float[np.ndarray, "queries options"]:
-    """Log-probabilities of the options, -inf where a query has fewer."""
-    found = score_queries(lm, queries, batch_size, progress)
-    table = np.full((len(found), max(map(len, found))), -np.inf)
-    for row, logprobs in zip(table, found, strict=True):
-        row[: len(logprobs)] = logprobs
-    return table
-
-
-def _margin(
-    logprobs: Float[np.ndarray, "queries options"],
-    wrong: Int[np.ndarray, " queries"],
-    gold: Int[np.ndarray, " queries"],
-) -> Float[np.ndarray, " queries"]:
-    rows = np.arange(len(gold))
-    return logprobs[rows, wrong] - logprobs[rows, gold]

@@ -34,7 +34,7 @@ from snipbias.models.sites import Neuron
 Top = Callable[[int, float], NeuronEdit]
 
 
-def original(cell: Cell) -> Outcome:
+def _original(cell: Cell) -> Outcome:
     """The unedited model."""
     return replace(cell.outcome(), dev=cell.original_dev.table)
 
@@ -134,7 +134,7 @@ def _means(cell: Cell, recipe: Recipe) -> dict[str, Any]:
     return {site.name: found[site] for site in found.sites}
 
 
-def drawn(cell: Cell, control: Callable[[Cell, NeuronEdit, int], NeuronEdit]) -> Outcome:
+def _drawn(cell: Cell, control: Callable[[Cell, NeuronEdit, int], NeuronEdit]) -> Outcome:
     """A random control of the edit that the preset's own method found in the same trial."""
     found = method_named(cell.settings.method)(cell.of(cell.settings.method)).edit
     if found is None:
@@ -158,7 +158,7 @@ def _draw_seed(cell: Cell) -> int:
 # -- scores alone --------------------------------------------------------------------------------
 
 
-def calibrated(cell: Cell, by: Callable[[Given], Evaluation]) -> Outcome:
+def _calibrated(cell: Cell, by: Callable[[Given], Evaluation]) -> Outcome:
     """A score-only method: the original model's answers, read in another way."""
 
     def measured() -> Evaluation:
@@ -176,7 +176,7 @@ def calibrated(cell: Cell, by: Callable[[Given], Evaluation]) -> Outcome:
     return cell.report(cell.relabelled("test", measured))
 
 
-def shifted(cell: Cell, *, by_wording: bool = False) -> Outcome:
+def _shifted(cell: Cell, *, by_wording: bool = False) -> Outcome:
     """The offset control, its constant chosen on dev; so are those of the wordings of "unknown"."""
     before = accuracy(cell.original_dev.table)
     objective = choose.objective_of(cell.settings, before)
@@ -209,20 +209,20 @@ def method_named(name: str) -> Callable[[Cell], Outcome]:
 
 
 METHODS: dict[str, Callable[[Cell], Outcome]] = {
-    ORIGINAL: original,
+    ORIGINAL: _original,
     **{name: partial(pruned, recipe=each) for name, each in RECIPES.items()},
     NO_WEIGHT: partial(_same_as, other="v1"),
-    "random": partial(drawn, control=_random),
+    "random": partial(_drawn, control=_random),
     "layer-matched random": partial(
-        drawn, control=lambda cell, edit, seed: layer_matched_edit(cell.lm, edit, seed)
+        _drawn, control=lambda cell, edit, seed: layer_matched_edit(cell.lm, edit, seed)
     ),
     **RIVALS,
-    "CC": partial(calibrated, by=calibrate.cc),
-    "DC": partial(calibrated, by=calibrate.dc),
-    "batch calibration": partial(calibrated, by=calibrate.batch_calibration),
-    "permutation averaging": partial(calibrated, by=calibrate.permutation_averaging),
-    "less no context": partial(calibrated, by=calibrate.no_context),
-    "offset": shifted,
-    "offset by wording": partial(shifted, by_wording=True),
-    "always unknown": partial(calibrated, by=calibrate.always_unknown),
+    "CC": partial(_calibrated, by=calibrate.cc),
+    "DC": partial(_calibrated, by=calibrate.dc),
+    "batch calibration": partial(_calibrated, by=calibrate.batch_calibration),
+    "permutation averaging": partial(_calibrated, by=calibrate.permutation_averaging),
+    "less no context": partial(_calibrated, by=calibrate.no_context),
+    "offset": _shifted,
+    "offset by wording": partial(_shifted, by_wording=True),
+    "always unknown": partial(_calibrated, by=calibrate.always_unknown),
 }

@@ -164,7 +164,13 @@ class TaskInfo:
 
     @classmethod
     def of(cls, task: Task, dev: Task, test: Task) -> TaskInfo:
-        """The record of a task and the parts of it that are evaluated."""
+        """The record of a task and the parts of it that are evaluated.
+
+        Args:
+            task: the task.
+            dev: its development part, as evaluated.
+            test: its test part, as evaluated.
+        """
         parts = {"find": task.find, "dev": dev, "test": test}
         return cls(
             name=task.name,
@@ -223,7 +229,15 @@ class Experiment:
         samples: int | None = None,
         prompt: str | None = None,
     ) -> tuple[Outcome, ...]:
-        """The outcomes with these labels, by trial and draw."""
+        """The outcomes with these labels, by trial and draw.
+
+        Args:
+            task: name of the task that was answered.
+            method: name of the method.
+            found_on: task that the edit was found on, if another.
+            samples: number of samples, if not the settings'.
+            prompt: name of the prompt template, if not the settings'.
+        """
         labels = (task, method, found_on, samples, prompt)
         found = (o for o in self.all if (o.task, o.method, *o.beside) == labels)
         return tuple(sorted(found, key=lambda each: (each.trial or 0, each.draw)))

@@ -65,6 +65,13 @@ class Plan:
     ) -> Plan:
         """The plan, with every task read and split; results are kept in memory.
 
+        Args:
+            lm: a model, or what `sb.load` takes.
+            tasks: tasks, or what `sb.task` takes.
+            settings: settings; names of tasks in them are replaced.
+            retention: retention tasks; by default those of the settings.
+            batch_size: prompts per pass, or `auto`.
+
         Raises:
             SnipbiasError: a task has too few rows or templates, or there is none.
         """

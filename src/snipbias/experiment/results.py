@@ -57,7 +57,11 @@ class Results(Experiment, Shown):
         return csv_tables.plain(csv_tables.table_1(self))
 
     def plot(self, task: str | None = None) -> Figure:
-        """Every method's change in accuracy with its interval, on one task or the first."""
+        """Every method's change in accuracy with its interval, on one task or the first.
+
+        Raises:
+            SnipbiasError: no method but the original was run on it.
+        """
         drawn = forest(self.measured[task or self.tasks[0].name], self.methods)
         if drawn is None:
             raise SnipbiasError("no plot: no method stands beside the original on this task.")

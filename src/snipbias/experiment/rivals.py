@@ -25,7 +25,7 @@ from snipbias.experiment.settings import CONDITIONAL
 Measure = Callable[[Setting], Point]
 
 
-def steered(cell: Cell, *, probed: bool = False) -> Outcome:
+def _steered(cell: Cell, *, probed: bool = False) -> Outcome:
     """A mean-difference steering vector, its layer and strength chosen on dev.
 
     Args:
@@ -55,7 +55,7 @@ def steered(cell: Cell, *, probed: bool = False) -> Outcome:
     return chosen(cell, make, search)
 
 
-def masked(cell: Cell) -> Outcome:
+def _masked(cell: Cell) -> Outcome:
     """UniBias: how many FFN vectors and heads are masked is chosen on dev."""
 
     @cache
@@ -74,7 +74,7 @@ def masked(cell: Cell) -> Outcome:
     return chosen(cell, make, search)
 
 
-def tuned(cell: Cell, kind: Kind) -> Outcome:
+def _tuned(cell: Cell, kind: Kind) -> Outcome:
     """LoRA or (IA)3 on the trial's rows; the number of epochs is chosen on dev."""
     assert cell.trial is not None
     seed = cell.settings.seed + cell.trial
@@ -86,7 +86,7 @@ def tuned(cell: Cell, kind: Kind) -> Outcome:
     )
 
 
-def rewired(cell: Cell) -> Outcome:
+def _rewired(cell: Cell) -> Outcome:
     """Units rewired to write "unknown" where a probe fires; all three settings chosen on dev."""
     most = cell.settings.layers
     fitted = cache(lambda: conditional_layers(cell.lm, cell.task, most))
@@ -99,7 +99,7 @@ def rewired(cell: Cell) -> Outcome:
     return chosen(cell, lambda setting: conditional(fitted(), setting), search)
 
 
-def prompted(cell: Cell, way: Prompting) -> Outcome:
+def _prompted(cell: Cell, way: Prompting) -> Outcome:
     """The original model, asked otherwise; there is nothing to choose."""
 
     def rows(part: str, task: Any) -> Any:
@@ -113,16 +113,16 @@ def prompted(cell: Cell, way: Prompting) -> Outcome:
 
 
 RIVALS: dict[str, Callable[[Cell], Outcome]] = {
-    "steering": steered,
-    "FairSteer": partial(steered, probed=True),
-    "UniBias": masked,
-    **{name: partial(prompted, way=way) for name, way in PROMPTINGS.items()},
-    CONDITIONAL: rewired,
+    "steering": _steered,
+    "FairSteer": partial(_steered, probed=True),
+    "UniBias": _masked,
+    **{name: partial(_prompted, way=way) for name, way in PROMPTINGS.items()},
+    CONDITIONAL: _rewired,
     "learned": partial(learned, pick="learned", sized=False),
     "learned random": partial(learned, pick="learned random", sized=True),
     "grafting": partial(learned, pick="grafting", sized=True),
     "first order": partial(learned, pick="first order", sized=False),
     "learned LoRA": lora,
-    "LoRA": partial(tuned, kind="LoRA"),
-    "(IA)3": partial(tuned, kind="(IA)3"),
+    "LoRA": partial(_tuned, kind="LoRA"),
+    "(IA)3": partial(_tuned, kind="(IA)3"),
 }

@@ -158,7 +158,11 @@ class Settings:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Settings:
-        """The settings of a JSON form."""
+        """The settings of a JSON form.
+
+        Raises:
+            SnipbiasError: a name or a value is unknown.
+        """
         known = [field.name for field in fields(cls)]
         if unknown := set(data) - set(known):
             raise SnipbiasError(f"there is no setting {min(unknown)!r}: use {', '.join(known)}.")
@@ -256,7 +260,11 @@ PRESETS: dict[str, Settings] = {
 
 
 def preset(name: str, **changes: Any) -> Settings:
-    """The settings of a preset, with single deviations given by name."""
+    """The settings of a preset, with single deviations given by name.
+
+    Raises:
+        SnipbiasError: there is no such preset, or a value is out of range.
+    """
     if name not in PRESETS:
         near = did_you_mean(name, PRESETS)
         raise SnipbiasError(f"there is no preset {name!r}{near}: use {', '.join(PRESETS)}.")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import replace
 
 import torch
-from jaxtyping import Bool
-from torch import Tensor
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.method.scores import Scores
@@ -17,8 +15,6 @@ from snipbias.models.sites import ROLES
 RESIDUAL = ("o", "down")
 # Softmax ignores what is constant in the keys, and most of a key unit is.
 KEYS = ("k",)
-
-Allowed = Mapping[str, Bool[Tensor, " d"]]
 
 
 def without_roles(scores: Scores, roles: Collection[str]) -> Scores:

@@ -200,17 +200,20 @@ def always_unknown(measured: Given) -> Evaluation:
     return _answered("always unknown", measured.original, scores, chosen)
 
 
-def offset(
-    original: Evaluation, constant: float | Sequence[float], label: str = "offset"
-) -> Evaluation:
-    """The offset control: a constant, or one of each row, is added to the unknown's score."""
+def offset(original: Evaluation, constant: float | Sequence[float]) -> Evaluation:
+    """The offset control: add to the score of the unknown option.
+
+    Args:
+        original: the original model's rows.
+        constant: what is added, in nats; one number, or one per row.
+    """
     table = _original(original)
     scores = [np.array(row) for row in table["score"].to_pylist()]
     unknown, added = table["unknown"].to_pylist(), np.broadcast_to(constant, len(table))
     for row, index, number in zip(scores, unknown, added, strict=True):
         if index is not None:
             row[index] += number
-    return _answered(label, original, scores)
+    return _answered("offset", original, scores)
 
 
 def choose_offset(dev_original: Evaluation, objective: Objective) -> OffsetPoint | None:
@@ -229,9 +232,6 @@ def choose_offset(dev_original: Evaluation, objective: Objective) -> OffsetPoint
     values = np.array([objective(*point) for point in np.stack(accuracies, axis=1).tolist()])
     equals = np.flatnonzero(values >= values.max() - ROUNDING)
     return curve.point(int(equals[np.abs(curve.offsets[equals]).argmin()]))
-
-
-# -- what the methods share ----------------------------------------------------------------------
 
 
 def _less_prior(

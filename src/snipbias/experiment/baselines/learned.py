@@ -59,7 +59,13 @@ def learned(cell: Cell, pick: str, sized: bool) -> Outcome:
 
 
 def numbers_fitted(lm: LanguageModel, pick: str, n: int) -> int:
-    """How many numbers a pick trains: a factor, or a score in the mask, for each of its neurons."""
+    """How many numbers a pick fits: a factor, or a score in the mask, per neuron it trains.
+
+    Args:
+        lm: the model.
+        pick: as in `learn`.
+        n: number of neurons kept.
+    """
     if pick == "first order":
         return 0
     all_upper = sum(site.width for site in upper_sites(lm, default_share(lm)))

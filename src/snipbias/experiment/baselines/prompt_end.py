@@ -16,12 +16,18 @@ from snipbias.models.language_model import LanguageModel, Query
 def at_prompt_end(
     lm: LanguageModel, queries: Sequence[Query], names: Iterable[str], *, inputs: bool
 ) -> dict[str, Float[Tensor, "b d"]]:
-    """The input (or output) of every named module at the token that the answer is predicted from.
+    """The input or output of modules at the token that the answer is predicted from.
 
-    Of an encoder-decoder that is the decoder's start token.
+    That is the last token of the prompt, and of an encoder-decoder the decoder's start token.
+
+    Args:
+        lm: the model.
+        queries: prompts with their options.
+        names: names of the modules.
+        inputs: read their inputs instead of their outputs.
 
     Raises:
-        SnipbiasError: the model reads no prompt by itself.
+        SnipbiasError: the model keeps no key-value cache.
     """
     if lm.reads_whole:
         raise SnipbiasError(

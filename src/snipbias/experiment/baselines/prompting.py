@@ -32,7 +32,13 @@ class Prompting:
     with_written: Callable[[Item, str], Item] = lambda item, written: item
 
     def answers(self, lm: LanguageModel, task: Task, batch_size: BatchSize = "auto") -> pa.Table:
-        """Rows of the task asked this way, in the order of `evaluate`'s."""
+        """Rows of the task asked this way, in the order of `evaluate`'s.
+
+        Args:
+            lm: the model.
+            task: the task.
+            batch_size: prompts per pass, or `auto`.
+        """
         task = task.with_instructions([f"{i} {self.added}".strip() for i in task.instructions])
         if self.request is None:
             return evaluate(lm, task, batch_size=batch_size).table

@@ -31,7 +31,11 @@ class Steering:
     label: str
 
     def check(self, lm: LanguageModel) -> None:
-        """Refuse a model without that block."""
+        """Refuse a model without that block.
+
+        Raises:
+            SnipbiasError: it has none.
+        """
         if self.block not in dict(lm.blocks("decoder")):
             raise SnipbiasError(
                 f"{lm.name} has no block {self.block!r}: use the vector on its own model."
@@ -59,7 +63,11 @@ class SteeringVectors:
         return range(len(self.blocks))
 
     def at(self, layer: int, strength: float) -> Steering:
-        """The intervention that adds `strength` times the vector behind a block."""
+        """The intervention that adds `strength` times the vector of a block to its output.
+
+        Raises:
+            SnipbiasError: there is no such block.
+        """
         if layer not in self.layers:
             raise SnipbiasError(f"there is no block {layer}: choose 0 to {len(self.blocks) - 1}.")
         label = f"steering layer={layer} x {strength:g}"
@@ -77,6 +85,11 @@ def mean_difference(
 
     The states are each decoder block's output, averaged over the tokens of the answer; yhat is the
     wrong option that the model prefers, as for CRISPR, so that both get the same labels.
+
+    Args:
+        lm: the model.
+        task: the instances.
+        batch_size: prompts per pass, or `auto`; the result does not depend on it.
     """
     named = lm.blocks("decoder")
     sums = torch.zeros(len(named), lm.model.config.get_text_config().hidden_size).double()

@@ -123,7 +123,14 @@ def additions(
     inputs: Float[Tensor, "b i"],
     parts: int,
 ) -> Float[Tensor, "b c k"]:
-    """What each part of a layer adds to each label's logit; the sum is the layer's."""
+    """What each part of a layer adds to each label's logit; the sum is the layer's.
+
+    Args:
+        labels: unembedding vector of each label.
+        weight: the layer's weight.
+        inputs: the layer's input at one token.
+        parts: number of parts, equal slices of the input.
+    """
     each = (labels @ weight.float()) * inputs.float()[:, None]
     return each.unflatten(-1, (parts, -1)).sum(-1)
 

@@ -12,6 +12,7 @@ from snipbias.base.words import ORIGINAL
 from snipbias.evaluation.evaluate import Evaluation
 from snipbias.evaluation.margin import unknown_margin
 from snipbias.experiment.baselines.calibration import offset
+from snipbias.experiment.outcome import named
 from snipbias.tasks.items import Task
 
 
@@ -33,9 +34,15 @@ def constants(dev_original: Evaluation, dev: Task) -> dict[str, float]:
 
 
 def levelled(original: Evaluation, task: Task, by_wording: Mapping[str, float]) -> Evaluation:
-    """The original's rows with each wording's constant added, still under the original's name."""
+    """The original's rows with a constant added per wording, still under the original's name.
+
+    Args:
+        original: the original model's rows.
+        task: the task they are of.
+        by_wording: text of the unknown option -> constant in nats; others stay.
+    """
     added = [by_wording.get(wording, 0.0) for wording in _wordings(original, task)]
-    return offset(original, added, ORIGINAL)
+    return Evaluation(named(offset(original, added).table, ORIGINAL), original.reading)
 
 
 def _wordings(evaluation: Evaluation, task: Task) -> np.ndarray:

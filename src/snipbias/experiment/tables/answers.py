@@ -76,6 +76,11 @@ def shown(found: Mapping[str, Measured], own: str, most: int) -> Iterable[str]:
     """The original, the method itself, the most accurate rivals, and random neurons.
 
     Constants on the answers and random controls come after the rivals that change the model.
+
+    Args:
+        found: method -> figures.
+        own: the method itself.
+        most: how many methods at most.
     """
     first = [name for name in (ORIGINAL, own) if name in found]
     last = [name for name in ("random",) if name in found and name != own]

@@ -98,13 +98,20 @@ def interval(estimate: Estimate) -> str:
 def side_by_side(
     title: str, corner: str, names: Sequence[str], columns: Mapping[str, Sequence[str]]
 ) -> Iterator[Grid]:
-    """A row per name and a column per task, as many of these as a terminal holds."""
-    for tasks in parts(list(columns)):
+    """A row per name and a column per task, at most `PER_TABLE` of these in one table.
+
+    Args:
+        title: heading of each table.
+        corner: heading of the first column.
+        names: names of the rows.
+        columns: task -> one cell per name.
+    """
+    for tasks in _parts(list(columns)):
         rows = zip(names, *(columns[task] for task in tasks), strict=True)
         yield Grid(title, (corner, *tasks), tuple(rows))
 
 
-def parts(tasks: Sequence[str]) -> list[Sequence[str]]:
+def _parts(tasks: Sequence[str]) -> list[Sequence[str]]:
     """The tasks, as many at a time as stand side by side."""
     return [tasks[start : start + PER_TABLE] for start in range(0, len(tasks), PER_TABLE)]
 
@@ -117,7 +124,7 @@ def _methods_by_tasks(
 ) -> Iterator[Grid]:
     """A row per method and a column per task, with one for published figures if there are any."""
     found = experiment.measured
-    for part in parts(list(found)):
+    for part in _parts(list(found)):
         columns: list[list[str]] = []
         header = ["method"]
         ran = among or experiment.methods

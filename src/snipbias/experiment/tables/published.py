@@ -78,11 +78,14 @@ def accuracy(model: str, task: str, method: str, version: Version = "v1") -> Pub
     """Accuracy in percent; where only the other version has the figure, that one.
 
     Args:
+        model: name of the model; figures of Flan-T5-base stand in for those of other models.
+        task: name of the task.
+        method: name of the method.
         version: whose figure to take where both have one (the original's, CC's and DC's).
     """
     versions: list[Version] = ["v1", "v2"]
     # The model's own figure before one for orientation, then the version that was asked for.
-    versions.sort(key=lambda each: (not is_published_model(model, each), each != version))
+    versions.sort(key=lambda each: (not _is_published_model(model, each), each != version))
     for each in versions:
         table = _V1_TABLE_1 if each == "v1" else _V2_ACCURACY[_size(model, each)]
         tasks = _V1_TASKS if each == "v1" else _V2_TASKS
@@ -95,7 +98,11 @@ def accuracy(model: str, task: str, method: str, version: Version = "v1") -> Pub
 
 
 def gold_percent(model: str, task: str, method: str) -> tuple[ByCondition, str] | None:
-    """Table 2 of v1: what it calls mean logits, by condition, and its source."""
+    """Table 2 of v1: what it calls mean logits, by condition, and its source.
+
+    Args:
+        model, task, method: as in `accuracy`.
+    """
     if task not in _V1_TASKS or method not in _V1_TABLE_2:
         return None
     ambiguous, disambiguated = _V1_TABLE_2[method][_V1_TASKS.index(task)]
@@ -103,7 +110,11 @@ def gold_percent(model: str, task: str, method: str) -> tuple[ByCondition, str] 
 
 
 def neurons(model: str, task: str, method: str) -> Published | None:
-    """The number of neurons that v2 pruned."""
+    """The number of neurons that v2 pruned.
+
+    Args:
+        model, task, method: as in `accuracy`.
+    """
     if method != "v2" or task not in _V2_NEURONS:
         return None
     value = _V2_NEURONS[task][_SIZES.index(_size(model, "v2"))]
@@ -111,7 +122,11 @@ def neurons(model: str, task: str, method: str) -> Published | None:
 
 
 def spread(model: str, task: str, method: str) -> Published | None:
-    """v2's standard deviation over ten instructions, in points of accuracy, of Flan-T5-base."""
+    """v2's standard deviation over ten instructions, in points of accuracy, of Flan-T5-base.
+
+    Args:
+        model, task, method: as in `accuracy`.
+    """
     value = _V2_SPREAD.get(method, {}).get(task)
     if value is None or _size(model, "v2") != "base":
         return None
@@ -123,7 +138,7 @@ def version_of(method: str) -> Version:
     return "v1" if method == "v1" else "v2"
 
 
-def is_published_model(model: str, version: Version) -> bool:
+def _is_published_model(model: str, version: Version) -> bool:
     """Whether the version has figures of this very model."""
     return _named_size(model) in (_SIZES if version == "v2" else ("base",))
 
@@ -140,5 +155,5 @@ def _named_size(model: str) -> Size | None:
 
 def _source(model: str, version: Version, where: str) -> str:
     size = _size(model, version)
-    own = is_published_model(model, version)
+    own = _is_published_model(model, version)
     return f"CRISPR {version}, {where}, Flan-T5-{size}{'' if own else ORIENTATION}"
