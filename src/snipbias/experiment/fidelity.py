@@ -115,9 +115,8 @@ class Fidelity(Shown):
             )
             for m in self.methods
         ]
-        top = f"nats of its top {self.top}"
-        header = ("method", "Spearman", "95 %", top, "% of the most", "harmful")
-        return Grid("", header, tuple(rows))
+        nats, most = f"nats of its top {self.top}", "% of the most"
+        return Grid("", ("method", "Spearman", "95 %", nats, most, "harmful"), tuple(rows))
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, for JSON."""
@@ -144,8 +143,7 @@ def fidelity(
 
     Args:
         lm: a model, or what `sb.load` takes.
-        task: a task, or what `sb.task` takes. Rows are drawn from its `find` part, as twins where
-            there are any.
+        task: a task, or what `sb.task` takes; rows are drawn from its `find` part, as twins if any.
         methods: names of recipes, `Method`s, recipes, or scorers `(lm, task, batch_size=,
             progress=) -> Scores`; all recipes that the rows suffice for if not given.
         samples: number of rows drawn, each asked under every instruction of the task.
@@ -162,8 +160,10 @@ def fidelity(
     drawn = task.sample(samples, seed, balance="twins" if has_twins else "none")
     if methods is None:
         has_biased = all(item.biased is not None for item in task.find.items)
-        methods = all_recipes(has_twins=has_twins, has_biased=has_biased)
-    recipes = {_name(method): as_recipe(method) for method in methods}
+        names = all_recipes(has_twins=has_twins, has_biased=has_biased)
+        recipes = {name: RECIPES[name] for name in names}
+    else:
+        recipes = {_name(method): as_recipe(method) for method in methods}
     groups, of = sample_neurons(lm.sites, neurons, seed)
     rows = len(drawn) * len(drawn.instructions)
     stage("pruning one by one", rows * (len(groups) + 1))
@@ -241,13 +241,12 @@ def true_effects(
         batch_size: prompts per pass, or `auto`; no result depends on it.
         progress: called with the number of prompts just done.
     """
-    jobs = asked(lm, drawn)
-    queries = [job.query for job in jobs]
-    gold = np.array([job.item.gold for job in jobs])
-    model = ModelId.of(lm)
+    jobs, model = asked(lm, drawn), ModelId.of(lm)
+    queries, gold = [job.query for job in jobs], np.array([job.item.gold for job in jobs])
+    rows = np.arange(len(gold))
 
     def margin(logprobs: np.ndarray) -> np.ndarray:
-        return logprobs[np.arange(len(gold)), wrong] - logprobs[np.arange(len(gold)), gold]
+        return logprobs[rows, wrong] - logprobs[rows, gold]
 
     with torch.inference_mode(), lm.frozen(), weights_unchanged(lm):
         before = padded(score_queries(lm, queries, batch_size, progress))
@@ -298,6 +297,5 @@ def spearman(
 
 
 def _name(method: str | Method | Recipe | Scorer) -> str:
-    if isinstance(method, str):
-        return method
-    return getattr(method, "name", None) or getattr(method, "__name__", "a recipe of your own")
+    said = method if isinstance(method, str) else getattr(method, "name", None)
+    return said or getattr(method, "__name__", "a recipe of your own")
