@@ -3,6 +3,7 @@
 import ast
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -88,3 +89,32 @@ def test_no_two_test_files_have_one_name() -> None:
     assert [name for name, many in Counter(f.name for f in TESTS).items() if many > 1] == [
         "conftest.py"
     ]
+
+
+def _functions(body: list[ast.stmt], prefix: str) -> Iterator[tuple[str, ast.FunctionDef]]:
+    """The public functions and methods of a module."""
+    for node in body:
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            yield from _functions(node.body, f"{prefix}{node.name}.")
+        elif isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            yield f"{prefix}{node.name}", node
+
+
+def _raises(node: ast.FunctionDef) -> bool:
+    """Whether it raises anything but an assertion, which no caller can cause."""
+    raised = (each.exc for each in ast.walk(node) if isinstance(each, ast.Raise))
+    return any(exc and "AssertionError" not in ast.unparse(exc) for exc in raised)
+
+
+def test_docstrings_say_what_a_public_function_takes_and_raises() -> None:
+    """`Args:` from three parameters on, and `Raises:` with a `raise`."""
+    missing = []
+    for file in MODULES.values():
+        for name, node in _functions(ast.parse(file.read_text(encoding="utf-8")).body, ""):
+            said, a = ast.get_docstring(node) or "", node.args
+            names = {each.arg for each in (*a.posonlyargs, *a.args, *a.kwonlyargs)}
+            due = {"Args:": len(names - {"self", "cls"}) >= 3, "Raises:": _raises(node)}
+            lacking = [part for part in due if due[part] and part not in said]
+            where = f"{file.relative_to(ROOT)}:{node.lineno} {name}"
+            missing += [f"{where} lacks {part}" for part in lacking]
+    assert missing == []

@@ -26,6 +26,12 @@ class MovedModules:
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
+        """The place of a moved module; None for any other.
+
+        Args:
+            name: full name of a module.
+            path, target: not used; importlib passes them.
+        """
         return ModuleSpec(name, self) if name in MOVED else None  # type: ignore[arg-type]
 
     def create_module(self, spec: ModuleSpec) -> None:

@@ -13,7 +13,11 @@ from snipbias.evaluation.harness import library
 
 
 def main() -> None:
-    """Register the model and hand over; what the user can mend is one sentence."""
+    """Register the model and hand over; an error that a user can fix is one sentence.
+
+    Raises:
+        SystemExit: lm-eval is not installed.
+    """
     try:
         library("snipbias.evaluation.edited_lm")
         library("lm_eval.__main__").cli_evaluate()

@@ -21,7 +21,6 @@ from snipbias.play.answers import (
     Switch,
     answer,
     choice,
-    prompt_text,
     together,
 )
 from snipbias.play.page import _state
@@ -112,7 +111,7 @@ def test_a_result_holds_what_the_page_shows() -> None:
     question = Question(ITEM, SAY)
     left = frozenset(edit.neurons[:1])
     result = session.ask(question, [Switch(edit, 0.5, left)])
-    assert result.prompt == prompt_text(lm, ITEM, SAY) == DEFAULT.render(SAY, ITEM)
+    assert result.prompt == DEFAULT.render(SAY, ITEM)
     assert result.original == answer(lm, ITEM, SAY)
     half = edit_of(lm, {s: dict.fromkeys(u, 0.5) for s, u in edit.factors.items()})
     assert {f.neuron for f in result.firings} == set(edit.neurons)  # also the one left alone

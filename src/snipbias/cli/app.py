@@ -57,12 +57,16 @@ app = typer.Typer(
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run the command line; errors a user can fix are one sentence and an exit status above 0."""
+    """Run the command line; an error that a user can fix is one sentence.
+
+    Raises:
+        SystemExit: always, with status 0 if all went well.
+    """
     with warnings.catch_warnings(), _stopped_as_by_ctrl_c():
         warnings.showwarning = _teller()
         left = "nothing was written."
         try:
-            status = status_of(sys.argv[1:] if argv is None else argv)
+            status = _status_of(sys.argv[1:] if argv is None else argv)
             sys.stdout.flush()
         except InterruptError as stop:
             status, left = INTERRUPTED, str(stop)
@@ -103,7 +107,7 @@ def _refused(error: OSError) -> None:
         _complain(f"{where}{error.strerror or error}: free some space, or choose another place.")
 
 
-def status_of(argv: list[str]) -> int:
+def _status_of(argv: list[str]) -> int:
     """Run a command line and return its exit status."""
     try:
         plain = "\0" not in "".join(argv).encode().decode()
@@ -192,7 +196,7 @@ class Rerun(o.Command):
     def __call__(self) -> None:
         code = {"--trust-remote-code": self.trust_remote_code, "--lm-eval-path": self.lm_eval_path}
         again = recorded_arguments(self.path, self.out, code)
-        status = status_of([*again, "--quiet"] if self.quiet else again)
+        status = _status_of([*again, "--quiet"] if self.quiet else again)
         for change in changed_since(self.path, self.out) if status == 0 else ():
             print("warning:", change, file=sys.stderr)
         raise typer.Exit(status)

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 LARGEST_RANK = 64  # of a LoRA; an edit of more neurons in one layer is smaller as (IA)3
 
 
-def written(folder: str | Path, *, full: str = "--full, or ") -> str:
+def written(folder: str | Path) -> str:
     """The line that names the folder."""
-    return f"written  {folder} (all tables: {full}its tables.md)"
+    return f"written  {folder} (all tables: --full, or its tables.md)"
 
 
 def report(folder: str | Path) -> str:
@@ -63,7 +63,15 @@ def after_comparison(
 
 
 def tell(this: Run, results: Results, folder: Path, notes: Sequence[str], *, full: bool) -> None:
-    """Print every table if asked for, then the answer and the next command."""
+    """Print every table if asked for, then the answer and the next command.
+
+    Args:
+        this: the run.
+        results: its results.
+        folder: where they were written.
+        notes: lines to print before the folder.
+        full: whether to print every table.
+    """
     from snipbias.experiment.tables.answers import answers
 
     tables = [results.renderable(), ""] if full else []

@@ -277,6 +277,12 @@ class Writing(Command):
 def numbers(option: str, text: str, kind: type[Any] = int, example: str = "3,10,50") -> list[Any]:
     """The numbers of a comma-separated option, in order, each once.
 
+    Args:
+        option: name of the option, for messages.
+        text: the numbers.
+        kind: `int` or `float`.
+        example: an example, for messages.
+
     Raises:
         SnipbiasError: one of them is no number.
     """

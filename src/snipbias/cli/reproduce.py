@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -147,17 +148,18 @@ class Reproduce(Tracked, o.Writing, o.Running, o.Answering, o.Reading):
     out: o.Resumed = None
 
     def __call__(self) -> None:
+        from snipbias.base.record import RunRecord
         from snipbias.cli.ending import tell
-        from snipbias.cli.run import resumable_run
+        from snipbias.cli.run import Run, kept_in
         from snipbias.experiment.run import reproduce
 
         self.ready()
         settings = self.settings()
         folder = self.out or default_folder(self.model, settings)
         effective = {**vars(self), "out": folder, "settings": settings.to_dict()}
-        with resumable_run(
-            "reproduce", effective, folder, as_json=self.as_json, quiet=self.quiet
-        ) as this:
+        record = RunRecord("reproduce", sys.argv[1:], effective)
+        this = Run(record, folder, as_json=self.as_json, quiet=self.quiet)
+        with kept_in(folder):
             tasks = [
                 this.task(
                     name,

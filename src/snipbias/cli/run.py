@@ -100,7 +100,16 @@ class Run:
         prompt: str | None = None,
         column: list[str] | None = None,
     ) -> Task:
-        """Read a task and record its fingerprint."""
+        """Read a task and record its fingerprint.
+
+        Args:
+            name: name of the task, as on the command line.
+            data_dir: folder of its files, if not the default.
+            instruction: instructions that replace the task's own.
+            instructions: how many to use; None for all.
+            prompt: prompt template; None for the default.
+            column: `ours=theirs` pairs.
+        """
         renamed = columns(column)
         read = partial(
             read_task,
@@ -178,7 +187,13 @@ class _Screen(Console):
 def run(
     command: str, arguments: Mapping[str, Any], options: o.Writing
 ) -> Iterator[tuple[Run, Path]]:
-    """A run and a folder to fill, which gets its name only if the run succeeds."""
+    """A run and a folder to fill, which gets its name only if the run succeeds.
+
+    Args:
+        command: name of the command.
+        arguments: its options, for the record.
+        options: where results go.
+    """
     name = f"{datetime.now():%Y%m%d-%H%M%S}-{command}"
     folder = options.out or Path("snipbias-runs") / name
     record = RunRecord(command, sys.argv[1:], dict(arguments))
@@ -196,18 +211,12 @@ def run(
 
 
 @contextmanager
-def resumable_run(
-    command: str, arguments: Mapping[str, Any], folder: Path, *, as_json: bool, quiet: bool
-) -> Iterator[Run]:
-    """A run that fills its folder as it goes, and resumes from what is there."""
-    record = RunRecord(command, sys.argv[1:], dict(arguments))
-    with kept_in(folder):
-        yield Run(record, folder, as_json=as_json, quiet=quiet)
-
-
-@contextmanager
 def kept_in(folder: Path | None) -> Iterator[None]:
-    """Make an interrupt say where the finished work is kept; None if nowhere."""
+    """Make an interrupt say where the finished work is kept.
+
+    Raises:
+        InterruptError: the user interrupted, and `folder` exists.
+    """
     try:
         yield
     except KeyboardInterrupt:
@@ -219,7 +228,11 @@ def kept_in(folder: Path | None) -> Iterator[None]:
 
 
 def columns(pairs: list[str] | None) -> dict[str, str] | None:
-    """Parse `ours=theirs` pairs into {our column: their column}."""
+    """Parse `ours=theirs` pairs into {our column: their column}.
+
+    Raises:
+        SnipbiasError: a pair has no "=".
+    """
     if not pairs:
         return None
     for pair in pairs:

@@ -36,7 +36,11 @@ class Showing(o.Command):
     quiet: o.Quiet = False
 
     def begin(self, command: str) -> Run:
-        """Begin a run that loads models and tasks; refuse early a file that cannot be written."""
+        """Begin a run that loads models and tasks.
+
+        Raises:
+            SnipbiasError: the file to save cannot be written.
+        """
         from snipbias.base.record import RunRecord
         from snipbias.cli.run import Run
 

@@ -36,7 +36,13 @@ class Tracked(o.Command):
             require(self.log_to.value, "--log-to needs")
 
     def log(self, name: str, settings: Mapping[str, Any], result: Mapping[str, Any]) -> None:
-        """Log the figures of a result under the project `snipbias`."""
+        """Log the figures of a result under the project `snipbias`.
+
+        Args:
+            name: name of the run.
+            settings: its settings.
+            result: the result; every number in it is logged.
+        """
         if self.log_to is None or not workers().is_main:
             return
         import trackio  # type: ignore[import-not-found]
@@ -47,15 +53,15 @@ class Tracked(o.Command):
             if value is not None
         }
         trackio.init(project="snipbias", name=name, config=told)
-        trackio.log(dict(figures(result)))
+        trackio.log(dict(_figures(result)))
         trackio.finish()
 
 
-def figures(result: Mapping[str, Any], place: str = "") -> Iterator[tuple[str, float]]:
+def _figures(result: Mapping[str, Any], place: str = "") -> Iterator[tuple[str, float]]:
     """Every finite number in nested objects, by its path: methods/edit/accuracy/overall."""
     for name, value in result.items():
         path = f"{place}/{name}" if place else str(name)
         if isinstance(value, Mapping):
-            yield from figures(value, path)
+            yield from _figures(value, path)
         elif isinstance(value, (int, float)) and math.isfinite(value):
             yield path, float(value)

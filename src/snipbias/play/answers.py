@@ -133,13 +133,6 @@ def fit(lm: LanguageModel, edit: NeuronEdit) -> tuple[bool, str]:
     return True, " ".join(str(warning.message) for warning in told)
 
 
-def prompt_text(
-    lm: LanguageModel, item: Item, instruction: str, prompt: PromptTemplate = DEFAULT
-) -> str:
-    """The exact text that the tokenizer gets, chat template included."""
-    return lm.prompt_text(prompt.render(instruction, item))
-
-
 def choice(
     lm: LanguageModel,
     item: Item,
@@ -147,7 +140,11 @@ def choice(
     edit: NeuronEdit | None = None,
     prompt: PromptTemplate = DEFAULT,
 ) -> int:
-    """The option that `answer` chooses, without generating text, which takes most of the time."""
+    """The option that `answer` chooses, without generating text, which takes most of the time.
+
+    Args:
+        lm, item, instruction, edit, prompt: as in `answer`.
+    """
     query = _query(lm, item, instruction, prompt)
     with _running(lm, edit):
         return _best(lm.score([query]).logprobs[0].tolist())
@@ -160,7 +157,14 @@ def answer(
     edit: NeuronEdit | None = None,
     prompt: PromptTemplate = DEFAULT,
 ) -> Answer:
-    """The model's answer to one item under one instruction, with an edit or as it is.
+    """The model's answer to one item under one instruction.
+
+    Args:
+        lm: the model.
+        item: the item.
+        instruction: the instruction.
+        edit: the edit to apply; None for the model as it is.
+        prompt: the prompt template.
 
     Raises:
         SnipbiasError: the prompt is too long, or the edit does not fit the model.

@@ -10,7 +10,13 @@ MINUS = "\N{MINUS SIGN}"
 
 
 def html(tag: str, classes: str = "", *, text: str = "") -> TextElement:
-    """An element with any tag; the browser escapes its text."""
+    """An element with any tag.
+
+    Args:
+        tag: name of the tag.
+        classes: CSS classes.
+        text: its text, which the browser escapes.
+    """
     return TextElement(tag=tag, text=text).classes(classes)
 
 

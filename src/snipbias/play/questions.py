@@ -16,9 +16,12 @@ Condition = Literal["all", "ambiguous", "disambiguated"]
 
 
 def rows(task: Task, condition: Condition = "all", containing: str = "") -> list[Item]:
-    """A task's items of one condition whose context, question or options contain a text.
+    """A task's items, with twins (a question with and without its answer) next to each other.
 
-    Twins (a question with and without the fact that answers it) are next to each other.
+    Args:
+        task: the task.
+        condition: only items of this condition; "all" for every one.
+        containing: only items whose context, question or options contain this text, in any case.
     """
     wanted = containing.casefold().strip()
     chosen = [
@@ -62,7 +65,14 @@ def own(
     gold: int | None = None,
     biased: int | None = None,
 ) -> Item:
-    """An item made from what the user typed; its `gold` means nothing unless given.
+    """An item made from what the user typed.
+
+    Args:
+        context: context; may be empty.
+        question: question.
+        options: option texts.
+        gold: index of the right option; None counts as the first, and must not be shown.
+        biased: index of the option that the stereotype names, if any.
 
     Raises:
         SnipbiasError: the question is empty, an option is, or two are the same.

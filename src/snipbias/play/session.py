@@ -15,7 +15,6 @@ from snipbias.edits.provenance import found_otherwise
 from snipbias.models.language_model import LanguageModel
 from snipbias.play import questions
 from snipbias.play.answers import Answer, Firing, Switch, answer, choice, firings, fit, together
-from snipbias.play.answers import prompt_text as exact_prompt
 from snipbias.tasks.items import Item, Task
 from snipbias.tasks.prompts import DEFAULT, PromptTemplate
 
@@ -120,7 +119,7 @@ class Session:
                 else ()
             )
         off = frozenset(neuron for switch in switches for neuron in switch.off)
-        text = exact_prompt(self.lm, item, instruction, prompt)
+        text = self.lm.prompt_text(prompt.render(instruction, item))
         return Result(question, text, original, edited, drawn, tuple(fired), off)
 
     def _note(self, edit: NeuronEdit) -> tuple[bool, str]:

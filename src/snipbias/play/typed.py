@@ -84,7 +84,14 @@ class Typed:
     def fill(
         self, item: Item, instruction: str, prompt: PromptTemplate, *, gold_known: bool = True
     ) -> None:
-        """Start from an existing question and its prompt template."""
+        """Start from an existing question.
+
+        Args:
+            item: the question.
+            instruction: its instruction.
+            prompt: its prompt template.
+            gold_known: whether its right option is known.
+        """
         self._prompt = prompt
         self._instruction.set_value(instruction)
         self._context.set_value(item.context)

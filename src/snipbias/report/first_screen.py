@@ -60,7 +60,7 @@ def case(tables: Mapping[str, pa.Table], texts: Texts) -> Case:
     """
     first, *_ = own = [own_rows(table) for table in tables.values()]
     original, *_, last = runs = list(map(rows_of, own))
-    i = typical(original, last)
+    i = _typical(original, last)
     name, instruction = (first[column][i].as_py() for column in ("item", "instruction"))
     item = texts.items.get(name)
     count = int(np.isfinite(original.scores[i]).sum())
@@ -81,7 +81,7 @@ def case(tables: Mapping[str, pa.Table], texts: Texts) -> Case:
     )
 
 
-def typical(before: Rows, after: Rows) -> int:
+def _typical(before: Rows, after: Rows) -> int:
     """The row with the median change among the most common change on unanswerable rows."""
     delta = gold_change(before, after)
     among = np.flatnonzero(before.unanswerable)
@@ -101,10 +101,16 @@ def gold_change(before: Rows, after: Rows) -> np.ndarray:
     return new[at_gold] - old[at_gold]
 
 
-def kinds(rows: Rows, i: int, option: int) -> list[str]:
-    """The roles of an option; the gold option is called "right"."""
+def kinds(rows: Rows, row: int, option: int) -> list[str]:
+    """The roles of an option: "right", "stereotyped" and "unknown", as far as they apply.
+
+    Args:
+        rows: the rows.
+        row: number of the row.
+        option: index of the option.
+    """
     roles = {"right": rows.gold, "stereotyped": rows.biased, "unknown": rows.unknown}
-    return [name for name, index in roles.items() if index[i] == option >= 0]
+    return [name for name, index in roles.items() if index[row] == option >= 0]
 
 
 def shift_grid(methods: Mapping[str, Sequence[Rows]]) -> Grid:

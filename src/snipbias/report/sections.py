@@ -140,7 +140,13 @@ def plots(
 def maps(
     sites: Sequence[Site], place: str, edits: Mapping[str, Sequence[NeuronEdit | None]]
 ) -> list[Plot]:
-    """Where the neurons of each edit sit; of the edits of several trials the mean."""
+    """Where the neurons of each edit sit.
+
+    Args:
+        sites: the model's sites.
+        place: prefix of the plots' names in the page.
+        edits: name -> the edit of each trial, over which the map averages.
+    """
     group = f"{place}-map"
     return [
         neuron_map(

@@ -31,7 +31,18 @@ class Step:
 def by_size(
     place: str, steps: Sequence[Step], original: ByCondition, floor: float | None, what: str
 ) -> Plot | None:
-    """Accuracy by number of neurons pruned, overall and by condition."""
+    """Accuracy by number of neurons pruned, overall and by condition.
+
+    Args:
+        place: prefix of the plot's name in the page.
+        steps: one point per number of neurons.
+        original: accuracy of the original.
+        floor: accuracy of always answering "unknown", if it makes sense.
+        what: sentence that says what the points are.
+
+    Returns:
+        None with fewer than two numbers of neurons.
+    """
     steps = sorted(steps, key=lambda step: step.size)
     sizes = [step.size for step in steps]
     if len(set(sizes)) < 2:
@@ -91,7 +102,16 @@ def by_size(
 def spread(
     place: str, lines: Mapping[str, Mapping[int, float]], edits: Sequence[str]
 ) -> Plot | None:
-    """Accuracy under each instruction, one line per method."""
+    """Accuracy under each instruction, one line per method.
+
+    Args:
+        place: prefix of the plot's name in the page.
+        lines: method -> number of the instruction -> accuracy.
+        edits: names of the edits, for their colours.
+
+    Returns:
+        None with fewer than two instructions.
+    """
     if max(map(len, lines.values()), default=0) < 2:
         return None
     data = []

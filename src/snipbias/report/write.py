@@ -77,6 +77,9 @@ def readable(folder: str) -> Iterator[None]:
     """Report what is missing or damaged in a result folder in one sentence.
 
     Every exception counts: a damaged file can hold a value of any kind in the place of any other.
+
+    Raises:
+        SnipbiasError: the block raised an error.
     """
     try:
         yield
