@@ -88,9 +88,8 @@ def _weights_hash(lm: LanguageModel) -> str:
         # Inference mode does not accept weights that are split among processes.
         with _in_memory(module), torch.inference_mode(False), torch.no_grad():
             weight = module.weight.detach()
-            unknown |= (
-                {torch.bfloat16, torch.float16} - {weight.dtype} if _is_half(weight) else set()
-            )
+            if weight.is_floating_point() and weight.element_size() < 4:
+                unknown |= {torch.bfloat16, torch.float16} - {weight.dtype}
             for dim in (unit_dim(module), 1 - unit_dim(module)):
                 middle = weight.select(dim, weight.shape[dim] // 2)
                 if not middle.is_meta:
@@ -100,10 +99,6 @@ def _weights_hash(lm: LanguageModel) -> str:
         UNKNOWN_PART if kind in unknown else digest.hexdigest()[:16]
         for kind, digest in parts.items()
     )
-
-
-def _is_half(weight: Tensor) -> bool:
-    return weight.is_floating_point() and weight.element_size() < 4
 
 
 def _rounded(values: Tensor, kind: torch.dtype) -> bytes:

@@ -112,7 +112,12 @@ def probe(
 def probe_and_rows(
     lm: LanguageModel, task: Task, stage: Stage, seed: int = 0, **options: Any
 ) -> tuple[Probe, Rows]:
-    """The result of `probe`, and the model's answers to the task from the same passes."""
+    """The result of `probe`, and the model's answers to the task from the same passes.
+
+    Args:
+        lm, task, stage, seed: as in `probe`.
+        options: `batch_size` and `progress`.
+    """
     neutral = answerable("mini" if task.name.startswith("mini") else "")  # words that it knows
     items, n = (*neutral.items, *task.items), len(neutral)
     queries = lm.queries([task.prompt.ask(task.instructions[0], item) for item in items])

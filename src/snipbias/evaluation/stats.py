@@ -77,9 +77,12 @@ def difference(
     hard for both cancels.
 
     Args:
-        metric, level, resamples, seed: as in `interval`.
+        metric: the figure, averaged over trials.
         trials_a: rows of each trial of one method.
         trials_b: the same rows as the other method answers them.
+        level: confidence level.
+        resamples: number of draws.
+        seed: seed of the draws.
 
     Returns:
         None as for `interval`.

@@ -194,9 +194,7 @@ def all_recipes(*, has_twins: bool, has_biased: bool) -> list[str]:
 
 
 def sample_neurons(sites: Sequence[Site], n: int, seed: int) -> tuple[list[tuple[int, ...]], int]:
-    """Numbers of neurons drawn evenly from the model, and how many there are to draw from.
-
-    Numbers count site after site; gate and up of a unit are drawn as one.
+    """Numbers of neurons drawn evenly from the model, gate and up as one, and how many there are.
 
     Args:
         sites: the model's sites.

@@ -16,7 +16,7 @@ from snipbias.base.errors import SnipbiasError
 from snipbias.models import scoring
 from snipbias.models.backbone import Backbone, Query, longrope_switch
 from snipbias.models.chat import ChatTemplate
-from snipbias.models.padding import no_logprobs, pad
+from snipbias.models.padding import pad
 from snipbias.models.scoring import Scored
 from snipbias.models.sites import Site
 
@@ -245,7 +245,9 @@ class LanguageModel(Backbone):
         else:
             ids = tuple(self.tokenizer(text)["input_ids"][: self.context_length])  # type: ignore[index]
             query = Query(ids[:1], (ids[1:],)) if len(ids) > 1 else None
-        return no_logprobs() if query is None else self.answer_logprobs(query)
+        if query is None:
+            return torch.empty(0, 0), torch.empty(0, dtype=torch.long)
+        return self.answer_logprobs(query)
 
     def answer_logprobs(self, query: Query) -> tuple[Float[Tensor, "t v"], Int[Tensor, " t"]]:
         """Next-token log-probabilities along a query's first option, in float32, and its tokens."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 from typing import Literal, TypeVar
 
@@ -30,12 +29,8 @@ def in_batches(jobs: Sequence[T], size: int) -> Iterator[Sequence[T]]:
 def common_start(sequences: Sequence[tuple[int, ...]]) -> int:
     """Number of tokens that all sequences start with."""
     first, last = min(sequences), max(sequences)  # in sorted order, all sequences lie between these
-    return sum(
-        1
-        for _ in itertools.takewhile(
-            lambda pair: pair[0] == pair[1], zip(first, last, strict=False)
-        )
-    )
+    pairs = enumerate(zip(first, last, strict=False))
+    return next((place for place, (a, b) in pairs if a != b), min(len(first), len(last)))
 
 
 def pad(
@@ -63,10 +58,6 @@ def pad(
         ids[row, place] = torch.tensor(sequence)
         mask[row, place] = True
     return ids.to(device), mask.to(device)
-
-
-def no_logprobs() -> tuple[Float[Tensor, "t v"], Int[Tensor, " t"]]:
-    return torch.empty(0, 0), torch.empty(0, dtype=torch.long)
 
 
 def positions(mask: Bool[Tensor, "b s"]) -> Int[Tensor, "b s"]:

@@ -168,15 +168,12 @@ def _linear_layers(model: PreTrainedModel) -> Iterator[tuple[str, Linear]]:
     streams (Gemma 3n), and of what linear attention forgets and writes (Qwen3.5).
     """
     for name, module in model.named_modules():
-        is_numbered = re.search(r"\.\d+\.(?!altup)", name) and not _is_vision_or_audio(name)
+        is_other_sense = re.search(r"vision|visual|image|audio", name)
+        is_numbered = re.search(r"\.\d+\.(?!altup)", name) and not is_other_sense
         if re.search(r"linear_attn\.(in_proj_)?[ab](_proj)?$", name):
             continue
         if is_numbered and isinstance(module, Linear):
             yield name, module
-
-
-def _is_vision_or_audio(name: str) -> bool:
-    return re.search(r"vision|visual|image|audio", name) is not None
 
 
 def _refuse_unsupported(model: PreTrainedModel) -> None:

@@ -69,7 +69,10 @@ class _Stratum(Generic[T]):
         self.left: defaultdict[Levels, list[tuple[Levels, T]]] = defaultdict(list)
         seen: Counter[Hashable] = Counter()
         for unit in units:
-            first, second = (_numbered(k, levels) for k, levels in enumerate(factors(unit)))
+            first, second = (
+                tuple((tier, factor, level) for factor, level in enumerate(levels))
+                for tier, levels in enumerate(factors(unit))
+            )
             self.left[first].append((second, unit))
             seen.update(first + second)
         self.shares = {level: count / len(units) for level, count in seen.items()}
@@ -92,7 +95,3 @@ class _Stratum(Generic[T]):
         # A stratum counts twice, or it would be sacrificed for the balance of the whole.
         here, overall = self.excess
         return sum(2 * here[level] + overall[level] for level in levels)
-
-
-def _numbered(tier: int, levels: Levels) -> Levels:
-    return tuple((tier, factor, level) for factor, level in enumerate(levels))

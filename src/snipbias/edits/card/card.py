@@ -15,7 +15,7 @@ from snipbias.base.files import shipped
 from snipbias.base.markdown import Markdown, code, fenced, shown, table
 from snipbias.base.version import __version__
 from snipbias.base.words import plural
-from snipbias.edits.card.facts import base_on_hub, data_of, licence_of, without_folders
+from snipbias.edits.card.facts import OWN_LICENCE, base_on_hub, data_of, without_folders
 from snipbias.edits.card.figures import Figures, command, damaged
 from snipbias.edits.card.metadata import metadata
 from snipbias.edits.card.usage import usage
@@ -64,7 +64,8 @@ def model_card(
     Raises:
         SnipbiasError: the figures are damaged.
     """
-    base_licence = base_licence or licence_of(edit.model)
+    if edit.model.name == "demo":  # only the hub knows the licences of other models
+        base_licence = base_licence or OWN_LICENCE
     licence = licence or base_licence
     base = base or base_on_hub(edit.model)
     tasks = edit.found_on.task.split(" + ") if edit.found_on else []

@@ -42,11 +42,6 @@ def base_on_hub(model: ModelId) -> str | None:
     return model.name if from_hub and REPOSITORY.fullmatch(model.name) else None
 
 
-def licence_of(model: ModelId) -> str | None:
-    """The licence of the demo model; only the hub knows those of other models."""
-    return OWN_LICENCE if model.name == "demo" else None
-
-
 def data_of(task: str) -> Data:
     """Facts about a task's rows, from its name."""
     kind, _, rest = task.partition(":")
