@@ -66,9 +66,8 @@ def locate(
     near = _edits_near(path)
     more = f" or {plural(len(near) - 3, 'other')}" if len(near) > 3 else ""
     there = f"name one of {', '.join(near[:3])}{more}" if near else "give the folder of one"
-    unknown = SnipbiasError(
-        f"there is no edit at {place}: {there} (`snipbias find --out` writes them)."
-    )
+    said = f"there is no edit at {place}: {there} (`snipbias find --out` writes them)."
+    unknown = SnipbiasError(said)
     if named is None:
         raise unknown
     repo, pinned = named
