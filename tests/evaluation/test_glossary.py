@@ -10,7 +10,7 @@ def test_what_stands_in_a_table_is_explained_and_nothing_else() -> None:
     assert [names for names, _ in explained([grid])] == ["p", "p Holm", "KL", "random neurons", "!"]
     floors = legend([Grid("t", ("method", "KL"), ((ALWAYS_UNKNOWN, "1"),))])
     assert floors.startswith("KL: ")
-    assert "; always unknown: the floor" in floors
+    assert "; always unknown: answering every row" in floors
     assert list(explained([])) == []
     assert legend_markdown([grid]).splitlines()[2].startswith("- **KL**: ")
 

@@ -178,7 +178,10 @@ def test_the_verdict_has_three_answers():
     assert found["beats always unknown"].shown == "+0.0 [-26.5, +26.5]"
     assert found["disambiguated kept"].answer == "no"  # 50 to 0
     words = experiment.words
-    assert "accuracy 25.0 to 50.0, ambiguous 0.0 to 100.0, disambiguated 50.0 to 0.0 %." in words
+    assert (
+        "accuracy from 25.0 to 50.0, ambiguous from 0.0 to 100.0, disambiguated from 50.0 to 0.0 %."
+        in words
+    )
     assert "Less accurate than: CC (-50.0 [" in words
     assert "Not shown to differ from: always unknown (+0.0 [-26.5, +26.5])." in words
     assert "Disambiguated accuracy is worse by more than 2 points: -50.0 [" in words

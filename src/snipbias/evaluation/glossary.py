@@ -149,7 +149,7 @@ def explained(grids: Iterable[Grid]) -> Iterator[tuple[str, str]]:
             if (c == "!" and marked) or any(f"{name} ".startswith(f"{c} ") for name in names)
         ]
         if there:
-            yield ", ".join(there), meaning
+            yield " / ".join(there), meaning
 
 
 def legend(grids: Iterable[Grid]) -> str:

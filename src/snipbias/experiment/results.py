@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 LEGEND = """\
-All figures are of the test part, which shares no template with the items that the neurons were
-found on or with the development part that settings were chosen on. Trials are taken as they are.
+All figures come from the test part. It shares no template with the items on which neurons were
+found, nor with the development part on which settings were chosen. No interval covers other trials.
 
 {}
 - **kept**: the interval of the difference excludes a loss of more than the margin; **?**: it does
-  not
+  not exclude it
 - an empty cell or a dash: nothing was published, or the figure is undefined; `table1.csv` names the
   source of each published figure"""
 

@@ -195,7 +195,7 @@ def _accuracy(now: Measured) -> str:
             parts.append(
                 f"{word} {100 * value:.1f}"
                 if was is None
-                else f"{word} {100 * was:.1f} to {100 * value:.1f}"
+                else f"{word} from {100 * was:.1f} to {100 * value:.1f}"
             )
     span = " to ".join(map(str, sorted({min(now.sizes), max(now.sizes)}))) if now.sizes else ""
     pruned = f"prunes {span} neurons" if span else "answers"
