@@ -100,18 +100,16 @@ def test_rows_without_twins_or_with_one_template_are_refused():
 
 def test_rows_that_name_no_twin_are_paired_by_what_they_ask_and_tell():
     task = sb.task("mini:age").test
-    right = {item.id: item.twin for item in task.items}
+    told = {i.twin: (i.question, {*i.options}, i.context) for i in task.items if is_ambiguous(i)}
+    right = {item.id: told[item.twin] for item in task.items}  # two pairs may begin the same
     nameless = [replace(item, twin="") for item in task.items]
     scenes = [replace(item, twin=item.template) for item in task.items]  # a name for many pairs
     for rows in (nameless, scenes, scenes[::-1]):
         pairs = list(twins(rows))
-        assert len(pairs) == len(task) // 2
-        assert all(right[ambiguous.id] == right[answered.id] for ambiguous, answered in pairs)
-        named: dict[str, set[str]] = {}
-        for item in with_twins(rows):
-            named.setdefault(item.twin, set()).add(right[item.id])
-        assert len(named) == len(pairs)
-        assert all(len(same) == 1 for same in named.values())
+        assert len({b.id for _, b in pairs}) == len(pairs) == len(task) // 2
+        assert all(right[a.id] == right[b.id] for a, b in pairs)
+        named = Counter(item.twin for item in with_twins(rows))
+        assert set(named.values()) == {2}
     assert with_twins(task.items) == task.items
     assert len(with_controls(task._with_items(nameless))) == 2 * len(task)
 

@@ -13,10 +13,11 @@ from answerable ones perfectly, but not these two.
 from __future__ import annotations
 
 import random
+from bisect import bisect
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 from itertools import takewhile
 
 from snipbias.base.errors import SnipbiasError
@@ -98,11 +99,13 @@ def twins(items: Iterable[Item]) -> Iterator[tuple[Item, Item]]:
     for item in items:
         if item.condition == "disambiguated":
             answered[_asks(item)].append(item)
+    for could in answered.values():
+        could.sort(key=_in_order)
     for item in items:
         if item.condition == "ambiguous" and (could := answered[_asks(item)]):
-            twin = max(could, key=partial(_alike, item))
-            could.remove(twin)
-            yield item, twin
+            at = bisect(could, _in_order(item), key=_in_order)
+            near = range(max(at - 1, 0), min(at + 1, len(could)))  # the most alike is next to it
+            yield item, could.pop(max(near, key=lambda i: _alike(item, could[i])))
 
 
 def with_twins(items: Sequence[Item]) -> tuple[Item, ...]:
@@ -119,6 +122,10 @@ def with_twins(items: Sequence[Item]) -> tuple[Item, ...]:
 
 def _asks(item: Item) -> Hashable:
     return item.template, item.twin or (item.question, frozenset(item.options))
+
+
+def _in_order(item: Item) -> tuple[str, list[str], str]:
+    return item.question, sorted(item.options), item.context
 
 
 def _alike(one: Item, other: Item) -> tuple[bool, bool, int]:
