@@ -5,10 +5,8 @@ A block in ```python or ```sh is run, unless the line before it says why not:
     <!-- not run: needs the hub -->
 
 The Python blocks of a document share their names, as a reader's session does. A line that installs
-something (`pip install`) is left out: what is installed is the environment's matter. Run as a
-program (`python tests/blocks.py DOCUMENT`) this file runs a document in the working directory. It
-loads torch once, and runs each command of snipbias in a process forked from there, which saves the
-seconds that loading takes.
+something (`pip install`) is left out: what is installed is the environment's matter. Each command
+of snipbias runs in a process forked from this one, which need not load torch again.
 """
 
 from __future__ import annotations
@@ -95,11 +93,14 @@ def _command(arguments: list[str]) -> None:
     main(arguments)
 
 
-def run(document: Path) -> None:
-    """Run a document's blocks in the working directory; the first that fails ends it."""
+def run(document: Path, settings: Path | None = None) -> None:
+    """Run a document's blocks in the working directory; the first that fails ends it.
+
+    Args:
+        settings: file with what the commands of snipbias do not say themselves (`--config`).
+    """
+    given = ["--config", str(settings)] if settings else []
     chosen = list(filter(runs, blocks(document)))
-    if sum(len(commands(block.code) or ()) for block in chosen if block.language == "sh") > 1:
-        import transformers.models.t5.modeling_t5  # noqa: F401
     forked = multiprocessing.get_context("fork")
     session, asked = forked.Pipe()
     forked.Process(target=_session, args=(asked,), daemon=True).start()
@@ -114,7 +115,7 @@ def run(document: Path) -> None:
             error = f"exit status {status}" if status else None
         else:
             for arguments in plain:
-                process = forked.Process(target=_command, args=(arguments,))
+                process = forked.Process(target=_command, args=(arguments + given,))
                 process.start()
                 process.join()
                 if process.exitcode:
@@ -123,7 +124,3 @@ def run(document: Path) -> None:
         if error:
             sys.exit(f"{place} failed: {error}")
         print(f"=== {place} took {time.monotonic() - start:.1f} s", flush=True)
-
-
-if __name__ == "__main__":
-    run(Path(sys.argv[1]))

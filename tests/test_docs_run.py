@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
+import transformers.models.t5.modeling_t5  # noqa: F401 (once for all documents)
 
 import blocks
 
@@ -15,6 +17,22 @@ ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 RUN = [d for d in DOCUMENTS if any(map(blocks.runs, blocks.blocks(d)))]
 QUICK = ("format", "own")  # by name; the others take their time
+WHOLE = "reading"  # by name; the others' commands do less where they do not say how much
+LESS = """
+[find]
+samples = 2
+instructions = 2
+[learn]
+steps = 3
+instructions = 2
+[evaluate]
+instructions = 2
+retention_items = 8
+elsewhere = 1
+no_text = true
+[overlap]
+no_text = true
+"""
 OFFLINE = {"HF_HUB_OFFLINE": "1", "SNIPBIAS_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 
 
@@ -63,18 +81,30 @@ def answers(tmp_path_factory) -> dict[str, str]:
     return {"SNIPBIAS_ANSWERS": "on", "SNIPBIAS_CACHE": str(tmp_path_factory.mktemp("answers"))}
 
 
-def _run(document: Path, folder: Path, answers: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    program = Path(blocks.__file__)
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    return subprocess.run(
-        [sys.executable, str(program), str(document)],
-        cwd=folder,
-        env={**os.environ, **OFFLINE, **answers, "PATH": path},
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        timeout=1200,  # a command that does not end fails
+def _run(document: Path, folder: Path, answers: dict[str, str]) -> tuple[int, str]:
+    """Exit status and output of a document's blocks, run in a folder."""
+    log = folder.with_suffix(".log")
+    process = multiprocessing.get_context("fork").Process(
+        target=_blocks, args=(document, folder, answers, log)
     )
+    process.start()
+    process.join(1200)  # a command that does not end fails
+    process.kill()
+    process.join()
+    return process.exitcode or 0, log.read_text("utf-8")
+
+
+def _blocks(document: Path, folder: Path, answers: dict[str, str], log: Path) -> None:
+    torch.set_num_threads(1)  # those of the process that this one was forked from are gone
+    os.chdir(folder)
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    os.environ.update({**OFFLINE, **answers, "PATH": path})
+    for stream in (1, 2):
+        os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
+    sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+    settings = folder.with_suffix(".toml")
+    settings.write_text(LESS)
+    blocks.run(document, None if document.stem == WHOLE else settings)
 
 
 @pytest.mark.parametrize(
@@ -82,9 +112,9 @@ def _run(document: Path, folder: Path, answers: dict[str, str]) -> subprocess.Co
     [pytest.param(d, id=d.stem, marks=[] if d.stem in QUICK else pytest.mark.slow) for d in RUN],
 )
 def test_every_block_runs(document, tmp_path, answers):
-    done = _run(document, tmp_path, answers)
-    print(done.stdout)
-    assert done.returncode == 0, done.stdout[-3000:]
+    status, output = _run(document, tmp_path, answers)
+    print(output)
+    assert status == 0, output[-3000:]
 
 
 @pytest.mark.parametrize(
@@ -98,6 +128,6 @@ def test_every_block_runs(document, tmp_path, answers):
 def test_a_block_that_fails_is_named(code, words, tmp_path, answers):
     page = tmp_path / "page.md"
     page.write_text(code)
-    done = _run(page, tmp_path, answers)
-    assert done.returncode != 0
-    assert words in done.stdout
+    status, output = _run(page, tmp_path, answers)
+    assert status != 0
+    assert words in output

@@ -85,7 +85,7 @@ def test_training_tells_better_without_harm_and_touches_no_weight(demo, tmp_path
 
 def test_a_killed_training_goes_on_to_the_same_factors(demo, tmp_path):
     lm, task = demo
-    how = Training(steps=12, checks=3)
+    how = Training(steps=6, checks=3)
     with torch.inference_mode(False), lm.frozen():
         _, material = gather(lm, [task], 1, 0, how, Below(lm, lm.sites))
         original = check(lm, Factors(lm, lm.sites), material)
@@ -93,7 +93,7 @@ def test_a_killed_training_goes_on_to_the_same_factors(demo, tmp_path):
     def run(**more) -> Trained:
         return train(lm, Factors(lm, lm.sites), material, how, original=original, **more)
 
-    left = list(range(7))
+    left = list(range(3))
 
     def stop(done: int) -> None:
         if not left:
@@ -105,13 +105,13 @@ def test_a_killed_training_goes_on_to_the_same_factors(demo, tmp_path):
         run(folder=tmp_path, progress=stop)
     steps = []
     resumed = run(folder=tmp_path, progress=steps.append)
-    assert (steps[0], sum(steps)) == (4, 12)
+    assert (steps[0], sum(steps)) == (2, 6)
     assert torch.allclose(resumed.carried, whole.carried, atol=1e-6)
     assert [c.told for c in resumed.checks] == pytest.approx([c.told for c in whole.checks])
     # A state of other rows or another seed is no start.
     other = []
     run(folder=tmp_path, progress=other.append, key="of other rows")
-    assert other == [1] * 12
+    assert other == [1] * 6
     # Nor is one that is damaged, or of a version whose checks have other fields.
     left = tmp_path / "state.safetensors"
     for content in (b"junk", save({}, {"notes": json.dumps({"key": "", "checks": [{"x": 1}]})})):
@@ -186,7 +186,10 @@ def test_the_command_writes_an_edit_its_curve_and_what_to_run_next(cli, tmp_path
     out, mine = tmp_path / "ages", tmp_path / "ages.learning" / "mine.txt"
     mine.parent.mkdir()
     mine.write_text("precious")
-    done = cli("learn", "demo", "mini:age", "--steps", 12, "--out", out, "--json", "-q")
+    done = cli(
+        *("learn", "demo", "mini:age", "--steps", 12, "--instructions", 1),
+        *("--fillings", 1, "--out", out, "--json", "-q"),
+    )
     assert done.status == 0
     shown = json.loads(done.out)
     assert shown["edits"] == [str(out)]
@@ -205,10 +208,12 @@ def test_learned_methods_stand_beside_others_in_an_experiment(tmp_path):
         methods=("original", "v1", "learned", "grafting", "learned LoRA"),
         tasks=("mini:age",),
         trials=1,
-        steps=6,
-        sizes=(3, 10),
-        items=16,
-        dev_items=16,
+        steps=2,
+        sizes=(10,),
+        items=8,
+        dev_items=8,
+        instructions=1,
+        prompts=(),
         texts=0,
         retention=(),
         elsewhere=1,
