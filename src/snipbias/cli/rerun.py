@@ -33,7 +33,7 @@ def recorded_arguments(path: Path, out: Path, given: Mapping[str, object]) -> li
         raise SnipbiasError(
             f"{path} does not record a run that can be repeated: only {', '.join(RECORDED)} can."
         )
-    # Task files of the lm-evaluation-harness may call code that lies beside them.
+    # Task files of the lm-evaluation-harness may call code next to them.
     if any("lm-eval:" in w for w in argv) and any(w.startswith("--data-dir") for w in argv):
         raise SnipbiasError(
             "the recorded run read task files that may run code that someone else may have "

@@ -38,7 +38,7 @@ def write_edits(edits: Sequence[NeuronEdit], folder: Path) -> None:
 
 def edit_places(folder: Path) -> list[Path]:
     """The folders that `write_edits` wrote, in order."""
-    places = (folder / EDITS).glob("[0-9]*-*/")  # nothing that a file manager put beside them
+    places = (folder / EDITS).glob("[0-9]*-*/")  # nothing that a file manager put next to them
     return sorted(places, key=lambda place: int(place.name.partition("-")[0]))
 
 

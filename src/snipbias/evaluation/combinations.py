@@ -42,7 +42,7 @@ def compare_combinations(
     """Original, each edit, union and intersection on every task's held-out rows, by task.
 
     Templates that any of the edits was found on are left out of every task. Neutral text, chat
-    answers and retention tasks say the same beside every task and are run once.
+    answers and retention tasks are the same for every task and are run once.
 
     Args:
         progress: called with the number of prompts just done.

@@ -1,7 +1,7 @@
 """An interval, and the one rule that says whether it settles a question.
 
 A bootstrap knows only the templates it was given. If none of eleven templates lost anything, every
-draw says "no loss", although one template in four may lose. So a second bound stands beside it, for
+draw says "no loss", although one template in four may lose. So there is a second bound, for
 which clusters (templates, passages, samples) alone count as independent:
 
     P(sum_i W_i x_i > mu) >= 1 - alpha,    W ~ Dirichlet(1, ..., 1),

@@ -238,7 +238,7 @@ class Measured:
 
     @property
     def elsewhere(self) -> dict[str, list[Rows]]:
-        """Rows on its own task and on the small ones beside it, by part; empty without these."""
+        """Rows on its own task and on the small extra ones, by part; empty without these."""
         parts = self.trials[0].elsewhere
         if not parts:
             return {}

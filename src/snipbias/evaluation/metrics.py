@@ -51,8 +51,8 @@ class Spread:
 class Positions:
     """Shares of rows by position of the option ("0", "1", ...; "none" matched no option).
 
-    The gold options' positions stand beside the chosen ones': a model that answers by position
-    shows a histogram that is not theirs.
+    A model that answers by position shows in a histogram of the chosen options that differs from
+    that of the gold options.
     """
 
     chosen: dict[str, float]
@@ -73,7 +73,7 @@ def spread(by_instruction: dict[int, float]) -> Spread:
 
 
 def unknown_floor(rows: Rows) -> ByCondition:
-    """Accuracy of always choosing the unknown option: 0.5 on BBQ, to print beside accuracy.
+    """Accuracy of always choosing the unknown option: 0.5 on BBQ, to compare accuracy with.
 
     A row without an unknown option counts as wrong, so that the rows are those of `accuracy`;
     None where no row has one.

@@ -100,7 +100,7 @@ def gain_over_offset(edit_point: tuple[float, float], original_curve: OffsetCurv
     offsets count as 0.
 
     The curve has one constant for all instructions, and an edit may shift each instruction by
-    another: read the gain beside `discrimination`, which no shift of an instruction changes.
+    another: read the gain together with `discrimination`, which no shift of an instruction changes.
     """
     ambiguous, disambiguated = edit_point
     as_good = original_curve.ambiguous >= ambiguous - ROUNDING

@@ -185,7 +185,7 @@ def mcnemar(right_a: Bool[np.ndarray, " rows"], right_b: Bool[np.ndarray, " rows
     """Exact McNemar test of two methods' right answers: two-sided p-value.
 
     It takes every row for independent of all others. Rows of a template and of an instruction are
-    not, so this p-value is too small; it stands beside `sign_flip` because others report it.
+    not, so this p-value is too small; it is given with `sign_flip` because others report it.
     """
     only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
     if only_a + only_b == 0:

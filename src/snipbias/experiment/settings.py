@@ -36,7 +36,7 @@ CONDITIONAL = "conditional edit"
 # Trained factors, and what they are compared with; see `method.learned`.
 LEARNED = ("learned", "learned random", "grafting", "first order", "learned LoRA")
 ONCE = (ORIGINAL, CONDITIONAL, *SCORES_ALONE, *PROMPTED)
-# What stands beside a preset's own method, in the order of the tables.
+# What a preset's own method is compared with, in the order of the tables.
 RIVALS = (
     "v1",
     "v2",
@@ -221,7 +221,7 @@ PRESETS: dict[str, Settings] = {
         methods=(ORIGINAL, "snipbias", *(name for name in RIVALS if name != "snipbias")),
         samples=20,
     ),
-    # Methods of several papers beside each other, on few rows: docs/referee.md.
+    # Methods of several papers compared on few rows: docs/referee.md.
     "referee": Settings(
         preset="referee",
         methods=(ORIGINAL, "v1", "snipbias", *LEARNED, *CONTROLS, STEERING, *PUBLISHED, "offset"),

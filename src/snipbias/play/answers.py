@@ -207,7 +207,8 @@ def firings(
         assert len(h) == len(tokens)
         for unit, factor in units.items():
             column = tuple(h[:, unit].tolist())
-            place = _place(sites[name], unit)
+            site = sites[name]
+            place = f"{site.side} layer {site.layer}, {site.block} {site.role(unit)}"
             found.append(Firing(Neuron(name, unit), place, factor, tokens, column))
     return sorted(found, key=lambda f: -abs(f.factor - 1) * abs(f.outputs[f.strongest]))
 
@@ -271,7 +272,3 @@ def _texts(lm: LanguageModel, ids: Iterable[int]) -> tuple[str, ...]:
             text = str(lm.tokenizer.convert_ids_to_tokens([token])[0])
         texts.append(text.replace("\n", "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}"))
     return tuple(texts)
-
-
-def _place(site: Site, unit: int) -> str:
-    return f"{site.side} layer {site.layer}, {site.block} {site.role(unit)}"

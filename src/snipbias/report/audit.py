@@ -75,7 +75,7 @@ def write_audit(
     pdf: bool = False,
     overwrite: bool = False,
 ) -> tuple[Path, ...]:
-    """Write an HTML page on one run of `snipbias evaluate`, and the same as PDF beside it.
+    """Write an HTML page on one run of `snipbias evaluate`, and the same as PDF next to it.
 
     Args:
         out: the HTML file; the PDF has its name with the suffix `.pdf`.

@@ -198,14 +198,11 @@ def _from_file(path: Path, content: bytes) -> Iterator[tuple[str, Row]]:
     if suffix == ".jsonl":
         rows: Rows = json_lines(text, path)
     else:  # in the original dev.tsv a quotation mark is an ordinary character
-        is_classic = suffix == ".tsv" and not _header(text).isdisjoint(CLASSIC)
+        header = {cell.strip() for cell in text.split("\n", 1)[0].split("\t")}
+        is_classic = suffix == ".tsv" and not header.isdisjoint(CLASSIC)
         rows = csv_rows(text, path, quotes=not is_classic)
     for where, row in rows:
         yield where, {CLASSIC.get(column, column): value for column, value in row.items()}
-
-
-def _header(text: str) -> set[str]:
-    return {cell.strip() for cell in text.split("\n", 1)[0].split("\t")}
 
 
 def _parquet_rows(path: Path, content: bytes) -> Iterator[tuple[str, Row]]:

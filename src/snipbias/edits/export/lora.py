@@ -1,7 +1,7 @@
 """A LoRA adapter: scaling r rows of a weight is an update of rank r.
 
 Row u of W becomes f W_u, that is W + (f - 1) e_u W_u: one row of A, (f - 1) W_u, and one column of
-B that picks unit u. A bias term b becomes b + (f - 1) b_u, which PEFT keeps beside B. The scaling
+B that picks unit u. A bias term b becomes b + (f - 1) b_u, which PEFT keeps next to B. The scaling
 (alpha over rank) is 1.
 """
 

@@ -1,4 +1,4 @@
-"""Tables of one task, of one method, and of the runs beside the experiment itself."""
+"""Tables of one task, of one method, and of the further runs of an experiment."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ def _spread(each: Measured, experiment: Experiment) -> tuple[str, ...]:
     holm = experiment.p_holm[each.task, each.method]
     spreads = (each.std_trials, each.std_draws, each.std_instructions, each.dev)
     return (
-        *map(_blank, spreads),
+        *("" if spread is None else percent(spread) for spread in spreads),
         *map(p_value, (each.sign_flip("overall"), holm, each.mcnemar())),
     )
 
@@ -230,10 +230,6 @@ def _chat_kl(trials: Sequence[Trial]) -> str:
     chat = next((trial.chat for trial in trials if trial.chat), None)
     found = chat and kl_interval(chat)
     return str(found.guarded) if found else number(chat.kl_per_token) if chat else ""
-
-
-def _blank(value: float | None) -> str:
-    return "" if value is None else percent(value)
 
 
 def _count(value: float | None) -> str:

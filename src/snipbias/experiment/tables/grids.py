@@ -16,7 +16,7 @@ PER_TABLE = 3  # tasks side by side, so that a terminal of 118 columns holds the
 
 
 def table_1(experiment: Experiment) -> Iterator[Grid]:
-    """Methods x datasets: accuracy on the data's own rows, beside the published figure."""
+    """Methods x datasets: accuracy on the data's own rows, with the published figure."""
 
     def cells(task: str, method: str) -> tuple[str, str]:
         found = published.accuracy(
@@ -28,7 +28,7 @@ def table_1(experiment: Experiment) -> Iterator[Grid]:
 
 
 def table_2(experiment: Experiment) -> Iterator[Grid]:
-    """Gold probability in percent, ambiguous / disambiguated, beside the published figures."""
+    """Gold probability in percent, ambiguous / disambiguated, with the published figures."""
 
     def cells(task: str, method: str) -> tuple[str, str]:
         each = experiment.measured[task][method]
