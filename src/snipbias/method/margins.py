@@ -62,7 +62,7 @@ def gap(
             scored = gradients.score(queries)
             gold = option_index(lm, [item.gold for item in items])
             wrong = crispr.most_confusing(finite_logprobs(scored).detach(), gold)
-            return gradients.read(scored, _margin_plan(scored, wrong, gold, tokens))
+            return gradients.read(scored, margin_plan(scored, wrong, gold, tokens))
 
     how = Scoring("gap", {"tokens": tokens})
     if attention != 1:
@@ -110,7 +110,7 @@ def integrated_gap(
             ):
                 scored = gradients.score(queries)
                 finite_logprobs(scored)
-                part = gradients.read(scored, _margin_plan(scored, wrong, gold, "sum"))
+                part = gradients.read(scored, margin_plan(scored, wrong, gold, "sum"))
             for site, values in part.items():
                 total[site] = total.get(site, 0) + values / steps
         return total
@@ -164,7 +164,7 @@ def paired_contrast(
             is_ambiguous = ambiguous.to(lm.device)
             up = torch.where(is_ambiguous, other, right)
             down = torch.where(is_ambiguous, right, other)
-            margins = gradients.read(scored, _margin_plan(scored, up, down, tokens))
+            margins = gradients.read(scored, margin_plan(scored, up, down, tokens))
         return {
             site: torch.where(
                 ambiguous.to(values.device)[:, None],
@@ -243,7 +243,7 @@ def text_utility(
     return scores
 
 
-def _margin_plan(
+def margin_plan(
     scored: Scored, up: Int[Tensor, " b"], down: Int[Tensor, " b"], tokens: TokenReduction
 ) -> BackwardPlan:
     """One backward pass from log P(up) - log P(down) of each instance."""
