@@ -178,7 +178,7 @@ def test_a_part_costs_what_it_took_itself(tmp_path) -> None:
             assert again.cost("t/v1", lambda part: True)["forward"] == 5
             assert not again.cost("t", lambda part: True)
     with open(tmp_path / COSTS, "a") as file:
-        file.write('{"part": "t/v1/la')  # cut short by a kill
+        file.write('\n{"part": "t/v1/la')  # cut short by a kill
     assert Store(tmp_path).cost("t/v1", lambda part: True)["forward"] == 5
 
 

@@ -50,11 +50,9 @@ def test_the_gradient_of_a_step_is_that_of_small_changes(demo):
             with torch.no_grad():
                 values.append(float(loss()))
     assert (values[0] - values[1]) / 0.02 == pytest.approx(float(gradient[place]), rel=0.05)
+    by = [Training(pair=weight) for weight in (0.0, 1.0, 3.0)]
     with torch.no_grad():
-        by_weight = [
-            float(row_loss(lm, material.below, group, tensor(0.0), Training(pair=weight)))
-            for weight in (0.0, 1.0, 3.0)
-        ]
+        by_weight = [float(row_loss(lm, material.below, group, tensor(0.0), each)) for each in by]
     assert by_weight[2] - by_weight[0] == pytest.approx(3 * (by_weight[1] - by_weight[0]), rel=1e-4)
     assert by_weight[1] > by_weight[0]
     (rows,) = {len(each.items) for each in material.rows}
@@ -63,8 +61,7 @@ def test_the_gradient_of_a_step_is_that_of_small_changes(demo):
         before = lm.passes.copy()
         with torch.inference_mode(False), lm.frozen():
             _gradients(lm, loop, material, how, 0)
-        read = rows + texts
-        assert lm.passes - before == {"forward": read, "backward": read}
+        assert lm.passes - before == dict.fromkeys(("forward", "backward"), rows + texts)
 
 
 def test_training_tells_better_without_harm_and_touches_no_weight(demo, tmp_path):
@@ -103,13 +100,12 @@ def test_a_killed_training_goes_on_to_the_same_factors(demo, tmp_path):
     whole = run()
     with pytest.raises(KeyboardInterrupt):
         run(folder=tmp_path, progress=stop)
-    steps = []
+    steps, other = [], []
     resumed = run(folder=tmp_path, progress=steps.append)
     assert (steps[0], sum(steps)) == (2, 6)
     assert torch.allclose(resumed.carried, whole.carried, atol=1e-6)
     assert [c.told for c in resumed.checks] == pytest.approx([c.told for c in whole.checks])
     # A state of other rows or another seed is no start.
-    other = []
     run(folder=tmp_path, progress=other.append, key="of other rows")
     assert other == [1] * 6
     # Nor is one that is damaged, or of a version whose checks have other fields.
@@ -124,7 +120,6 @@ def test_a_training_is_known_by_the_model_its_number_type_and_its_layers(demo, m
     whole = Check(0, None, {}, {}, {"disambiguated": 1.0}, 1.0, 0.0)
     monkeypatch.setattr(learning, "gather", lambda *given: ([], none))
     monkeypatch.setattr(learning, "check", lambda *given: whole)
-
     keys: list = []
     picks = dict.fromkeys(learning.PICKS, lambda job: [keys.append(list(job.key))][1:])
     monkeypatch.setattr(learning, "PICKS", picks)
