@@ -17,6 +17,7 @@ from snipbias.edits.run_folder import write_edits
 from snipbias.evaluation.answer import answer
 from snipbias.evaluation.compare import Comparison, compare
 from snipbias.evaluation.reading import Reading
+from snipbias.evaluation.retained import retained
 from snipbias.evaluation.tables import (
     ANSWERS,
     comparison_grids,
@@ -113,14 +114,19 @@ def test_the_dictionary_is_strict_json() -> None:
 
 def test_figures_that_are_not_finite_are_still_json() -> None:
     comparison = compare(tiny("flan-t5"), task(), found()[0], items=2, texts=TEXTS, controls=0)
-    broken = replace(comparison.evaluation.text[ORIGINAL], perplexity=float("inf"))
-    comparison.evaluation.text = {**comparison.evaluation.text, ORIGINAL: broken}
+    text = comparison.evaluation.text
+    comparison.evaluation.text = {
+        method: replace(shift, perplexity=float("inf")) for method, shift in text.items()
+    }
     for held in (comparison, comparison.evaluation):
         for name in ("measured", "trials"):
             vars(held).pop(name, None)
     read = json.loads(json.dumps(comparison.to_dict(), allow_nan=False))
     assert read["methods"][ORIGINAL]["perplexity"] is None
-    assert "not finite" in read["methods"][ORIGINAL]["verdicts"][0]["text"]
+    for method in (ORIGINAL, found()[0].label):
+        said = read["methods"][method]["verdicts"][0]
+        assert "not finite" in said["text"]
+        assert said["settled"], method  # no interval could say more
 
 
 def test_what_was_saved_is_loaded(tmp_path) -> None:
@@ -176,3 +182,22 @@ def test_a_folder_with_files_of_another_run_is_refused(tmp_path) -> None:
     (tmp_path / "text.json").unlink()
     with pytest.raises(FileNotFoundError, match=r"text\.json"):
         Comparison.load(tmp_path)
+
+
+def test_an_edit_has_the_controls_of_its_size() -> None:
+    comparison = compared()
+    for edit in comparison.edits:
+        sizes = {comparison.neurons[name] for name in comparison.controls_of(edit)}
+        assert sizes == {comparison.neurons[edit]}
+        assert {*comparison.controls_of(edit)} & {*comparison.random}
+
+
+def test_what_is_kept_is_what_its_sentence_says_at_any_margin() -> None:
+    found = compared().measured[compared().edits[0]]
+    said = set()
+    for power in range(-30, 30):
+        for part in retained(found, 1.5**power):
+            if part.what != "other":
+                said.add((part.what, part.kept))
+                assert part.kept == part.sentence.startswith("not "), (part, power)
+    assert len(said) == 6  # each of the three was kept at some margins only

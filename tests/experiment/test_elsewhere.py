@@ -42,6 +42,11 @@ def test_rows_with_names_tell_no_group_and_ask_the_same() -> None:
             ("The boy", "The old man", "Unknown"),
             r"(\w+) and (\w+) met\. \2 sang\.",
         ),
+        (
+            "The poor left the poor man.",  # the longer name first
+            ("The poor", "The poor man", "Unknown"),
+            r"(?!.*man)\w+ left \w+\.",
+        ),
         ("I met an heir and a friend of mine.", ("The heir", "The friend.", "Unknown"), None),
         ("All boys met the man.", ("The boy", "The man", "Unknown"), None),  # not one person
         ("Both met.", ("The boy", "The man", "Unknown"), None),

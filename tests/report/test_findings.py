@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 
 import experiments
+from row_maker import AMB, Row, build, logs
 from snipbias.base.words import ORIGINAL
 from snipbias.evaluation.evaluate import rows_of
 from snipbias.evaluation.measured import measured
 from snipbias.evaluation.metrics import ByCondition
+from snipbias.evaluation.rows import Rows
 from snipbias.evaluation.stats import Interval
 from snipbias.evaluation.tradeoff import Spot, tradeoff
 from snipbias.evaluation.trial import Trial
+from snipbias.report import first_screen
 from snipbias.report.examples import changed_examples
 from snipbias.report.first_screen import case, lines, shift_grid
 from snipbias.report.page import Finding
@@ -189,3 +192,11 @@ def test_the_plane_and_the_sizes_by_hand() -> None:
     assert (level["y"], floor["y"], floor["name"]) == ([50.0] * 2, [50.0] * 2, "always unknown")
     assert lines.table.rows[1] == ("30", "80.0 [70.0, 90.0]", "-", "-")
     assert by_size("p", steps[:1], ByCondition(0.5, None, None), None, "") is None
+
+
+def test_the_typical_question_has_the_median_change_of_the_commonest() -> None:
+    def rows(*right: float) -> Rows:
+        shared = {"gold": 2, "unknown": 2, "biased": 0, "chosen": 0, "condition": AMB}
+        return build([Row(logs(0.9 - p, 0.1, p), **shared, instruction=0) for p in right])
+
+    assert first_screen._typical(rows(0.1, 0.1, 0.1), rows(0.4, 0.2, 0.3)) == 2
