@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
+from torch import nn
 
 import toys
 from families import tiny
 from snipbias import SnipbiasError
+from snipbias.edits.pruning import Baked
 from snipbias.evaluation.evaluate import evaluate
 from snipbias.experiment.baselines import conditional as made
 from snipbias.method.learned.objective import unknown_margin
@@ -113,3 +116,16 @@ def test_a_unit_by_hand() -> None:
     assert unit.gate.tolist() == pytest.approx([16 / 1.2, -0.8 * 16 / 1.2])
     assert (unit.number, unit.up.tolist()) == (7, [0.0, 1.0])
     assert unit.down.tolist() == pytest.approx([3 * 8 / 16 / 25, 4 * 8 / 16 / 25])
+
+
+def test_a_rewired_unit_has_no_bias_and_the_down_layer_keeps_its_own() -> None:
+    layers = {"gate": nn.Linear(4, 6), "up": nn.Linear(4, 6), "down": nn.Linear(6, 4)}
+    before = layers["down"].bias.detach().clone()
+    rows = (torch.full((4,), value) for value in (1.0, 2.0, 3.0))
+    with torch.no_grad():
+        unit = made.Unit(("gate", "up", "down"), 5, *rows)
+        made._rewire(SimpleNamespace(module=layers.get), unit, Baked([]))
+    assert torch.equal(layers["down"].bias, before)
+    assert [float(layers[name].bias[5]) for name in ("gate", "up")] == [0.0, 0.0]
+    assert all(float(layers[name].bias[4]) for name in ("gate", "up"))
+    assert layers["down"].weight[:, 5].tolist() == [3.0] * 4

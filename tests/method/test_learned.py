@@ -15,13 +15,14 @@ from families import FAMILIES, GENERIC, tiny
 from queries import make_queries
 from snipbias.edits.provenance import ModelId
 from snipbias.edits.pruning import tensors
+from snipbias.experiment.baselines import learned as baselines
 from snipbias.method.learned import objective
 from snipbias.method.learned.anchors import Anchor
 from snipbias.method.learned.below import Below
 from snipbias.method.learned.check import Check, Material, check
 from snipbias.method.learned.factors import Factors, LowRank, Mask, upper_sites
 from snipbias.method.learned.learn import _highest
-from snipbias.method.learned.rows import Group
+from snipbias.method.learned.rows import Group, groups
 from snipbias.method.learned.train import Loop, Training
 from snipbias.models.products import multiply_in_bfloat16
 from snipbias.models.token_tree import TokenTree, takes_trees
@@ -198,6 +199,39 @@ def test_a_neuron_carried_its_gradient_times_its_change_against_the_sign():
     loop.move(tensor([3.0, 0.5]))  # of the rows alone; the second was moved by the texts
     assert change.tolist() == pytest.approx([-0.002, 0.002], rel=1e-4)
     assert loop.carried.tolist() == pytest.approx([0.006, -0.001], rel=1e-4)
+
+
+def test_a_group_asks_about_the_same_people():
+    lm, part = sb.load("demo"), sb.task("mini:age").find
+    for group in groups(lm, part, 2, 0):
+        assert len({frozenset(item.options[i] for i in item.named) for item in group.items}) == 1
+        assert {item.polarity for item in group.items} == {"neg", "nonneg"}
+
+
+def test_a_trained_baseline_keeps_the_largest_size_that_there_is(monkeypatch):
+    asked = []
+
+    def learn(lm, task, sizes, **how):
+        asked.append(list(sizes))
+        raise sb.SnipbiasError("nothing found")
+
+    upper = SimpleNamespace(width=40)
+    monkeypatch.setattr(baselines, "learn", learn)
+    monkeypatch.setattr(baselines, "upper_sites", lambda lm, share: [upper])
+    cell = SimpleNamespace(
+        trial=0,
+        settings=SimpleNamespace(seed=0, steps=1, sizes=(30, 3, 10)),
+        lm=SimpleNamespace(is_encoder_decoder=True),
+        task=None,
+        key=str,
+        store=SimpleNamespace(value=lambda key, compute: compute()),
+        unchanged=lambda: "unchanged",
+    )
+    assert baselines.learned(cell, "grafting", True) == "unchanged"
+    upper.width = 20
+    baselines.learned(cell, "grafting", True)
+    baselines.learned(cell, "learned", False)
+    assert asked == [[30], [10], []]
 
 
 def test_those_that_carried_most_are_kept_and_none_of_a_training_that_diverged():

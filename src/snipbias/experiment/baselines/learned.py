@@ -34,8 +34,8 @@ def learned(cell: Cell, pick: str, sized: bool) -> Outcome:
     """
     assert cell.trial is not None
     seed = cell.settings.seed + cell.trial
-    there = sum(site.width for site in cell.lm.sites)
-    sizes = [n for n in sorted(cell.settings.sizes)[-1:] if n <= there] if sized else []
+    there = _trainable(cell.lm)
+    sizes = [n for n in sorted(cell.settings.sizes) if n <= there][-1:] if sized else []
 
     def compute() -> list[dict[str, Any]]:
         try:
@@ -68,8 +68,11 @@ def numbers_fitted(lm: LanguageModel, pick: str, n: int) -> int:
     """
     if pick == "first order":
         return 0
-    all_upper = sum(site.width for site in upper_sites(lm, default_share(lm)))
-    return n if pick == "learned random" else all_upper
+    return n if pick == "learned random" else _trainable(lm)
+
+
+def _trainable(lm: LanguageModel) -> int:
+    return sum(site.width for site in upper_sites(lm, default_share(lm)))
 
 
 @dataclass(frozen=True)
