@@ -1,13 +1,10 @@
-"""Run by tests/test_parallel.py in two processes that hold one model; by itself: the reference."""
+"""What two processes that hold one model find (together.py); in one process: the reference."""
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import Any
 
-from snipbias.base.parallel import data_parallel
 from snipbias.edits.controls import random_edit
 from snipbias.evaluation.evaluate import evaluate
 from snipbias.method.attribute import attribute
@@ -27,9 +24,3 @@ def found(folder: Path, *, tensor_parallel: bool) -> dict[str, Any]:
         "weights": scores.top(3).model.weights,
         "held": None if held is None else list(held.shape),
     }
-
-
-if __name__ == "__main__":
-    with data_parallel() as who:
-        result = found(Path(sys.argv[1]), tensor_parallel=True)
-        Path(sys.argv[1], f"found-{who.rank}.json").write_text(json.dumps(result))

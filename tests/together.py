@@ -1,16 +1,20 @@
-"""Run by tests/base/test_parallel.py in several processes: every loop, saved by the main one.
+"""Run by tests/base/test_parallel.py in several processes: command lines, and every loop.
 
 Also by itself, in one process: the results must be the same.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import sys
 from pathlib import Path
 
 import torch
 
+import one_model
+from command_line import call
 from families import tiny
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.parallel import data_parallel, workers
@@ -73,8 +77,20 @@ def failing(rank: int) -> str:
     return "nothing"
 
 
-def main(folder: Path) -> None:
-    """Everything, and one failure of each process, said by all alike."""
+def commands(lines: list[list[str]]) -> list[tuple[int, str, str]]:
+    """Status, output and errors of each command line."""
+    told = []
+    for words in lines:
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            status = call(*words)
+        told.append((status, out.getvalue(), err.getvalue()))
+    return told
+
+
+def main(folder: Path, lines: list[list[str]]) -> None:
+    """The command lines, everything, one model in both, and a failure of process 1."""
+    told = commands(lines)
     with data_parallel() as who:
         assert who.count == 2
         for kind in KINDS:
@@ -85,9 +101,12 @@ def main(folder: Path) -> None:
         assert order == {0: "of 0", 1: "of 1"}
         assert who.from_main(lambda: who.rank) == 0
     assert workers().count == 1
-    said = failing(int((folder / "rank").read_text()))
-    (folder / f"said-{who.rank}").write_text(said)
+    with data_parallel():
+        one = one_model.found(folder / "model", tensor_parallel=True)
+    assert not workers().one_model
+    said = failing(1)
+    (folder / f"told-{who.rank}.json").write_text(json.dumps([told, one, said]))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), json.loads(sys.argv[2]))

@@ -53,33 +53,82 @@ def start(*command: str, processes: int = 2, folder: Path | None = None) -> subp
     )
 
 
-def together(*arguments: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
-    """A snipbias command in two processes."""
-    process = start("-m", "snipbias", *map(str, arguments), folder=folder)
-    out, err = process.communicate(timeout=LONG)
-    return subprocess.CompletedProcess([], process.returncode, out, err)
-
-
 @pytest.fixture
-def alone(cli, here):
-    """A snipbias command in this process, in a folder of its own, on one thread as the others."""
+def alone(cli, folder, monkeypatch):
+    """A snipbias command in this process, beside the others' results, on one thread as they."""
+    monkeypatch.chdir(folder)
     torch.set_num_threads(1)
     return cli
 
 
-def complaints(process: subprocess.CompletedProcess[str]) -> list[str]:
-    return [line for line in process.stderr.splitlines() if line.startswith("error:")]
+def complaints(err: str) -> list[str]:
+    return [line for line in err.splitlines() if line.startswith("error:")]
 
 
-def test_every_loop_gives_the_same_as_one_process(tmp_path):
-    """One launch for all of it: most of its time is two starts of Python and torch."""
-    torch.set_num_threads(1)
-    (tmp_path / "rank").write_text("1")
-    process = start(str(HERE / "together.py"), str(tmp_path))
+FIND = (
+    *("find", "demo", "mini:age", "--n", "3,10", "--samples", "4", "--json"),
+    *("--instructions", "2", "--label", "age"),  # by default the folder's name
+)
+ASK = (
+    *("evaluate", "demo", "mini:age", "--items", "8", "--json", "--instructions", "1"),
+    *("--retention-items", "9", "--elsewhere", "3"),
+)
+REPRODUCE = (
+    *("reproduce", "demo", "--task", "mini:age", "--methods", "v1,random,steering,CC"),
+    *("--trials", "1", "--items", "8", "--dev-items", "4", "--sizes", "3,10", "--refine", "0"),
+    *("--instructions", "2", "--retention-items", "4", "--no-transfer", "--json", "--quiet"),
+    *("--elsewhere", "1", "--prompts", "none"),
+)
+COMMANDS = (
+    (*FIND, "--out", "two"),
+    (*ASK, "--edit", "two/n10", "--out", "asked-two"),
+    ("find", "demo", "mini:age", "--out", "there"),
+    (*REPRODUCE, "--out", "reproduced-two"),
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Where two processes did everything, after the main one of an experiment was killed.
+
+    One launch for all of it: most of its time is the start of Python and torch in each. Whichever
+    process dies, the other says so by the same steps; the main one is also the one that writes.
+    """
+    folder = tmp_path_factory.mktemp("together")
+    (folder / "there").mkdir()
+    lm = tiny("llama-bias")
+    lm.model.save_pretrained(folder / "model")
+    lm.tokenizer.save_pretrained(folder / "model")
+    process = start("-m", "snipbias", *COMMANDS[-1], folder=folder)
+    parts = folder / "reproduced-two" / "parts"
+
+    def whole() -> int:
+        # A dot in front: not whole yet. Not rglob, which fails over a folder that is renamed.
+        return sum(len(fnmatch.filter(names, "[!.]*.*")) for _, _, names in os.walk(parts))
+
+    while whole() < 4 and process.poll() is None:
+        time.sleep(0.02)
+    os.kill(victim(process, rank=0), signal.SIGKILL)
+    _, err = process.communicate(timeout=LONG)
+    kept = {path: path.stat().st_mtime_ns for path in parts.rglob("[!.]*.*")}
+    assert (process.returncode != 0, complaints(err)) == (True, [f"error: {DIED}"])
+    assert len(kept) >= 4
+    process = start(str(HERE / "together.py"), str(folder), json.dumps(COMMANDS), folder=folder)
     _, err = process.communicate(timeout=LONG)
     assert process.returncode == 0, err
+    assert all(path.stat().st_mtime_ns == then for path, then in kept.items())
+    return folder
+
+
+def told(folder: Path, rank: int) -> tuple[list[list], dict, str]:
+    """What its commands came to, what it found of one model in both, what it said at the end."""
+    return json.loads((folder / f"told-{rank}.json").read_text())
+
+
+def test_every_loop_gives_the_same_as_one_process(folder):
+    torch.set_num_threads(1)
     for kind in KINDS:
-        main, other = (json.loads((tmp_path / f"{kind}-{r}.json").read_text()) for r in (0, 1))
+        main, other = (json.loads((folder / f"{kind}-{r}.json").read_text()) for r in (0, 1))
         assert main == other  # to the bit: both go on alike
         tensors, rows = everything(kind)
         for name, values in main.pop("tensors").items():
@@ -93,22 +142,15 @@ def test_every_loop_gives_the_same_as_one_process(tmp_path):
             )
         assert main == json.loads(json.dumps(rows))
     for rank in (0, 1):
-        said = (tmp_path / f"said-{rank}").read_text()
-        assert said == "process 1 has had enough: be kind to it."
+        assert told(folder, rank)[2] == "process 1 has had enough: be kind to it."
 
 
-def test_two_processes_hold_one_model(tmp_path):
+def test_two_processes_hold_one_model(folder):
     """Tensor parallel: sites are split with their layers, and nothing else changes."""
-    lm = tiny("llama-bias")
-    lm.model.save_pretrained(tmp_path)
-    lm.tokenizer.save_pretrained(tmp_path)
     with pytest.raises(SnipbiasError, match="several processes"):
-        load(tmp_path, tensor_parallel=True)
-    process = start(str(HERE / "one_model.py"), str(tmp_path))
-    _, err = process.communicate(timeout=LONG)
-    assert process.returncode == 0, err
-    one = found(tmp_path, tensor_parallel=False)
-    both = [json.loads((tmp_path / f"found-{rank}.json").read_text()) for rank in (0, 1)]
+        load(folder / "model", tensor_parallel=True)
+    one = found(folder / "model", tensor_parallel=False)
+    both = [told(folder, rank)[1] for rank in (0, 1)]
     assert both[0] == both[1]
     assert both[0]["held"] == [12, 16]  # half of its 24 neurons
     assert both[0]["weights"] == one["weights"]
@@ -121,92 +163,49 @@ def test_two_processes_hold_one_model(tmp_path):
 
 
 @pytest.mark.slow
-def test_find_and_evaluate_are_the_same_commands(alone, tmp_path):
-    find = ("find", "demo", "mini:age", "--n", "3,10", "--samples", "4", "--json")
-    find = (*find, "--instructions", "2")
-    find += ("--label", "age")  # by default the folder's name
-    one = alone(*find, "--out", "one")
-    two = together(*find, "--out", "two", folder=tmp_path)
-    assert (one.status, two.returncode) == (0, 0), two.stderr
-    assert json.loads(two.stdout)["found_on"] == json.loads(one.out)["found_on"]
+def test_find_and_evaluate_are_the_same_commands(alone, folder):
+    two, asked_two, *_ = told(folder, 0)[0]
+    one = alone(*FIND, "--out", "one")
+    assert (one.status, two[0]) == (0, 0), two
+    assert json.loads(two[1])["found_on"] == json.loads(one.out)["found_on"]
     for n in ("n3", "n10"):
-        edits = [(tmp_path / out / n / "edit.json").read_text() for out in ("one", "two")]
+        edits = [(folder / out / n / "edit.json").read_text() for out in ("one", "two")]
         assert edits[0] == edits[1]
-    assert json.loads((tmp_path / "two" / "run.json").read_text())["machine"]["processes"] == 2
+    assert json.loads((folder / "two" / "run.json").read_text())["machine"]["processes"] == 2
 
-    ask = ("evaluate", "demo", "mini:age", "--edit", "one/n10", "--items", "8", "--json")
-    ask += ("--instructions", "1", "--retention-items", "9", "--elsewhere", "3")
-    one = alone(*ask, "--out", "asked-one")
-    two = together(*ask, "--out", "asked-two", folder=tmp_path)
-    assert (one.status, two.returncode) == (0, 0), two.stderr
+    asked_one = alone(*ASK, "--edit", "one/n10", "--out", "asked-one")
+    assert (asked_one.status, asked_two[0]) == (0, 0), asked_two
     for name in ("rows.parquet", "retention.parquet"):
-        tables = [pq.read_table(tmp_path / out / name) for out in ("asked-one", "asked-two")]
+        tables = [pq.read_table(folder / out / name) for out in ("asked-one", "asked-two")]
         assert tables[0] == tables[1]
-    summaries = [json.loads(out) for out in (one.out, two.stdout)]
+    summaries = [json.loads(out) for out in (asked_one.out, asked_two[1])]
     assert [summary.pop("out") for summary in summaries] == ["asked-one", "asked-two"]
     assert summaries[0] == summaries[1]
-    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
-
-
-REPRODUCE = (
-    *("reproduce", "demo", "--task", "mini:age", "--methods", "v1,random,steering,CC"),
-    *("--trials", "1", "--items", "8", "--dev-items", "4", "--sizes", "3,10", "--refine", "0"),
-    *("--instructions", "2", "--retention-items", "4", "--no-transfer", "--json", "--quiet"),
-    *("--elsewhere", "1"),
-)
+    assert not [path for path in folder.iterdir() if path.name.startswith(".")]
+    assert [out for _, out, _ in told(folder, 1)[0]] == [""] * len(COMMANDS)
 
 
 @pytest.mark.slow
-def test_reproduce_gives_the_same_and_goes_on_after_a_process_was_killed(alone, tmp_path):
-    one = alone(*REPRODUCE, "--out", "one")
+def test_reproduce_gives_the_same_and_goes_on_after_the_main_process_was_killed(alone, folder):
+    one = alone(*REPRODUCE, "--out", "reproduced-one")
     assert one.status == 0, one.err
-    process = start("-m", "snipbias", *REPRODUCE, "--out", "two", folder=tmp_path)
-    parts = tmp_path / "two" / "parts"
-
-    def whole() -> int:
-        # A dot in front: not whole yet. Not rglob, which fails over a folder that is renamed.
-        return sum(len(fnmatch.filter(names, "[!.]*.*")) for _, _, names in os.walk(parts))
-
-    while whole() < 4 and process.poll() is None:
-        time.sleep(0.02)
-    os.kill(victim(process, rank=1), signal.SIGKILL)
-    _, err = process.communicate(timeout=LONG)
-    assert process.returncode != 0
-    assert complaints(subprocess.CompletedProcess([], 1, "", err)) == [f"error: {DIED}"]
-    before = {path: path.stat().st_mtime_ns for path in parts.rglob("[!.]*.*")}
-    assert len(before) >= 4
-
-    two = together(*REPRODUCE, "--out", "two", folder=tmp_path)
-    assert two.returncode == 0, two.stderr
-    assert all(path.stat().st_mtime_ns == then for path, then in before.items())
-    results = [json.loads(out) for out in (one.out, two.stdout)]
-    assert [result.pop("out") for result in results] == ["one", "two"]
+    status, out, err = told(folder, 0)[0][3]
+    assert status == 0, err
+    names = ["reproduced-one", "reproduced-two"]
+    results = [json.loads(text) for text in (one.out, out)]
+    assert [result.pop("out") for result in results] == names
     assert results[0] == results[1]
-    assert files(tmp_path / "one") == files(tmp_path / "two")
-    for path in (tmp_path / "one" / "parts").rglob("*.parquet"):
-        same = tmp_path / "two" / path.relative_to(tmp_path / "one")
-        assert pq.read_table(path) == pq.read_table(same), path
+    first, second = (folder / name for name in names)
+    assert files(first) == files(second)
+    for path in (first / "parts").rglob("*.parquet"):
+        assert pq.read_table(path) == pq.read_table(second / path.relative_to(first)), path
 
 
-@pytest.mark.slow
-def test_when_the_main_process_dies_another_says_so(tmp_path):
-    process = start("-m", "snipbias", *REPRODUCE, "--out", "killed", folder=tmp_path)
-    while not (tmp_path / "killed" / "parts").exists() and process.poll() is None:
-        time.sleep(0.02)
-    os.kill(victim(process, rank=0), signal.SIGKILL)
-    _, err = process.communicate(timeout=LONG)
-    assert process.returncode != 0
-    assert complaints(subprocess.CompletedProcess([], 1, "", err)) == [f"error: {DIED}"]
-
-
-@pytest.mark.slow
-def test_what_cannot_be_done_is_said_once(tmp_path):
-    (tmp_path / "there").mkdir()
-    process = together("find", "demo", "mini:age", "--out", "there", folder=tmp_path)
-    assert process.returncode != 0
-    (line,) = complaints(process)
-    assert "there exists" in line
-    assert "snipbias" not in process.stderr.split("Traceback")[0].replace(line, "")
+def test_what_cannot_be_done_is_said_once(folder):
+    (status, out, err), (other, *said) = (told(folder, rank)[0][2] for rank in (0, 1))
+    assert (status, other, out, *said) == (1, 1, "", "", "")
+    assert [err.rstrip("\n")] == complaints(err)
+    assert "there exists" in err
 
 
 def victim(launcher: subprocess.Popen[str], rank: int) -> int:
