@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,8 +17,9 @@ from snipbias.edits.algebra import scaled
 from snipbias.edits.run_folder import write_edits
 from snipbias.evaluation.answer import answer
 from snipbias.evaluation.compare import Comparison, compare
+from snipbias.evaluation.interval import Interval
 from snipbias.evaluation.reading import Reading
-from snipbias.evaluation.retained import retained
+from snipbias.evaluation.retained import _stereotyped, retained
 from snipbias.evaluation.tables import (
     ANSWERS,
     comparison_grids,
@@ -201,3 +203,18 @@ def test_what_is_kept_is_what_its_sentence_says_at_any_margin() -> None:
                 said.add((part.what, part.kept))
                 assert part.kept == part.sentence.startswith("not "), (part, power)
     assert len(said) == 6  # each of the three was kept at some margins only
+
+
+def test_whether_the_person_is_named_less_often_is_told_by_the_interval() -> None:
+    for low, high, words in (
+        (-0.08, -0.02, "less often than before"),
+        (-0.05, 0.05, "not shown to be less often than before"),
+        (0.02, 0.08, "more often than before"),
+    ):
+        change = Interval((low + high) / 2, low, high, 0.95, 90, 1, False)
+        found = SimpleNamespace(
+            value=lambda name: SimpleNamespace(value=0.3),
+            change=lambda name, change=change: SimpleNamespace(interval=change),
+            rows=[SimpleNamespace(kinds=True)],
+        )
+        assert f"in 30.0 % of unanswerable rows, {words}: " in _stereotyped(found)

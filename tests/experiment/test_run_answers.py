@@ -94,6 +94,21 @@ def test_the_export_of_the_edit_that_helps_is_next_a_dense_one_as_ia3() -> None:
     assert after_comparison(compared, "m", ["b"], [edit], "out").count("snipbias") == 1
 
 
+def test_of_edits_that_help_the_export_is_of_one_that_gains_and_names_the_person_least(
+    monkeypatch,
+) -> None:
+    monkeypatch.setattr("snipbias.evaluation.answer.worth_taking", lambda found: True)
+    monkeypatch.setattr("snipbias.evaluation.apart.gained", lambda apart: apart)
+    found = {
+        name: SimpleNamespace(apart=gains, value=lambda what, v=v: SimpleNamespace(value=v))
+        for name, gains, v in (("a", "no", 0.1), ("b", "yes", 0.4), ("c", "yes", 0.3))
+    }
+    compared = SimpleNamespace(measured=found, edits=list(found))
+    edit = SimpleNamespace(factors={"site": [0]}, model=SimpleNamespace(name="m"))
+    lines = after_comparison(compared, "m", ["a", "b", "c"], [edit] * 3, "out").splitlines()
+    assert lines[1] == "snipbias export c --run out --out out-adapter"
+
+
 def test_kept_is_the_worst_of_its_answers(monkeypatch) -> None:
     each = SimpleNamespace(retention={"skills": None})
     for answers_, said in (

@@ -56,8 +56,9 @@ def test_the_first_screen_by_hand() -> None:
     trials = {
         ORIGINAL: [Trial(before, retention={"kept": after})],
         "e": [Trial(after, size=3), Trial(before, size=3)],
+        "LoRA": [Trial(after)],
     }
-    kinds = {ORIGINAL: "original", "e": "edit"}
+    kinds = {ORIGINAL: "original", "e": "edit", "LoRA": "rival"}
     first, edit = lines(measured("mini:age", trials), kinds, {"e": ("good", "A gain")})
     assert (first.stereotyped, first.answerable, first.kept, first.number) == (1, 0.5, 0.5, -1)
     assert (edit.stereotyped, edit.answerable, edit.kept, edit.number) == (0.5, 0.25, None, 0)
