@@ -47,6 +47,8 @@ def test_find_evaluate_apply_show_rerun(cli, here: Path, model: Path) -> None:
         *("edits", "edits/0-edit", "edits/0-edit/edit.json"),
     }
     summary = strict(Path("result/summary.json").read_text())
+    kept = {"rows.parquet", "chat.json", "text.json", "elsewhere.parquet"}
+    assert summary.pop("files").keys() == kept
     assert {**summary, "out": "result"} == printed
     assert list(summary["methods"]) == [
         "original",
