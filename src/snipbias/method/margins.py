@@ -246,7 +246,14 @@ def text_utility(
 def margin_plan(
     scored: Scored, up: Int[Tensor, " b"], down: Int[Tensor, " b"], tokens: TokenReduction
 ) -> BackwardPlan:
-    """One backward pass from log P(up) - log P(down) of each instance."""
+    """One backward pass from log P(up) - log P(down) of each instance.
+
+    Args:
+        scored: the batch's options.
+        up: index of the option that raises each instance's margin.
+        down: index of the option that lowers it.
+        tokens: how token scores become one per instance.
+    """
     logprobs = scored.logprobs
     rows = torch.stack([pick(scored.rows, up), pick(scored.rows, down)], 1)
     one = torch.ones(len(up), device=logprobs.device)
