@@ -20,7 +20,7 @@ QUICK = [
     *("--task", "mini:age", "--instructions", "1", "--samples", "2"),
     *("--methods", "random,CC", "--trials", "1", "--draws", "1", "--items", "4"),
     *("--dev-items", "4", "--sizes", "2,5", "--retention", "mini:skills", "--no-text"),
-    *("--retention-items", "4", "--elsewhere", "1"),
+    *("--retention-items", "4", "--elsewhere", "1", "--prompts", "none"),
 ]
 TABLES = ("table1.csv", "table2.csv", "tables.md", "rows.parquet")
 
