@@ -100,6 +100,11 @@ def test_empty_instructions_are_refused(instructions: list[str] | str) -> None:
         task("mini", instructions=instructions)
 
 
+def test_a_number_of_instructions_says_how_to_take_the_first() -> None:
+    with pytest.raises(SnipbiasError, match=r"are 3: give texts; for the first few .*\[:3\]"):
+        task("mini", instructions=3)  # type: ignore[arg-type]
+
+
 def test_available_downloads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         pytest.fail("asked the network")

@@ -103,6 +103,11 @@ def available() -> list[tuple[str, int, str]]:
 def _checked(instructions: Sequence[str] | None) -> tuple[str, ...] | None:
     if instructions is None:
         return None
+    if not isinstance(instructions, Iterable):
+        raise SnipbiasError(
+            f"the instructions are {quoted(instructions)}: give texts; for the first few of a "
+            "task's own, task.with_instructions(task.instructions[:3])."
+        )
     texts = (instructions,) if isinstance(instructions, str) else tuple(instructions)
     if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
         raise SnipbiasError(
