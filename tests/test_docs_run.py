@@ -8,8 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
-import transformers.models.t5.modeling_t5  # noqa: F401 (once for all documents)
 
 import blocks
 
@@ -33,6 +31,10 @@ no_text = true
 [overlap]
 no_text = true
 """
+# Documents are forked from a process that has loaded torch and computed nothing: neither torch's
+# threads nor CUDA outlive a fork.
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["transformers.models.t5.modeling_t5", "snipbias.cli.app"])
 OFFLINE = {"HF_HUB_OFFLINE": "1", "SNIPBIAS_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 
 
@@ -84,9 +86,7 @@ def answers(tmp_path_factory) -> dict[str, str]:
 def _run(document: Path, folder: Path, answers: dict[str, str]) -> tuple[int, str]:
     """Exit status and output of a document's blocks, run in a folder."""
     log = folder.with_suffix(".log")
-    process = multiprocessing.get_context("fork").Process(
-        target=_blocks, args=(document, folder, answers, log)
-    )
+    process = FORKS.Process(target=_blocks, args=(document, folder, answers, log))
     process.start()
     process.join(1200)  # a command that does not end fails
     process.kill()
@@ -95,7 +95,6 @@ def _run(document: Path, folder: Path, answers: dict[str, str]) -> tuple[int, st
 
 
 def _blocks(document: Path, folder: Path, answers: dict[str, str], log: Path) -> None:
-    torch.set_num_threads(1)  # those of the process that this one was forked from are gone
     os.chdir(folder)
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     os.environ.update({**OFFLINE, **answers, "PATH": path})
