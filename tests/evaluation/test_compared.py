@@ -54,7 +54,7 @@ def test_counts_of_one_are_singular() -> None:
     shown = " ".join(str(compare(tiny("flan-t5"), one, found()[0], texts=())).split())
     assert shown.startswith("one: 1 held-out item of 1 template, 1 instruction Answers")
     assert [plural(n, "row") for n in (0, 1, 2)] == ["0 rows", "1 row", "2 rows"]
-    assert "random neurons; random in the same layers: controls" in shown
+    assert "random neurons / random in the same layers: controls" in shown
 
 
 def test_a_narrow_terminal_costs_no_figure() -> None:
