@@ -14,6 +14,8 @@ import pytest
 
 import snipbias as sb
 from snipbias.base.errors import SnipbiasError
+from snipbias.base.table import plain_text
+from snipbias.evaluation.answer import answer
 from snipbias.evaluation.glossary import legend
 from snipbias.evaluation.tables import comparison_grids
 from snipbias.tasks import available, glue, task
@@ -261,6 +263,7 @@ def test_found_compared_and_printed_without_conditions(tmp_path: Path) -> None:
     assert f"{100 * summary.gold_probability.overall:.1f}" in printed  # type: ignore[operator]
     for absent in ("always unknown", "ambig", "AUROC", "s_AMB", "P(gold) a"):
         assert absent not in printed  # nor is it explained
+    assert "stereotyped" not in plain_text(answer(comparison), 80)  # a column of dashes
     table, _explained = printed.split(legend(comparison_grids(comparison))[:40])
     for absent in ("nan", "None"):  # "unanswerable" is a word of the explanation
         assert absent not in table
