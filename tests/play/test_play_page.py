@@ -181,7 +181,6 @@ def test_stale_swapped_random_and_linked(page: Any, served: Served) -> None:
     page.get_by_text("Compare with as many random neurons").click()
     eventually(lambda: page.locator(".bar.random").count() == 3)
     bars = page.locator(".bar").all_text_contents()
-    screenshot(page, "playground-own")
     page.goto(page.url)
     eventually(lambda: page.locator(".bar.random").count() == 3)
     assert page.locator(".bar").all_text_contents() == bars
