@@ -26,16 +26,7 @@ def answers(items: tuple[Item, ...], margins: np.ndarray) -> Rows:
         row = [-1.0] * len(item.options)
         row[right], row[item.unknown] = 0.0, margin
         scores.append(row)
-    return Rows.from_lists(
-        scores,
-        [item.gold for item in items],
-        unknown=[item.unknown for item in items],
-        biased=[item.biased for item in items],
-        condition=[item.condition for item in items],
-        template=[item.template for item in items],
-        twin=[item.twin for item in items],
-        probabilities=False,
-    )
+    return Rows.of_items(items, scores, probabilities=False)
 
 
 @pytest.fixture(scope="module")

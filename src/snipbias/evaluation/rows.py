@@ -104,16 +104,29 @@ class Rows:
         )
 
     @classmethod
-    def of_items(cls, items: Sequence[Item], logprobs: Sequence[Sequence[float]]) -> Rows:
-        """A row per item under one instruction, from the log-probability of every option."""
+    def of_items(
+        cls,
+        items: Sequence[Item],
+        scores: Sequence[Sequence[float]],
+        *,
+        probabilities: bool = True,
+    ) -> Rows:
+        """A row per item under one instruction.
+
+        Args:
+            items: the items.
+            scores: per item, one per option.
+            probabilities: whether scores are log-probabilities.
+        """
         return cls.from_lists(
-            logprobs,
+            scores,
             [item.gold for item in items],
             unknown=[item.unknown for item in items],
             biased=[item.biased for item in items],
             condition=[item.condition for item in items],
             template=[item.template for item in items],
             twin=[item.twin for item in items],
+            probabilities=probabilities,
         )
 
     def __len__(self) -> int:
