@@ -186,6 +186,13 @@ def test_a_folder_with_files_of_another_run_is_refused(tmp_path) -> None:
         Comparison.load(tmp_path)
 
 
+def test_saving_leaves_no_file_of_an_earlier_comparison(tmp_path) -> None:
+    compared().save(tmp_path)
+    assert (tmp_path / "text.json").exists()
+    compare(tiny("flan-t5"), task_of_two(), found()[0], texts=()).save(tmp_path)
+    assert not (tmp_path / "text.json").exists()
+
+
 def test_an_edit_has_the_controls_of_its_size() -> None:
     comparison = compared()
     for edit in comparison.edits:
