@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Annotated, Any
+from typing import Any
 
 import pytest
 import typer
@@ -29,10 +29,10 @@ class Look(o.Batching, o.Asking):
 
     panel = o.LOOK
     examples = ()
-    model: o.Model
-    n: Annotated[str, typer.Option()] = "50"
-    deep: Annotated[bool, typer.Option("--deep/--flat")] = False
-    method: Annotated[str, typer.Option()] = "v1"
+    model: str = o.MODEL
+    n: str = o.option("", "50")
+    deep: bool = o.option("", False, "--deep/--flat")
+    method: str = o.option("", "v1")
 
     def __call__(self) -> None:
         SEEN.append(self)

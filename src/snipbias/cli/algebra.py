@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import refuse_alike, slug
@@ -22,10 +20,7 @@ class How(str, Enum):
     intersection = "intersection"
 
 
-Edits = Annotated[
-    list[str],
-    typer.Argument(help="Folders of edits of one model, or owner/name.", show_default=False),
-]
+EDITS = o.argument("Folders of edits of one model, or owner/name.")
 
 
 @dataclass(kw_only=True)
@@ -37,21 +32,17 @@ class Combine(o.Writing):
         "snipbias combine edits/age edits/ses --out edits/both",
         "snipbias combine edits/both edits/age --how difference --strength 0.5 --out edits/half",
     )
-    edits: Edits
-    how: Annotated[
-        How,
-        typer.Option(
-            metavar="<how>",  # the list of choices would break at 80 columns
-            help="union: neurons in any edit, with the strongest factor; intersection: neurons in "
-            "all, with the weakest; difference: neurons in the first edit only.",
-        ),
-    ] = How.union
-    strength: Annotated[
-        float, typer.Option(help="Strength of the result: 0 changes nothing, 1 is the whole edit.")
-    ] = 1.0
-    label: Annotated[
-        str | None, typer.Option(help="Name of the result.", show_default="made from the labels")
-    ] = None
+    edits: list[str] = EDITS
+    how: How = o.option(
+        "union: neurons in any edit, with the strongest factor; intersection: neurons in all, "
+        "with the weakest; difference: neurons in the first edit only.",
+        How.union,
+        metavar="<how>",
+    )
+    strength: float = o.option(
+        "Strength of the result: 0 changes nothing, 1 is the whole edit.", 1.0
+    )
+    label: str | None = o.option("Name of the result.", show_default="made from the labels")
 
     def __call__(self) -> None:
         from snipbias.cli.combining import read_edits
@@ -89,26 +80,18 @@ class Overlap(o.Writing, o.Running, o.Measuring, o.Asking):
         "snipbias overlap edits/age edits/ses",
         "snipbias overlap edits/age edits/ses --model demo --task mini:age --task mini:ses",
     )
-    edits: Edits
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="The edits' model. Adds the roles inside fused layers and the comparison with "
-            "chance within sites; --task needs it.",
-            show_default=False,
-        ),
-    ] = None
-    task: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Also evaluate the original, each edit, their union and their intersection on "
-            "this task's held-out templates (repeatable).",
-            show_default=False,
-        ),
-    ] = None
-    items: o.Items = None
-    no_text: o.NoText = False
-    no_retention: o.NoRetention = False
+    edits: list[str] = EDITS
+    model: str | None = o.option(
+        "The edits' model. Adds the roles inside fused layers and the comparison with chance "
+        "within sites; --task needs it.",
+    )
+    task: list[str] | None = o.option(
+        "Also evaluate the original, each edit, their union and their intersection on this task's "
+        "held-out templates (repeatable).",
+    )
+    items: int | None = o.ITEMS
+    no_text: bool = o.NO_TEXT
+    no_retention: bool = o.NO_RETENTION
 
     def __call__(self) -> None:
         from snipbias.cli import combining as views

@@ -12,13 +12,13 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from copy import copy
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, Field, dataclass, fields
 from inspect import Parameter, Signature
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
-from typer.models import OptionInfo
+from typer.models import OptionInfo, ParameterInfo
 
 from snipbias.base import parallel
 from snipbias.base.errors import InterruptError, SnipbiasError
@@ -187,11 +187,11 @@ class Rerun(o.Command):
 
     panel = o.SHARE
     examples = ("snipbias rerun age-edit --out again",)
-    path: Annotated[Path, typer.Argument(help="Folder of a run.")]
-    out: Annotated[Path, typer.Option(help="Folder to write.")]
-    trust_remote_code: o.TrustRemoteCode = False
-    lm_eval_path: o.LmEvalPath = None
-    quiet: o.Quiet = False
+    path: Path = o.argument("Folder of a run.")
+    out: Path = o.option("Folder to write.", o.REQUIRED)
+    trust_remote_code: bool = o.TRUST_REMOTE_CODE
+    lm_eval_path: Path | None = o.LM_EVAL_PATH
+    quiet: bool = o.QUIET
 
     def __call__(self) -> None:
         code = {"--trust-remote-code": self.trust_remote_code, "--lm-eval-path": self.lm_eval_path}
@@ -204,21 +204,22 @@ class Rerun(o.Command):
 
 def add(kind: type[o.Command], among: typer.Typer = app) -> None:
     """Register a command under its class's name."""
-    types = get_type_hints(kind, include_extras=True)
 
     def command(config: Path | None, **given: Any) -> None:
         kind(**given)()
 
+    types = get_type_hints(kind)
     options = [
         Parameter(
             field.name,
             Parameter.KEYWORD_ONLY,
             default=Parameter.empty if field.default is MISSING else field.default,
-            annotation=_under_heading(kind, field.name, types[field.name]),
+            annotation=Annotated[types[field.name], _declared(kind, field, types[field.name])],
         )
         for field in fields(kind)
     ]
-    options.append(Parameter("config", Parameter.KEYWORD_ONLY, default=None, annotation=o.Config))
+    config = Annotated[Path | None, o.CONFIG]
+    options.append(Parameter("config", Parameter.KEYWORD_ONLY, default=None, annotation=config))
     options.sort(key=lambda option: option.default is not Parameter.empty)
     command.__signature__ = Signature(options)  # type: ignore[attr-defined]
     title = "Example" if len(kind.examples) == 1 else "Examples"
@@ -231,20 +232,24 @@ def add(kind: type[o.Command], among: typer.Typer = app) -> None:
     )(command)
 
 
-def _under_heading(kind: type[o.Command], name: str, declared: Any) -> Any:
-    """The type of an option, shown under the heading of the class that declares it."""
-    group = next(c for c in reversed(kind.__mro__) if name in vars(c).get("__annotations__", ()))
-    option = copy(declared.__metadata__[0])
+def _declared(kind: type[o.Command], field: Field[Any], wanted: Any) -> ParameterInfo:
+    """An option as its classes declare it, under the heading of the first that has it."""
+    name = field.name
+    classes = [c for c in kind.__mro__ if name in vars(c).get("__annotations__", ())]
+    declared = (vars(c)["__dataclass_fields__"][name] for c in classes)
+    option = copy(next(each.metadata["typer"] for each in declared if each.metadata))
     if isinstance(option, OptionInfo):
+        group = classes[-1]
         own = group is kind and group.heading and "heading" not in vars(kind)
-        option.rich_help_panel = kind.__name__ if own else group.heading  # type: ignore[attr-defined]
+        option.rich_help_panel = kind.__name__ if own else group.heading
+        if field.default is False and option.default is ...:  # no names: typer would add --no-...
+            option.default = "--" + name.replace("_", "-")
         # Short, to leave room for the help text at 80 columns; a flag takes no value.
         kinds = {bool: " ", int: "N", float: "X", str: "TEXT", Path: "PATH"}
-        given = {declared.__origin__, *get_args(declared), *get_args(declared.__origin__)}
-        wanted = kinds.keys() & given
-        if option.metavar is None and len(wanted) == 1:
-            option.metavar = kinds[wanted.pop()]
-    return Annotated[declared.__origin__, option]
+        taken = kinds.keys() & {wanted, *get_args(wanted)}
+        if option.metavar is None and len(taken) == 1:
+            option.metavar = kinds[taken.pop()]
+    return option
 
 
 COMMANDS = (

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from snipbias.cli import options as o
 
@@ -23,19 +20,16 @@ class Audit(o.Command):
         'snipbias audit evaluated --groups "older and younger people" --threshold 0.05',
         'snipbias audit evaluated --hazard "a chatbot that screens applicants" --pdf',
     )
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of an evaluation.")]
-    groups: Annotated[str | None, typer.Option(help="The groups that are compared.")] = None
-    hazard: Annotated[str | None, typer.Option(help="What could happen, and to whom.")] = None
-    threshold: Annotated[
-        float | None,
-        typer.Option(
-            min=0.0, max=1.0, help="Largest acceptable share of stereotyped answers, 0 to 1."
-        ),
-    ] = None
-    out: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("audit.html")
-    pdf: Annotated[bool, typer.Option("--pdf", help="Also write a PDF (needs chromium).")] = False
-    overwrite: o.Overwrite = False
-    as_json: o.Json = False
+    run: Path = o.argument("Folder of an evaluation.", metavar="RUN")
+    groups: str | None = o.option("The groups that are compared.")
+    hazard: str | None = o.option("What could happen, and to whom.")
+    threshold: float | None = o.option(
+        "Largest acceptable share of stereotyped answers, 0 to 1.", min=0.0, max=1.0
+    )
+    out: Path = o.option("HTML file to write.", Path("audit.html"))
+    pdf: bool = o.flag("Also write a PDF (needs chromium).")
+    overwrite: bool = o.OVERWRITE
+    as_json: bool = o.JSON
 
     def __call__(self) -> None:
         from snipbias.cli.run import show

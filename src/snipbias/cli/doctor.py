@@ -33,7 +33,7 @@ class Doctor(o.Command):
 
     panel = o.LOOK
     examples = ("snipbias doctor", "snipbias doctor --json")
-    as_json: o.Json = False
+    as_json: bool = o.JSON
 
     def __call__(self) -> None:
         from rich.table import Table

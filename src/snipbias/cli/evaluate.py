@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from snipbias.cli import options as o
 from snipbias.cli.tracking import Tracked
@@ -35,72 +33,40 @@ class Evaluate(Tracked, o.Writing, o.Running, o.Answering, o.Asking):
         "snipbias evaluate google/flan-t5-base bbq:SES --edit ses/n10 --edit ses/n50 --items 200",
         "snipbias evaluate google/flan-t5-base bbq:SES --edit ses/n10 --lm-eval piqa --margin 0.01",
     )
-    model: o.Model
-    task: o.Task
-    edit: o.Edits = None
-    items: o.Items = None
-    whole: Annotated[
-        bool,
-        typer.Option("--whole", help="Use all templates, for edits that come from other tasks."),
-    ] = False
-    controls: Annotated[int, typer.Option(min=0, help="Draws of each random control.")] = 1
-    normalize: Annotated[
-        o.Normalize, typer.Option(help="Divide an option's log-probability by its length.")
-    ] = o.Normalize.sum
-    options: Annotated[o.Options, typer.Option(help="How options are listed.")] = o.Options.text
-    generate: Annotated[
-        bool,
-        typer.Option("--generate", help="Let the model write, and match its text to the options."),
-    ] = False
-    text: Annotated[
-        Path | None, typer.Option(help="Your own neutral text for perplexity and KL.")
-    ] = None
-    no_text: o.NoText = False
-    retention: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Task on which the model must not get worse (repeatable).",
-            show_default="mini:facts; mini:skills for the demo model",
-        ),
-    ] = None
-    retention_items: Annotated[
-        int, typer.Option(min=1, help="Use at most N rows of each retention task.")
-    ] = 100
-    no_retention: o.NoRetention = False
-    no_control_rows: o.NoControlRows = False
-    probe: Annotated[
-        bool,
-        typer.Option("--probe", help="Also measure what the original model knows inside (slower)."),
-    ] = False
-    elsewhere: Annotated[
-        int,
-        typer.Option(
-            min=0, help="Items of each small task that shows side effects elsewhere; 0: none."
-        ),
-    ] = 24
-    margin: Annotated[
-        float,
-        typer.Option(
-            min=0.0,
-            help="Largest acceptable loss (0.02: 2 points of accuracy, 2 % of perplexity, 0.02 "
-            "nats of KL).",
-        ),
-    ] = 0.02
-    lm_eval: Annotated[
-        str | None,
-        typer.Option(help="Tasks of lm-evaluation-harness, before and after: piqa,boolq."),
-    ] = None
-    lm_eval_limit: Annotated[
-        int | None, typer.Option(min=1, help="Use at most N samples of each of them.")
-    ] = None
-    lm_eval_path: o.LmEvalPath = None
-    records: Annotated[
-        bool,
-        typer.Option(
-            "--records", help="Also write records/ in the formats of Every Eval Ever and lm-eval."
-        ),
-    ] = False
-    full: o.Full = False
+    model: str = o.MODEL
+    task: str = o.TASK
+    edit: list[str] | None = o.EDITS
+    items: int | None = o.ITEMS
+    whole: bool = o.flag("Use all templates, for edits that come from other tasks.")
+    controls: int = o.option("Draws of each random control.", 1, min=0)
+    normalize: o.Normalize = o.option(
+        "Divide an option's log-probability by its length.", o.Normalize.sum
+    )
+    options: o.Options = o.option("How options are listed.", o.Options.text)
+    generate: bool = o.flag("Let the model write, and match its text to the options.")
+    text: Path | None = o.option("Your own neutral text for perplexity and KL.")
+    no_text: bool = o.NO_TEXT
+    retention: list[str] | None = o.option(
+        "Task on which the model must not get worse (repeatable).",
+        show_default="mini:facts; mini:skills for the demo model",
+    )
+    retention_items: int = o.option("Use at most N rows of each retention task.", 100, min=1)
+    no_retention: bool = o.NO_RETENTION
+    no_control_rows: bool = o.NO_CONTROL_ROWS
+    probe: bool = o.flag("Also measure what the original model knows inside (slower).")
+    elsewhere: int = o.option(
+        "Items of each small task that shows side effects elsewhere; 0: none.", 24, min=0
+    )
+    margin: float = o.option(
+        "Largest acceptable loss (0.02: 2 points of accuracy, 2 % of perplexity, 0.02 nats of KL).",
+        0.02,
+        min=0.0,
+    )
+    lm_eval: str | None = o.option("Tasks of lm-evaluation-harness, before and after: piqa,boolq.")
+    lm_eval_limit: int | None = o.option("Use at most N samples of each of them.", min=1)
+    lm_eval_path: Path | None = o.LM_EVAL_PATH
+    records: bool = o.flag("Also write records/ in the formats of Every Eval Ever and lm-eval.")
+    full: bool = o.FULL
 
     def __call__(self) -> None:
         from snipbias.cli.combining import read_edits

@@ -6,9 +6,7 @@ import shlex
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from snipbias.cli import options as o
 
@@ -21,10 +19,7 @@ class Format(str, Enum):
     checkpoint = "checkpoint"
 
 
-Check = Annotated[
-    bool,
-    typer.Option("--check/--no-check", help="Compare the result with the edited model in float32."),
-]
+CHECK = o.option("Compare the result with the edited model in float32.", True)
 
 
 @dataclass(kw_only=True)
@@ -42,33 +37,23 @@ class Export(o.Writing, o.Loading):
         "snipbias export ses/n10 --model google/flan-t5-base --format ia3 --out ses-ia3",
         "snipbias export age-edit --model demo --format checkpoint --out fair-model",
     )
-    edit: o.Edit
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="Hub id, local folder, .gguf file.", show_default="the model it was found on"
-        ),
-    ] = None
-    format: Annotated[
-        Format, typer.Option(help="PEFT adapter (lora, ia3), or the whole model with the edit.")
-    ] = Format.lora
-    base: Annotated[
-        str | None,
-        typer.Option(
-            help="Name of the base model in the adapter, such as a hub id.",
-            show_default="where the model was loaded from",
-        ),
-    ] = None
-    one_rank: Annotated[
-        bool,
-        typer.Option(
-            "--one-rank",
-            help="LoRA: use the same rank in all layers, for servers that ignore rank_pattern.",
-        ),
-    ] = False
-    check: Check = True
-    run: o.EvaluationRun = None
-    dtype: o.Dtype = o.DType.stored
+    edit: str = o.EDIT
+    model: str | None = o.option(
+        "Hub id, local folder, .gguf file.", show_default="the model it was found on"
+    )
+    format: Format = o.option(
+        "PEFT adapter (lora, ia3), or the whole model with the edit.", Format.lora
+    )
+    base: str | None = o.option(
+        "Name of the base model in the adapter, such as a hub id.",
+        show_default="where the model was loaded from",
+    )
+    one_rank: bool = o.flag(
+        "LoRA: use the same rank in all layers, for servers that ignore rank_pattern."
+    )
+    check: bool = CHECK
+    run: Path | None = o.EVALUATION
+    dtype: o.DType = o.DType.stored
 
     def __call__(self) -> None:
         _export("export", self, {**vars(self), "format": self.format.value})
@@ -83,10 +68,10 @@ class Apply(o.Writing, o.Loading):
 
     panel = o.USE
     examples = ("snipbias apply demo age-edit --out fair-model",)
-    model: o.Model
-    edit: o.Edit
-    check: Check = True
-    dtype: o.Dtype = o.DType.stored
+    model: str = o.MODEL
+    edit: str = o.EDIT
+    check: bool = CHECK
+    dtype: o.DType = o.DType.stored
 
     def __call__(self) -> None:
         fixed = {"format": "checkpoint", "base": None, "one_rank": False, "run": None}

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Annotated
-
-import typer
 
 from snipbias.cli import options as o
 from snipbias.cli.showing import Showing
@@ -24,15 +21,13 @@ class Fidelity(Showing, o.Running, o.Measuring, o.Asking):
         "snipbias fidelity demo mini:age",
         "snipbias fidelity demo mini:age --methods 'v1,damped gap,my_module:my_scorer'",
     )
-    model: o.Model
-    task: o.Task
-    methods: Annotated[
-        str, typer.Option(help="Recipes, or module:name of a scorer; 'all': every recipe.")
-    ] = "all"
-    neurons: Annotated[int, typer.Option(min=2, help="Neurons to prune, drawn at random.")] = 300
-    samples: Annotated[int, typer.Option(min=1, help="Items to score them on.")] = 10
-    seed: Annotated[int, typer.Option(help="Seed of both draws.")] = 0
-    instructions: o.Instructions = 1
+    model: str = o.MODEL
+    task: str = o.TASK
+    methods: str = o.option("Recipes, or module:name of a scorer; 'all': every recipe.", "all")
+    neurons: int = o.option("Neurons to prune, drawn at random.", 300, min=2)
+    samples: int = o.option("Items to score them on.", 10, min=1)
+    seed: int = o.option("Seed of both draws.", 0)
+    instructions: int | None = 1
 
     def __call__(self) -> None:
         from snipbias.experiment.fidelity import fidelity

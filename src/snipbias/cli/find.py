@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.cli import options as o
-from snipbias.cli.found import Label, write_found
+from snipbias.cli.found import LABEL, write_found
 
 GLANCE = 16  # rows that are asked before anything is found
 
@@ -28,41 +26,29 @@ class Find(o.Writing, o.Running, o.Measuring, o.Asking):
         "snipbias find demo mini:age --n 10 --out age-edit",
         "snipbias find google/flan-t5-base bbq:SES --n 10,50 --method v2 --samples 20 --out ses",
     )
-    model: o.Model
-    task: o.Task
-    n: Annotated[str, typer.Option(help="Neurons to prune; several as 3,10,50.")] = "50"
-    method: Annotated[
-        str, typer.Option(help="v1 (arXiv 2023), v2 (ACL 2024), v2 as coded, or another recipe.")
-    ] = "v1"
-    samples: Annotated[int, typer.Option(min=1, help="Items to find the neurons on.")] = 10
-    seed: Annotated[int, typer.Option(help="Seed of the draw of items.")] = 0
-    stable: Annotated[
-        float | None,
-        typer.Option(
-            min=0.0,
-            max=1.0,
-            help="Stop early, once two halves of the items agree on this share of the top n: 0.6.",
-        ),
-    ] = None
-    label: Label = None
-    factor: Annotated[float, typer.Option(help="Multiply outputs by this; 0 prunes.")] = 0.0
-    target: Annotated[str | None, typer.Option(help="prob or logprob.")] = None
-    biased: Annotated[
-        str | None,
-        typer.Option(help="automatic (Eq. 3), or manual: the biased option that the row names."),
-    ] = None
-    tokens: Annotated[
-        str | None, typer.Option(help="max, prompt, mean, sum, last or quantile over tokens.")
-    ] = None
-    terms: Annotated[
-        str | None, typer.Option(help="Reduce Eq. 2 over tokens (together), or each term (apart).")
-    ] = None
-    skill: Annotated[float | None, typer.Option(help="Weight of the skill term.")] = None
-    clamp: Annotated[
-        bool | None, typer.Option("--clamp/--no-clamp", help="Clamp the skill term at 0.")
-    ] = None
-    weight: Annotated[str | None, typer.Option(help="none or confusion.")] = None
-    aggregate: Annotated[str | None, typer.Option(help="mean or max over instructions.")] = None
+    model: str = o.MODEL
+    task: str = o.TASK
+    n: str = o.option("Neurons to prune; several as 3,10,50.", "50")
+    method: str = o.option("v1 (arXiv 2023), v2 (ACL 2024), v2 as coded, or another recipe.", "v1")
+    samples: int = o.option("Items to find the neurons on.", 10, min=1)
+    seed: int = o.option("Seed of the draw of items.", 0)
+    stable: float | None = o.option(
+        "Stop early, once two halves of the items agree on this share of the top n: 0.6.",
+        min=0.0,
+        max=1.0,
+    )
+    label: str | None = LABEL
+    factor: float = o.option("Multiply outputs by this; 0 prunes.", 0.0)
+    target: str | None = o.option("prob or logprob.")
+    biased: str | None = o.option(
+        "automatic (Eq. 3), or manual: the biased option that the row names."
+    )
+    tokens: str | None = o.option("max, prompt, mean, sum, last or quantile over tokens.")
+    terms: str | None = o.option("Reduce Eq. 2 over tokens (together), or each term (apart).")
+    skill: float | None = o.option("Weight of the skill term.")
+    clamp: bool | None = o.option("Clamp the skill term at 0.")
+    weight: str | None = o.option("none or confusion.")
+    aggregate: str | None = o.option("mean or max over instructions.")
 
     def __call__(self) -> None:
         from snipbias.cli.ending import again

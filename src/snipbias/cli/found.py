@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+from snipbias.cli import options as o
 
 if TYPE_CHECKING:
     from snipbias.cli.run import Run
     from snipbias.edits.edit import NeuronEdit
     from snipbias.models.language_model import LanguageModel
 
-Label = Annotated[
-    str | None,
-    typer.Option(help="Name of the edit in tables.", show_default="the folder's name"),
-]
+LABEL = o.option("Name of the edit in tables.", show_default="the folder's name")
 
 
 def write_found(

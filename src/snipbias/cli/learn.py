@@ -5,13 +5,10 @@ from __future__ import annotations
 import csv
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Annotated
-
-import typer
 
 from snipbias.cli import options as o
 from snipbias.cli.find import neurons
-from snipbias.cli.found import Label, write_found
+from snipbias.cli.found import LABEL, write_found
 
 
 @dataclass(kw_only=True)
@@ -29,35 +26,22 @@ class Learn(o.Writing, o.Running, o.Measuring, o.Asking):
         "snipbias learn demo mini:age --out age-learned",
         "snipbias learn Qwen/Qwen2.5-1.5B-Instruct bbq:SES --also bbq:Age --n 300,3000",
     )
-    model: o.Model
-    task: o.Task
-    also: Annotated[
-        list[str] | None, typer.Option(help="Another task to train on (repeatable).")
-    ] = None
-    n: Annotated[
-        str | None, typer.Option(help="Keep only N neurons and train again: 300 or 300,3000.")
-    ] = None
-    label: Label = None
-    pick: Annotated[
-        str, typer.Option(help="learned, grafting, first order, or the control learned random.")
-    ] = "learned"
-    steps: Annotated[int, typer.Option(min=1, help="Training steps, a group of rows each.")] = 60
-    fillings: Annotated[int, typer.Option(min=1, help="Groups of rows per template.")] = 2
-    layers: Annotated[
-        float | None,
-        typer.Option(help="Share of layers to train, from the top; half for a decoder."),
-    ] = None
-    roles: Annotated[str | None, typer.Option(help="Only layers of these roles: gate,up,down.")] = (
-        None
+    model: str = o.MODEL
+    task: str = o.TASK
+    also: list[str] | None = o.option("Another task to train on (repeatable).")
+    n: str | None = o.option("Keep only N neurons and train again: 300 or 300,3000.")
+    label: str | None = LABEL
+    pick: str = o.option(
+        "learned, grafting, first order, or the control learned random.", "learned"
     )
-    rate: Annotated[float, typer.Option(help="Adam's largest step of a factor.")] = 0.01
-    pair: Annotated[
-        float, typer.Option(help="Weight of the pair loss; 0 leaves only cross-entropy.")
-    ] = 1.0
-    answerable: Annotated[
-        float, typer.Option(help="Weight of answerable rows relative to unanswerable ones.")
-    ] = 3.0
-    seed: Annotated[int, typer.Option(help="Seed of the rows and their order.")] = 0
+    steps: int = o.option("Training steps, a group of rows each.", 60, min=1)
+    fillings: int = o.option("Groups of rows per template.", 2, min=1)
+    layers: float | None = o.option("Share of layers to train, from the top; half for a decoder.")
+    roles: str | None = o.option("Only layers of these roles: gate,up,down.")
+    rate: float = o.option("Adam's largest step of a factor.", 0.01)
+    pair: float = o.option("Weight of the pair loss; 0 leaves only cross-entropy.", 1.0)
+    answerable: float = o.option("Weight of answerable rows relative to unanswerable ones.", 3.0)
+    seed: int = o.option("Seed of the rows and their order.", 0)
 
     def __call__(self) -> None:
         from snipbias.cli.ending import again

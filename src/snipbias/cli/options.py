@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import MISSING as REQUIRED
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 import typer
 
@@ -42,30 +43,22 @@ class Options(str, Enum):
     letters = "letters"
 
 
-# The commands in their groups, as the help shows them.
-FIND, LOOK, USE, SHARE = "Find and prove", "Look", "Use", "Share and repeat"
+def argument(says: str, default: Any = REQUIRED, **more: Any) -> Any:
+    """A positional argument as a field of a command, with its help."""
+    return field(default=default, metadata={"typer": typer.Argument(help=says, **more)})
 
-Model = Annotated[
-    str, typer.Argument(help="Hub id, local folder, .gguf file, or 'demo'.", show_default=False)
-]
-Task = Annotated[
-    str,
-    typer.Argument(
-        help="bbq:SES, mini:age, rte, a JSONL or CSV file, hf:owner/name (list: 'snipbias tasks').",
-        show_default=False,
-    ),
-]
-Dtype = Annotated[
-    DType,
-    typer.Option(
-        metavar="<type>",  # all of them in one word break at 80 columns
-        help="auto (float32 on a CPU, else stored), stored, float32, mixed (float32, products in "
-        "bfloat16), bfloat16 or float16.",
-    ),
-]
-TrustRemoteCode = Annotated[
-    bool, typer.Option("--trust-remote-code", help="Run code from the model's repository.")
-]
+
+def option(says: str, default: Any = None, *names: str, **more: Any) -> Any:
+    """An option as a field of a command: its help, default, names if not the field's, and limits.
+
+    Several classes may share one, under one name; a subclass may change only the default.
+    """
+    return field(default=default, metadata={"typer": typer.Option(*names, help=says, **more)})
+
+
+def flag(says: str, *names: str) -> Any:
+    """An option that is off by default, and that only its presence turns on."""
+    return option(says, False, *names)
 
 
 def _batch_size(given: str | int) -> int | str:
@@ -77,66 +70,41 @@ def _batch_size(given: str | int) -> int | str:
     return int(text)
 
 
-DataDir = Annotated[
-    Path | None,
-    typer.Option(
-        help="Folder with the BBQ or GLUE files.",
-        show_default="SNIPBIAS_DATA_DIR, the cache, a download",
-    ),
-]
-LmEvalPath = Annotated[
-    Path | None,
-    typer.Option(help="Folder with your own lm-eval task files (YAML), which can run code."),
-]
-EvaluationRun = Annotated[
-    Path | None,
-    typer.Option(
-        help="Folder that 'snipbias evaluate' wrote for this edit; the card shows its figures.",
-        show_default="the figures next to the edit",
-    ),
-]
-Resumed = Annotated[
-    Path | None,
-    typer.Option(
-        help="Folder to write, or to resume.",
-        show_default="snipbias-runs/reproduce-<model>-<preset>-<settings>",
-    ),
-]
-NoControlRows = Annotated[
-    bool,
-    typer.Option(
-        "--no-control-rows",
-        "--no-controls",
-        help="Skip the unanswerable questions that are as long as answerable ones (filler and "
-        "mismatch rows).",
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
-Full = Annotated[bool, typer.Option("--full", help="Print all tables (they are in tables.md too).")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Hide progress bars.")]
+# The commands in their groups, as the help shows them.
+FIND, LOOK, USE, SHARE = "Find and prove", "Look", "Use", "Share and repeat"
 
-
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
-Edit = Annotated[
-    str, typer.Argument(help="Folder of an edit, or owner/name on the hub.", show_default=False)
-]
-Edits = Annotated[
-    list[str] | None, typer.Option(help="Folder of an edit, or owner/name on the hub (repeatable).")
-]
-Items = Annotated[
-    int | None, typer.Option("--items", "--limit", min=1, help="Use at most N held-out items.")
-]
-NoText = Annotated[bool, typer.Option("--no-text", help="Skip neutral text.")]
-NoRetention = Annotated[bool, typer.Option("--no-retention", help="Skip retention tasks.")]
-Instructions = Annotated[
-    int | None, typer.Option(min=1, help="Use only the first N of the task's instructions.")
-]
-Config = Annotated[
-    Path | None,
-    typer.Option(
-        callback=take, is_eager=True, help="Read settings from a TOML file; every run writes one."
-    ),
-]
+# The options that several commands share.
+MODEL = argument("Hub id, local folder, .gguf file, or 'demo'.")
+TASK = argument(
+    "bbq:SES, mini:age, rte, a JSONL or CSV file, hf:owner/name (list: 'snipbias tasks')."
+)
+TRUST_REMOTE_CODE = flag("Run code from the model's repository.")
+DATA_DIR = option(
+    "Folder with the BBQ or GLUE files.", show_default="SNIPBIAS_DATA_DIR, the cache, a download"
+)
+LM_EVAL_PATH = option("Folder with your own lm-eval task files (YAML), which can run code.")
+EVALUATION = option(
+    "Folder that 'snipbias evaluate' wrote for this edit; the card shows its figures.",
+    show_default="the figures next to the edit",
+)
+NO_CONTROL_ROWS = flag(
+    "Skip the unanswerable questions that are as long as answerable ones (filler and mismatch "
+    "rows).",
+    "--no-control-rows",
+    "--no-controls",
+)
+JSON = flag("Print one JSON object instead of tables.", "--json")
+FULL = flag("Print all tables (they are in tables.md too).")
+QUIET = flag("Hide progress bars.", "--quiet", "-q")
+OVERWRITE = flag("Replace what is there.")
+EDIT = argument("Folder of an edit, or owner/name on the hub.")
+EDITS = option("Folder of an edit, or owner/name on the hub (repeatable).")
+ITEMS = option("Use at most N held-out items.", None, "--items", "--limit", min=1)
+NO_TEXT = flag("Skip neutral text.")
+NO_RETENTION = flag("Skip retention tasks.")
+CONFIG = typer.Option(
+    callback=take, is_eager=True, help="Read settings from a TOML file; every run writes one."
+)
 
 
 @dataclass(kw_only=True)
@@ -157,19 +125,15 @@ class Reading(Command):
     """How a task is read."""
 
     heading = "Task"
-    data_dir: DataDir = None
-    column: Annotated[
-        list[str] | None,
-        typer.Option(help="Our name and yours for a column of the file: ours=theirs (repeatable)."),
-    ] = None
-    prompt: Annotated[
-        str | None,
-        typer.Option(
-            help="Prompt template: list, paper, letters, letters-text, plain, a .txt or "
-            ".json file, or a text with {instruction} {context} {question} {options}.",
-            show_default="list",
-        ),
-    ] = None
+    data_dir: Path | None = DATA_DIR
+    column: list[str] | None = option(
+        "Our name and yours for a column of the file: ours=theirs (repeatable)."
+    )
+    prompt: str | None = option(
+        "Prompt template: list, paper, letters, letters-text, plain, a .txt or .json file, or a "
+        "text with {instruction} {context} {question} {options}.",
+        show_default="list",
+    )
 
     @property
     def task_options(self) -> dict[str, Any]:
@@ -182,39 +146,33 @@ class Reading(Command):
 class Asking(Reading):
     """How a task is read, and under which instruction."""
 
-    instruction: Annotated[
-        list[str] | None, typer.Option(help="Use this instruction (repeatable).")
-    ] = None
+    instruction: list[str] | None = option("Use this instruction (repeatable).")
 
 
 @dataclass(kw_only=True)
 class Batching(Command):
     """How many prompts run at once."""
 
-    batch_size: Annotated[
-        Any,
-        typer.Option(
-            parser=_batch_size,
-            metavar="auto|N",
-            help="Prompts per pass; auto: the fastest that fits. Never changes a result.",
-        ),
-    ] = "auto"
+    batch_size: Any = option(
+        "Prompts per pass; auto: the fastest that fits. Never changes a result.",
+        "auto",
+        parser=_batch_size,
+        metavar="auto|N",
+    )
 
 
 @dataclass(kw_only=True)
 class Measuring(Batching):
     """How many prompts there are, and how many run at once."""
 
-    instructions: Instructions = None
+    instructions: int | None = option("Use only the first N of the task's instructions.", min=1)
 
 
 @dataclass(kw_only=True)
 class Answering(Measuring):
     """Whether answers of earlier runs are used."""
 
-    no_cache: Annotated[
-        bool, typer.Option("--no-cache", help="Ignore answers kept from earlier runs.")
-    ] = False
+    no_cache: bool = flag("Ignore answers kept from earlier runs.")
 
     def __post_init__(self) -> None:
         if self.no_cache:
@@ -226,12 +184,15 @@ class Loading(Command):
     """How a model is loaded."""
 
     heading = "Model"
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")] = None
-    dtype: Dtype = DType.auto
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, cuda:1 ...", show_default="best")
-    ] = None
-    trust_remote_code: TrustRemoteCode = False
+    revision: str | None = option("Branch, tag or commit on the hub.")
+    dtype: DType = option(
+        "auto (float32 on a CPU, else stored), stored, float32, mixed (float32, products in "
+        "bfloat16), bfloat16 or float16.",
+        DType.auto,
+        metavar="<type>",  # all of them in one word break at 80 columns
+    )
+    device: str | None = option("cpu, cuda, cuda:1 ...", show_default="best")
+    trust_remote_code: bool = TRUST_REMOTE_CODE
 
     @property
     def model_options(self) -> dict[str, Any]:
@@ -245,19 +206,9 @@ class Loading(Command):
 class Running(Loading):
     """How a model is loaded, spread over devices and prompted."""
 
-    device_map: Annotated[
-        str | None, typer.Option(help="Spread the model over devices with accelerate: auto.")
-    ] = None
-    tensor_parallel: Annotated[
-        bool,
-        typer.Option("--tensor-parallel", help="Split every layer across torchrun's processes."),
-    ] = False
-    chat: Annotated[
-        bool | None,
-        typer.Option(
-            "--chat/--no-chat", help="Use the chat template.", show_default="if it has one"
-        ),
-    ] = None
+    device_map: str | None = option("Spread the model over devices with accelerate: auto.")
+    tensor_parallel: bool = flag("Split every layer across torchrun's processes.")
+    chat: bool | None = option("Use the chat template.", show_default="if it has one")
 
 
 @dataclass(kw_only=True)
@@ -265,13 +216,10 @@ class Writing(Command):
     """Where results go."""
 
     heading = "Output"
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Folder to write.", show_default="snipbias-runs/<time>-<command>"),
-    ] = None
-    overwrite: Overwrite = False
-    as_json: Json = False
-    quiet: Quiet = False
+    out: Path | None = option("Folder to write.", show_default="snipbias-runs/<time>-<command>")
+    overwrite: bool = OVERWRITE
+    as_json: bool = JSON
+    quiet: bool = QUIET
 
 
 def numbers(option: str, text: str, kind: type[Any] = int, example: str = "3,10,50") -> list[Any]:

@@ -5,9 +5,6 @@ from __future__ import annotations
 import sys
 import warnings
 from dataclasses import dataclass, replace
-from typing import Annotated
-
-import typer
 
 from snipbias.base.errors import require
 from snipbias.cli import options as o
@@ -27,19 +24,14 @@ class Play(o.Running, o.Asking):
         "snipbias play demo --edit age-edit",
         "snipbias play google/flan-t5-base --edit ses/n10 --edit ses/n50 --task bbq:SES",
     )
-    model: o.Model
-    edit: o.Edits = None
-    task: Annotated[
-        list[str] | None,
-        typer.Option(help="Task to pick questions from (repeatable).", show_default="mini"),
-    ] = None
-    host: Annotated[str, typer.Option(help="Address to serve at.")] = "127.0.0.1"
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port to serve at; 0: any free one.")
-    ] = 8080
-    browser: Annotated[
-        bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")
-    ] = True
+    model: str = o.MODEL
+    edit: list[str] | None = o.EDITS
+    task: list[str] | None = o.option(
+        "Task to pick questions from (repeatable).", show_default="mini"
+    )
+    host: str = o.option("Address to serve at.", "127.0.0.1")
+    port: int = o.option("Port to serve at; 0: any free one.", 8080, min=0, max=65535)
+    browser: bool = o.option("Open the page in a browser.", True)
 
     def __call__(self) -> None:
         from snipbias.cli.run import columns

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from snipbias.cli import options as o
 
@@ -23,25 +20,13 @@ class Report(o.Command):
         "snipbias report snipbias-runs/evaluate --out report.html",
         "snipbias report edits/age evaluated --out both.html --no-texts",
     )
-    runs: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="RUN...",
-            help="Folders of find, evaluate, demo or reproduce.",
-            show_default=False,
-        ),
-    ]
-    out: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("report.html")
-    title: Annotated[
-        str | None, typer.Option(help="Title of the page.", show_default="models and tasks")
-    ] = None
-    no_texts: Annotated[
-        bool,
-        typer.Option("--no-texts", help="Leave out the rows' texts, if you may not share them."),
-    ] = False
-    data_dir: o.DataDir = None
-    overwrite: o.Overwrite = False
-    as_json: o.Json = False
+    runs: list[Path] = o.argument("Folders of find, evaluate, demo or reproduce.", metavar="RUN...")
+    out: Path = o.option("HTML file to write.", Path("report.html"))
+    title: str | None = o.option("Title of the page.", show_default="models and tasks")
+    no_texts: bool = o.flag("Leave out the rows' texts, if you may not share them.")
+    data_dir: Path | None = o.DATA_DIR
+    overwrite: bool = o.OVERWRITE
+    as_json: bool = o.JSON
 
     def __call__(self) -> None:
         from snipbias.cli.run import show

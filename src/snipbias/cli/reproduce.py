@@ -8,9 +8,7 @@ import shutil
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import slug
@@ -53,99 +51,60 @@ class Reproduce(Tracked, o.Writing, o.Running, o.Answering, o.Reading):
         "snipbias reproduce google/flan-t5-base --preset v2 --out flan",
         "snipbias reproduce demo --task mini:age --methods v1,random --trials 1",
     )
-    model: Annotated[str, typer.Argument(help="Hub id, local folder, .gguf file.")] = "demo"
-    preset: Annotated[str, typer.Option(help="v1 (arXiv 2023), v2 (ACL 2024) or snipbias.")] = "v1"
-    task: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="bbq:SES, mini:age, a JSONL file ... (repeatable).",
-            show_default="three of bbq; of mini for the demo model",
-        ),
-    ] = None
-    methods: Annotated[
-        str | None,
-        typer.Option(
-            help="Run only these, besides the original and the preset's own: CC,DC,random ...",
-            show_default="all",
-        ),
-    ] = None
-    items: Annotated[
-        int | None, typer.Option("--items", "--limit", min=1, help="Test at most N items per task.")
-    ] = None
-    no_control_rows: o.NoControlRows = False
-    dev_items: Annotated[
-        int | None, typer.Option(min=1, help="Choose settings on at most N items.")
-    ] = None
-    samples: Annotated[int | None, typer.Option(min=1, help="Items to find neurons on.")] = None
-    trials: Annotated[int | None, typer.Option(min=1, help="Draws of these items.")] = None
-    draws: Annotated[int | None, typer.Option(min=1, help="Draws of each random control.")] = None
-    seed: Annotated[int, typer.Option(help="Seed of the first draw.")] = 0
-    sizes: Annotated[str | None, typer.Option(help="Numbers of neurons to try: 1,3,10,30.")] = None
-    objective: Annotated[
-        str | None, typer.Option(help="How n is chosen: overall, balanced or no-harm.")
-    ] = None
-    balanced: Annotated[bool, typer.Option("--balanced", help="Same as --objective balanced.")] = (
-        False
+    model: str = o.argument("Hub id, local folder, .gguf file.", "demo")
+    preset: str = o.option("v1 (arXiv 2023), v2 (ACL 2024) or snipbias.", "v1")
+    task: list[str] | None = o.option(
+        "bbq:SES, mini:age, a JSONL file ... (repeatable).",
+        show_default="three of bbq; of mini for the demo model",
     )
-    no_harm: Annotated[
-        float | None,
-        typer.Option(
-            metavar="MARGIN",
-            help="Same as --objective no-harm: disambiguated accuracy and retention may drop by "
-            "this much.",
-        ),
-    ] = None
-    transfer: Annotated[
-        bool | None,
-        typer.Option(
-            "--transfer/--no-transfer",
-            help="Also test each edit on the other tasks.",
-            show_default="the preset's",
-        ),
-    ] = None
-    sample_sizes: Annotated[
-        str | None,
-        typer.Option(
-            help="Also find neurons on these numbers of items: 5,10.", show_default="the preset's"
-        ),
-    ] = None
-    prompts: Annotated[
-        str | None,
-        typer.Option(
-            help="Also evaluate the edits under these prompt templates (names or files), or none.",
-            show_default="paper,letters",
-        ),
-    ] = None
-    retention: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Task on which the model must not get worse (repeatable).",
-            show_default="mini:skills",
-        ),
-    ] = None
-    retention_items: Annotated[
-        int | None, typer.Option(min=1, help="Use at most N rows of each retention task.")
-    ] = None
-    elsewhere: Annotated[
-        int | None,
-        typer.Option(
-            min=0, help="Items of each small task that shows side effects elsewhere; 0: none."
-        ),
-    ] = None
-    refine: Annotated[int | None, typer.Option(min=0, help="Rounds of refining the sizes.")] = None
-    layers: Annotated[int | None, typer.Option(min=1, help="Layers to try steering at.")] = None
-    strengths: Annotated[
-        str | None, typer.Option(help="Strengths to try steering with: 0.5,1,2.")
-    ] = None
-    steps: Annotated[
-        int | None, typer.Option(min=1, help="Steps of training factors or their LoRA.")
-    ] = None
-    no_retention: o.NoRetention = False
-    text: Annotated[
-        bool, typer.Option("--text/--no-text", help="Measure perplexity and KL on neutral text.")
-    ] = True
-    full: o.Full = False
-    out: o.Resumed = None
+    methods: str | None = o.option(
+        "Run only these, besides the original and the preset's own: CC,DC,random ...",
+        show_default="all",
+    )
+    items: int | None = o.option(
+        "Test at most N items per task.", None, "--items", "--limit", min=1
+    )
+    no_control_rows: bool = o.NO_CONTROL_ROWS
+    dev_items: int | None = o.option("Choose settings on at most N items.", min=1)
+    samples: int | None = o.option("Items to find neurons on.", min=1)
+    trials: int | None = o.option("Draws of these items.", min=1)
+    draws: int | None = o.option("Draws of each random control.", min=1)
+    seed: int = o.option("Seed of the first draw.", 0)
+    sizes: str | None = o.option("Numbers of neurons to try: 1,3,10,30.")
+    objective: str | None = o.option("How n is chosen: overall, balanced or no-harm.")
+    balanced: bool = o.flag("Same as --objective balanced.")
+    no_harm: float | None = o.option(
+        "Same as --objective no-harm: disambiguated accuracy and retention may drop by this much.",
+        metavar="MARGIN",
+    )
+    transfer: bool | None = o.option(
+        "Also test each edit on the other tasks.", show_default="the preset's"
+    )
+    sample_sizes: str | None = o.option(
+        "Also find neurons on these numbers of items: 5,10.", show_default="the preset's"
+    )
+    prompts: str | None = o.option(
+        "Also evaluate the edits under these prompt templates (names or files), or none.",
+        show_default="paper,letters",
+    )
+    retention: list[str] | None = o.option(
+        "Task on which the model must not get worse (repeatable).", show_default="mini:skills"
+    )
+    retention_items: int | None = o.option("Use at most N rows of each retention task.", min=1)
+    elsewhere: int | None = o.option(
+        "Items of each small task that shows side effects elsewhere; 0: none.", min=0
+    )
+    refine: int | None = o.option("Rounds of refining the sizes.", min=0)
+    layers: int | None = o.option("Layers to try steering at.", min=1)
+    strengths: str | None = o.option("Strengths to try steering with: 0.5,1,2.")
+    steps: int | None = o.option("Steps of training factors or their LoRA.", min=1)
+    no_retention: bool = o.NO_RETENTION
+    text: bool = o.option("Measure perplexity and KL on neutral text.", True)
+    full: bool = o.FULL
+    out: Path | None = o.option(
+        "Folder to write, or to resume.",
+        show_default="snipbias-runs/reproduce-<model>-<preset>-<settings>",
+    )
 
     def __call__(self) -> None:
         from snipbias.base.record import RunRecord

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
-
-import typer
+from pathlib import Path
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.cli import options as o
 
-Edit = Annotated[str, typer.Argument(help="Folder of an edit.", show_default=False)]
-License = Annotated[
-    str | None,
-    typer.Option(help="License of the edit: apache-2.0 ...", show_default="the base model's"),
-]
+EDIT = o.argument("Folder of an edit.")
+LICENSE = o.option("License of the edit: apache-2.0 ...", show_default="the base model's")
 
 
 @dataclass(kw_only=True)
@@ -26,13 +21,11 @@ class Card(o.Command):
 
     panel = o.SHARE
     examples = ("snipbias card age-edit --run snipbias-runs/result",)
-    edit: Edit
-    run: o.EvaluationRun = None
-    license: License = None
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a README.md that was written by hand.")
-    ] = False
-    as_json: o.Json = False
+    edit: str = EDIT
+    run: Path | None = o.EVALUATION
+    license: str | None = LICENSE
+    overwrite: bool = o.flag("Replace a README.md that was written by hand.")
+    as_json: bool = o.JSON
 
     def __call__(self) -> None:
         from snipbias.cli.run import show
@@ -66,22 +59,14 @@ class Push(o.Command):
 
     panel = o.SHARE
     examples = ("snipbias push age-edit jane/age-edit --private --run result",)
-    edit: Edit
-    repo: Annotated[
-        str, typer.Argument(help="Repository on the hub: owner/name.", show_default=False)
-    ]
-    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = (
-        False
-    )
-    run: o.EvaluationRun = None
-    license: License = None
-    message: Annotated[
-        str | None, typer.Option(help="Commit message.", show_default="Upload <label>")
-    ] = None
-    revision: Annotated[
-        str | None, typer.Option(help="Branch to write to.", show_default="main")
-    ] = None
-    as_json: o.Json = False
+    edit: str = EDIT
+    repo: str = o.argument("Repository on the hub: owner/name.")
+    private: bool = o.flag("Make a new repository private.")
+    run: Path | None = o.EVALUATION
+    license: str | None = LICENSE
+    message: str | None = o.option("Commit message.", show_default="Upload <label>")
+    revision: str | None = o.option("Branch to write to.", show_default="main")
+    as_json: bool = o.JSON
 
     def __call__(self) -> None:
         from snipbias.cli.run import show

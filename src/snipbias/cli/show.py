@@ -8,9 +8,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from snipbias.base.words import plural
 from snipbias.cli import options as o
@@ -33,8 +31,8 @@ class Show(o.Command):
 
     panel = o.LOOK
     examples = ("snipbias show age-edit",)
-    path: Annotated[str, typer.Argument(help="Folder of an edit or of a run, or owner/name.")]
-    as_json: o.Json = False
+    path: str = o.argument("Folder of an edit or of a run, or owner/name.")
+    as_json: bool = o.JSON
 
     def __call__(self) -> None:
         from snipbias.base.record import RunRecord
@@ -96,7 +94,7 @@ class Tasks(o.Command):
 
     panel = o.FIND
     examples = ("snipbias tasks",)
-    as_json: o.Json = False
+    as_json: bool = o.JSON
 
     def __call__(self) -> None:
         from rich.table import Table

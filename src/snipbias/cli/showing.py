@@ -9,9 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import atomic_file, refuse_existing
@@ -28,12 +26,10 @@ class Showing(o.Command):
     """Where the table goes."""
 
     heading = "Output"
-    save: Annotated[
-        Path | None, typer.Option(help="Also write it to this file: .json, .csv or .md.")
-    ] = None
-    overwrite: o.Overwrite = False
-    as_json: o.Json = False
-    quiet: o.Quiet = False
+    save: Path | None = o.option("Also write it to this file: .json, .csv or .md.")
+    overwrite: bool = o.OVERWRITE
+    as_json: bool = o.JSON
+    quiet: bool = o.QUIET
 
     def begin(self, command: str) -> Run:
         """Begin a run that loads models and tasks.

@@ -6,9 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from snipbias.base.errors import require
 from snipbias.base.parallel import workers
@@ -26,9 +24,7 @@ class Tracked(o.Command):
     """Where else results go."""
 
     heading = "Output"
-    log_to: Annotated[
-        Tracker | None, typer.Option(help="Also log every figure there (extra 'trackio').")
-    ] = None
+    log_to: Tracker | None = o.option("Also log every figure there (extra 'trackio').")
 
     def ready(self) -> None:
         """Refuse before the work if the tracker is not installed."""
