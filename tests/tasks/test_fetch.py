@@ -48,8 +48,8 @@ def upstream(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Upstre
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SNIPBIAS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setitem(fetch.OFFICIAL, "Religion", fetch.Official(4, DIGEST))
-    monkeypatch.setitem(fetch.OFFICIAL, "Race_x_SES", fetch.Official(4))
+    monkeypatch.setitem(fetch.OFFICIAL, "Religion", (4, DIGEST))
+    monkeypatch.setitem(fetch.OFFICIAL, "Race_x_SES", (4, None))
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     monkeypatch.setattr(fetch, "BASE_URL", f"http://127.0.0.1:{server.server_port}/data")
     thread = threading.Thread(target=server.serve_forever, daemon=True)

@@ -115,7 +115,7 @@ def test_a_row_as_a_prompt(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", glue.NAMES)
 def test_ten_instructions_that_differ(name: str) -> None:
-    instructions = glue.wording(name).instructions
+    instructions = glue.wording(name)["instructions"]
     assert len(set(instructions)) == len(instructions) == 10
     assert all(text == text.strip() for text in instructions)
 

@@ -4,8 +4,9 @@ import os
 import random
 import subprocess
 import sys
+from collections import Counter
 
-from snipbias.tasks import skills
+from snipbias.tasks import skills, task
 
 ITEMS = skills.items()
 
@@ -107,3 +108,14 @@ def test_rows_are_the_same_in_every_process() -> None:
         for seed in ("1", "3", "4")
     }
     assert len(printed) == 1
+
+
+def test_every_fact_is_a_cluster_of_its_own_and_the_places_are_even() -> None:
+    facts = task("mini:facts")
+    assert len(facts) == len(facts.templates) == len({item.question for item in facts.items}) == 508
+    assert all(len(set(item.options)) == 3 for item in facts.items)
+    places = Counter(item.gold for item in facts.items)
+    assert max(places.values()) < 0.4 * len(facts)
+    assert len(facts.test.subsample(100).templates) == 100
+    by_question = {item.question: item.options[item.gold] for item in facts.items}
+    assert by_question["What is the opposite of hot?"] == "cold"

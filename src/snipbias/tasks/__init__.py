@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.words import did_you_mean, quoted
-from snipbias.tasks import bbq, benchmarks, facts, fetch, files, glue, harness, hub, mini, skills
+from snipbias.tasks import bbq, benchmarks, fetch, files, glue, harness, hub, mini, skills
 from snipbias.tasks.items import Item, Task
-from snipbias.tasks.prompts import (
-    DEFAULT,
-    PromptTemplate,
-    general_instructions,
-    prompt_template,
-)
+from snipbias.tasks.prompts import DEFAULT, PromptTemplate, general_instructions, prompt_template
 
 __all__ = ["Item", "Task", "available", "general_instructions", "task"]
 
 # BBQ categories that share the instructions of a mini category.
 MINI_OF_BBQ = {"Age": "age", "SES": "ses", "Disability_status": "disability"}
+_SKILLS = "embedded, neutral: skills that an edit must keep"
+# The tasks that ship with the package, with their descriptions.
+EMBEDDED: dict[str, tuple[Callable[[], Task], str]] = {
+    "mini": (mini.load_all, "all categories of mini"),
+    **{f"mini:{c}": (partial(mini.load, c), "embedded, in BBQ's format") for c in mini.CATEGORIES},
+    "mini:skills": (skills.skills, _SKILLS),
+    "mini:facts": (skills.facts, _SKILLS),
+}
 
 
 def task(
@@ -62,9 +66,10 @@ def _read(
     if not isinstance(spec, (str, Path)):
         return _in_memory(spec, given, columns)
     kind, _, rest = spec.partition(":") if isinstance(spec, str) else ("", "", "")
-    if kind.lower() in benchmarks.KINDS and rest:
-        return benchmarks.load(kind.lower(), rest, given)
-    if f"{kind.lower()}:" == harness.PREFIX:
+    kind = kind.lower()
+    if kind in benchmarks.KINDS and rest:
+        return benchmarks.load(kind, rest, given)
+    if f"{kind}:" == harness.PREFIX:
         return harness.load(rest, given, data_dir)
     if isinstance(spec, Path) or _is_own_file(spec):
         return files.load(spec, given, columns)
@@ -72,32 +77,32 @@ def _read(
         return hub.load(spec, given, columns)
     if columns:
         raise SnipbiasError(f"{spec} does not take a column mapping: leave columns out.")
-    named = _named(spec, given, data_dir)
-    if named is None:
-        raise _unknown(spec)
-    return named
+    name = spec.lower()
+    if kind == "bbq" and (category := _bbq_category(rest)):
+        return bbq.load(category, given or _bbq_instructions(category), data_dir)
+    if name in glue.NAMES:
+        return glue.load(name, given, data_dir)
+    if name in EMBEDDED:
+        found = EMBEDDED[name][0]()
+        return found.with_instructions(given) if given else found
+    names = [name for name, _, _ in available()]
+    raise SnipbiasError(
+        f"there is no task {quoted(spec)}{did_you_mean(spec, names)}: use {', '.join(names)}, or "
+        "the path of a .jsonl, .csv or .tsv file, or hf:owner/name, or lm-eval:NAME."
+    )
 
 
 def available() -> list[tuple[str, int, str]]:
     """List (name, rows, description) of every named task, without downloading anything."""
-    listed = [("mini", sum(len(mini.items(c)) for c in mini.CATEGORIES), "all categories of mini")]
-    listed += [
-        (f"mini:{category}", len(mini.items(category)), "embedded, in BBQ's format")
-        for category in mini.CATEGORIES
+    by_bbq, by_glue = "BBQ (Parrish et al. 2021)", "GLUE (Wang et al. 2018), validation split"
+    return [
+        *((name, len(load()), said) for name, (load, said) in EMBEDDED.items()),
+        *(
+            (f"bbq:{category}", rows, f"{by_bbq}, downloaded on first use")
+            for category, (rows, _) in fetch.OFFICIAL.items()
+        ),
+        *((name, rows, f"{by_glue}, downloaded on first use") for name, rows in glue.ROWS.items()),
     ]
-    listed += [
-        (name, len(neutral()), "embedded, neutral: skills that an edit must keep")
-        for name, neutral in NEUTRAL.items()
-    ]
-    listed += [
-        (f"bbq:{category}", official.rows, "BBQ (Parrish et al. 2021), downloaded on first use")
-        for category, official in fetch.OFFICIAL.items()
-    ]
-    listed += [
-        (name, rows, "GLUE (Wang et al. 2018), validation split, downloaded on first use")
-        for name, rows in glue.ROWS.items()
-    ]
-    return listed
 
 
 def _checked(instructions: Sequence[str] | None) -> tuple[str, ...] | None:
@@ -116,27 +121,19 @@ def _checked(instructions: Sequence[str] | None) -> tuple[str, ...] | None:
     return texts
 
 
-def _named(spec: str, given: Sequence[str] | None, data_dir: str | Path | None) -> Task | None:
-    kind, _, rest = spec.partition(":")
-    if kind.lower() == "bbq" and (category := _bbq_category(rest)):
-        return bbq.load(category, given or _bbq_instructions(category), data_dir)
-    if spec.lower() in glue.NAMES:
-        return glue.load(spec.lower(), given, data_dir)
-    found = _mini(spec.lower())
-    return found.with_instructions(given) if found and given else found
-
-
 def _in_memory(
     rows: Iterable[Mapping[str, Any]],
     given: Sequence[str] | None,
     columns: Mapping[str, str] | None,
 ) -> Task:
     rows = _from_table(rows)
-    if hasattr(rows, "info") or _are_splits(rows):
+    is_mapping = isinstance(rows, Mapping)
+    are_splits = is_mapping and all(hasattr(split, "features") for split in rows.values())
+    if hasattr(rows, "info") or are_splits:
         return hub.from_dataset(rows, given, columns)
     # Not Iterable: a torch Dataset has no __iter__.
     is_rows = hasattr(rows, "__iter__") or hasattr(rows, "__getitem__")
-    if isinstance(rows, (Mapping, type)) or not is_rows:
+    if is_mapping or isinstance(rows, type) or not is_rows:
         raise SnipbiasError(
             f"cannot make a task of {quoted(rows)}: give its name, a path, or a list of "
             "dictionaries, one per row."
@@ -157,10 +154,6 @@ def _from_table(rows: Any) -> Any:
     return rows.to_dict("records") if hasattr(rows, "iterrows") else rows
 
 
-def _are_splits(rows: Any) -> bool:
-    return isinstance(rows, Mapping) and all(hasattr(split, "features") for split in rows.values())
-
-
 def _is_own_file(spec: str) -> bool:
     """Whether it looks like a path: none of our names has a suffix or a separator."""
     path = Path(spec)
@@ -177,34 +170,6 @@ def _bbq_category(name: str) -> str | None:
 
 
 def _bbq_instructions(category: str) -> Sequence[str]:
-    counterpart = MINI_OF_BBQ.get(category)
-    if counterpart is None:
+    if category not in MINI_OF_BBQ:
         return general_instructions()
-    return mini.load_category(counterpart)["instructions"]
-
-
-def _mini(name: str) -> Task | None:
-    if name == "mini":
-        return mini.load_all()
-    category = name.removeprefix("mini:")
-    if name == f"mini:{category}" and category in mini.CATEGORIES:
-        return mini.load(category)
-    return NEUTRAL[name]() if name in NEUTRAL else None
-
-
-NEUTRAL = {
-    "mini:skills": lambda: Task(
-        "mini:skills", skills.items(), skills.INSTRUCTIONS, source="embedded"
-    ),
-    "mini:facts": lambda: Task(
-        "mini:facts", facts.items(), general_instructions(), source="embedded"
-    ),
-}
-
-
-def _unknown(spec: str) -> SnipbiasError:
-    names = [name for name, _, _ in available()]
-    return SnipbiasError(
-        f"there is no task {quoted(spec)}{did_you_mean(spec, names)}: use {', '.join(names)}, or "
-        "the path of a .jsonl, .csv or .tsv file, or hf:owner/name, or lm-eval:NAME."
-    )
+    return mini.load_category(MINI_OF_BBQ[category])["instructions"]

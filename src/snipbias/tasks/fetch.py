@@ -20,34 +20,22 @@ BASE_URL = f"https://raw.githubusercontent.com/nyu-mll/BBQ/{COMMIT}/data"
 TIMEOUT_SECONDS = 60
 
 
-@dataclass(frozen=True, slots=True)
-class Official:
-    """An official file; `sha256` is None where only the number of rows is known."""
-
-    rows: int
-    sha256: str | None = None
-
-
-OFFICIAL = {
-    "Age": Official(3680, "46e805b3fc2d8cbd26eeb8e8430d98cf7b2dc9c83574ff3674e8ce4f0fca2a60"),
-    "Disability_status": Official(
-        1556, "375d40d9b71f056150264445ec189b13934998f3f49a1e311aa7578eb3b45e5f"
+# Rows and SHA-256 of each official file; of some only the number of rows is known.
+OFFICIAL: dict[str, tuple[int, str | None]] = {
+    "Age": (3680, "46e805b3fc2d8cbd26eeb8e8430d98cf7b2dc9c83574ff3674e8ce4f0fca2a60"),
+    "Disability_status": (1556, "375d40d9b71f056150264445ec189b13934998f3f49a1e311aa7578eb3b45e5f"),
+    "Gender_identity": (5672, None),
+    "Nationality": (3080, "a583e74666aec0341ded8aa3983e7cad694eb24de72c254d28b2df3035720090"),
+    "Physical_appearance": (
+        1576,
+        "e48d7e13508565f4801574e611043470c25c95a0a62af3699cb5ee7cb02608fb",
     ),
-    "Gender_identity": Official(5672),
-    "Nationality": Official(
-        3080, "a583e74666aec0341ded8aa3983e7cad694eb24de72c254d28b2df3035720090"
-    ),
-    "Physical_appearance": Official(
-        1576, "e48d7e13508565f4801574e611043470c25c95a0a62af3699cb5ee7cb02608fb"
-    ),
-    "Race_ethnicity": Official(6880),
-    "Race_x_SES": Official(11160),
-    "Race_x_gender": Official(15960),
-    "Religion": Official(1200, "cb9555f9f3454a52cd2df85956b59bd7fcca5aa922c8527693b1164d08417616"),
-    "SES": Official(6864, "9f92754bb037b0982604b9112705fb81d60a19d9e759c67e4a85e484a070f528"),
-    "Sexual_orientation": Official(
-        864, "2c71036b9e7584fe589c42aef32c1a42bc01b9a5e9b1b8704342630cdb08cefd"
-    ),
+    "Race_ethnicity": (6880, None),
+    "Race_x_SES": (11160, None),
+    "Race_x_gender": (15960, None),
+    "Religion": (1200, "cb9555f9f3454a52cd2df85956b59bd7fcca5aa922c8527693b1164d08417616"),
+    "SES": (6864, "9f92754bb037b0982604b9112705fb81d60a19d9e759c67e4a85e484a070f528"),
+    "Sexual_orientation": (864, "2c71036b9e7584fe589c42aef32c1a42bc01b9a5e9b1b8704342630cdb08cefd"),
 }
 
 
@@ -72,23 +60,23 @@ def fetch(category: str, data_dir: str | Path | None = None) -> Fetched:
         SnipbiasError: the file cannot be read or downloaded, or the cached one is not the official.
     """
     own = _own(category, data_dir)
-    if own is not None:
-        content = read_bytes(own)
-        problem = _difference(category, content)
-        notes = (f"{own} is not the official file ({problem})",) if problem else ()
-        return Fetched(own, content, _source(category, own, content), notes)
-    path = _cached(category)
-    if path.exists():
-        content = read_bytes(path)
-        problem = _difference(category, content)
-        if problem:
-            raise SnipbiasError(
-                f"{path} is not the official file ({problem}): delete it, or keep your own version "
-                "in a folder that you give as data_dir."
-            )
+    path = own or _cached(category)
+    content = read_bytes(path) if path.exists() else _download(category, path)
+    problem = _difference(category, content)
+    if problem and own is None:
+        raise SnipbiasError(
+            f"{path} is not the official file ({problem}): delete it, or keep your own version "
+            "in a folder that you give as data_dir."
+        )
+    if problem:
+        verdict = "not the official file"
+    elif OFFICIAL[category][1] is None:
+        verdict = "as many rows as the official file, whose sha256 snipbias does not know"
     else:
-        content = _download(category, path)
-    return Fetched(path, content, _source(category, path, content))
+        verdict = "the official file"
+    source = f"{path}, sha256 {hashlib.sha256(content).hexdigest()}: {verdict}"
+    notes = (f"{path} is not the official file ({problem})",) if problem else ()
+    return Fetched(path, content, source, notes)
 
 
 def is_there(category: str) -> bool:
@@ -106,12 +94,12 @@ def _cached(category: str) -> Path:
 
 def _difference(category: str, content: bytes) -> str:
     """How the content differs from the official file; empty if it is the same."""
-    official = OFFICIAL[category]
-    if official.sha256 is not None:
+    official, sha256 = OFFICIAL[category]
+    if sha256 is not None:
         found = hashlib.sha256(content).hexdigest()
-        return "" if found == official.sha256 else f"its sha256 is {found}"
+        return "" if found == sha256 else f"its sha256 is {found}"
     rows = sum(1 for line in content.split(b"\n") if line.strip())
-    return "" if rows == official.rows else f"it has {rows:,} rows instead of {official.rows:,}"
+    return "" if rows == official else f"it has {rows:,} rows instead of {official:,}"
 
 
 def own_file(data_dir: str | Path | None, names: Iterable[str]) -> Path | None:
@@ -130,17 +118,6 @@ def own_file(data_dir: str | Path | None, names: Iterable[str]) -> Path | None:
             if path.is_file():
                 return path
     return None
-
-
-def _source(category: str, path: Path, content: bytes) -> str:
-    digest = hashlib.sha256(content).hexdigest()
-    if _difference(category, content):
-        verdict = "not the official file"
-    elif OFFICIAL[category].sha256 is None:
-        verdict = "as many rows as the official file, whose sha256 snipbias does not know"
-    else:
-        verdict = "the official file"
-    return f"{path}, sha256 {digest}: {verdict}"
 
 
 def _download(category: str, path: Path) -> bytes:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -43,18 +43,6 @@ Row = Mapping[str, Any]
 Rows = Iterable[tuple[str, Row]]
 
 
-@dataclass(frozen=True)
-class Wording:
-    """The wording of one task; `options[i]` is the answer for `labels[i]`."""
-
-    labels: tuple[str, str]
-    options: tuple[str, str]
-    context: str
-    question: str
-    instructions: tuple[str, ...]
-    columns: tuple[str, str]
-
-
 def load(name: str, instructions: Sequence[str] | None, data_dir: str | Path | None = None) -> Task:
     """Load `mrpc`, `rte` or `qnli` from `data_dir`, SNIPBIAS_DATA_DIR, or the hub.
 
@@ -66,7 +54,8 @@ def load(name: str, instructions: Sequence[str] | None, data_dir: str | Path | N
     Raises:
         SnipbiasError: the data is missing and cannot be downloaded, or is malformed.
     """
-    path = _own_file(name, data_dir)
+    places = [f"{folder}{name}{suffix}" for folder in ("", "glue/") for suffix in SUFFIXES]
+    path = own_file(data_dir, [*places, f"{name.upper()}/dev.tsv"])  # the last: classic download
     if path is None:
         rows, source = _from_hub(name), f"hf:{REPOSITORY}@{REVISION}:{name}:{SPLIT}"
     else:
@@ -77,23 +66,14 @@ def load(name: str, instructions: Sequence[str] | None, data_dir: str | Path | N
     if len(items) != ROWS[name]:
         notes = (f"{len(items):,} rows, the {SPLIT} split has {ROWS[name]:,}",)
         source += f": {notes[0]}"
-    asked = tuple(instructions or wording(name).instructions)
+    asked = tuple(instructions or wording(name)["instructions"])
     return Task(name, items, asked, source=source, notes=notes)
 
 
 @cache
-def wording(name: str) -> Wording:
-    """Question, options and instructions of one task."""
-    spec = json.loads(shipped("glue.json"))[name]
-    columns = ("question", "sentence") if name == "qnli" else ("sentence1", "sentence2")
-    return Wording(
-        labels=tuple(spec["labels"]),
-        options=tuple(spec["options"]),
-        context=spec["context"],
-        question=spec["question"],
-        instructions=tuple(spec["instructions"]),
-        columns=columns,
-    )
+def wording(name: str) -> dict[str, Any]:
+    """The wording of one task: labels, the option for each, context, question, instructions."""
+    return json.loads(shipped("glue.json"))[name]
 
 
 def parse(name: str, rows: Rows, source: str) -> tuple[Item, ...]:
@@ -108,24 +88,23 @@ def parse(name: str, rows: Rows, source: str) -> tuple[Item, ...]:
         SnipbiasError: there are no rows, or one is malformed.
     """
     words = wording(name)
-    read = [(where, _texts(where, row, words), row) for where, row in rows]
+    columns = re.findall(r"\{(\w+)\}", words["context"])
+    read = [(where, _texts(where, row, columns), row) for where, row in rows]
     if not read:
         raise SnipbiasError(f"{source} has no rows: save the {SPLIT} split of {name} there.")
-    templates = siblings([texts for _, texts, _ in read])
+    templates = siblings([list(texts.values()) for _, texts, _ in read])
     return tuple(
         placed(
             where,
             Item,
             id=f"{name}-{number:05d}",
-            question=words.question,
-            options=words.options,
-            gold=_gold(where, row, words),
-            context=words.context.format(**dict(zip(words.columns, texts, strict=True))),
-            template=f"{name}-{template}",
+            question=words["question"],
+            options=tuple(words["options"]),
+            gold=_gold(where, row, words["labels"]),
+            context=words["context"].format(**texts),
+            template=f"{name}-{templates[number - 1]}",
         )
-        for number, ((where, texts, row), template) in enumerate(
-            zip(read, templates, strict=True), start=1
-        )
+        for number, (where, texts, row) in enumerate(read, start=1)
     )
 
 
@@ -151,25 +130,25 @@ def siblings(rows: Sequence[Sequence[str]]) -> list[str]:
     return [first[int(component[i])][:12] for i in range(len(rows))]
 
 
-def _texts(where: str, row: Row, words: Wording) -> tuple[str, ...]:
-    for column in words.columns:
+def _texts(where: str, row: Row, columns: Sequence[str]) -> dict[str, str]:
+    for column in columns:
         if column not in row:
             there = [str(name) for name in row]
             raise SnipbiasError(
                 f"{where}: there is no column {column!r}{did_you_mean(column, there)}; give the "
-                f"columns {', '.join((*words.columns, 'label'))}."
+                f"columns {', '.join((*columns, 'label'))}."
             )
         if not isinstance(row[column], str) or not row[column].strip():
             raise SnipbiasError(f"{where}: {column!r} is {quoted(row[column])}; write a text.")
-    return tuple(row[column].strip() for column in words.columns)
+    return {column: row[column].strip() for column in columns}
 
 
-def _gold(where: str, row: Row, words: Wording) -> int:
+def _gold(where: str, row: Row, labels: Sequence[str]) -> int:
     """The right option, by the label's number or name."""
     label = row.get("label")
     text = str(label).strip()
-    if text in words.labels:
-        return words.labels.index(text)
+    if text in labels:
+        return labels.index(text)
     if text in ("0", "1"):
         return int(text)
     if text == "-1":
@@ -178,15 +157,8 @@ def _gold(where: str, row: Row, words: Wording) -> int:
             f"published: use the {SPLIT} split."
         )
     raise SnipbiasError(
-        f"{where}: the label is {quoted(label)}; write 0 or {words.labels[0]}, 1 or "
-        f"{words.labels[1]}."
+        f"{where}: the label is {quoted(label)}; write 0 or {labels[0]}, 1 or {labels[1]}."
     )
-
-
-def _own_file(name: str, data_dir: str | Path | None) -> Path | None:
-    """Find `mrpc.jsonl` (.parquet, .csv, .tsv), or `MRPC/dev.tsv` of the classic download."""
-    places = [f"{folder}{name}{suffix}" for folder in ("", "glue/") for suffix in SUFFIXES]
-    return own_file(data_dir, [*places, f"{name.upper()}/dev.tsv"])
 
 
 def _from_file(path: Path, content: bytes) -> Iterator[tuple[str, Row]]:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import random
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -123,28 +124,23 @@ def twins(
     options = tuple(unknown if g == "unknown" else f"The {pair[g]}" for g in groups)
     answer = negative if polarity == "neg" else positive
     stem = f"{template['id']}/{pair[stereotyped]}/{polarity}/{cast}".replace(" ", "_")
-    shared: dict[str, Any] = {
-        "question": template[f"question_{polarity}"],
-        "options": options,
-        "template": template["id"],
-        "polarity": polarity,
-        "unknown": groups.index("unknown"),
-        "biased": groups.index(stereotyped if polarity == "neg" else other),
-        "twin": stem,
-    }
-    return (
-        Item(
-            id=f"{stem}/ambiguous",
-            context=context,
-            gold=groups.index("unknown"),
-            condition="ambiguous",
-            **shared,
-        ),
-        Item(
-            id=f"{stem}/disambiguated",
-            context=f"{context} {fact}",
-            gold=groups.index(answer),
-            condition="disambiguated",
-            **shared,
-        ),
+    ambiguous = Item(
+        id=f"{stem}/ambiguous",
+        question=template[f"question_{polarity}"],
+        options=options,
+        gold=groups.index("unknown"),
+        context=context,
+        template=template["id"],
+        condition="ambiguous",
+        polarity=polarity,
+        unknown=groups.index("unknown"),
+        biased=groups.index(stereotyped if polarity == "neg" else other),
+        twin=stem,
+    )
+    return ambiguous, replace(
+        ambiguous,
+        id=f"{stem}/disambiguated",
+        gold=groups.index(answer),
+        context=f"{context} {fact}",
+        condition="disambiguated",
     )

@@ -10,31 +10,19 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
+from itertools import cycle
 from pathlib import Path
 from string import ascii_uppercase
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import shipped
 from snipbias.base.words import did_you_mean, listed, quoted
+from snipbias.tasks.item import Item
 
 FIELDS = ("instruction", "context", "question", "options")
 LETTER = "{letter}"
 _FIELD = re.compile(r"\{([A-Za-z_]\w*)\}")
-
-
-@runtime_checkable
-class Asked(Protocol):
-    """The parts of an item that a prompt asks."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def context(self) -> str: ...
-    @property
-    def question(self) -> str: ...
-    @property
-    def options(self) -> tuple[str, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -100,12 +88,12 @@ class PromptTemplate:
         """Whether a letter stands before every option."""
         return LETTER in self.mark
 
-    def render(self, instruction: str, item: Asked) -> str:
+    def render(self, instruction: str, item: Item) -> str:
         """The prompt."""
         return self.ask(instruction, item)[0]
 
     def ask(
-        self, instruction: str, item: Asked, order: Sequence[int] | None = None
+        self, instruction: str, item: Item, order: Sequence[int] | None = None
     ) -> tuple[str, tuple[str, ...]]:
         """The prompt, and the text that is scored for each of its options.
 
@@ -123,24 +111,20 @@ class PromptTemplate:
                 f"item {item.id!r} has {len(shown)} options and there are 26 letters: use a "
                 "prompt without letters, such as 'list'."
             )
-        letters = tuple(ascii_uppercase[: len(shown)])
-        marks = (
-            [self.mark.replace(LETTER, letter) for letter in letters]
-            if self.has_letters
-            else [self.mark] * len(shown)
-        )
+        lettered = zip(cycle(ascii_uppercase), shown, strict=False)
+        options = (self.mark.replace(LETTER, letter) + option for letter, option in lettered)
         values = {
             "instruction": instruction,
             "context": item.context,
             "question": item.question,
-            "options": self.between.join(map("".join, zip(marks, shown, strict=True))),
+            "options": self.between.join(options),
         }
         lines = self.text.split("\n")
         if not item.context:
             lines = [line for line in lines if set(_FIELD.findall(line)) != {"context"}]
         # In one pass, so that an item's own braces stay as they are.
         prompt = _FIELD.sub(lambda found: values[found[1]], self.join.join(lines))
-        return prompt, letters if self.answer == "letter" else shown
+        return prompt, tuple(ascii_uppercase[: len(shown)]) if self.answer == "letter" else shown
 
     def lettered(self) -> PromptTemplate:
         """The same template with letters before the options, scoring the letters."""
@@ -182,18 +166,13 @@ def _braced(names: Any) -> str:
 
 
 _LABELLED = "{instruction}\nContext: {context}\nQuestion: {question}\nOptions:\n{options}\nAnswer:"
+_PAPER = _LABELLED.replace("Options:\n", "Options: ")
 DEFAULT = PromptTemplate(_LABELLED, name="list")
 NAMED = {
     template.name: template
     for template in (
         DEFAULT,
-        PromptTemplate(
-            _LABELLED.replace("Options:\n", "Options: "),
-            mark="",
-            between=", ",
-            join=" ",
-            name="paper",
-        ),
+        PromptTemplate(_PAPER, mark="", between=", ", join=" ", name="paper"),
         PromptTemplate(_LABELLED, mark=f"{LETTER}. ", answer="letter", name="letters"),
         PromptTemplate(_LABELLED, mark=f"{LETTER}. ", name="letters-text"),
         PromptTemplate("{instruction}\n{context}\n{question}\n{options}", name="plain"),

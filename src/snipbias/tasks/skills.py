@@ -1,8 +1,12 @@
-"""`mini:skills`: neutral questions with options, whose answers an edit must keep.
+"""`mini:skills` and `mini:facts`: neutral questions with options, whose answers an edit must keep.
 
-Reading (who has, what, where), opposites, kinds of things, numbers, places in a list and the odd
-one out. Rows are drawn from templates. A third of them, chosen by a hash of their words in any
-order, is held out from the demo model's training; published rows come from that third only.
+Skills: reading (who has, what, where), opposites, kinds of things, numbers, places in a list and
+the odd one out. Rows are drawn from templates. A third of them, chosen by a hash of their words in
+any order, is held out from the demo model's training; published rows come from that third only.
+
+Facts: five hundred easy questions about the world. No two share their wording, so each counts
+separately in an interval: if none of a hundred is lost, at most four in a hundred are. None is
+about groups of people.
 """
 
 from __future__ import annotations
@@ -12,11 +16,12 @@ import json
 import random
 import re
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from snipbias.base.files import shipped
-from snipbias.tasks.items import Item
+from snipbias.tasks.items import Item, Task
+from snipbias.tasks.prompts import general_instructions
 
 ROWS_PER_TEMPLATE = 22
 KINDS = {
@@ -26,7 +31,8 @@ KINDS = {
     "furniture": "a piece of furniture",
     "vehicle": "a vehicle",
 }
-Draw = Callable[[random.Random], tuple[str, str, list[str]]]
+Row = tuple[str, str, list[str]]  # context, question, options with the answer first
+Draw = Callable[[random.Random], Row]
 
 
 @cache
@@ -52,6 +58,23 @@ def items() -> tuple[Item, ...]:
     return tuple(rows)
 
 
+def skills() -> Task:
+    """The published rows under their own instructions."""
+    return Task("mini:skills", items(), INSTRUCTIONS, source="embedded")
+
+
+@cache
+def facts() -> Task:
+    """Every question about the world with its right answer and two wrong ones, in random order."""
+    rows = []
+    for number, line in enumerate(shipped("mini", "facts.txt").splitlines()):
+        question, answer, *others = line.split("|")
+        options = tuple(random.Random(question).sample([answer, *others], 1 + len(others)))
+        name = f"fact-{number:03}"
+        rows.append(Item(name, question, options, options.index(answer), template=name))
+    return Task("mini:facts", tuple(rows), general_instructions(), source="embedded")
+
+
 def draw(template: str, rng: random.Random, *, published: bool, name: str = "") -> Item:
     """Draw one row of a template.
 
@@ -64,119 +87,78 @@ def draw(template: str, rng: random.Random, *, published: bool, name: str = "") 
     while True:
         context, question, options = templates()[template](rng)
         if _held_out(context, question, options) == published:
-            answer, *_ = options
+            answer = options[0]
             rng.shuffle(options)
-            return Item(
-                id=name or template,
-                context=context,
-                question=question,
-                options=tuple(options),
-                gold=options.index(answer),
-                template=template,
-            )
+            gold = options.index(answer)
+            return Item(name or template, question, tuple(options), gold, context, template)
 
 
 @cache
 def templates() -> dict[str, Draw]:
-    """Generators of (context, question, options with the answer first), by template."""
-    found: dict[str, Draw] = {name: _reading(spec) for name, spec in load()["reading"].items()}
-    found |= {
-        f"opposite-{i}": _opposite(question)
-        for i, question in enumerate(
-            (
-                "Which word is the opposite of {}?",
-                "What is the opposite of {}?",
-                "Something is not {}. What is it?",
-            ),
-            start=1,
-        )
+    """Generators of rows, by template."""
+    found: dict[str, Draw] = {
+        name: partial(_reading, spec) for name, spec in load()["reading"].items()
     }
-    found |= {
-        f"kind-{i}": _kind(kind, f"Which word is {words}?")
-        for i, (kind, words) in enumerate(KINDS.items(), start=1)
+    return found | {
+        "opposite-1": partial(_opposite, "Which word is the opposite of {}?"),
+        "opposite-2": partial(_opposite, "What is the opposite of {}?"),
+        "opposite-3": partial(_opposite, "Something is not {}. What is it?"),
+        **{f"kind-{i}": partial(_kind, kind) for i, kind in enumerate(KINDS, start=1)},
+        "number-1": partial(_number, "Which number is larger?", 2, max),
+        "number-2": partial(_number, "Which number is smaller?", 2, min),
+        "number-3": partial(_number, "Which number is the largest?", 3, max),
+        "number-4": partial(_number, "Which number is the smallest?", 3, min),
+        "list-1": partial(_place_in_list, "Which word comes first?", 0),
+        "list-2": partial(_place_in_list, "Which word comes second?", 1),
+        "list-3": partial(_place_in_list, "Which word comes last?", 2),
+        "odd-1": partial(_odd_one_out, "Which word does not belong with the others?"),
+        "odd-2": partial(_odd_one_out, "Which word is the odd one out?"),
     }
-    found |= {
-        "number-1": _number("Which number is larger?", 2, max),
-        "number-2": _number("Which number is smaller?", 2, min),
-        "number-3": _number("Which number is the largest?", 3, max),
-        "number-4": _number("Which number is the smallest?", 3, min),
-        "list-1": _place_in_list("Which word comes first?", 0),
-        "list-2": _place_in_list("Which word comes second?", 1),
-        "list-3": _place_in_list("Which word comes last?", 2),
-        "odd-1": _odd_one_out("Which word does not belong with the others?"),
-        "odd-2": _odd_one_out("Which word is the odd one out?"),
-    }
-    return found
 
 
-def _reading(spec: dict[str, Any]) -> Draw:
+def _reading(spec: dict[str, Any], rng: random.Random) -> Row:
     """Two clauses in the order of the pattern, and a question about one of them."""
     slots = sorted(set(re.findall(r"\{(\w+)\}", json.dumps(spec))))
-
-    def of(rng: random.Random) -> tuple[str, str, list[str]]:
-        drawn = {
-            kind: rng.sample(load()["words"][kind], 3)
-            for kind in dict.fromkeys(slot[:-1] for slot in slots)  # in the same order every time
-        }
-        words = {slot: drawn[slot[:-1]][int(slot[-1])] for slot in slots}
-        asked = words
-        if rng.random() < 0.5:  # ask about the second clause: swap what 0 and 1 stand for
-            asked = {slot: words.get(_swapped(slot), word) for slot, word in words.items()}
-        options = [option.format(**asked) for option in spec["options"]]
-        return spec["context"].format(**words), spec["question"].format(**asked), options
-
-    return of
+    kinds = dict.fromkeys(slot[:-1] for slot in slots)  # in the same order every time
+    drawn = {kind: rng.sample(load()["words"][kind], 3) for kind in kinds}
+    words = {slot: drawn[slot[:-1]][int(slot[-1])] for slot in slots}
+    asked = words
+    if rng.random() < 0.5:  # ask about the second clause: swap what 0 and 1 stand for
+        swapped = str.maketrans("01", "10")
+        asked = {slot: words.get(slot.translate(swapped), word) for slot, word in words.items()}
+    options = [option.format(**asked) for option in spec["options"]]
+    return spec["context"].format(**words), spec["question"].format(**asked), options
 
 
-def _swapped(slot: str) -> str:
-    return slot[:-1] + {"0": "1", "1": "0"}.get(slot[-1], slot[-1])
+def _opposite(question: str, rng: random.Random) -> Row:
+    asked, *others = rng.sample(load()["opposites"], 3)
+    word, answer = rng.sample(asked, 2)
+    return "", question.format(word), [answer, *(rng.choice(pair) for pair in others)]
 
 
-def _opposite(question: str) -> Draw:
-    def of(rng: random.Random) -> tuple[str, str, list[str]]:
-        asked, *others = rng.sample(load()["opposites"], 3)
-        word, answer = rng.sample(asked, 2)
-        return "", question.format(word), [answer, *(rng.choice(pair) for pair in others)]
-
-    return of
+def _kind(kind: str, rng: random.Random) -> Row:
+    others = rng.sample([other for other in KINDS if other != kind], 2)
+    options = [rng.choice(load()["words"][k]) for k in (kind, *others)]
+    return "", f"Which word is {KINDS[kind]}?", options
 
 
-def _kind(kind: str, question: str) -> Draw:
-    def of(rng: random.Random) -> tuple[str, str, list[str]]:
-        words = load()["words"]
-        others = rng.sample([other for other in KINDS if other != kind], 2)
-        options = [rng.choice(words[k]) for k in (kind, *others)]
-        return "", question, options
-
-    return of
+def _number(question: str, n: int, best: Callable[[list[int]], int], rng: random.Random) -> Row:
+    names = load()["words"]["number"]
+    drawn = rng.sample(range(len(names)), n)
+    answer = best(drawn)
+    return "", question, [names[i] for i in (answer, *(i for i in drawn if i != answer))]
 
 
-def _number(question: str, n: int, best: Callable[[Sequence[int]], int]) -> Draw:
-    def of(rng: random.Random) -> tuple[str, str, list[str]]:
-        names = load()["words"]["number"]
-        drawn = rng.sample(range(len(names)), n)
-        answer = best(drawn)
-        return "", question, [names[i] for i in (answer, *(i for i in drawn if i != answer))]
-
-    return of
+def _place_in_list(question: str, place: int, rng: random.Random) -> Row:
+    words = rng.sample(load()["words"]["thing"], 3)
+    rest = [word for word in words if word != words[place]]
+    return ", ".join(words) + ".", question, [words[place], *rest]
 
 
-def _place_in_list(question: str, place: int) -> Draw:
-    def of(rng: random.Random) -> tuple[str, str, list[str]]:
-        words = rng.sample(load()["words"]["thing"], 3)
-        rest = [word for word in words if word != words[place]]
-        return ", ".join(words) + ".", question, [words[place], *rest]
-
-    return of
-
-
-def _odd_one_out(question: str) -> Draw:
-    def of(rng: random.Random) -> tuple[str, str, list[str]]:
-        common, odd = rng.sample(list(KINDS), 2)
-        words = load()["words"]
-        return "", question, [rng.choice(words[odd]), *rng.sample(words[common], 3)]
-
-    return of
+def _odd_one_out(question: str, rng: random.Random) -> Row:
+    common, odd = rng.sample(list(KINDS), 2)
+    words = load()["words"]
+    return "", question, [rng.choice(words[odd]), *rng.sample(words[common], 3)]
 
 
 def _held_out(context: str, question: str, options: Sequence[str]) -> bool:
