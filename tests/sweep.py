@@ -137,25 +137,38 @@ def sweep(names: Collection[str] = ()) -> dict[str, Outcome]:
     }
 
 
+SECTIONS: dict[Verdict, tuple[str, str]] = {
+    "right": ("Supported", "How options are read"),
+    "refused": ("Refused", "What snipbias says"),
+    "not built": ("Not built", "Why this sweep has no tiny model of it"),
+}
+
+
 def page(found: dict[str, Outcome]) -> str:
-    """The table of docs/models.md."""
-    heads = {
-        "right": ("Supported", "Linear layers whose outputs are neurons, in the tiny model"),
-        "refused": ("Refused", "What snipbias says"),
-        "not built": ("Not built", "Why this sweep has no tiny model of it"),
-    }
+    """The tables of docs/models.md: the classes of each reason."""
     counts = Counter(one.verdict for one in found.values())
     lines = [
         f"transformers {tf.__version__}: {counts['right']} classes are supported, "
         f"{counts['refused']} are refused, {counts['not built']} were not built.",
     ]
-    for verdict, (title, column) in heads.items():
-        lines += ["", f"## {title}", "", f"| Class | {column} |", "|---|---|"]
+    for verdict, (title, column) in SECTIONS.items():
+        alike: dict[str, list[str]] = {}
         for name, one in found.items():
             if one.verdict == verdict:
-                why = one.why.removeprefix(f"{name} ").split("\n")[0].replace("|", "\\|")
-                lines.append(f"| `{name}` | {why} |")
+                alike.setdefault(_reason(name, one), []).append(f"`{name}`")
+        lines += ["", f"## {title}", "", f"| {column} | Classes |", "|---|---|"]
+        ranked = sorted(alike.items(), key=lambda entry: -len(entry[1]))
+        lines += [f"| {why} | {', '.join(names)} |" for why, names in ranked]
     return "\n".join(lines) + "\n"
+
+
+def _reason(name: str, one: Outcome) -> str:
+    """Why, without the layers' names, which differ from class to class."""
+    if one.verdict == "right":
+        return "whole sequences" if "whole" in one.why else "after a cache of the prompt"
+    why = one.why.removeprefix(f"{name} ").split("\n")[0].removeprefix("is not supported: ")
+    why = re.sub(r" \([\w.]*[._]?\w+\)", "", why)
+    return re.sub(r"\w+(\.\w+){2,}", "...", why).replace("|", "\\|").strip()
 
 
 def written() -> tuple[str, dict[str, str]]:
@@ -164,13 +177,9 @@ def written() -> tuple[str, dict[str, str]]:
     version = re.search(r"^transformers (\S+):", text, re.MULTILINE)
     assert version
     verdicts = {}
-    for part, verdict in (
-        ("Supported", "right"),
-        ("Refused", "refused"),
-        ("Not built", "not built"),
-    ):
-        rows = text.split(f"\n## {part}\n")[1].split("\n## ")[0]
-        verdicts |= dict.fromkeys(re.findall(r"^\| `(\w+)` \|", rows, re.MULTILINE), verdict)
+    for verdict, (title, _) in SECTIONS.items():
+        rows = text.split(f"\n## {title}\n")[1].split("\n## ")[0]
+        verdicts |= dict.fromkeys(re.findall(r"`(\w+)`", rows), verdict)
     return version[1], verdicts
 
 
