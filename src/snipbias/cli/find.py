@@ -56,8 +56,7 @@ class Find(o.Writing, o.Running, o.Measuring, o.Asking):
         from snipbias.cli.show import edit_head, layer_map
         from snipbias.evaluation.check import check
         from snipbias.method.equations import Method
-        from snipbias.method.find import as_recipe
-        from snipbias.method.stable import scored
+        from snipbias.method.find import as_recipe, scored
 
         sizes, method = neurons(self.n), self._method()
         how = method.to_dict() if isinstance(method, Method) else method

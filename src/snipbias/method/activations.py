@@ -1,9 +1,13 @@
-"""Score neurons by their activations alone: one forward pass, no gradient."""
+"""Score neurons by their activations alone: one forward pass, no gradient.
+
+`**passes` are the `batch_size` and `progress` of `attribute.score_task`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -11,11 +15,18 @@ from torch import Tensor, nn
 
 from snipbias.base.parallel import workers
 from snipbias.method import equations as crispr
-from snipbias.method.attribute import Asked, asked, finite_logprobs, pick, run_asked, score_task
+from snipbias.method.attribute import (
+    Asked,
+    Bias,
+    asked,
+    finite_logprobs,
+    gold_options,
+    pick,
+    run_asked,
+    score_task,
+)
 from snipbias.method.equations import Scoring, TokenReduction
-from snipbias.method.margins import Bias, option_index
 from snipbias.method.scores import Scores
-from snipbias.models.batching import BatchSize, Progress
 from snipbias.models.language_model import LanguageModel, Query
 from snipbias.models.scoring import Scored
 from snipbias.models.sharded import whole
@@ -23,41 +34,22 @@ from snipbias.models.sites import Site
 from snipbias.tasks.items import Item, Task
 
 
-def magnitude(
-    lm: LanguageModel,
-    task: Task,
-    *,
-    largest: bool = False,
-    batch_size: BatchSize = "auto",
-    progress: Progress = lambda done: None,
-) -> Scores:
+def magnitude(lm: LanguageModel, task: Task, *, largest: bool = False, **passes: Any) -> Scores:
     """Mean |h| over the prompt's tokens and over the instances.
 
     Args:
         lm: the model.
         task: all of its items and instructions are read.
         largest: use the largest |h| of a prompt's tokens instead of the mean.
-        batch_size: prompts per pass, or `auto`; results do not depend on it.
-        progress: called with the number of prompts just done.
     """
     tokens: TokenReduction = "max" if largest else "mean"
     how = Scoring("magnitude", {"tokens": tokens})
-    return _by_activations(lm, task, how, torch.abs, tokens, batch_size, progress)
+    return _by_activations(lm, task, how, torch.abs, tokens, **passes)
 
 
-def mean_activation(
-    lm: LanguageModel,
-    task: Task,
-    *,
-    batch_size: BatchSize = "auto",
-    progress: Progress = lambda done: None,
-) -> Scores:
-    """Mean h over the prompt's tokens and over the instances, as mean ablation needs it.
-
-    Args: as in `magnitude`.
-    """
-    how = Scoring("mean activation")
-    return _by_activations(lm, task, how, lambda h: h, "mean", batch_size, progress)
+def mean_activation(lm: LanguageModel, task: Task, **passes: Any) -> Scores:
+    """Mean h over the prompt's tokens and over the instances, as mean ablation needs it."""
+    return _by_activations(lm, task, Scoring("mean activation"), lambda h: h, "mean", **passes)
 
 
 def _by_activations(
@@ -66,24 +58,15 @@ def _by_activations(
     how: Scoring,
     of: Callable[[Tensor], Tensor],
     tokens: TokenReduction,
-    batch_size: BatchSize,
-    progress: Progress,
+    **passes: Any,
 ) -> Scores:
     def score(queries: Sequence[Query], items: Sequence[Item]) -> Bias:
         return _prompt_activations(lm, queries, of, tokens)[0]
 
-    return score_task(
-        lm, task, how, score, batch_size=batch_size, progress=progress, kind="activations"
-    )
+    return score_task(lm, task, how, score, kind="activations", **passes)
 
 
-def skill_neurons(
-    lm: LanguageModel,
-    task: Task,
-    *,
-    batch_size: BatchSize = "auto",
-    progress: Progress = lambda done: None,
-) -> Scores:
+def skill_neurons(lm: LanguageModel, task: Task, **passes: Any) -> Scores:
     """Predictivity of a neuron's activation threshold (Wang et al. 2022), for options as text.
 
     The original asks whether the activation, above or below its mean over the data, tells which of
@@ -92,8 +75,6 @@ def skill_neurons(
     above their instruction's median, or not. The activation is the mean over the prompt's tokens.
     The score is max(a, 1 - a), averaged over instructions, where a is the share of instances that
     the threshold classifies correctly.
-
-    Args: as in `magnitude`.
     """
     jobs = asked(lm, task)
     here: dict[int, tuple[Tensor, float]] = {}
@@ -103,7 +84,7 @@ def skill_neurons(
             lm, [job.query for job in batch], lambda h: h, "mean"
         )
         logprobs = finite_logprobs(scored)
-        gold = option_index(lm, [job.item.gold for job in batch])
+        gold = gold_options(lm, [job.item for job in batch])
         wrong = crispr.most_confusing(logprobs, gold)
         found = torch.cat([activations[site.name].float().cpu() for site in lm.sites], 1)
         return found, (pick(logprobs, wrong) - pick(logprobs, gold)).cpu()
@@ -113,7 +94,7 @@ def skill_neurons(
         here.update(zip(numbers, zip(found.unbind(), gaps.tolist(), strict=True), strict=True))
 
     with lm.frozen():
-        run_asked(lm, jobs, do, keep, kind="activations", batch_size=batch_size, progress=progress)
+        run_asked(lm, jobs, do, keep, kind="activations", **passes)
     every = workers().gather(here)
     scores = Scores.zeros(lm, task, Scoring("skill neurons"))
     widths = [site.width for site in lm.sites]

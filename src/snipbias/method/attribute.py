@@ -23,7 +23,8 @@ from snipbias.models.language_model import LanguageModel, Query
 from snipbias.models.scoring import Scored
 from snipbias.tasks.items import Item, Task
 
-ScoreBatch = Callable[[Sequence[Query], Sequence[Item]], dict[str, Tensor]]
+Bias = dict[str, Float[Tensor, "b d"]]  # site -> scores of a batch
+ScoreBatch = Callable[[Sequence[Query], Sequence[Item]], Bias]
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def _size(job: Asked) -> tuple[int, int]:
 
 
 # For passes over asked items that keep activations or gradients.
-run_asked = partial(run_batches, size=_size, progress=lambda done: None)
+run_asked = partial(run_batches, size=_size, batch_size="auto", progress=lambda done: None)
 
 
 def attribute(
@@ -69,10 +70,9 @@ def attribute(
     if how.biased == "manual":
         _named_biased(lm, task.items)
 
-    def score(queries: Sequence[Query], items: Sequence[Item]) -> dict[str, Tensor]:
-        gold = torch.tensor([item.gold for item in items], device=lm.device)
+    def score(queries: Sequence[Query], items: Sequence[Item]) -> Bias:
         biased = None if how.biased == "automatic" else _named_biased(lm, items)
-        return batch_bias(lm, queries, gold, how, biased)
+        return batch_bias(lm, queries, gold_options(lm, items), how, biased)
 
     return score_task(lm, task, how, score, batch_size=batch_size, progress=progress)
 
@@ -83,8 +83,8 @@ def score_task(
     method: Method | Scoring,
     score: ScoreBatch,
     *,
-    batch_size: BatchSize,
-    progress: Progress,
+    batch_size: BatchSize = "auto",
+    progress: Progress = lambda done: None,
     kind: Kind = "gradients",
 ) -> Scores:
     """Add up the scores of a task's batches: the loop that all additive scorers share.
@@ -100,13 +100,13 @@ def score_task(
     """
     jobs = asked(lm, task)
 
-    def do(batch: Sequence[Asked]) -> dict[str, Tensor]:
+    def do(batch: Sequence[Asked]) -> Bias:
         return score([job.query for job in batch], [job.item for job in batch])
 
     with torch.inference_mode(False), lm.frozen():
         scores = Scores.zeros(lm, task, method)
 
-        def keep(numbers: Sequence[int], bias: dict[str, Tensor]) -> None:
+        def keep(numbers: Sequence[int], bias: Bias) -> None:
             scores.add(bias, torch.tensor([jobs[number].instruction for number in numbers]))
 
         run_asked(lm, jobs, do, keep, kind=kind, batch_size=batch_size, progress=progress)
@@ -130,7 +130,7 @@ def batch_bias(
     gold: Int[Tensor, " b"],
     method: Method,
     biased: Int[Tensor, " b"] | None = None,
-) -> dict[str, Float[Tensor, "b d"]]:
+) -> Bias:
     """B_i(x_j), weighted by alpha_j, of every neuron for each query of a batch.
 
     One forward pass scores the options, which determines yhat (Eq. 3) unless `biased` does, and
@@ -224,6 +224,11 @@ def finite_logprobs(scored: Scored) -> Float[Tensor, "b c"]:
             "wider type (--dtype float32)."
         )
     return scored.logprobs
+
+
+def gold_options(lm: LanguageModel, items: Sequence[Item]) -> Int[Tensor, " b"]:
+    """Index of each item's gold option, on the model's device."""
+    return torch.tensor([item.gold for item in items], device=lm.device)
 
 
 def pick(table: Tensor, option: Int[Tensor, " b"]) -> Tensor:

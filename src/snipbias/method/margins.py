@@ -1,35 +1,60 @@
 """Scores of neurons by gradients of a margin: alternatives to CRISPR, and what goes beyond it.
 
 Each is `(lm, task, ...) -> Scores`, like `attribute`, where `task` is the few items to find neurons
-on. What a neuron adds to a margin of log-probabilities is the sum over tokens of
-h * d(margin)/dh: the first-order effect of pruning it, with the sign flipped, so that the neurons
-with the highest scores should be pruned. Scores without gradients are in `activations.py`.
+on, and `**passes` are the `batch_size` and `progress` of `score_task`. What a neuron adds to a
+margin of log-probabilities is the sum over tokens of h * d(margin)/dh: the first-order effect of
+pruning it, with the sign flipped, so that the neurons with the highest scores should be pruned.
+Scores without gradients are in `activations.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.parallel import workers
-from snipbias.method import equations as crispr
-from snipbias.method.attribute import finite_logprobs, pick, score_task
-from snipbias.method.equations import Scoring, TokenReduction
+from snipbias.method.attribute import (
+    Bias,
+    finite_logprobs,
+    gold_options,
+    pick,
+    run_asked,
+    score_task,
+)
+from snipbias.method.equations import Scoring, TokenReduction, most_confusing
 from snipbias.method.gradients import SiteGradients
 from snipbias.method.plan import BackwardPlan, Objective
 from snipbias.method.scores import Scores
-from snipbias.models.batching import BatchSize, Progress, run_batches, size_of
+from snipbias.models.batching import size_of
 from snipbias.models.language_model import LanguageModel, Query
 from snipbias.models.scoring import Scored
 from snipbias.tasks.items import Item, Task
 
 Scorer = Callable[..., Scores]
-Bias = dict[str, Float[Tensor, "b d"]]
+# From the options' log-probabilities [B, C]: the option that raises each instance's margin, and
+# the one that lowers it, if any.
+Margin = Callable[[Tensor], tuple[Tensor, Tensor | None]]
+
+YES_OR_NO = (
+    ("Is it fair to judge a person by the group they belong to?", "No"),
+    ("Can a young person be honest and an old person be honest too?", "Yes"),
+    ("Does the age of a person tell how good they are at a job?", "No"),
+    ("Are poor people less clever than rich people?", "No"),
+    ("Is it a stereotype to say that old people are slow?", "Yes"),
+    ("Does a disability make a person bad at work?", "No"),
+    ("Is it wrong to blame a person because of where they come from?", "Yes"),
+    ("Is a stereotype true of every person of a group?", "No"),
+    ("Can a poor person be as honest as a rich person?", "Yes"),
+    ("Are women worse at mathematics than men?", "No"),
+    ("Is it biased to think that a person is bad because of their religion?", "Yes"),
+    ("Should people of all groups be treated alike?", "Yes"),
+)
 
 
 def gap(
@@ -38,8 +63,7 @@ def gap(
     *,
     tokens: TokenReduction = "sum",
     attention: float = 1.0,
-    batch_size: BatchSize = "auto",
-    progress: Progress = lambda done: None,
+    **passes: Any,
 ) -> Scores:
     """h * d(log P(yhat) - log P(y))/dh: both options of Eq. 2 in one backward pass, no clamp.
 
@@ -50,34 +74,23 @@ def gap(
         attention: factor on the gradient through attention probabilities. A softmax changes less
             than its gradient predicts for large steps; whether damping ranks neurons better depends
             on the model (docs/fidelity.md).
-        batch_size: prompts per pass, or `auto`; results do not depend on it.
-        progress: called with the number of prompts just done.
     """
 
     def score(queries: Sequence[Query], items: Sequence[Item]) -> Bias:
-        with (
-            torch.enable_grad(),
-            SiteGradients(lm, attention=attention).recording() as gradients,
-        ):
-            scored = gradients.score(queries)
-            gold = option_index(lm, [item.gold for item in items])
-            wrong = crispr.most_confusing(finite_logprobs(scored).detach(), gold)
-            return gradients.read(scored, margin_plan(scored, wrong, gold, tokens))
+        gold = gold_options(lm, items)
+
+        def margin(logprobs: Tensor) -> tuple[Tensor, Tensor]:
+            return most_confusing(logprobs, gold), gold
+
+        return _effects(lm, queries, margin, tokens, attention=attention)
 
     how = Scoring("gap", {"tokens": tokens})
     if attention != 1:
         how = Scoring("damped gap", {"tokens": tokens, "attention": attention})
-    return score_task(lm, task, how, score, batch_size=batch_size, progress=progress)
+    return score_task(lm, task, how, score, **passes)
 
 
-def integrated_gap(
-    lm: LanguageModel,
-    task: Task,
-    *,
-    steps: int = 8,
-    batch_size: BatchSize = "auto",
-    progress: Progress = lambda done: None,
-) -> Scores:
+def integrated_gap(lm: LanguageModel, task: Task, *, steps: int = 8, **passes: Any) -> Scores:
     """The gap score, integrated while all neurons are switched on together.
 
     A gate t multiplies the outputs of all sites, and a neuron's score is the integral over t in
@@ -88,7 +101,6 @@ def integrated_gap(
         lm: the model.
         task: the items to find neurons on.
         steps: steps of the integral, each a pass per prompt.
-        batch_size, progress: as in `gap`.
 
     Raises:
         SnipbiasError: `steps` is below 1.
@@ -99,24 +111,43 @@ def integrated_gap(
         raise SnipbiasError(f"cannot integrate in {steps} steps: ask for at least 1.")
 
     def score(queries: Sequence[Query], items: Sequence[Item]) -> Bias:
-        gold = option_index(lm, [item.gold for item in items])
+        gold = gold_options(lm, items)
         with torch.no_grad():
-            wrong = crispr.most_confusing(finite_logprobs(lm.score(queries)), gold)
+            wrong = most_confusing(finite_logprobs(lm.score(queries)), gold)
         total: Bias = {}
         for step in range(steps):
-            with (
-                torch.enable_grad(),
-                SiteGradients(lm, gate=(step + 0.5) / steps).recording() as gradients,
-            ):
-                scored = gradients.score(queries)
-                finite_logprobs(scored)
-                part = gradients.read(scored, margin_plan(scored, wrong, gold, "sum"))
-            for site, values in part.items():
-                total[site] = total.get(site, 0) + values / steps
+            gate = (step + 0.5) / steps
+            part = _effects(lm, queries, lambda logprobs: (wrong, gold), gate=gate)
+            total = {site: total.get(site, 0) + values / steps for site, values in part.items()}
         return total
 
-    how = Scoring("integrated gap", {"steps": steps})
-    return score_task(lm, task, how, score, batch_size=batch_size, progress=progress)
+    return score_task(lm, task, Scoring("integrated gap", {"steps": steps}), score, **passes)
+
+
+def know_bias(lm: LanguageModel, task: Task, *, steps: int = 8, **passes: Any) -> Scores:
+    """How much a neuron adds to the right answer of yes/no questions about bias itself.
+
+    Such neurons are amplified instead of pruned.
+
+    Args:
+        lm: the model.
+        task: only its prompt template is used.
+        steps: steps of the integral.
+
+    Source: KnowBias (Pan et al. 2026, arXiv 2601.21864), from its abstract and summaries:
+        attribution on a few yes/no questions, with outputs of FFN neurons amplified at run time.
+        Differences: the questions are our own; the integral switches all sites on together
+        (`integrated_gap`), not one neuron at a time; the units are those of the FFN's `up` layer,
+        which are the paper's inner neurons if the FFN is gated.
+    """
+    questions = tuple(
+        Item(f"know-bias-{i}", question, ("Yes", "No"), gold=("Yes", "No").index(answer))
+        for i, (question, answer) in enumerate(YES_OR_NO)
+    )
+    asked = Task("know-bias", questions, ("Answer the question with yes or no.",), "embedded")
+    found = integrated_gap(lm, replace(asked, prompt=task.prompt), steps=steps, **passes)
+    sums = {site: -total for site, total in found.sums.items()}
+    return replace(found, sums=sums, method=Scoring("know-bias", {"steps": steps}))
 
 
 def paired_contrast(
@@ -126,8 +157,7 @@ def paired_contrast(
     gold: float = 1.0,
     clamp: bool = False,
     tokens: TokenReduction = "sum",
-    batch_size: BatchSize = "auto",
-    progress: Progress = lambda done: None,
+    **passes: Any,
 ) -> Scores:
     """A neuron's part in naming somebody without reason, minus its part in naming the right one.
 
@@ -141,7 +171,7 @@ def paired_contrast(
         task: as many rows of each condition, ideally twins: `task.sample(10, balance="twins")`.
         gold: weight of the disambiguated rows.
         clamp: count a neuron that lowers the gold margin as neutral there, like Eq. 2.
-        tokens, batch_size, progress: as in `gap`.
+        tokens: as in `gap`.
 
     Raises:
         SnipbiasError: rows of a condition, or their unknown options, are missing.
@@ -155,66 +185,43 @@ def paired_contrast(
         )
 
     def score(queries: Sequence[Query], items: Sequence[Item]) -> Bias:
+        right = gold_options(lm, items)
         ambiguous = torch.tensor([item.condition == "ambiguous" for item in items])
-        with torch.enable_grad(), SiteGradients(lm).recording() as gradients:
-            scored = gradients.score(queries)
-            right = option_index(lm, [item.gold for item in items])
+
+        def margin(logprobs: Tensor) -> tuple[Tensor, Tensor]:
             # In an ambiguous row the gold option is "unknown" and the best other one is named.
-            other = crispr.most_confusing(finite_logprobs(scored).detach(), right)
-            is_ambiguous = ambiguous.to(lm.device)
-            up = torch.where(is_ambiguous, other, right)
-            down = torch.where(is_ambiguous, right, other)
-            margins = gradients.read(scored, margin_plan(scored, up, down, tokens))
+            other, here = most_confusing(logprobs, right), ambiguous.to(lm.device)
+            return torch.where(here, other, right), torch.where(here, right, other)
+
         return {
             site: torch.where(
                 ambiguous.to(values.device)[:, None],
                 values,
                 -gold * (values.clamp(min=0) if clamp else values),
             )
-            for site, values in margins.items()
+            for site, values in _effects(lm, queries, margin, tokens).items()
         }
 
     how = Scoring("paired contrast", {"gold": gold, "clamp": clamp, "tokens": tokens})
-    return score_task(lm, task, how, score, batch_size=batch_size, progress=progress)
+    return score_task(lm, task, how, score, **passes)
 
 
-def utility(
-    lm: LanguageModel,
-    task: Task,
-    *,
-    batch_size: BatchSize = "auto",
-    progress: Progress = lambda done: None,
-) -> Scores:
-    """How much right answers depend on a neuron: mean |sum of h * dlogP(y)/dh|.
-
-    Args:
-        lm: the model.
-        task: items whose gold answers should stay.
-        batch_size, progress: as in `gap`.
-    """
+def utility(lm: LanguageModel, task: Task, **passes: Any) -> Scores:
+    """How much right answers of a task depend on a neuron: mean |sum of h * dlogP(y)/dh|."""
 
     def score(queries: Sequence[Query], items: Sequence[Item]) -> Bias:
-        return _gold_effect(lm, queries, option_index(lm, [item.gold for item in items]))
+        return _sizes(lm, queries, gold_options(lm, items))
 
-    how = Scoring("utility")
-    return score_task(lm, task, how, score, batch_size=batch_size, progress=progress)
+    return score_task(lm, task, Scoring("utility"), score, **passes)
 
 
-def text_utility(
-    lm: LanguageModel,
-    texts: Sequence[str],
-    like: Scores,
-    *,
-    batch_size: BatchSize = "auto",
-    progress: Progress = lambda done: None,
-) -> Scores:
+def text_utility(lm: LanguageModel, texts: Sequence[str], like: Scores, **passes: Any) -> Scores:
     """The same for predicting the second half of neutral texts from their first half.
 
     Args:
         lm: the model.
         texts: the texts.
         like: scores of the same model, whose provenance the result copies.
-        batch_size, progress: as in `gap`.
 
     Raises:
         SnipbiasError: no text has two tokens.
@@ -228,50 +235,53 @@ def text_utility(
         counts=torch.zeros(1, dtype=torch.long),
         method=Scoring("text utility"),
     )
+
+    def do(batch: Sequence[Query]) -> Bias:
+        return _sizes(lm, batch, torch.zeros(len(batch), dtype=torch.long, device=lm.device))
+
+    def keep(numbers: Sequence[int], bias: Bias) -> None:
+        scores.add(bias, torch.zeros(len(numbers), dtype=torch.long))
+
     with torch.inference_mode(False), lm.frozen():
-        run_batches(
-            lm,
-            queries,
-            lambda batch: _gold_effect(lm, batch, option_index(lm, [0] * len(batch))),
-            lambda numbers, bias: scores.add(bias, torch.zeros(len(numbers), dtype=torch.long)),
-            size=size_of,
-            kind="gradients",
-            batch_size=batch_size,
-            progress=progress,
-        )
+        run_asked(lm, queries, do, keep, size=size_of, kind="gradients", **passes)
         workers().add([*scores.sums.values(), scores.counts])
     return scores
 
 
 def margin_plan(
-    scored: Scored, up: Int[Tensor, " b"], down: Int[Tensor, " b"], tokens: TokenReduction
+    scored: Scored, up: Int[Tensor, " b"], down: Int[Tensor, " b"] | None, tokens: TokenReduction
 ) -> BackwardPlan:
     """One backward pass from log P(up) - log P(down) of each instance.
 
     Args:
         scored: the batch's options.
         up: index of the option that raises each instance's margin.
-        down: index of the option that lowers it.
+        down: index of the option that lowers it; None for log P(up) alone.
         tokens: how token scores become one per instance.
     """
-    logprobs = scored.logprobs
-    rows = torch.stack([pick(scored.rows, up), pick(scored.rows, down)], 1)
-    one = torch.ones(len(up), device=logprobs.device)
-    objective = Objective(pick(logprobs, up) - pick(logprobs, down), rows)
+    options = [up] if down is None else [up, down]
+    value, *lower = (pick(scored.logprobs, option) for option in options)
+    rows = torch.stack([pick(scored.rows, option) for option in options], 1)
+    objective = Objective(value - lower[0] if lower else value, rows)
+    one = torch.ones(len(up), device=value.device)
     return BackwardPlan((objective,), lambda attribution: attribution, tokens, one)
 
 
-def _gold_effect(lm: LanguageModel, queries: Sequence[Query], gold: Int[Tensor, " b"]) -> Bias:
-    with torch.enable_grad(), SiteGradients(lm).recording() as gradients:
+def _effects(
+    lm: LanguageModel,
+    queries: Sequence[Query],
+    margin: Margin,
+    tokens: TokenReduction = "sum",
+    **how: float,
+) -> Bias:
+    """What each neuron adds to the margin of each query; `how` is for `SiteGradients`."""
+    with torch.enable_grad(), SiteGradients(lm, **how).recording() as gradients:
         scored = gradients.score(queries)
-        one = torch.ones(len(gold), device=lm.device)
-        objective = Objective(pick(finite_logprobs(scored), gold), pick(scored.rows, gold)[:, None])
-        effect = gradients.read(
-            scored, BackwardPlan((objective,), lambda attribution: attribution, "sum", one)
-        )
-    return {site: values.abs() for site, values in effect.items()}
+        up, down = margin(finite_logprobs(scored).detach())
+        return gradients.read(scored, margin_plan(scored, up, down, tokens))
 
 
-def option_index(lm: LanguageModel, numbers: Sequence[int]) -> Int[Tensor, " b"]:
-    """Indices of options as a tensor on the model's device."""
-    return torch.tensor(numbers, device=lm.device)
+def _sizes(lm: LanguageModel, queries: Sequence[Query], option: Int[Tensor, " b"]) -> Bias:
+    """How strongly each neuron changes log P of an option of each query."""
+    effects = _effects(lm, queries, lambda logprobs: (option, None))
+    return {site: values.abs() for site, values in effects.items()}

@@ -19,7 +19,6 @@ from snipbias.method import activations, filters
 from snipbias.method import margins as scorers
 from snipbias.method.attribute import attribute
 from snipbias.method.equations import Method
-from snipbias.method.know_bias import know_bias
 from snipbias.method.margins import Scorer
 from snipbias.method.scores import Scores
 from snipbias.models.batching import BatchSize, Progress
@@ -73,6 +72,19 @@ class Recipe:
             progress: called with the number of prompts just done.
         """
         scores = self.score(lm, drawn, batch_size=batch_size, progress=progress)
+        return self.filtered(lm, drawn, scores, batch_size)
+
+    def filtered(
+        self, lm: LanguageModel, drawn: Task, scores: Scores, batch_size: BatchSize = "auto"
+    ) -> Scores:
+        """Apply the filters to scores of the drawn items, and record what was chosen.
+
+        Args:
+            lm: the model.
+            drawn: the items.
+            scores: their scores.
+            batch_size: prompts per pass of a filter.
+        """
         for leave_out in self.filters:
             scores = leave_out(lm, drawn, scores, batch_size)
         found = replace(scores.found_on, method={**scores.found_on.method, **self.choices})
@@ -219,7 +231,7 @@ RECIPES: dict[str, Recipe] = {
     "damped gap": Recipe(partial(scorers.gap, attention=DAMPING)),
     "integrated gap": Recipe(scorers.integrated_gap),
     "magnitude": Recipe(activations.magnitude),
-    "know-bias": Recipe(know_bias, filters=INNER, factors=(1.5, 2.0, 3.0)),
+    "know-bias": Recipe(scorers.know_bias, filters=INNER, factors=(1.5, 2.0, 3.0)),
     # One change to v1 at a time.
     "share": Recipe(crispr(Method.v1(target="share"))),
     "log P": Recipe(crispr(Method.v1(target="logprob"))),
