@@ -16,6 +16,7 @@ from snipbias.evaluation.metrics import accuracy, discrimination, unknown_floor
 from snipbias.evaluation.offset_curve import offset_curve
 from snipbias.experiment.baselines import calibration as calibrate
 from snipbias.experiment.baselines.calibration import choose_offset, offset
+from snipbias.experiment.choose import balanced
 from snipbias.tasks.items import Item, Task
 from toys import RAGGED, rows, task
 
@@ -149,29 +150,25 @@ AMB, DIS = "ambiguous", "disambiguated"
 def test_the_offset_is_chosen_by_the_objective() -> None:
     """Margins -1 and -3 ambiguous, -2 and -6 not: "unknown" from offsets 1, 3 and 2, 6 on."""
     original = with_margins((AMB, -1), (AMB, -3), (DIS, -2), (DIS, -6))
-    best = choose_offset(original, lambda overall, ambiguous, disambiguated: overall)
+    best = choose_offset(original, lambda a: a.overall)
     assert best is not None
     assert (best.offset, best.overall) == (1.5, 0.75)  # as good as 4.5, and nearer to 0
     shifted = with_margins((AMB, 6), (AMB, 4), (DIS, 5), (DIS, 1))
-    best = choose_offset(shifted, lambda overall, ambiguous, disambiguated: overall)
+    best = choose_offset(shifted, lambda a: a.overall)
     assert best is not None
     assert (best.offset, best.overall) == (-2.5, 0.75)  # as good as -5.5
-    best = choose_offset(original, lambda overall, ambiguous, disambiguated: ambiguous)
+    best = choose_offset(original, lambda a: a.ambiguous)
     assert best is not None
     assert (best.offset, best.ambiguous, best.disambiguated) == (4.5, 1, 0.5)
-    harmless = choose_offset(original, lambda o, a, d: a if d == 1 else -math.inf)
+    harmless = choose_offset(original, lambda a: a.ambiguous if a.disambiguated == 1 else -math.inf)
     assert harmless is not None
     assert (harmless.offset, harmless.ambiguous) == (1.5, 0.5)
-    never = choose_offset(original, lambda o, a, d: -math.inf)
+    never = choose_offset(original, lambda a: -math.inf)
     assert never is not None
     assert never.offset == 0
 
 
 def test_the_chosen_offset_is_the_best_of_many() -> None:
-    def balanced(overall: float, ambiguous: float, disambiguated: float) -> float:
-        both = ambiguous + disambiguated
-        return 2 * ambiguous * disambiguated / both if both else 0.0
-
     drawn = np.random.default_rng(0).normal([-3.0, -4.0], 2.0, (20, 2)).round(1).tolist()
     margins = [pair for both in drawn for pair in zip((AMB, DIS), both, strict=True)]
     original = with_margins(*margins)
@@ -179,13 +176,12 @@ def test_the_chosen_offset_is_the_best_of_many() -> None:
     assert best is not None
     tried = []
     for constant in np.linspace(-20, 20, 802):
-        found = accuracy(offset(original, constant).rows("offset"))
-        tried.append(balanced(0.0, found.ambiguous or 0.0, found.disambiguated or 0.0))
-    assert balanced(0.0, best.ambiguous, best.disambiguated) == pytest.approx(max(tried))
+        tried.append(balanced(accuracy(offset(original, constant).rows("offset"))))
+    assert balanced(best.accuracy) == pytest.approx(max(tried))
     assert len(set(tried)) > 10
 
 
 def test_there_is_no_offset_without_unknown_options() -> None:
     original = evaluate(tiny("llama"), RAGGED)
-    assert choose_offset(original, lambda o, a, d: o) is None
+    assert choose_offset(original, lambda a: a.overall) is None
     assert_near(offset(original, 3.0), original.table["score"].to_pylist(), 0)

@@ -14,10 +14,8 @@ from snipbias.edits.controls import layer_matched_edit, random_edit
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.interventions import Intervention
 from snipbias.evaluation.evaluate import Evaluation, accuracy
-from snipbias.evaluation.metrics import ByCondition
 from snipbias.experiment import choose
 from snipbias.experiment.baselines import calibration as calibrate
-from snipbias.experiment.baselines import wordings
 from snipbias.experiment.baselines.ablation import MeanAblation
 from snipbias.experiment.baselines.calibration import Given
 from snipbias.experiment.cell import Cell
@@ -161,19 +159,11 @@ def _draw_seed(cell: Cell) -> int:
 def _calibrated(cell: Cell, by: Callable[[Given], Evaluation]) -> Outcome:
     """A score-only method: the original model's answers, read in another way."""
 
-    def measured() -> Evaluation:
-        return by(
-            Given(
-                cell.lm,
-                cell.test,
-                cell.original,
-                cell.dev,
-                batch_size=cell.batch_size,
-                seed=cell.settings.seed,
-            )
-        )
+    def calibrated() -> Evaluation:
+        given = (cell.lm, cell.test, cell.original, cell.dev)
+        return by(Given(*given, cell.batch_size, cell.settings.seed))
 
-    return cell.report(cell.relabelled("test", measured))
+    return cell.report(cell.relabelled("test", calibrated))
 
 
 def _shifted(cell: Cell, *, by_wording: bool = False) -> Outcome:
@@ -182,11 +172,11 @@ def _shifted(cell: Cell, *, by_wording: bool = False) -> Outcome:
     objective = choose.objective_of(cell.settings, before)
     dev, test, extra = cell.original_dev, cell.original, {}
     if by_wording:
-        constants = wordings.constants(dev, cell.dev)
-        dev = wordings.levelled(dev, cell.dev, constants)
-        test = wordings.levelled(test, cell.test, constants)
+        constants = calibrate.constants(dev, cell.dev)
+        dev = calibrate.levelled(dev, cell.dev, constants)
+        test = calibrate.levelled(test, cell.test, constants)
         extra = {"wordings": len(constants)}
-    found = calibrate.choose_offset(dev, lambda *shares: objective(ByCondition(*shares)))
+    found = calibrate.choose_offset(dev, objective)
     if found is None:  # no row of this task has an unknown option
         return replace(cell.unchanged(), text=None, chat=None, retention={}, elsewhere={})
     constant = found.offset

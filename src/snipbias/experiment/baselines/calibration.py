@@ -4,31 +4,30 @@ Each takes the rows of the original model and gives the same rows in the same or
 label, with a new `score` and the option it chooses; `logprob` stays as it was measured. The papers
 calibrate a fixed set of single-token labels. Here options are texts of several tokens that change
 from row to row, so a score is log P(option | prompt) less the log of what the option gets anyway.
-Dividing by the sum over the row's options, as the papers do last, is left out: it changes no answer
-and none of the figures made of renormalised probabilities.
+The papers' last division, by the sum over the row's options, changes no figure and is left out.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from statistics import mean
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 from jaxtyping import Float
 from scipy.special import log_softmax, logsumexp
 
-from snipbias.base.errors import SnipbiasError
 from snipbias.base.words import ORIGINAL
 from snipbias.evaluation.evaluate import Evaluation
+from snipbias.evaluation.margin import unknown_margin
+from snipbias.evaluation.metrics import ByCondition
 from snipbias.evaluation.offset_curve import ROUNDING, OffsetPoint, offset_curve
-from snipbias.evaluation.reading import Reading, balanced_orders
-from snipbias.models.batching import BatchSize, Progress
+from snipbias.evaluation.reading import balanced_orders
+from snipbias.models.batching import BatchSize
 from snipbias.models.language_model import LanguageModel
 from snipbias.models.score_all import score_queries
 from snipbias.tasks.items import Item, Task
@@ -38,7 +37,6 @@ CONTENT_FREE = ("N/A", "", "[MASK]")  # Zhao et al. 2021
 DOMAIN_TEXTS = 20  # Fei et al. 2023
 _IMPOSSIBLE = -100.0  # log P of what is never said: finite, as an option's score must be
 
-Objective = Callable[[float, float, float], float]
 Scores = Float[np.ndarray, " options"]
 
 
@@ -48,11 +46,10 @@ class Given:
 
     Attributes:
         task: the rows to answer.
-        original: the unedited model on them, read as sums of log-probabilities of option texts.
+        original: the unedited model's rows of the same task, alone in their order.
         dev: the development part, which shares no template with them.
         batch_size: prompts per pass, or `auto`; the result does not depend on it.
         seed: of DC's random words, the only thing that is drawn.
-        progress: called with the number of prompts just done.
     """
 
     lm: LanguageModel
@@ -61,25 +58,6 @@ class Given:
     dev: Task
     batch_size: BatchSize = "auto"
     seed: int = 0
-    progress: Progress = lambda done: None
-
-    def __post_init__(self) -> None:
-        if self.original.reading != Reading():
-            raise SnipbiasError(
-                "scores can be calibrated where they are sums of log-probabilities of option "
-                "texts: evaluate without letters, normalization or generation."
-            )
-        found = _original(self.original).select(["item", "instruction"]).to_pylist()
-        asked = [
-            {"item": item.id, "instruction": j}
-            for item in self.task.items
-            for j in range(len(self.task.instructions))
-        ]
-        if found != asked:
-            raise SnipbiasError(
-                f"the original's rows are not those of {self.task.name!r}: evaluate the model on "
-                "the same items and instructions."
-            )
 
     @property
     def questions(self) -> list[tuple[str, Item]]:
@@ -89,7 +67,7 @@ class Given:
     @property
     def logprobs(self) -> list[Scores]:
         """The original model's log P of every option, row by row."""
-        return [np.array(row) for row in _original(self.original)["logprob"].to_pylist()]
+        return [np.array(row) for row in self.original.table["logprob"].to_pylist()]
 
 
 def cc(measured: Given) -> Evaluation:
@@ -122,10 +100,9 @@ def dc(measured: Given) -> Evaluation:
 def domain_texts(items: Sequence[Item], seed: int) -> list[tuple[str, str]]:
     """Twenty (context, question) of random words, as long as those of the items are on average.
 
-    Words are what white space parts, drawn with replacement from all contexts and questions
-    together, a frequent word more often. A text has as many words as a context and a question
-    have; its first words stand for the context, the rest for the question. Options give no words:
-    the calibrated prompt lists the row's own.
+    Words are drawn with replacement from all contexts and questions together. A text's first words
+    stand for the context, the rest for the question. Options give no words: the calibrated prompt
+    lists the row's own.
     """
     contexts = [item.context.split() for item in items if item.context]
     questions = [item.question.split() for item in items]
@@ -144,10 +121,10 @@ def _mean_length(texts: Sequence[Sequence[str]]) -> int:
 def batch_calibration(measured: Given) -> Evaluation:
     """Batch calibration (Zhou et al. 2023): less the log of the mean P over the batch, by position.
 
-    The paper divides the probability of a label by its mean over a batch of unlabelled inputs.
-    Options here are other texts in every row, and what rows share is their positions: so P is
-    taken relative to the row's own options, and averaged by position over the rows of the same
-    instruction and the same number of options. The batch is all of the data's own, no gold is read.
+    The paper divides a label's probability by its mean over a batch of unlabelled inputs. Options
+    here are other texts in every row, which share only their positions: so P is taken relative to
+    the row's own options, and averaged by position over the data's own rows of the same
+    instruction and number of options.
     """
     logprobs = measured.logprobs
     batches: dict[tuple[str, int], list[int]] = {}
@@ -191,7 +168,7 @@ def always_unknown(measured: Given) -> Evaluation:
     discrimination is a guess. A row without an unknown option gets no answer, which counts as
     wrong.
     """
-    unknown = _original(measured.original)["unknown"].to_pylist()
+    unknown = measured.original.table["unknown"].to_pylist()
     scores = [np.zeros(len(item.options)) for _, item in measured.questions]
     for row, index in zip(scores, unknown, strict=True):
         if index is not None:
@@ -200,38 +177,73 @@ def always_unknown(measured: Given) -> Evaluation:
     return _answered("always unknown", measured.original, scores, chosen)
 
 
-def offset(original: Evaluation, constant: float | Sequence[float]) -> Evaluation:
+def offset(
+    original: Evaluation, constant: float | Sequence[float], label: str = "offset"
+) -> Evaluation:
     """The offset control: add to the score of the unknown option.
 
     Args:
-        original: the original model's rows.
         constant: what is added, in nats; one number, or one per row.
+        label: name of the new rows.
     """
-    table = _original(original)
+    table = original.table
     scores = [np.array(row) for row in table["score"].to_pylist()]
     unknown, added = table["unknown"].to_pylist(), np.broadcast_to(constant, len(table))
     for row, index, number in zip(scores, unknown, added, strict=True):
         if index is not None:
             row[index] += number
-    return _answered("offset", original, scores)
+    return _answered(label, original, scores)
 
 
-def choose_offset(dev_original: Evaluation, objective: Objective) -> OffsetPoint | None:
+def choose_offset(
+    dev_original: Evaluation, objective: Callable[[ByCondition], float]
+) -> OffsetPoint | None:
     """The constant whose accuracies on the development part have the highest objective.
 
     Tried is one constant in each stretch within which no answer changes; of equals the one nearest
     to 0 is taken. None where the rows have no unknown option or lack one of the conditions.
-
-    Args:
-        objective: of the overall, the ambiguous and the disambiguated accuracy.
     """
     curve = offset_curve(dev_original.rows())
     if curve is None:
         return None
-    accuracies = (curve.overall, curve.ambiguous, curve.disambiguated)
-    values = np.array([objective(*point) for point in np.stack(accuracies, axis=1).tolist()])
+    points = [curve.point(i) for i in range(len(curve.offsets))]
+    values = np.array([objective(point.accuracy) for point in points])
     equals = np.flatnonzero(values >= values.max() - ROUNDING)
-    return curve.point(int(equals[np.abs(curve.offsets[equals]).argmin()]))
+    return min((points[i] for i in equals), key=lambda point: abs(point.offset))
+
+
+def constants(dev_original: Evaluation, dev: Task) -> dict[str, float]:
+    """By wording of "unknown", what brings its middle to where the middles are on average.
+
+    Most of the margin's variance is between questions, and much of that is how they word the
+    unknown option. The middle is that of the mean margins on ambiguous and on disambiguated rows,
+    whatever the number of either. A wording that lacks one of them is left as it is.
+    """
+    rows, said = dev_original.rows(), _wordings(dev_original, dev)
+    margin = unknown_margin(rows)
+    middles: dict[str, float] = {}
+    for wording in sorted(set(said) - {""}):
+        here = [margin[(said == wording) & part] for part in (rows.ambiguous, rows.disambiguated)]
+        if all(map(len, here)):
+            middles[wording] = float(np.mean([part.mean() for part in here]))
+    level = float(np.mean(list(middles.values()))) if middles else 0.0
+    return {wording: level - middle for wording, middle in middles.items()}
+
+
+def levelled(original: Evaluation, task: Task, by_wording: Mapping[str, float]) -> Evaluation:
+    """The original's rows with a constant added per wording, still under the original's name.
+
+    Args:
+        by_wording: text of the unknown option -> constant in nats; others stay.
+    """
+    added = [by_wording.get(wording, 0.0) for wording in _wordings(original, task)]
+    return offset(original, added, ORIGINAL)
+
+
+def _wordings(evaluation: Evaluation, task: Task) -> np.ndarray:
+    """The text of each row's unknown option; "" where it has none."""
+    texts = {i.id: "" if i.unknown is None else i.options[i.unknown] for i in task.items}
+    return np.array([texts[item] for item in evaluation.table["item"].to_pylist()])
 
 
 def _less_prior(
@@ -263,18 +275,12 @@ def _log_mean_exp(logprobs: Float[np.ndarray, "texts options"]) -> Scores:
     return np.asarray(logsumexp(logprobs, axis=0)) - np.log(len(logprobs))
 
 
-def _score(measured: Given, queries: Iterable[tuple[str, Sequence[str]]]) -> list[Scores]:
+def _score(measured: Given, queries: Sequence[tuple[str, Sequence[str]]]) -> list[Scores]:
     """log P of the options after each prompt."""
-    lm = measured.lm
-    tokenized = [lm.query(prompt, options) for prompt, options in queries]
+    lm, nothing = measured.lm, lambda done: None
     with lm.frozen(), torch.inference_mode():
-        rows = score_queries(lm, tokenized, measured.batch_size, measured.progress)
+        rows = score_queries(lm, lm.queries(queries), measured.batch_size, nothing)
     return [np.array(row) for row in rows]
-
-
-def _original(evaluation: Evaluation) -> pa.Table:
-    table = evaluation.table
-    return table.filter(pc.equal(table["method"], ORIGINAL))  # type: ignore[attr-defined]
 
 
 def _answered(
@@ -284,17 +290,11 @@ def _answered(
     chosen: Sequence[int] | None = None,
 ) -> Evaluation:
     """The original's rows with other scores; the option that scores highest is chosen."""
-    table = _original(original)
+    table = original.table
     answers = [int(row.argmax()) for row in scores] if chosen is None else chosen
+    changed = {"method": label, "probabilities": False, "text": None}
     records = [
-        {
-            **record,
-            "method": label,
-            "score": row.tolist(),
-            "chosen": answer,
-            "probabilities": False,
-            "text": None,
-        }
+        {**record, **changed, "score": row.tolist(), "chosen": answer}
         for record, row, answer in zip(table.to_pylist(), scores, answers, strict=True)
     ]
     return Evaluation(pa.Table.from_pylist(records, schema=table.schema), original.reading)
