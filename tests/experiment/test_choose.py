@@ -53,14 +53,15 @@ def test_no_harm_forbids_what_loses_more_than_the_margin(
     disambiguated: float, fall: float, allowed: bool
 ) -> None:
     accuracy = ByCondition(0.7, 0.6, disambiguated)
-    value = choose.no_harm(accuracy, original=ORIGINAL, margin=0.02, fall=fall)
+    value = choose.objective(accuracy, Settings(objective="no-harm"), ORIGINAL, fall)
     assert value == (0.6 if allowed else -math.inf)
 
 
 def test_no_harm_without_conditions_looks_at_retention_alone() -> None:
     plain = ByCondition(0.7, None, None)
-    assert choose.no_harm(plain, original=plain, margin=0.0) == 0.7
-    assert choose.no_harm(plain, original=plain, margin=0.0, fall=0.1) == -math.inf
+    settings = Settings(objective="no-harm", margin=0.0)
+    assert choose.objective(plain, settings, plain) == 0.7
+    assert choose.objective(plain, settings, plain, fall=0.1) == -math.inf
 
 
 def test_no_edit_is_best_where_nothing_is_allowed_or_nothing_is_better() -> None:
@@ -85,10 +86,8 @@ def test_each_objective_by_its_name() -> None:
     accuracy = ByCondition(0.7, 0.5, 1.0)
     expected = {"overall": 0.7, "balanced": 2 / 3, "no-harm": 0.5}
     for name, value in expected.items():
-        objective = choose.objective_of(Settings(objective=name), ORIGINAL)
-        assert objective(accuracy) == pytest.approx(value)
-    strict = choose.objective_of(Settings(objective="no-harm", margin=0.1), ORIGINAL, fall=0.2)
-    assert strict(accuracy) == -math.inf
+        found = choose.objective(accuracy, Settings(objective=name), ORIGINAL)
+        assert found == pytest.approx(value)
 
 
 def test_ties_go_to_the_first_of_the_curve() -> None:

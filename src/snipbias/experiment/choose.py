@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
-from functools import cache, partial
+from functools import cache
 from itertools import pairwise
-from typing import Any
+
+import pyarrow as pa
 
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.interventions import Intervention
@@ -21,7 +22,6 @@ from snipbias.experiment.cell import Cell, Make
 from snipbias.experiment.outcome import Outcome, Point
 from snipbias.experiment.settings import Settings
 
-Objective = Callable[[ByCondition], float]
 Setting = Mapping[str, float]
 FORBIDDEN = -math.inf
 # Shares are counts divided by counts: a margin of 0.02 must allow 0.90 where 0.92 was.
@@ -45,55 +45,35 @@ def balanced(accuracy: ByCondition) -> float:
     return 2 * parts[0] * parts[1] / (parts[0] + parts[1]) if all(parts) else 0.0
 
 
-def no_harm(
-    accuracy: ByCondition, *, original: ByCondition, margin: float, fall: float = 0.0
+def objective(
+    accuracy: ByCondition, settings: Settings, original: ByCondition, fall: float = 0.0
 ) -> float:
-    """Ambiguous accuracy; forbidden where anything else falls by more than the margin.
+    """The number that is maximised.
+
+    Under no-harm, it is ambiguous accuracy, and -inf where anything else falls by more than the
+    margin.
 
     Args:
-        accuracy: accuracy of the setting.
+        accuracy: accuracy of a setting on the development part.
+        settings: settings of the experiment.
         original: the unedited model's accuracy on the same rows.
-        margin: what disambiguated accuracy, and accuracy on a retention task, may lose.
         fall: the largest loss of accuracy on a retention task.
     """
+    if settings.objective != "no-harm":
+        return balanced(accuracy) if settings.objective == "balanced" else overall(accuracy)
     before, now = original.disambiguated, accuracy.disambiguated
     if before is not None and now is not None:
         fall = max(fall, before - now)
-    if fall > margin + ROUNDING:
+    if fall > settings.margin + ROUNDING:
         return FORBIDDEN
     return overall(accuracy) if accuracy.ambiguous is None else accuracy.ambiguous
-
-
-def objective_of(settings: Settings, original: ByCondition, fall: float = 0.0) -> Objective:
-    """The settings' objective as a function of accuracy alone.
-
-    Args:
-        settings: settings of the experiment.
-        original: the unedited model's accuracy.
-        fall: largest loss of accuracy on a retention task, for no-harm.
-    """
-    if settings.objective == "no-harm":
-        return partial(no_harm, original=original, margin=settings.margin, fall=fall)
-    return {"overall": overall, "balanced": balanced}[settings.objective]
 
 
 def floor_of(settings: Settings, original: ByCondition) -> float:
     """The objective that a setting must exceed: under no-harm, that of no edit at all."""
     if settings.objective != "no-harm":
         return FORBIDDEN
-    return no_harm(original, original=original, margin=settings.margin)
-
-
-def point(setting: dict[str, float], accuracy: ByCondition, objective: Objective) -> Point:
-    """A setting with its figures.
-
-    Args:
-        setting: name -> value.
-        accuracy: accuracy on the development part.
-        objective: the objective as a function of accuracy.
-    """
-    figures = (accuracy.overall, accuracy.ambiguous, accuracy.disambiguated)
-    return Point(setting, *figures, objective(accuracy))
+    return objective(original, settings, original)
 
 
 def best(curve: Iterable[Point], floor: float = FORBIDDEN) -> Point | None:
@@ -144,13 +124,14 @@ def chosen(
     """
     before = accuracy(cell.original_dev.table)
 
-    def dev_rows(setting: Setting) -> Any:
+    def dev_rows(setting: Setting) -> pa.Table:
         return cell.rows(f"dev-{in_short(setting)}", cell.dev, lambda: make(setting))
 
     def measure(setting: Setting) -> Point:
         fall = _fall(cell, setting, lambda: make(setting))
-        goal = objective_of(cell.settings, before, fall)
-        return point(dict(setting), accuracy(dev_rows(setting)), goal)
+        now = accuracy(dev_rows(setting))
+        goal = objective(now, cell.settings, before, fall)
+        return Point(dict(setting), now.overall, now.ambiguous, now.disambiguated, goal)
 
     stored = cell.store.value(cell.key("curve"), lambda: list(map(asdict, search(measure))))
     curve = tuple(Point(**point) for point in stored)

@@ -52,15 +52,11 @@ def pruned(cell: Cell, recipe: Recipe) -> Outcome:
         return MeanAblation(edit, means()) if recipe.at_mean else edit
 
     def search(measure: Callable[[Setting], Point]) -> Iterable[Point]:
-        several = len(recipe.factors) > 1
+        several, refine = len(recipe.factors) > 1, cell.settings.refine
         # Filters may leave fewer neurons than a size asks for: what is not there is not tried.
         sizes = [n for n in sizes_of(cell) if len(top(n, recipe.factors[0])) == n]
         curves = [
-            choose.search_sizes(
-                sizes,
-                cell.settings.refine,
-                lambda n, more=more: measure({"n": n, **more}),
-            )
+            choose.search_sizes(sizes, refine, lambda n, more=more: measure({"n": n, **more}))
             for factor in sorted(recipe.factors, key=lambda factor: abs(1 - factor))
             for more in [{"factor": factor} if several else {}]
         ]
@@ -169,7 +165,7 @@ def _calibrated(cell: Cell, by: Callable[[Given], Evaluation]) -> Outcome:
 def _shifted(cell: Cell, *, by_wording: bool = False) -> Outcome:
     """The offset control, its constant chosen on dev; so are those of the wordings of "unknown"."""
     before = accuracy(cell.original_dev.table)
-    objective = choose.objective_of(cell.settings, before)
+    objective = partial(choose.objective, settings=cell.settings, original=before)
     dev, test, extra = cell.original_dev, cell.original, {}
     if by_wording:
         constants = calibrate.constants(dev, cell.dev)
@@ -182,10 +178,9 @@ def _shifted(cell: Cell, *, by_wording: bool = False) -> Outcome:
     constant = found.offset
     dev = calibrate.offset(dev, constant)
     rows = cell.relabelled("test", lambda: calibrate.offset(test, constant))
-    point = choose.point({"offset": constant, **extra}, found.accuracy, objective)
-    return cell.report(
-        rows, dev=named(dev.table, cell.method), chosen=point.setting, curve=(point,)
-    )
+    setting, goal = {"offset": constant, **extra}, objective(found.accuracy)
+    point = Point(setting, found.overall, found.ambiguous, found.disambiguated, goal)
+    return cell.report(rows, dev=named(dev.table, cell.method), chosen=setting, curve=(point,))
 
 
 def _same_as(cell: Cell, other: str) -> Outcome:

@@ -46,7 +46,7 @@ def _steered(cell: Cell, *, probed: bool = False) -> Outcome:
         return Gated(vector, gates()[layer]) if probed else vector
 
     def search(measure: Measure) -> Iterable[Point]:
-        last = len(vectors().layers) - 1
+        last = len(vectors().blocks) - 1
         spread = np.linspace(0, last, cell.settings.layers).round().astype(int)
         layers = sorted(set(spread.tolist()))
         strengths = sorted(cell.settings.strengths, key=abs)

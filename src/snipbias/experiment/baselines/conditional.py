@@ -65,7 +65,6 @@ class Conditional:
     @contextmanager
     def applied(self, lm: LanguageModel) -> Iterator[None]:
         """While inside, the units have their new weights; afterwards the old ones to the bit."""
-        self.check(lm)
         baked = Baked([])
         try:
             with torch.no_grad():

@@ -81,7 +81,6 @@ class Gated:
         """While inside, the vector is added where the probe fires."""
         self.check(lm)
         reads_prompt = [False]
-        vector = self.steering.vector * self.steering.strength
 
         def enter(module: nn.Module, args: object, kwargs: Mapping[str, Any]) -> None:
             cache = kwargs.get("past_key_values")
@@ -93,7 +92,8 @@ class Gated:
             fires = self.probe.fires(states)
             if reads_prompt[0]:
                 fires[:, :-1] = False
-            new = states + fires[..., None] * vector.to(states.device, states.dtype)
+            vector = self.steering.vector.to(states.device, states.dtype)
+            new = states + fires[..., None] * vector
             return (new, *output[1:]) if isinstance(output, tuple) else new
 
         own, lm.rows_differ = lm.rows_differ, True  # no start that all prompts share

@@ -15,19 +15,18 @@ from torch import Tensor, nn
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.parallel import workers
 from snipbias.method import equations as crispr
-from snipbias.method.attribute import Asked, asked, finite_logprobs
-from snipbias.models.batching import BatchSize, Progress, run_batches, size_of
+from snipbias.method.attribute import Asked, asked, finite_logprobs, run_asked
+from snipbias.models.batching import BatchSize
 from snipbias.models.language_model import LanguageModel, Query
 from snipbias.tasks.items import Task
 
 
 @dataclass(frozen=True, eq=False)
 class Steering:
-    """A vector added to one block's output at every token, times a strength."""
+    """A vector added to one block's output at every token."""
 
     vector: Float[Tensor, " d"]
     block: str
-    strength: float
     label: str
 
     def check(self, lm: LanguageModel) -> None:
@@ -45,8 +44,7 @@ class Steering:
     def applied(self, lm: LanguageModel) -> Iterator[None]:
         """While inside, the vector is added."""
         self.check(lm)
-        hook = partial(_add, self.vector * self.strength)
-        with lm.hooked([(self.block, hook)]):
+        with lm.hooked([(self.block, partial(_add, self.vector))]):
             yield
 
 
@@ -57,29 +55,14 @@ class SteeringVectors:
     vectors: Float[Tensor, "l d"]
     blocks: tuple[str, ...]
 
-    @property
-    def layers(self) -> range:
-        """Numbers of the decoder's blocks."""
-        return range(len(self.blocks))
-
     def at(self, layer: int, strength: float) -> Steering:
-        """The intervention that adds `strength` times the vector of a block to its output.
-
-        Raises:
-            SnipbiasError: there is no such block.
-        """
-        if layer not in self.layers:
-            raise SnipbiasError(f"there is no block {layer}: choose 0 to {len(self.blocks) - 1}.")
+        """The intervention that adds `strength` times the vector of a block to its output."""
         label = f"steering layer={layer} x {strength:g}"
-        return Steering(self.vectors[layer], self.blocks[layer], strength, label)
+        return Steering(self.vectors[layer] * strength, self.blocks[layer], label)
 
 
 def mean_difference(
-    lm: LanguageModel,
-    task: Task,
-    *,
-    batch_size: BatchSize = "auto",
-    progress: Progress = lambda done: None,
+    lm: LanguageModel, task: Task, *, batch_size: BatchSize = "auto"
 ) -> SteeringVectors:
     """Mean over instances of (states at the gold answer's tokens) - (at those of yhat).
 
@@ -87,7 +70,6 @@ def mean_difference(
     wrong option that the model prefers, as for CRISPR, so that both get the same labels.
 
     Args:
-        lm: the model.
         task: the instances.
         batch_size: prompts per pass, or `auto`; the result does not depend on it.
     """
@@ -118,17 +100,11 @@ def mean_difference(
             differences.append((each[0::2] - each[1::2]).double().sum(0).cpu())
         return torch.stack(differences)
 
+    def keep_sums(numbers: Sequence[int], differences: Tensor) -> None:
+        sums.add_(differences)
+
     with torch.inference_mode(), lm.frozen():
-        run_batches(
-            lm,
-            jobs,
-            do,
-            lambda numbers, differences: sums.add_(differences),
-            size=lambda job: size_of(job.query),
-            kind="answers",
-            batch_size=batch_size,
-            progress=progress,
-        )
+        run_asked(lm, jobs, do, keep_sums, kind="answers", batch_size=batch_size)
         workers().add([sums])
     return SteeringVectors((sums / len(jobs)).float(), tuple(block for block, _ in named))
 

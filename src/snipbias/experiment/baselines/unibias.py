@@ -41,7 +41,6 @@ class Masked:
     @contextmanager
     def applied(self, lm: LanguageModel) -> Iterator[None]:
         """While inside, the layers read 0 there; no weight is touched."""
-        self.check(lm)
         with ExitStack() as stack:
             stack.enter_context(hooks_count())
             for site, units in self.inputs.items():
