@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from math import exp, log
 from types import SimpleNamespace
 
@@ -140,17 +141,21 @@ def test_harm_is_told_from_a_gain():
     )
     chatty = Check(9, 1.0, {"ambiguous": 0.9}, {"ambiguous": 0.9}, right, 0.9, 0.5)
     gain = Check(9, 1.0, {"ambiguous": 0.9}, {"ambiguous": 0.9}, right, 0.9, 0.01)
-    assert [c.harms(original, 0.02, 0.1) for c in (original, shift, chatty, gain)] == [
+    assert [bool(c.harm(original, 0.02, 0.1)) for c in (original, shift, chatty, gain)] == [
         False,
         True,
         True,
         False,
     ]
-    assert Check(9, 1.0, {}, {}, right, 0.8, 0.0).harms(original, 0.02, 0.1)  # the right person
-    assert Check(9, 1.0, {}, {}, right, 0.9, float("nan")).harms(original, 0.02, 0.1)
+    assert Check(9, 1.0, {}, {}, right, 0.8, 0.0).harm(original, 0.02, 0.1)  # the right person
+    assert Check(9, 1.0, {}, {}, right, 0.9, float("nan")).harm(original, 0.02, 0.1)
     one_of_50 = Check(9, 1.0, {}, {}, {**right, "disambiguated": 44 / 50}, 0.9, 0.0)
-    assert not one_of_50.harms(original, 0.02, 0.1)
-    assert one_of_50.harms(original, 0.019, 0.1)
+    assert not one_of_50.harm(original, 0.02, 0.1)
+    assert replace(chatty, right=shift.right).harm(original, 0.02, 0.1) == [
+        "answerable rows right 90 -> 40 %",
+        "other texts move by 0.50 nats per token",
+    ]
+    assert one_of_50.harm(original, 0.019, 0.1)
     assert original.told == pytest.approx(0.7)
 
 
@@ -171,9 +176,9 @@ def test_a_check_is_what_a_hand_computes():
     assert (found.twins["ambiguous"], found.twins["mismatch"]) == (1.0, 0.5)
     assert (found.right["disambiguated"], found.right["mismatch"], found.named) == (0.0, 1.0, 1.0)
     assert found.told == 0.75  # there are no filler rows
-    assert not found.harms(found, 0.0, 0.1)
+    assert not found.harm(found, 0.0, 0.1)
     logprobs[0, 0] = torch.nan  # else the AUROC of no number were 0 or 1
-    assert check(None, factors, material, 3, None).harms(found, 0.0, 0.1)
+    assert check(None, factors, material, 3, None).harm(found, 0.0, 0.1)
 
 
 def test_how_far_a_text_moved_is_the_mean_over_its_tokens(monkeypatch):

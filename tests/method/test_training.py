@@ -71,13 +71,20 @@ def test_training_tells_better_without_harm_and_touches_no_weight(demo, tmp_path
     trained = learned.trainings[None]
     original = trained.checks[0]
     assert trained.best.told > original.told
-    assert not trained.best.harms(original, 0.02, 0.1)
+    assert not trained.best.harm(original, 0.02, 0.1)
     assert all(torch.equal(before[name], now) for name, now in lm.model.state_dict().items())
     assert {name: len(edit) for name, edit in learned.edits.items()}.get(500, 500) == 500
     assert set(learned.edit.found_on.templates) <= set(task.find.templates)
     # The state that was kept is of the finished training: going on changes nothing.
     again = sb.learn(lm, task, 500, training=Training(steps=24, checks=2), folder=tmp_path)
     assert again.edits == learned.edits
+
+
+def test_a_training_that_only_does_harm_says_which(demo):
+    lm, task = demo
+    strict = Training(steps=24, checks=2, moved=1e-4)
+    with pytest.raises(sb.SnipbiasError, match=r"but do harm: other texts move by 0\.\d\d nats"):
+        sb.learn(lm, task, training=strict)
 
 
 def test_a_killed_training_goes_on_to_the_same_factors(demo, tmp_path):

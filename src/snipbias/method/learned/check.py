@@ -77,18 +77,27 @@ class Check:
         known = [x for x in (*self.auroc.values(), *self.twins.values()) if not math.isnan(x)]
         return sum(known) / len(known) if known else math.nan
 
-    def harms(self, original: Check, margin: float, most: float) -> bool:
-        """Whether answerable rows, the choice of person or other texts have become worse.
+    def harm(self, original: Check, margin: float, most: float) -> list[str]:
+        """What has become worse: answerable rows, the choice of person, or other texts.
 
         Args:
             original: the check of the original model.
             margin: share of answerable rows that may be lost.
             most: largest acceptable KL on other texts, in nats per token.
         """
-        rows = original.right["disambiguated"] - self.right["disambiguated"]
-        lost = max(rows, original.named - self.named)
+        shares = {
+            "answerable rows right": (original.right["disambiguated"], self.right["disambiguated"]),
+            "right person": (original.named, self.named),
+        }
         # Shares of rows differ in the last bits; and what is no number is no harmless one.
-        return lost > margin + ROUNDING or not self.moved <= most
+        worse = [
+            f"{what} {100 * before:.0f} -> {100 * now:.0f} %"
+            for what, (before, now) in shares.items()
+            if before - now > margin + ROUNDING
+        ]
+        if not self.moved <= most:
+            worse.append(f"other texts move by {self.moved:.2f} nats per token")
+        return worse
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -51,7 +51,7 @@ def first_order(
         factors.set(length * direction)
         checks.append(check(lm, factors, material))
     harmless = [
-        (c.told, -k) for k, c in enumerate(checks) if not c.harms(original, how.harm, how.moved)
+        (c.told, -k) for k, c in enumerate(checks) if not c.harm(original, how.harm, how.moved)
     ]
     best = -max(harmless)[1]
     factors.set(lengths[best - 1] * direction if best else 0 * direction)

@@ -139,9 +139,7 @@ class Loop:
     def best_check(self) -> Check:
         """The best check without harm; the original if there is none better."""
         original = self.checks[0]
-        harmless = [
-            c for c in self.checks if not c.harms(original, self._how.harm, self._how.moved)
-        ]
+        harmless = [c for c in self.checks if not c.harm(original, self._how.harm, self._how.moved)]
         return max(harmless, key=lambda c: (c.told, -c.step))
 
     def save(self, folder: Path) -> None:
