@@ -21,11 +21,10 @@ from snipbias.method.learned import objective
 from snipbias.method.learned.anchors import Anchor
 from snipbias.method.learned.below import Below
 from snipbias.method.learned.check import Check, Material, check
-from snipbias.method.learned.factors import Factors, LowRank, Mask, upper_sites
-from snipbias.method.learned.learn import _highest
+from snipbias.method.learned.factors import Factors, LowRank, Mask, highest, upper_sites
 from snipbias.method.learned.rows import Group, groups
 from snipbias.method.learned.train import Loop, Training
-from snipbias.models.loading import multiply_in_bfloat16
+from snipbias.models.products import multiply_in_bfloat16
 from snipbias.models.token_tree import TokenTree, takes_trees
 
 UNKNOWN, UNANSWERABLE = tensor([2, 2]), tensor([True, False])
@@ -222,7 +221,7 @@ def test_a_trained_baseline_keeps_the_largest_size_that_there_is(monkeypatch):
 
     upper = SimpleNamespace(width=40)
     monkeypatch.setattr(baselines, "learn", learn)
-    monkeypatch.setattr(baselines, "upper_sites", lambda lm, share: [upper])
+    monkeypatch.setattr(baselines, "upper_sites", lambda lm: [upper])
     cell = SimpleNamespace(
         trial=0,
         settings=SimpleNamespace(seed=0, steps=1, sizes=(30, 3, 10)),
@@ -240,9 +239,9 @@ def test_a_trained_baseline_keeps_the_largest_size_that_there_is(monkeypatch):
 
 
 def test_those_that_carried_most_are_kept_and_none_of_a_training_that_diverged():
-    assert _highest(tensor([0.1, 0.3, 0.2]), 2).tolist() == [False, True, True]
+    assert highest(tensor([0.1, 0.3, 0.2]), 2).tolist() == [False, True, True]
     with pytest.raises(sb.SnipbiasError, match="the training diverged"):
-        _highest(tensor([0.1, torch.nan, 0.2]), 1)
+        highest(tensor([0.1, torch.nan, 0.2]), 1)
 
 
 def test_what_is_kept_is_harmless_and_the_first_of_equals():

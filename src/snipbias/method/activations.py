@@ -38,7 +38,6 @@ def magnitude(lm: LanguageModel, task: Task, *, largest: bool = False, **passes:
     """Mean |h| over the prompt's tokens and over the instances.
 
     Args:
-        lm: the model.
         task: all of its items and instructions are read.
         largest: use the largest |h| of a prompt's tokens instead of the mean.
     """

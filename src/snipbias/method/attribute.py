@@ -41,7 +41,9 @@ def _size(job: Asked) -> tuple[int, int]:
 
 
 # For passes over asked items that keep activations or gradients.
-run_asked = partial(run_batches, size=_size, batch_size="auto", progress=lambda done: None)
+run_asked: Callable[..., None] = partial(
+    run_batches, size=_size, batch_size="auto", progress=lambda done: None
+)
 
 
 def attribute(
@@ -90,7 +92,6 @@ def score_task(
     """Add up the scores of a task's batches: the loop that all additive scorers share.
 
     Args:
-        lm: the model.
         task: all of its items and instructions are read.
         method: recorded in the result.
         score: returns site -> scores [B, D] for a batch of queries and their items.
@@ -138,7 +139,6 @@ def batch_bias(
     per neuron.
 
     Args:
-        lm: the model.
         queries: B prompts with their options.
         gold: index of the gold option of each query.
         method: the choices in Eq. 1 to 4.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, get_type_hints
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -19,10 +19,7 @@ from snipbias.base.errors import SnipbiasError
 
 Target = Literal["prob", "logprob", "share"]
 TokenReduction = Literal["max", "prompt", "mean", "sum", "last", "quantile"]
-Terms = Literal["together", "apart"]
-Biased = Literal["automatic", "manual"]
 InstanceWeight = Literal["none", "confusion"]
-InstanceAggregate = Literal["mean", "rank"]
 InstructionAggregate = Literal["mean", "max"]
 
 # The token quantile: high enough to find a neuron that acts on a few tokens, low enough that a
@@ -67,18 +64,19 @@ class Method:
     """
 
     target: Target = "prob"
-    biased: Biased = "automatic"
+    biased: Literal["automatic", "manual"] = "automatic"
     tokens: TokenReduction = "max"
-    terms: Terms = "together"
+    terms: Literal["together", "apart"] = "together"
     skill: float = 1.0
     clamp: bool = True
     weight: InstanceWeight = "none"
-    instances: InstanceAggregate = "mean"
+    instances: Literal["mean", "rank"] = "mean"
     instructions: InstructionAggregate = "mean"
 
     def __post_init__(self) -> None:
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
+        for name, kind in get_type_hints(Method).items():
+            choices = get_args(kind)  # none for a number
+            if choices and getattr(self, name) not in choices:
                 raise SnipbiasError(
                     f"Method has {name} = {getattr(self, name)!r}: choose {' or '.join(choices)}."
                 )
@@ -123,15 +121,6 @@ VERSIONS: dict[str, Callable[..., Method]] = {
     "v1": Method.v1,
     "v2": Method.v2,
     "v2 as coded": Method.v2_as_coded,
-}
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "target": get_args(Target),
-    "biased": get_args(Biased),
-    "terms": get_args(Terms),
-    "tokens": get_args(TokenReduction),
-    "weight": get_args(InstanceWeight),
-    "instances": get_args(InstanceAggregate),
-    "instructions": get_args(InstructionAggregate),
 }
 
 

@@ -6,6 +6,7 @@ Fewer prompts suffice where two halves of the items agree on the top neurons ear
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.words import quoted
@@ -95,9 +96,7 @@ def scored(
     n: int,
     stable: float | None,
     recipe: Recipe,
-    *,
-    batch_size: BatchSize = "auto",
-    progress: Progress = lambda done: None,
+    **passes: Any,
 ) -> Scores:
     """Score the drawn items: all, or as many as two halves need to agree on the top n.
 
@@ -111,21 +110,17 @@ def scored(
         n: number of neurons to prune.
         stable: share of these, in [0, 1], on which both halves must agree; None reads all items.
         recipe: how neurons are scored.
-        batch_size: prompts per pass, or `auto`; results do not depend on it.
-        progress: called with the number of prompts just done.
+        passes: `batch_size` and `progress`, as in `find`.
     """
     if stable is None or len(drawn) < FEWEST * 2:
-        return recipe.scores(lm, drawn, batch_size=batch_size, progress=progress)
+        return recipe.scores(lm, drawn, **passes)
     halves: list[Scores] = []
     for done, pair in enumerate(_rounds(drawn, recipe), start=1):
-        new = [
-            recipe.score(lm, drawn._with_items(items), batch_size=batch_size, progress=progress)
-            for items in pair
-        ]
+        new = [recipe.score(lm, drawn._with_items(items), **passes) for items in pair]
         halves = [old + more for old, more in zip(halves, new, strict=True)] if halves else new
         if done >= FEWEST and overlap(halves[0], halves[1], n) >= stable:
             break
-    return recipe.filtered(lm, drawn, halves[0] + halves[1], batch_size)
+    return recipe.filtered(lm, drawn, halves[0] + halves[1], passes.get("batch_size", "auto"))
 
 
 def overlap(one: Scores, other: Scores, n: int) -> float:

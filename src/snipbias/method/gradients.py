@@ -87,8 +87,11 @@ class SiteGradients:
         given_back = self._through_options(scored.graph_cut, plan.objectives)
         self._through_prefix(scored.graph_cut, plan.objectives, given_back)
         for site, answer in self._held.items():  # sites whose outputs at the prompt are not used
-            if not self._lm.reads_whole:
-                answer = behind_each_other(_no_prompt(answer), answer)
+            if not self._lm.reads_whole:  # a prompt token of zeros, on which nothing depends
+                tracks, real = answer
+                nothing = [torch.zeros_like(track[:, :1]) for track in tracks]
+                prompt = nothing, [mask.new_ones(len(mask), 1) for mask in real]
+                answer = behind_each_other(prompt, answer)
             self._totals[site] = plan.score(*answer)
         factor = plan.factor.double()
         return {
@@ -103,7 +106,10 @@ class SiteGradients:
         """Per objective, the gradients of the prefix's outputs, one row per prompt."""
         given_back: list[Sequence[Tensor | None]] = []
         leaves = [*graph_cut.options, *stages.leaves([objective.value for objective in objectives])]
-        together = graph_cut.owner is not None and _read_different_rows(objectives)
+        has_copies = graph_cut.owner is not None  # of the prompt, one per option
+        rows = torch.cat([objective.rows for objective in objectives], 1)
+        read = rows[rows >= 0]
+        together = has_copies and len(read.unique()) == len(read)  # no two read the same row
         passes = [objectives] if together else [[objective] for objective in objectives]
         for walking in passes:
             self._walking = walking
@@ -114,10 +120,10 @@ class SiteGradients:
                 allow_unused=True,
             )[: len(graph_cut.options)]
             for objective in walking:
-                shared = graph_cut.owner is None
-                given_back.append(
-                    grads if shared else [_of_prompts(g, objective.rows) for g in grads]
-                )
+                of_prompts = grads
+                if has_copies:
+                    of_prompts = [g if g is None else _summed(g, objective.rows) for g in grads]
+                given_back.append(of_prompts)
         graph_cut.options.clear()
         return given_back
 
@@ -179,30 +185,32 @@ class SiteGradients:
         is_last = len(earlier) + len(self._walking) == len(plan.objectives)
         if segment == OPTIONS:
             h, grad = scored.by_row(h), scored.by_row(grad)
-            earlier += [
-                _of_rows(h, grad, objective.rows.to(h.device)) for objective in self._walking
-            ]
+            found = crispr.attribution(h, grad)
+            earlier += [_summed(found, objective.rows) for objective in self._walking]
             if is_last:
-                whole = self._lm.reads_whole
-                real = [there.to(h.device) for there in plan.real_answer(scored, whole)]
-                self._held[site.name] = plan.tracks(earlier), real
+                real = plan.real_answer(scored, self._lm.reads_whole)
+                self._held[site.name] = plan.tracks(earlier), [mask.to(h.device) for mask in real]
         else:
             shape = (len(scored.prefix_mask), -1, h.shape[-1])  # OPT flattens [b, k]
             h, grad = h.reshape(shape), grad.reshape(shape)
             if is_last:
-                self._totals[site.name] = self._reduced(site, h, grad, earlier)
+                real = self._real_prefix(site, scored, plan).to(h.device)
+                self._totals[site.name] = self._reduced(site, plan, h, grad, earlier, real)
             else:
                 earlier.append(crispr.attribution(h, grad))
         if is_last:
             del self._outputs[place], self._earlier[place]
 
     def _reduced(
-        self, site: Site, h: Tensor, grad: Tensor, earlier: Sequence[Tensor]
+        self,
+        site: Site,
+        plan: BackwardPlan,
+        h: Tensor,
+        grad: Tensor,
+        earlier: Sequence[Tensor],
+        real: Bool[Tensor, "b k"],
     ) -> Float[Tensor, "b d"]:
         """Reduce attributions of prompt and answer to a score per instance, in small chunks."""
-        plan = self._plan
-        assert plan is not None
-        real = self._real_prefix(site).to(h.device)
         answer = self._held.pop(site.name, None)
         most = AT_ONCE.get(h.device.type, math.inf)
         step = int(max(1, min(len(h), most // max(1, 4 * h[0].numel()))))
@@ -218,11 +226,8 @@ class SiteGradients:
             found.append(plan.score(*found_here))
         return torch.cat(found)
 
-    def _real_prefix(self, site: Site) -> Bool[Tensor, "b k"]:
+    def _real_prefix(self, site: Site, scored: Scored, plan: BackwardPlan) -> Bool[Tensor, "b k"]:
         """Mask of the prompt positions that count; for an encoder-decoder's decoder, its start."""
-        scored, plan = self._scored, self._plan
-        assert scored is not None
-        assert plan is not None
         if site.sees_prompt or not self._lm.is_encoder_decoder:
             mask = scored.prefix_mask
             return crispr.last_token(mask) if plan.tokens == "last" else mask
@@ -241,32 +246,9 @@ def _makes_attention(site: Site) -> Bool[Tensor, " d"]:
     return torch.tensor([site.role(unit) in ("q", "k") for unit in range(site.width)])
 
 
-def _no_prompt(answer: Tracks) -> Tracks:
-    """A prompt token of zeros, for sites on which no objective depends at the prompt."""
-    tracks, real = answer
-    return [torch.zeros_like(t[:, :1]) for t in tracks], [m.new_ones(len(m), 1) for m in real]
-
-
-def _of_rows(
-    h: Float[Tensor, "r t d"], grad: Float[Tensor, "r t d"], rows: Int[Tensor, "b m"]
-) -> Float[Tensor, "b t d"]:
-    """Attributions at the answer positions, summed over the options that an instance reads."""
-    return _summed(crispr.attribution(h, grad), rows)
-
-
 def _summed(by_row: Float[Tensor, "r ..."], rows: Int[Tensor, "b m"]) -> Float[Tensor, "b ..."]:
-    """Sum the rows of each instance; -1 is no row."""
+    """Sum the rows that each instance reads; -1 is no row."""
+    rows = rows.to(by_row.device)
     absent = (rows < 0).view(*rows.shape, *[1] * (by_row.ndim - 1))
     found = by_row[rows].masked_fill_(absent, 0)
     return found[:, 0] if rows.shape[1] == 1 else found.sum(1)
-
-
-def _of_prompts(grad: Tensor | None, rows: Int[Tensor, "b m"]) -> Tensor | None:
-    """Sum the gradients of a prompt's copies, one copy per option."""
-    return None if grad is None else _summed(grad, rows.to(grad.device))
-
-
-def _read_different_rows(objectives: Sequence[Objective]) -> bool:
-    rows = torch.cat([objective.rows for objective in objectives], 1)
-    rows = rows[rows >= 0]
-    return len(rows.unique()) == len(rows)

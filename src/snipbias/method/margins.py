@@ -68,7 +68,6 @@ def gap(
     """h * d(log P(yhat) - log P(y))/dh: both options of Eq. 2 in one backward pass, no clamp.
 
     Args:
-        lm: the model.
         task: the items to find neurons on.
         tokens: how token scores become one per instance.
         attention: factor on the gradient through attention probabilities. A softmax changes less
@@ -98,7 +97,6 @@ def integrated_gap(lm: LanguageModel, task: Task, *, steps: int = 8, **passes: A
     all neurons add up to the model's gap minus that of the model with every neuron pruned.
 
     Args:
-        lm: the model.
         task: the items to find neurons on.
         steps: steps of the integral, each a pass per prompt.
 
@@ -130,7 +128,6 @@ def know_bias(lm: LanguageModel, task: Task, *, steps: int = 8, **passes: Any) -
     Such neurons are amplified instead of pruned.
 
     Args:
-        lm: the model.
         task: only its prompt template is used.
         steps: steps of the integral.
 
@@ -167,7 +164,6 @@ def paired_contrast(
     of shifting both.
 
     Args:
-        lm: the model.
         task: as many rows of each condition, ideally twins: `task.sample(10, balance="twins")`.
         gold: weight of the disambiguated rows.
         clamp: count a neuron that lowers the gold margin as neutral there, like Eq. 2.
@@ -219,7 +215,6 @@ def text_utility(lm: LanguageModel, texts: Sequence[str], like: Scores, **passes
     """The same for predicting the second half of neutral texts from their first half.
 
     Args:
-        lm: the model.
         texts: the texts.
         like: scores of the same model, whose provenance the result copies.
 

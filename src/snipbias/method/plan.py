@@ -13,7 +13,6 @@ from snipbias.method import equations as crispr
 from snipbias.method.equations import TokenReduction
 from snipbias.models.scoring import Scored
 
-Combine = Callable[..., Tensor]
 # Per track: its values [B, K, D], and which of its tokens count [B, K].
 Tracks = tuple[list[Tensor], list[Tensor]]
 
@@ -45,7 +44,7 @@ class BackwardPlan:
     """
 
     objectives: tuple[Objective, ...]
-    combine: Combine
+    combine: Callable[..., Tensor]
     tokens: TokenReduction
     factor: Float[Tensor, " b"]
     apart: bool = False

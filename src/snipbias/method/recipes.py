@@ -118,16 +118,16 @@ def recipe(name: str) -> Recipe:
     Raises:
         SnipbiasError: there is none.
     """
-    if name not in RECIPES and ":" in name:
+    if name in RECIPES:
+        return RECIPES[name]
+    if ":" in name:
         return _imported(name)
-    if name not in RECIPES and name in _others().names:
+    if name in _others().names:
         return _imported(_others()[name].value)
-    if name not in RECIPES:
-        raise SnipbiasError(
-            f"there is no method {name!r}{did_you_mean(name, list(RECIPES))}: use "
-            f"{', '.join([*RECIPES][:5])}, or another of snipbias.method.recipes.RECIPES."
-        )
-    return RECIPES[name]
+    raise SnipbiasError(
+        f"there is no method {name!r}{did_you_mean(name, list(RECIPES))}: use "
+        f"{', '.join([*RECIPES][:5])}, or another of snipbias.method.recipes.RECIPES."
+    )
 
 
 def _imported(path: str) -> Recipe:

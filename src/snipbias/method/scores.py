@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Bool, Float, Int
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
@@ -23,7 +23,8 @@ from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.provenance import ModelId, Provenance
 from snipbias.method import equations as crispr
 from snipbias.method.equations import Method, Scoring
-from snipbias.models.places import count_places, neuron_map
+from snipbias.models.place_map import neuron_map
+from snipbias.models.places import count_places
 from snipbias.models.sites import Neuron, Site, neuron_at
 
 if TYPE_CHECKING:
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
 
     from snipbias.models.language_model import LanguageModel
     from snipbias.tasks.items import Task
-
-
-_SUM = "sum/"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -61,7 +59,6 @@ class Scores(Shown):
         """Scores over no instance, to which batches are added.
 
         Args:
-            lm: the model.
             task: the task, for the number of instructions and the provenance.
             method: how the scores will be computed.
         """
@@ -194,7 +191,7 @@ class Scores(Shown):
             "found_on": asdict(self.found_on),
             "model": asdict(self.model),
         }
-        tensors = {"counts": self.counts, **{_SUM + site: t for site, t in self.sums.items()}}
+        tensors = {"counts": self.counts, **{f"sum/{site}": t for site, t in self.sums.items()}}
         with atomic_file(path) as new:
             new.write_bytes(save(tensors, {"snipbias": json.dumps(described)}))
 
@@ -212,20 +209,13 @@ class Scores(Shown):
             of_crispr, method = described["is_crispr"], dict(described["method"])
             scores = cls(
                 sites=sites,
-                sums={site.name: tensors[_SUM + site.name] for site in sites},
+                sums={site.name: tensors[f"sum/{site.name}"] for site in sites},
                 counts=tensors["counts"],
                 method=Method(**method) if of_crispr else Scoring(method.pop("name"), method),
                 found_on=Provenance.from_dict(described["found_on"]),
                 model=ModelId(**described["model"]),
             )
-        except (
-            OSError,
-            SafetensorError,
-            LookupError,
-            TypeError,
-            ValueError,
-            AttributeError,
-        ) as error:
+        except Exception as error:  # a damaged file fails in many ways
             raise SnipbiasError(
                 f"{path} does not hold scores of this model ({error}): attribute again."
             ) from None

@@ -18,8 +18,8 @@ from snipbias.experiment.outcome import Outcome, Point
 from snipbias.method.learned.below import Below
 from snipbias.method.learned.check import check
 from snipbias.method.learned.factors import Factors, LowRank, upper_sites
-from snipbias.method.learned.learn import default_share, gather, learn
-from snipbias.method.learned.train import Training, train
+from snipbias.method.learned.learn import gather, learn
+from snipbias.method.learned.train import Job, Training, train
 from snipbias.models.language_model import LanguageModel
 
 RANK = 8
@@ -72,7 +72,7 @@ def numbers_fitted(lm: LanguageModel, pick: str, n: int) -> int:
 
 
 def _trainable(lm: LanguageModel) -> int:
-    return sum(site.width for site in upper_sites(lm, default_share(lm)))
+    return sum(site.width for site in upper_sites(lm))
 
 
 @dataclass(frozen=True)
@@ -101,12 +101,12 @@ def lora(cell: Cell) -> Outcome:
     @cache
     def adapter() -> Adapter:
         lm = cell.lm
-        sites = upper_sites(lm, default_share(lm))
+        sites = upper_sites(lm)
         with torch.inference_mode(False), lm.frozen():
             _, material = gather(lm, [cell.task], 2, seed, how, Below(lm, sites))
             original = check(lm, Factors(lm, sites), material)
             trained = LowRank(lm, sites, RANK, seed)
-            train(lm, trained, material, how, original=original, seed=seed)
+            train(Job(lm, sites, material, how, original, seed=seed), trained)
         return Adapter(trained, cell.method)
 
     # A part of its own, so that its passes count as training and not as answers.

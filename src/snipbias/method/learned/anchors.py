@@ -67,21 +67,13 @@ def anchors(lm: LanguageModel, queries: Sequence[Query], positions: int, seed: i
     return found
 
 
-def text_queries(lm: LanguageModel, texts: Sequence[str]) -> list[Query]:
-    """Plain texts as queries, without those that are too short."""
-    return [query for query in map(lm.text_query, texts) if query is not None]
-
-
 def chat_queries(lm: LanguageModel, prompts: Sequence[str], tokens: int = 16) -> list[Query]:
     """Requests, each with the start of the model's own greedy reply.
 
     Args:
-        lm: the model.
         prompts: the requests; those with an empty reply are left out.
         tokens: length of a reply, at most.
     """
-    if not prompts:
-        return []
     # `generate` writes slightly more tokens than the longest option has.
     asked = [lm.query(prompt, [prompt]) for prompt in prompts]
     room = [Query(query.prompt, (tuple([0] * tokens),)) for query in asked]
@@ -97,7 +89,6 @@ def predictions(
     """Next-token log-probabilities at some tokens of a query's only option, in float32.
 
     Args:
-        lm: the model.
         query: a prompt with one option.
         places: indices of the option's tokens that are predicted.
     """

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from snipbias.models.language_model import LanguageModel
@@ -59,7 +58,7 @@ class Below:
     def _keep(self, key: Any, output: Any) -> None:
         tensor = output if isinstance(output, Tensor) else output[0]
         self._bytes += tensor.nbytes
-        if self._bytes <= MOST_BYTES and isinstance(tensor, torch.Tensor):
+        if self._bytes <= MOST_BYTES:
             kept = tensor.detach()
             self._kept[key] = kept if isinstance(output, Tensor) else (kept, *output[1:])
 

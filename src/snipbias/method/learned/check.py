@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 
@@ -99,9 +98,16 @@ class Check:
             worse.append(f"other texts move by {self.moved:.2f} nats per token")
         return worse
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return asdict(self)
+
+def best_of(checks: Sequence[Check], margin: float, most: float) -> Check:
+    """The check that tells rows apart best without harm, of equals the first.
+
+    Args:
+        checks: the original's, which does no harm, and others.
+        margin, most: as in `Check.harm`.
+    """
+    harmless = [each for each in checks if not each.harm(checks[0], margin, most)]
+    return max(harmless, key=lambda each: each.told)
 
 
 def check(
@@ -114,9 +120,7 @@ def check(
     """Check the current factors on development rows and texts.
 
     Args:
-        lm: the model.
         factors: what is checked, applied for the time being.
-        material: rows and texts.
         step: steps done.
         loss: mean training loss since the previous check, if any.
     """
@@ -143,12 +147,9 @@ def check(
     own = {number[i]: float(margin[i]) for i in answerable.nonzero()[:, 0].tolist()}
     twins = {}
     for kind in UNANSWERABLE:
-        wins = [
-            float(margin[i] > own[number[i]]) + 0.5 * float(margin[i] == own[number[i]])
-            for i in at[kind].nonzero()[:, 0].tolist()
-            if number[i] in own
-        ]
-        twins[kind] = sum(wins) / len(wins) if wins else math.nan
+        rows = [i for i in at[kind].nonzero()[:, 0].tolist() if number[i] in own]
+        gaps = torch.tensor([float(margin[i]) - own[number[i]] for i in rows]).double()
+        twins[kind] = float(((gaps.sign() + 1) / 2).mean())  # a tie counts half; of no row: nan
     return Check(
         step,
         loss,

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from snipbias.base.table import Grid, number, percent
-from snipbias.method.learned.check import UNANSWERABLE, Check
+from snipbias.method.learned.check import UNANSWERABLE
 from snipbias.method.learned.train import Trained
 
 HEADER = ("step", "loss", "AUROC p/f/m", "twins", "right p/f/m", "answered", "person", "KL")
@@ -21,9 +21,23 @@ LEGEND = (
 
 def curve(size: int | None, trained: Trained) -> Grid:
     """Every check of one training; a star marks the one whose factors were kept."""
-    rows = tuple(_row(check, check is trained.best) for check in trained.checks)
+    rows = []
+    for check in trained.checks:
+        twins = list(check.twins.values())
+        rows.append(
+            (
+                f"{check.step}{' *' if check is trained.best else ''}",
+                number(check.loss),
+                "/".join(number(check.auroc[kind]) for kind in UNANSWERABLE),
+                number(sum(twins) / len(twins)),
+                "/".join(f"{100 * check.right[kind]:.0f}" for kind in UNANSWERABLE),
+                percent(check.right["disambiguated"]),
+                percent(check.named),
+                f"{check.moved:.3f}",
+            )
+        )
     name = "all neurons" if size is None else f"{size:,} neurons"
-    return Grid(f"{name}: development rows", HEADER, rows)
+    return Grid(f"{name}: development rows", HEADER, tuple(rows))
 
 
 def records(trainings: Mapping[int | None, Trained]) -> Iterator[dict[str, Any]]:
@@ -34,24 +48,12 @@ def records(trainings: Mapping[int | None, Trained]) -> Iterator[dict[str, Any]]
                 "neurons": "all" if size is None else size,
                 "step": check.step,
                 "loss": check.loss,
-                **{f"auroc_{kind}": value for kind, value in check.auroc.items()},
-                **{f"twins_{kind}": value for kind, value in check.twins.items()},
-                **{f"right_{kind}": value for kind, value in check.right.items()},
+                **{
+                    f"{name}_{kind}": value
+                    for name in ("auroc", "twins", "right")
+                    for kind, value in getattr(check, name).items()
+                },
                 "right_person": check.named,
                 "kl": check.moved,
                 "kept": check is trained.best,
             }
-
-
-def _row(check: Check, kept: bool) -> tuple[str, ...]:
-    twins = list(check.twins.values())
-    return (
-        f"{check.step}{' *' if kept else ''}",
-        number(check.loss),
-        "/".join(number(check.auroc[kind]) for kind in UNANSWERABLE),
-        number(sum(twins) / len(twins)),
-        "/".join(f"{100 * check.right[kind]:.0f}" for kind in UNANSWERABLE),
-        percent(check.right["disambiguated"]),
-        percent(check.named),
-        f"{check.moved:.3f}",
-    )

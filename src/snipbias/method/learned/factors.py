@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -33,7 +33,7 @@ class Factors:
         )
         self.free: Bool[Tensor, " neurons"] = torch.ones_like(self.change, dtype=torch.bool)
         self._lm = lm
-        self._starts = torch.tensor([0, *widths]).cumsum(0).tolist()
+        self._widths = widths
 
     def current(self) -> Float[Tensor, " neurons"]:
         """The difference of every neuron's factor from 1."""
@@ -41,13 +41,15 @@ class Factors:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Multiply every site's output by its factors while inside; gradients reach `change`."""
-        current = self.current()
+        """Change every site's output while inside; gradients reach `change`."""
         refuse_split()
-        parts = zip(self.sites, current.split([s.width for s in self.sites]), strict=True)
-        hooks = ((site.name, partial(_scale, part)) for site, part in parts)
+        hooks = zip((site.name for site in self.sites), self._hooks(), strict=True)
         with self._lm.hooked(hooks, first=True):
             yield
+
+    def _hooks(self) -> list[Callable[..., Tensor]]:
+        """A forward hook per site: multiply its output by its factors."""
+        return [partial(_scale, part) for part in self.current().split(self._widths)]
 
     def bound(self, most: float) -> None:
         """Reset the factors of frozen neurons to 1, and clamp the others to their range."""
@@ -68,14 +70,11 @@ class Factors:
 
     def by_site(self) -> dict[str, dict[int, float]]:
         """Site -> unit -> factor of every neuron whose factor is not 1."""
-        changes = self.current().detach().double().cpu()
+        parts = self.current().detach().double().cpu().split(self._widths)
         found = {}
-        for site, start in zip(self.sites, self._starts[:-1], strict=True):
-            stretch = changes[start : start + site.width]
-            units = stretch.nonzero()[:, 0].tolist()
-            if units:
-                values = (1 + stretch[units]).tolist()
-                found[site.name] = dict(zip(units, values, strict=True))
+        for site, part in zip(self.sites, parts, strict=True):
+            if units := part.nonzero()[:, 0].tolist():
+                found[site.name] = dict(zip(units, (1 + part[units]).tolist(), strict=True))
         return found
 
 
@@ -96,9 +95,8 @@ class Mask(Factors):
             self.change.add_(1e-3 * noise.to(self.change.device))
 
     def current(self) -> Float[Tensor, " neurons"]:
-        hard = torch.zeros_like(self.change)
-        hard[self.change.topk(self.n).indices] = -1.0
-        return hard - (self.change - self.change.detach())
+        hard = highest(self.change.detach(), self.n).to(self.change.dtype)
+        return -hard - (self.change - self.change.detach())
 
     def bound(self, most: float) -> None:
         """Scores have no range."""
@@ -112,29 +110,23 @@ class LowRank(Factors):
 
     def __init__(self, lm: LanguageModel, sites: Sequence[Site], rank: int, seed: int) -> None:
         super().__init__(lm, sites)
-        inputs = [_inputs(lm.module(site.name)) for site in sites]
-        sizes = [rank * (i + site.width) for i, site in zip(inputs, sites, strict=True)]
         self.rank = rank
-        self._inputs = inputs
-        self._parts = torch.tensor([0, *sizes]).cumsum(0).tolist()
-        start = torch.zeros(sum(sizes))
         source = torch.Generator().manual_seed(seed)
-        for place, i in zip(self._parts[:-1], inputs, strict=True):  # the other half starts at 0
-            start[place : place + rank * i] = torch.randn(rank * i, generator=source) / i**0.5
-        self.change = start.to(lm.device).requires_grad_()
+        parts = []  # of each site the way down, then the way up, which starts at 0
+        for site in sites:
+            inputs = _inputs(lm.module(site.name))
+            parts.append(torch.randn(rank * inputs, generator=source) / inputs**0.5)
+            parts.append(torch.zeros(rank * site.width))
+        self._sizes = list(map(len, parts))
+        self.change = torch.cat(parts).to(lm.device).requires_grad_()
         self.free = torch.ones_like(self.change, dtype=torch.bool)
 
-    @contextmanager
-    def applied(self) -> Iterator[None]:
-        refuse_split()
-        hooks = []
-        for site, place, i in zip(self.sites, self._parts[:-1], self._inputs, strict=True):
-            middle = place + self.rank * i
-            down = self.change[place:middle].view(self.rank, i)
-            up = self.change[middle : middle + self.rank * site.width].view(-1, self.rank)
-            hooks.append((site.name, partial(_add_low_rank, down, up)))
-        with self._lm.hooked(hooks, first=True):
-            yield
+    def _hooks(self) -> list[Callable[..., Tensor]]:
+        parts = self.change.split(self._sizes)
+        return [
+            partial(_add_low_rank, down.view(self.rank, -1), up.view(-1, self.rank))
+            for down, up in zip(parts[::2], parts[1::2], strict=True)
+        ]
 
     def bound(self, most: float) -> None:
         """Weights have no range."""
@@ -155,19 +147,36 @@ def _add_low_rank(
     return output + (given @ down.T @ up.T).to(output.dtype)
 
 
-def upper_sites(lm: LanguageModel, share: float, roles: Sequence[str] = ()) -> list[Site]:
+def highest(values: Tensor, n: int) -> Bool[Tensor, " neurons"]:
+    """A mask of the n highest values.
+
+    Raises:
+        SnipbiasError: a value is not a number.
+    """
+    if values.isnan().any():  # which `topk` would take for the largest
+        raise SnipbiasError("the training diverged: give a lower --rate, or --dtype float32.")
+    chosen = torch.zeros_like(values, dtype=torch.bool)
+    chosen[values.topk(n).indices] = True
+    return chosen
+
+
+def upper_sites(
+    lm: LanguageModel, share: float | None = None, roles: Sequence[str] = ()
+) -> list[Site]:
     """The sites of the upper blocks of every stack.
 
     Nothing below the lowest of them is trained, so the backward pass ends there.
 
     Args:
-        lm: the model.
-        share: share of a stack's blocks, counted from the top; 1 takes all.
+        share: share of a stack's blocks, counted from the top; 1 takes all. By default all of an
+            encoder-decoder, and the upper half of a decoder-only model.
         roles: only sites of these roles (q, k, v, o, gate, up, down); by default all.
 
     Raises:
         SnipbiasError: the share is out of range, or the model has no site of such a role.
     """
+    if share is None:
+        share = 1.0 if lm.is_encoder_decoder else 0.5
     if not 0 < share <= 1:
         raise SnipbiasError(f"the share of layers is {share:g}: give more than 0 and at most 1.")
     chosen = []

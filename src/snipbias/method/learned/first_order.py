@@ -2,60 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from snipbias.method.learned import objective
-from snipbias.method.learned.check import Check, Material, check
-from snipbias.method.learned.factors import Factors
-from snipbias.method.learned.train import Trained, Training
+from snipbias.method.learned.check import Material, best_of, check
+from snipbias.method.learned.factors import Factors, highest
+from snipbias.method.learned.train import Job, Trained
 from snipbias.models.language_model import LanguageModel
 
-LENGTHS = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5)
+LENGTHS = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5)  # distances from 1 of the factor that moves most
 
 
-def first_order(
-    lm: LanguageModel,
-    factors: Factors,
-    material: Material,
-    how: Training,
-    original: Check,
-    n: int | None = None,
-    lengths: Sequence[float] = LENGTHS,
-) -> Trained:
+def first_order(job: Job, factors: Factors, n: int | None = None) -> Trained:
     """Move the n most promising factors along -gradient / Fisher, as far as `dev` rows allow.
 
     Args:
-        lm: the model.
-        factors: all at 1; afterwards at the best length, or at 1 if none is better.
-        material: rows and texts.
-        how: settings of the training, for what counts as harm.
-        original: the check of the original model.
+        job: the model, rows and texts, and what counts as harm.
+        factors: all at 1; afterwards at the best of `LENGTHS`, or at 1 if none is better.
         n: number of neurons that move, up or down; by default all.
-        lengths: distances from 1 to try for the factor that moves most.
     """
+    lm, material = job.lm, job.material
     loss = pair_gradient(lm, factors, material)
     information = _fisher(lm, factors, material)
     information = information + information.mean()  # bounds the step of a neuron that no text uses
     promise = loss**2 / information
     if n is not None:
-        few = torch.zeros_like(promise, dtype=torch.bool)
-        few[promise.topk(n).indices] = True
-        loss = loss * few
+        loss = loss * highest(promise, n)
     direction = step_direction(loss, information)
-    checks = [original]
-    for length in lengths:
+    checks = [job.original]
+    for length in LENGTHS:
         factors.set(length * direction)
         checks.append(check(lm, factors, material))
-    harmless = [
-        (c.told, -k) for k, c in enumerate(checks) if not c.harm(original, how.harm, how.moved)
-    ]
-    best = -max(harmless)[1]
-    factors.set(lengths[best - 1] * direction if best else 0 * direction)
-    return Trained(tuple(checks), checks[best], 0.0, promise)
+        job.told(checks[-1])
+    best = best_of(checks, job.how.harm, job.how.moved)
+    factors.set((0.0, *LENGTHS)[checks.index(best)] * direction)
+    return Trained(tuple(checks), best, 0.0, promise)
 
 
 def step_direction(
@@ -72,7 +55,6 @@ def pair_gradient(
     """Mean gradient of the pair loss with respect to every factor.
 
     Args:
-        lm: the model.
         factors: where the gradient is taken.
         material: the mean is over its training groups.
     """

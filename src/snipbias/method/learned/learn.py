@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,21 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.words import did_you_mean
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.provenance import ModelId, Provenance
-from snipbias.method.learned.anchors import Anchor, anchors, chat_queries, text_queries
+from snipbias.method.learned.anchors import Anchor, anchors, chat_queries
 from snipbias.method.learned.below import Below
 from snipbias.method.learned.check import Check, Material, check
-from snipbias.method.learned.factors import Factors, Mask, upper_sites
+from snipbias.method.learned.factors import Factors, Mask, highest, upper_sites
 from snipbias.method.learned.first_order import first_order
 from snipbias.method.learned.rows import groups
-from snipbias.method.learned.train import Trained, Training, train
+from snipbias.method.learned.train import Job, Trained, Training, train
 from snipbias.models.language_model import LanguageModel
-from snipbias.models.sites import Site
 from snipbias.tasks.items import Task
 from snipbias.tasks.neutral_text import chat_prompts_to_protect, passages_to_protect
 
@@ -54,59 +51,16 @@ class Learned:
         return list(self.edits.values())[-1]
 
 
-@dataclass(frozen=True)
-class Job:
-    """What all trainings of one call share.
-
-    Attributes:
-        original: the check of the original model.
-        sizes: numbers of neurons to keep, largest first.
-        key: identifies this call's trainings among those of other calls.
-        folder: where the states of trainings are kept, if anywhere.
-    """
-
-    lm: LanguageModel
-    sites: Sequence[Site]
-    material: Material
-    how: Training
-    original: Check
-    sizes: Sequence[int]
-    seed: int
-    key: Sequence[Any]
-    progress: Callable[[int], None]
-    told: Callable[[Check], None]
-    folder: Path | None
-
-    def fit(self, size: int | None, factors: Factors) -> Trained:
-        """Train one set of factors."""
-        folder = self.folder
-        if folder is not None:
-            folder = folder / ("all" if size is None else f"n{size}")
-            folder.mkdir(parents=True, exist_ok=True)
-        return train(
-            self.lm,
-            factors,
-            self.material,
-            self.how,
-            original=self.original,
-            seed=self.seed,
-            key=json.dumps([*self.key, self.how.to_dict(), self.seed, size]),
-            progress=self.progress,
-            told=self.told,
-            folder=folder,
-        )
-
-
 def by_path(job: Job) -> Iterator[Result]:
     """Train all factors; then continue with only those that carried most of the loss."""
     factors = Factors(job.lm, job.sites)
-    whole = job.fit(None, factors)
+    whole = train(job, factors)
     values = factors.change.detach().clone()
     yield None, factors, whole
     for size in job.sizes:
         factors.set(values)
-        factors.keep(_highest(whole.carried, size))
-        yield size, factors, job.fit(size, factors)
+        factors.keep(highest(whole.carried, size))
+        yield size, factors, train(job, factors, size)
 
 
 def _at_random(job: Job) -> Iterator[Result]:
@@ -114,25 +68,22 @@ def _at_random(job: Job) -> Iterator[Result]:
     for size in job.sizes:
         factors = Factors(job.lm, job.sites)
         order = torch.rand(len(factors.change), generator=torch.Generator().manual_seed(job.seed))
-        factors.keep(_highest(order.to(factors.change.device), size))
-        yield size, factors, job.fit(size, factors)
+        factors.keep(highest(order.to(factors.change.device), size))
+        yield size, factors, train(job, factors, size)
 
 
 def _by_mask(job: Job) -> Iterator[Result]:
     """Train a mask that prunes this many neurons (grafting)."""
     for size in job.sizes:
         factors = Mask(job.lm, job.sites, size, job.seed)
-        yield size, factors, job.fit(size, factors)
+        yield size, factors, train(job, factors, size)
 
 
 def _by_first_order(job: Job) -> Iterator[Result]:
     """One step along the gradient: no training."""
     for size in job.sizes or (None,):
         factors = Factors(job.lm, job.sites)
-        found = first_order(job.lm, factors, job.material, job.how, job.original, size)
-        for tried in found.checks[1:]:
-            job.told(tried)
-        yield size, factors, found
+        yield size, factors, first_order(job, factors, size)
 
 
 PICKS: dict[str, Callable[[Job], Iterator[Result]]] = {
@@ -192,7 +143,7 @@ def learn(
     how = training or Training()
     given = (tasks,) if isinstance(tasks, Task) else tuple(tasks)
     sizes = sorted({n} if isinstance(n, int) else set(n), reverse=True)
-    sites = upper_sites(lm, default_share(lm) if layers is None else layers, roles)
+    sites = upper_sites(lm, layers, roles)
     there = sum(site.width for site in sites)
     if sizes and not 0 < sizes[-1] <= sizes[0] <= there:
         raise SnipbiasError(f"cannot keep {sizes[0]} neurons: ask for 1 to {there}.")
@@ -238,11 +189,6 @@ def _nothing_found(trainings: Iterable[Trained], how: Training) -> str:
     )
 
 
-def default_share(lm: LanguageModel) -> float:
-    """Default share of layers to train: all of an encoder-decoder, a decoder's upper half."""
-    return 1.0 if lm.is_encoder_decoder else 0.5
-
-
 def gather(
     lm: LanguageModel,
     tasks: Sequence[Task],
@@ -275,7 +221,7 @@ def gather(
         for task in tasks
         for group in groups(lm, task.dev, -(-DEV_GROUPS // len(task.dev.templates)), seed)
     ]
-    texts = text_queries(lm, passages_to_protect()[:TEXTS])
+    texts = [q for q in map(lm.text_query, passages_to_protect()[:TEXTS]) if q is not None]
     replies = chat_queries(lm, chat_prompts_to_protect()[:CHATS])
 
     def parts(queries: Sequence[Any]) -> tuple[list[Anchor], list[Anchor]]:
@@ -294,11 +240,3 @@ def _edit(
     settings = {"name": label.partition(" n=")[0], **how.to_dict()}
     found_on = reduce(add, (Provenance.of(part, settings) for part in drawn))
     return NeuronEdit(factors.by_site(), ModelId.of(lm), found_on, label)
-
-
-def _highest(carried: Tensor, size: int) -> Tensor:
-    if carried.isnan().any():  # which `topk` would take for the largest
-        raise SnipbiasError("the training diverged: give a lower --rate, or --dtype float32.")
-    chosen = torch.zeros_like(carried, dtype=torch.bool)
-    chosen[carried.topk(size).indices] = True
-    return chosen

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,13 @@ from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import atomic_file
 from snipbias.method.learned import objective
 from snipbias.method.learned.below import Below
-from snipbias.method.learned.check import Check, Material, check
+from snipbias.method.learned.check import Check, Material, best_of, check
 from snipbias.method.learned.factors import Factors
 from snipbias.method.learned.rows import Group
 from snipbias.models.language_model import LanguageModel
+from snipbias.models.sites import Site
 
-STATE = "state.safetensors"
+STATE = "state.pt"
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,34 @@ class Trained:
     carried: Float[Tensor, " neurons"]
 
 
+@dataclass(frozen=True)
+class Job:
+    """What all trainings of one call share.
+
+    Attributes:
+        sites: the sites that are trained.
+        original: the check of the original model, which harm is measured against.
+        sizes: numbers of neurons to keep, largest first.
+        seed: seed of the order of groups and the choice of texts.
+        key: identifies this call's trainings; states of others are not resumed.
+        progress: called with the number of steps just done.
+        told: called with every check.
+        folder: where the states of trainings are kept, so that a killed run can resume.
+    """
+
+    lm: LanguageModel
+    sites: Sequence[Site]
+    material: Material
+    how: Training
+    original: Check
+    sizes: Sequence[int] = ()
+    seed: int = 0
+    key: Sequence[Any] = ()
+    progress: Callable[[int], None] = lambda done: None
+    told: Callable[[Check], None] = lambda check: None
+    folder: Path | None = None
+
+
 class Loop:
     """The state of a training, which can be saved and loaded."""
 
@@ -138,127 +168,93 @@ class Loop:
     @property
     def best_check(self) -> Check:
         """The best check without harm; the original if there is none better."""
-        original = self.checks[0]
-        harmless = [c for c in self.checks if not c.harm(original, self._how.harm, self._how.moved)]
-        return max(harmless, key=lambda c: (c.told, -c.step))
+        return best_of(self.checks, self._how.harm, self._how.moved)
 
     def save(self, folder: Path) -> None:
         """Write the state, from which a killed run resumes."""
-        from safetensors.torch import save
-
         state = {
-            f"adam.{place}.{name}": value.clone()
-            for place, part in self.adam.state_dict()["state"].items()
-            for name, value in part.items()
-        }
-        own = {"change": self.factors.change, "carried": self.carried, "best": self.best}
-        state |= {name: value.detach().clone() for name, value in own.items()}
-        state["constant"] = self.constant.detach().clone()
-        notes = {
-            "step": self.step,
-            "best_constant": self.best_constant,
-            "checks": [c.to_dict() for c in self.checks],
             "key": self._key,
+            "step": self.step,
+            "checks": list(map(asdict, self.checks)),
+            "change": self.factors.change.detach(),
+            "constant": self.constant.detach(),
+            "carried": self.carried,
+            "best": self.best,
+            "best_constant": self.best_constant,
+            "adam": self.adam.state_dict(),
         }
+        content = io.BytesIO()
+        torch.save(state, content)
         with atomic_file(folder / STATE) as new:
-            new.write_bytes(save(state, {"notes": json.dumps(notes)}))
+            new.write_bytes(content.getbuffer())
 
     def load(self, folder: Path) -> bool:
         """Load the state from a folder; return whether there was one of this training."""
-        from safetensors import SafetensorError, safe_open
-
         file = folder / STATE
         if not file.is_file():
             return False
         try:
-            with safe_open(file, "pt") as opened:
-                notes = json.loads(opened.metadata()["notes"])
-                if notes["key"] != self._key:
-                    return False
-                state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-            self.checks = [Check(**fields) for fields in notes["checks"]]
-        except (SafetensorError, KeyError, TypeError, ValueError):  # damaged, or of another version
+            state = torch.load(file, map_location="cpu", weights_only=True)
+            if state["key"] != self._key:
+                return False
+            self.checks = [Check(**fields) for fields in state["checks"]]
+        except Exception:  # another version's, or damaged, which fails in many ways
             return False
         device = self.factors.change.device
+        self.factors.set(state["change"])
         with torch.no_grad():
-            self.factors.change.copy_(state["change"])
             self.constant.copy_(state["constant"])
         self.carried, self.best = state["carried"].to(device), state["best"].to(device)
-        self.step, self.best_constant = notes["step"], notes["best_constant"]
-        adam: dict[int, dict[str, Tensor]] = {}
-        for name, value in state.items():
-            if name.startswith("adam."):
-                _, place, part = name.split(".")
-                adam.setdefault(int(place), {})[part] = value
-        self.adam.load_state_dict({**self.adam.state_dict(), "state": adam})
+        self.step, self.best_constant = state["step"], state["best_constant"]
+        self.adam.load_state_dict(state["adam"])
         return True
 
 
-def train(
-    lm: LanguageModel,
-    factors: Factors,
-    material: Material,
-    how: Training,
-    *,
-    original: Check,
-    seed: int = 0,
-    key: str = "",
-    progress: Callable[[int], None] = lambda done: None,
-    told: Callable[[Check], None] = lambda check: None,
-    folder: Path | None = None,
-) -> Trained:
+def train(job: Job, factors: Factors, size: int | None = None) -> Trained:
     """Train the free factors; afterwards `factors` holds those that are best on the `dev` rows.
 
     Args:
-        lm: the model.
+        job: the model, rows, texts and settings.
         factors: what is trained.
-        material: rows and texts.
-        how: settings.
-        original: the check of the original model, which harm is measured against.
-        seed: seed of the order of groups and the choice of texts.
-        key: identifies the training; states of others are not resumed.
-        progress: called with the number of steps just done.
-        told: called with every check.
-        folder: where the state is kept, so that a killed run can resume.
+        size: number of neurons that are trained, which names the state; by default all.
     """
-    loop = Loop(factors, how, original, key)
+    lm, how, folder = job.lm, job.how, job.folder
+    if folder is not None:
+        folder = folder / ("all" if size is None else f"n{size}")
+        folder.mkdir(parents=True, exist_ok=True)
+    key = json.dumps([*job.key, how.to_dict(), job.seed, size])
+    loop = Loop(factors, how, job.original, key)
     every = max(1, how.steps // how.checks)
-
-    def look(loss: float) -> bool:
-        found = check(lm, factors, material, loop.step, loss)
-        goes_on = loop.look(found)
-        told(found)
-        if folder is not None:
-            loop.save(folder)
-        return goes_on
-
     with torch.inference_mode(False), lm.frozen():
         if folder is not None and loop.load(folder):
-            progress(loop.step)
+            job.progress(loop.step)
         goes_on = loop.goes_on
         losses: list[float] = []
         while goes_on and loop.step < how.steps:
-            loss, gradient = _gradients(lm, loop, material, how, seed)
+            loss, gradient = _gradients(job, loop)
             loop.move(gradient)
             losses.append(loss)
-            progress(1)
+            job.progress(1)
             if loop.step % every == 0 or loop.step == how.steps:
-                goes_on = look(sum(losses) / len(losses))
+                found = check(lm, factors, job.material, loop.step, sum(losses) / len(losses))
+                goes_on = loop.look(found)
+                job.told(found)
+                if folder is not None:
+                    loop.save(folder)
                 losses = []
     factors.set(loop.best)
     return Trained(tuple(loop.checks), loop.best_check, loop.best_constant, loop.carried)
 
 
-def _gradients(
-    lm: LanguageModel, loop: Loop, material: Material, how: Training, seed: int
-) -> tuple[float, Tensor]:
+def _gradients(job: Job, loop: Loop) -> tuple[float, Tensor]:
     """Compute the gradients of this step for Adam; return the rows' loss and its gradient.
 
     A step's rows and texts depend only on its number, so that a resumed run sees the same.
     """
+    lm, material, how, factors = job.lm, job.material, job.how, loop.factors
     walk, place = divmod(loop.step, len(material.rows))
-    group = random.Random(f"{seed} walk {walk}").sample(material.rows, len(material.rows))[place]
-    factors = loop.factors
+    order = random.Random(f"{job.seed} walk {walk}").sample(material.rows, len(material.rows))
+    group = order[place]
     loop.adam.zero_grad()
     with torch.enable_grad(), factors.applied():
         loss = row_loss(lm, material.below, group, loop.constant, how)
@@ -266,7 +262,7 @@ def _gradients(
     lm.passes["backward"] += len(group.items)
     gradient = factors.change.grad.detach().clone()  # type: ignore[union-attr]
     if how.keep and material.texts and loop.step % 2 == 0:  # every second step, at twice the weight
-        text = random.Random(f"{seed} text {loop.step}").choice(material.texts)
+        text = random.Random(f"{job.seed} text {loop.step}").choice(material.texts)
         with torch.enable_grad(), factors.applied():
             moved = text.moved(lm, material.below)
         (2 * how.keep * moved).backward()
