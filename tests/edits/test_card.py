@@ -23,7 +23,6 @@ from snipbias.base.words import ALWAYS_UNKNOWN, BEST_OFFSET, ORIGINAL
 from snipbias.edits.card.card import model_card
 from snipbias.edits.card.facts import base_on_hub, data_of, without_folders
 from snipbias.edits.card.figures import Figures, command
-from snipbias.edits.card.metadata import eval_results
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.provenance import ModelId
 from snipbias.evaluation.cards import cards
@@ -90,8 +89,8 @@ def test_figures_are_those_of_the_edit_in_the_files(run: Path) -> None:
             assert re.search(rf"\| {re.escape(shown(name))}{figured}", card)
         change = methods[figures.label]["changes"]["overall"]["difference"]
         assert f"interval {percent(change['low'], sign=True)} to" in card
-        assert eval_results(figures) == {}  # these rows are no dataset of the hub
-        (text,) = eval_results(replace(figures, task="hf:jane/rows@v1:hard:test")).values()
+        assert figures.eval_results() == {}  # these rows are no dataset of the hub
+        (text,) = replace(figures, task="hf:jane/rows@v1:hard:test").eval_results().values()
         (entry,) = parse_eval_result_entries(yaml.safe_load(text))
         assert (entry.dataset_id, entry.task_id) == ("jane/rows", "hard")
         accuracy = methods[figures.label]["accuracy"]["overall"]
@@ -135,7 +134,7 @@ def test_figures_that_are_not_to_be_had_are_refused(run: Path, tmp_path: Path) -
     on_hub = replace(figures, task="hf:jane/rows@v1:hard:test")
     for accuracy in (None, {}, {"overall": None}):
         with pytest.raises(SnipbiasError, match="figures of same name #1 are damaged"):
-            eval_results(replace(on_hub, accuracy=accuracy))
+            replace(on_hub, accuracy=accuracy).eval_results()
 
 
 def test_a_shift_is_called_one(run: Path, monkeypatch) -> None:
@@ -200,21 +199,19 @@ def test_what_the_run_noted_is_told() -> None:
 @pytest.mark.parametrize(
     ("exported", "library", "code"),
     [
-        ("lora", "peft", "PeftModel.from_pretrained(base, 'here')"),
-        ("ia3", "peft", "PeftModel.from_pretrained(base, 'here')"),
-        ("checkpoint", "transformers", "AutoModelForSeq2SeqLM.from_pretrained('here')"),
+        ("lora", "peft", "### With PEFT\n\n```python\nown = code()\n```"),
+        ("ia3", "peft", "### With PEFT\n\n```python\nown = code()\n```"),
+        ("checkpoint", "transformers", "### With transformers\n\n```python\nown = code()\n```"),
         (None, "snipbias", "snipbias export here --model google/flan-t5-base --format lora"),
     ],
 )
 def test_an_export_says_how_it_is_loaded(exported: str | None, library: str, code: str) -> None:
-    card = model_card(EDIT, place="here", exported=exported, export_command="snipbias export x")
+    its = {"load": "own = code()", "checked": "It was.", "export_command": "snipbias export x"}
+    card = model_card(EDIT, place="here", exported=exported, **(its if exported else {}))
     assert head(card)["library_name"] == library
     assert code in card
     assert "NeuronEdit.from_pretrained('here')" in card
-    assert "snipbias export x" in card
-    own = model_card(EDIT, place="here", exported="lora", load="own = code()", checked="It was.")
-    assert "```python\nown = code()\n```" in own
-    assert "\nIt was.\n" in own
+    assert ("\nIt was.\n" in card) == ("snipbias export x" in card) == bool(exported)
 
 
 def test_decoder_only_models_are_loaded_as_such() -> None:

@@ -22,7 +22,7 @@ from families import FAMILIES, GENERIC, tiny
 from snipbias.base.errors import SnipbiasError
 from snipbias.cli.app import app
 from snipbias.edits.edit import NeuronEdit
-from snipbias.edits.export import lora, write
+from snipbias.edits.export import adapters, write
 from snipbias.edits.export.write import export
 from snipbias.edits.provenance import ModelId
 from snipbias.models.source import quiet_transformers
@@ -81,7 +81,7 @@ def test_the_check_sees_what_was_written_and_leaves_the_model_alone(
 def test_an_export_that_answers_otherwise_is_not_left_behind(kind, tmp_path, monkeypatch):
     lm = tiny("llama")
     edit, other = edit_of(lm), edit_of(lm, first=1)
-    for part in ("lora_config", "lora_tensors", "ia3_config", "ia3_tensors", "write_checkpoint"):
+    for part in ("write_adapter", "write_checkpoint"):
         right = getattr(write, part)
         monkeypatch.setattr(
             write, part, partial(lambda f, lm, _, *a, **o: f(lm, other, *a, **o), right)
@@ -98,7 +98,7 @@ def test_the_update_by_hand(kind):
     module = nn.Linear(2, 3) if kind is nn.Linear else Conv1D(3, 2)
     module.weight = nn.Parameter(weight if kind is nn.Linear else weight.T.contiguous())
     module.bias = nn.Parameter(torch.tensor([10.0, 20.0, 30.0]))
-    update = lora._update(module, {2: 0.0, 0: 0.5}, "layer", 3, with_bias=True)
+    update = adapters._update(module, {2: 0.0, 0: 0.5}, "layer", 3, with_bias=True)
     assert update["lora_A.weight"].tolist() == [[-5.0, -6.0], [-0.5, -1.0], [0.0, 0.0]]
     assert update["lora_B.weight"].tolist() == [[0, 1, 0], [0, 0, 0], [1, 0, 0]]
     assert update["lora_B.bias"].tolist() == [-5.0, 0.0, -30.0]

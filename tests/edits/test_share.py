@@ -21,9 +21,9 @@ from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.sharing import (
     CARD_FILE,
     EXPORT_FILE,
+    card_files,
     is_generated,
     record_of,
-    write_card,
 )
 
 
@@ -167,7 +167,7 @@ def test_the_card_of_an_export_is_not_replaced_by_that_of_an_edit(tmp_path: Path
     for name in (EXPORT_FILE, CARD_FILE):
         (tmp_path / "export" / name).write_text(GENERATED)
     refusal(lambda: EDIT.save_pretrained(tmp_path / "export"), "is an export, whose card says")
-    refusal(lambda: write_card(EDIT, tmp_path / "export"), "is an export")
+    refusal(lambda: card_files(EDIT, tmp_path / "export", None), "is an export")
     assert (tmp_path / "export" / CARD_FILE).read_text() == GENERATED
 
 

@@ -42,8 +42,7 @@ class Card(o.Command):
         if not (share.is_generated(folder) or self.overwrite):
             raise SnipbiasError(f"{card} was written by hand: replace it with --overwrite.")
         figures = share.figures_for(found, self.run, folder)
-        record = share.record_of(found, folder)
-        share.write_card(found, folder, figures=figures, record=record, licence=self.license)
+        share.write(share.card_files(found, folder, figures, self.license), folder)
         result = {"card": str(card), "figures": figures is not None}
         said = "with figures" if figures else "without figures: name an evaluation with --run"
         show(result, f"written  {card}, {said}", as_json=self.as_json)
@@ -82,7 +81,6 @@ class Push(o.Command):
             commit_message=self.message,
             revision=self.revision,
             evaluation=self.run,
-            record=share.record_of(found, folder),
             licence=self.license,
             folder=folder,
         )

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.edits.provenance import MadeOf, Provenance, same_weights
-from snipbias.edits.record import EditRecord
+from snipbias.edits.record import EditRecord, by_site
 from snipbias.models.sites import Neuron
 
 Edit = TypeVar("Edit", bound=EditRecord)
@@ -45,7 +45,11 @@ def intersection(*edits: Edit) -> Edit:
     Raises:
         SnipbiasError: the edits are of different models, or there are none.
     """
-    return _combined(INTERSECTION, " & ", edits, _weaker)
+
+    def weaker(a: Factors, b: Factors) -> Factors:
+        return {n: min(a[n], b[n], key=_strength) for n in a if n in b}
+
+    return _combined(INTERSECTION, " & ", edits, weaker)
 
 
 def difference(first: Edit, *others: Edit) -> Edit:
@@ -54,7 +58,11 @@ def difference(first: Edit, *others: Edit) -> Edit:
     Raises:
         SnipbiasError: the edits are of different models.
     """
-    return _combined(DIFFERENCE, " - ", (first, *others), _without)
+
+    def without(a: Factors, b: Factors) -> Factors:
+        return {n: factor for n, factor in a.items() if n not in b}
+
+    return _combined(DIFFERENCE, " - ", (first, *others), without)
 
 
 def scaled(edit: Edit, strength: float) -> Edit:
@@ -99,14 +107,6 @@ def stronger(a: Factors, b: Factors) -> Factors:
     return {n: max((f[n] for f in (a, b) if n in f), key=_strength) for n in {**a, **b}}
 
 
-def _weaker(a: Factors, b: Factors) -> Factors:
-    return {n: min(a[n], b[n], key=_strength) for n in a if n in b}
-
-
-def _without(a: Factors, b: Factors) -> Factors:
-    return {n: factor for n, factor in a.items() if n not in b}
-
-
 def _strength(factor: float) -> tuple[float, float]:
     """Sort key of factors; different factors have different keys."""
     return abs(factor - 1), -factor
@@ -125,7 +125,7 @@ def _combined(
         refuse_other_model(first, edit)
     return replace(
         first,
-        factors=_in_order(reduce(step, map(flat, edits))),
+        factors=by_site(sorted(reduce(step, map(flat, edits)).items(), key=_place)),
         found_on=reduce(_together, (edit.found_on for edit in edits)),
         label=sign.join(f"({edit.label})" if edit.made_of else edit.label for edit in edits),
         made_of=tuple(MadeOf(edit.label, edit.fingerprint, operation) for edit in edits),
@@ -147,18 +147,11 @@ def refuse_other_model(a: EditRecord, b: EditRecord) -> None:
         )
 
 
-def _in_order(factors: Factors) -> dict[str, dict[int, float]]:
-    """Group by site and unit in a fixed order, so that the fingerprint does not depend on it."""
-    ordered: dict[str, dict[int, float]] = {}
-    for neuron in sorted(factors, key=lambda n: (_natural(n.site), n.unit)):
-        ordered.setdefault(neuron.site, {})[neuron.unit] = factors[neuron]
-    return ordered
-
-
-def _natural(name: str) -> list[tuple[bool, int, str]]:
-    """Sort key that puts layer 2 before layer 10."""
-    parts = re.split(r"(\d+)", name)
-    return [(p.isdigit(), int(p) if p.isdigit() else 0, p) for p in parts]
+def _place(neuron_and_factor: tuple[Neuron, float]) -> tuple[list[tuple[bool, int, str]], int]:
+    """Sort key that puts layer 2 before layer 10, for a fingerprint in a fixed order."""
+    (site, unit), _ = neuron_and_factor
+    parts = re.split(r"(\d+)", site)
+    return [(p.isdigit(), int(p) if p.isdigit() else 0, p) for p in parts], unit
 
 
 def _together(a: Provenance | None, b: Provenance | None) -> Provenance | None:

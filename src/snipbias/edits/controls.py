@@ -9,6 +9,7 @@ from snipbias.base.errors import SnipbiasError
 from snipbias.base.words import SAME_LAYERS, plural
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.provenance import ModelId
+from snipbias.edits.record import by_site
 from snipbias.models.language_model import LanguageModel
 from snipbias.models.sites import neuron_at
 
@@ -33,16 +34,13 @@ def random_edit(
     rng = random.Random(seed)
     drawn = rng.sample(range(total), n)
     neurons = [neuron_at(lm.sites, index) for index in sorted(drawn)]
-    named = plural(n, "random neuron")
     if isinstance(factor, Sequence):
-        dealt: dict[str, dict[int, float]] = {}
-        for (site, unit), value in zip(neurons, rng.sample(list(factor), n), strict=True):
-            dealt.setdefault(site, {})[unit] = value
-        label = f"{named}, factors dealt out{_draw(seed)}"
-        return NeuronEdit(dealt, ModelId.of(lm), label=label)
-    scaled = "" if factor == 0 else f" x {factor:g}"
-    label = f"{named}{scaled}{_draw(seed)}"
-    return NeuronEdit.of(neurons, ModelId.of(lm), factor, label=label)
+        factors, how = rng.sample(list(factor), n), ", factors dealt out"
+    else:
+        factors, how = [float(factor)] * n, "" if factor == 0 else f" x {factor:g}"
+    label = f"{plural(n, 'random neuron')}{how}{_draw(seed)}"
+    dealt = by_site(zip(neurons, factors, strict=True))
+    return NeuronEdit(dealt, ModelId.of(lm), label=label)
 
 
 def layer_matched_edit(lm: LanguageModel, edit: NeuronEdit, seed: int = 0) -> NeuronEdit:
@@ -73,15 +71,6 @@ def _draw(seed: int) -> str:
     return f", draw {seed + 1}" if seed else ""
 
 
-def _kinds(edits: Sequence[NeuronEdit]) -> list[tuple[int, float | tuple[float, ...]]]:
-    """Distinct (size, factor) of edits; all factors if an edit has several."""
-    found = []
-    for edit in edits:
-        factors = tuple(sorted(f for units in edit.factors.values() for f in units.values()))
-        found.append((len(edit), factors[0] if len(set(factors)) == 1 else factors))
-    return list(dict.fromkeys(found))
-
-
 def controls_of(
     lm: LanguageModel, edits: Sequence[NeuronEdit], seeds: Iterable[int]
 ) -> list[NeuronEdit]:
@@ -92,8 +81,12 @@ def controls_of(
         edits: edits whose sizes and factors the controls share.
         seeds: one draw of each control per seed.
     """
+    kinds: dict[tuple[int, float | tuple[float, ...]], None] = {}  # distinct sizes and factors
+    for edit in edits:
+        factors = tuple(sorted(f for units in edit.factors.values() for f in units.values()))
+        kinds[len(edit), factors[0] if len(set(factors)) == 1 else factors] = None
     drawn = []
     for seed in seeds:
-        drawn += [random_edit(lm, n, seed, factor) for n, factor in _kinds(edits)]
+        drawn += [random_edit(lm, n, seed, factor) for n, factor in kinds]
         drawn += [layer_matched_edit(lm, edit, seed) for edit in edits]
     return drawn

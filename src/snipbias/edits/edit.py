@@ -21,7 +21,8 @@ from snipbias.edits import algebra, sharing
 from snipbias.edits.provenance import ModelId, same_weights
 from snipbias.edits.pruning import Baked, bake_site, scale_outputs, tensors
 from snipbias.edits.record import EditRecord
-from snipbias.models.places import Place, neuron_map
+from snipbias.models.place_map import neuron_map
+from snipbias.models.places import Place
 from snipbias.models.sites import module_by_name
 
 if TYPE_CHECKING:
@@ -62,17 +63,9 @@ class NeuronEdit(EditRecord, Shown):
 
     # -- with other edits of the same model ----------------------------------------------------
 
-    def __or__(self, other: NeuronEdit) -> NeuronEdit:
-        """`algebra.union`: the neurons of both."""
-        return algebra.union(self, other)
-
-    def __and__(self, other: NeuronEdit) -> NeuronEdit:
-        """`algebra.intersection`: the neurons that both hold."""
-        return algebra.intersection(self, other)
-
-    def __sub__(self, other: NeuronEdit) -> NeuronEdit:
-        """`algebra.difference`: the neurons that the other lacks."""
-        return algebra.difference(self, other)
+    __or__ = algebra.union
+    __and__ = algebra.intersection
+    __sub__ = algebra.difference
 
     def scaled(self, strength: float) -> NeuronEdit:
         """`algebra.scaled`: 0 changes nothing, 1 is the edit."""
@@ -140,8 +133,7 @@ class NeuronEdit(EditRecord, Shown):
 
     def write_into(self, folder: Path) -> None:
         """Write the files into an existing folder."""
-        for name, content in self.files().items():
-            (folder / name).write_bytes(content)
+        sharing.write(self.files(), folder)
 
     def save_pretrained(self, folder: str | Path, *, evaluation: str | Path | None = None) -> Path:
         """Write `edit.json` and a model card, README.md, into a folder, old or new.

@@ -91,9 +91,8 @@ def unpack(content: bytes, named: Mapping[str, Any], source: str | Path) -> dict
         sites = {}
         for site, count in named["sites"].items():
             units, factors = tensors[f"{site}.units"], tensors[f"{site}.factors"]
-            if (units.dtype, factors.dtype) != (torch.int32, torch.float64):
-                raise damaged
-            if not units.shape == factors.shape == (count,):
+            is_right = (units.dtype, factors.dtype) == (torch.int32, torch.float64)
+            if not is_right or not units.shape == factors.shape == (count,):
                 raise damaged
             found = dict(zip(units.tolist(), factors.tolist(), strict=True))
             if len(found) != count or min(found) < 0 or not factors.isfinite().all():
@@ -110,9 +109,13 @@ def check(data: Any, source: str | Path) -> dict[str, Any]:
     Raises:
         SnipbiasError: the format is newer, or a field (which is named) is missing or malformed.
     """
-    _refuse_newer(data, source)
-    fault = _fault(data)
-    if fault is not None:
+    version = data.get("format") if isinstance(data, dict) else None
+    if type(version) is int and version > DENSE:
+        raise SnipbiasError(
+            f"{source} has format {_short(version)}, newer than this snipbias reads ({DENSE}): "
+            "upgrade snipbias."
+        )
+    if fault := _fault(data):
         raise SnipbiasError(
             f"{source} is not a complete edit ({fault}): find or download it again."
         )
@@ -126,15 +129,6 @@ def check(data: Any, source: str | Path) -> dict[str, Any]:
             stacklevel=4,
         )
     return known
-
-
-def _refuse_newer(data: Any, source: str | Path) -> None:
-    version = data.get("format") if isinstance(data, dict) else None
-    if type(version) is int and version > DENSE:
-        raise SnipbiasError(
-            f"{source} has format {_short(version)}, newer than this snipbias reads ({DENSE}): "
-            "upgrade snipbias."
-        )
 
 
 def _fault(data: Any) -> str | None:

@@ -111,7 +111,12 @@ def overlap(*edits: NeuronEdit, sites: Sequence[Site] = ()) -> Overlap:
         refuse_other_model(edits[0], edit)
     known = {site.name: site for site in sites}
     for edit in edits if known else ():
-        _refuse_other_sites(edit, known)
+        for site, units in edit.factors.items():
+            if site not in known or max(units) >= known[site].width:
+                raise SnipbiasError(
+                    f"{edit.label!r} was found on {edit.model.name} and does not fit the model "
+                    f"given, which has no {site} of that width: give its own model."
+                )
     every = [flat(edit) for edit in edits]
     holders = Counter(neuron for factors in every for neuron in factors)
     return Overlap(
@@ -122,15 +127,6 @@ def overlap(*edits: NeuronEdit, sites: Sequence[Site] = ()) -> Overlap:
         pairs=tuple(_pair(a, b, known) for a, b in combinations(edits, 2)),
         places=_places(every, holders, known),
     )
-
-
-def _refuse_other_sites(edit: NeuronEdit, sites: Mapping[str, Site]) -> None:
-    for site, units in edit.factors.items():
-        if site not in sites or max(units) >= sites[site].width:
-            raise SnipbiasError(
-                f"{edit.label!r} was found on {edit.model.name} and does not fit the model given, "
-                f"which has no {site} of that width: give its own model."
-            )
 
 
 def _pair(a: NeuronEdit, b: NeuronEdit, sites: Mapping[str, Site]) -> Pair:
@@ -171,15 +167,14 @@ def _places(
     holders: Mapping[Neuron, int],
     sites: Mapping[str, Site],
 ) -> dict[Place, tuple[int, ...]]:
+    def place(neuron: Neuron) -> Place:
+        if neuron.site not in sites:
+            return Place(*module_by_name(neuron.site))
+        site = sites[neuron.site]
+        return Place(site.side, site.layer, f"{site.block} {site.role(neuron.unit)}")
+
     groups = [*every, [neuron for neuron, count in holders.items() if count > 1]]
-    counts = [Counter(_place(neuron, sites) for neuron in group) for group in groups]
+    counts = [Counter(map(place, group)) for group in groups]
     found = sorted({place for count in counts for place in count})
     found.sort(key=lambda place: place.side, reverse=True)  # the encoder first
     return {place: tuple(count[place] for count in counts) for place in found}
-
-
-def _place(neuron: Neuron, sites: Mapping[str, Site]) -> Place:
-    if neuron.site not in sites:
-        return Place(*module_by_name(neuron.site))
-    site = sites[neuron.site]
-    return Place(site.side, site.layer, f"{site.block} {site.role(neuron.unit)}")

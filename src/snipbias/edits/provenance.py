@@ -135,10 +135,6 @@ class MadeOf:
     fingerprint: str
     operation: str
 
-    def __post_init__(self) -> None:
-        if not all(isinstance(t, str) for t in (self.label, self.fingerprint, self.operation)):
-            raise ValueError("made_of holds something that is not a text")
-
 
 @dataclass(frozen=True)
 class Provenance:

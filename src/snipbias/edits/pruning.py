@@ -62,9 +62,7 @@ def bake_site(module: Linear, units: Mapping[int, float], site: str, baked: Bake
     """Scale units in a layer's weight and bias term.
 
     Args:
-        module: the layer.
-        units: unit -> factor.
-        site: name of the layer, for messages.
+        module, units, site: the layer, unit -> factor, and the layer's name for messages.
         baked: where the old rows are kept.
 
     Raises:
@@ -84,10 +82,8 @@ def scale_outputs(
     """Forward hook: the layer's output with its edited units scaled.
 
     Args:
-        index: edited units, [edited].
-        factors: their factors, [edited].
-        module: the layer.
-        args: its inputs, unused.
+        index, factors: edited units and their factors, [edited].
+        module, args: the layer and its inputs, which are not used.
         output: its output, [..., width], or this process's share of the width.
     """
     here = units_here(module, output)

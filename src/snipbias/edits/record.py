@@ -66,9 +66,7 @@ class EditRecord:
             found_on: the data they were found on, if any.
             label: its name in tables.
         """
-        factors: dict[str, dict[int, float]] = {}
-        for site, unit in neurons:
-            factors.setdefault(site, {})[unit] = float(factor)
+        factors = by_site((neuron, float(factor)) for neuron in neurons)
         return cls(factors, model, found_on, label)
 
     def __post_init__(self) -> None:
@@ -101,14 +99,14 @@ class EditRecord:
         """
         if not len(self):
             raise SnipbiasError(f"{self.label} has no neurons: there is nothing to write.")
-        data, more = self.to_dict(), {}
+        data, files = self.to_dict(), {}
         if len(self) >= DENSE_FROM:
             content = pack(self.factors)
-            more = {FACTORS_FILE: content}
             counts = {site: len(units) for site, units in self.factors.items()}
             named = {"sha256": hashlib.sha256(content).hexdigest(), "sites": counts}
             data |= {"format": DENSE, "sites": {}, "factors": named}
-        return {FILE: (json.dumps(data, indent=1) + "\n").encode(), **more}
+            files[FACTORS_FILE] = content
+        return {FILE: (json.dumps(data, indent=1) + "\n").encode(), **files}
 
     def to_json(self) -> str:
         """The text of `edit.json`, which for a dense edit names the file of factors."""
@@ -159,7 +157,10 @@ class EditRecord:
         fields = check(data, source)
         found_on = fields["found_on"]
         return cls(
-            {site: _units(**part) for site, part in fields["sites"].items()},
+            {
+                site: dict(zip(part["units"], map(float, part["factors"]), strict=True))
+                for site, part in fields["sites"].items()
+            },
             ModelId(**fields["model"]),
             None if found_on is None else Provenance.from_dict(found_on),
             fields["label"],
@@ -167,5 +168,9 @@ class EditRecord:
         )
 
 
-def _units(units: list[Any], factors: list[Any]) -> dict[int, float]:
-    return {unit: float(factor) for unit, factor in zip(units, factors, strict=True)}
+def by_site(factors: Iterable[tuple[Neuron, float]]) -> dict[str, dict[int, float]]:
+    """Site -> unit -> factor, of neurons with their factors in this order."""
+    found: dict[str, dict[int, float]] = {}
+    for (site, unit), factor in factors:
+        found.setdefault(site, {})[unit] = factor
+    return found

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import atomic_file
@@ -19,7 +19,6 @@ from snipbias.edits.card.card import GENERATED, model_card
 from snipbias.edits.card.facts import base_on_hub, without_folders
 from snipbias.edits.card.figures import FILE as FIGURES_FILE
 from snipbias.edits.card.figures import Figures
-from snipbias.edits.card.metadata import eval_results
 from snipbias.edits.format import DENSE, FACTORS_FILE, FILE
 from snipbias.edits.provenance import same_weights
 from snipbias.edits.record import EditRecord
@@ -106,8 +105,7 @@ def save(edit: EditRecord, folder: str | Path, *, evaluation: str | Path | None 
     """Write an edit, its card and the card's figures into a folder; other files stay.
 
     Args:
-        edit: the edit.
-        folder: where to write.
+        edit, folder: the edit, and where to write.
         evaluation: folder that `snipbias evaluate` wrote, for the figures on the card.
 
     Raises:
@@ -115,65 +113,42 @@ def save(edit: EditRecord, folder: str | Path, *, evaluation: str | Path | None 
     """
     folder = Path(folder)
     figures = figures_for(edit, evaluation, folder)
-    texts: dict[str, str | bytes] = {**edit.files()}
+    files = edit.files()
     if is_generated(folder):
-        record = record_of(edit, folder)
-        texts.update(_card_texts(edit, folder, figures=figures, record=record, licence=None))
-    _write(texts, folder)
+        files |= card_files(edit, folder, figures)
+    write(files, folder)
     return folder
 
 
-def write_card(
-    edit: EditRecord,
-    folder: Path,
-    *,
-    figures: Figures | None = None,
-    record: RunRecord | None = None,
-    licence: str | None = None,
-) -> None:
-    """Write the card (README.md) and its figures into the folder of an edit.
+def card_files(
+    edit: EditRecord, folder: Path, figures: Figures | None, licence: str | None = None
+) -> dict[str, bytes]:
+    """The card of an edit in a folder, README.md, and its figures: file name -> content.
 
     Args:
-        edit: the edit.
-        folder: where to write.
+        edit, folder: the edit, and its folder, with the record of the run that found it if any.
         figures: figures on the card, if any.
-        record: the run that found it, if known.
         licence: licence of the edit; None if not stated.
 
     Raises:
         SnipbiasError: the folder is an export, whose card is another.
     """
-    _write(_card_texts(edit, folder, figures=figures, record=record, licence=licence), folder)
-
-
-def _card_texts(
-    edit: EditRecord,
-    folder: Path,
-    *,
-    figures: Figures | None,
-    record: RunRecord | None,
-    licence: str | None,
-) -> dict[str, str]:
-    """The card and its figures, by the names of their files."""
     if (folder / EXPORT_FILE).is_file():
         raise SnipbiasError(
             f"{folder} is an export, whose card says how to load it: write the card of the edit "
             "that it was made from, and export that again."
         )
-    text = model_card(edit, figures=figures, record=record, place=str(folder), licence=licence)
-    kept = {} if figures is None else {FIGURES_FILE: figures.to_json()}
-    return {**kept, CARD_FILE: text}
+    known = {"figures": figures, "record": record_of(edit, folder), "licence": licence}
+    text = model_card(edit, place=str(folder), **known)
+    kept = {} if figures is None else {FIGURES_FILE: figures.to_json().encode()}
+    return {**kept, CARD_FILE: text.encode()}
 
 
-def _bytes(content: str | bytes) -> bytes:
-    return content.encode() if isinstance(content, str) else content
-
-
-def _write(texts: Mapping[str, str | bytes], folder: Path) -> None:
-    """Write files, once the contents of all are known."""
-    for name, text in texts.items():
+def write(files: Mapping[str, bytes], folder: Path) -> None:
+    """Write files (name -> content) into a folder, each completely or not at all."""
+    for name, content in files.items():
         with atomic_file(folder / name) as new:
-            new.write_bytes(_bytes(text))
+            new.write_bytes(content)
 
 
 def figures_for(
@@ -182,9 +157,8 @@ def figures_for(
     """Figures from an evaluation, or else those that a folder holds for this edit.
 
     Args:
-        edit: the edit.
+        edit, folder: the edit, and its folder, if any.
         evaluation: folder that `snipbias evaluate` wrote, if any.
-        folder: folder of the edit, if any.
     """
     if evaluation is not None:
         return Figures.of(edit, evaluation)
@@ -214,26 +188,26 @@ def push(
     private: bool | None = None,
     token: str | bool | None = None,
     commit_message: str | None = None,
-    revision: str | None = None,
-    create_pr: bool = False,
     evaluation: str | Path | None = None,
-    record: RunRecord | None = None,
     licence: str | None = None,
     folder: Path | None = None,
+    **commit: Any,
 ) -> CommitInfo:
     """Upload an edit, its card and the card's figures; see `NeuronEdit.push_to_hub`.
 
     Args:
-        record: the run that found it, for the card.
         licence: licence of the edit; by default the base model's according to the hub.
-        folder: where it was saved. A hand-written README.md there is uploaded as it is, and
-            figures there are used if no evaluation is given.
+        folder: where it was saved, with the record of the run that found it. A hand-written
+            README.md there is uploaded as it is, and figures there are used if no evaluation is
+            given.
+        commit: more options of the hub's client for the commit.
 
     Raises:
         SnipbiasError: the repository is public although `private` is asked for, or the hub refuses.
     """
     from huggingface_hub import CommitOperationAdd, HfApi
 
+    record = None if folder is None else record_of(edit, folder)
     edit = _portable(edit)
     figures = figures_for(edit, evaluation, folder)
     api = HfApi(token=token)
@@ -249,16 +223,13 @@ def push(
         else:
             known = {"licence": licence, "base_licence": _licence_of_base(api, edit)}
             text = model_card(edit, figures=figures, record=record, place=repo, **known)
-        texts: dict[str, str | bytes] = {**edit.files(), CARD_FILE: text}
+        texts = {CARD_FILE: text}
         if figures is not None:
-            texts |= {FIGURES_FILE: figures.to_json(), **eval_results(figures)}
-        return api.create_commit(
-            repo,
-            [CommitOperationAdd(name, _bytes(content)) for name, content in texts.items()],
-            commit_message=commit_message or f"Upload {edit.label}",
-            revision=revision,
-            create_pr=create_pr,
-        )
+            texts |= {FIGURES_FILE: figures.to_json(), **figures.eval_results()}
+        files = edit.files() | {name: said.encode() for name, said in texts.items()}
+        added = [CommitOperationAdd(name, content) for name, content in files.items()]
+        message = commit_message or f"Upload {edit.label}"
+        return api.create_commit(repo, added, commit_message=message, **commit)
 
 
 def is_generated(folder: Path) -> bool:

@@ -97,18 +97,13 @@ class Switch:
     def _tables(self, choices: Sequence[frozenset[str]]) -> dict[str, Float[Tensor, "c k"]]:
         """Site -> factors of the units that any edit changes, one row per choice."""
         # Sorted only for a stable order; a union does not depend on it.
-        edits = [
-            union(*(self._edits[name] for name in sorted(names))) if names else None
-            for names in choices
-        ]
+        edits = [[self._edits[name] for name in sorted(names)] for names in choices]
+        factors = [union(*several).factors if several else {} for several in edits]
         return {
             site: torch.tensor(
-                [
-                    [edit.factors.get(site, {}).get(unit, 1.0) if edit else 1.0 for unit in units]
-                    for edit in edits
-                ]
+                [[each.get(site, {}).get(unit, 1.0) for unit in units.tolist()] for each in factors]
             )
-            for site, units in ((site, units.tolist()) for site, units in self._units.items())
+            for site, units in self._units.items()
         }
 
     # -- on the model ------------------------------------------------------------------------
@@ -156,8 +151,7 @@ class Switch:
                 self._choice_of_row(len(given))
 
     def _close(self) -> None:
-        self._is_open = False
-        self._lm.rows_differ = self._rows_differed
+        self._is_open, self._lm.rows_differ = False, self._rows_differed
 
 
 @contextmanager

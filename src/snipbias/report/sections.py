@@ -19,7 +19,8 @@ from snipbias.evaluation.rows import Rows
 from snipbias.evaluation.tradeoff import Spot, tradeoff
 from snipbias.evaluation.verdicts import alarms, doubts, forewarned
 from snipbias.experiment.outcome import neurons_of
-from snipbias.models.places import count_places, neuron_map
+from snipbias.models.place_map import neuron_map
+from snipbias.models.places import count_places
 from snipbias.models.sites import Site
 from snipbias.report.examples import changed_examples, in_turn
 from snipbias.report.first_screen import case, lines, shift_grid

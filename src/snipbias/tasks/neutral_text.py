@@ -30,7 +30,10 @@ def passages(path: str | Path | None = None) -> tuple[str, ...]:
 
 
 def passages_to_protect() -> tuple[str, ...]:
-    """Paragraphs for choosing which neurons to spare; perplexity is measured on `passages`."""
+    """Paragraphs that a method may use to choose which neurons to spare.
+
+    They differ from `passages`, on which perplexity is measured.
+    """
     return _paragraphs(shipped("protected.txt"))
 
 
@@ -40,7 +43,10 @@ def chat_prompts() -> tuple[str, ...]:
 
 
 def chat_prompts_to_protect() -> tuple[str, ...]:
-    """Requests to train a method on; retention is measured on those of `chat_prompts`."""
+    """Requests for training a method to leave chat answers unchanged.
+
+    They differ from `chat_prompts`, on which retention is measured.
+    """
     return tuple(shipped("chat.txt").splitlines()[1::2])
 
 

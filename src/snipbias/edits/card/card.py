@@ -12,12 +12,11 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from snipbias.base.files import shipped
-from snipbias.base.markdown import Markdown, code, fenced, shown, table
+from snipbias.base.markdown import Markdown, code, fenced, printable, shown, table
 from snipbias.base.version import __version__
 from snipbias.base.words import plural
 from snipbias.edits.card.facts import OWN_LICENCE, base_on_hub, data_of, without_folders
 from snipbias.edits.card.figures import Figures, command, damaged
-from snipbias.edits.card.metadata import metadata
 from snipbias.edits.card.usage import usage
 from snipbias.edits.provenance import same_weights
 from snipbias.edits.record import EditRecord
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from snipbias.base.record import RunRecord
 
 UNKNOWN = "unknown"
+LIBRARIES = {None: "snipbias", "lora": "peft", "ia3": "peft", "checkpoint": "transformers"}
 # This line marks a card that may be overwritten.
 GENERATED = "<!-- Written by snipbias, which may write it again: delete this line to keep it. -->"
 
@@ -69,18 +69,20 @@ def model_card(
     licence = licence or base_licence
     base = base or base_on_hub(edit.model)
     tasks = edit.found_on.task.split(" + ") if edit.found_on else []
+    recorded = record.data.get(record.arguments.get("task", ""), {}) if record else {}
+    link = Markdown(f"[{shown(base)}](https://huggingface.co/{base})") if base else None
     try:
         return _template().render(
-            metadata=Markdown(metadata(edit, base, licence, exported)),
+            metadata=Markdown(_metadata(edit, base, licence, exported)),
             marker=Markdown(GENERATED),
             label=edit.label,
             neurons=f"{len(edit):,} of {edit.model.neurons:,} neurons",
             share=f"{100 * len(edit) / max(1, edit.model.neurons):.2g} %",
             does=_does(edit),
-            base=_link(base) if base else code(without_folders(edit.model.name)),
+            base=link or code(without_folders(edit.model.name)),
             exported=exported,
             facts=table(("what", "which"), _facts(edit, record), figures=False),
-            instructions=_instructions(edit, record),
+            instructions=recorded.get("instructions", []) if edit.found_on else [],
             results=figures,
             tables=[table(t["header"], t["rows"]) for t in figures.tables] if figures else [],
             results_command=fenced(figures.command, "sh") if figures else None,
@@ -105,6 +107,29 @@ def model_card(
         if figures is None:
             raise
         raise damaged(edit.label, error) from None
+
+
+def _metadata(edit: EditRecord, base: str | None, licence: str | None, exported: str | None) -> str:
+    """The YAML fields that the hub sorts and searches by; unknown ones are left out."""
+    from huggingface_hub import ModelCardData
+
+    tasks = edit.found_on.task.split(" + ") if edit.found_on else []
+    data = [data_of(task) for task in tasks]
+    languages = sorted({part.language for part in data if part.language})
+    datasets = sorted({part.repository for part in data if part.repository})
+    relation = "finetune" if exported == "checkpoint" else "adapter"
+    formats = [exported] if exported in ("lora", "ia3") else []
+    fields: dict[str, Any] = {
+        "license": printable(licence or "unknown"),
+        "library_name": LIBRARIES[exported],
+        "tags": ["snipbias", "debiasing", "pruning", "model-editing", *formats],
+        "base_model": base,
+        "base_model_relation": relation if base else None,
+        "language": languages or None,
+        "datasets": datasets or None,
+    }
+    given = {name: value for name, value in fields.items() if value is not None}
+    return ModelCardData(**given).to_yaml()
 
 
 @cache
@@ -167,23 +192,11 @@ def _evaluated(edit: EditRecord, model: Mapping[str, Any]) -> Markdown:
     )
 
 
-def _instructions(edit: EditRecord, record: RunRecord | None) -> list[str]:
-    """The instructions' texts, if the run that found the edit recorded them."""
-    if record is None or edit.found_on is None:
-        return []
-    entry = record.data.get(record.arguments.get("task", ""), {})
-    return list(entry.get("instructions", []))
-
-
 def _renewed(place: str, exported: str | None) -> str:
     """The command that rewrites the card with the figures of RUN."""
     if exported is None:
         return f"snipbias card {_word(place)} --run RUN"
     return f"snipbias export {_word(place)} --format {exported} --run RUN --out NEW"
-
-
-def _link(repository: str) -> Markdown:
-    return Markdown(f"[{shown(repository)}](https://huggingface.co/{repository})")
 
 
 def _word(text: str) -> str:

@@ -11,10 +11,11 @@ from typing import Any
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.record import RunRecord
-from snipbias.edits.card.facts import without_folders
+from snipbias.edits.card.facts import data_of, without_folders
 from snipbias.edits.record import EditRecord
 
 FILE = "evaluation.json"  # next to an edit
+RESULTS_FILE = ".eval_results/snipbias.yaml"  # in a repository on the hub
 CARDS = "cards.json"  # in the folder of an evaluation: what the card of each edit says
 SILENT = ("--overwrite", "--json", "--quiet", "-q")  # options that change no result
 
@@ -109,6 +110,36 @@ class Figures:
     def to_json(self) -> str:
         """The text of the file that keeps them."""
         return json.dumps(asdict(self), indent=1) + "\n"
+
+    def eval_results(self) -> dict[str, str]:
+        """File name -> the edit's accuracy in the format of the hub's leaderboards.
+
+        Empty if the rows are not a dataset on the hub, which the format must name.
+
+        Source: the hub's documentation, "Evaluation Results".
+
+        Raises:
+            SnipbiasError: the figures are damaged.
+        """
+        import yaml
+        from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
+
+        dataset = data_of(self.task)
+        if dataset.repository is None:
+            return {}
+        try:
+            accuracy = round(100 * self.accuracy["overall"], 2)
+        except (KeyError, TypeError) as error:
+            raise damaged(self.label, error) from None
+        entry = EvalResultEntry(
+            dataset_id=dataset.repository,
+            task_id=dataset.config or "default",
+            value=accuracy,
+            date=self.date,
+            notes=f"{self.label}: {self.on}. {self.headline[0]}",
+        )
+        entries = eval_result_entries_to_yaml([entry])
+        return {RESULTS_FILE: yaml.safe_dump(entries, sort_keys=False, allow_unicode=True)}
 
 
 def command(record: RunRecord) -> str:

@@ -19,40 +19,18 @@ def usage(
     """Commands and code with the names of this edit and its base model.
 
     Args:
-        edit: the edit.
         on_hub: the base model's name on the hub, if it is there.
         place: what the edit is loaded from.
         exported: format of the export, if it is one.
         load: the code that loads the export.
     """
     base = on_hub or without_folders(edit.model.name)
-    parts = []
-    if exported:
-        library, code = ("PEFT", _peft(edit, base, place))
-        if exported == "checkpoint":
-            library, code = ("transformers", _checkpoint(edit, place))
-        parts.append(_part(f"With {library}", fenced(load, "python") if load else code))
-    parts.append(_part("With snipbias", _snipbias(edit, base, place)))
-    if exported is None:
-        words = ("snipbias", "export", place, "--model", base, "--format", "lora", "--out")
-        export = fenced(f"{shlex.join(words)} adapter", "sh")
-        said = "Write it as an adapter, which works without snipbias:"
-        more = (
-            "`--format ia3` writes another kind of adapter, `--format checkpoint` the whole model "
-            "for plain transformers."
-        )
-        body = Markdown(f"{said}\n\n{export}\n\n{_peft(edit, base, 'adapter')}\n\n{more}")
-        parts.append(_part("With PEFT", body))
-    return Markdown("\n\n".join(parts))
-
-
-def _part(title: str, body: Markdown) -> Markdown:
-    return Markdown(f"### {title}\n\n{body}")
-
-
-def _snipbias(edit: EditRecord, base: str, place: str) -> Markdown:
+    parts = {}
+    if load:
+        library = "transformers" if exported == "checkpoint" else "PEFT"
+        parts[f"With {library}"] = fenced(load, "python")
     pinned = f", revision={edit.model.revision!r}" if base_on_hub(edit.model) == base else ""
-    return fenced(
+    parts["With snipbias"] = fenced(
         f"""import snipbias as sb
 
 lm = sb.load({base!r}{pinned})
@@ -61,10 +39,22 @@ with edit.applied(lm):  # outside, the model is unchanged
     ...""",
         "python",
     )
+    if exported is None:
+        words = ("snipbias", "export", place, "--model", base, "--format", "lora", "--out")
+        export = fenced(f"{shlex.join(words)} adapter", "sh")
+        parts["With PEFT"] = (
+            f"Write it as an adapter, which works without snipbias:\n\n{export}\n\n"
+            f"{_peft(edit, base)}\n\n`--format ia3` writes another kind of adapter, `--format "
+            "checkpoint` the whole model for plain transformers."
+        )
+    return Markdown("\n\n".join(f"### {title}\n\n{body}" for title, body in parts.items()))
 
 
-def _peft(edit: EditRecord, base: str, adapter: str) -> Markdown:
-    auto = _auto_class(edit)
+def _peft(edit: EditRecord, base: str) -> Markdown:
+    # The name and the layers' names tell which class of transformers loads the base.
+    split = {"encoder", "decoder"} & {part for site in edit.factors for part in site.split(".")}
+    conditional = edit.model.architecture.endswith("ForConditionalGeneration")
+    auto = "AutoModelForSeq2SeqLM" if conditional and split else "AutoModelForCausalLM"
     first, name = (f"{DEMO_IMPORT}\n\n", DEMO_FOLDER) if base == "demo" else ("", repr(base))
     return fenced(
         f"""{first}from peft import PeftModel
@@ -73,26 +63,8 @@ from transformers import {auto}, AutoTokenizer
 name = {name}
 base = {auto}.from_pretrained(name)
 tokenizer = AutoTokenizer.from_pretrained(name)
-model = PeftModel.from_pretrained(base, {adapter!r})
+model = PeftModel.from_pretrained(base, 'adapter')
 with model.disable_adapter():  # inside, the model is unchanged
     ...""",
         "python",
     )
-
-
-def _checkpoint(edit: EditRecord, place: str) -> Markdown:
-    auto = _auto_class(edit)
-    return fenced(
-        f"""from transformers import {auto}, AutoTokenizer
-
-model = {auto}.from_pretrained({place!r})
-tokenizer = AutoTokenizer.from_pretrained({place!r})""",
-        "python",
-    )
-
-
-def _auto_class(edit: EditRecord) -> str:
-    """The class of transformers that loads the base, told by its name and its layers' names."""
-    split = {"encoder", "decoder"} & {part for site in edit.factors for part in site.split(".")}
-    conditional = edit.model.architecture.endswith("ForConditionalGeneration")
-    return "AutoModelForSeq2SeqLM" if conditional and split else "AutoModelForCausalLM"

@@ -1,12 +1,14 @@
-"""Records of an export and its base model."""
+"""Records of an export and its base model, and what they add to a card."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from snipbias.edits.card.facts import REPOSITORY
+from snipbias.edits.card.usage import DEMO_FOLDER, DEMO_IMPORT
 from snipbias.edits.export.check import Check
 from snipbias.models.language_model import LanguageModel
 from snipbias.models.source import DEMO
@@ -49,21 +51,6 @@ class Base:
         name = self.name or ""
         return REPOSITORY.fullmatch(name) is not None and not Path(name).exists()
 
-    @property
-    def is_demo(self) -> bool:
-        """Whether it is the model that ships with the package."""
-        return self.name is not None and Path(self.name) == DEMO.absolute()
-
-    @property
-    def auto_class(self) -> str:
-        """The class of transformers that loads it."""
-        return "AutoModelForSeq2SeqLM" if self.is_encoder_decoder else "AutoModelForCausalLM"
-
-    @property
-    def task_type(self) -> str:
-        """PEFT's name for this kind of model."""
-        return "SEQ_2_SEQ_LM" if self.is_encoder_decoder else "CAUSAL_LM"
-
 
 @dataclass(frozen=True)
 class Exported:
@@ -90,3 +77,53 @@ class Exported:
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""
         return asdict(self)
+
+    def loading_code(self, name: str) -> str:
+        """Code that loads the folder, without paths of this machine: an adapter names its base."""
+        base = self.base
+        auto = "AutoModelForSeq2SeqLM" if base.is_encoder_decoder else "AutoModelForCausalLM"
+        folder = f"folder = {json.dumps(name, ensure_ascii=False)}  # where this file is"
+        if self.format == "checkpoint":
+            return (
+                f"from transformers import {auto}, AutoTokenizer\n\n{folder}\n"
+                f"model = {auto}.from_pretrained(folder)\n"
+                "tokenizer = AutoTokenizer.from_pretrained(folder)"
+            )
+        first, classes = "", "PeftModel"
+        if base.on_hub:
+            found = json.dumps(base.name, ensure_ascii=False)
+        elif base.name and Path(base.name) == DEMO.absolute():
+            first, found = f"{DEMO_IMPORT}\n\n", DEMO_FOLDER
+        elif base.name:
+            classes = "PeftConfig, PeftModel"
+            found = "PeftConfig.from_pretrained(folder).base_model_name_or_path"
+        else:
+            found = '"the base model"'
+        where = ["base"]
+        where += [f"gguf_file={json.dumps(base.gguf_file)}"] if base.gguf_file else []
+        where += [f"revision={json.dumps(base.revision)}"] if base.revision else []
+        return (
+            f"{first}from peft import {classes}\n"
+            f"from transformers import {auto}, AutoTokenizer\n\n{folder}\nbase = {found}\n"
+            f"model = {auto}.from_pretrained({', '.join(where)})\n"
+            f"tokenizer = AutoTokenizer.from_pretrained({', '.join(where)})\n"
+            "model = PeftModel.from_pretrained(model, folder)"
+        )
+
+    @property
+    def checked(self) -> str:
+        """How the export was checked, in words."""
+        check = self.check
+        said = "It was not checked against the edited model."
+        if check is not None:
+            said = (
+                f"Checked in float32 on {check.tokens} tokens: its logits differ from those of the "
+                f"edited model by at most {check.difference:.1e} of the largest; the edit itself "
+                f"moves them by {check.effect:.1e}."
+            )
+        if not self.bias:
+            return said
+        return (
+            f"{said} It has bias terms, which PEFT's `add_weighted_adapter` ignores: combine edits "
+            "with snipbias and export the result."
+        )

@@ -10,7 +10,6 @@ import copy
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -44,13 +43,15 @@ class Check:
 
 
 def check_export(
-    lm: LanguageModel, edit: NeuronEdit, write: Callable[[], None], load: Loader, rounding: float
+    lm: LanguageModel,
+    edit: NeuronEdit,
+    write: Callable[[], None],
+    load: Callable[[PreTrainedModel], nn.Module],
+    rounding: float,
 ) -> Check:
     """Run the hooked model, write the export, load it, and compare.
 
     Args:
-        lm: the model.
-        edit: the edit.
         write: writes the folder; called after the hooked model has run.
         load: takes a float32 copy of the model and returns the exported model in float32.
         rounding: relative rounding error of a stored weight, allowed in addition to float32's.
@@ -80,21 +81,6 @@ def check_export(
             "another format (ia3 is exact), or --no-check if that is close enough."
         )
     return check
-
-
-Loader = Callable[[PreTrainedModel], nn.Module]
-
-
-def load_adapter(folder: Path) -> Loader:
-    """Load an adapter with plain PEFT."""
-    from peft import PeftModel
-
-    return lambda twin: PeftModel.from_pretrained(twin, str(folder))
-
-
-def load_checkpoint(folder: Path, kind: type[PreTrainedModel]) -> Loader:
-    """Load a checkpoint with plain transformers."""
-    return lambda twin: kind.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
 
 
 def float32_twin(model: PreTrainedModel) -> PreTrainedModel:

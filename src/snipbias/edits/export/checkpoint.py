@@ -18,8 +18,6 @@ def write_checkpoint(lm: LanguageModel, edit: NeuronEdit, folder: Path) -> None:
     """Bake the edit, save model and tokenizer, and restore the model.
 
     Args:
-        lm: the model, in float32 or as it will be used.
-        edit: the edit.
         folder: an existing folder.
 
     Raises:

@@ -4,30 +4,31 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from safetensors.torch import save
-from torch import Tensor
+import torch
+from torch import nn
 
 from snipbias.base.errors import SnipbiasError, require
 from snipbias.base.files import atomic_folder
-from snipbias.edits.card.metadata import eval_results
+from snipbias.base.markdown import Markdown
+from snipbias.edits.algebra import flat
+from snipbias.edits.card.card import model_card
 from snipbias.edits.edit import NeuronEdit
+from snipbias.edits.export.adapters import has_bias, write_adapter
 from snipbias.edits.export.base import Base, Exported, Format
-from snipbias.edits.export.check import check_export, load_adapter, load_checkpoint
+from snipbias.edits.export.check import check_export
 from snipbias.edits.export.checkpoint import rounding, write_checkpoint
-from snipbias.edits.export.ia3 import ia3_config, ia3_tensors
-from snipbias.edits.export.lora import has_bias, lora_config, lora_tensors
-from snipbias.edits.export.readme import readme
+from snipbias.edits.record import by_site
 from snipbias.edits.sharing import CARD_FILE, EXPORT_FILE, FIGURES_FILE, figures_for, record_of
+from snipbias.edits.sharing import write as write_files
 from snipbias.models.language_model import LanguageModel
 
 if TYPE_CHECKING:
-    from peft import PeftConfig
+    from transformers import PreTrainedModel
 
 
 def export(
@@ -114,14 +115,27 @@ def fill(
         raise SnipbiasError(f"there is no format {format!r}: give one of {get_args(Format)}.")
     edit.check(lm)
     figures = figures_for(edit, evaluation, beside)
-    changes = _without_ones(edit)
+    changed = by_site((neuron, factor) for neuron, factor in flat(edit).items() if factor != 1)
+    if not changed:
+        raise SnipbiasError(f"{edit.label} multiplies by 1 only: there is nothing to export.")
+    changes = replace(edit, factors=changed)
     place = Base.of(lm, base)
     if format == "checkpoint":
-        write = partial(write_checkpoint, lm, changes, folder)
-        load, tolerance = load_checkpoint(folder, type(lm.model)), rounding(lm, changes)
+        write, tolerance = partial(write_checkpoint, lm, changes, folder), rounding(lm, changes)
     else:
-        write = _adapter_writer(folder, lm, changes, format, place, one_rank=one_rank)
-        load, tolerance = load_adapter(folder), 0.0
+        require("peft", "writing an adapter needs")
+        write = partial(write_adapter, lm, changes, folder, format, place, one_rank=one_rank)
+        tolerance = 0.0
+
+    def load(twin: PreTrainedModel) -> nn.Module:
+        """The export as others load it."""
+        if format == "checkpoint":
+            kind = type(lm.model)
+            return kind.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+        from peft import PeftModel
+
+        return PeftModel.from_pretrained(twin, str(folder))
+
     result = None
     if check:
         result = check_export(lm, changes, write, load, tolerance)
@@ -138,50 +152,20 @@ def fill(
     )
     for file in folder.glob("*.safetensors"):
         file.chmod(0o644)  # safetensors makes them readable for their owner only
-    edit.write_into(folder)
-    text = json.dumps(exported.to_dict(), indent=1)
-    (folder / EXPORT_FILE).write_text(text + "\n", encoding="utf-8")
     record = record_of(edit, beside) if beside else None
-    card = readme(edit, exported, name, figures=figures, record=record, command=command)
-    (folder / CARD_FILE).write_text(card, encoding="utf-8")
+    card = model_card(
+        edit,
+        figures=figures,
+        record=record,
+        place=name,
+        base=place.name if place.on_hub else None,
+        exported=format,
+        load=exported.loading_code(name),
+        checked=Markdown(exported.checked),
+        export_command=command,
+    )
+    texts = {EXPORT_FILE: json.dumps(exported.to_dict(), indent=1) + "\n", CARD_FILE: card}
     if figures is not None:
-        for file, text in {FIGURES_FILE: figures.to_json(), **eval_results(figures)}.items():
-            (folder / file).parent.mkdir(exist_ok=True)
-            (folder / file).write_text(text, encoding="utf-8")
+        texts |= {FIGURES_FILE: figures.to_json(), **figures.eval_results()}
+    write_files(edit.files() | {file: text.encode() for file, text in texts.items()}, folder)
     return exported
-
-
-def _without_ones(edit: NeuronEdit) -> NeuronEdit:
-    """The edit without neurons that are multiplied by 1."""
-    kept = {
-        site: {unit: factor for unit, factor in units.items() if factor != 1.0}
-        for site, units in edit.factors.items()
-    }
-    kept = {site: units for site, units in kept.items() if units}
-    if not kept:
-        raise SnipbiasError(f"{edit.label} multiplies by 1 only: there is nothing to export.")
-    return replace(edit, factors=kept)
-
-
-def _adapter_writer(
-    folder: Path, lm: LanguageModel, edit: NeuronEdit, format: Format, base: Base, *, one_rank: bool
-) -> Callable[[], None]:
-    """Return a function that writes the adapter; refuse at once if PEFT is missing."""
-    require("peft", "writing an adapter needs")
-    if format == "lora":
-        config = lora_config(lm, edit, one_rank=one_rank)
-        return lambda: _write_adapter(
-            folder, config, lora_tensors(lm, edit, one_rank=one_rank), base
-        )
-    return lambda: _write_adapter(folder, ia3_config(lm, edit), ia3_tensors(lm, edit), base)
-
-
-def _write_adapter(
-    folder: Path, config: PeftConfig, tensors: dict[str, Tensor], base: Base
-) -> None:
-    config.task_type = base.task_type  # type: ignore[assignment]
-    config.base_model_name_or_path = base.name
-    config.revision = base.revision
-    config.inference_mode = True
-    config.save_pretrained(str(folder))
-    (folder / "adapter_model.safetensors").write_bytes(save(tensors, {"format": "pt"}))
