@@ -146,18 +146,14 @@ def edit(neurons: Sequence[tuple[str, int]]) -> NeuronEdit:
     return NeuronEdit.of([Neuron(*each) for each in neurons], MODEL)
 
 
-def info(
-    name: str = "bbq:SES", *, templates: int = 4, instructions: int = 2, conditions: bool = True
-) -> TaskInfo:
+def info(name: str = "bbq:SES", *, templates: int = 4, instructions: int = 2) -> TaskInfo:
     """The record of a task of `table`'s shape."""
     return TaskInfo(
         name=name,
         fingerprint="f" * 64,
-        source="tests",
         instructions=tuple(f"instruction {i}" for i in range(instructions)),
         items={"find": 10, "dev": 2 * templates, "test": 2 * templates},
         templates={"find": 5, "dev": templates, "test": templates},
-        conditions=conditions,
     )
 
 

@@ -35,7 +35,7 @@ BASE, LARGE, XL = (f"google/flan-t5-{size}" for size in ("base", "large", "xl"))
 def test_an_accuracy_is_the_one_that_was_published(model, task, method, version, value):
     found = published.accuracy(model, task, method, version)
     assert found is not None
-    assert found.value == value
+    assert found.values == (value,)
     assert not found.source.endswith(published.ORIENTATION)
 
 
@@ -56,8 +56,8 @@ def test_what_was_not_published_is_nothing(model, task, method):
 def test_another_model_has_the_figures_of_base_for_orientation():
     found = published.accuracy("HuggingFaceTB/SmolLM2-135M-Instruct", "bbq:SES", "v1")
     assert found is not None
-    assert (found.value, found.source) == (
-        72.25,
+    assert (found.values, found.source) == (
+        (72.25,),
         "CRISPR v1, Table 1, Flan-T5-base, for orientation",
     )
 
@@ -65,17 +65,17 @@ def test_another_model_has_the_figures_of_base_for_orientation():
 def test_table_2_is_by_condition():
     found = published.gold_percent(BASE, "bbq:Age", "v1")
     assert found is not None
-    assert (found[0].ambiguous, found[0].disambiguated) == (58.57, 43.37)
+    assert found.values == (58.57, 43.37)
     assert published.gold_percent(BASE, "bbq:Age", "v2") is None
     assert published.gold_percent(BASE, "mrpc", "v1") is None
 
 
 def test_neurons_and_spread():
     sizes = [published.neurons(model, "bbq:Age", "v2") for model in (BASE, LARGE, XL)]
-    assert [size and size.value for size in sizes] == [170, 92, 59]
+    assert [size and size.values for size in sizes] == [(170,), (92,), (59,)]
     assert published.neurons(BASE, "rte", "v2") is None
     spreads = [published.spread(BASE, "mrpc", method) for method in ("original", "v2", "v1")]
-    assert [spread and spread.value for spread in spreads] == [4.17, 0.65, None]
+    assert [spread and spread.values for spread in spreads] == [(4.17,), (0.65,), None]
     assert published.spread(LARGE, "mrpc", "v2") is None
 
 

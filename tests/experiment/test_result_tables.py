@@ -15,12 +15,11 @@ from grids import BOTH, cells, shown
 from snipbias.base.table import Grid
 from snipbias.evaluation.estimate import points
 from snipbias.evaluation.stats import Interval
-from snipbias.experiment.outcome import neurons_of
 from snipbias.experiment.results import Results
 from snipbias.experiment.rows_file import all_rows
 from snipbias.experiment.settings import KNOWN, Settings
 from snipbias.experiment.tables import csv_tables
-from snipbias.experiment.tables.referee import referee_grids
+from snipbias.experiment.tables.grids import referee_grids
 from snipbias.experiment.tables.verdict import RIVALS, checks, judged
 from snipbias.models.places import count_places
 
@@ -74,7 +73,7 @@ def test_numbers_of_neurons_count_no_edit_as_none():
     assert (cells(experiment, "v1")["n"], cells(experiment, "CC")["n"]) == ("1.5", "")
     pruned = grid(experiment, "Neurons pruned")
     assert [row[:2] for row in pruned.rows] == [("v1", "3/0 (0.150 %)")]
-    counts = count_places(sites, neurons_of([each.edit for each in outcomes[1:3]]))
+    counts = count_places(sites, [outcomes[1].edit.neurons, []])
     assert {tuple(p): c for p, c in counts.items() if c} == {
         ("encoder", 0, "self q"): 1.0,
         ("encoder", 0, "self k"): 0.5,

@@ -136,7 +136,7 @@ def test_a_task_without_conditions_has_empty_cells_and_no_zeros():
         outcome("original", says(BIASED), "mrpc", rows=rows),
         outcome("v1", right, "mrpc", 0, rows=rows),
     ]
-    experiment = made.experiment(outcomes, tasks=(made.info("mrpc", conditions=False),))
+    experiment = made.experiment(outcomes)
     v1 = cells(experiment, "v1", "mrpc")
     assert (v1["accuracy"], v1["difference_accuracy"]) == ("100.00", "75.00")
     undefined = ("ambiguous", "disambiguated", "discrimination", "unknown_rate", "named_accuracy")

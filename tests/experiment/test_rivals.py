@@ -19,7 +19,7 @@ from snipbias.experiment.baselines.prompt_end import at_prompt_end
 from snipbias.experiment.baselines.prompting import PROMPTINGS, Prompting
 from snipbias.experiment.baselines.steering import mean_difference
 from snipbias.experiment.store import COSTS, Store
-from snipbias.experiment.tables.referee import BIAS
+from snipbias.experiment.tables.grids import BIAS
 from snipbias.method.attribute import asked
 from snipbias.method.recipes import RECIPES
 

@@ -13,7 +13,7 @@ from snipbias.cli.ending import after_comparison
 from snipbias.evaluation.answer import judged, worth_taking
 from snipbias.evaluation.measured import Measured
 from snipbias.evaluation.verdicts import Verdict
-from snipbias.experiment.tables import referee
+from snipbias.experiment.tables import grids
 from snipbias.experiment.tables.answers import answers, shown
 from snipbias.experiment.tables.verdict import Check
 
@@ -77,8 +77,7 @@ def test_one_random_draw_that_shifts_is_no_shift_of_random_neurons() -> None:
 def test_what_rows_do_not_tell_has_no_column() -> None:
     shape = {"plain": True}
     both = (outcome("original", says(BIASED), rows=shape), outcome("v1", right, rows=shape))
-    task = made.info(conditions=False)
-    text = plain_text(answers(made.experiment(both, tasks=(task,))), 80)
+    text = plain_text(answers(made.experiment(both)), 80)
     assert "answerable" in text
     assert not [word for word in ("AUROC", "stereotyped", "shift") if word in text]
 
@@ -120,5 +119,5 @@ def test_kept_is_the_worst_of_its_answers(monkeypatch) -> None:
         names = ("skills", "perplexity")[: len(answers_)]
         checks = [Check("kept", n, a, "") for n, a in zip(names, answers_, strict=True)]
         checks.append(Check("kept", "disambiguated", "no", ""))  # of which it does not speak
-        monkeypatch.setattr(referee, "kept", lambda each, margin, checks=checks: checks)
-        assert referee._kept(each, 0.02) == said
+        monkeypatch.setattr(grids, "kept", lambda each, margin, checks=checks: checks)
+        assert grids._kept(each, 0.02) == said

@@ -18,10 +18,10 @@ from snipbias.evaluation.rows import Rows
 from snipbias.evaluation.stats import Interval
 from snipbias.evaluation.tradeoff import Spot, tradeoff
 from snipbias.evaluation.trial import Trial
-from snipbias.report import first_screen
-from snipbias.report.examples import changed_examples
-from snipbias.report.first_screen import case, lines, shift_grid
+from snipbias.report import examples
+from snipbias.report.examples import case, changed_examples
 from snipbias.report.page import Finding
+from snipbias.report.sections import lines, shift_grid
 from snipbias.report.size_curve import Step, by_size
 from snipbias.report.texts import Texts
 
@@ -67,7 +67,7 @@ def test_the_first_screen_by_hand() -> None:
     shift = shift_grid({"e": [after]})
     assert shift.rows[0] == ("e", "60.0", "20.0", "20.0", "20.0", "60.0", "60.0")
     shown = case(tables, Texts({}, ()))
-    assert shown.item.endswith("ambiguous")
+    assert shown.question.endswith("ambiguous")
     assert [kind for _, kind in shown.options if "unknown" in kind] == ["right, unknown"]
     chosen = {name: shown.options[at][1] for name, at, _ in shown.answers}
     assert chosen == {ORIGINAL: "stereotyped", "e": "right, unknown"}
@@ -200,4 +200,4 @@ def test_the_typical_question_has_the_median_change_of_the_commonest() -> None:
         shared = {"gold": 2, "unknown": 2, "biased": 0, "chosen": 0, "condition": AMB}
         return build([Row(logs(0.9 - p, 0.1, p), **shared, instruction=0) for p in right])
 
-    assert first_screen._typical(rows(0.1, 0.1, 0.1), rows(0.4, 0.2, 0.3)) == 2
+    assert examples._typical(rows(0.1, 0.1, 0.1), rows(0.4, 0.2, 0.3)) == 2

@@ -77,8 +77,8 @@ def test_no_text_becomes_markup() -> None:
         notes=(EVIL,),
         warning=EVIL,
         changed=(EVIL,),
-        lines=(Line(EVIL, "edit", EVIL, 0, 0.5, None, 0.1, (0.5, None), ("good", EVIL)),),
-        case=Case(EVIL, EVIL, EVIL, EVIL, ((EVIL, EVIL),), ((EVIL, 0, (1.0,)),)),
+        lines=(Line(EVIL, "edit", 0, 0.5, None, 0.1, (0.5, None), ("good", EVIL)),),
+        case=Case(EVIL, EVIL, EVIL, ((EVIL, EVIL),), ((EVIL, 0, (1.0,)),)),
     )
     record = RunRecord("evaluate", [EVIL], {EVIL: EVIL}, {EVIL: {"weights": EVIL}}, {EVIL: EVIL})
     read = Read(page([Part(EVIL, [section], record, EVIL)], EVIL))

@@ -226,7 +226,7 @@ def default_folder(model: str, settings: Settings) -> Path:
 def write(results: Results, folder: Path) -> tuple[str, ...]:
     """Write tables, plots and edits, each moved into the folder once complete; return notes."""
     from snipbias.edits.run_folder import write_sites
-    from snipbias.report.plots import write_plots
+    from snipbias.report.reproduced import write_plots
 
     new = folder / ".new"
     shutil.rmtree(new, ignore_errors=True)  # left by a killed run

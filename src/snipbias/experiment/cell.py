@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import pyarrow as pa
@@ -13,12 +13,7 @@ import pyarrow as pa
 from snipbias.base.files import slug
 from snipbias.edits.interventions import Intervention
 from snipbias.evaluation.evaluate import Evaluation, evaluate
-from snipbias.evaluation.neutral_text import (
-    Passage,
-    TextShift,
-    chat_answers,
-    text_shifts,
-)
+from snipbias.evaluation.neutral_text import Passage, TextShift, chat_answers, text_shifts
 from snipbias.evaluation.reading import Reading
 from snipbias.experiment.outcome import Cost, Outcome, named
 from snipbias.experiment.settings import ORIGINAL, Settings
@@ -30,6 +25,11 @@ from snipbias.tasks.items import Balance, Task
 from snipbias.tasks.neutral_text import chat_prompts, passages
 
 Make = Callable[[], Intervention]
+TEXTS = ("text", "chat")
+
+
+def _asked(lm: LanguageModel, task: Task, batch_size: BatchSize) -> pa.Table:
+    return evaluate(lm, task, batch_size=batch_size).table
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class Cell:
         trial: None for a method that depends on no draw of items.
         draw: of a random control.
         samples: number of items that neurons are found on.
+        ask: answers a task, given the model and the batch size.
     """
 
     lm: LanguageModel
@@ -59,6 +60,7 @@ class Cell:
     draw: int = 0
     samples: int = 10
     batch_size: BatchSize = "auto"
+    ask: Callable[[LanguageModel, Task, BatchSize], pa.Table] = _asked
 
     def of(self, method: str) -> Cell:
         """The cell of another method in the same trial."""
@@ -76,7 +78,7 @@ class Cell:
     def cost(self, trained: int) -> Cost:
         """The cost of making this method so far, without evaluating it."""
         kept = (f"retention-{slug(task.name)}" for task in self.retention)
-        evaluated = {"test", "text", "chat", "answers", "dev", *kept}
+        evaluated = {"test", *TEXTS, "answers", "dev", *kept}
         beside = ("test-", "elsewhere-", *(("retention-",) if self.method == ORIGINAL else ()))
         made = self.store.cost(
             self._place, lambda part: part not in evaluated and not part.startswith(beside)
@@ -104,16 +106,6 @@ class Cell:
         return "auto" if self.batch_size == "auto" else max(1, self.batch_size // 2)
 
     @property
-    def kept(self) -> Mapping[str, Task]:
-        """The held-out rows of the retention tasks."""
-        return {task.name: _limited(task.test, self.settings) for task in self.retention}
-
-    @property
-    def kept_dev(self) -> Mapping[str, Task]:
-        """Their rows to choose settings by."""
-        return {task.name: _limited(task.dev, self.settings) for task in self.retention}
-
-    @property
     def original(self) -> Evaluation:
         """The unedited model on the test part."""
         return Evaluation(self.unedited.rows("test", self.test), Reading())
@@ -128,14 +120,18 @@ class Cell:
 
         Args:
             part: name of the rows in the store.
-            task: the rows to answer.
             make: makes the intervention; None for the model as it is.
         """
-        return self.store.rows(self.key(part), lambda: self._evaluate(task, make))
 
-    def relabelled(self, part: str, compute: Callable[[], Evaluation]) -> pa.Table:
+        def compute() -> pa.Table:
+            with nullcontext() if make is None else make().applied(self.lm):
+                return self.ask(self.lm, task, self.batch_size)
+
+        return self.relabelled(part, compute)
+
+    def relabelled(self, part: str, compute: Callable[[], pa.Table]) -> pa.Table:
         """Rows that a method makes by itself, under this method's name."""
-        return self.store.rows(self.key(part), lambda: named(compute().table, self.method))
+        return self.store.rows(self.key(part), lambda: named(compute(), self.method))
 
     def texts(self, make: Make | None = None) -> dict[str, TextShift]:
         """Figures on neutral text and chat answers, by name; none where the settings say so."""
@@ -143,53 +139,41 @@ class Cell:
         if not texts:
             return {}
 
-        def written() -> list[Query]:
-            found = self.store.value(
-                self.unedited.key("answers"),
-                lambda: [[q.prompt, q.options] for q in chat_answers(self.lm, requests)],
-            )
-            return [Query(tuple(prompt), tuple(map(tuple, options))) for prompt, options in found]
+        def answers() -> list[Any]:
+            return [[q.prompt, q.options] for q in chat_answers(self.lm, requests)]
 
-        def shift(part: str) -> TextShift:
-            def compute() -> list[Passage]:
-                edits = [] if make is None else [make()]
-                along = texts if part == "text" else written()
-                return list(text_shifts(self.lm, along, edits)[-1].passages)
+        def sums(part: str) -> list[Passage]:
+            along: Any = texts
+            if part == "chat":
+                found = self.store.value(self.unedited.key("answers"), answers)
+                along = [Query(tuple(p), tuple(map(tuple, options))) for p, options in found]
+            edits = [] if make is None else [make()]
+            return list(text_shifts(self.lm, along, edits)[-1].passages)
 
-            found = self.store.value(self.key(part), compute)
-            return TextShift.of([Passage(*passage) for passage in found])
-
-        return {part: shift(part) for part in ("text", "chat")}
+        kept = {part: self.store.value(self.key(part), partial(sums, part)) for part in TEXTS}
+        return {part: TextShift.of([Passage(*each) for each in kept[part]]) for part in kept}
 
     def held(self, make: Make | None = None, *, dev: str = "") -> Mapping[str, pa.Table]:
         """Rows on the retention tasks; with `dev`, a setting's name, on what they are chosen by."""
-        parts = self.kept_dev if dev else self.kept
+        parts = {task.name: task.dev if dev else task.test for task in self.retention}
         return {
-            name: self.rows(f"retention{dev}-{slug(name)}", task, make)
-            for name, task in parts.items()
+            name: self.rows(f"retention{dev}-{slug(name)}", _limited(part, self.settings), make)
+            for name, part in parts.items()
         }
 
-    @property
-    def nearby(self) -> Mapping[str, Task]:
-        """The small tasks that say what a method does elsewhere."""
-        return _nearby(self.test, self.settings.elsewhere) if self.settings.elsewhere else {}
-
     def elsewhere(self, make: Make | None = None) -> Mapping[str, pa.Table]:
-        """Rows on these."""
+        """Rows on the small tasks that say what a method does elsewhere."""
+        items = self.settings.elsewhere
+        tasks = _nearby(self.test, items) if items else {}
         return {
-            name: self.rows(f"elsewhere-{slug(name)}", task, make)
-            for name, task in self.nearby.items()
+            name: self.rows(f"elsewhere-{slug(name)}", task, make) for name, task in tasks.items()
         }
 
     def outcome(self, make: Make | None = None, **fields: Any) -> Outcome:
         """Evaluate an intervention on the test part, neutral text and the retention tasks."""
-        return self.report(
-            self.rows("test", self.test, make),
-            **self.texts(make),
-            retention=self.held(make),
-            elsewhere=self.elsewhere(make),
-            **fields,
-        )
+        rows, texts = self.rows("test", self.test, make), self.texts(make)
+        parts = {"retention": self.held(make), "elsewhere": self.elsewhere(make)}
+        return self.report(rows, **texts, **parts, **fields)
 
     def unchanged(self, **fields: Any) -> Outcome:
         """The outcome of a method for which it was best to change nothing."""
@@ -201,11 +185,6 @@ class Cell:
         """An outcome under this method's name."""
         place = (self.method, self.task.name, self.trial, self.draw)
         return Outcome(*place, test, samples=self.other_samples, **fields)
-
-    def _evaluate(self, task: Task, make: Make | None) -> pa.Table:
-        with nullcontext() if make is None else make().applied(self.lm):
-            evaluation = evaluate(self.lm, task, batch_size=self.batch_size)
-        return named(evaluation.table, self.method)
 
 
 # Every cell of a task asks for these, and drawing them takes a tenth of a second or two.

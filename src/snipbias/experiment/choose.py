@@ -55,7 +55,6 @@ def objective(
 
     Args:
         accuracy: accuracy of a setting on the development part.
-        settings: settings of the experiment.
         original: the unedited model's accuracy on the same rows.
         fall: the largest loss of accuracy on a retention task.
     """
@@ -90,7 +89,6 @@ def search_sizes(
     Args:
         sizes: numbers of neurons to try first.
         rounds: rounds of refinement.
-        measure: measures a number of neurons.
     """
     curve = {n: measure(n) for n in sorted(set(sizes))}
     for _ in range(rounds):
@@ -118,7 +116,6 @@ def chosen(
     """The outcome of an intervention at the setting that is best on the development part.
 
     Args:
-        cell: where it is evaluated.
         make: makes the intervention of a setting.
         search: measures settings with the function it is given, and returns the points.
     """
@@ -156,11 +153,8 @@ def _fall(cell: Cell, setting: Setting, make: Make) -> float:
         return 0.0
     now = cell.held(make, dev=f"-{in_short(setting)}")
     before = cell.unedited.held(dev="-dev")
-    changes = (
-        (accuracy(before[name]).overall or 0.0) - (accuracy(now[name]).overall or 0.0)
-        for name in now
-    )
-    return max(changes, default=0.0)
+    falls = (overall(accuracy(before[name])) - overall(accuracy(now[name])) for name in now)
+    return max(falls, default=0.0)
 
 
 def in_short(setting: Setting) -> str:

@@ -104,18 +104,12 @@ class Fidelity(Shown):
 
     def grid(self) -> Grid:
         """One line per method."""
-        rows = [
-            (
-                m.method,
-                number(m.spearman),
-                f"{number(m.low)} to {number(m.high)}",
-                number(m.top),
-                percent(m.share),
-                str(m.against),
-            )
-            for m in self.methods
-        ]
         nats, most = f"nats of its top {self.top}", "% of the most"
+        rows = []
+        for m in self.methods:
+            bounds = f"{number(m.low)} to {number(m.high)}"
+            figures = (number(m.spearman), bounds, number(m.top), percent(m.share), str(m.against))
+            rows.append((m.method, *figures))
         return Grid("", ("method", "Spearman", "95 %", nats, most, "harmful"), tuple(rows))
 
     def to_dict(self) -> dict[str, Any]:
@@ -197,9 +191,7 @@ def sample_neurons(sites: Sequence[Site], n: int, seed: int) -> tuple[list[tuple
     """Numbers of neurons drawn evenly from the model, gate and up as one, and how many there are.
 
     Args:
-        sites: the model's sites.
         n: how many; all if there are fewer.
-        seed: seed of the draw.
 
     Raises:
         SnipbiasError: `n` is below 2.
@@ -233,11 +225,9 @@ def true_effects(
     """How much the margin of yhat over y falls, in nats, when a group of neurons is pruned.
 
     Args:
-        lm: the model.
         drawn: the rows, asked under every instruction.
         groups: numbers of the neurons that are pruned together.
-        batch_size: prompts per pass, or `auto`; no result depends on it.
-        progress: called with the number of prompts just done.
+        batch_size, progress: as in `fidelity`.
     """
     jobs, model = asked(lm, drawn), ModelId.of(lm)
     queries, gold = [job.query for job in jobs], np.array([job.item.gold for job in jobs])
@@ -268,11 +258,10 @@ def judged(
     """Compare one method's scores with the true effects of the same neurons.
 
     Args:
-        name: name of the method.
         scores: score of each sampled neuron.
         effects: true effect of each, in nats.
         top: number of highest-scoring neurons to add up.
-        seed: seed of the bootstrap.
+        seed: of the bootstrap.
     """
     again = np.random.default_rng(seed).integers(len(scores), size=(RESAMPLES, len(scores)))
     drawn = spearman(scores[again], effects[again])

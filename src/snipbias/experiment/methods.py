@@ -9,6 +9,7 @@ from functools import cache, partial
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from snipbias.edits.controls import layer_matched_edit, random_edit
 from snipbias.edits.edit import NeuronEdit
@@ -26,6 +27,7 @@ from snipbias.experiment.settings import NO_WEIGHT, ORIGINAL
 from snipbias.method.activations import mean_activation
 from snipbias.method.recipes import RECIPES, Recipe, recipe
 from snipbias.method.scores import Scores
+from snipbias.models.language_model import LanguageModel
 from snipbias.models.sites import Neuron
 
 # Edits by number of neurons and factor: Scores.top, but for what it is kept in.
@@ -128,25 +130,21 @@ def _means(cell: Cell, recipe: Recipe) -> dict[str, Any]:
     return {site.name: found[site] for site in found.sites}
 
 
-def _drawn(cell: Cell, control: Callable[[Cell, NeuronEdit, int], NeuronEdit]) -> Outcome:
+def _drawn(cell: Cell, control: Callable[[LanguageModel, NeuronEdit, int], NeuronEdit]) -> Outcome:
     """A random control of the edit that the preset's own method found in the same trial."""
+    assert cell.trial is not None
     found = method_named(cell.settings.method)(cell.of(cell.settings.method)).edit
     if found is None:
         return cell.unchanged()
-    edit = control(cell, found, _draw_seed(cell))
+    seed = (cell.settings.seed + cell.trial) * cell.settings.draws + cell.draw
+    edit = control(cell.lm, found, seed)
     return cell.outcome(lambda: edit, edit=edit, chosen={"n": len(edit)})
 
 
-def _random(cell: Cell, edit: NeuronEdit, seed: int) -> NeuronEdit:
+def _random(lm: LanguageModel, edit: NeuronEdit, seed: int) -> NeuronEdit:
     factors = [factor for units in edit.factors.values() for factor in units.values()]
     same = len(set(factors)) == 1
-    return random_edit(cell.lm, len(edit), seed, factors[0] if same else factors)
-
-
-def _draw_seed(cell: Cell) -> int:
-    """Another one for each draw of each trial."""
-    assert cell.trial is not None
-    return (cell.settings.seed + cell.trial) * cell.settings.draws + cell.draw
+    return random_edit(lm, len(edit), seed, factors[0] if same else factors)
 
 
 # -- scores alone --------------------------------------------------------------------------------
@@ -155,9 +153,9 @@ def _draw_seed(cell: Cell) -> int:
 def _calibrated(cell: Cell, by: Callable[[Given], Evaluation]) -> Outcome:
     """A score-only method: the original model's answers, read in another way."""
 
-    def calibrated() -> Evaluation:
+    def calibrated() -> pa.Table:
         given = (cell.lm, cell.test, cell.original, cell.dev)
-        return by(Given(*given, cell.batch_size, cell.settings.seed))
+        return by(Given(*given, cell.batch_size, cell.settings.seed)).table
 
     return cell.report(cell.relabelled("test", calibrated))
 
@@ -177,7 +175,7 @@ def _shifted(cell: Cell, *, by_wording: bool = False) -> Outcome:
         return replace(cell.unchanged(), text=None, chat=None, retention={}, elsewhere={})
     constant = found.offset
     dev = calibrate.offset(dev, constant)
-    rows = cell.relabelled("test", lambda: calibrate.offset(test, constant))
+    rows = cell.relabelled("test", lambda: calibrate.offset(test, constant).table)
     setting, goal = {"offset": constant, **extra}, objective(found.accuracy)
     point = Point(setting, found.overall, found.ambiguous, found.disambiguated, goal)
     return cell.report(rows, dev=named(dev.table, cell.method), chosen=setting, curve=(point,))
@@ -198,9 +196,7 @@ METHODS: dict[str, Callable[[Cell], Outcome]] = {
     **{name: partial(pruned, recipe=each) for name, each in RECIPES.items()},
     NO_WEIGHT: partial(_same_as, other="v1"),
     "random": partial(_drawn, control=_random),
-    "layer-matched random": partial(
-        _drawn, control=lambda cell, edit, seed: layer_matched_edit(cell.lm, edit, seed)
-    ),
+    "layer-matched random": partial(_drawn, control=layer_matched_edit),
     **RIVALS,
     "CC": partial(_calibrated, by=calibrate.cc),
     "DC": partial(_calibrated, by=calibrate.dc),

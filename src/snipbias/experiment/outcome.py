@@ -13,15 +13,12 @@ from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.provenance import ModelId
 from snipbias.evaluation.evaluate import rows_of
 from snipbias.evaluation.measured import Measured, measured
-from snipbias.evaluation.metrics import ByCondition
 from snipbias.evaluation.neutral_text import TextShift
 from snipbias.evaluation.rows import Rows
 from snipbias.evaluation.stats import holm
 from snipbias.evaluation.trial import Trial
 from snipbias.experiment.settings import Settings
-from snipbias.models.sites import Neuron, Site
-from snipbias.tasks.items import Task
-from snipbias.tasks.unanswerable import is_control
+from snipbias.models.sites import Site
 
 
 @dataclass(frozen=True)
@@ -39,11 +36,6 @@ class Point:
     ambiguous: float | None
     disambiguated: float | None
     objective: float
-
-    @property
-    def accuracy(self) -> ByCondition:
-        """The accuracies alone."""
-        return ByCondition(self.overall, self.ambiguous, self.disambiguated)
 
 
 @dataclass(frozen=True)
@@ -150,41 +142,14 @@ class TaskInfo:
         items: rows of the parts as evaluated, by part (find: the pool that items are drawn from);
             without the filler and mismatch rows.
         templates: distinct templates of the same.
-        conditions: whether the rows are ambiguous or disambiguated.
     """
 
     name: str
     fingerprint: str
-    source: str
     instructions: tuple[str, ...]
     items: Mapping[str, int]
     templates: Mapping[str, int]
-    conditions: bool
     notes: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, task: Task, dev: Task, test: Task) -> TaskInfo:
-        """The record of a task and the parts of it that are evaluated.
-
-        Args:
-            task: the task.
-            dev: its development part, as evaluated.
-            test: its test part, as evaluated.
-        """
-        parts = {"find": task.find, "dev": dev, "test": test}
-        return cls(
-            name=task.name,
-            fingerprint=task.fingerprint,
-            source=task.source,
-            instructions=task.instructions,
-            items={
-                name: sum(not is_control(item.condition) for item in part.items)
-                for name, part in parts.items()
-            },
-            templates={name: len(part.templates) for name, part in parts.items()},
-            conditions=any(item.condition is not None for item in task.items),
-            notes=test.notes,
-        )
 
 
 @dataclass(frozen=True)
@@ -242,10 +207,6 @@ class Experiment:
         found = (o for o in self.all if (o.task, o.method, *o.beside) == labels)
         return tuple(sorted(found, key=lambda each: (each.trial or 0, each.draw)))
 
-    def edits(self, task: str, method: str) -> tuple[NeuronEdit | None, ...]:
-        """The edit of each trial (and draw); None where the original was best."""
-        return tuple(each.edit for each in self.of(task, method))
-
     @cached_property
     def measured(self) -> dict[str, dict[str, Measured]]:
         """The figures of every method, by task."""
@@ -286,8 +247,3 @@ def _trials(outcomes: Sequence[Outcome]) -> list[Trial]:
         )
         for each in outcomes
     ]
-
-
-def neurons_of(edits: Sequence[NeuronEdit | None]) -> list[list[Neuron]]:
-    """The neurons of each edit; None is an edit of no neurons."""
-    return [edit.neurons if edit is not None else [] for edit in edits]

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from itertools import product
+from itertools import permutations, product
 from typing import Any, Literal
 
 from snipbias.base.errors import SnipbiasError, require
@@ -84,12 +84,14 @@ class Plan:
             whole = tuple(task.with_prompt(settings.prompt) for task in whole)
             kept = tuple(task.with_prompt(settings.prompt) for task in kept)
         prompts = tuple(map(prompt_template, settings.prompts))
-        _refuse_alike_prompts(prompts)
-        settings = replace(
-            settings,
-            tasks=tuple(task.name for task in whole),
-            retention=tuple(task.name for task in kept),
-        )
+        names = [prompt.name for prompt in prompts]
+        refuse_alike(tuple(names))
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise SnipbiasError(
+                f"two of the prompts are called {twice!r}: keep them in files of different names."
+            )
+        named, held = (tuple(task.name for task in tasks) for tasks in (whole, kept))
+        settings = replace(settings, tasks=named, retention=held)
         if {"LoRA", "(IA)3"} & {*settings.methods}:
             require("peft", "a fine-tune by LoRA or (IA)3 needs")
         refuse_alike(settings.tasks)
@@ -145,11 +147,7 @@ class Plan:
     @property
     def jobs(self) -> list[Job]:
         """Everything to do, task by task: what is done when a run is killed is whole tasks."""
-        jobs = [
-            job
-            for ground in self.grounds
-            for job in (*_outcomes(ground), *_curve(ground), *_reworded(ground, self.prompts))
-        ]
+        jobs = [job for ground in self.grounds for job in _jobs(ground, self.prompts)]
         return [*jobs, *_transfer(self.grounds)] if self.settings.transfer else jobs
 
 
@@ -179,44 +177,27 @@ def _check_samples(task: Task, settings: Settings) -> None:
 
 def left_out(task: Task, settings: Settings) -> tuple[str, ...]:
     """Methods, other than the preset's own, that need rows of a kind the task does not have."""
-    return tuple(
-        method
-        for method in settings.methods
-        if is_recipe(method) and method != settings.method
-        if not task.balances(recipe(method).balance)
-    )
+    others = (name for name in settings.methods if is_recipe(name) and name != settings.method)
+    return tuple(name for name in others if not task.balances(recipe(name).balance))
 
 
-def _outcomes(ground: Cell) -> Iterator[Job]:
-    settings = ground.settings
-    skipped = left_out(ground.task, settings)
-    for method in settings.methods:
-        if method in skipped:
-            continue
-        once = method in ONCE
-        trials = [None] if once else range(settings.trials)
+def _jobs(ground: Cell, prompts: Sequence[PromptTemplate]) -> Iterator[Job]:
+    """One task's jobs: the tables, the sample curve, the other prompt templates."""
+    settings, skipped = ground.settings, left_out(ground.task, ground.settings)
+    for method in (name for name in settings.methods if name not in skipped):
+        trials = [None] if method in ONCE else range(settings.trials)
         draws = range(settings.draws if method in CONTROLS else 1)
         for trial, draw in product(trials, draws):
             cell = replace(ground, method=method, trial=trial, draw=draw)
             yield Job("outcomes", cell, method_named(method))
-
-
-def _curve(ground: Cell) -> Iterator[Job]:
-    settings = ground.settings
-    for samples, trial in product(settings.sample_sizes, range(settings.trials)):
-        cell = replace(ground, method=settings.method, trial=trial, samples=samples)
-        yield Job("sample_curve", cell, method_named(settings.method))
-
-
-def _reworded(ground: Cell, prompts: Sequence[PromptTemplate]) -> Iterator[Job]:
-    settings = ground.settings
-    for prompt in prompts:
-        if prompt == ground.task.prompt:  # these are the experiment's own rows
-            continue
-        do = partial(_under, prompt=prompt)
-        yield Job("prompts", replace(ground, method=ORIGINAL), do)
-        for trial in range(settings.trials):
-            yield Job("prompts", replace(ground, method=settings.method, trial=trial), do)
+    trials = range(settings.trials)
+    own = [replace(ground, method=settings.method, trial=trial) for trial in trials]
+    for samples, cell in product(settings.sample_sizes, own):
+        yield Job("sample_curve", replace(cell, samples=samples), method_named(settings.method))
+    # Under the task's own template, the rows are the experiment's own.
+    for prompt in (each for each in prompts if each != ground.task.prompt):
+        for cell in (replace(ground, method=ORIGINAL), *own):
+            yield Job("prompts", cell, partial(_under, prompt=prompt))
 
 
 def _under(cell: Cell, prompt: PromptTemplate) -> Outcome:
@@ -228,33 +209,19 @@ def _under(cell: Cell, prompt: PromptTemplate) -> Outcome:
     return cell.report(named(test, cell.method), edit=edit, prompt=prompt.name)
 
 
-def _refuse_alike_prompts(prompts: Sequence[PromptTemplate]) -> None:
-    names = [prompt.name for prompt in prompts]
-    refuse_alike(tuple(names))
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise SnipbiasError(
-            f"two of the prompts are called {twice!r}: keep them in files of different names."
-        )
-
-
 def _transfer(grounds: Sequence[Cell]) -> Iterator[Job]:
-    for found_on, ground in product(grounds, grounds):
-        if found_on is ground:
-            continue
-        settings = ground.settings
-        for trial in range(settings.trials):
-            source, cell = (
-                replace(g, method=settings.method, trial=trial) for g in (found_on, ground)
-            )
-            yield Job("transfer", cell, partial(_transferred, source=source))
+    settings = grounds[0].settings
+    for (found_on, ground), trial in product(permutations(grounds, 2), range(settings.trials)):
+        place = {"method": settings.method, "trial": trial}
+        do = partial(_transferred, source=replace(found_on, **place))
+        yield Job("transfer", replace(ground, **place), do)
 
 
 def _transferred(cell: Cell, source: Cell) -> Outcome:
     """The edit found on another task, on this task's test part."""
     other = source.task.name
     found = method_named(source.method)(source)
-    edit = found.edit
-    if edit is None:
+    if (edit := found.edit) is None:
         return replace(cell.unchanged(), found_on=other)
     test = cell.rows(f"test-from-{slug(other)}", cell.test, lambda: edit)
     return cell.report(test, edit=edit, chosen=found.chosen, found_on=other)

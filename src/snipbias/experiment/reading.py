@@ -75,16 +75,12 @@ def _outcome(folder: Path, kept: dict[str, Any]) -> Outcome:
     point = None if unchanged else best(curve)
     original = place_of(kept["task"], ORIGINAL, None)
     source = original if unchanged else place
-    texts = {part: sums for part in ("text", "chat") if (sums := _read(folder, source, part))}
-    moved = {part: TextShift.of([Passage(*each) for each in sums]) for part, sums in texts.items()}
-    return Outcome(
-        **kept,
-        chosen=dict(point.setting) if point else {},
-        curve=curve,
-        edit=_edit(folder, kept),
-        text=moved.get("text"),
-        chat=moved.get("chat"),
-    )
+    moved: dict[str, Any] = {}
+    for part in ("text", "chat"):
+        if sums := _read(folder, source, part):
+            moved[part] = TextShift.of([Passage(*each) for each in sums])
+    chosen = dict(point.setting) if point else {}
+    return Outcome(**kept, **moved, chosen=chosen, curve=curve, edit=_edit(folder, kept))
 
 
 def _read(folder: Path, place: str, part: str) -> Any:
@@ -108,10 +104,8 @@ def _task(name: str, data: Mapping[str, Any], done: list[Outcome]) -> TaskInfo:
     return TaskInfo(
         name=name,
         fingerprint=data["fingerprint"],
-        source=data["source"],
         instructions=tuple(data["instructions"]),
         items={"find": 0, **{part: len(set(table["item"])) for part, table in kept.items()}},
         templates={"find": 0, **{part: len(set(t["template"])) for part, t in kept.items()}},
-        conditions=any(kept["test"]["condition"]),
         notes=tuple(data["notes"]),
     )

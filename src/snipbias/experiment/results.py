@@ -19,11 +19,9 @@ from snipbias.base.notebook import Shown
 from snipbias.base.table import Grid
 from snipbias.evaluation.glossary import legend_markdown
 from snipbias.experiment.outcome import Experiment
-from snipbias.experiment.rows_file import all_rows, with_costs
-from snipbias.experiment.tables import csv_tables, detail_grids, grids
+from snipbias.experiment.rows_file import all_rows
+from snipbias.experiment.tables import csv_tables, detail_grids, grids, verdict
 from snipbias.experiment.tables.forest import forest
-from snipbias.experiment.tables.referee import elsewhere_grids, referee_grids
-from snipbias.experiment.tables.verdict import in_words
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -70,7 +68,7 @@ class Results(Experiment, Shown):
     @cached_property
     def words(self) -> str:
         """The verdict in words: one paragraph per task."""
-        return in_words(self)
+        return verdict.in_words(self)
 
     @cached_property
     def grids(self) -> list[Grid]:
@@ -79,7 +77,7 @@ class Results(Experiment, Shown):
 
     def _grids(self, *, seconds: bool = False) -> list[Grid]:
         return [
-            *referee_grids(self, seconds=seconds),
+            *grids.referee_grids(self, seconds=seconds),
             *grids.table_1(self),
             *grids.table_2(self),
             *(g for task in self.tasks for g in detail_grids.task_grids(self, task.name)),
@@ -90,7 +88,7 @@ class Results(Experiment, Shown):
             *detail_grids.prompts_grid(self),
             *detail_grids.transfer_grid(self),
             *detail_grids.samples_grid(self),
-            *elsewhere_grids(self),
+            *grids.elsewhere_grids(self),
             *detail_grids.verdict_grids(self),
         ]
 
@@ -99,18 +97,13 @@ class Results(Experiment, Shown):
         """Notes on the figures of each task."""
         return [f"{task.name}: {note}" for task in self.tasks for note in task.notes]
 
-    @property
-    def legend(self) -> str:
-        """The meaning of every column."""
-        return LEGEND.format(legend_markdown(self.grids))
-
     def markdown(self) -> str:
         """All tables, the verdict in words, how to read them, the data and the settings."""
         parts = [
             f"# {self.model.name}: {self.settings.method}",
             self.words,
             *(f"## {grid.title}\n\n{grid.markdown()}" for grid in self.grids),
-            f"## How to read this\n\n{self.legend}",
+            f"## How to read this\n\n{LEGEND.format(legend_markdown(self.grids))}",
             f"## Data\n\n{_tasks(self).markdown()}",
             "\n".join(f"- {note}" for note in self.notes),
             f"## Settings\n\n{_settings(self).markdown()}",
@@ -144,7 +137,7 @@ class Results(Experiment, Shown):
             with atomic_file(folder / name) as new:
                 new.write_bytes(text.encode())
         with atomic_file(folder / "rows.parquet") as new:
-            pq.write_table(with_costs(all_rows(self.all), self.outcomes), new)
+            pq.write_table(all_rows(self.all), new)
 
 
 def _tasks(experiment: Experiment) -> Grid:
@@ -166,7 +159,7 @@ def _tasks(experiment: Experiment) -> Grid:
 
 def _settings(experiment: Experiment) -> Grid:
     settings = experiment.settings.to_dict()
-    rows = tuple((name, json.dumps(value)) for name, value in settings.items())
+    rows = ((name, json.dumps(value)) for name, value in settings.items())
     model = experiment.model
     identity = (("model", model.name), ("neurons", f"{model.neurons}"), ("weights", model.weights))
     return Grid("Settings", ("setting", "value"), (*identity, *rows))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import cache, partial
 from itertools import product
 from typing import Any
 
 import numpy as np
 
-from snipbias.base.files import slug
 from snipbias.experiment.baselines.conditional import FIRES, conditional, conditional_layers
 from snipbias.experiment.baselines.fairsteer import Gated, probes
 from snipbias.experiment.baselines.finetuning import EPOCHS, Kind, finetune
@@ -19,7 +19,7 @@ from snipbias.experiment.baselines.steering import mean_difference
 from snipbias.experiment.baselines.unibias import biased_components
 from snipbias.experiment.cell import Cell
 from snipbias.experiment.choose import Setting, chosen
-from snipbias.experiment.outcome import Outcome, Point, named
+from snipbias.experiment.outcome import Outcome, Point
 from snipbias.experiment.settings import CONDITIONAL
 
 Measure = Callable[[Setting], Point]
@@ -31,14 +31,9 @@ def _steered(cell: Cell, *, probed: bool = False) -> Outcome:
     Args:
         probed: add it only where a probe says that the answer will be wrong.
     """
-
-    @cache
-    def vectors() -> Any:
-        return mean_difference(cell.lm, cell.sample(), batch_size=cell.half_batch)
-
-    @cache
-    def gates() -> Any:
-        return probes(cell.lm, cell.sample(), batch_size=cell.half_batch)
+    size = cell.half_batch
+    vectors = cache(lambda: mean_difference(cell.lm, cell.sample(), batch_size=size))
+    gates = cache(lambda: probes(cell.lm, cell.sample(), batch_size=size))
 
     def make(setting: Setting) -> Any:
         layer = int(setting["layer"])
@@ -57,10 +52,8 @@ def _steered(cell: Cell, *, probed: bool = False) -> Outcome:
 
 def _masked(cell: Cell) -> Outcome:
     """UniBias: how many FFN vectors and heads are masked is chosen on dev."""
-
-    @cache
-    def components() -> Any:
-        return biased_components(cell.lm, cell.sample(), batch_size=cell.half_batch)
+    size = cell.half_batch
+    components = cache(lambda: biased_components(cell.lm, cell.sample(), batch_size=size))
 
     def search(measure: Measure) -> Iterable[Point]:
         vectors, heads = len(components().vectors), len(components().heads)
@@ -79,11 +72,8 @@ def _tuned(cell: Cell, kind: Kind) -> Outcome:
     assert cell.trial is not None
     seed = cell.settings.seed + cell.trial
     adapters = cache(lambda: finetune(cell.lm, cell.sample(), kind, seed))
-    return chosen(
-        cell,
-        lambda setting: adapters()[int(setting["epochs"])],
-        lambda measure: [measure({"epochs": n}) for n in EPOCHS],
-    )
+    tried = [{"epochs": n} for n in EPOCHS]
+    return chosen(cell, lambda s: adapters()[int(s["epochs"])], lambda measure: map(measure, tried))
 
 
 def _rewired(cell: Cell) -> Outcome:
@@ -102,14 +92,9 @@ def _rewired(cell: Cell) -> Outcome:
 def _prompted(cell: Cell, way: Prompting) -> Outcome:
     """The original model, asked otherwise; there is nothing to choose."""
 
-    def rows(part: str, task: Any) -> Any:
-        compute = partial(way.answers, cell.lm, task, cell.batch_size)
-        return cell.store.rows(cell.key(part), lambda: named(compute(), cell.method))
-
-    kept = {name: rows(f"retention-{slug(name)}", task) for name, task in cell.kept.items()}
-    near = {name: rows(f"elsewhere-{slug(name)}", task) for name, task in cell.nearby.items()}
-    texts = cell.unedited.texts()
-    return cell.report(rows("test", cell.test), **texts, retention=kept, elsewhere=near)
+    texts, asked = cell.unedited.texts(), replace(cell, ask=way.answers)
+    rows = asked.rows("test", cell.test)
+    return cell.report(rows, **texts, retention=asked.held(), elsewhere=asked.elsewhere())
 
 
 RIVALS: dict[str, Callable[[Cell], Outcome]] = {

@@ -8,7 +8,7 @@ without seconds, which differ each time.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -30,45 +30,34 @@ LABELS = {
 }
 
 
-def all_rows(outcomes: Iterable[Outcome]) -> pa.Table:
-    """The rows of all outcomes, one outcome after the other."""
-    tables = [
-        _labelled(table, outcome, task, part, found_on)
-        for outcome in outcomes
-        for table, task, part, found_on in _tables(outcome)
-    ]
-    return pa.concat_tables(tables, promote_options="default")
-
-
-def with_costs(rows: pa.Table, outcomes: Iterable[Outcome]) -> pa.Table:
-    """The rows with what the outcomes of the tables took as metadata."""
+def all_rows(outcomes: Sequence[Outcome]) -> pa.Table:
+    """The rows of all outcomes, one outcome after the other, with the costs as metadata."""
+    tables = (table for outcome in outcomes for table in _tables(outcome))
+    rows = pa.concat_tables(tables, promote_options="default")
     costs = [
         {name: getattr(each, name) for name in KEY} | asdict(each.cost) | {"seconds": None}
         for each in outcomes
-        if each.cost is not None
+        if each.cost is not None and not any(each.beside)
     ]
     metadata = {**(rows.schema.metadata or {}), COSTS: json.dumps(costs).encode()}
     return rows.replace_schema_metadata(metadata)
 
 
-def _tables(outcome: Outcome) -> Iterator[tuple[pa.Table, str, str, str | None]]:
-    """Every table of an outcome, its task, its part, and the task that it was found on."""
-    yield outcome.test, outcome.task, "test", outcome.found_on
-    if outcome.dev is not None:
-        yield outcome.dev, outcome.task, "dev", outcome.found_on
-    for part, tables in (("retention", outcome.retention), ("elsewhere", outcome.elsewhere)):
+def _tables(of: Outcome) -> Iterator[pa.Table]:
+    """Every table of an outcome with its labels."""
+
+    def labelled(table: pa.Table, task: str, part: str, found_on: str | None) -> pa.Table:
+        values = (task, of.trial, of.draw, part, found_on, of.samples, of.prompt)
+        labels = zip(values, LABELS.values(), strict=True)
+        columns = [pa.array([value] * len(table), kind) for value, kind in labels]
+        return pa.table([*columns, *table.columns], names=[*LABELS, *table.column_names])
+
+    yield labelled(of.test, of.task, "test", of.found_on)
+    if of.dev is not None:
+        yield labelled(of.dev, of.task, "dev", of.found_on)
+    for part, tables in (("retention", of.retention), ("elsewhere", of.elsewhere)):
         for task, table in tables.items():
-            yield table, task, part, outcome.found_on or outcome.task
-
-
-def _labelled(
-    table: pa.Table, outcome: Outcome, task: str, part: str, found_on: str | None
-) -> pa.Table:
-    of = outcome
-    values = (task, of.trial, of.draw, part, found_on, of.samples, of.prompt)
-    labels = zip(values, LABELS.values(), strict=True)
-    columns = [pa.array([value] * len(table), kind) for value, kind in labels]
-    return pa.table([*columns, *table.columns], names=[*LABELS, *table.column_names])
+            yield labelled(table, task, part, of.found_on or of.task)
 
 
 def outcomes_in(rows: pa.Table) -> Iterator[dict[str, Any]]:
@@ -109,10 +98,7 @@ def _bare(rows: pa.Table) -> pa.Table:
 def _where(rows: pa.Table, **wanted: Any) -> pa.Table:
     """The rows with these labels; None is a missing one."""
     for column, value in wanted.items():
-        same = (
-            pc.is_null(rows[column])  # type: ignore[attr-defined]
-            if value is None
-            else pc.equal(rows[column], value)  # type: ignore[attr-defined]
-        )
+        there = rows[column]
+        same = there.is_null() if value is None else pc.equal(there, value)  # type: ignore[attr-defined]
         rows = rows.filter(same)
     return rows

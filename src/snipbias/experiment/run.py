@@ -18,6 +18,7 @@ from snipbias.experiment.results import Results
 from snipbias.experiment.settings import Settings, preset
 from snipbias.experiment.store import Store
 from snipbias.models.batching import BatchSize, Progress, Stage
+from snipbias.tasks.unanswerable import is_control
 
 NO_CONDITIONS = "no row is ambiguous or disambiguated: settings are chosen by overall accuracy"
 
@@ -79,10 +80,21 @@ def reproduce(
 
 
 def _info(ground: Cell) -> TaskInfo:
-    info = TaskInfo.of(ground.task, ground.dev, ground.test)
-    notes = [*info.notes]
-    if not info.conditions:
+    task, notes = ground.task, [*ground.test.notes]
+    if all(item.condition is None for item in task.items):
         notes.append(NO_CONDITIONS)
-    if skipped := left_out(ground.task, ground.settings):
+    if skipped := left_out(task, ground.settings):
         notes.append(f"{', '.join(skipped)} left out: no ambiguous and disambiguated rows to pair")
-    return replace(info, notes=tuple(notes))
+    parts = {"find": task.find, "dev": ground.dev, "test": ground.test}
+    own = {
+        name: sum(not is_control(item.condition) for item in part.items)
+        for name, part in parts.items()
+    }
+    return TaskInfo(
+        name=task.name,
+        fingerprint=task.fingerprint,
+        instructions=task.instructions,
+        items=own,
+        templates={name: len(part.templates) for name, part in parts.items()},
+        notes=tuple(notes),
+    )

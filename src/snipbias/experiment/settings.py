@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
@@ -17,14 +18,8 @@ CONTROLS = ("random", "layer-matched random")
 # Rivals that prune no neuron. Those of the scores alone depend on no draw of items.
 STEERING = "steering"
 SCORES_ALONE = (
-    "CC",
-    "DC",
-    "batch calibration",
-    "permutation averaging",
-    "less no context",
-    "offset",
-    "offset by wording",
-    "always unknown",
+    *("CC", "DC", "batch calibration", "permutation averaging", "less no context"),
+    *("offset", "offset by wording", "always unknown"),
 )
 NO_WEIGHT = "v2 no weight"  # which is v1
 ABLATIONS = ("v2 mean over tokens", NO_WEIGHT, "v2 no skill term")
@@ -38,19 +33,8 @@ LEARNED = ("learned", "learned random", "grafting", "first order", "learned LoRA
 ONCE = (ORIGINAL, CONDITIONAL, *SCORES_ALONE, *PROMPTED)
 # What a preset's own method is compared with, in the order of the tables.
 RIVALS = (
-    "v1",
-    "v2",
-    "v2 as coded",
-    "manual biased",
-    "snipbias",
-    "A(yhat)",
-    "skill neurons",
-    "gap",
-    "integrated gap",
-    "magnitude",
-    *CONTROLS,
-    STEERING,
-    *SCORES_ALONE,
+    *("v1", "v2", "v2 as coded", "manual biased", "snipbias", "A(yhat)", "skill neurons"),
+    *("gap", "integrated gap", "magnitude", *CONTROLS, STEERING, *SCORES_ALONE),
 )
 COUNTS = (
     *("samples", "trials", "draws", "layers", "steps"),
@@ -136,9 +120,8 @@ class Settings:
         _check_methods(self)
         _check_counts(self)
         if self.objective not in OBJECTIVES:
-            raise SnipbiasError(
-                f"there is no objective {self.objective!r}: use {', '.join(OBJECTIVES)}."
-            )
+            known = ", ".join(OBJECTIVES)
+            raise SnipbiasError(f"there is no objective {self.objective!r}: use {known}.")
         if not 0 <= self.margin < 1:
             raise SnipbiasError(f"the margin {self.margin} is no share: give 0.02 for two points.")
         if not all(map(math.isfinite, self.strengths)):
@@ -151,10 +134,7 @@ class Settings:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields, for JSON."""
-        return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in asdict(self).items()
-        }
+        return json.loads(json.dumps(asdict(self)))
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Settings:
@@ -201,8 +181,8 @@ def _check_counts(settings: Settings) -> None:
         if value is not None and value < 1:
             raise SnipbiasError(f"the setting {name} needs at least 1: it is {value}.")
     for name in ("refine", "texts", "elsewhere"):
-        if getattr(settings, name) < 0:
-            raise SnipbiasError(f"the setting {name} is {getattr(settings, name)}: give 0 or more.")
+        if (value := getattr(settings, name)) < 0:
+            raise SnipbiasError(f"the setting {name} is {value}: give 0 or more.")
 
 
 PRESETS: dict[str, Settings] = {

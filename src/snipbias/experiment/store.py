@@ -84,9 +84,8 @@ class Store:
         if folder is None:
             yield cls()
             return
-        plain = json.loads(json.dumps(identity))
         with ExitStack() as lock:
-            claim = partial(_claim, Path(folder), plain, lock, overwrite=overwrite)
+            claim = partial(_claim, Path(folder), _plain(identity), lock, overwrite=overwrite)
             place = workers().from_main(claim)
             yield cls(place)
             if place != Path(folder):
@@ -98,35 +97,23 @@ class Store:
 
     def value(self, key: str, compute: Callable[[], Any]) -> Any:
         """Plain values, as JSON."""
-
-        def plain() -> Any:
-            return json.loads(json.dumps(compute()))  # in memory as from a file
-
-        return self._part(f"{key}.json", plain, _write_json, _read_json)
+        return self._part(f"{key}.json", lambda: _plain(compute()), _write_json, _read_json)
 
     def cost(self, place: str, only: Callable[[str], bool]) -> Counter[str]:
         """Seconds and passes that the parts of a place took, of those that `only` accepts."""
-        return sum(
-            (
-                cost
-                for key, cost in self._costs.items()
-                if key.rpartition("/")[0] == place and only(key.rpartition("/")[2])
-            ),
-            Counter(),
-        )
+        parts = ((*key.rpartition("/"), cost) for key, cost in self._costs.items())
+        return sum((cost for at, _, part, cost in parts if at == place and only(part)), Counter())
 
     @cached_property
     def _costs(self) -> dict[str, Counter[str]]:
         """By part; a line that a kill cut short is that of a part that is made again."""
         costs: dict[str, Counter[str]] = {}
-        lines: list[str] = []
         if self.folder is not None and (path := self.folder / COSTS).exists():
-            lines = path.read_text("utf-8", "replace").splitlines()
-        for line in lines:
-            with suppress(ValueError, KeyError):
-                entry = json.loads(line)
-                part = entry.pop("part")
-                costs[part] = Counter(entry)
+            for line in path.read_text("utf-8", "replace").splitlines():
+                with suppress(ValueError, KeyError):
+                    entry = json.loads(line)
+                    part = entry.pop("part")
+                    costs[part] = Counter(entry)
         return costs
 
     def _made(self, key: str, compute: Callable[[], T]) -> T:
@@ -142,11 +129,12 @@ class Store:
         own = Counter(spent)
         own.subtract(self._within)
         self._within = outer + spent
-        self._costs[key.rpartition(".")[0]] = own
+        part = key.rpartition(".")[0]
+        self._costs[part] = own
         if self.folder is not None and workers().rank == 0:
             with open(self.folder / COSTS, "a", encoding="utf-8") as file:
                 # The line break comes first: it ends a line that a kill cut short.
-                file.write("\n" + json.dumps({"part": key.rpartition(".")[0], **own}))
+                file.write("\n" + json.dumps({"part": part, **own}))
         return made
 
     def _part(
@@ -195,11 +183,11 @@ def _claim(folder: Path, identity: Mapping[str, Any], lock: ExitStack, *, overwr
             ) from None
     for place in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
         sweep(place)
-    refusal, own = _refusal(folder, identity), (folder / SETTINGS).is_file()
-    if refusal and not (overwrite and own):
-        again = ", or --overwrite it" if own else ""
-        raise SnipbiasError(f"{folder} {refusal}: give another --out{again}.")
-    if refusal:
+    if refusal := _refusal(folder, identity):
+        own = (folder / SETTINGS).is_file()
+        if not (overwrite and own):
+            again = ", or --overwrite it" if own else ""
+            raise SnipbiasError(f"{folder} {refusal}: give another --out{again}.")
         refuse_existing(folder, overwrite=True)  # the folder one is in
         folder /= NEXT
         if _refusal(folder, identity):  # begun to replace it, and given up
@@ -234,13 +222,17 @@ def _refusal(folder: Path, identity: Mapping[str, Any]) -> str:
 
 def _differences(then: Any, now: Any, name: str = "") -> list[str]:
     """Which fields of nested dictionaries differ, each as "name is 3 there and 5 here"."""
-    if isinstance(then, dict) and isinstance(now, dict):
-        return [
-            line
-            for key in {**then, **now}
-            for line in _differences(then.get(key), now.get(key), f"{name}.{key}".lstrip("."))
-        ]
-    return [] if then == now else [f"{name} is {then} there and {now} here"]
+    if not (isinstance(then, dict) and isinstance(now, dict)):
+        return [] if then == now else [f"{name} is {then} there and {now} here"]
+    lines: list[str] = []
+    for key in {**then, **now}:
+        lines += _differences(then.get(key), now.get(key), f"{name}.{key}".lstrip("."))
+    return lines
+
+
+def _plain(value: Any) -> Any:
+    """The value as it is read from a JSON file."""
+    return json.loads(json.dumps(value))
 
 
 def _write_json(value: Any, path: Path) -> None:

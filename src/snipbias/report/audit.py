@@ -133,37 +133,27 @@ def _sections(
     named = {m: found.measured[m].value("stereotyped") for m in (ORIGINAL, *found.edits)}
     missing = [
         f"The {what} {NOT_STATED}: say it with --{option}."
-        for what, option, value in (
-            ("groups are", "groups", scenario.groups),
-            ("hazard is", "hazard", scenario.hazard),
-        )
-        if value == NOT_STATED
+        for option, what in (("groups", "groups are"), ("hazard", "hazard is"))
+        if getattr(scenario, option) == NOT_STATED
     ]
     yield Section("limits", "What this does not cover", notes=(*missing, *ALWAYS, *DUTIES))
     yield Section("worst", "What is wrong, or may be", notes=tuple(_wrong(found, named, scenario)))
     yield Section("scenario", "The scenario", grids=(_scenario(found, scenario),))
     yield Section("done", "What was done", grids=(_done(found, edits),))
-    yield Section(
-        "result",
-        "How often the stereotyped person is named",
-        grids=(_named(found, named), *(_templates(found.measured[edit]) for edit in found.edits)),
-    )
+    tables = (_named(found, named), *(_templates(found.measured[edit]) for edit in found.edits))
+    yield Section("result", "How often the stereotyped person is named", grids=tables)
     yield Section("hashes", "How to check it", grids=(_hashes(folder, found, record),))
 
 
 def _wrong(found: Comparison, named: dict[str, Estimate], scenario: Scenario) -> Iterator[str]:
     """Results against the threshold, then what broke, what may have, and what was not kept."""
-    for method, share in named.items():
-        if scenario.threshold is None:
-            continue
-        said = {
-            "yes": "is shown to be below",
-            "no": "is above",
-            "not shown": "is not shown to be below",
-        }[below(share.interval, scenario.threshold)]
-        yield f"{method}: the share {said} the threshold of {percent(scenario.threshold)} %."
-    if scenario.threshold is None:
+    if (limit := scenario.threshold) is None:
         yield "No threshold was set, so nothing here is called acceptable (--threshold 0.05)."
+    else:
+        verbs = {"yes": "is shown to be below", "no": "is above"}
+        for method, share in named.items():
+            verb = verbs.get(below(share.interval, limit), "is not shown to be below")
+            yield f"{method}: the share {verb} the threshold of {percent(limit)} %."
     for edit in found.edits:
         said = found.verdicts(edit)
         yield from (f"{edit}: {each}" for each in (*alarms(said), *doubts(said)))
@@ -187,15 +177,13 @@ def _scenario(found: Comparison, scenario: Scenario) -> Grid:
 
 
 def _done(found: Comparison, edits: Sequence[NeuronEdit]) -> Grid:
-    rows = [
-        (
-            edit.label,
-            f"{len(edit)} of {edit.model.neurons:,}",
-            str(edit.found_on.method.get("name", "-")) if edit.found_on else "-",
-            plural(len(edit.found_on.items), "item") if edit.found_on else "-",
-        )
-        for edit in edits
-    ]
+    rows = []
+    for edit in edits:
+        origin = ("-", "-")
+        if found_on := edit.found_on:
+            name = str(found_on.method.get("name", "-"))
+            origin = (name, plural(len(found_on.items), "item"))
+        rows.append((edit.label, f"{len(edit)} of {edit.model.neurons:,}", *origin))
     controls = [(name, str(found.neurons[name]), "drawn at random", "-") for name in found.controls]
     header = ("edit", "neurons scaled", "method", "found on")
     return Grid("Edits and their controls", header, (*rows, *controls))
@@ -232,16 +220,11 @@ def _templates(edited: Measured) -> Grid:
 
 
 def _hashes(folder: Path, found: Comparison, record: RunRecord) -> Grid:
+    answers = hashlib.sha256((folder / "rows.parquet").read_bytes()).hexdigest()
     rows = [(f"weights of {name}", str(model["weights"])) for name, model in record.models.items()]
     rows += [(f"revision of {n}", str(m.get("revision") or "-")) for n, m in record.models.items()]
     rows += [(f"edit {name}", of) for name, of in found.fingerprints.items()]
-    rows += [
-        ("questions", found.task.fingerprint),
-        (
-            "answers (rows.parquet)",
-            hashlib.sha256((folder / "rows.parquet").read_bytes()).hexdigest(),
-        ),
-    ]
+    rows += [("questions", found.task.fingerprint), ("answers (rows.parquet)", answers)]
     return Grid("Hashes", ("of", "hash"), tuple(rows))
 
 

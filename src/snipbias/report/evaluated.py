@@ -35,7 +35,17 @@ def evaluated_section(folder: Path, texts: Texts) -> Section:
     shown, where, found = compared.edits[:SHOWN_EDITS], str(compared.task), compared.measured
     kept, harness, table = compared.edits_in(folder), _harness(folder), compared.evaluation.table
     kinds = {ORIGINAL: "original", **dict.fromkeys(compared.edits, "edit")}
-    place, least = slug(compared.task.name), floors(compared.original)
+    spots = compared.spots(shown)
+    spots += [Spot(name, at, "floor") for name, at in floors(compared.original).items()]
+    runs = {name: found[name].rows[0] for name in shown}
+    drawn = maps(read_sites(folder), slug(compared.task.name), {e.label: [e] for e in kept})
+    # Why the tables mark the original or a control; for edits, the finding says so.
+    faults = {name: alarms(compared.verdicts(name)) for name in (ORIGINAL, *compared.controls)}
+    notes = [
+        *compared.notes,
+        *(f"{name}: {'; '.join(map(str, said))}" for name, said in faults.items() if said),
+        *(harness.sentences(compared.margin) if harness else ()),
+    ]
     return section(
         found,
         kinds | dict.fromkeys(compared.random, "control"),
@@ -46,33 +56,17 @@ def evaluated_section(folder: Path, texts: Texts) -> Section:
         changed=tuple(map(changed, kept)),
         grids=comparison_grids(compared),
         more=[harness_grid(harness)] if harness else [],
-        plots=(
-            *plots(
-                found,
-                [*compared.spots(shown), *(Spot(name, at, "floor") for name, at in least.items())],
-                _by_size(compared),
-                {name: found[name].rows[0] for name in shown},
-            ),
-            *maps(read_sites(folder), place, {edit.label: [edit] for edit in kept}),
-        ),
+        plots=(*plots(found, spots, _by_size(compared), runs), *drawn),
         letters=compared.evaluation.reading.options == "letters",
-        notes=(
-            *compared.notes,
-            *_unsaid(compared),
-            *(harness.sentences(compared.margin) if harness else ()),
-        ),
+        notes=notes,
     )
 
 
 def changed(edit: NeuronEdit) -> str:
     """One sentence on what an edit changes and what it was found on."""
     factors = {factor for units in edit.factors.values() for factor in units.values()}
-    how = (
-        "set to 0"
-        if factors == {0.0}
-        else f"scaled by {min(factors):.2g}"
-        + ("" if len(factors) == 1 else f" to {max(factors):.2g}")
-    )
+    last = "" if len(factors) == 1 else f" to {max(factors):.2g}"
+    how = "set to 0" if factors == {0.0} else f"scaled by {min(factors):.2g}{last}"
     of = f"{edit.label}: {len(edit):,} of {edit.model.neurons:,} neurons {how}"
     if edit.found_on is None:
         return f"{of}."
@@ -89,32 +83,16 @@ def _finding(compared: Comparison, edit: str) -> Finding:
         *((words[name], each.overall) for name, each in floors(compared.original).items()),
     )
     kept = [(part.kept, plain_name(part.what), part.sentence) for part in compared.retained(edit)]
-    found = compared.measured[edit]
-    return finding(found, rivals, kept, compared.said(edit))
-
-
-def _unsaid(compared: Comparison) -> list[str]:
-    """Why the tables mark the original or a control; for edits, the finding says so."""
-    return [
-        f"{method}: {'; '.join(map(str, found))}"
-        for method in (ORIGINAL, *compared.controls)
-        if (found := alarms(compared.verdicts(method)))
-    ]
+    return finding(compared.measured[edit], rivals, kept, compared.said(edit))
 
 
 def _by_size(compared: Comparison) -> Plot | None:
-    steps = [
-        Step(
-            compared.neurons[edit],
-            compared.summaries[edit].accuracy,
-            {
-                part: (now.low, now.high)
-                for part in compared.measured[edit].parts
-                if (now := compared.measured[edit].value(part).interval)
-            },
-        )
-        for edit in compared.edits
-    ]
+    steps = []
+    for edit in compared.edits:
+        found = compared.measured[edit]
+        known = {part: found.value(part).interval for part in found.parts}
+        bounds = {part: (each.low, each.high) for part, each in known.items() if each}
+        steps.append(Step(compared.neurons[edit], compared.summaries[edit].accuracy, bounds))
     original = compared.original
     floor = original.unknown_floor.overall
     what = "Every edit on the same held-out rows."

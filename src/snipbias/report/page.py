@@ -93,45 +93,39 @@ class Finding:
 
     def _what_happened(self) -> str:
         before, after = percent(self.before), percent(self.after)
-        said = (
-            f"Changing {self.size} neurons left accuracy at {after} %"
-            if before == after
-            else f"Changing {self.size} neurons moved accuracy from {before} to {after} %"
-        )
+        moved = f"left accuracy at {after} %"
+        if before != after:
+            moved = f"moved accuracy from {before} to {after} %"
+        said, unsettled = f"Changing {self.size} neurons {moved}", self._unsettled
         if self.change is None:
-            return f"{said}; {self._unsettled}."
-        change, low, high = (
-            percent(value, sign=True)
-            for value in (self.change.estimate, self.change.low, self.change.high)
-        )
-        so = f" Not settled: {self._unsettled}." if self._unsettled else ""
+            return f"{said}; {unsettled}."
+        figures = (self.change.estimate, self.change.low, self.change.high)
+        change, low, high = (percent(value, sign=True) for value in figures)
+        so = f" Not settled: {unsettled}." if unsettled else ""
         return f"{said}: {change} points (95\N{NO-BREAK SPACE}% interval {low} to {high}).{so}"
 
     def _against(self) -> list[str]:
-        known = [
-            f"{name} {percent(value)}\N{NO-BREAK SPACE}%"
-            for name, value in self.rivals
-            if value is not None
-        ]
-        return [f"For comparison: {', '.join(known)}."] if known else []
+        shares = ((name, percent(value)) for name, value in self.rivals if value is not None)
+        known = ", ".join(f"{name} {share}\N{NO-BREAK SPACE}%" for name, share in shares)
+        return [f"For comparison: {known}."] if known else []
 
     def _offset(self) -> list[str]:
         if self.gain is None:
             return []
         constant = "Adding a constant to the score of “unknown”, no neuron touched,"
         points = f"{self.gain.points} points of disambiguated accuracy"
+        compared = f"compared with it, the edit has {points}"
         answer = above(self.gain, 0.0)
         if answer == "no":
-            return [f"{constant} does better: compared with it, the edit has {points}."]
+            return [f"{constant} does better: {compared}."]
         if answer == "yes":
             so = ": this is a gain" if self.tag == GAIN else ""
-            return [f"{constant} falls short: compared with it, the edit has {points}{so}."]
+            return [f"{constant} falls short: {compared}{so}."]
         if self.shifted:
-            return [
-                f"{constant} does about as well: this is {SHIFT}, with {points} compared with it."
-            ]
+            so = f"this is {SHIFT}, with {points} compared with it"
+            return [f"{constant} does about as well: {so}."]
         enough = would_do(self.gain, 0.0, exact=False) or "too few rows to judge"
-        return [f"{constant} may do as well: compared with it, the edit has {points}; {enough}."]
+        return [f"{constant} may do as well: {compared}; {enough}."]
 
 
 @dataclass(frozen=True)
@@ -166,7 +160,6 @@ class Line:
 
     Attributes:
         kind: "original", "edit", "control" or "floor".
-        neurons: that it scales, in words.
         number: of the edit, which decides its colour; -1 of what is none.
         stereotyped: how often the stereotyped person is named, where nobody can be known.
         answerable: how many answerable rows are right.
@@ -177,7 +170,6 @@ class Line:
 
     name: str
     kind: str
-    neurons: str
     number: int
     stereotyped: float | None
     answerable: float | None
@@ -195,7 +187,6 @@ class Case:
         answers: (method, index of its answer, probability of each option); -1 matched none.
     """
 
-    item: str
     instruction: str
     context: str
     question: str

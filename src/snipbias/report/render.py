@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
@@ -35,6 +36,13 @@ def page(parts: Sequence[Part], title: str) -> str:
         raise SnipbiasError(
             f'{error.name} is missing: install it with pip install "snipbias[report]".'
         ) from None
+    given: Counter[str] = Counter()
+
+    def unique(name: str) -> str:
+        """An id that no two elements share, although two sections may have the same name."""
+        given[name] += 1
+        return name if given[name] == 1 else f"{name}-{given[name]}"
+
     static = resources("snipbias") / "report" / "static"
     texts = {
         name: (static / name).read_text(encoding="utf-8") for name in ("report.css", "report.js")
@@ -43,15 +51,14 @@ def page(parts: Sequence[Part], title: str) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    as_json = partial(json.dumps, indent=1, ensure_ascii=False, default=str)
     environment.filters |= {
         "percent": percent,
         "points": partial(percent, sign=True),
         "wide": lambda cell: len(cell) > WIDE,
         "seconds": lambda s: f"{s:.0f} s" if s < 120 else f"{s / 60:.0f} min",
         "command": lambda argv: shlex.join(["snipbias", *argv]),
-        "recorded": lambda part: json.dumps(
-            asdict(part.record), indent=1, ensure_ascii=False, default=str
-        ),
+        "recorded": lambda part: as_json(asdict(part.record)),
         "explained": lambda grids: list(explained(grids)),
     }
     plots = [plot for part in parts for section in part.sections for plot in section.plots]
@@ -70,7 +77,7 @@ def page(parts: Sequence[Part], title: str) -> str:
         policy=_policy(scripts, texts["report.css"]),
         style=Markup(texts["report.css"]),
         scripts=[Markup(script) for script in scripts if script],
-        ids=_Ids(),
+        ids=unique,
     )
 
 
@@ -81,25 +88,11 @@ def _colours() -> str:
     return f":root{{{light}}}\n@media (prefers-color-scheme:dark){{:root{{{dark}}}}}\n"
 
 
-class _Ids:
-    """Ids that no two elements share, wherever two sections have the same name."""
-
-    def __init__(self) -> None:
-        self._given: dict[str, int] = {}
-
-    def __call__(self, name: str) -> str:
-        self._given[name] = self._given.get(name, 0) + 1
-        return name if self._given[name] == 1 else f"{name}-{self._given[name]}"
-
-
 def _policy(scripts: Sequence[str], style: str) -> str:
     """A content security policy: these scripts and no other, and nothing from anywhere."""
-    hashes = " ".join(f"'sha256-{_digest(script)}'" for script in scripts if script)
+    digests = (hashlib.sha256(script.encode()).digest() for script in scripts if script)
+    hashes = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
     return (
         f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; "
         "img-src data: blob:; base-uri 'none'; form-action 'none'"
     )
-
-
-def _digest(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

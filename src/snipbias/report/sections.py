@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import pyarrow as pa
 
 from snipbias.base.files import slug
 from snipbias.base.plot import Plot
-from snipbias.base.table import Grid
+from snipbias.base.table import Grid, percent
 from snipbias.base.words import ORIGINAL
 from snipbias.edits.edit import NeuronEdit
+from snipbias.evaluation import measures, metrics
+from snipbias.evaluation.answer import answerable, named
 from snipbias.evaluation.apart import gained
+from snipbias.evaluation.estimate import average, mean_of
 from snipbias.evaluation.measured import Measured
-from snipbias.evaluation.metrics import accuracy_by_instruction
 from snipbias.evaluation.rows import Rows
 from snipbias.evaluation.tradeoff import Spot, tradeoff
-from snipbias.evaluation.verdicts import alarms, doubts, forewarned
-from snipbias.experiment.outcome import neurons_of
+from snipbias.evaluation.verdicts import Verdict, alarms, doubts, forewarned
 from snipbias.models.place_map import neuron_map
 from snipbias.models.places import count_places
 from snipbias.models.sites import Site
-from snipbias.report.examples import changed_examples, in_turn
-from snipbias.report.first_screen import case, lines, shift_grid
-from snipbias.report.page import Finding, Section
+from snipbias.report.examples import case, changed_examples, in_turn
+from snipbias.report.page import Finding, Line, Section
 from snipbias.report.size_curve import spread
 from snipbias.report.texts import Texts
+
+GOLD = (measures.AMBIGUOUS_GOLD_PROBABILITY, measures.DISAMBIGUATED_GOLD_PROBABILITY)
 
 
 def section(
@@ -53,6 +56,10 @@ def section(
     """
     original, *edited = tables
     task = found[ORIGINAL].task
+    changed = (
+        changed_examples(tables[original], tables[name], name, texts, letters=letters)
+        for name in edited
+    )
     return Section(
         name=slug(task),
         title=task,
@@ -61,16 +68,58 @@ def section(
         kept=next(iter(found[ORIGINAL].trials[0].retention), ""),
         case=case(tables, texts),
         grids=(*grids, shift_grid({name: found[name].rows for name in kinds}), *more),
-        examples=tuple(
-            in_turn(
-                changed_examples(tables[original], tables[name], name, texts, letters=letters)
-                for name in edited
-            )
-        ),
+        examples=tuple(in_turn(changed)),
         notes=(*notes, *([texts.missing] if texts.missing else [])),
         warning=forewarned(task, found[ORIGINAL].verdicts),
         **rest,
     )
+
+
+def lines(
+    methods: Mapping[str, Measured], kinds: Mapping[str, str], tags: Mapping[str, tuple[str, str]]
+) -> tuple[Line, ...]:
+    """The first screen's table, a line per method but for rivals; edits are numbered for colours.
+
+    Args:
+        kinds: of the methods that are shown.
+        tags: tone and words of their findings.
+    """
+    edits = [name for name, kind in kinds.items() if kind == "edit"]
+    task = next(iter(methods[ORIGINAL].trials[0].retention), "")
+
+    return tuple(
+        Line(
+            name,
+            kind,
+            edits.index(name) if name in edits else -1,
+            stereotyped=named(methods[name]),
+            answerable=answerable(methods[name]),
+            kept=average(measures.ACCURACY, methods[name].kept(task)),
+            gold=tuple(average(metric, methods[name].rows) for metric in GOLD),
+            tag=tags.get(name, ("", "")),
+        )
+        for name, kind in kinds.items()
+        if kind != "rival"
+    )
+
+
+def shift_grid(methods: Mapping[str, Sequence[Rows]]) -> Grid:
+    """Mean probability of the right option (the paper's Table 2) and of the other two kinds."""
+    probabilities = {
+        "right": metrics.gold_probability,
+        "stereotyped": metrics.biased_probability,
+        "unknown": metrics.unknown_probability,
+    }
+    conditions = {"ambig.": "ambiguous", "disambig.": "disambiguated"}
+    header = ("method", *(f"{kind}, {short}" for kind in probabilities for short in conditions))
+    rows = []
+    for name, runs in methods.items():
+        found = [[metric(rows) for rows in runs] for metric in probabilities.values()]
+        parts = product(found, conditions.values())
+        means = (mean_of(getattr(each, condition) for each in of) for of, condition in parts)
+        rows.append((name, *map(percent, means)))
+    title = "Mean probability of an option, of all options of its row (%)"
+    return Grid(title, header, tuple(rows)).without_empty_columns()
 
 
 def finding(
@@ -87,13 +136,16 @@ def finding(
         said: sentences on the stereotype, where that is known, and on a gain.
     """
     assert found.before is not None
-    named = [
-        (str(verdict) if trial is None else f"trial {trial}: {verdict}", verdict)
-        for trial, verdicts in found.by_trial.items()
-        for verdict in verdicts
-    ]
+
+    def by_trial(kind: Callable[[Iterable[Verdict]], Iterable[Verdict]]) -> tuple[str, ...]:
+        return tuple(
+            str(verdict) if trial is None else f"trial {trial}: {verdict}"
+            for trial, verdicts in found.by_trial.items()
+            for verdict in kind(verdicts)
+            if verdict.kind != "shift"
+        )
+
     first = int(found.change("stereotyped").interval is not None)
-    sure, may = alarms(found.verdicts), doubts(found.verdicts)
     return Finding(
         task=found.task,
         label=found.method,
@@ -103,9 +155,9 @@ def finding(
         change=found.change("overall").interval,
         rivals=tuple(rivals),
         gain=found.gain.interval,
-        shifted=any(verdict.kind == "shift" for verdict in sure),
-        alarms=tuple(text for text, v in named if v in sure and v.kind != "shift"),
-        doubts=tuple(text for text, v in named if v in may and v.kind != "shift"),
+        shifted=any(verdict.kind == "shift" for verdict in alarms(found.verdicts)),
+        alarms=by_trial(alarms),
+        doubts=by_trial(doubts),
         kept=tuple(kept),
         p_value=found.sign_flip("overall"),
         named="".join(said[:first]),
@@ -127,12 +179,12 @@ def plots(
     """
     original = found[ORIGINAL].trials[0]
     place = slug(found[ORIGINAL].task)
-    by_instruction = {n: accuracy_by_instruction(r) for n, r in runs.items()}
-    before = {ORIGINAL: accuracy_by_instruction(original.rows)}
+    rows = {ORIGINAL: original.rows, **runs}
+    by_instruction = {name: metrics.accuracy_by_instruction(each) for name, each in rows.items()}
     made = (
         tradeoff(place, spots, original.summary.offset_curve),
         sizes,
-        spread(place, {**before, **by_instruction}, list(runs)),
+        spread(place, by_instruction, list(runs)),
     )
     return [plot for plot in made if plot is not None]
 
@@ -143,18 +195,12 @@ def maps(
     """Where the neurons of each edit sit.
 
     Args:
-        sites: the model's sites.
         place: prefix of the plots' names in the page.
         edits: name -> the edit of each trial, over which the map averages.
     """
-    group = f"{place}-map"
-    return [
-        neuron_map(
-            count_places(sites, neurons_of(found)),
-            "Where the changed neurons sit",
-            place=f"{group}{number}",
-            group=group,
-            choice=name,
-        )
-        for number, (name, found) in enumerate(edits.items())
-    ]
+    group, title, drawn = f"{place}-map", "Where the changed neurons sit", []
+    for number, (name, found) in enumerate(edits.items()):
+        counts = count_places(sites, [edit.neurons if edit else [] for edit in found])
+        own = f"{group}{number}"
+        drawn.append(neuron_map(counts, title, place=own, group=group, choice=name))
+    return drawn

@@ -35,7 +35,6 @@ def by_size(
 
     Args:
         place: prefix of the plot's name in the page.
-        steps: one point per number of neurons.
         original: accuracy of the original.
         floor: accuracy of always answering "unknown", if it makes sense.
         what: sentence that says what the points are.
@@ -58,24 +57,20 @@ def by_size(
             highs = [100 * (b[1] - v) for b, v in zip(bounds, values, strict=True) if b]
             lows = [100 * (v - b[0]) for b, v in zip(bounds, values, strict=True) if b]
             bars = {"type": "data", "symmetric": False, "array": highs, "arrayminus": lows}
-        data.append(
-            scatter(
-                name,
-                sizes,
-                percents(values),
-                "%{x} neurons: %{y:.1f} %",
-                mode="lines+markers",
-                legendgroup=name,
-                marker={"color": colour, "symbol": symbol, "size": 9},
-                line={"color": colour, "width": 2, "dash": dash},
-                **({"error_y": bars} if bars else {}),
-            )
-        )
+        look: dict[str, Any] = {
+            "legendgroup": name,
+            "marker": {"color": colour, "symbol": symbol, "size": 9},
+            "line": {"color": colour, "width": 2, "dash": dash},
+            **({"error_y": bars} if bars else {}),
+        }
+        hover = "%{x} neurons: %{y:.1f} %"
+        data.append(scatter(name, sizes, percents(values), hover, "lines+markers", **look))
         if (before := getattr(original, condition)) is not None:
             data.append(_level(f"original, {name}", 100 * before, sizes, colour, "dot", name))
     if floor is not None:
         data.append(_level(FLOOR, 100 * floor, sizes, "@muted", "longdash", FLOOR))
     across = {"type": "log", "title": {"text": "neurons pruned (log scale)"}}
+    rows = tuple((str(s.size), *(_with_bounds(s, part) for part in CONDITIONS)) for s in steps)
     layout = {
         "height": 430,
         "xaxis": {**across, "tickvals": sorted(set(sizes))},
@@ -88,14 +83,7 @@ def by_size(
         f"{what} Thin dotted lines: the original; long dashes: a model that always answers "
         "“unknown”. The bars are 95 % intervals, or lowest and highest trial.",
         {"data": data, "layout": layout},
-        Grid(
-            "Accuracy by number of neurons (%)",
-            ("neurons", *CONDITIONS),
-            tuple(
-                (str(step.size), *(_with_bounds(step, condition) for condition in CONDITIONS))
-                for step in steps
-            ),
-        ),
+        Grid("Accuracy by number of neurons (%)", ("neurons", *CONDITIONS), rows),
     )
 
 
@@ -117,18 +105,12 @@ def spread(
     data = []
     for name, by_instruction in lines.items():
         look = mark(edits.index(name)) if name in edits else ORIGINALS
-        data.append(
-            scatter(
-                name,
-                [1 + i for i in by_instruction],
-                percents(list(by_instruction.values())),
-                "instruction %{x}: %{y:.1f} %",
-                mode="lines+markers",
-                marker=look,
-                line={"color": look["color"], "width": 1.5, "dash": "dot"},
-            )
-        )
+        line = {"color": look["color"], "width": 1.5, "dash": "dot"}
+        hover = "instruction %{x}: %{y:.1f} %"
+        x, y = [1 + i for i in by_instruction], percents(list(by_instruction.values()))
+        data.append(scatter(name, x, y, hover, "lines+markers", marker=look, line=line))
     numbers = sorted({i for by_instruction in lines.values() for i in by_instruction})
+    rows = tuple((name, *(percent(of.get(i)) for i in numbers)) for name, of in lines.items())
     layout = {
         "height": 380,
         "xaxis": {"title": {"text": "instruction"}, "dtick": 1},
@@ -141,14 +123,7 @@ def spread(
         "The same rows under other instructions. A line that goes up and down shows that accuracy "
         "depends on the wording; a line that lies higher everywhere does not depend on it.",
         {"data": data, "layout": layout},
-        Grid(
-            "Accuracy by instruction (%)",
-            ("method", *(str(1 + i) for i in numbers)),
-            tuple(
-                (name, *(percent(by_instruction.get(i)) for i in numbers))
-                for name, by_instruction in lines.items()
-            ),
-        ),
+        Grid("Accuracy by instruction (%)", ("method", *(str(1 + i) for i in numbers)), rows),
     )
 
 
@@ -156,16 +131,9 @@ def _level(
     name: str, y: float, sizes: Sequence[int], colour: str, dash: str, group: str
 ) -> dict[str, Any]:
     """A horizontal line; hidden together with the line that it belongs to."""
-    return scatter(
-        name,
-        [min(sizes), max(sizes)],
-        [y, y],
-        "%{y:.1f} %",
-        mode="lines",
-        legendgroup=group,
-        showlegend=group == FLOOR,
-        line={"color": colour, "width": 1.2, "dash": dash},
-    )
+    x, line = [min(sizes), max(sizes)], {"color": colour, "width": 1.2, "dash": dash}
+    legend = {"legendgroup": group, "showlegend": group == FLOOR}
+    return scatter(name, x, [y, y], "%{y:.1f} %", "lines", **legend, line=line)
 
 
 def _with_bounds(step: Step, condition: str) -> str:

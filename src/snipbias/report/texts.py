@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.hub import OFFLINE
@@ -37,37 +35,25 @@ def texts_of(record: RunRecord, task: str, data_dir: Path | None = None) -> Text
     if not isinstance(kept, dict) or "instructions" not in kept:
         return Texts({}, (), f"The run does not say what {task} was.")
     instructions = tuple(kept["instructions"])
-    try:
-        with _offline():
-            found = read_task(
-                task,
-                data_dir=data_dir or record.arguments.get("data_dir"),
-                instructions=instructions,
-                columns=_columns(record.arguments),
-                prompt=kept.get("prompt", DEFAULT),
-            )
-    except (SnipbiasError, OSError) as error:
-        return Texts({}, instructions, f"The texts of {task} are not shown: {error}")
-    if found.fingerprint != kept["fingerprint"]:
-        said = f"The texts of {task} are not shown: its rows are no longer those of the run."
-        return Texts({}, instructions, said)
-    return Texts({item.id: item for item in found.items}, instructions, prompt=found.prompt)
-
-
-def _columns(arguments: Mapping[str, Any]) -> dict[str, str] | None:
-    pairs = arguments.get("column") or ()
-    return dict(pair.split("=", 1) for pair in pairs) or None
-
-
-@contextmanager
-def _offline() -> Iterator[None]:
-    """While inside, tasks are read from this machine only."""
+    pairs = record.arguments.get("column") or ()
     before = os.environ.get(OFFLINE)
     os.environ[OFFLINE] = "1"
     try:
-        yield
+        found = read_task(
+            task,
+            data_dir=data_dir or record.arguments.get("data_dir"),
+            instructions=instructions,
+            columns=dict(pair.split("=", 1) for pair in pairs) or None,
+            prompt=kept.get("prompt", DEFAULT),
+        )
+    except (SnipbiasError, OSError) as error:
+        return Texts({}, instructions, f"The texts of {task} are not shown: {error}")
     finally:
         if before is None:
             del os.environ[OFFLINE]
         else:
             os.environ[OFFLINE] = before
+    if found.fingerprint != kept["fingerprint"]:
+        said = f"The texts of {task} are not shown: its rows are no longer those of the run."
+        return Texts({}, instructions, said)
+    return Texts({item.id: item for item in found.items}, instructions, prompt=found.prompt)

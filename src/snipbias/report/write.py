@@ -10,14 +10,21 @@ from pathlib import Path
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import atomic_file, refuse_existing
 from snipbias.base.record import RunRecord
+from snipbias.base.table import Grid
+from snipbias.base.words import plural
+from snipbias.edits.edit import NeuronEdit
+from snipbias.edits.format import FILE as EDIT_FILE
+from snipbias.edits.run_folder import read_sites
 from snipbias.report.evaluated import evaluated_section
-from snipbias.report.found import found_section
 from snipbias.report.page import Part, Section
 from snipbias.report.render import page
 from snipbias.report.reproduced import reproduced_sections
+from snipbias.report.sections import maps
 from snipbias.report.texts import Texts, texts_of
 
+AGAIN = "run it again with this snipbias"
 KINDS = ("find", "evaluate", "demo", "reproduce")
+LISTED = 100  # sites of an edit
 LEFT_OUT = Texts({}, (), "The rows' texts were left out of this report on request.")
 
 
@@ -65,8 +72,18 @@ def _part(folder: Path, data_dir: Path | None, name: str, *, texts: bool) -> Par
             f"{folder} holds a run of `snipbias {record.command}`: a report is made of "
             f"{', '.join(KINDS)}."
         )
+
+    def of(task: str) -> Texts:
+        return texts_of(record, task, data_dir) if texts else LEFT_OUT
+
     with readable(str(folder)):
-        sections = _sections(folder, record, data_dir, texts=texts)
+        if record.command == "find":
+            sections = [_found_section(folder, record)]
+        elif record.command == "evaluate":
+            sections = [evaluated_section(folder, of(record.arguments["task"]))]
+        else:
+            tasks = record.arguments["settings"]["tasks"]
+            sections = reproduced_sections(folder, {task: of(task) for task in tasks})
     models = ", ".join(Path(model).name for model in record.models)
     named = [_named(section, name) for section in sections]
     return Part(f"{record.command}: {models} ({folder})", named, record, str(folder))
@@ -87,15 +104,11 @@ def readable(folder: str) -> Iterator[None]:
         raise
     except FileNotFoundError as error:
         missing = Path(str(error.filename or error)).name  # pyarrow's has the path as its text
-        raise SnipbiasError(
-            f"{folder} has no {missing}, which a report needs: run it again with this snipbias "
-            f"(snipbias rerun {folder} --out ...)."
-        ) from None
+        said = f"has no {missing}, which a report needs: {AGAIN}"
+        raise SnipbiasError(f"{folder} {said} (snipbias rerun {folder} --out ...).") from None
     except Exception as error:
-        raise SnipbiasError(
-            f"{folder} is damaged or of another version ({type(error).__name__}: {error}): run it "
-            "again with this snipbias."
-        ) from error
+        said = f"is damaged or of another version ({type(error).__name__}: {error})"
+        raise SnipbiasError(f"{folder} {said}: {AGAIN}.") from error
 
 
 def _named(section: Section, part: str) -> Section:
@@ -107,23 +120,41 @@ def _named(section: Section, part: str) -> Section:
     return replace(section, name=f"{part}-{section.name}", plots=tuple(plots))
 
 
-def _sections(
-    folder: Path, record: RunRecord, data_dir: Path | None, *, texts: bool
-) -> list[Section]:
-    def of(task: str) -> Texts:
-        return texts_of(record, task, data_dir) if texts else LEFT_OUT
-
-    if record.command == "find":
-        return [found_section(folder, record)]
-    if record.command == "evaluate":
-        return [evaluated_section(folder, of(record.arguments["task"]))]
-    return reproduced_sections(
-        folder, {task: of(task) for task in record.arguments["settings"]["tasks"]}
-    )
-
-
 def _title(parts: Sequence[Part]) -> str:
     models = dict.fromkeys(Path(model).name for part in parts for model in part.record.models)
     tasks = dict.fromkeys(f.task for part in parts for s in part.sections for f in s.findings)
     what = f" on {', '.join(tasks)}" if tasks else ""
     return f"{', '.join(models)}{what}"
+
+
+def _found_section(folder: Path, record: RunRecord) -> Section:
+    """The edits of a run of `snipbias find`, smallest first."""
+    places = [folder] if (folder / EDIT_FILE).is_file() else sorted(folder.glob(f"n*/{EDIT_FILE}"))
+    edits = {edit.label: edit for edit in sorted(map(NeuronEdit.load, places), key=len)}
+    largest = list(edits.values())[-1]
+    found = largest.found_on
+    sizes = ", ".join(str(len(edit)) for edit in edits.values())
+    model, task = record.arguments["model"], record.arguments["task"]
+    lead = f"{sizes} of {largest.model.neurons:,} neurons of {model}"
+    if found:
+        items = f"{plural(len(found.items), 'item')} of {plural(len(found.templates), 'template')}"
+        lead += f", found on {items} under {plural(found.instructions, 'instruction')}"
+    more = f" (the first {LISTED} of {len(largest)})" if len(largest) > LISTED else ""
+    rows = []
+    for site, units in list(largest.factors.items())[:LISTED]:
+        factors = ", ".join(f"{factor:g}" for factor in sorted(set(units.values())))
+        rows.append((site, ", ".join(map(str, units)), factors))
+    header = ("site", "units", "factor")
+    drawn = maps(read_sites(folder), "found", {name: [edit] for name, edit in edits.items()})
+    return Section(
+        name="found",
+        title=f"Neurons found on {task}",
+        lead=f"{lead}.",
+        words=(
+            "Nothing is measured yet: finding neurons does not show that pruning them helps. "
+            f"Measure it on other templates with: snipbias evaluate {model} {task} --edit "
+            f"{places[-1].parent if places[-1].is_file() else places[-1]}",
+        ),
+        grids=(Grid(f"The largest edit's neurons{more}", header, tuple(rows)),),
+        plots=tuple(drawn),
+    )

@@ -42,11 +42,10 @@ class MeanAblation:
         """While inside, the neurons' outputs are constant; no weight is touched."""
         self.check(lm)
         refuse_split()
-        chosen = {site: torch.tensor(list(units)) for site, units in self.edit.factors.items()}
-        hooks = (
-            (site, partial(_hold, index, self.means[site][index].float()))
-            for site, index in chosen.items()
-        )
+        hooks = []
+        for site, units in self.edit.factors.items():
+            index = torch.tensor(list(units))
+            hooks.append((site, partial(_hold, index, self.means[site][index].float())))
         with lm.hooked(hooks, first=True):
             yield
 

@@ -284,10 +284,7 @@ def _score(measured: Given, queries: Sequence[tuple[str, Sequence[str]]]) -> lis
 
 
 def _answered(
-    label: str,
-    original: Evaluation,
-    scores: Sequence[Scores],
-    chosen: Sequence[int] | None = None,
+    label: str, original: Evaluation, scores: Sequence[Scores], chosen: Sequence[int] | None = None
 ) -> Evaluation:
     """The original's rows with other scores; the option that scores highest is chosen."""
     table = original.table

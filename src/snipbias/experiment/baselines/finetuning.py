@@ -100,16 +100,11 @@ def _injected(lm: LanguageModel, kind: Kind) -> Iterator[dict[str, torch.nn.Para
     was = {p: p.requires_grad for p in model.parameters()}
     with ExitStack() as stack:
         if kind == "LoRA":
-            config = LoraConfig(
-                r=8, lora_alpha=16, target_modules=with_role("q", "v"), fan_in_fan_out=conv
-            )
-            tuner: Any = LoraModel(model, config, "default")
+            more: Any = {"target_modules": with_role("q", "v"), "fan_in_fan_out": conv}
+            tuner: Any = LoraModel(model, LoraConfig(r=8, lora_alpha=16, **more), "default")
         else:
-            config = IA3Config(
-                target_modules=with_role("k", "v", "down"),
-                feedforward_modules=with_role("down"),
-                fan_in_fan_out=conv,
-            )
+            more = {"target_modules": with_role("k", "v", "down"), "fan_in_fan_out": conv}
+            config = IA3Config(feedforward_modules=with_role("down"), **more)
             tuner = IA3Model(model, config, "default")
         stack.callback(lambda: [p.requires_grad_(was[p]) for p in was])
         stack.callback(lambda: model.__dict__.pop("peft_config", None))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -13,8 +13,8 @@ import torch
 from snipbias.base.errors import SnipbiasError
 from snipbias.edits.edit import NeuronEdit
 from snipbias.experiment.cell import Cell
-from snipbias.experiment.choose import Setting, chosen
-from snipbias.experiment.outcome import Outcome, Point
+from snipbias.experiment.choose import chosen
+from snipbias.experiment.outcome import Outcome
 from snipbias.method.learned.below import Below
 from snipbias.method.learned.check import check
 from snipbias.method.learned.factors import Factors, LowRank, upper_sites
@@ -50,10 +50,8 @@ def learned(cell: Cell, pick: str, sized: bool) -> Outcome:
     if not edits:
         return cell.unchanged()
 
-    def search(measure: Callable[[Setting], Point]) -> Iterable[Point]:
-        return [measure({"n": n}) for n in sorted(edits)]
-
-    outcome = chosen(cell, lambda setting: edits[int(setting["n"])], search)
+    tried = [{"n": n} for n in sorted(edits)]
+    outcome = chosen(cell, lambda s: edits[int(s["n"])], lambda measure: map(measure, tried))
     fitted = 0 if outcome.edit is None else numbers_fitted(cell.lm, pick, len(outcome.edit))
     return replace(outcome, trained=fitted)
 
@@ -62,7 +60,6 @@ def numbers_fitted(lm: LanguageModel, pick: str, n: int) -> int:
     """How many numbers a pick fits: a factor, or a score in the mask, per neuron it trains.
 
     Args:
-        lm: the model.
         pick: as in `learn`.
         n: number of neurons kept.
     """

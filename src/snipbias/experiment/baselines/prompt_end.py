@@ -21,8 +21,6 @@ def at_prompt_end(
     That is the last token of the prompt, and of an encoder-decoder the decoder's start token.
 
     Args:
-        lm: the model.
-        queries: prompts with their options.
         names: names of the modules.
         inputs: read their inputs instead of their outputs.
 

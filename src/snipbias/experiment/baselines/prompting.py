@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pyarrow as pa
 import torch
@@ -35,8 +36,6 @@ class Prompting:
         """Rows of the task asked this way, in the order of `evaluate`'s.
 
         Args:
-            lm: the model.
-            task: the task.
             batch_size: prompts per pass, or `auto`.
         """
         task = task.with_instructions([f"{i} {self.added}".strip() for i in task.instructions])
@@ -67,17 +66,12 @@ def _written(lm: LanguageModel, requests: Sequence[str], batch_size: BatchSize) 
         written = lm.written(batch, [WRITTEN] * len(batch))
         return lm.tokenizer.batch_decode(written, skip_special_tokens=True)
 
+    def keep(numbers: Sequence[int], new: list[str]) -> None:
+        texts.update(zip(numbers, new, strict=True))
+
+    how: Any = {"size": size_of, "kind": "writing", "progress": lambda done: None}
     with torch.inference_mode(), lm.frozen():
-        run_batches(
-            lm,
-            queries,
-            do,
-            lambda numbers, new: texts.update(zip(numbers, new, strict=True)),
-            size=size_of,
-            kind="writing",
-            batch_size=batch_size,
-            progress=lambda done: None,
-        )
+        run_batches(lm, queries, do, keep, batch_size=batch_size, **how)
     every = workers().gather(texts)
     return [" ".join(every[number].split()) for number in range(len(queries))]
 

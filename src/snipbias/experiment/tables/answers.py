@@ -13,7 +13,7 @@ from snipbias.evaluation import measures
 from snipbias.evaluation.answer import FIRST, MEANS, bar, costs, headed, in_turn, judged, lines
 from snipbias.evaluation.estimate import average
 from snipbias.evaluation.measured import Measured
-from snipbias.experiment.outcome import Experiment, TaskInfo
+from snipbias.experiment.outcome import Experiment
 from snipbias.experiment.settings import CONTROLS, SCORES_ALONE
 from snipbias.tasks.unanswerable import UNANSWERABLE
 
@@ -39,31 +39,26 @@ def answers(experiment: Experiment) -> RenderableType:
     for task in experiment.tasks:
         found = experiment.measured[task.name]
         cost = costs(found[own], margin, {})
-        tables += [_title(task, found[own]), headed(drawn, *more, width=BAR)]
-        tables[-1].show_header = False
+        asked = held_out(task.items["test"], task.templates["test"], len(task.instructions))
+        trials = plural(found[own].number, "trial")
+        table = headed(drawn, *more, width=BAR)
+        table.show_header = False
+        tables += [Text.assemble((task.name, "bold"), f": {asked}, {trials}"), table]
         for name in shown(found, own, most):
-            cells = [_bar(of(found[name]), is_edit=name == own) for of in drawn.values()]
+            values = ([] if (v := of(found[name])) is None else [v] for of in drawn.values())
+            cells: list[RenderableType] = [bar(v, is_edit=name == own, width=BAR) for v in values]
             cells += [_told_apart(found[name])] if AUROC in more else []
             row = (escape(_named(found[name], own)), *cells, judged(found[name])[0])
-            tables[-1].add_row(*row, style="bold" if name == own else "")
+            table.add_row(*row, style="bold" if name == own else "")
         if len(experiment.tasks) == 1:
             said += in_turn(found[own], cost)
-        else:
-            said += [("cost", Text(f"{own} on {task.name}: {cost[0]}"))] if cost else []
+        elif cost:
+            said.append(("cost", Text(f"{own} on {task.name}: {cost[0]}")))
     said += LEGEND if AUROC in more else ()
     ran = plural(len(experiment.methods), "method")
     corner = f"{most} of {ran}" if most < len(experiment.methods) else ran
     head = headed(drawn, *more, corner=corner, width=BAR)
     return Group(head, *tables, Text(), lines(said))
-
-
-def _title(task: TaskInfo, own: Measured) -> Text:
-    asked = held_out(task.items["test"], task.templates["test"], len(task.instructions))
-    return Text.assemble((task.name, "bold"), f": {asked}, {plural(own.number, 'trial')}")
-
-
-def _bar(value: float | None, *, is_edit: bool) -> RenderableType:
-    return bar([] if value is None else [value], is_edit=is_edit, width=BAR)
 
 
 def _named(found: Measured, own: str) -> str:

@@ -32,11 +32,6 @@ def table_1(experiment: Experiment) -> list[Cells]:
     return [_row_1(experiment, each) for each in experiment.every]
 
 
-def table_2(experiment: Experiment) -> list[Cells]:
-    """Gold probability in percent, renormalised over the row's options and raw."""
-    return [_row_2(experiment, each) for each in experiment.every]
-
-
 def text(rows: Sequence[Cells]) -> str:
     """The rows as a CSV file."""
     file = io.StringIO()
@@ -80,7 +75,7 @@ def _row_1(experiment: Experiment, each: Measured) -> Cells:
         **_estimates({"perplexity_ratio": each.perplexity_ratio}, 1, 4),
         "kl": _fixed(each.text.kl_per_token if each.text else None, 1, 4),
         **_retention(experiment, each),
-        "published": _fixed(theirs.value if theirs else None, 1),
+        "published": _fixed(theirs.values[0] if theirs else None, 1),
         "published_source": theirs.source if theirs else "",
         "trials": str(each.number),
         "draws": str(each.draws),
@@ -110,20 +105,23 @@ def _retention(experiment: Experiment, each: Measured) -> Cells:
     return cells
 
 
-def _row_2(experiment: Experiment, each: Measured) -> Cells:
-    theirs = published.gold_percent(experiment.model.name, each.task, each.method)
-    figure = theirs[0] if theirs else None
+def table_2(experiment: Experiment) -> list[Cells]:
+    """Gold probability in percent, renormalised over the row's options and raw."""
     gold = {"ambiguous": "gold ambiguous", "disambiguated": "gold disambiguated"}
     raw = {"ambiguous": "ambiguous", "disambiguated": "disambiguated", "all_rows": "overall"}
-    return {
-        "task": each.task,
-        "method": each.method,
-        **_estimates({c: each.value(name) for c, name in {**gold, "all_rows": "gold"}.items()}),
-        **{f"{c}_raw": _fixed(each.gold_raw(part), 100, 4) for c, part in raw.items()},
-        "published_ambiguous": _fixed(figure.ambiguous if figure else None, 1),
-        "published_disambiguated": _fixed(figure.disambiguated if figure else None, 1),
-        "published_source": theirs[1] if theirs else "",
-    }
+    rows = []
+    for each in experiment.every:
+        theirs = published.gold_percent(experiment.model.name, each.task, each.method)
+        cells = {
+            "task": each.task,
+            "method": each.method,
+            **_estimates({c: each.value(name) for c, name in {**gold, "all_rows": "gold"}.items()}),
+            **{f"{c}_raw": _fixed(each.gold_raw(part), 100, 4) for c, part in raw.items()},
+        }
+        for part, value in zip(gold, theirs.values if theirs else (None, None), strict=True):
+            cells[f"published_{part}"] = _fixed(value, 1)
+        rows.append({**cells, "published_source": theirs.source if theirs else ""})
+    return rows
 
 
 def _estimates(found: Mapping[str, Estimate], unit: float = 100, digits: int = 2) -> Cells:

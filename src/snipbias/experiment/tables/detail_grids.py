@@ -12,13 +12,12 @@ from snipbias.base.table import Grid, number, p_value, percent
 from snipbias.base.words import ORIGINAL
 from snipbias.evaluation import measures, stats
 from snipbias.evaluation.apart import apart_grid
-from snipbias.evaluation.estimate import difference, estimate, points
+from snipbias.evaluation.estimate import NOTHING, difference, estimate, points
 from snipbias.evaluation.evaluate import rows_of
 from snipbias.evaluation.measured import Measured
 from snipbias.evaluation.neutral_text import kl_interval, perplexity_cell
 from snipbias.evaluation.tables import answers_grid
-from snipbias.evaluation.trial import Trial
-from snipbias.experiment.outcome import Experiment, neurons_of
+from snipbias.experiment.outcome import Experiment
 from snipbias.experiment.tables.grids import interval, side_by_side
 from snipbias.experiment.tables.verdict import checks, judged
 from snipbias.models.places import count_places, modules_order
@@ -66,18 +65,17 @@ def verdict_grids(experiment: Experiment) -> Iterator[Grid]:
     """Every question about each method that is judged, answered by its interval."""
     margin = f"{100 * experiment.settings.margin:g}"
     for method in judged(experiment):
-        by_task = {
-            task: {c.question: f"{c.answer}: {c.shown}" for c in asked}
-            for task, asked in checks(experiment, method).items()
-        }
-        names = list(dict.fromkeys(name for answers in by_task.values() for name in answers))
-        yield from side_by_side(
+        title = (
             f"Verdict on {method}, by 95 % CI ('not shown' is not 'no'; beats: more accurate, "
-            f"points; kept: not worse by more than {margin} points or {margin} %)",
-            method,
-            names,
-            {task: [found.get(name, "") for name in names] for task, found in by_task.items()},
+            f"points; kept: not worse by more than {margin} points or {margin} %)"
         )
+        asked = checks(experiment, method)
+        names = list(dict.fromkeys(check.question for task in asked.values() for check in task))
+        columns = {}
+        for task, found in asked.items():
+            cells = {check.question: f"{check.answer}: {check.shown}" for check in found}
+            columns[task] = [cells.get(name, "") for name in names]
+        yield from side_by_side(title, method, names, columns)
 
 
 def prompts_grid(experiment: Experiment) -> Iterator[Grid]:
@@ -94,10 +92,8 @@ def prompts_grid(experiment: Experiment) -> Iterator[Grid]:
     def cells(task: str) -> list[str]:
         shown, runs = [], []
         for prompt in wordings:
-            pair = [
-                [o.test for o in experiment.of(task, each, prompt=prompt)]
-                for each in (ORIGINAL, method)
-            ]
+            both = (experiment.of(task, each, prompt=prompt) for each in (ORIGINAL, method))
+            pair = [[outcome.test for outcome in found] for found in both]
             runs += [pair] if all(pair) else []
             shown.append(_before_and_after(*pair) if all(pair) else "")
         sides = list(zip(*runs, strict=True))
@@ -105,12 +101,10 @@ def prompts_grid(experiment: Experiment) -> Iterator[Grid]:
         spreads = [list(map(_mean_accuracy, side)) for side in sides]
         return [*shown, _before_and_after(*pooled, *spreads)]
 
-    yield from side_by_side(
-        f"Accuracy (%) by prompt template: original -> {method}, difference (points) [95 % CI]",
-        "prompt template",
-        [*(prompt or "the task's own" for prompt in wordings), "mean ± std"],
-        {task.name: cells(task.name) for task in experiment.tasks},
-    )
+    title = f"Accuracy (%) by prompt template: original -> {method}, difference (points) [95 % CI]"
+    names = [*(prompt or "the task's own" for prompt in wordings), "mean ± std"]
+    columns = {task.name: cells(task.name) for task in experiment.tasks}
+    yield from side_by_side(title, "prompt template", names, columns)
 
 
 def _mean_accuracy(tables: Sequence[pa.Table]) -> float:
@@ -118,9 +112,7 @@ def _mean_accuracy(tables: Sequence[pa.Table]) -> float:
 
 
 def _before_and_after(
-    before: Sequence[pa.Table],
-    after: Sequence[pa.Table],
-    *spreads: Sequence[float],
+    before: Sequence[pa.Table], after: Sequence[pa.Table], *spreads: Sequence[float]
 ) -> str:
     """Accuracy of both and their difference; with accuracies by prompt template, their std too."""
     sides = [percent(_mean_accuracy(tables)) for tables in (before, after)]
@@ -132,6 +124,8 @@ def _before_and_after(
 
 def transfer_grid(experiment: Experiment) -> Iterator[Grid]:
     """v2: neurons found on one task and evaluated on another; accuracy less the original's."""
+    if not experiment.transfer:
+        return
     method, names = experiment.settings.method, list(experiment.measured)
 
     def cell(found_on: str, task: str) -> str:
@@ -141,17 +135,15 @@ def transfer_grid(experiment: Experiment) -> Iterator[Grid]:
             return ""
         return points(difference(measures.ACCURACY, [o.rows for o in there], before.rows))
 
-    if experiment.transfer:
-        yield from side_by_side(
-            f"Transfer of {method}: accuracy minus the original's (points) [95 % CI]",
-            "found on / evaluated on",
-            names,
-            {task: [cell(found_on, task) for found_on in names] for task in names},
-        )
+    title = f"Transfer of {method}: accuracy minus the original's (points) [95 % CI]"
+    cells = {task: [cell(found_on, task) for found_on in names] for task in names}
+    yield from side_by_side(title, "found on / evaluated on", names, cells)
 
 
 def samples_grid(experiment: Experiment) -> Iterator[Grid]:
     """v2: accuracy by the number of items that the neurons were found on."""
+    if not experiment.sample_curve:
+        return
     method, usual = experiment.settings.method, experiment.settings.samples
     sizes = sorted({usual, *(o.samples for o in experiment.sample_curve if o.samples)})
 
@@ -164,37 +156,27 @@ def samples_grid(experiment: Experiment) -> Iterator[Grid]:
         said = interval(estimate(measures.ACCURACY, rows))
         return said if spread is None else f"{said} ± {percent(spread)}"
 
-    if experiment.sample_curve:
-        yield from side_by_side(
-            f"Accuracy (%) of {method} by number of samples [95 % CI] ± std over trials",
-            "samples",
-            list(map(str, sizes)),
-            {t: [cell(size, t) for size in sizes] for t in experiment.measured},
-        )
+    title = f"Accuracy (%) of {method} by number of samples [95 % CI] ± std over trials"
+    cells = {task: [cell(size, task) for size in sizes] for task in experiment.measured}
+    yield from side_by_side(title, "samples", list(map(str, sizes)), cells)
 
 
 def places_grids(experiment: Experiment) -> Iterator[Grid]:
     """Where the pruned neurons sit: one table per stack, mean over all tasks and trials."""
     method = experiment.settings.method
-    edits = [e for task in experiment.tasks for e in experiment.edits(task.name, method)]
+    edits = [o.edit for task in experiment.tasks for o in experiment.of(task.name, method)]
     if not any(edits):
         return
-    counts = count_places(experiment.sites, neurons_of(edits))
+    counts = count_places(experiment.sites, [edit.neurons if edit else [] for edit in edits])
     for side in dict.fromkeys(place.side for place in counts):
         here = {(p.layer, p.module): count for p, count in counts.items() if p.side == side}
         modules = sorted({module for _, module in here}, key=modules_order)
-        yield Grid(
-            f"Where the neurons of {method} sit, {side} (mean over tasks and trials)",
-            ("layer", *modules, "all"),
-            tuple(
-                (
-                    str(layer),
-                    *(_count(here.get((layer, module))) for module in modules),
-                    _count(sum(count for (at, _), count in here.items() if at == layer)),
-                )
-                for layer in sorted({layer for layer, _ in here})
-            ),
-        )
+        rows = []
+        for layer in sorted({layer for layer, _ in here}):
+            found = [here.get((layer, module)) for module in modules]
+            rows.append((str(layer), *map(_count, (*found, sum(n or 0 for n in found)))))
+        title = f"Where the neurons of {method} sit, {side} (mean over tasks and trials)"
+        yield Grid(title, ("layer", *modules, "all"), tuple(rows))
 
 
 def _spread(each: Measured, experiment: Experiment) -> tuple[str, ...]:
@@ -209,30 +191,21 @@ def _spread(each: Measured, experiment: Experiment) -> tuple[str, ...]:
 def _side(each: Measured, kept: Sequence[str], experiment: Experiment) -> tuple[str, ...]:
     margin = experiment.settings.margin
     text, ratio = each.text, each.perplexity_ratio.value or 1.0
+    # KL per token of answers to requests in the first trial that has them.
+    chat = next((trial.chat for trial in each.trials if trial.chat), None)
+    chat_kl = chat and kl_interval(chat)
     retention = []
     for name in kept:
-        change = each.retention.get(name)
-        if change is None:
-            retention.append("")
-        else:
-            fine = stats.non_inferior(change.interval, margin)
-            retention.append(f"{points(change)} {'kept' if fine else '?'}")
+        change = each.retention.get(name, NOTHING)
+        fine = "kept" if stats.non_inferior(change.interval, margin) else "?"
+        retention.append(f"{points(change)} {fine}" if name in each.retention else "")
     return (
         perplexity_cell(text.perplexity, text.perplexity / ratio) if text else "",
         number(text.kl_per_token) if text else "",
-        _chat_kl(each.trials),
+        str(chat_kl.guarded) if chat_kl else number(chat.kl_per_token) if chat else "",
         *retention,
     )
 
 
-def _chat_kl(trials: Sequence[Trial]) -> str:
-    """KL per token of answers to requests in the first trial that has them, with its interval."""
-    chat = next((trial.chat for trial in trials if trial.chat), None)
-    found = chat and kl_interval(chat)
-    return str(found.guarded) if found else number(chat.kl_per_token) if chat else ""
-
-
 def _count(value: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{value:.1f}" if value else "."
+    return "" if value is None else f"{value:.1f}" if value else "."

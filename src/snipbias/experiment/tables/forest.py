@@ -19,13 +19,11 @@ def forest(
         methods: in the order that decides their colours; those without a change are left out.
     """
     changes = {name: found[name].change("overall") for name in methods if name in found}
-    known = sorted(
-        (name for name, change in changes.items() if change.value is not None),
-        key=lambda name: changes[name].value or 0.0,
-    )
+    known = [name for name, change in changes.items() if change.value is not None]
+    known.sort(key=lambda name: changes[name].value or 0.0)
     if not known:
         return None
-    data = []
+    data, rows = [], []
     for name in known:
         change, look = changes[name], mark(methods.index(name))
         value, low, high = percents([change.value, change.low, change.high])
@@ -36,6 +34,8 @@ def forest(
             bars |= {"array": [high - value], "arrayminus": [value - low]}
         more = {"showlegend": False, "marker": look, "error_x": bars}
         data.append(scatter(name, [value], [name], "%{y}: %{x:+.1f} points", **more))
+        interval, p = bracketed(change.interval, sign=True), found[name].sign_flip("overall")
+        rows.append((name, percent(change.value, sign=True), interval, p_value(p)))
     layout = {
         "height": 110 + 27 * len(known),
         "xaxis": {"ticksuffix": " points", "zeroline": True, "zerolinecolor": "@muted"},
@@ -49,16 +49,6 @@ def forest(
         "change may be a mere shift of answers to “unknown”: see the next plot.",
         {"data": data, "layout": layout},
         Grid(
-            "Change in accuracy (points)",
-            ("method", "change", "95 % CI", "p"),
-            tuple(
-                (
-                    name,
-                    percent(changes[name].value, sign=True),
-                    bracketed(changes[name].interval, sign=True),
-                    p_value(found[name].sign_flip("overall")),
-                )
-                for name in reversed(known)
-            ),
+            "Change in accuracy (points)", ("method", "change", "95 % CI", "p"), tuple(rows[::-1])
         ),
     )

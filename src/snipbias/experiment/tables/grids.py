@@ -4,41 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from statistics import mean
 
 from snipbias.base.table import Grid, percent
-from snipbias.evaluation.estimate import Estimate, shown
-from snipbias.experiment.outcome import Experiment
+from snipbias.evaluation.elsewhere import elsewhere_grid
+from snipbias.evaluation.estimate import Estimate, estimate, shown
+from snipbias.evaluation.measured import Measured
+from snipbias.evaluation.measures import Mean, Valued
+from snipbias.evaluation.rows import Rows
+from snipbias.experiment.outcome import Experiment, Outcome
 from snipbias.experiment.settings import ABLATIONS, CONTROLS
 from snipbias.experiment.tables import published
+from snipbias.experiment.tables.published import Version
+from snipbias.experiment.tables.verdict import kept
 
+ANSWERS = ("method", "stereotyped", "bias", "disambig.", "AUROC", "AUROC filler")
+COSTS = (
+    *("method", "AUROC mismatch", "kept", "read to make", "differentiated", "trained"),
+    *("read an answer", "seconds"),
+)
 PER_TABLE = 3  # tasks side by side, so that a terminal of 118 columns holds them
 
 
 def table_1(experiment: Experiment) -> Iterator[Grid]:
     """Methods x datasets: accuracy on the data's own rows, with the published figure."""
-
-    def cells(task: str, method: str) -> tuple[str, str]:
-        found = published.accuracy(
-            experiment.model.name, task, method, published.version_of(experiment.settings.method)
-        )
-        return interval(experiment.measured[task][method].value("plain")), _published(found)
-
+    version = published.version_of(experiment.settings.method)
+    cells = partial(_accuracy, experiment, version)
     yield from _methods_by_tasks("Table 1: accuracy (%) [95 % CI]", experiment, cells)
+
+
+def _accuracy(experiment: Experiment, version: Version, each: Measured) -> tuple[str, str]:
+    found = published.accuracy(experiment.model.name, each.task, each.method, version)
+    return interval(each.value("plain")), _published(found)
 
 
 def table_2(experiment: Experiment) -> Iterator[Grid]:
     """Gold probability in percent, ambiguous / disambiguated, with the published figures."""
 
-    def cells(task: str, method: str) -> tuple[str, str]:
-        each = experiment.measured[task][method]
+    def cells(each: Measured) -> tuple[str, str]:
         parts = [each.value(f"gold {part}").value for part in ("ambiguous", "disambiguated")]
-        found = published.gold_percent(experiment.model.name, task, method)
+        found = published.gold_percent(experiment.model.name, each.task, each.method)
         ours = "-" if None in parts else " / ".join(map(percent, parts))
-        if found is None:
-            return ours, ""
-        figure, source = found
-        return ours, _bracketed(f"{figure.ambiguous:.1f} / {figure.disambiguated:.1f}", source)
+        return ours, _published(found, "{:.1f}")
 
     title = "Table 2: gold probability (%), ambiguous / disambiguated"
     yield from _methods_by_tasks(title, experiment, cells)
@@ -47,9 +55,9 @@ def table_2(experiment: Experiment) -> Iterator[Grid]:
 def spread_grid(experiment: Experiment) -> Iterator[Grid]:
     """v2: standard deviation of accuracy over instructions, in points."""
 
-    def cells(task: str, method: str) -> tuple[str, str]:
-        found = published.spread(experiment.model.name, task, method)
-        std = experiment.measured[task][method].std_instructions
+    def cells(each: Measured) -> tuple[str, str]:
+        found = published.spread(experiment.model.name, each.task, each.method)
+        std = each.std_instructions
         return "-" if std is None else f"{100 * std:.2f}", _published(found)
 
     if any(each.std_instructions is not None for each in experiment.every):
@@ -60,14 +68,13 @@ def spread_grid(experiment: Experiment) -> Iterator[Grid]:
 def neurons_grid(experiment: Experiment) -> Iterator[Grid]:
     """Neurons pruned in each trial, and as a share of the whole model."""
 
-    def cells(task: str, method: str) -> tuple[str, str]:
-        sizes = experiment.measured[task][method].sizes
-        if not sizes or method in CONTROLS:
+    def cells(each: Measured) -> tuple[str, str]:
+        if not each.sizes or each.method in CONTROLS:
             return "", ""
-        found = published.neurons(experiment.model.name, task, method)
-        share = mean(sizes) / experiment.model.neurons
-        said = f"{'/'.join(map(str, sizes))} ({100 * share:.3f} %)"
-        return said, _bracketed(f"{found.value:.0f}", found.source) if found else ""
+        found = published.neurons(experiment.model.name, each.task, each.method)
+        share = mean(each.sizes) / experiment.model.neurons
+        ours = f"{'/'.join(map(str, each.sizes))} ({100 * share:.3f} %)"
+        return ours, _published(found, "{:.0f}")
 
     title = "Neurons pruned, by trial (mean share of all neurons)"
     for grid in _methods_by_tasks(title, experiment, cells):
@@ -82,10 +89,7 @@ def ablation_grid(experiment: Experiment) -> Iterator[Grid]:
         return
     some = tuple(m for m in ("v2", *ABLATIONS, "random") if m in experiment.methods)
 
-    def cells(task: str, method: str) -> tuple[str, str]:
-        found = published.accuracy(experiment.model.name, task, method, "v2")
-        return interval(experiment.measured[task][method].value("plain")), _published(found)
-
+    cells = partial(_accuracy, experiment, "v2")
     for grid in _methods_by_tasks("Ablation: accuracy (%) [95 % CI]", experiment, cells, some):
         yield replace(grid, strong=("v2",))
 
@@ -101,9 +105,7 @@ def side_by_side(
     """A row per name and a column per task, at most `PER_TABLE` of these in one table.
 
     Args:
-        title: heading of each table.
         corner: heading of the first column.
-        names: names of the rows.
         columns: task -> one cell per name.
     """
     for tasks in _parts(list(columns)):
@@ -119,7 +121,7 @@ def _parts(tasks: Sequence[str]) -> list[Sequence[str]]:
 def _methods_by_tasks(
     title: str,
     experiment: Experiment,
-    cells: Callable[[str, str], tuple[str, str]],
+    cells: Callable[[Measured], tuple[str, str]],
     among: Sequence[str] | None = None,
 ) -> Iterator[Grid]:
     """A row per method and a column per task, with one for published figures if there are any."""
@@ -130,7 +132,8 @@ def _methods_by_tasks(
         ran = among or experiment.methods
         methods = [m for m in ran if any(m in found[task] for task in part)]
         for task in part:
-            pairs = [cells(task, m) if m in found[task] else ("", "") for m in methods]
+            here = found[task]
+            pairs = [cells(here[m]) if m in here else ("", "") for m in methods]
             ours, theirs = map(list, zip(*pairs, strict=True))
             columns.append(ours)
             header.append(task)
@@ -142,10 +145,72 @@ def _methods_by_tasks(
         yield Grid(title, tuple(header), rows, (experiment.settings.method,))
 
 
-def _published(found: published.Published | None) -> str:
-    return "" if found is None else _bracketed(f"{found.value:.2f}", found.source)
+def _published(found: published.Published | None, form: str = "{:.2f}") -> str:
+    """A published figure, in brackets if it is another model's."""
+    if found is None:
+        return ""
+    text = " / ".join(map(form.format, found.values))
+    return f"({text})" if found.source.endswith(published.ORIENTATION) else text
 
 
-def _bracketed(text: str, source: str) -> str:
-    """In brackets what was published of another model."""
-    return f"({text})" if source.endswith(published.ORIENTATION) else text
+def _bias(rows: Rows) -> Valued:
+    """+1 the biased option, -1 another name: the mean is `metrics.s_amb`, unknown being right."""
+    other = (rows.chosen != rows.biased) & (rows.chosen != rows.unknown)
+    counted = rows.ambiguous & (rows.biased >= 0) & (rows.chosen >= 0)
+    return (rows.chosen == rows.biased).astype(float) - other, counted
+
+
+BIAS = Mean(_bias, (-1.0, 1.0))
+
+
+def referee_grids(experiment: Experiment, *, seconds: bool = False) -> Iterator[Grid]:
+    """Two tables per task; only with `seconds` are they not the same each time."""
+    for task in experiment.tasks:
+        answers, costs = [], []
+        for method, each in experiment.measured[task.name].items():
+            if not each.rows[0].ambiguous.any():
+                continue
+            names = ("discrimination", "discrimination filler", "discrimination mismatch")
+            told = [shown(each.value(name), "{:.2f}".format) for name in names]
+            bias = shown(estimate(BIAS, each.rows), "{:.2f}".format)
+            named, right = (interval(each.value(n)) for n in ("stereotyped", "disambiguated"))
+            answers.append((method, named, bias, right, *told[:2]))
+            cost = _cost(experiment.of(task.name, method), len(each.rows[0]))
+            costs.append((method, told[2], _kept(each, experiment.settings.margin), *cost))
+        if answers:
+            end = None if seconds else -1
+            yield Grid(f"Referee, {task.name} [95 % CI]", ANSWERS, tuple(answers))
+            title = f"Referee, {task.name}: what each costs"
+            yield Grid(title, COSTS[:end], tuple(row[:end] for row in costs))
+
+
+def _kept(each: Measured, margin: float) -> str:
+    """Whether retention and neutral text are within the margin: yes, no, or not told (?)."""
+    asked = [*each.retention, "perplexity"]
+    answers = {check.answer for check in kept(each, margin) if check.name in asked}
+    return "no" if "no" in answers else "?" if "not shown" in answers else "yes" if answers else ""
+
+
+def _cost(outcomes: tuple[Outcome, ...], rows: int) -> tuple[str, ...]:
+    """Prompts read and objectives differentiated to make it, mean over trials; and by an answer."""
+    costs = [outcome.cost for outcome in outcomes if outcome.cost is not None]
+    if not costs:
+        return ("",) * 5
+    seconds = [cost.seconds for cost in costs if cost.seconds is not None]
+    answering = mean(cost.answering for cost in costs) / rows
+    return (
+        f"{mean(cost.forward for cost in costs):.0f}",
+        f"{mean(cost.backward for cost in costs):.0f}",
+        f"{max(cost.trained for cost in costs)}",
+        f"{answering:.1f}" if answering else "",
+        f"{mean(seconds):.1f}" if seconds else "",
+    )
+
+
+def elsewhere_grids(experiment: Experiment) -> Iterator[Grid]:
+    """The side effects of every method, one table per task."""
+    for task in experiment.tasks:
+        found = experiment.measured[task.name].items()
+        if methods := {method: each.elsewhere for method, each in found if each.elsewhere}:
+            strong = (experiment.settings.method,)
+            yield elsewhere_grid(f"{task.name}: elsewhere", methods, strong)

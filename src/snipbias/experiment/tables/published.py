@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from snipbias.evaluation.metrics import ByCondition
-
 Version = Literal["v1", "v2"]
 Size = Literal["base", "large", "xl"]
 
@@ -59,18 +57,15 @@ _V2_NEURONS = {
     "mrpc": (4, 4, 6),
     "qnli": (4, 3, 23),
 }
-_V2_SPREAD = {
-    "original": {"bbq:SES": 1.44, "mrpc": 4.17},
-    "v2": {"bbq:SES": 0.67, "mrpc": 0.65},
-}
+_V2_SPREAD = {"original": {"bbq:SES": 1.44, "mrpc": 4.17}, "v2": {"bbq:SES": 0.67, "mrpc": 0.65}}
 NEURONS: dict[Size, int] = {"base": 227_328, "large": 614_400, "xl": 1_179_648}
 
 
 @dataclass(frozen=True)
 class Published:
-    """One published figure and where it stands."""
+    """One published figure (or one per condition) and where it stands."""
 
-    value: float
+    values: tuple[float, ...]
     source: str
 
 
@@ -78,59 +73,53 @@ def accuracy(model: str, task: str, method: str, version: Version = "v1") -> Pub
     """Accuracy in percent; where only the other version has the figure, that one.
 
     Args:
-        model: name of the model; figures of Flan-T5-base stand in for those of other models.
-        task: name of the task.
-        method: name of the method.
+        model: its name; figures of Flan-T5-base stand in for those of other models.
         version: whose figure to take where both have one (the original's, CC's and DC's).
     """
     versions: list[Version] = ["v1", "v2"]
     # The model's own figure before one for orientation, then the version that was asked for.
-    versions.sort(key=lambda each: (not _is_published_model(model, each), each != version))
+    versions.sort(key=lambda each: (_own_size(model, each) is None, each != version))
     for each in versions:
         table = _V1_TABLE_1 if each == "v1" else _V2_ACCURACY[_size(model, each)]
         tasks = _V1_TASKS if each == "v1" else _V2_TASKS
         if task in tasks and method in table:
             where = "Table 1" if each == "v1" else "accuracy table"
-            return Published(table[method][tasks.index(task)], _source(model, each, where))
+            return Published((table[method][tasks.index(task)],), _source(model, each, where))
     if _size(model, "v2") == "base" and task in _V2_ABLATION.get(method, {}):
-        return Published(_V2_ABLATION[method][task], _source(model, "v2", "ablation"))
+        return Published((_V2_ABLATION[method][task],), _source(model, "v2", "ablation"))
     return None
 
 
-def gold_percent(model: str, task: str, method: str) -> tuple[ByCondition, str] | None:
-    """Table 2 of v1: what it calls mean logits, by condition, and its source.
+def gold_percent(model: str, task: str, method: str) -> Published | None:
+    """Table 2 of v1: what it calls mean logits, on ambiguous and on disambiguated rows.
 
-    Args:
-        model, task, method: as in `accuracy`.
+    Args: as in `accuracy`.
     """
     if task not in _V1_TASKS or method not in _V1_TABLE_2:
         return None
-    ambiguous, disambiguated = _V1_TABLE_2[method][_V1_TASKS.index(task)]
-    return ByCondition(None, ambiguous, disambiguated), _source(model, "v1", "Table 2")
+    return Published(_V1_TABLE_2[method][_V1_TASKS.index(task)], _source(model, "v1", "Table 2"))
 
 
 def neurons(model: str, task: str, method: str) -> Published | None:
     """The number of neurons that v2 pruned.
 
-    Args:
-        model, task, method: as in `accuracy`.
+    Args: as in `accuracy`.
     """
     if method != "v2" or task not in _V2_NEURONS:
         return None
     value = _V2_NEURONS[task][_SIZES.index(_size(model, "v2"))]
-    return Published(value, _source(model, "v2", "neurons pruned"))
+    return Published((value,), _source(model, "v2", "neurons pruned"))
 
 
 def spread(model: str, task: str, method: str) -> Published | None:
     """v2's standard deviation over ten instructions, in points of accuracy, of Flan-T5-base.
 
-    Args:
-        model, task, method: as in `accuracy`.
+    Args: as in `accuracy`.
     """
     value = _V2_SPREAD.get(method, {}).get(task)
     if value is None or _size(model, "v2") != "base":
         return None
-    return Published(value, _source(model, "v2", "spread over instructions"))
+    return Published((value,), _source(model, "v2", "spread over instructions"))
 
 
 def version_of(method: str) -> Version:
@@ -138,22 +127,17 @@ def version_of(method: str) -> Version:
     return "v1" if method == "v1" else "v2"
 
 
-def _is_published_model(model: str, version: Version) -> bool:
-    """Whether the version has figures of this very model."""
-    return _named_size(model) in (_SIZES if version == "v2" else ("base",))
+def _own_size(model: str, version: Version) -> Size | None:
+    """The model's size, if the version has figures of this very model."""
+    sizes = _SIZES if version == "v2" else _SIZES[:1]
+    return next((size for size in sizes if f"flan-t5-{size}" in model.lower()), None)
 
 
 def _size(model: str, version: Version) -> Size:
     """The size whose figures are shown for a model: its own, or Flan-T5-base for orientation."""
-    named = _named_size(model)
-    return named if named is not None and version == "v2" else "base"
-
-
-def _named_size(model: str) -> Size | None:
-    return next((size for size in _SIZES if f"flan-t5-{size}" in model.lower()), None)
+    return _own_size(model, version) or "base"
 
 
 def _source(model: str, version: Version, where: str) -> str:
-    size = _size(model, version)
-    own = _is_published_model(model, version)
-    return f"CRISPR {version}, {where}, Flan-T5-{size}{'' if own else ORIENTATION}"
+    end = "" if _own_size(model, version) else ORIENTATION
+    return f"CRISPR {version}, {where}, Flan-T5-{_size(model, version)}{end}"

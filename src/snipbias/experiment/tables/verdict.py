@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from snipbias.base.words import ORIGINAL, signed
 from snipbias.evaluation import measures
 from snipbias.evaluation.apart import NAMES, gain_sentence, gained
-from snipbias.evaluation.estimate import Estimate, difference, points, shown
+from snipbias.evaluation.estimate import difference, points, shown
 from snipbias.evaluation.interval import Answer, above, below, not_raised, not_worse, would_do
 from snipbias.evaluation.measured import Measured
 from snipbias.evaluation.neutral_text import guesses
@@ -27,6 +28,7 @@ RIVALS = (ORIGINAL, "v1", "v2", *CONTROLS, STEERING, *SCORES_ALONE)
 
 # Whole procedures that somebody might ship, each judged where it ran.
 PACKAGES = ("v1", "v2", "snipbias")
+as_auroc = partial(signed, digits=3)  # how a change of an AUROC is written
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def in_words(experiment: Experiment) -> str:
 
 
 def _alarms(measured: Measured) -> list[str]:
-    """The same in words, for what was not so before the edit; trials of which it holds alike."""
+    """Faults that the original does not have, each with the trials in which it was found."""
     lines: dict[str, list[str]] = {}
     for trial, found in measured.by_trial.items():
         for mark, kind in (("!", alarms), ("?", doubts)):
@@ -108,8 +110,7 @@ def _against_rivals(own: Measured, found: Mapping[str, Measured]) -> Iterator[Ch
         if rival in PACKAGES:
             change = difference(measures.DISCRIMINATION, own.rows, others)
             if change.value is not None:
-                said = shown(change, lambda value: signed(value, 3))
-                answer = above(change.interval, 0.0)
+                said, answer = shown(change, as_auroc), above(change.interval, 0.0)
                 verbs = {"yes": "is higher than", "no": "is lower than"}
                 verb = verbs.get(answer, "is not shown to differ from")
                 sentence = f"Its AUROC {verb} {rival}'s: {said}."
@@ -132,71 +133,48 @@ def _effects(found: Measured) -> Iterator[Check]:
         key = "discrimination" if kind == "ambiguous" else f"discrimination {kind}"
         rise = found.change(key)
         if rise.value is not None:
-            said = shown(rise, lambda value: signed(value, 3))
-            answer = above(rise.interval, 0.0)
-            verb = {"yes": "rose", "no": "fell", "not shown": "is not shown to have risen"}[answer]
-            said_of = f"Discrimination (AUROC) of {name} rows {verb}: {said}."
-            yield Check("auroc", f"AUROC {name} rose", answer, said, said_of)
+            said, answer = shown(rise, as_auroc), above(rise.interval, 0.0)
+            verb = {"yes": "rose", "no": "fell"}.get(answer, "is not shown to have risen")
+            sentence = f"Discrimination (AUROC) of {name} rows {verb}: {said}."
+            yield Check("auroc", f"AUROC {name} rose", answer, said, sentence)
 
 
 def kept(found: Measured, margin: float) -> Iterator[Check]:
     """Whether answerable rows, retention tasks and neutral text are within the margin."""
-    fallen = found.change("disambiguated")
+    losses = {"disambiguated": ("Disambiguated accuracy", found.change("disambiguated"))}
+    losses |= {name: (f"Accuracy on {name}", each) for name, each in found.retention.items()}
     worse = f"worse by more than {100 * margin:g} points"
-    if fallen.value is not None:
-        yield _loss("disambiguated", "disambiguated accuracy", worse, fallen, margin)
-    for name, change in found.retention.items():
+    for name, (what, change) in losses.items():
         if change.value is not None:
-            yield _loss(name, f"accuracy on {name}", worse, change, margin)
-    ratio = found.perplexity_ratio
-    if ratio.value is not None and not _was_guessing(found):
+            answer, enough = not_worse(change.interval, margin), would_do(change.interval, -margin)
+            yield _bound(name, what, worse, answer, points(change.guarded), enough)
+    ratio, text = found.perplexity_ratio, found.text
+    # Where the original already guesses at neutral text, its perplexity says nothing.
+    if ratio.value is not None and text is not None and not guesses(text.perplexity / ratio.value):
         form = "{:.3f}" if ratio.value < 1e4 else "{:.1e}"
         said = "x " + shown(ratio.guarded, form.format)
-        answer, worse = (
-            not_raised(ratio.interval, 1 + margin),
-            f"up by more than {100 * margin:g} %",
-        )
+        answer = not_raised(ratio.interval, 1 + margin)
         enough = would_do(ratio.interval, 1 + margin)
-        yield _bound("perplexity", "perplexity", worse, answer, said, enough)
-
-
-def _was_guessing(found: Measured) -> bool:
-    """Whether the original already guessed at neutral text, so that its perplexity says nothing."""
-    ratio, text = found.perplexity_ratio.value, found.text
-    return ratio is None or text is None or guesses(text.perplexity / ratio)
-
-
-def _loss(name: str, what: str, worse: str, change: Estimate, margin: float) -> Check:
-    answer, enough = not_worse(change.interval, margin), would_do(change.interval, -margin)
-    return _bound(name, what, worse, answer, points(change.guarded), enough)
+        worse = f"up by more than {100 * margin:g} %"
+        yield _bound("perplexity", "Perplexity", worse, answer, said, enough)
 
 
 def _bound(name: str, what: str, worse: str, answer: Answer, said: str, enough: str) -> Check:
     """Whether something got no worse than allowed: never just "not significant"."""
     verb = {"yes": "is not", "no": "is", "not shown": "may be"}[answer]
     lacking = f"; {enough}" if enough and answer == "not shown" else ""
-    sentence = f"{what[0].upper()}{what[1:]} {verb} {worse}: {said}{lacking}."
-    return Check("kept", name, answer, said, sentence)
+    return Check("kept", name, answer, said, f"{what} {verb} {worse}: {said}{lacking}.")
 
 
 def _accuracy(now: Measured) -> str:
+    words = {"stereotyped": "stereotyped person named", "overall": "accuracy"}
     parts = []
-    for name, word in (
-        ("stereotyped", "stereotyped person named"),
-        ("overall", "accuracy"),
-        ("ambiguous", "ambiguous"),
-        ("filler", "filler"),
-        ("mismatch", "mismatch"),
-        ("disambiguated", "disambiguated"),
-    ):
+    for name in ("stereotyped", "overall", "ambiguous", "filler", "mismatch", "disambiguated"):
         value = now.value(name).value
         if value is not None:
             was = now.before.value(name).value if now.before else None
-            parts.append(
-                f"{word} {100 * value:.1f}"
-                if was is None
-                else f"{word} from {100 * was:.1f} to {100 * value:.1f}"
-            )
+            before = "" if was is None else f"from {100 * was:.1f} to "
+            parts.append(f"{words.get(name, name)} {before}{100 * value:.1f}")
     span = " to ".join(map(str, sorted({min(now.sizes), max(now.sizes)}))) if now.sizes else ""
     pruned = f"prunes {span} neurons" if span else "answers"
     return f"{pruned}: {', '.join(parts)} %."
@@ -204,11 +182,8 @@ def _accuracy(now: Measured) -> str:
 
 def _rivals_in_words(asked: list[Check]) -> Iterator[str]:
     """Rivals by answer; what is not shown is said as plainly as what is."""
-    for answer, words in (
-        ("yes", "More accurate than"),
-        ("no", "Less accurate than"),
-        ("not shown", "Not shown to differ from"),
-    ):
+    verbs = {"yes": "More accurate than", "no": "Less accurate than"}
+    for answer, words in {**verbs, "not shown": "Not shown to differ from"}.items():
         found = [c for c in asked if c.kind == "rival" and c.answer == answer]
         if found:
             yield f"{words}: {'; '.join(f'{c.name} ({c.shown})' for c in found)}."
