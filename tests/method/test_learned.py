@@ -24,7 +24,7 @@ from snipbias.method.learned.check import Check, Material, check
 from snipbias.method.learned.factors import Factors, LowRank, Mask, highest, upper_sites
 from snipbias.method.learned.rows import Group, groups
 from snipbias.method.learned.train import Loop, Training
-from snipbias.models.products import multiply_in_bfloat16
+from snipbias.models.loading import multiply_in_bfloat16
 from snipbias.models.token_tree import TokenTree, takes_trees
 
 UNKNOWN, UNANSWERABLE = tensor([2, 2]), tensor([True, False])

@@ -24,7 +24,7 @@ from snipbias.evaluation.reading import Reading
 from snipbias.models import score_all
 from snipbias.models.fingerprint import fingerprint
 from snipbias.models.language_model import LanguageModel
-from snipbias.models.products import multiply_in_bfloat16
+from snipbias.models.loading import multiply_in_bfloat16
 from snipbias.models.score_all import score_queries
 from toys import task
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from families import COMMON, ENCODER_DECODERS, FAMILIES, GENERIC, LLAMA_LIKE, T5_LIKE, tiny
 from snipbias.base.errors import SnipbiasError
-from snipbias.models.sites import Site, find_sites, get_linear, unit_dim, width
+from snipbias.models.sites import Site, find_sites, unit_dim, width
 
 ALL = [*FAMILIES, *GENERIC]
 
@@ -178,10 +178,10 @@ def test_role_of_a_plain_layer_is_the_same_for_all_units():
 
 
 def test_there_is_no_linear_layer_of_another_name():
-    model = tiny("llama").model
+    lm = tiny("llama")
     for name in ("model.layers.7.mlp.up_proj", "model.layers.0", "model.embed_tokens", "nonsense"):
         with pytest.raises(SnipbiasError, match="use the model it came from"):
-            get_linear(model, name)
+            lm.module(name)
 
 
 def causal(config: type, **changes) -> tf.PreTrainedModel:

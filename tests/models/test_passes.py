@@ -10,7 +10,7 @@ from queries import STARTS_SHARED, make_queries
 from snipbias.models import scoring as passes
 from snipbias.models import token_tree
 from snipbias.models.backbone import Query
-from snipbias.models.packed_options import Packed
+from snipbias.models.token_tree import Packed
 
 
 def two_prompts() -> Packed:

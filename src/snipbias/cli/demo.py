@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from snipbias.base.errors import SnipbiasError
+from snipbias.base.errors import SnipbiasError, require
 from snipbias.base.files import atomic_file
 from snipbias.base.hub import OFFLINE, cache_dir, offline
 from snipbias.cli import options as o
@@ -87,9 +87,7 @@ class Demo(o.Writing):
             return str(self.gguf)
         if not self.real:
             return "demo"
-        from snipbias.models.source import require_gguf
-
-        require_gguf()  # before the download
+        require("gguf", "reading a GGUF file needs")  # before the download
         with this.progress("fetching SmolLM2-135M-Instruct (98 MB)", None):
             return str(fetch_smollm2())
 

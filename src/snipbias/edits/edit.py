@@ -21,8 +21,7 @@ from snipbias.edits import algebra, sharing
 from snipbias.edits.provenance import ModelId, same_weights
 from snipbias.edits.pruning import Baked, bake_site, scale_outputs, tensors
 from snipbias.edits.record import EditRecord
-from snipbias.models.place_map import neuron_map
-from snipbias.models.places import Place
+from snipbias.models.places import Place, neuron_map
 from snipbias.models.sites import module_by_name
 
 if TYPE_CHECKING:

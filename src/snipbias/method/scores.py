@@ -23,8 +23,7 @@ from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.provenance import ModelId, Provenance
 from snipbias.method import equations as crispr
 from snipbias.method.equations import Method, Scoring
-from snipbias.models.place_map import neuron_map
-from snipbias.models.places import count_places
+from snipbias.models.places import count_places, neuron_map
 from snipbias.models.sites import Neuron, Site, neuron_at
 
 if TYPE_CHECKING:

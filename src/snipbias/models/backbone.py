@@ -6,7 +6,7 @@ import inspect
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -18,17 +18,9 @@ from transformers import PretrainedConfig, PreTrainedModel
 from transformers.activations import NewGELUActivation
 
 from snipbias.base.errors import SnipbiasError
-from snipbias.models.sites import Linear, Side, Site, find_sites, get_linear
+from snipbias.models.sites import Linear, Side, Site, find_sites
 
 _BLOCK = re.compile(r".*?\.\d+(?=\.)")
-
-
-def hooks_count() -> AbstractContextManager[None]:
-    """Make hooks work while inside, even in a compiled model.
-
-    Compiled code ignores hooks that were added later, and keeps those that were removed.
-    """
-    return torch.compiler.set_stance("force_eager")
 
 
 @dataclass(frozen=True)
@@ -77,8 +69,19 @@ class Backbone:
         return weight.device
 
     def module(self, site: str) -> Linear:
-        """The linear layer of that name."""
-        return get_linear(self.model, site)
+        """The linear layer of that name.
+
+        Raises:
+            SnipbiasError: the model has none.
+        """
+        try:
+            found = self.model.get_submodule(site)
+        except AttributeError:
+            found = None
+        if not isinstance(found, Linear):
+            kind = type(self.model).__name__
+            raise SnipbiasError(f"{kind} has no linear layer {site!r}: use the model it came from.")
+        return found
 
     def blocks(self, side: Side) -> list[tuple[str, nn.Module]]:
         """The transformer blocks of one stack, in order: name and module."""
@@ -97,7 +100,8 @@ class Backbone:
             first: run before other hooks, so that these see the changed output.
         """
         with ExitStack() as stack:
-            stack.enter_context(hooks_count())
+            # Compiled code ignores hooks that were added later, and keeps those that were removed.
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
             for name, hook in hooks:
                 module = self.model.get_submodule(name)
                 handle = module.register_forward_hook(hook, prepend=first)

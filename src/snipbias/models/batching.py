@@ -21,6 +21,7 @@ from snipbias.base.parallel import workers
 from snipbias.base.words import plural
 from snipbias.models import memory
 from snipbias.models.padding import in_batches
+from snipbias.models.token_tree import reads_trees
 
 if TYPE_CHECKING:
     from snipbias.models.language_model import LanguageModel, Query
@@ -54,7 +55,6 @@ def run_batches(
     kind: Kind,
     batch_size: BatchSize,
     progress: Progress,
-    fastest: int | None = None,
 ) -> None:
     """Run all jobs in batches, each batch in one of the processes.
 
@@ -65,19 +65,19 @@ def run_batches(
         keep: called with the job numbers of a finished batch and the result of `do`, in the process
             that ran it.
         size: returns the tokens of a job's prompt and of its answers.
-        alike: sort key that puts jobs which fit together next to each other; by default their size.
+        alike: sort key that puts jobs which share tokens next to each other; by default their size.
         kind: kind of pass; memory per token is measured once for each kind.
         batch_size: jobs per batch, or `auto` for the fastest number that fits.
         progress: called in every process with the number of jobs just finished by all; the calls
             add up to `len(jobs)`.
-        fastest: padded tokens beyond which a batch gets no faster, if not the usual number.
 
     Raises:
         SnipbiasError: a single job does not fit into memory, or the batch size is below 1.
     """
     sizes = [size(job) for job in jobs]
     order = sorted(range(len(jobs)), key=lambda i: sizes[i] if alike is None else alike(jobs[i]))
-    waiting = deque(workers().share(_cut(order, sizes, batch_size, _fastest(lm, fastest))))
+    fastest = _fastest(lm, alike is not None and reads_trees(lm))
+    waiting = deque(workers().share(_cut(order, sizes, batch_size, fastest)))
     limit = math.inf
     # Processes that share a model must run the same passes: none may split a batch by itself.
     one_model = workers().one_model
@@ -131,12 +131,12 @@ def _padded(batch: Sequence[int], sizes: Sequence[tuple[int, int]]) -> int:
     return len(batch) * sum(max(sizes[number][part] for number in batch) for part in (0, 1))
 
 
-def _fastest(lm: LanguageModel, tokens: int | None) -> int:
+def _fastest(lm: LanguageModel, is_tree: bool) -> int:
     """Padded tokens of a batch beyond which none is faster for this model."""
     if lm.device.type != "cpu":
-        return tokens or FASTEST["cuda"]
+        return FASTEST["cuda"]
     width = int(lm.model.get_input_embeddings().weight.shape[-1])  # type: ignore[index, arg-type]
-    return max(tokens or FASTEST["cpu"], FASTEST_VALUES // width)
+    return max(FASTEST_TREE if is_tree else FASTEST["cpu"], FASTEST_VALUES // width)
 
 
 def _cut(

@@ -16,7 +16,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, tzinfo
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -96,11 +96,7 @@ def _refusal(name: str, fault: str) -> SnipbiasError:
 
 
 def _render(
-    tokenizer: PreTrainedTokenizerBase,
-    question: str,
-    answer: str = "",
-    *,
-    in_parts: bool,
+    tokenizer: PreTrainedTokenizerBase, question: str, answer: str = "", *, in_parts: bool
 ) -> str:
     def message(role: str, text: str) -> dict[str, Any]:
         return {"role": role, "content": [{"type": "text", "text": text}] if in_parts else text}
@@ -148,28 +144,18 @@ def _tried(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     between, is_answered, _ = whole.removeprefix(text).partition(ANSWER)
     between = between if is_answered and whole.startswith(text) else ""
     start = text + between
-    if _leaves_thought_open(start[start.rfind(QUESTION.split()[-1]) :]):
+    end = start[start.rfind(QUESTION.split()[-1]) :]
+    tags = _TAG.findall(end)  # "/" of those that close
+    if (tags and not tags[-1]) or _CHANNEL.search(end):
         return {"fault": "it makes the model write a thought before it answers"}
     header = between.rstrip(" ")
     gap = start[len(start.rstrip(" ")) :]
-    with mock.patch.object(chat_template_utils, "datetime", _LongAgo):
+    long_ago = mock.Mock(now=lambda: datetime(1999, 1, 1))
+    with mock.patch.object(chat_template_utils, "datetime", long_ago):
         again = {_render(tokenizer, QUESTION, in_parts=in_parts) for _ in range(8)}
     if len(again) > 1:
         return {"fault": "it writes something at random into every prompt"}
     return {"in_parts": in_parts, "header": header, "gap": gap, "has_date": text not in again}
-
-
-class _LongAgo(datetime):
-    """Another day, to detect templates that use the date."""
-
-    @classmethod
-    def now(cls, tz: tzinfo | None = None) -> datetime:
-        return datetime(1999, 1, 1, tzinfo=tz)
-
-
-def _leaves_thought_open(text: str) -> bool:
-    tags = _TAG.findall(text)  # "/" of those that close
-    return bool(tags and not tags[-1]) or _CHANNEL.search(text) is not None
 
 
 def _bounded(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from types import BuiltinFunctionType, FunctionType
+from types import BuiltinFunctionType, FunctionType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -25,13 +25,8 @@ KNOWN += ("builtins", "functools", "collections", "enum", "copyreg", "_operator"
 KERNELS = ("flash_attn", "kernels", "causal_conv1d", "mamba_ssm", "flash_linear_attention")
 # Attributes of modules and configurations that no forward pass reads.
 UNREAD = ("_backward", "_state_dict", "_load_state", "_non_persistent", "_is_full_backward")
-UNREAD += (
-    "_forward_hooks",
-    "_forward_pre_hooks",
-    "_name_or_path",
-    "_commit_hash",
-    "_original_object_hash",
-)
+UNREAD += ("_forward_hooks", "_forward_pre_hooks")
+UNREAD += ("_name_or_path", "_commit_hash", "_original_object_hash")
 
 
 # Hashes of tensors by id; keeping the tensor makes sure that no other gets its id.
@@ -64,24 +59,15 @@ def fingerprint(lm: LanguageModel, weights: Weights | None = None) -> str | None
         return None
     except (ValueError, RecursionError):  # it refers to itself
         return None
-    return state.sink.digest.hexdigest()
-
-
-class _Sink:
-    def __init__(self) -> None:
-        self.digest = hashlib.sha256()
-
-    def write(self, part: Any) -> int:
-        self.digest.update(part)
-        return len(part)
+    return state.digest.hexdigest()
 
 
 class _State(pickle.Pickler):
     """Pickle into a hash, and put in order what would differ from run to run."""
 
     def __init__(self, weights: Weights) -> None:
-        self.sink = _Sink()
-        super().__init__(self.sink, protocol=4)
+        self.digest = hashlib.sha256()
+        super().__init__(SimpleNamespace(write=self.digest.update), protocol=4)  # type: ignore[arg-type]
         self.fast = True  # equal values give equal bytes, even if they are different objects
         self.weights = weights
 

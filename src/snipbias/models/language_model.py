@@ -21,12 +21,8 @@ from snipbias.models.scoring import Scored
 from snipbias.models.sites import Site
 
 # MPT calls it max_seq_len; LED has one per side.
-_CONTEXT_LENGTHS = (
-    "max_position_embeddings",
-    "max_seq_len",
-    "max_encoder_position_embeddings",
-    "max_decoder_position_embeddings",
-)
+_CONTEXT_LENGTHS = ("max_position_embeddings", "max_seq_len")
+_CONTEXT_LENGTHS += ("max_encoder_position_embeddings", "max_decoder_position_embeddings")
 
 
 @dataclass(repr=False)
@@ -59,46 +55,46 @@ class LanguageModel(Backbone):
         return self.queries([(prompt, options)])[0]
 
     def queries(self, asked: Sequence[tuple[str, Sequence[str]]]) -> list[Query]:
-        """`query` of several prompts with their options, in few calls of the tokenizer."""
+        """`query` of several prompts with their options, in few calls of the tokenizer.
+
+        Raises:
+            SnipbiasError: one cannot be read by the model; the message says why.
+        """
         tokenize = self._encode_both if self.is_encoder_decoder else self._encode_whole
         made = tokenize([self.prompt_text(prompt) for prompt, _ in asked], [o for _, o in asked])
         for (prompt, options), query in zip(asked, made, strict=True):
-            self._check(prompt, options, query)
+            if fault := self._fault(prompt, options, query):
+                raise SnipbiasError(f"{fault}.")
         return made
 
-    def _check(self, prompt: str, options: Sequence[str], query: Query) -> None:
+    def _fault(self, prompt: str, options: Sequence[str], query: Query) -> str | None:
+        """Why the model cannot read a query, in words."""
         if self.is_encoder_decoder:
             longest = max(map(len, (query.prompt, *query.options)))
         else:
             # An answer's last token is predicted but never read.
             longest = len(query.prompt) + max(map(len, query.options), default=1) - 1
         if self.context_length is not None and longest > self.context_length:
-            raise SnipbiasError(
+            return (
                 f"a prompt of {longest} tokens does not fit into {self.name}'s context of "
                 f"{self.context_length}: shorten it, or use a model with a longer context "
-                f"(it begins {prompt[:60]!r})."
+                f"(it begins {prompt[:60]!r})"
             )
+        start = f"the tokenizer of {self.name}"
         if not query.prompt:
-            raise SnipbiasError(
-                f"the tokenizer of {self.name} turns the prompt {prompt[:60]!r} into no token: "
-                "give it a text."
-            )
+            return f"{start} turns the prompt {prompt[:60]!r} into no token: give it a text"
         if any(not option for option in query.options):
-            raise SnipbiasError(
-                f"the tokenizer of {self.name} turns an option of {list(options)} into no token: "
-                "give it another text."
-            )
-        self._refuse_unknown_tokens(query)
-
-    def _refuse_unknown_tokens(self, query: Query) -> None:
+            texts = list(options)
+            return f"{start} turns an option of {texts} into no token: give it another text"
         known = self.model.get_input_embeddings().weight.shape[0]  # type: ignore[index]
         highest = max(map(max, (query.prompt, *query.options)))
-        if highest >= known:
-            token = self.tokenizer.convert_ids_to_tokens(highest)
-            raise SnipbiasError(
-                f"the tokenizer of {self.name} gives {token!r} the number {highest}, but the model "
-                f"has {known} embeddings: use its own tokenizer, or resize_token_embeddings."
-            )
+        if highest < known:
+            return None
+        return (
+            f"{start} gives {self.tokenizer.convert_ids_to_tokens(highest)!r} the number {highest},"
+            f" but the model has {known} embeddings: use its own tokenizer, or "
+            "resize_token_embeddings"
+        )
 
     @cached_property
     def context_length(self) -> int | None:
@@ -151,11 +147,9 @@ class LanguageModel(Backbone):
     def _encode_whole(self, prompts: list[str], options: list[Sequence[str]]) -> list[Query]:
         """Prompts, and what each option adds to its prompt."""
         gap = self.chat_template.gap if self.chat else " "
-        wholes = iter(
-            self._encode_open(
-                [p + gap + o for p, several in zip(prompts, options, strict=True) for o in several]
-            )
-        )
+        pairs = zip(prompts, options, strict=True)
+        texts = [prompt + gap + option for prompt, several in pairs for option in several]
+        wholes = iter(self._encode_open(texts))
         made = []
         for prefix, several in zip(self._encode_open(prompts), options, strict=True):
             answers = []

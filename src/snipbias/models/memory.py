@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import weakref
-from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -71,7 +70,7 @@ def peaks(model: nn.Module, trial: Callable[[], object]) -> dict[torch.device, f
         torch.cuda.reset_peak_memory_stats(gpu)
     with _Live() as live:
         trial()
-    found = {place: peak for place, peak in live.peaks.items() if place.type == "cpu"}
+    found: dict[torch.device, float] = {torch.device("cpu"): live.peak} if live.peak else {}
     return found | {gpu: torch.cuda.max_memory_allocated(gpu) - before[gpu] for gpu in gpus}
 
 
@@ -102,43 +101,33 @@ def _of_container() -> int | None:
 
 
 class _Live(TorchDispatchMode):
-    """Count the bytes of all live tensors that were made inside.
+    """Count the bytes of all live tensors on the CPU that were made inside.
 
     The size of the process would not show it, since it keeps freed memory.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.peaks: dict[torch.device, float] = defaultdict(float)
-        self._now: dict[torch.device, int] = defaultdict(int)
+        self.peak = self._now = 0
         self._seen: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Iterable[Any] = (), kwargs: Any = None
     ) -> Any:
-        inputs = {id(_storage(t)) for t in tree_leaves((args, kwargs)) if _is_plain(t)}
+        inputs = set(map(id, _storages((args, kwargs))))
         output = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(output):
-            if _is_plain(tensor) and id(storage := _storage(tensor)) not in inputs:
-                self._count(storage)
+        for storage in _storages(output):
+            if id(storage) not in inputs and storage not in self._seen:
+                self._seen.add(storage)
+                self._now += storage.nbytes()
+                self.peak = max(self.peak, self._now)
+                weakref.finalize(storage, self._forget, storage.nbytes()).atexit = False
         return output
 
-    def _count(self, storage: torch.UntypedStorage) -> None:
-        if storage in self._seen:
-            return
-        self._seen.add(storage)
-        place, size = storage.device, storage.nbytes()
-        self._now[place] += size
-        self.peaks[place] = max(self.peaks[place], self._now[place])
-        weakref.finalize(storage, self._forget, place, size).atexit = False
-
-    def _forget(self, place: torch.device, size: int) -> None:
-        self._now[place] -= size
+    def _forget(self, size: int) -> None:
+        self._now -= size
 
 
-def _is_plain(value: object) -> bool:
-    return isinstance(value, torch.Tensor) and not value.is_meta
-
-
-def _storage(tensor: torch.Tensor) -> torch.UntypedStorage:
-    return tensor.untyped_storage()
+def _storages(values: Any) -> list[torch.UntypedStorage]:
+    tensors = (value for value in tree_leaves(values) if isinstance(value, torch.Tensor))
+    return [tensor.untyped_storage() for tensor in tensors if tensor.device.type == "cpu"]

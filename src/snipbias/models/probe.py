@@ -1,25 +1,72 @@
-"""A first pass over a few tokens, to refuse at once a model that does not run as scores assume."""
+"""Refuse at once a model that would give wrong numbers: by its layers, and by a first pass."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import zip_longest
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.models.language_model import LanguageModel, Query
 from snipbias.models.scoring import Scored
-from snipbias.models.sites import Site
+from snipbias.models.sites import ATTENTION_OUTPUTS, FUSED_QKV, ROLES, Site
 
 # Two prompts of different lengths, so that one is padded; their options are read in a second pass.
 QUERIES = (Query((5, 6, 7), ((8, 9), (9, 8, 7))), Query((9, 8, 7, 6) * 4, ((5, 6), (6, 7))))
 # How far scores may be from the plain model's (rtol, atol): float32 or wider, and half types.
 FINE, COARSE = (1e-3, 5e-3), (5e-2, 0.5)
+_ROLE_NAMES = {*ATTENTION_OUTPUTS, *FUSED_QKV, "gate_up_proj"}.union(*ROLES.values())
+
+
+def refuse(model: PreTrainedModel, sites: Sequence[Site]) -> None:
+    """Refuse a model whose answers or neurons would be wrong.
+
+    Raises:
+        SnipbiasError: it has no language-model head, checkpoints its activations in every mode, or
+            has projections that are not plain linear layers.
+    """
+    kind = type(model).__name__
+    if not model.can_generate():
+        raise SnipbiasError(
+            f"{kind} has no language-model head to answer with: load it with AutoModelForCausalLM "
+            "or AutoModelForSeq2SeqLM."
+        )
+    blocks = {prefix for site in sites for prefix in re.findall(r"^.*?\.\d+(?=\.)", site.name)}
+    for name, module in model.named_modules():
+        if type(module).__name__ == "CheckpointWrapper":
+            raise SnipbiasError(
+                f"{name} of {kind} is wrapped for activation checkpointing, which runs layers "
+                "twice: give the model as it was before apply_activation_checkpointing."
+            )
+        block = re.match(r"^.*?\.\d+(?=\.)", name)
+        if block and block[0] in blocks and _is_other_projection(name, module):
+            raise SnipbiasError(
+                f"{kind} has a layer {name} of class {type(module).__name__}, which is not a plain "
+                "linear layer, so its neurons would be left out: load the model unquantised and "
+                "without replaced layers."
+            )
+
+
+def _is_other_projection(name: str, module: nn.Module) -> bool:
+    """Whether a module is a projection but not a linear layer."""
+    if isinstance(module, nn.Linear | Conv1D | nn.Embedding):
+        return False
+    is_named_so = name.rsplit(".", 1)[-1] in _ROLE_NAMES and any(True for _ in module.parameters())
+    if isinstance(module, nn.Conv1d):  # linear attention's short convolutions mix tokens
+        return is_named_so
+    # Quantised weights are integers, and buffers; so are masks, which are bool.
+    tables = [b for b in module.buffers(recurse=False) if b.ndim > 1 and b.dtype != torch.bool]
+    packed = any(not table.is_floating_point() for table in tables)
+    matrix = any(p.ndim > 1 for p in module.parameters(recurse=False))
+    return is_named_so or packed or matrix or hasattr(module, "out_features")
 
 
 def check_runs(lm: LanguageModel) -> None:
@@ -44,13 +91,18 @@ def check_runs(lm: LanguageModel) -> None:
 
 
 def _check(lm: LanguageModel) -> None:
+    kind = type(lm.model).__name__
     try:
         # Code that was compiled in place ignores hooks.
         with torch.no_grad(), lm.frozen(), torch.compiler.set_stance("force_eager"):
             with _noted(lm) as runs:
                 plain = _plain(lm, QUERIES[0])
-            for site in lm.sites:
-                _refuse_loop(lm, site, len(runs[site.name]))
+            for site, seen in runs.items():
+                if len(seen) != 1:
+                    raise SnipbiasError(
+                        f"{kind} is not supported: it runs its layer {site} {len(seen)} times per "
+                        "pass, so a neuron's output at a token is not defined."
+                    )
             with _noted(lm) as runs:
                 scored = lm.score(QUERIES)
             for site in lm.sites:
@@ -60,16 +112,16 @@ def _check(lm: LanguageModel) -> None:
     except (TypeError, ValueError, LookupError, AttributeError, RuntimeError) as error:
         why = str(error).strip().split("\n")[0][:120]
         raise SnipbiasError(
-            f"{type(lm.model).__name__} is not supported: it cannot read a prompt of plain tokens "
-            f"and then its options ({type(error).__name__}: {why})."
+            f"{kind} is not supported: it cannot read a prompt of plain tokens and then its "
+            f"options ({type(error).__name__}: {why})."
         ) from error
     is_fine = all(p.dtype in (torch.float32, torch.float64) for p in lm.model.parameters())
     rtol, atol = FINE if is_fine else COARSE
     found = scored.logprobs[0, 0]
     if torch.isfinite(plain) and (found - plain).abs() > atol + rtol * plain.abs():
         raise SnipbiasError(
-            f"{type(lm.model).__name__} is not supported: it gives an option another score in a "
-            f"padded batch ({found:.3f}) than by itself ({plain:.3f})."
+            f"{kind} is not supported: it gives an option another score in a padded batch "
+            f"({found:.3f}) than by itself ({plain:.3f})."
         )
 
 
@@ -83,14 +135,6 @@ def _noted(lm: LanguageModel) -> Iterator[dict[str, list[torch.Size]]]:
 
     with lm.hooked((site, partial(see, site)) for site in runs):
         yield runs
-
-
-def _refuse_loop(lm: LanguageModel, site: Site, times: int) -> None:
-    if times != 1:
-        raise SnipbiasError(
-            f"{type(lm.model).__name__} is not supported: it runs its layer {site.name} {times} "
-            "times per pass, so a neuron's output at a token is not defined."
-        )
 
 
 def _refuse_other_positions(
@@ -124,14 +168,12 @@ def _plain(lm: LanguageModel, query: Query) -> torch.Tensor:
     def ids(tokens: list[int]) -> torch.Tensor:
         return torch.tensor([tokens], device=lm.device)
 
+    if lm.is_encoder_decoder:
+        start = [lm.start_token, *option[:-1]]
+        inputs = {"input_ids": ids(prompt), "decoder_input_ids": ids(start)}
+    else:
+        inputs = {"input_ids": ids([*prompt, *option[:-1]])}
     with lm.rows_of(torch.zeros(1, dtype=torch.long)):
-        if lm.is_encoder_decoder:
-            logits = lm.model(
-                input_ids=ids(prompt),
-                decoder_input_ids=ids([lm.start_token, *option[:-1]]),
-                use_cache=False,
-            ).logits
-        else:
-            logits = lm.model(input_ids=ids([*prompt, *option[:-1]]), use_cache=False).logits
+        logits = lm.model(**inputs, use_cache=False).logits
     found = logits[0, -len(option) :].float().log_softmax(-1)
     return found.gather(1, torch.tensor(option, device=found.device)[:, None]).sum()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from snipbias.base.parallel import workers
 from snipbias.models.backbone import Query
-from snipbias.models.batching import FASTEST_TREE, BatchSize, Progress, run_batches, size_of
+from snipbias.models.batching import BatchSize, Progress, run_batches, size_of
 from snipbias.models.language_model import LanguageModel
 from snipbias.models.token_tree import TokenTree, reads_trees
 
@@ -39,8 +39,7 @@ def states(
         lm: the model.
         queries: the prompts; an option of one token costs no more than none.
         blocks: read the first so many blocks only, and no option.
-        batch_size: prompts per pass, or `auto`; results do not depend on it.
-        progress: called with the number of prompts just done.
+        batch_size, progress: see `run_batches`.
 
     Returns:
         The stream, and from the same passes the log-probabilities of each query's options.
@@ -79,7 +78,6 @@ def states(
             kind="activations",
             batch_size=batch_size,
             progress=progress,
-            fastest=FASTEST_TREE if is_tree else None,
         )
     every = workers().gather(found)
     streams, logprobs = zip(*(every[number] for number in range(len(queries))), strict=True)

@@ -9,10 +9,9 @@ from typing import Any
 
 from snipbias.base import answers
 from snipbias.base.parallel import workers
-from snipbias.models.batching import FASTEST_TREE, BatchSize, Kind, Progress, run_batches, size_of
+from snipbias.models.batching import BatchSize, Kind, Progress, run_batches, size_of
 from snipbias.models.fingerprint import Weights, fingerprint
 from snipbias.models.language_model import LanguageModel, Query
-from snipbias.models.token_tree import reads_trees
 
 
 def score_queries(
@@ -27,26 +26,14 @@ def score_queries(
     Args:
         lm: the model.
         queries: prompts and options.
-        batch_size: prompts per pass, or `auto`; results do not depend on it.
-        progress: called with the number of prompts just done.
-        weights: see `fingerprint`.
+        batch_size, progress, weights: see `ask`.
     """
 
     def score(batch: Sequence[Query]) -> list[list[float]]:
         logprobs = lm.score(batch, share_start=True).logprobs.tolist()
         return [row[: len(query.options)] for query, row in zip(batch, logprobs, strict=True)]
 
-    return ask(
-        lm,
-        queries,
-        score,
-        "answers",
-        batch_size,
-        progress,
-        weights,
-        alike=lm.alike(),
-        fastest=FASTEST_TREE if reads_trees(lm) else None,
-    )
+    return ask(lm, queries, score, "answers", batch_size, progress, weights, alike=lm.alike())
 
 
 def keys_of(state: str | None, questions: Iterable[Any]) -> list[str | None]:
@@ -87,7 +74,6 @@ def ask(
     *,
     alike: Callable[[Query], Any] | None = None,
     size: Callable[[Query], tuple[int, int]] = size_of,
-    fastest: int | None = None,
     how: Any = None,
 ) -> list[Any]:
     """An answer for each query; new ones are cached after each batch, so a crash loses one batch.
@@ -101,7 +87,7 @@ def ask(
         batch_size: prompts per pass, or `auto`; results do not depend on it.
         progress: called with the number of prompts just done.
         weights: see `fingerprint`.
-        alike, size, fastest: see `run_batches`.
+        alike, size: see `run_batches`.
         how: anything else that answers depend on.
     """
     keys = keys_of(state_of(lm, weights), ((kind, how, query) for query in queries))
@@ -128,7 +114,6 @@ def ask(
             kind=kind,
             batch_size=batch_size,
             progress=progress,
-            fastest=fastest,
         )
     every = {**found, **workers().gather(new)}
     return [every[number] for number in range(len(queries))]

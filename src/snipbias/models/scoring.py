@@ -19,9 +19,14 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.models.backbone import Backbone, Query
-from snipbias.models.packed_options import Packed
 from snipbias.models.padding import common_start, pad, positions, token_logprobs
-from snipbias.models.token_tree import TokenTree, is_told_positions, reads_trees, takes_trees
+from snipbias.models.token_tree import (
+    Packed,
+    TokenTree,
+    is_told_positions,
+    reads_trees,
+    takes_trees,
+)
 from snipbias.models.whole_sequences import read_whole
 
 # A shorter common start is not worth a pass of its own.
@@ -113,7 +118,8 @@ def score(
     prompts = [query.prompt for query in queries]
     if lm.reads_whole:
         logprobs, prompt_mask, read = read_whole(lm, queries, owner)
-        return _scored(queries, owner, logprobs, prompt_mask, read, None, GraphCut(owner, cut))
+        by_query = _by_query(queries, owner, logprobs)
+        return Scored(*by_query, prompt_mask, read, graph_cut=GraphCut(owner, cut))
     with lm.rows_of(torch.arange(len(queries))):
         if lm.is_encoder_decoder:
             first_logits, prompt_mask, state = _encode_prompts(lm, prompts)
@@ -137,26 +143,21 @@ def score(
                 logits = follow(lm, targets[:, :-1], options_mask, prompt_mask, owner, state)
             rest = token_logprobs(logits, targets[:, 1:])
         logprobs = torch.cat([logprobs, rest.masked_fill(~options_mask, 0.0)], dim=1)
-    return _scored(queries, owner, logprobs, prompt_mask, options_mask, packed, graph_cut)
+    by_query = _by_query(queries, owner, logprobs)
+    return Scored(*by_query, prompt_mask, options_mask, packed, graph_cut)
 
 
-def _scored(
-    queries: Sequence[Query],
-    owner: Int[Tensor, " r"],
-    logprobs: Float[Tensor, "r t"],
-    prompt_mask: Bool[Tensor, "b s"],
-    options_mask: Bool[Tensor, "r read"],
-    packed: Packed | None,
-    graph_cut: GraphCut,
-) -> Scored:
-    """Sum the log-probabilities of the options' tokens and arrange them by query."""
+def _by_query(
+    queries: Sequence[Query], owner: Int[Tensor, " r"], logprobs: Float[Tensor, "r t"]
+) -> tuple[Float[Tensor, "b c"], Int[Tensor, "b c"]]:
+    """The log-probability of each query's options, and their rows."""
     most, device = max(len(query.options) for query in queries), logprobs.device
     rows = torch.full((len(queries), most), -1, device=device)
     slot = torch.tensor([c for query in queries for c in range(len(query.options))])
     rows[owner, slot] = torch.arange(len(owner), device=device)
     summed = torch.full((len(queries), most), -torch.inf, device=device)
     summed = summed.index_put((owner, slot), logprobs.sum(1))
-    return Scored(summed, rows, prompt_mask, options_mask, packed, graph_cut)
+    return summed, rows
 
 
 def _score_tree(lm: Backbone, queries: Sequence[Query], owner: Int[Tensor, " r"]) -> Scored:
@@ -254,9 +255,8 @@ def _map_cache(cache: Any, change: Callable[[Tensor], Tensor]) -> None:
     parts = (cache.self_attention_cache, cache.cross_attention_cache) if both else (cache,)
     layers: list[Any] = [layer for part in parts for layer in part.layers]
     for layer in layers:
-        if (
-            getattr(layer, "keys", None) is not None
-        ):  # in Gemma 3n and 4, some layers use those of others
+        # In Gemma 3n and 4, some layers use those of others.
+        if getattr(layer, "keys", None) is not None:
             layer.keys, layer.values = change(layer.keys), change(layer.values)
 
 

@@ -33,17 +33,9 @@ ROLES = {
     # Gemma 3n and 4 gate per-layer embeddings, and 3n has a low-rank branch (LAuReL).
     "gate": ("wi_0", "gate_proj", "per_layer_input_gate", "in_proj_z", "g_proj"),
     "up": ("wi", "wi_1", "up_proj", "fc1", "c_fc", "dense_h_to_4h", "fc_in", "linear_left"),
-    "down": (
-        "wo",
-        "down_proj",
-        "fc2",
-        "c_proj",
-        "dense_4h_to_h",
-        "fc_out",
-        "linear_right",
-        "per_layer_projection",
-    ),
+    "down": ("wo", "down_proj", "fc2", "c_proj", "dense_4h_to_h", "fc_out", "linear_right"),
 }
+ROLES["down"] += ("per_layer_projection",)
 # Latent attention (DeepSeek V2, MiniCPM3): keys and values are made from a few shared units.
 LATENT, FROM_LATENT = "kv_a_proj_with_mqa", "kv_b_proj"
 ATTENTION_OUTPUTS = ("o", "o_proj", "out_proj", "c_proj", "dense")
@@ -104,35 +96,17 @@ def find_sites(model: PreTrainedModel) -> tuple[Site, ...]:
     """
     _refuse_unsupported(model)
     found = tuple(_site(model, name, module) for name, module in _linear_layers(model))
-    blocks: dict[tuple[Side, int], set[Block]] = {(s.side, s.layer): set() for s in found}
+    blocks: dict[str, set[Block]] = {} if found else {"it": set()}
     for site in found:
         _refuse_unknown(model, site)
-        blocks[site.side, site.layer].add(site.block)
-    incomplete = [key for key, kinds in blocks.items() if not {"self-attention", "ffn"} <= kinds]
-    if not found or incomplete:
-        where = f"{incomplete[0][0]} layer {incomplete[0][1]}" if incomplete else "it"
-        raise SnipbiasError(
-            f"{type(model).__name__} cannot be edited: {where} does not have linear layers in both "
-            "self-attention and FFN, and neurons of other layers are not defined."
-        )
+        blocks.setdefault(f"{site.side} layer {site.layer}", set()).add(site.block)
+    for where, kinds in blocks.items():
+        if not {"self-attention", "ffn"} <= kinds:
+            raise SnipbiasError(
+                f"{type(model).__name__} cannot be edited: {where} does not have linear layers in "
+                "both self-attention and FFN, and neurons of other layers are not defined."
+            )
     return found
-
-
-def get_linear(model: PreTrainedModel, site: str) -> Linear:
-    """The site's module.
-
-    Raises:
-        SnipbiasError: the model has no linear layer of that name.
-    """
-    try:
-        module = model.get_submodule(site)
-    except AttributeError:
-        module = None
-    if not isinstance(module, Linear):
-        raise SnipbiasError(
-            f"{type(model).__name__} has no linear layer {site!r}: use the model it came from."
-        )
-    return module
 
 
 def width(module: Linear) -> int:
@@ -151,12 +125,8 @@ def module_by_name(site: str) -> tuple[Side, int, str]:
     A fused layer has all its roles, as in `self-attention q/k/v`.
     """
     layer, leaf, block = re.search(r"\.(\d+)\.", site), site.rsplit(".", 1)[-1], _block(site)
-    if leaf in FUSED_QKV:
-        role = "q/k/v"
-    elif leaf == "gate_up_proj":
-        role = "gate/up"
-    else:
-        role = _role(leaf, block)
+    fused = {**dict.fromkeys(FUSED_QKV, "q/k/v"), "gate_up_proj": "gate/up"}
+    role = fused.get(leaf) or _role(leaf, block)
     side: Side = "encoder" if _in_encoder(site) else "decoder"
     return side, int(layer.group(1)) if layer else 0, f"{block} {role}"
 
@@ -177,26 +147,23 @@ def _linear_layers(model: PreTrainedModel) -> Iterator[tuple[str, Linear]]:
 
 
 def _refuse_unsupported(model: PreTrainedModel) -> None:
-    kind = type(model).__name__
+    kind, why = type(model).__name__, None
     for name, module in model.named_modules():
         if type(module).__module__.startswith("peft."):
             raise SnipbiasError(f"{kind} carries a PEFT adapter: merge_and_unload() it first.")
         if re.search(r"expert|\brouter\b", name, re.IGNORECASE):
-            raise SnipbiasError(
-                f"{kind} is not supported: it is a mixture of experts ({name}), and a neuron's "
-                "output is not defined at tokens that are routed past it."
-            )
-        if re.search(r"mamba|ssm|rwkv|recurrent", name, re.IGNORECASE):
-            raise SnipbiasError(
-                f"{kind} is not supported: it has recurrent layers ({name}), and neurons outside "
-                "attention and FFN are not defined."
-            )
+            why = f"it is a mixture of experts ({name}), and a neuron's output is not defined at "
+            why += "tokens that are routed past it"
+        elif re.search(r"mamba|ssm|rwkv|recurrent", name, re.IGNORECASE):
+            why = f"it has recurrent layers ({name}), and neurons outside attention and FFN are "
+            why += "not defined"
+        if why:
+            raise SnipbiasError(f"{kind} is not supported: {why}.")
 
 
 def _refuse_unknown(model: PreTrainedModel, site: Site) -> None:
     kind = type(model).__name__
-    unknown = {role for role, _ in site.layout} - {*ROLES, "o"}
-    if unknown:
+    if {role for role, _ in site.layout} - {*ROLES, "o"}:
         raise SnipbiasError(
             f"{kind} is not supported: the role of its layer {site.name} in attention or FFN is "
             "not known (models/sites.py lists the known ones)."
@@ -275,9 +242,8 @@ def _fused_qkv(model: PreTrainedModel, leaf: str, units: int) -> tuple[tuple[str
 
 
 def _key_value_heads(config: PretrainedConfig) -> int | None:
-    if getattr(config, "multi_query", False) and not getattr(
-        config, "new_decoder_architecture", False
-    ):
+    is_new = getattr(config, "new_decoder_architecture", False)
+    if getattr(config, "multi_query", False) and not is_new:
         return 1
     return getattr(config, "num_key_value_heads", None) or getattr(config, "num_kv_heads", None)
 

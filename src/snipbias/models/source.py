@@ -7,6 +7,7 @@ import io
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
+from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
 from importlib.resources import files
@@ -25,15 +26,15 @@ from snipbias.base.words import one_line
 DEMO = Path(str(files("snipbias") / "data" / "demo"))  # the folder of the model
 
 
+@dataclass(frozen=True)
 class Source:
     """Where a model's files are, and the arguments that name them to transformers."""
 
-    def __init__(self, name: str, place: str, gguf: str | None, revision: str | None, trust: bool):
-        self.name = name
-        self.place = place
-        self._gguf = gguf
-        self._revision = revision
-        self._trust = trust
+    name: str
+    place: str
+    trust: bool
+    revision: str | None = None
+    gguf: str | None = None
 
     @classmethod
     def of(cls, name: str, revision: str | None, trust: bool) -> Source:
@@ -48,27 +49,27 @@ class Source:
             SnipbiasError: there is no such folder or file.
         """
         if name == "demo":
-            return cls(name, str(DEMO), None, None, trust)
+            return cls(name, str(DEMO), trust)
         path = Path(name).expanduser()
         if path.suffix.lower() == ".gguf":
             if not path.is_file():
                 raise SnipbiasError(f"there is no file {name}: check the path of the GGUF file.")
-            require_gguf()
-            return cls(name, str(path.parent), path.name, None, trust)
+            require("gguf", "reading a GGUF file needs")
+            return cls(name, str(path.parent), trust, gguf=path.name)
         looks_local = path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1
         if path.is_dir():
             if not (path / "config.json").is_file():
                 raise SnipbiasError(
                     f"{name} has no config.json: give a folder that save_pretrained wrote."
                 )
-            return cls(name, str(path), None, None, trust)
+            return cls(name, str(path), trust)
         if "/" not in name and get_close_matches(name, ["demo"]) and not path.exists():
             raise SnipbiasError(f"there is no model {name!r}: did you mean 'demo'?")
         if looks_local or path.exists():
             raise SnipbiasError(
                 f"there is no model at {name}: give a folder, a .gguf file or a hub id."
             )
-        return cls(name, name, None, revision, trust)
+        return cls(name, name, trust, revision)
 
     @property
     def is_local(self) -> bool:
@@ -81,16 +82,16 @@ class Source:
         if self.is_local:
             return False
         try:
-            return not answers(self.place, "config.json", revision=self._revision)
+            return not answers(self.place, "config.json", revision=self.revision)
         except (HfHubHTTPError, HFValidationError):  # transformers gives a better reason
             return False
 
     def arguments(self, *, weights: bool = True) -> dict[str, Any]:
-        common: dict[str, Any] = {"trust_remote_code": self._trust}
-        if self._gguf:
-            return {**common, "gguf_file": self._gguf}
-        if self._revision:
-            common["revision"] = self._revision
+        common: dict[str, Any] = {"trust_remote_code": self.trust}
+        if self.gguf:
+            return {**common, "gguf_file": self.gguf}
+        if self.revision:
+            common["revision"] = self.revision
         if self.is_out_of_reach:
             common["local_files_only"] = True
             if weights:  # transformers looks for an adapter without this setting
@@ -104,17 +105,13 @@ class Source:
 
     def identity(self, config: PretrainedConfig) -> str | None:
         """The hub's commit, or a GGUF file's hash."""
-        if self._gguf:
+        if self.gguf:
             digest = hashlib.sha256()
-            with open(Path(self.place) / self._gguf, "rb") as file:
+            with open(Path(self.place) / self.gguf, "rb") as file:
                 while chunk := file.read(1 << 20):
                     digest.update(chunk)
             return "sha256:" + digest.hexdigest()
         return getattr(config, "_commit_hash", None)
-
-
-def require_gguf() -> None:
-    require("gguf", "reading a GGUF file needs")
 
 
 @contextmanager

@@ -21,8 +21,7 @@ from snipbias.evaluation.measured import Measured
 from snipbias.evaluation.rows import Rows
 from snipbias.evaluation.tradeoff import Spot, tradeoff
 from snipbias.evaluation.verdicts import Verdict, alarms, doubts, forewarned
-from snipbias.models.place_map import neuron_map
-from snipbias.models.places import count_places
+from snipbias.models.places import count_places, neuron_map
 from snipbias.models.sites import Site
 from snipbias.report.examples import case, changed_examples, in_turn
 from snipbias.report.page import Finding, Line, Section

@@ -18,7 +18,6 @@ from snipbias.base.parallel import workers
 from snipbias.edits.pruning import plain_tensors
 from snipbias.experiment.baselines.prompt_end import at_prompt_end
 from snipbias.method.attribute import Asked, asked, run_asked
-from snipbias.models.backbone import hooks_count
 from snipbias.models.batching import BatchSize
 from snipbias.models.language_model import LanguageModel, Query
 from snipbias.tasks.items import Item, Task
@@ -42,7 +41,7 @@ class Masked:
     def applied(self, lm: LanguageModel) -> Iterator[None]:
         """While inside, the layers read 0 there; no weight is touched."""
         with ExitStack() as stack:
-            stack.enter_context(hooks_count())
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
             for site, units in self.inputs.items():
                 hook = partial(_mask, torch.tensor(units))
                 stack.callback(lm.module(site).register_forward_pre_hook(hook).remove)
