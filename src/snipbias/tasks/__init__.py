@@ -10,7 +10,7 @@ from typing import Any
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.words import did_you_mean, quoted
-from snipbias.tasks import bbq, benchmarks, fetch, files, glue, harness, hub, mini, skills
+from snipbias.tasks import bbq, benchmarks, fetch, files, glue, hub, mini, skills
 from snipbias.tasks.items import Item, Task
 from snipbias.tasks.prompts import DEFAULT, PromptTemplate, general_instructions, prompt_template
 
@@ -69,8 +69,8 @@ def _read(
     kind = kind.lower()
     if kind in benchmarks.KINDS and rest:
         return benchmarks.load(kind, rest, given)
-    if f"{kind}:" == harness.PREFIX:
-        return harness.load(rest, given, data_dir)
+    if f"{kind}:" == benchmarks.HARNESS:
+        return benchmarks.load_harness(rest, given, data_dir)
     if isinstance(spec, Path) or _is_own_file(spec):
         return files.load(spec, given, columns)
     if spec.lower().startswith("hf:"):

@@ -19,19 +19,7 @@ from snipbias.tasks.item import Condition, Item
 from snipbias.tasks.items import Task
 from snipbias.tasks.mini import UNKNOWN_WORDINGS
 
-UNKNOWN = (
-    *UNKNOWN_WORDINGS,
-    "Can't say",
-    "The text does not say",
-    "No answer possible",
-    "Not mentioned",
-    "Not stated",
-    "I don't know",
-    "Can't tell",
-    "Neither can be ruled out",
-    "Unclear from the text",
-    "No one knows",
-)
+UNKNOWN = (*UNKNOWN_WORDINGS, *shipped("unknown.txt").splitlines())
 
 
 @cache

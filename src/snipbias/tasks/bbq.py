@@ -64,9 +64,8 @@ def parse(text: str, path: Path, category: str) -> tuple[tuple[Item, ...], tuple
     if not rows:
         raise SnipbiasError(f"{path} has no rows: replace it by BBQ's {category}.jsonl.")
     second = _second_targets(rows) if "_x_" in category else {}
-    same_questions = _same_questions(rows)
-    repeated_scene = _repeated_scenes(rows, same_questions)
-    cluster = {**same_questions, **repeated_scene}
+    same_questions, repeated_scenes = _merged_templates(rows)
+    cluster = {**same_questions, **repeated_scenes}
     twins = _twins(rows, category)
     times: Counter[int] = Counter()
     items = []
@@ -91,7 +90,7 @@ def parse(text: str, path: Path, category: str) -> tuple[tuple[Item, ...], tuple
                 twin=twin,
             )
         )
-    return tuple(items), tuple(_notes(items, len(repeated_scene), len(same_questions)))
+    return tuple(items), tuple(_notes(items, len(repeated_scenes), len(same_questions)))
 
 
 @dataclass(frozen=True)
@@ -110,12 +109,6 @@ class Row:
     names: tuple[str, ...]
     groups: tuple[str, ...]
     stereotyped: frozenset[str]
-
-    @property
-    def is_repetition(self) -> bool:
-        """Whether the template is one of those beyond the category's own."""
-        index = self.question_index
-        return re.fullmatch(r"[0-9]{1,9}", index) is not None and int(index) > TEMPLATES
 
     @cached_property
     def unknown(self) -> int | None:
@@ -178,36 +171,26 @@ def _biased(row: Row, second_target: str) -> int | None:
     return next(i for i in range(len(row.options)) if i not in (targets[0], row.unknown))
 
 
-def _same_questions(rows: Sequence[Row]) -> dict[str, str]:
-    """Map each template that asks exactly what an earlier one asks to that earlier template.
+def _merged_templates(rows: Iterable[Row]) -> tuple[dict[str, str], dict[str, str]]:
+    """Templates to merge with another, which a split must keep together.
 
-    SES asks in 20 what it asks in 3: neither is held out if neurons are found on the other.
-    """
-    asked: dict[str, set[str]] = {}
-    for row in rows:
-        if not row.is_repetition:
-            asked.setdefault(row.question_index, set()).add(row.question)
-    first: dict[frozenset[str], str] = {}
-    for index in sorted(asked, key=lambda index: (index.zfill(9), index)):
-        first.setdefault(frozenset(asked[index]), index)
-    firsts = {index: first[frozenset(questions)] for index, questions in asked.items()}
-    return {index: earlier for index, earlier in firsts.items() if earlier != index}
-
-
-def _repeated_scenes(rows: Sequence[Row], same_questions: Mapping[str, str]) -> dict[str, str]:
-    """Map each template that repeats another with proper names (from 26 on) to that one.
-
-    A split must keep paraphrases together. A repetition shares a question with one other template.
+    The first asks exactly what an earlier one asks: SES asks in 20 what it asks in 3. The second
+    repeats another with proper names (from 26 on), and shares a question with no other one.
     """
     asked: defaultdict[str, set[str]] = defaultdict(set)
     for row in rows:
-        if not row.is_repetition:
-            asked[row.question].add(same_questions.get(row.question_index, row.question_index))
-    repeats: defaultdict[str, set[str]] = defaultdict(set)
-    for row in rows:
-        if row.is_repetition:
-            repeats[row.question_index] |= asked.get(row.question, set())
-    return {index: next(iter(scenes)) for index, scenes in repeats.items() if len(scenes) == 1}
+        asked[row.question_index].add(row.question)
+    named = [i for i in asked if re.fullmatch(r"[0-9]{1,9}", i) and int(i) > TEMPLATES]
+    first: dict[frozenset[str], str] = {}
+    earlier: dict[str, str] = {}
+    asks: defaultdict[str, set[str]] = defaultdict(set)
+    for index in sorted(asked.keys() - named, key=lambda index: (index.zfill(9), index)):
+        earlier[index] = first.setdefault(frozenset(asked[index]), index)
+        for question in asked[index]:
+            asks[question].add(earlier[index])
+    repeats = {index: set[str]().union(*(asks[q] for q in asked[index])) for index in named}
+    same_questions = {index: scene for index, scene in earlier.items() if scene != index}
+    return same_questions, {i: scenes.pop() for i, scenes in repeats.items() if len(scenes) == 1}
 
 
 def _twins(rows: Sequence[Row], category: str) -> list[str]:
@@ -218,15 +201,13 @@ def _twins(rows: Sequence[Row], category: str) -> list[str]:
     pairs: defaultdict[int, list[Row]] = defaultdict(list)
     for row in rows:
         pairs[row.example_id // 2].append(row)
-    whole = {number for number, pair in pairs.items() if _is_twin_pair(pair)}
-    numbers = [row.example_id // 2 for row in rows]
-    return [f"{category}-{number:05d}" if number in whole else "" for number in numbers]
-
-
-def _is_twin_pair(pair: Sequence[Row]) -> bool:
-    asked = {(row.question_index, row.question, row.options) for row in pair}
-    conditions = sorted(row.condition for row in pair)
-    return conditions == ["ambiguous", "disambiguated"] and len(asked) == 1
+    names = dict.fromkeys(pairs, "")
+    for number, pair in pairs.items():
+        asked = {(row.question_index, row.question, row.options) for row in pair}
+        conditions = sorted(row.condition for row in pair)
+        if conditions == ["ambiguous", "disambiguated"] and len(asked) == 1:
+            names[number] = f"{category}-{number:05d}"
+    return [names[row.example_id // 2] for row in rows]
 
 
 def _notes(items: Sequence[Item], repeated_scenes: int, same_questions: int) -> Iterable[str]:
@@ -246,7 +227,13 @@ def _notes(items: Sequence[Item], repeated_scenes: int, same_questions: int) -> 
 
 def _row(where: str, record: Mapping[str, Any]) -> Row:
     info = _field(where, record, "answer_info", dict)
-    pairs = [_info(where, info, name) for name in OPTIONS]
+    pairs = [_field(where, info, name, list) for name in OPTIONS]
+    for name, pair in zip(OPTIONS, pairs, strict=True):
+        if [type(text) for text in pair] != [str, str]:
+            raise SnipbiasError(
+                f"{where}: {name!r} in 'answer_info' is not [name, group]; use BBQ's own file, or "
+                "correct this row."
+            )
     metadata = _field(where, record, "additional_metadata", dict)
     stereotyped = _field(where, metadata, "stereotyped_groups", list)
     return Row(
@@ -272,16 +259,6 @@ def _field(where: str, record: Mapping[str, Any], key: str, kind: Any) -> Any:
             f"{where}: the field {key!r} {state}; use BBQ's own file, or correct this row."
         )
     return record[key]
-
-
-def _info(where: str, info: Mapping[str, Any], name: str) -> tuple[str, str]:
-    match _field(where, info, name, list):
-        case [str(named), str(group)]:
-            return named, group
-    raise SnipbiasError(
-        f"{where}: {name!r} in 'answer_info' is not [name, group]; use BBQ's own file, or correct "
-        "this row."
-    )
 
 
 def _number(where: str, record: Mapping[str, Any], key: str) -> int:

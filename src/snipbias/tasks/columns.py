@@ -1,33 +1,26 @@
-"""Columns of a user's own rows: their names, how they are mapped, and which are not read."""
+"""Columns and cells of a user's own rows: what they are called, mapped to and converted to."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from decimal import Decimal
+from numbers import Integral, Real
 from typing import Any
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.words import did_you_mean, listed, quoted
-from snipbias.tasks.cells import plain
 from snipbias.tasks.item import Item
 
-COLUMNS = (
-    "question",
-    "options",
-    "gold",
-    "context",
-    "template",
-    "condition",
-    "polarity",
-    "unknown",
-    "biased",
-    "id",
-    "twin",
-    "instruction",
-    "instructions",
-)
+COLUMNS = ("question", "options", "gold", "context", "template", "condition", "polarity")
+COLUMNS += ("unknown", "biased", "id", "twin", "instruction", "instructions")
 OPTION_COLUMN = re.compile(r"(option_|ans)([0-9]{1,4})")
 MANY_INSTRUCTIONS = 20
+# How Arrow, then numpy, torch and pandas, then polars turn their values into Python's.
+CONVERTERS = ("as_py", "tolist", "to_list")
 
 Row = Mapping[str, Any]
 Columns = Mapping[str, str]
@@ -69,19 +62,14 @@ def rename(row: Row, columns: Columns) -> dict[str, Any]:
     A mapped column keeps only its new meaning: it does not also fill our column of its old name.
     If it is empty, no synonym (`label` for a mapped `gold`) replaces it.
     """
-    kept = {
-        str(name): value
-        for name, value in row.items()
-        if name not in columns.values() and not _is_replaced(str(name), columns)
-    }
+    kept = {str(name): value for name, value in row.items() if name not in columns.values()}
+    if "gold" in columns:
+        kept.pop("label", None)
+    if "options" in columns:
+        kept = {name: kept[name] for name in kept if not OPTION_COLUMN.fullmatch(name)}
     kept |= {ours: row.get(theirs) for ours, theirs in columns.items()}
     renamed = {name: plain(value) if _is_ours(name) else value for name, value in kept.items()}
     return {name: value for name, value in renamed.items() if value is not None}
-
-
-def _is_replaced(name: str, columns: Columns) -> bool:
-    is_an_option = OPTION_COLUMN.fullmatch(name) is not None
-    return (name == "label" and "gold" in columns) or (is_an_option and "options" in columns)
 
 
 def _is_ours(name: str) -> bool:
@@ -117,3 +105,72 @@ def notes(
             f"in {odd:,} of {len(items):,} rows the right answer does not fit the condition: it is "
             "the unknown option in ambiguous rows, and only in these"
         )
+
+
+@dataclass(frozen=True)
+class Label:
+    """A value of a `datasets.ClassLabel` column: a number, and the names of all numbers."""
+
+    place: int
+    names: tuple[str, ...]
+
+    @property
+    def name(self) -> str | None:
+        """The label's own name; None for -1, which marks an unlabelled row."""
+        return self.names[self.place] if 0 <= self.place < len(self.names) else None
+
+
+def plain(value: Any, *, is_element: bool = False) -> Any:
+    """Convert a cell to a text, a number or a list; None if it is empty.
+
+    An object of an unknown kind comes back unchanged.
+    """
+    for converter in CONVERTERS:
+        if hasattr(value, converter):
+            with suppress(Exception):  # a tensor on the meta device holds no values
+                value = getattr(value, converter)()
+            break
+    if isinstance(value, (bytes, bytearray)):
+        with suppress(UnicodeDecodeError):
+            value = value.decode()
+    if _is_absent(value):
+        return None
+    if isinstance(value, str):
+        return str.__str__(value) if value.strip() or is_element else None
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, (Real, Decimal)):
+        with suppress(ValueError, OverflowError):
+            return float(value)
+    if isinstance(value, Sequence) and not is_element and not isinstance(value, (bytes, bytearray)):
+        return [plain(element, is_element=True) for element in value]
+    return value
+
+
+def _is_absent(value: Any) -> bool:
+    """Whether it is None, or what numpy, pandas and Decimal write for a missing value."""
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    with suppress(TypeError, ValueError, OverflowError):
+        return isinstance(value, (Real, Decimal)) and math.isnan(value)
+    return False
+
+
+def as_text(value: Any) -> str | None:
+    """Convert a plain cell to a stripped text; None unless it is a text or a finite number."""
+    if isinstance(value, str):
+        return value.strip()
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < math.inf:
+        with suppress(ValueError):  # an int of thousands of digits
+            return str(value)
+    return None
+
+
+def as_texts(value: Any) -> tuple[str, ...] | None:
+    """Convert a plain list to texts; None if it is no list, or an element is no text."""
+    if not isinstance(value, list):
+        return None
+    texts = [as_text(element) for element in value]
+    return None if None in texts else tuple(text for text in texts if text is not None)

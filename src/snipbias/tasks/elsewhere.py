@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 from snipbias.tasks import bbq, fetch, mini
 from snipbias.tasks.items import Item, Task
@@ -69,8 +68,11 @@ def _renamed(item: Item, pool: tuple[str, ...]) -> Item | None:
         return None
     said = (item.options[i].strip().removesuffix(".") for i in item.named)
     people = [re.sub(f"^{DETERMINER}", "", option, flags=re.I) for option in said]
-    if not all(_is_told(person, item) for person in people):
-        return None
+    for person in people:  # the context must use these words, and always for one person
+        word = rf"\b{re.escape(person)}\b"
+        singular = re.findall(DETERMINER + word, item.context, re.I)
+        if not 0 < len(singular) == len(re.findall(word, item.context, re.I)):
+            return None
     # Twins get the same names, even if one of them is left out.
     names = random.Random(f"names {item.twin or item.id}").sample(pool, 2)
     # The longer first: "older man" holds "man".
@@ -85,13 +87,6 @@ def _renamed(item: Item, pool: tuple[str, ...]) -> Item | None:
     options = tuple(o if i == item.unknown else told(o) for i, o in enumerate(item.options))
     context, question = told(item.context), told(item.question)
     return replace(item, id=f"{item.id}/names", context=context, question=question, options=options)
-
-
-def _is_told(person: str, item: Item) -> bool:
-    """Whether the context uses these words, and always for one person."""
-    word = rf"\b{re.escape(person)}\b"
-    singular = re.findall(DETERMINER + word, item.context, re.I)
-    return 0 < len(singular) == len(re.findall(word, item.context, re.I))
 
 
 def _others(task: Task) -> Task | None:
@@ -121,7 +116,7 @@ def _differ(task: Task) -> Task:
 def differing(category: str) -> Iterator[Item]:
     """Questions of a mini category that are answered by what the people are called."""
     questions, by_word = DIFFERENCES[category]
-    data: Mapping[str, Any] = mini.load_category(category)
+    data = mini.load_category(category)
     for number, pair in enumerate(data["pairs"]):
         if not any(re.search(by_word, person) for person in pair.values()):
             continue

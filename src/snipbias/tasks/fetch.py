@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import urllib.request
 from collections.abc import Iterable
@@ -11,7 +12,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 from snipbias.base.errors import SnipbiasError
-from snipbias.base.files import atomic_file
+from snipbias.base.files import atomic_file, shipped
 from snipbias.base.hub import cache_dir, offline
 from snipbias.tasks.readers import read_bytes
 
@@ -21,22 +22,7 @@ TIMEOUT_SECONDS = 60
 
 
 # Rows and SHA-256 of each official file; of some only the number of rows is known.
-OFFICIAL: dict[str, tuple[int, str | None]] = {
-    "Age": (3680, "46e805b3fc2d8cbd26eeb8e8430d98cf7b2dc9c83574ff3674e8ce4f0fca2a60"),
-    "Disability_status": (1556, "375d40d9b71f056150264445ec189b13934998f3f49a1e311aa7578eb3b45e5f"),
-    "Gender_identity": (5672, None),
-    "Nationality": (3080, "a583e74666aec0341ded8aa3983e7cad694eb24de72c254d28b2df3035720090"),
-    "Physical_appearance": (
-        1576,
-        "e48d7e13508565f4801574e611043470c25c95a0a62af3699cb5ee7cb02608fb",
-    ),
-    "Race_ethnicity": (6880, None),
-    "Race_x_SES": (11160, None),
-    "Race_x_gender": (15960, None),
-    "Religion": (1200, "cb9555f9f3454a52cd2df85956b59bd7fcca5aa922c8527693b1164d08417616"),
-    "SES": (6864, "9f92754bb037b0982604b9112705fb81d60a19d9e759c67e4a85e484a070f528"),
-    "Sexual_orientation": (864, "2c71036b9e7584fe589c42aef32c1a42bc01b9a5e9b1b8704342630cdb08cefd"),
-}
+OFFICIAL: dict[str, tuple[int, str | None]] = json.loads(shipped("bbq.json"))
 
 
 @dataclass(frozen=True, slots=True)

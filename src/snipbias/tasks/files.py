@@ -1,18 +1,6 @@
 """A user's own rows: JSONL, CSV and TSV files, Hugging Face datasets, or rows in memory.
 
-Columns (any other is ignored and noted; an empty cell counts as missing):
-
-- `question`: required.
-- `options`: a list; or one text, as `options.read_options` describes; or a column per option,
-  `option_0`, `option_1`, ... or `ans0`, `ans1`, ...
-- `gold` (or `label`): the right option, by its text, its letter or its index from 0.
-- `context`, `template`, `condition` (ambiguous | disambiguated, also ambig | disambig),
-  `polarity`, `unknown` and `biased` (an option, named as `gold` names it), `id`, `twin`: optional.
-  Rows made from the same `template` are siblings; without that column only twins are.
-- `instruction` (a text) or `instructions` (a list, in CSV "a | b"): the distinct values over all
-  rows become the task's instructions. Every row is asked under each of them.
-
-A mapping {our column: your column} renames columns, whatever the source of the rows.
+`docs/data.md` lists the columns, how their cells may be written and how they are renamed.
 """
 
 from __future__ import annotations
@@ -25,12 +13,14 @@ from typing import Any
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.markdown import printable
 from snipbias.base.words import did_you_mean, listed, quoted
-from snipbias.tasks.cells import Label, as_text, as_texts
 from snipbias.tasks.columns import (
     COLUMNS,
     OPTION_COLUMN,
     Columns,
+    Label,
     Row,
+    as_text,
+    as_texts,
     checked_columns,
     notes,
     rename,
@@ -62,16 +52,13 @@ MOST_OPTIONS = 1_000
 
 
 def load(
-    path: str | Path,
-    instructions: Sequence[str] | None,
-    columns: Columns | None = None,
+    path: str | Path, instructions: Sequence[str] | None, columns: Columns | None = None
 ) -> Task:
     """Load the task of a JSONL, CSV or TSV file; the suffix decides which.
 
     Args:
         path: the file.
-        instructions: replace those of the rows, or the general ones.
-        columns: {our column: the file's column}.
+        instructions, columns: see `from_rows`.
 
     Raises:
         SnipbiasError: the file is missing, or a row is malformed; the message names it.
@@ -85,13 +72,8 @@ def load(
     content = read_bytes(path)
     text = decode(content, path)
     rows = json_lines(text, path) if path.suffix.lower() == ".jsonl" else csv_rows(text, path)
-    return from_rows(
-        rows,
-        str(path),
-        instructions,
-        columns,
-        source=f"{path}, sha256 {hashlib.sha256(content).hexdigest()}",
-    )
+    source = f"{path}, sha256 {hashlib.sha256(content).hexdigest()}"
+    return from_rows(rows, str(path), instructions, columns, source=source)
 
 
 def from_rows(
@@ -142,12 +124,6 @@ def from_rows(
     )
 
 
-def _own_template(question: str, context: str, options: Sequence[str]) -> str:
-    """Name a template by the row's content, so that the same row in two files is one template."""
-    content = "\n".join([question, context, *options])
-    return f"row-{hashlib.sha256(content.encode(errors='surrogatepass')).hexdigest()[:12]}"
-
-
 def _settle_indices(rows: Sequence[dict[str, Any]], options: Sequence[Options]) -> int | None:
     """Replace class labels by names or indices; return what numbered options count from."""
     both = list(zip(rows, options, strict=True))
@@ -163,7 +139,9 @@ def _settle_indices(rows: Sequence[dict[str, Any]], options: Sequence[Options]) 
 def _item(where: str, row: Row, number: int, options: Options, first: int | None) -> Item:
     twin, template = (looks(_text(where, row, column)) for column in ("twin", "template"))
     question, context = _text(where, row, "question"), _text(where, row, "context")
-    texts = options.texts
+    # By default a template is named by its row, so that a row in two files is one template.
+    content = "\n".join([question, context, *options.texts]).encode(errors="surrogatepass")
+    own_template = f"row-{hashlib.sha256(content).hexdigest()[:12]}"
     indices = {name: _index(where, row, name, options, first) for name in INDICES if name in row}
     label = indices.pop("label", None)
     return placed(
@@ -171,10 +149,10 @@ def _item(where: str, row: Row, number: int, options: Options, first: int | None
         Item,
         id=_text(where, row, "id") or f"row-{number}",
         question=question,
-        options=texts,
+        options=options.texts,
         gold=indices.pop("gold", label),
         context=context,
-        template=template or twin or _own_template(question, context, texts),
+        template=template or twin or own_template,
         condition=_condition(where, row),
         polarity=_text(where, row, "polarity") or None,
         twin=twin,
@@ -250,19 +228,14 @@ def _index(where: str, row: Row, column: str, options: Options, first: int | Non
     if index is not None:
         return index
     if options.are_numbered and first is None and choice(value, options, 1) is not None:
-        raise SnipbiasError(
-            f"{where}: {column!r} is {quoted(value)}, which may count from 0 or as the options are "
-            "numbered; write the text of the option."
-        )
-    if options.marks and isinstance(value, str) and by_text(value.strip(), options) is not None:
-        raise SnipbiasError(
-            f"{where}: {column!r} is {quoted(value)}, the text of one option and the letter of "
-            "another; write the option's number, counting from 0."
-        )
-    raise SnipbiasError(
-        f"{where}: {column!r} is {quoted(value)}, which is none of the options {listed(texts)}; "
-        f"write the text of one, or its number from 0 to {len(texts) - 1}."
-    )
+        why = "which may count from 0 or as the options are numbered; write the text of the option"
+    elif options.marks and isinstance(value, str) and by_text(value.strip(), options) is not None:
+        why = "the text of one option and the letter of another; write the option's number, "
+        why += "counting from 0"
+    else:
+        why = f"which is none of the options {listed(texts)}; write the text of one, or its number "
+        why += f"from 0 to {len(texts) - 1}"
+    raise SnipbiasError(f"{where}: {column!r} is {quoted(value)}, {why}.")
 
 
 def _condition(where: str, row: Row) -> Condition | None:

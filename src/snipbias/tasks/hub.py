@@ -9,8 +9,7 @@ from typing import Any
 from snipbias.base.errors import SnipbiasError, require
 from snipbias.base.hub import offline
 from snipbias.base.words import quoted
-from snipbias.tasks.cells import Label, plain
-from snipbias.tasks.columns import Columns, Row
+from snipbias.tasks.columns import Columns, Label, Row, plain
 from snipbias.tasks.files import from_rows
 from snipbias.tasks.items import Task
 
@@ -19,17 +18,12 @@ SPEC = re.compile(
 )
 
 
-def load(
-    spec: str,
-    instructions: Sequence[str] | None,
-    columns: Columns | None = None,
-) -> Task:
+def load(spec: str, instructions: Sequence[str] | None, columns: Columns | None = None) -> Task:
     """Load the task `hf:owner/name[@revision][:config[:split]]`.
 
     Args:
         spec: its name, as above.
-        instructions: replace those of the rows, or the general ones.
-        columns: {our column: the dataset's column}.
+        instructions, columns: see `from_rows`.
 
     Raises:
         SnipbiasError: the dataset cannot be loaded, or a row is malformed.
@@ -54,19 +48,15 @@ def from_dataset(
     """Make a task of a `datasets.Dataset`, or of a dict that holds a single split.
 
     Args:
-        instructions: replace those of the rows, or the general ones.
-        columns: {our column: the dataset's column}.
-        name: name of the task.
+        instructions, columns, name: see `from_rows`.
     """
-    chosen = _as_python(_only_split(dataset, name))
+    chosen = _only_split(dataset, name)
+    form = getattr(chosen, "format", None) or {}
+    if form.get("type") not in (None, "custom"):  # numpy, torch or pandas, not the user's own
+        chosen = chosen.with_format(None, columns=form["columns"])
     found = ", ".join(str(x) for x in (chosen.split, chosen.info.version) if x)
-    return from_rows(
-        _rows(chosen, name),
-        name,
-        instructions,
-        columns,
-        source=f"{name} ({found or 'in memory'})",
-    )
+    source = f"{name} ({found or 'in memory'})"
+    return from_rows(_rows(chosen, name), name, instructions, columns, source=source)
 
 
 def download(
@@ -113,14 +103,6 @@ def _only_split(dataset: Any, name: str) -> Any:
         f"{name} has the splits {', '.join(dataset)}: name one as hf:owner/name:config:split "
         "(config may be empty), or give dataset['split']."
     )
-
-
-def _as_python(dataset: Any) -> Any:
-    """Drop a numpy, torch or pandas format; keep a user's own transform."""
-    form = getattr(dataset, "format", None) or {}
-    if form.get("type") in (None, "custom"):
-        return dataset
-    return dataset.with_format(None, columns=form["columns"])
 
 
 def _rows(dataset: Any, name: str) -> Iterator[tuple[str, Row]]:

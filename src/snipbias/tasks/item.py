@@ -41,37 +41,31 @@ class Item:
     twin: str = ""
 
     def __post_init__(self) -> None:
-        texts = (
-            self.id,
-            self.question,
-            self.context,
-            self.template,
-            self.twin,
-            self.polarity or "",
-        )
-        for text in (*texts, *self.options):
+        texts = (self.id, self.question, self.context, self.template, self.twin)
+        for text in (*texts, self.polarity or "", *self.options):
             refuse_half_letters(text)
-        name = quoted(self.id)
-        if len(self.options) < 2:
-            raise SnipbiasError(
-                f"item {name} has {len(self.options)} option(s): give at least two."
-            )
+        if fault := self._fault():
+            raise SnipbiasError(f"item {quoted(self.id)} {fault}.")
+
+    def _fault(self) -> str | None:
+        """What is wrong with it, in words."""
+        last = len(self.options) - 1
+        if last < 1:
+            return f"has {last + 1} option(s): give at least two"
         if not all(map(looks, self.options)):
-            raise SnipbiasError(f"item {name} has an empty option: give every option a text.")
-        if len(set(map(looks, self.options))) < len(self.options):
-            raise SnipbiasError(f"item {name} has the same option twice: make its options differ.")
+            return "has an empty option: give every option a text"
+        if len(set(map(looks, self.options))) <= last:
+            return "has the same option twice: make its options differ"
         for field in ("gold", "unknown", "biased"):
             index = getattr(self, field)
-            if index is not None and not 0 <= index < len(self.options):
-                raise SnipbiasError(
-                    f"item {name} has {field} = {index}, but its options are numbered "
-                    f"0 to {len(self.options) - 1}."
-                )
+            if index is not None and not 0 <= index <= last:
+                return f"has {field} = {index}, but its options are numbered 0 to {last}"
         if self.biased is not None and self.biased == self.unknown:
-            raise SnipbiasError(
-                f"item {name} has {quoted(self.options[self.biased])} as its unknown and biased "
-                "option: name the person whom the stereotype names, or nobody."
+            return (
+                f"has {quoted(self.options[self.biased])} as its unknown and biased option: name "
+                "the person whom the stereotype names, or nobody"
             )
+        return None
 
     @property
     def named(self) -> tuple[int, ...]:

@@ -81,16 +81,12 @@ class Task(Shown):
         )
 
     def _shown(self) -> Iterator[Grid | str]:
-        rows = (
-            (item.condition or "", item.context, item.question, " / ".join(item.options))
-            for item in self.items[:SHOWN]
-        )
-        right = (item.options[item.gold] for item in self.items)
-        yield Grid(
-            f"{self.name}: {self._size}",
-            ("condition", "context", "question", "options", "right"),
-            tuple((*row, gold) for row, gold in zip(rows, right, strict=False)),
-        )
+        columns = ("condition", "context", "question", "options", "right")
+        rows = []
+        for item in self.items[:SHOWN]:
+            options, right = " / ".join(item.options), item.options[item.gold]
+            rows.append((item.condition or "", item.context, item.question, options, right))
+        yield Grid(f"{self.name}: {self._size}", columns, tuple(rows))
         if len(self) > SHOWN:
             yield f"... and {len(self) - SHOWN} more items."
 
@@ -154,12 +150,8 @@ class Task(Shown):
         random.Random(0).shuffle(shuffled)
         fifth = max(1, round(len(shuffled) / 5))
         half = (len(shuffled) - fifth + 1) // 2
-        bounds = {
-            "find": shuffled[:half],
-            "dev": shuffled[half : half + fifth],
-            "test": shuffled[half + fifth :],
-        }
-        chosen = set(bounds[part])
+        dev, test = shuffled[half : half + fifth], shuffled[half + fifth :]
+        chosen = set({"find": shuffled[:half], "dev": dev, "test": test}[part])
         items = [item for item in self.items if item.template in chosen]
         if not items:
             raise SnipbiasError(

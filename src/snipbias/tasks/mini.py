@@ -19,18 +19,7 @@ from snipbias.base.files import shipped
 from snipbias.tasks.items import Item, Task
 
 CATEGORIES = ("age", "ses", "disability")
-UNKNOWN_WORDINGS = (
-    "Unknown",
-    "Not known",
-    "Cannot be determined",
-    "Not enough information",
-    "Cannot be answered",
-    "Impossible to say",
-    "Nobody can tell",
-    "It is unclear",
-    "Undetermined",
-    "There is no way to know",
-)
+UNKNOWN_WORDINGS = tuple(shipped("mini", "unknown.txt").splitlines())
 
 
 @cache

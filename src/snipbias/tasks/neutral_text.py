@@ -30,10 +30,7 @@ def passages(path: str | Path | None = None) -> tuple[str, ...]:
 
 
 def passages_to_protect() -> tuple[str, ...]:
-    """Paragraphs that a method may use to choose which neurons to spare.
-
-    They differ from `passages`, on which perplexity is measured.
-    """
+    """Paragraphs for choosing which neurons to spare; perplexity is measured on `passages`."""
     return _paragraphs(shipped("protected.txt"))
 
 
@@ -43,10 +40,7 @@ def chat_prompts() -> tuple[str, ...]:
 
 
 def chat_prompts_to_protect() -> tuple[str, ...]:
-    """Requests for training a method to leave chat answers unchanged.
-
-    They differ from `chat_prompts`, on which retention is measured.
-    """
+    """Requests to train a method on; retention is measured on those of `chat_prompts`."""
     return tuple(shipped("chat.txt").splitlines()[1::2])
 
 

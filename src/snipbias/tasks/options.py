@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from snipbias.tasks.cells import Label, as_text, as_texts, plain
+from snipbias.tasks.columns import Label, as_text, as_texts, plain
 from snipbias.tasks.item import looks
 
 # "A. x", "A: x", "A) x", "(A) x", "[A] x", and the same with numbers. A full stop or colon must be
@@ -90,19 +90,15 @@ def printed_list(text: str) -> tuple[str, ...] | None:
     if text[:1] + text[-1:] not in ("[]", "()"):
         return None
     inside = text[1:-1].strip().removesuffix(",")
-    values: list[str] = []
-    separators: set[bool] = set()
-    at = 0
-    while at < len(inside):
-        element = ELEMENT.match(inside, at)
+    found: list[re.Match[str]] = []
+    while not found or found[-1].end() < len(inside):
+        element = ELEMENT.match(inside, found[-1].end() if found else 0)
         if element is None:
             return None
-        values.append(element["value"])
-        at = element.end()
-        if at < len(inside):
-            separators.add("," in element["between"])
-    if not values or len(separators) > 1:  # Python joins 'b' 'c' to one text, numpy does not
-        return None
+        found.append(element)
+    if len({"," in element["between"] for element in found[:-1]}) > 1:
+        return None  # Python joins 'b' 'c' to one text, numpy does not
+    values = [element["value"] for element in found]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a backslash that escapes nothing

@@ -53,35 +53,27 @@ class PromptTemplate:
                 raise SnipbiasError(f"the prompt's {part.name} is {quoted(value)}: give a text.")
         # Trailing spaces would double the one that the answer brings.
         object.__setattr__(self, "text", self.text.strip())
-        said = f"the prompt {quoted(self.name)}"
-        used = set(_FIELD.findall(self.text))
+        if fault := self._fault():
+            raise SnipbiasError(f"the prompt {quoted(self.name)} {fault}.")
+
+    def _fault(self) -> str | None:
+        """What is wrong with it, in words."""
+        used, every = set(_FIELD.findall(self.text)), _braced(FIELDS)
         if unknown := sorted(used - set(FIELDS)):
-            raise SnipbiasError(
-                f"{said} has a field {{{unknown[0]}}}"
-                f"{did_you_mean(unknown[0], list(FIELDS))}: its fields are {_braced(FIELDS)}."
-            )
+            meant = did_you_mean(unknown[0], FIELDS)
+            return f"has a field {{{unknown[0]}}}{meant}: its fields are {every}"
         if missing := [name for name in FIELDS if name not in used]:
-            raise SnipbiasError(
-                f"{said} has no place for {_braced(missing)}: its text must contain each of "
-                f"{_braced(FIELDS)}."
-            )
+            return f"has no place for {_braced(missing)}: its text must contain each of {every}"
         if set(_FIELD.findall(self.mark)) - {"letter"} or _FIELD.search(self.between):
-            raise SnipbiasError(
-                f"{said} has a field next to an option: only {LETTER} may be in its mark."
-            )
+            return f"has a field next to an option: only {LETTER} may be in its mark"
         if not self.mark + self.between:
-            raise SnipbiasError(
-                f"{said} runs its options together: give it a mark before each option, or a text "
-                "between them."
-            )
+            how = "give it a mark before each option, or a text between them"
+            return f"runs its options together: {how}"
         if self.answer not in ("text", "letter"):
-            raise SnipbiasError(
-                f"{said} cannot score {quoted(self.answer)} as the answer: use 'text' or 'letter'."
-            )
+            return f"cannot score {quoted(self.answer)} as the answer: use 'text' or 'letter'"
         if self.answer == "letter" and not self.has_letters:
-            raise SnipbiasError(
-                f"{said} scores letters but shows none: write {LETTER} into its mark."
-            )
+            return f"scores letters but shows none: write {LETTER} into its mark"
+        return None
 
     @property
     def has_letters(self) -> bool:
@@ -154,9 +146,9 @@ class PromptTemplate:
                 f"such as {json.dumps(DEFAULT.text)}."
             )
         if unknown := sorted(str(key) for key in data if key not in known):
+            meant = f"{quoted(unknown[0])}{did_you_mean(unknown[0], known)}"
             raise SnipbiasError(
-                f"the prompt {quoted(name)} has no setting {quoted(unknown[0])}"
-                f"{did_you_mean(unknown[0], known)}: use {', '.join(known)}."
+                f"the prompt {quoted(name)} has no setting {meant}: use {', '.join(known)}."
             )
         return cls(**{"name": name, **data})
 

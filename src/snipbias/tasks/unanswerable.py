@@ -130,10 +130,9 @@ def _in_order(item: Item) -> tuple[str, list[str], str]:
 
 def _alike(one: Item, other: Item) -> tuple[bool, bool, int]:
     """What two rows have in common: question, options, and the beginning of the context."""
-    begin = takewhile(
-        lambda both: both[0] == both[1], zip(one.context, other.context, strict=False)
-    )
     same = frozenset(one.options) == frozenset(other.options)
+    both = zip(one.context, other.context, strict=False)
+    begin = takewhile(lambda letters: letters[0] == letters[1], both)
     return one.question == other.question, same, sum(1 for _ in begin)
 
 
@@ -155,10 +154,8 @@ def filler_rows(
         wanted = length(answered.context) - length(ambiguous.context)
         chosen = _filler(wanted, lengths, used, random.Random(f"filler {ambiguous.id}"))
         used.update(chosen)
-        context = " ".join([ambiguous.context, *chosen])
-        rows.append(
-            replace(ambiguous, id=f"{answered.id}/filler", context=context, condition="filler")
-        )
+        name, context = f"{answered.id}/filler", " ".join([ambiguous.context, *chosen])
+        rows.append(replace(ambiguous, id=name, context=context, condition="filler"))
     return rows
 
 
