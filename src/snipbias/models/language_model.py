@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from snipbias.base.errors import SnipbiasError
-from snipbias.models import scoring
+from snipbias.models import scoring, token_tree
 from snipbias.models.backbone import Backbone, Query, longrope_switch
 from snipbias.models.chat import ChatTemplate
 from snipbias.models.padding import pad
@@ -183,7 +183,7 @@ class LanguageModel(Backbone):
 
     def alike(self) -> Callable[[Query], tuple[Any, ...]]:
         """Sort key that puts queries with the same start and length next to each other."""
-        return scoring.alike(self)
+        return token_tree.alike(self)
 
     def generate(self, queries: Sequence[Query]) -> list[str]:
         """Greedy continuation of each prompt, up to slightly longer than its longest option."""

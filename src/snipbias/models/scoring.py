@@ -27,12 +27,9 @@ from snipbias.models.token_tree import (
     reads_trees,
     takes_trees,
 )
-from snipbias.models.whole_sequences import read_whole
 
 # A shorter common start is not worth a pass of its own.
 WORTH_SHARING = 8
-# Enough tokens to tell instructions apart, but not what comes after them.
-SORTED_BY = 32
 
 
 @dataclass(frozen=True)
@@ -114,10 +111,14 @@ def score(
     owner = torch.tensor(owners)  # on the CPU: it indexes caches on any device
 
     if share_start and not cut and reads_trees(lm):
-        return _score_tree(lm, queries, owner)
+        logprobs = TokenTree.of(queries, lm.device).score(lm)
+        rows = torch.full(logprobs.shape, -1, device=lm.device)
+        nowhere = torch.zeros(len(owner), 0, dtype=torch.bool, device=lm.device)
+        return Scored(logprobs, rows, nowhere[: len(queries)], nowhere)
     prompts = [query.prompt for query in queries]
     if lm.reads_whole:
-        logprobs, prompt_mask, read = read_whole(lm, queries, owner)
+        with lm.rows_of(owner):
+            logprobs, prompt_mask, read = _read_whole(lm, queries)
         by_query = _by_query(queries, owner, logprobs)
         return Scored(*by_query, prompt_mask, read, graph_cut=GraphCut(owner, cut))
     with lm.rows_of(torch.arange(len(queries))):
@@ -158,22 +159,6 @@ def _by_query(
     summed = torch.full((len(queries), most), -torch.inf, device=device)
     summed = summed.index_put((owner, slot), logprobs.sum(1))
     return summed, rows
-
-
-def _score_tree(lm: Backbone, queries: Sequence[Query], owner: Int[Tensor, " r"]) -> Scored:
-    """Score all prompts and options as one tree, where hooks could not tell rows apart."""
-    logprobs = TokenTree.of(queries, lm.device).score(lm)
-    nowhere = torch.zeros(len(owner), 0, dtype=torch.bool, device=lm.device)
-    rows = torch.full(logprobs.shape, -1, device=lm.device)
-    return Scored(logprobs, rows, nowhere[: len(queries)], nowhere)
-
-
-def alike(lm: Backbone) -> Callable[[Query], tuple[Any, ...]]:
-    """The sort key that puts prompts with the same start and length next to each other."""
-    if reads_trees(lm):
-        return lambda query: query.prompt
-    begin = SORTED_BY if is_told_positions(lm) else 0
-    return lambda query: (query.prompt[:begin], len(query.prompt))
 
 
 # Each kind of model has two functions. The first reads the prompts and returns the logits of the
@@ -288,3 +273,25 @@ def _shared_start(lm: Backbone, prompts: Sequence[tuple[int, ...]]) -> int:
         return 0
     shared = min(common_start(prompts), min(map(len, prompts)) - 1)
     return shared if shared >= WORTH_SHARING else 0
+
+
+def _read_whole(lm: Backbone, queries: Sequence[Query]) -> tuple[Tensor, Tensor, Tensor]:
+    """Read each option after its own copy of the prompt, without a cache: slow, for any decoder.
+
+    Padding is on the right, where neither attention nor a recurrent state sees it.
+
+    Returns:
+        Log P per token of the options [R, T], the mask of the prompts' tokens [B, L], and the mask
+        of all tokens that are read [R, L].
+    """
+    pairs = [(query.prompt, option) for query in queries for option in query.options]
+    ids, read = pad([(*prompt, *option[:-1]) for prompt, option in pairs], lm.device, "right")
+    logits = lm.model(input_ids=ids, attention_mask=read.long(), use_cache=False).logits
+    targets, real = pad([option for _, option in pairs], lm.device, "right")
+    starts = torch.tensor([len(prompt) - 1 for prompt, _ in pairs], device=lm.device)
+    places = starts[:, None] + torch.arange(targets.shape[1], device=lm.device)
+    places = places.clamp(max=ids.shape[1] - 1)[..., None].expand(-1, -1, logits.shape[-1])
+    logprobs = token_logprobs(logits.gather(1, places), targets).masked_fill(~real, 0.0)
+    columns = torch.arange(ids.shape[1], device=lm.device)
+    lengths = torch.tensor([len(query.prompt) for query in queries], device=lm.device)
+    return logprobs, columns < lengths[:, None], read

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from snipbias.models.backbone import Backbone, Query
+
+# Enough tokens to tell instructions apart, but not what comes after them.
+SORTED_BY = 32
 
 
 @dataclass(frozen=True)
@@ -183,3 +187,11 @@ def is_told_positions(lm: Backbone) -> bool:
     )
     has_bias = getattr(config, "alibi", False)
     return is_rotary and not (has_window or has_bias or lm.is_encoder_decoder)
+
+
+def alike(lm: Backbone) -> Callable[[Query], tuple[Any, ...]]:
+    """The sort key that puts prompts with the same start and length next to each other."""
+    if reads_trees(lm):
+        return lambda query: query.prompt
+    begin = SORTED_BY if is_told_positions(lm) else 0
+    return lambda query: (query.prompt[:begin], len(query.prompt))
