@@ -6,6 +6,7 @@ import math
 import os
 import weakref
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -79,25 +80,16 @@ def free(place: torch.device) -> int | None:
     if place.type == "cuda":
         unused = torch.cuda.memory_reserved(place) - torch.cuda.memory_allocated(place)
         return torch.cuda.mem_get_info(place)[0] + unused
-    said = [bytes for bytes in (_of_machine(), _of_container()) if bytes is not None]
-    beside = int(os.environ.get("LOCAL_WORLD_SIZE") or 1)  # processes on this machine
-    return min(said) // beside if said else None
-
-
-def _of_machine() -> int | None:
-    try:
+    found: list[int] = []
+    with suppress(OSError, StopIteration, ValueError):  # not Linux
         lines = Path(_MEMINFO).read_text(encoding="ascii").splitlines()
-        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvail"))
-    except (OSError, StopIteration, ValueError):  # not Linux
-        return None
-
-
-def _of_container() -> int | None:
-    try:
+        there = next(line for line in lines if line.startswith("MemAvail"))
+        found.append(1024 * int(there.split()[1]))
+    with suppress(OSError, ValueError):  # no container, or one without a limit ("max")
         most, used = (int(Path(path).read_text(encoding="ascii")) for path in _CGROUP)
-        return max(most - used, 0)
-    except (OSError, ValueError):  # none, or "max"
-        return None
+        found.append(max(most - used, 0))
+    beside = int(os.environ.get("LOCAL_WORLD_SIZE") or 1)  # processes on this machine
+    return min(found) // beside if found else None
 
 
 class _Live(TorchDispatchMode):

@@ -8,6 +8,7 @@ from typing import Literal, TypeVar
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from snipbias.base.errors import SnipbiasError
 
@@ -49,14 +50,10 @@ def pad(
     Returns:
         Token ids, and the mask of real tokens.
     """
-    longest = max(map(len, sequences))
-    ids = torch.zeros((len(sequences), longest), dtype=torch.long)
-    mask = torch.zeros((len(sequences), longest), dtype=torch.bool)
-    for row, sequence in enumerate(sequences):
-        place = slice(longest - len(sequence), None) if side == "left" else slice(len(sequence))
-        ids[row] = sequence[0]
-        ids[row, place] = torch.tensor(sequence)
-        mask[row, place] = True
+    rows = [torch.tensor(sequence) for sequence in sequences]
+    ids = pad_sequence(rows, batch_first=True, padding_value=-1, padding_side=side)
+    mask = ids >= 0
+    ids = ids.where(mask, torch.stack([row[0] for row in rows])[:, None])
     return ids.to(device), mask.to(device)
 
 

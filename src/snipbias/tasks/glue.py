@@ -151,14 +151,11 @@ def _gold(where: str, row: Row, labels: Sequence[str]) -> int:
         return labels.index(text)
     if text in ("0", "1"):
         return int(text)
+    why = f"{quoted(label)}; write 0 or {labels[0]}, 1 or {labels[1]}"
     if text == "-1":
-        raise SnipbiasError(
-            f"{where}: the label is -1, so this is GLUE's test split, whose answers are not "
-            f"published: use the {SPLIT} split."
-        )
-    raise SnipbiasError(
-        f"{where}: the label is {quoted(label)}; write 0 or {labels[0]}, 1 or {labels[1]}."
-    )
+        why = "-1, so this is GLUE's test split, whose answers are not published: use the "
+        why += f"{SPLIT} split"
+    raise SnipbiasError(f"{where}: the label is {why}.")
 
 
 def _from_file(path: Path, content: bytes) -> Iterator[tuple[str, Row]]:

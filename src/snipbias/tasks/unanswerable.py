@@ -55,9 +55,9 @@ def with_controls(
         paired = {item.id for pair in every for item in pair}
         some = task.where(lambda item: item.id in paired).subsample(2 * pairs)
         every = list(twins(some.items))
-    return task._with_items(
-        [*task.items, *filler_rows(task, every, length or _words), *mismatch_rows(task, every)]
-    )
+    length = length or (lambda text: len(text.split()))
+    controls = [*filler_rows(task, every, length), *mismatch_rows(task, every)]
+    return task._with_items([*task.items, *controls])
 
 
 def asked(task: Task, length: Callable[[str], int]) -> tuple[Task, tuple[str, ...]]:
@@ -211,7 +211,3 @@ def _filler(
     sizes = range(max(1, about - 1), min(len(pool), about + 2) + 1)
     drawn = [rng.sample(pool, rng.choice(sizes)) for _ in range(TRIES)]
     return min(drawn, key=lambda chosen: abs(sum(map(lengths.__getitem__, chosen)) - wanted))
-
-
-def _words(text: str) -> int:
-    return len(text.split())
