@@ -212,11 +212,9 @@ def test_a_factor_that_is_no_number_never_becomes_an_edit(factor):
 
 
 def test_a_dense_edit_keeps_its_factors_in_a_file_beside_it(tmp_path, monkeypatch):
-    from snipbias.edits import record
-
     edit = edit_of(tiny("llama"))
     plain = edit.save(tmp_path / "plain")
-    monkeypatch.setattr(record, "DENSE_FROM", len(edit))
+    monkeypatch.setattr("snipbias.edits.format.DENSE_FROM", len(edit))
     dense = edit.save(tmp_path / "dense")
     assert NeuronEdit.load(dense) == NeuronEdit.load(plain) == edit
     written = json.loads((dense / "edit.json").read_text())

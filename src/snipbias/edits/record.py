@@ -11,18 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snipbias.base.errors import SnipbiasError
-from snipbias.edits.format import (
-    DENSE,
-    DENSE_FROM,
-    FACTORS_FILE,
-    FILE,
-    MAJOR,
-    MINOR,
-    check,
-    pack,
-    read,
-    unpack,
-)
+from snipbias.edits import format as edit_json
 from snipbias.edits.provenance import MadeOf, ModelId, Provenance
 from snipbias.models.sites import Neuron
 
@@ -100,17 +89,17 @@ class EditRecord:
         if not len(self):
             raise SnipbiasError(f"{self.label} has no neurons: there is nothing to write.")
         data, files = self.to_dict(), {}
-        if len(self) >= DENSE_FROM:
-            content = pack(self.factors)
+        if len(self) >= edit_json.DENSE_FROM:
+            content = edit_json.pack(self.factors)
             counts = {site: len(units) for site, units in self.factors.items()}
             named = {"sha256": hashlib.sha256(content).hexdigest(), "sites": counts}
-            data |= {"format": DENSE, "sites": {}, "factors": named}
-            files[FACTORS_FILE] = content
-        return {FILE: (json.dumps(data, indent=1) + "\n").encode(), **files}
+            data |= {"format": edit_json.DENSE, "sites": {}, "factors": named}
+            files[edit_json.FACTORS_FILE] = content
+        return {edit_json.FILE: (json.dumps(data, indent=1) + "\n").encode(), **files}
 
     def to_json(self) -> str:
         """The text of `edit.json`, which for a dense edit names the file of factors."""
-        return self.files()[FILE].decode()
+        return self.files()[edit_json.FILE].decode()
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -119,24 +108,25 @@ class EditRecord:
         Raises:
             SnipbiasError: a file is missing or damaged.
         """
-        data = read(path)
+        data = edit_json.read(path)
         edit = cls.from_dict(data, path)
-        named = data.get("factors") if data["format"] == DENSE else None
+        named = data.get("factors") if data["format"] == edit_json.DENSE else None
         if named is None:
             return edit
+        file = path.parent / edit_json.FACTORS_FILE
         try:
-            content = (path.parent / FACTORS_FILE).read_bytes()
+            content = file.read_bytes()
         except OSError:
             raise SnipbiasError(
-                f"{path} needs {FACTORS_FILE} next to it: find or download the edit again."
+                f"{path} needs {file.name} next to it: find or download the edit again."
             ) from None
-        return replace(edit, factors=unpack(content, named, path))
+        return replace(edit, factors=edit_json.unpack(content, named, path))
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form, as described by `data/edit.schema.json`."""
         return {
-            "format": MAJOR,
-            "minor": MINOR,
+            "format": edit_json.MAJOR,
+            "minor": edit_json.MINOR,
             "label": self.label,
             "model": asdict(self.model),
             "found_on": self.found_on and self.found_on.to_dict(),
@@ -154,7 +144,7 @@ class EditRecord:
     @classmethod
     def from_dict(cls, data: Any, source: str | Path = "the edit") -> Self:
         """Make an edit from its JSON form, which `format.check` validates."""
-        fields = check(data, source)
+        fields = edit_json.check(data, source)
         found_on = fields["found_on"]
         return cls(
             {

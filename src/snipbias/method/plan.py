@@ -77,8 +77,8 @@ class BackwardPlan:
             for term in self.objectives
         ]
         if self.tokens in ("last", "prompt"):
-            prompt = crispr.last_token if self.tokens == "last" else torch.clone
-            real = prompt(scored.prefix_mask)
+            prompt = scored.prefix_mask
+            real = crispr.last_token(prompt) if self.tokens == "last" else prompt
             read = [real if whole else torch.zeros_like(there) for there in read]
         if self.apart:
             return read
