@@ -11,15 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import atomic_folder
 from snipbias.base.notebook import Shown
 from snipbias.base.table import Grid
 from snipbias.edits import algebra, sharing
 from snipbias.edits.provenance import ModelId, same_weights
-from snipbias.edits.pruning import Baked, bake_site, scale_outputs, tensors
+from snipbias.edits.pruning import Baked, bake, scale_outputs, tensors
 from snipbias.edits.record import EditRecord
 from snipbias.models.places import Place, neuron_map
 from snipbias.models.sites import module_by_name
@@ -112,15 +110,7 @@ class NeuronEdit(EditRecord, Shown):
             SnipbiasError: the edit does not fit, or a weight is quantised or not in memory.
         """
         self.check(lm)
-        baked = Baked([])
-        try:
-            with torch.no_grad():
-                for site, units in self.factors.items():
-                    bake_site(lm.module(site), units, site, baked)
-        except BaseException:
-            baked.undo()
-            raise
-        return baked
+        return bake(lm, self.factors)
 
     # -- on disk and on the hub ----------------------------------------------------------------
 
@@ -142,8 +132,16 @@ class NeuronEdit(EditRecord, Shown):
         Args:
             folder: where to write.
             evaluation: folder that `snipbias evaluate` wrote, for the figures on the card.
+
+        Raises:
+            SnipbiasError: that run has no figures of this edit, or a file cannot be written.
         """
-        return sharing.save(self, folder, evaluation=evaluation)
+        folder, files = Path(folder), self.files()
+        figures = sharing.figures_for(self, evaluation, folder)
+        if sharing.is_generated(folder):
+            files |= sharing.card_files(self, folder, figures)
+        sharing.write(files, folder)
+        return folder
 
     def push_to_hub(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,9 @@ from torch import Tensor, nn
 from snipbias.base.errors import SnipbiasError
 from snipbias.models.sharded import units_here
 from snipbias.models.sites import Linear, unit_dim, width
+
+if TYPE_CHECKING:
+    from snipbias.models.language_model import LanguageModel
 
 
 @dataclass(frozen=True)
@@ -58,22 +62,26 @@ def plain_tensors(module: Linear, site: str) -> Iterator[tuple[str, Tensor, int]
         yield name, tensor, dim
 
 
-def bake_site(module: Linear, units: Mapping[int, float], site: str, baked: Baked) -> None:
-    """Scale units in a layer's weight and bias term.
-
-    Args:
-        module, units, site: the layer, unit -> factor, and the layer's name for messages.
-        baked: where the old rows are kept.
+def bake(lm: LanguageModel, factors: Mapping[str, Mapping[int, float]]) -> Baked:
+    """Scale units (site -> unit -> factor) in the weights and bias terms of a model.
 
     Raises:
-        SnipbiasError: a weight is quantised or not in memory.
+        SnipbiasError: a weight is quantised or not in memory; nothing is changed then.
     """
-    for _, weight, dim in plain_tensors(module, site):
-        index, factors = tensors(units)
-        index = index.to(weight.device)
-        rows = weight.index_select(dim, index)
-        baked.originals.append((weight, index, dim, rows))
-        weight.index_copy_(dim, index, _scaled(rows, factors, dim))
+    baked = Baked([])
+    try:
+        with torch.no_grad():
+            for site, units in factors.items():
+                for _, weight, dim in plain_tensors(lm.module(site), site):
+                    index, values = tensors(units)
+                    index = index.to(weight.device)
+                    rows = weight.index_select(dim, index)
+                    baked.originals.append((weight, index, dim, rows))
+                    weight.index_copy_(dim, index, _scaled(rows, values, dim))
+    except BaseException:
+        baked.undo()
+        raise
+    return baked
 
 
 def scale_outputs(

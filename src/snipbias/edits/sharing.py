@@ -101,25 +101,6 @@ def _download(
     return path
 
 
-def save(edit: EditRecord, folder: str | Path, *, evaluation: str | Path | None = None) -> Path:
-    """Write an edit, its card and the card's figures into a folder; other files stay.
-
-    Args:
-        edit, folder: the edit, and where to write.
-        evaluation: folder that `snipbias evaluate` wrote, for the figures on the card.
-
-    Raises:
-        SnipbiasError: that run has no figures of this edit, or a file cannot be written.
-    """
-    folder = Path(folder)
-    figures = figures_for(edit, evaluation, folder)
-    files = edit.files()
-    if is_generated(folder):
-        files |= card_files(edit, folder, figures)
-    write(files, folder)
-    return folder
-
-
 def card_files(
     edit: EditRecord, folder: Path, figures: Figures | None, licence: str | None = None
 ) -> dict[str, bytes]:
