@@ -18,7 +18,7 @@ from snipbias.cli.app import add
 from snipbias.cli.doctor import examine
 from snipbias.cli.ending import again
 from snipbias.cli.find import Find
-from snipbias.cli.tracking import Tracked, Tracker
+from snipbias.cli.tracking import Tracked
 
 SEEN: list[Any] = []
 
@@ -81,7 +81,7 @@ def test_what_a_run_wrote_is_the_same_run(tmp_path: Path) -> None:
     told = look(
         'a "b"\x7f', "--instruction", "Ü?", "--instruction", "two", "--deep", "--batch-size", "4"
     )
-    config.write(tmp_path, "look", told)
+    config.write(tmp_path, told)
     assert look("--config", str(tmp_path / config.FILE)) == told
 
 
@@ -101,7 +101,7 @@ def test_a_name_that_no_command_knows_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_next_command_repeats_what_both_need() -> None:
-    find = Find(model="a b", task="t.csv", column=["x=y"], chat=False, n="3", dtype=o.DType.float16)
+    find = Find(model="a b", task="t.csv", column=["x=y"], chat=False, n="3", dtype="float16")
     assert again("evaluate", find, "--out", "r") == (
         "snipbias evaluate 'a b' t.csv --dtype float16 --no-chat --column x=y --out r"
     )
@@ -120,7 +120,7 @@ def test_every_number_is_logged_by_its_path(monkeypatch) -> None:
     )
     monkeypatch.setitem(sys.modules, "trackio", fake)
     result = {"methods": {"edit": {"accuracy": 0.5, "kl": None, "name": "x", "control": False}}}
-    Tracked(log_to=Tracker.trackio).log("run", {"n": 3, "out": None, "path": Path("p")}, result)
+    Tracked(log_to="trackio").log("run", {"n": 3, "out": None, "path": Path("p")}, result)
     assert calls == [
         {"project": "snipbias", "name": "run", "config": {"n": 3, "path": "p"}},
         {"methods/edit/accuracy": 0.5, "methods/edit/control": 0.0},

@@ -4,21 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from enum import Enum
-from typing import Any
+from typing import Any, Literal
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import refuse_alike, slug
 from snipbias.cli import options as o
-
-
-class How(str, Enum):
-    """Ways of combining edits."""
-
-    union = "union"
-    difference = "difference"
-    intersection = "intersection"
-
 
 EDITS = o.argument("Folders of edits of one model, or owner/name.")
 
@@ -33,10 +23,10 @@ class Combine(o.Writing):
         "snipbias combine edits/both edits/age --how difference --strength 0.5 --out edits/half",
     )
     edits: list[str] = EDITS
-    how: How = o.option(
+    how: Literal["union", "difference", "intersection"] = o.option(
         "union: neurons in any edit, with the strongest factor; intersection: neurons in all, "
         "with the weakest; difference: neurons in the first edit only.",
-        How.union,
+        "union",
         metavar="<how>",
     )
     strength: float = o.option(
@@ -50,8 +40,8 @@ class Combine(o.Writing):
         from snipbias.cli.show import edit_table
         from snipbias.edits.algebra import COMBINE
 
-        how, strength = self.how.value, self.strength
-        with run("combine", {**vars(self), "how": how}, self) as (this, folder):
+        how, strength = self.how, self.strength
+        with run(self) as (this, folder):
             edits = read_edits(self.edits, this)
             if len(edits) == 1 and strength == 1:
                 raise SnipbiasError(
@@ -121,7 +111,7 @@ class Overlap(o.Writing, o.Running, o.Measuring, o.Asking):
 
         if not self.model:
             raise SnipbiasError("--task evaluates a model: name it with --model.")
-        with run("overlap", vars(self), self) as (this, folder):
+        with run(self) as (this, folder):
             edits = views.read_edits(self.edits, this)
             this.record.seeds = {"sample of items": 0}
             tasks = [this.task(name, **self.task_options) for name in names]

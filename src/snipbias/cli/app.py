@@ -26,17 +26,15 @@ from snipbias.base.markdown import printable
 from snipbias.base.words import clipped, did_you_mean
 from snipbias.cli import options as o
 from snipbias.cli.algebra import Combine, Overlap
-from snipbias.cli.audit import Audit
-from snipbias.cli.check import Check
+from snipbias.cli.check import Check, Fidelity
 from snipbias.cli.demo import Demo
 from snipbias.cli.doctor import Doctor
 from snipbias.cli.evaluate import Evaluate
 from snipbias.cli.export import Apply, Export
-from snipbias.cli.fidelity import Fidelity
 from snipbias.cli.find import Find
 from snipbias.cli.learn import Learn
 from snipbias.cli.play import Play
-from snipbias.cli.report import Report
+from snipbias.cli.report import Audit, Report
 from snipbias.cli.reproduce import Reproduce
 from snipbias.cli.rerun import changed_since, recorded_arguments
 from snipbias.cli.share import Card, Push

@@ -1,16 +1,80 @@
-"""The command `check`."""
+"""The commands `check` and `fidelity`: one table about a model, also in a file on request."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from snipbias.base.errors import SnipbiasError
+from snipbias.base.files import atomic_file, refuse_existing
 from snipbias.cli import options as o
-from snipbias.cli.showing import Showing
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from snipbias.cli.run import Run
 
 PROBED = (
     "Output: what it says. Probe: what it knows inside; without surface, less length and the like. "
     "Bag of words and length need no understanding. Chance is 0.50."
 )
+
+
+@dataclass(kw_only=True)
+class Showing(o.Command):
+    """Where the table goes."""
+
+    heading = "Output"
+    save: Path | None = o.option("Also write it to this file: .json, .csv or .md.")
+    overwrite: bool = o.OVERWRITE
+    as_json: bool = o.JSON
+    quiet: bool = o.QUIET
+
+    def begin(self) -> Run:
+        """Begin a run that loads models and tasks.
+
+        Raises:
+            SnipbiasError: the file to save cannot be written.
+        """
+        from snipbias.cli.run import Run
+
+        if self.save:
+            if self.save.suffix not in (".json", ".csv", ".md"):
+                raise SnipbiasError(f"cannot write {self.save}: name a .json, .csv or .md file.")
+            refuse_existing(self.save, overwrite=self.overwrite, file=True)
+        return Run(self, Path())
+
+    def end(
+        self,
+        run: Run,
+        record: Mapping[str, Any],
+        rows: Sequence[Mapping[str, Any]],
+        markdown: str,
+        *shown: RenderableType,
+        then: str = "",
+    ) -> None:
+        """Write the file, if one was named, and show the result.
+
+        Args:
+            record: what a .json file holds.
+            rows: what a .csv file holds.
+            markdown: what a .md file holds.
+            then: the next command.
+        """
+        if self.save:
+            text = {
+                ".json": lambda: json.dumps(record, indent=1) + "\n",
+                ".csv": lambda: _as_csv(rows),
+                ".md": lambda: markdown + "\n",
+            }[self.save.suffix]()
+            with atomic_file(self.save) as new:
+                new.write_text(text, encoding="utf-8")
+        run.show(record, *shown, then=then)
 
 
 @dataclass(kw_only=True)
@@ -32,7 +96,7 @@ class Check(Showing, o.Running, o.Batching, o.Asking):
         from snipbias.cli.ending import again
         from snipbias.evaluation.check import check
 
-        run = self.begin("check")
+        run = self.begin()
         task = run.task(self.task, **self.task_options)
         lm = run.load(self.model, self.model_options)
         with run.progress("checking", None) as progress:
@@ -50,3 +114,59 @@ class Check(Showing, o.Running, o.Batching, o.Asking):
         shown = (found.headline, *grids, "", *found.lines())
         then = again("find", self, "--n", "10,50", "--out", "edits")
         self.end(run, found.to_dict(), found.table(), str(found), *shown, then=then)
+
+
+@dataclass(kw_only=True)
+class Fidelity(Showing, o.Running, o.Measuring, o.Asking):
+    """Measure how well scores predict what pruning each neuron does.
+
+    A sample of neurons is pruned one at a time, and the drop in the margin of the biased answer is
+    compared with each method's scores. Test a scorer of your own here before you trust it.
+    """
+
+    panel = o.FIND
+    examples = (
+        "snipbias fidelity demo mini:age",
+        "snipbias fidelity demo mini:age --methods 'v1,damped gap,my_module:my_scorer'",
+    )
+    model: str = o.MODEL
+    task: str = o.TASK
+    methods: str = o.option("Recipes, or module:name of a scorer; 'all': every recipe.", "all")
+    neurons: int = o.option("Neurons to prune, drawn at random.", 300, min=2)
+    samples: int = o.option("Items to score them on.", 10, min=1)
+    seed: int = o.option("Seed of both draws.", 0)
+    instructions: int | None = 1
+
+    def __call__(self) -> None:
+        from snipbias.experiment.fidelity import fidelity
+        from snipbias.method.find import as_recipe
+
+        methods = None if self.methods == "all" else o.names(self.methods)
+        for name in methods or ():
+            as_recipe(name)  # refuses an unknown one before the work
+        run = self.begin()
+        task = run.task(self.task, **self.task_options)
+        lm = run.load(self.model, self.model_options)
+        with run.progress("fidelity", None) as progress:
+            found = fidelity(
+                lm,
+                task,
+                methods,
+                samples=self.samples,
+                neurons=self.neurons,
+                seed=self.seed,
+                batch_size=self.batch_size,
+                stage=progress.stage,
+                progress=progress,
+            )
+        rows = [asdict(method) for method in found.methods]
+        shown = f"{found.headline}\n", found.grid().rich()
+        self.end(run, found.to_dict(), rows, str(found), *shown)
+
+
+def _as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    file = io.StringIO()
+    writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()

@@ -19,7 +19,6 @@ import json
 import sys
 from collections.abc import Collection, Mapping
 from dataclasses import MISSING, fields
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +79,7 @@ def _fit(value: Any, *, many: bool) -> Any:
     return ",".join(map(str, value)) if isinstance(value, list) else value
 
 
-def write(folder: Path, command: str, options: Any) -> None:
+def write(folder: Path, options: Any) -> None:
     """Write a command's settings that differ from their defaults, for `--config` to read again.
 
     Args:
@@ -92,14 +91,13 @@ def write(folder: Path, command: str, options: Any) -> None:
         value = getattr(options, field.name)
         if value != default and field.name not in NOT_KEPT:
             lines.append(f"{field.name} = {_toml(value)}")
-    text = "\n".join([f"# snipbias {command} --config {FILE}", f"[{command}]", *lines])
+    text = "\n".join([f"# snipbias {options.name} --config {FILE}", f"[{options.name}]", *lines])
     (folder / FILE).write_text(text + "\n", encoding="utf-8")
 
 
 def _toml(value: Any) -> str:
     """A string, number, boolean or list; JSON writes these as TOML does."""
-    plain = value.value if isinstance(value, Enum) else value
-    return json.dumps(plain, default=str, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return json.dumps(value, default=str, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -59,7 +59,7 @@ class Demo(o.Writing):
         from snipbias.experiment.run import reproduce
         from snipbias.experiment.settings import preset
 
-        with run("demo", vars(self), self) as (this, folder):
+        with run(self) as (this, folder):
             limits = REAL if self.real or self.gguf else {}
             settings = preset("demo", control_rows=not self.no_control_rows, **limits)
             this.record.arguments["settings"] = settings.to_dict()

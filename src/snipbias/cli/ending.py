@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import fields
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -96,5 +95,5 @@ def again(command: str, options: o.Command, *words: str) -> str:
             line.append(option if value else option.replace("--", "--no-", 1))
             continue
         for each in value if isinstance(value, list) else [value]:
-            line += [option, str(each.value if isinstance(each, Enum) else each)]
+            line += [option, str(each)]
     return shlex.join([*line, *words])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from snipbias.cli import options as o
 from snipbias.cli.tracking import Tracked
@@ -39,10 +39,10 @@ class Evaluate(Tracked, o.Writing, o.Running, o.Answering, o.Asking):
     items: int | None = o.ITEMS
     whole: bool = o.flag("Use all templates, for edits that come from other tasks.")
     controls: int = o.option("Draws of each random control.", 1, min=0)
-    normalize: o.Normalize = o.option(
-        "Divide an option's log-probability by its length.", o.Normalize.sum
+    normalize: Literal["sum", "token", "byte"] = o.option(
+        "Divide an option's log-probability by its length.", "sum"
     )
-    options: o.Options = o.option("How options are listed.", o.Options.text)
+    options: Literal["text", "letters"] = o.option("How options are listed.", "text")
     generate: bool = o.flag("Let the model write, and match its text to the options.")
     text: Path | None = o.option("Your own neutral text for perplexity and KL.")
     no_text: bool = o.NO_TEXT
@@ -82,7 +82,7 @@ class Evaluate(Tracked, o.Writing, o.Running, o.Answering, o.Asking):
         from snipbias.tasks.neutral_text import passages
 
         self.ready()
-        with run("evaluate", vars(self), self) as (this, folder):
+        with run(self) as (this, folder):
             edits = read_edits(self.edit or [], this)
             this.record.data["text"] = str(self.text or "shipped with the package")
             this.record.seeds = {"sample of items": 0, "controls": list(range(self.controls))}
@@ -97,7 +97,7 @@ class Evaluate(Tracked, o.Writing, o.Running, o.Answering, o.Asking):
                     lm,
                     task,
                     *edits,
-                    reading=Reading(self.normalize.value, self.options.value, self.generate),
+                    reading=Reading(self.normalize, self.options, self.generate),
                     items=self.items,
                     whole=self.whole,
                     controls=self.controls,

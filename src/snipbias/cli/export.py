@@ -4,20 +4,10 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from snipbias.cli import options as o
-
-
-class Format(str, Enum):
-    """Formats that an edit can be exported to."""
-
-    lora = "lora"
-    ia3 = "ia3"
-    checkpoint = "checkpoint"
-
 
 CHECK = o.option("Compare the result with the edited model in float32.", True)
 
@@ -41,8 +31,8 @@ class Export(o.Writing, o.Loading):
     model: str | None = o.option(
         "Hub id, local folder, .gguf file.", show_default="the model it was found on"
     )
-    format: Format = o.option(
-        "PEFT adapter (lora, ia3), or the whole model with the edit.", Format.lora
+    format: Literal["lora", "ia3", "checkpoint"] = o.option(
+        "PEFT adapter (lora, ia3), or the whole model with the edit.", "lora"
     )
     base: str | None = o.option(
         "Name of the base model in the adapter, such as a hub id.",
@@ -53,10 +43,10 @@ class Export(o.Writing, o.Loading):
     )
     check: bool = CHECK
     run: Path | None = o.EVALUATION
-    dtype: o.DType = o.DType.stored
+    dtype: o.DType = "stored"
 
     def __call__(self) -> None:
-        _export("export", self, {**vars(self), "format": self.format.value})
+        _export(self, vars(self))
 
 
 @dataclass(kw_only=True)
@@ -71,14 +61,14 @@ class Apply(o.Writing, o.Loading):
     model: str = o.MODEL
     edit: str = o.EDIT
     check: bool = CHECK
-    dtype: o.DType = o.DType.stored
+    dtype: o.DType = "stored"
 
     def __call__(self) -> None:
         fixed = {"format": "checkpoint", "base": None, "one_rank": False, "run": None}
-        _export("apply", self, {**vars(self), **fixed})
+        _export(self, {**vars(self), **fixed})
 
 
-def _export(command: str, options: Export | Apply, arguments: dict[str, Any]) -> None:
+def _export(options: Export | Apply, arguments: dict[str, Any]) -> None:
     """Load the model and the edit, write the export, and say how exact it is."""
     from snipbias.base.files import slug
     from snipbias.cli.run import run
@@ -86,7 +76,7 @@ def _export(command: str, options: Export | Apply, arguments: dict[str, Any]) ->
     from snipbias.edits.edit import NeuronEdit
     from snipbias.edits.export.write import fill, refuse_base
 
-    with run(command, arguments, options) as (this, folder):
+    with run(options, **arguments) as (this, folder):
         edit = NeuronEdit.load(arguments["edit"])
         this.record.data["edits"] = {str(arguments["edit"]): edit.fingerprint}
         lm = this.load(arguments["model"] or edit.model.name, options.model_options)
@@ -105,7 +95,7 @@ def _export(command: str, options: Export | Apply, arguments: dict[str, Any]) ->
                 command=command_line(this.record),
                 beside=Path(arguments["edit"]) if Path(arguments["edit"]).is_dir() else None,
             )
-        this.record.lap(command)
+        this.record.lap(options.name)
         size = sum(file.stat().st_size for file in folder.iterdir())
     result = {"out": str(this.folder), "edit": edit.label, "bytes": size, **exported.to_dict()}
     evaluation, path = arguments["run"], arguments["edit"]

@@ -1,14 +1,21 @@
-"""The command `find`."""
+"""The command `find`, and how edits that were found are written: named, with a card each."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.cli import options as o
-from snipbias.cli.found import LABEL, write_found
 
+if TYPE_CHECKING:
+    from snipbias.cli.run import Run
+    from snipbias.edits.edit import NeuronEdit
+    from snipbias.models.language_model import LanguageModel
+
+LABEL = o.option("Name of the edit in tables.", show_default="the folder's name")
 GLANCE = 16  # rows that are asked before anything is found
 
 
@@ -60,9 +67,8 @@ class Find(o.Writing, o.Running, o.Measuring, o.Asking):
 
         sizes, method = neurons(self.n), self._method()
         how = method.to_dict() if isinstance(method, Method) else method
-        effective = {**vars(self), "sizes": sizes, "method": how}
         chosen = as_recipe(method)
-        with run("find", effective, self) as (this, folder):
+        with run(self, sizes=sizes, method=how) as (this, folder):
             this.record.seeds = {"sample of items": self.seed}
             task = this.task(self.task, **self.task_options)
             drawn = task.sample(self.samples, self.seed, balance=chosen.balance)
@@ -84,9 +90,7 @@ class Find(o.Writing, o.Running, o.Measuring, o.Asking):
                 folder,
                 lm,
                 {f"n{n}": (f"n={n}", scores.top(n, self.factor)) for n in sizes},
-                label=self.label,
-                out=self.out,
-                column=self.column,
+                self,
             )
         largest = edits[-1]
         asked = [word for path in written for word in ("--edit", str(path))]
@@ -135,3 +139,46 @@ def neurons(text: str) -> list[int]:
     if sizes[0] < 1:
         raise SnipbiasError(f"--n {text!r} asks for fewer than one neuron: ask for at least 1.")
     return sizes
+
+
+def write_found(
+    this: Run,
+    folder: Path,
+    lm: LanguageModel,
+    edits: Mapping[str, tuple[str, NeuronEdit]],
+    options: Any,
+) -> tuple[list[Path], list[NeuronEdit]]:
+    """Write one edit into the run's folder, or several into a folder each.
+
+    Args:
+        edits: folder -> (what tells the edit from its siblings, the edit).
+        options: the command, whose `label` (by default its folder's name) and `column` they get.
+
+    Returns:
+        The folders they will be in, and the edits under their names.
+    """
+    from snipbias.cli.run import columns
+    from snipbias.edits.card.card import model_card
+    from snipbias.edits.run_folder import write_sites
+    from snipbias.edits.sharing import CARD_FILE
+
+    places, named = [], []
+    call = options.label or (options.out.name if options.out else "")
+    renamed = columns(options.column) or {}  # so that `evaluate` need not be told again
+    for name, (tells, edit) in edits.items():
+        if edit.found_on and renamed:
+            edit = replace(edit, found_on=replace(edit.found_on, columns=renamed))
+        if call:
+            edit = replace(edit, label=f"{call} {tells}" if len(edits) > 1 else call)
+        named.append(edit)
+        inside = "" if len(edits) == 1 else name
+        (folder / inside).mkdir(exist_ok=True)
+        edit.write_into(folder / inside)
+        places.append(this.folder / inside)
+        this.record.data.setdefault("edits", {})[name] = edit.fingerprint
+    for place, edit in zip(places, named, strict=True):  # only now does the record list all edits
+        text = model_card(edit, record=this.record, place=str(place))
+        card = folder / place.relative_to(this.folder) / CARD_FILE
+        card.write_text(text, encoding="utf-8")
+    write_sites(lm.sites, folder)
+    return places, named

@@ -7,8 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from snipbias.cli import options as o
-from snipbias.cli.find import neurons
-from snipbias.cli.found import LABEL, write_found
+from snipbias.cli.find import LABEL, neurons, write_found
 
 
 @dataclass(kw_only=True)
@@ -54,11 +53,10 @@ class Learn(o.Writing, o.Running, o.Measuring, o.Asking):
         training = Training(
             steps=self.steps, rate=self.rate, pair=self.pair, answerable=self.answerable
         )
-        effective = {**vars(self), "sizes": sizes, "training": training.to_dict()}
         # Next to the result, which appears only when it is complete.
         out = self.out
         state = out.with_name(f"{out.name}.learning") if out is not None and out.name else None
-        with run("learn", effective, self) as (this, folder):
+        with run(self, sizes=sizes, training=training.to_dict()) as (this, folder):
             this.record.seeds = {"sample of items": self.seed}
             named = (self.task, *(self.also or ()))
             tasks = [this.task(name, **self.task_options) for name in named]
@@ -87,9 +85,7 @@ class Learn(o.Writing, o.Running, o.Measuring, o.Asking):
                     "all" if n is None else f"n{n}": ("all" if n is None else f"n={n}", edit)
                     for n, edit in learned.edits.items()
                 },
-                label=self.label,
-                out=self.out,
-                column=self.column,
+                self,
             )
             checks = list(records(learned.trainings))
             with open(folder / "curve.csv", "w", newline="", encoding="utf-8") as file:

@@ -6,9 +6,8 @@ import os
 import re
 from dataclasses import MISSING as REQUIRED
 from dataclasses import dataclass, field
-from enum import Enum
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import typer
 
@@ -16,31 +15,7 @@ from snipbias.base.answers import SWITCH
 from snipbias.base.errors import SnipbiasError
 from snipbias.cli.config import take
 
-
-class DType(str, Enum):
-    """Number types a model can be loaded in."""
-
-    auto = "auto"
-    stored = "stored"
-    float32 = "float32"
-    mixed = "mixed"
-    bfloat16 = "bfloat16"
-    float16 = "float16"
-
-
-class Normalize(str, Enum):
-    """The divisor of an option's log-probability."""
-
-    sum = "sum"
-    token = "token"
-    byte = "byte"
-
-
-class Options(str, Enum):
-    """How options are listed."""
-
-    text = "text"
-    letters = "letters"
+DType = Literal["auto", "stored", "float32", "mixed", "bfloat16", "float16"]
 
 
 def argument(says: str, default: Any = REQUIRED, **more: Any) -> Any:
@@ -115,6 +90,11 @@ class Command:
     heading: ClassVar[str | None] = None
     examples: ClassVar[tuple[str, ...]]
 
+    @property
+    def name(self) -> str:
+        """Its name on the command line."""
+        return type(self).__name__.lower()
+
     def __call__(self) -> None:
         """Run it. Slow imports belong here, so that --help stays quick."""
         raise NotImplementedError
@@ -188,7 +168,7 @@ class Loading(Command):
     dtype: DType = option(
         "auto (float32 on a CPU, else stored), stored, float32, mixed (float32, products in "
         "bfloat16), bfloat16 or float16.",
-        DType.auto,
+        "auto",
         metavar="<type>",  # all of them in one word break at 80 columns
     )
     device: str | None = option("cpu, cuda, cuda:1 ...", show_default="best")
@@ -197,9 +177,9 @@ class Loading(Command):
     @property
     def model_options(self) -> dict[str, Any]:
         """The options that `load` takes."""
-        names = ("revision", "device", "device_map", "chat", "trust_remote_code", "tensor_parallel")
-        chosen = {name: value for name, value in vars(self).items() if name in names}
-        return {**chosen, "dtype": self.dtype.value}
+        names = ("revision", "dtype", "device", "device_map", "chat")
+        names += ("trust_remote_code", "tensor_parallel")
+        return {name: value for name, value in vars(self).items() if name in names}
 
 
 @dataclass(kw_only=True)

@@ -1,4 +1,4 @@
-"""The command `report`."""
+"""The commands `report` and `audit`: HTML pages about runs."""
 
 from __future__ import annotations
 
@@ -43,3 +43,36 @@ class Report(o.Command):
         size = path.stat().st_size
         said = f"written  {path} ({size / 1e6:.1f} MB)"
         show({"out": str(path), "bytes": size}, said, as_json=self.as_json)
+
+
+@dataclass(kw_only=True)
+class Audit(o.Command):
+    """Write an HTML page (and PDF) about one bias scenario: limits first, then the worst results.
+
+    It is a measurement, not a certificate; the page says which legal duties it does not cover.
+    """
+
+    panel = o.LOOK
+    examples = (
+        'snipbias audit evaluated --groups "older and younger people" --threshold 0.05',
+        'snipbias audit evaluated --hazard "a chatbot that screens applicants" --pdf',
+    )
+    run: Path = o.argument("Folder of an evaluation.", metavar="RUN")
+    groups: str | None = o.option("The groups that are compared.")
+    hazard: str | None = o.option("What could happen, and to whom.")
+    threshold: float | None = o.option(
+        "Largest acceptable share of stereotyped answers, 0 to 1.", min=0.0, max=1.0
+    )
+    out: Path = o.option("HTML file to write.", Path("audit.html"))
+    pdf: bool = o.flag("Also write a PDF (needs chromium).")
+    overwrite: bool = o.OVERWRITE
+    as_json: bool = o.JSON
+
+    def __call__(self) -> None:
+        from snipbias.cli.run import show
+        from snipbias.report.audit import NOT_STATED, Scenario, write_audit
+
+        scenario = Scenario(self.groups or NOT_STATED, self.hazard or NOT_STATED, self.threshold)
+        files = write_audit(self.run, self.out, scenario, pdf=self.pdf, overwrite=self.overwrite)
+        written = [str(file) for file in files]
+        show({"written": written}, f"written  {', '.join(written)}", as_json=self.as_json)

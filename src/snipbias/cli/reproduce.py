@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,7 +106,6 @@ class Reproduce(Tracked, o.Writing, o.Running, o.Answering, o.Reading):
     )
 
     def __call__(self) -> None:
-        from snipbias.base.record import RunRecord
         from snipbias.cli.ending import tell
         from snipbias.cli.run import Run, kept_in
         from snipbias.experiment.run import reproduce
@@ -115,9 +113,7 @@ class Reproduce(Tracked, o.Writing, o.Running, o.Answering, o.Reading):
         self.ready()
         settings = self.settings()
         folder = self.out or default_folder(self.model, settings)
-        effective = {**vars(self), "out": folder, "settings": settings.to_dict()}
-        record = RunRecord("reproduce", sys.argv[1:], effective)
-        this = Run(record, folder, as_json=self.as_json, quiet=self.quiet)
+        this = Run(self, folder, out=folder, settings=settings.to_dict())
         with kept_in(folder):
             tasks = [
                 this.task(
@@ -144,7 +140,7 @@ class Reproduce(Tracked, o.Writing, o.Running, o.Answering, o.Reading):
                 notes.extend(write(results, place))
                 this.record.lap("tables")
                 this.record.write(place)
-                config.write(place, "reproduce", self)
+                config.write(place, self)
 
             with this.progress("reproducing", 0) as progress:
                 experiment = reproduce(

@@ -67,13 +67,18 @@ class Advance:
 
 
 class Run:
-    """What every command needs: a record, a folder, progress and output; made by `run`."""
+    """What every command needs: a record, a folder, progress and output; made by `run`.
 
-    def __init__(self, record: RunRecord, folder: Path, *, as_json: bool, quiet: bool) -> None:
-        self.record = record
+    Args:
+        options: the command.
+        folder: where its results go.
+        effective: settings for the record that are not as the options give them.
+    """
+
+    def __init__(self, options: Any, folder: Path, /, **effective: Any) -> None:
+        self.record = RunRecord(options.name, sys.argv[1:], {**vars(options), **effective})
         self.folder = folder
-        self._as_json = as_json
-        self._quiet = quiet
+        self._options = options
 
     def load(self, model: str, options: Mapping[str, Any]) -> LanguageModel:
         """Load a model and record its identity."""
@@ -142,14 +147,14 @@ class Run:
             TimeRemainingColumn(),
         )
         console = Console(stderr=True)
-        shown = not self._quiet and workers().is_main
+        shown = not self._options.quiet and workers().is_main
         bar = shown and console.is_terminal
         with Progress(*columns, console=console, transient=True, disable=not bar) as bars:
             yield Advance(bars, label, total, lines=shown and not bar)
 
     def show(self, result: Mapping[str, Any], *parts: RenderableType, then: str = "") -> None:
         """Print the result: JSON for machines; tables and the next commands for people."""
-        show(result, *parts, as_json=self._as_json, then=then)
+        show(result, *parts, as_json=self._options.as_json, then=then)
 
 
 def show(result: Mapping[str, Any], *parts: RenderableType, as_json: bool, then: str = "") -> None:
@@ -184,20 +189,11 @@ class _Screen(Console):
 
 
 @contextmanager
-def run(
-    command: str, arguments: Mapping[str, Any], options: o.Writing
-) -> Iterator[tuple[Run, Path]]:
-    """A run and a folder to fill, which gets its name only if the run succeeds.
-
-    Args:
-        command: name of the command.
-        arguments: its options, for the record.
-        options: where results go.
-    """
-    name = f"{datetime.now():%Y%m%d-%H%M%S}-{command}"
+def run(options: o.Writing, /, **effective: Any) -> Iterator[tuple[Run, Path]]:
+    """A run and a folder to fill, which gets its name only if the run succeeds."""
+    name = f"{datetime.now():%Y%m%d-%H%M%S}-{options.name}"
     folder = options.out or Path("snipbias-runs") / name
-    record = RunRecord(command, sys.argv[1:], dict(arguments))
-    this = Run(record, folder, as_json=options.as_json, quiet=options.quiet)
+    this = Run(options, folder, **effective)
     # Before the work, not after it.
     workers().from_main(partial(refuse_existing, folder, overwrite=options.overwrite))
     if not workers().is_main:  # the others' files are thrown away
@@ -206,8 +202,8 @@ def run(
         return
     with atomic_folder(folder, overwrite=options.overwrite) as new:
         yield this, new
-        record.write(new)
-        config.write(new, command, options)
+        this.record.write(new)
+        config.write(new, options)
 
 
 @contextmanager

@@ -5,18 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from enum import Enum
-from typing import Any
+from typing import Any, Literal
 
 from snipbias.base.errors import require
 from snipbias.base.parallel import workers
 from snipbias.cli import options as o
-
-
-class Tracker(str, Enum):
-    """Trackers that figures can be logged to."""
-
-    trackio = "trackio"
 
 
 @dataclass(kw_only=True)
@@ -24,12 +17,12 @@ class Tracked(o.Command):
     """Where else results go."""
 
     heading = "Output"
-    log_to: Tracker | None = o.option("Also log every figure there (extra 'trackio').")
+    log_to: Literal["trackio"] | None = o.option("Also log every figure there (extra 'trackio').")
 
     def ready(self) -> None:
         """Refuse before the work if the tracker is not installed."""
         if self.log_to:
-            require(self.log_to.value, "--log-to needs")
+            require(self.log_to, "--log-to needs")
 
     def log(self, name: str, settings: Mapping[str, Any], result: Mapping[str, Any]) -> None:
         """Log the figures of a result under the project `snipbias`.
