@@ -16,16 +16,10 @@ from snipbias.edits.edit import NeuronEdit
 from snipbias.evaluation.compare import hold_out
 from snipbias.play import questions
 from snipbias.play import session as sessions
-from snipbias.play.answers import (
-    LONGEST,
-    Switch,
-    answer,
-    choice,
-    together,
-)
+from snipbias.play.answers import LONGEST, Question, Switch, answer, choice, together
 from snipbias.play.page import _state
 from snipbias.play.questions import swapped
-from snipbias.play.session import KEPT, TRIED, Question, Session
+from snipbias.play.session import KEPT, TRIED, Session
 from snipbias.tasks.items import Item, Task
 from snipbias.tasks.prompts import DEFAULT
 from toys import RAGGED, rows, task
@@ -38,11 +32,11 @@ def opened_on(monkeypatch, changed: set[int], edits: int = 1, seconds: float = 6
     there = questions.rows(held_out_of(toy))
     asked: list[int] = []
 
-    def choice(lm, item: Item, instruction: str, edit: NeuronEdit | None, prompt: object) -> int:
+    def choice(lm, question: Question, edit: NeuronEdit | None = None) -> int:
         assert edit in (None, *found[:1])
-        assert instruction == toy.instructions[0]
-        asked.append(there.index(item))
-        return int(edit is not None and there.index(item) in changed)
+        assert question.instruction == toy.instructions[0]
+        asked.append(there.index(question.item))
+        return int(edit is not None and asked[-1] in changed)
 
     monkeypatch.setattr(sessions, "choice", choice)
     monkeypatch.setattr(sessions, "SECONDS", seconds)
@@ -79,7 +73,8 @@ def test_the_choice_is_the_answers_and_no_opening_row_is_an_error() -> None:
     edit = random_edit(lm, 40)
     for item in RAGGED.items:
         for each in (None, edit):
-            assert choice(lm, item, SAY, each) == answer(lm, item, SAY, each).chosen
+            question = Question(item, SAY)
+            assert choice(lm, question, each) == answer(lm, question, each).chosen
     long = Task("long", tuple(replace(i, context="word " * 300) for i in rows()), (SAY,))
     assert Session(lm, [edit], [long]).opening in long.items
     strange = random_edit(tiny("llama"), 3)
@@ -112,14 +107,14 @@ def test_a_result_holds_what_the_page_shows() -> None:
     left = frozenset(edit.neurons[:1])
     result = session.ask(question, [Switch(edit, 0.5, left)])
     assert result.prompt == DEFAULT.render(SAY, ITEM)
-    assert result.original == answer(lm, ITEM, SAY)
+    assert result.original == answer(lm, question)
     half = edit_of(lm, {s: dict.fromkeys(u, 0.5) for s, u in edit.factors.items()})
     assert {f.neuron for f in result.firings} == set(edit.neurons)  # also the one left alone
     assert {f.factor for f in result.firings} == {0.5}
     assert result.off == left
-    assert result.edited != answer(lm, ITEM, SAY, half)
+    assert result.edited != answer(lm, question, half)
     on = together(lm, [Switch(edit, 0.5, left)])
-    assert result.edited == answer(lm, ITEM, SAY, on)
+    assert result.edited == answer(lm, question, on)
     assert session.ask(question, []).edited is None
     assert session.ask(question, []).firings == ()
 
@@ -129,7 +124,7 @@ def test_random_neurons_are_as_many_and_scaled_alike() -> None:
     edit = random_edit(lm, 6, 5)
     session, question = Session(lm, [edit], [RAGGED]), Question(ITEM, SAY)
     asked = session.ask(question, [Switch(edit, 0.5)], control=3)
-    assert asked.random == answer(lm, ITEM, SAY, random_edit(lm, 6, 3, 0.5))
+    assert asked.random == answer(lm, question, random_edit(lm, 6, 3, 0.5))
     assert asked.random != asked.edited
     assert session.ask(question, [], control=3).random is None
 
@@ -183,15 +178,12 @@ def test_what_nobody_waits_for_is_not_computed() -> None:
 
 
 def test_only_the_latest_originals_are_kept(monkeypatch) -> None:
-    asked = lambda lm, item, instruction, prompt: instruction  # noqa: E731
-    monkeypatch.setattr("snipbias.play.session.answer", asked)
+    asked: list[str] = []
+    monkeypatch.setattr(sessions, "answer", lambda lm, question: asked.append(question.instruction))
     session = Session(tiny("llama"), [], [RAGGED])
-    for number in (*range(KEPT), 0, KEPT, 0):
-        assert session._original(Question(ITEM, str(number))) == str(number)
-    assert [question.instruction for question in session._originals] == [
-        *map(str, range(2, KEPT + 1)),
-        "0",
-    ]
+    for number in (*range(KEPT), 0, KEPT, 0, 1):
+        session._original(Question(ITEM, str(number)))
+    assert asked == [*map(str, range(KEPT + 1)), "1"]
 
 
 def test_errors_are_sentences() -> None:

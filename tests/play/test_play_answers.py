@@ -19,13 +19,14 @@ from snipbias.models.sites import Neuron
 from snipbias.play.answers import (
     Answer,
     Firing,
+    Question,
     Switch,
     answer,
     firings,
     fit,
     together,
 )
-from snipbias.play.session import Question, Session
+from snipbias.play.session import Session
 from snipbias.tasks.items import Item, Task
 from snipbias.tasks.prompts import DEFAULT
 from toys import RAGGED
@@ -45,7 +46,7 @@ def test_answers_are_those_of_evaluate(family: str, unchanged) -> None:
         for (method, name, number), row in found.items():
             item = next(item for item in RAGGED.items if item.id == name)
             applied = None if method == "original" else edit
-            said = answer(lm, item, RAGGED.instructions[number], applied)
+            said = answer(lm, Question(item, RAGGED.instructions[number]), applied)
             assert said.logprobs == pytest.approx(row["logprob"], rel=1e-4)
             assert said.chosen == np.argmax(row["logprob"])
             assert said.text == row["text"]
@@ -62,12 +63,13 @@ def test_an_answer_on_paper() -> None:
     tokens = lm.tokenizer.convert_ids_to_tokens([4])
     assert tokens == ["a"]
     item = Item("x", "who?", ("a", "b"), 0)
+    question = Question(item, SAY)
     prune = edit_of(lm, {"model.layers.1.mlp.down_proj": {0: 0.0}})
     normal = np.log(63 + np.e)
-    assert answer(lm, item, SAY).logprobs == pytest.approx((1 - normal, -normal))
-    assert answer(lm, item, SAY).shares == pytest.approx((np.e / (np.e + 1), 1 / (np.e + 1)))
-    assert answer(lm, item, SAY, prune).logprobs == pytest.approx((-np.log(64), -np.log(64)))
-    (fired,) = firings(lm, item, SAY, prune, 0)
+    assert answer(lm, question).logprobs == pytest.approx((1 - normal, -normal))
+    assert answer(lm, question).shares == pytest.approx((np.e / (np.e + 1), 1 / (np.e + 1)))
+    assert answer(lm, question, prune).logprobs == pytest.approx((-np.log(64), -np.log(64)))
+    (fired,) = firings(lm, question, prune, 0)
     assert set(fired.outputs) == {0.5}
     assert fired.tokens[-3:] == ("##e", "##r", "##:")
     assert len(fired.tokens) == len(lm.query(DEFAULT.render(SAY, item), item.options).prompt)
@@ -120,7 +122,7 @@ def plain_outputs(lm: LanguageModel, site: str, item: Item, option: int) -> torc
 def test_neurons_fire_as_in_the_plain_model(family: str) -> None:
     lm = tiny(family)
     edit = edit_of(lm, {site.name: {0: 0.5, site.width - 1: 0.0} for site in lm.sites})
-    found = firings(lm, ITEM, SAY, edit, 0)
+    found = firings(lm, Question(ITEM, SAY), edit, 0)
     assert {f.neuron for f in found} == set(edit.neurons)
     expected = {site: plain_outputs(lm, site, ITEM, 0) for site in edit.factors}
     for fired in found:
@@ -128,7 +130,7 @@ def test_neurons_fire_as_in_the_plain_model(family: str) -> None:
         column = expected[site][:, unit].tolist()
         assert fired.outputs == pytest.approx(column, rel=1e-3, abs=1e-4)
         assert len(fired.tokens) == len(column)
-        assert abs(fired.outputs[fired.strongest]) == max(map(abs, fired.outputs))
+        assert abs(fired.outputs[fired.top(1)[0]]) == max(map(abs, fired.outputs))
     change = [abs(f.factor - 1) * max(map(abs, f.outputs)) for f in found]
     assert change == sorted(change, reverse=True)
 
@@ -139,7 +141,7 @@ def test_tokens_are_those_that_the_layer_sees() -> None:
     cross = {"decoder.block.0.layer.1.EncDecAttention.k": {0: 0.0}}
     decoder = {"decoder.block.0.layer.1.EncDecAttention.q": {0: 0.0}}
     edit = edit_of(lm, {**sides, **cross, **decoder})
-    tokens = {f.neuron.site: f.tokens for f in firings(lm, ITEM, SAY, edit, 1)}
+    tokens = {f.neuron.site: f.tokens for f in firings(lm, Question(ITEM, SAY), edit, 1)}
     prompt = lm.query(DEFAULT.render(SAY, ITEM), ITEM.options).prompt
     words = tuple(lm.tokenizer.convert_ids_to_tokens(list(prompt)))
     assert tokens[next(iter(sides))] == tokens[next(iter(cross))]
@@ -147,13 +149,9 @@ def test_tokens_are_those_that_the_layer_sees() -> None:
     assert tokens[next(iter(decoder))] == ("(start of answer)", "h", "##i", "##m")
 
 
-def test_tops_and_scaled_by_hand() -> None:
+def test_tops_by_hand() -> None:
     fired = Firing(Neuron("x", 0), "", 0.5, ("a", "b", "c", "d"), (1.0, -4.0, 2.0, 4.0))
-    assert fired.strongest == 1
     assert fired.top(3) == [1, 3, 2]
-    assert fired.scaled == (0.5, -2.0, 1.0, 2.0)
-    pruned = replace(fired, factor=0.0, outputs=(float("inf"), 1.0))
-    assert pruned.scaled == (0.0, 0.0)  # 0 * inf would be no number
 
 
 def test_the_factor_farthest_from_one_counts() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -25,6 +24,16 @@ from snipbias.tasks.prompts import DEFAULT, PromptTemplate
 
 # Most tokens of a prompt: longer ones can exhaust the memory, and T5 has no limit of its own.
 LONGEST = 4096
+
+
+@dataclass(frozen=True)
+class Question:
+    """An item, its instruction and prompt template, and whether its gold option is known."""
+
+    item: Item
+    instruction: str
+    gold_known: bool = True
+    prompt: PromptTemplate = DEFAULT
 
 
 @dataclass(frozen=True)
@@ -70,9 +79,7 @@ class Answer:
     @property
     def shares(self) -> tuple[float, ...]:
         """P of each option, renormalised over the options."""
-        top = max(self.logprobs)
-        weights = [math.exp(logprob - top) for logprob in self.logprobs]
-        return tuple(weight / sum(weights) for weight in weights)
+        return tuple(torch.tensor(self.logprobs, dtype=torch.float64).softmax(0).tolist())
 
 
 @dataclass(frozen=True)
@@ -93,20 +100,9 @@ class Firing:
     tokens: tuple[str, ...]
     outputs: tuple[float, ...]
 
-    @property
-    def scaled(self) -> tuple[float, ...]:
-        """h times the factor; a factor of 0 gives 0, whatever h is."""
-        return tuple(self.factor * h if self.factor else 0.0 for h in self.outputs)
-
-    @property
-    def strongest(self) -> int:
-        """The token where h is farthest from 0; the first if tied."""
-        return max(range(len(self.outputs)), key=lambda k: abs(self.outputs[k]))
-
     def top(self, count: int) -> list[int]:
-        """The tokens where it fires most strongly, strongest first."""
-        order = sorted(range(len(self.outputs)), key=lambda k: -abs(self.outputs[k]))
-        return order[:count]
+        """The tokens where h is farthest from 0, farthest first; the earlier if tied."""
+        return sorted(range(len(self.outputs)), key=lambda k: -abs(self.outputs[k]))[:count]
 
 
 def together(lm: LanguageModel, switches: Sequence[Switch]) -> NeuronEdit | None:
@@ -133,92 +129,70 @@ def fit(lm: LanguageModel, edit: NeuronEdit) -> tuple[bool, str]:
     return True, " ".join(str(warning.message) for warning in told)
 
 
-def choice(
-    lm: LanguageModel,
-    item: Item,
-    instruction: str,
-    edit: NeuronEdit | None = None,
-    prompt: PromptTemplate = DEFAULT,
-) -> int:
+def choice(lm: LanguageModel, question: Question, edit: NeuronEdit | None = None) -> int:
     """The option that `answer` chooses, without generating text, which takes most of the time.
 
     Args:
-        lm, item, instruction, edit, prompt: as in `answer`.
+        lm, question, edit: as in `answer`.
     """
-    query = _query(lm, item, instruction, prompt)
+    query = _query(lm, question)
     with _running(lm, edit):
         return _best(lm.score([query]).logprobs[0].tolist())
 
 
-def answer(
-    lm: LanguageModel,
-    item: Item,
-    instruction: str,
-    edit: NeuronEdit | None = None,
-    prompt: PromptTemplate = DEFAULT,
-) -> Answer:
-    """The model's answer to one item under one instruction.
+def answer(lm: LanguageModel, question: Question, edit: NeuronEdit | None = None) -> Answer:
+    """The model's answer to a question.
 
     Args:
         lm: the model.
-        item: the item.
-        instruction: the instruction.
+        question: the question.
         edit: the edit to apply; None for the model as it is.
-        prompt: the prompt template.
 
     Raises:
         SnipbiasError: the prompt is too long, or the edit does not fit the model.
     """
-    query = _query(lm, item, instruction, prompt)
+    query = _query(lm, question)
     with _running(lm, edit):
         logprobs = lm.score([query]).logprobs[0].tolist()
         text = lm.generate([query])[0]
-    matched = answered(prompt, item, text)
+    matched = answered(question.prompt, question.item, text)
     return Answer(tuple(logprobs), text, None if matched < 0 else matched)
 
 
-def firings(
-    lm: LanguageModel,
-    item: Item,
-    instruction: str,
-    edit: NeuronEdit,
-    option: int,
-    prompt: PromptTemplate = DEFAULT,
-) -> list[Firing]:
+def firings(lm: LanguageModel, question: Question, edit: NeuronEdit, option: int) -> list[Firing]:
     """How an edit's neurons fire in the original model, those that change most first.
 
     A neuron sees the prompt's tokens, the given option's tokens except the last (which is only
     predicted), or both.
 
     Args:
-        lm, item, instruction, prompt: the question.
-        edit: the edit.
+        lm, question, edit: as in `answer`.
         option: index of the option to read.
     """
-    whole = _query(lm, item, instruction, prompt)
+    whole = _query(lm, question)
     query = Query(whole.prompt, (whole.options[option],))
     with _running(lm, None), _outputs(lm, edit.factors) as outputs:
         lm.score([query])
     sites = {site.name: site for site in lm.sites}
     found = []
     for name, units in edit.factors.items():
-        tokens = _tokens_seen(lm, sites[name], query)
+        site = sites[name]
+        tokens = _tokens_seen(lm, site, query)
         h = torch.cat(outputs[name])
         assert len(h) == len(tokens)
         for unit, factor in units.items():
-            column = tuple(h[:, unit].tolist())
-            site = sites[name]
             place = f"{site.side} layer {site.layer}, {site.block} {site.role(unit)}"
+            column = tuple(h[:, unit].tolist())
             found.append(Firing(Neuron(name, unit), place, factor, tokens, column))
-    return sorted(found, key=lambda f: -abs(f.factor - 1) * abs(f.outputs[f.strongest]))
+    return sorted(found, key=lambda f: -abs(f.factor - 1) * max(map(abs, f.outputs)))
 
 
 def _best(logprobs: Sequence[float]) -> int:
     return max(range(len(logprobs)), key=logprobs.__getitem__)
 
 
-def _query(lm: LanguageModel, item: Item, instruction: str, prompt: PromptTemplate) -> Query:
-    query = lm.query(*prompt.ask(instruction, item))
+def _query(lm: LanguageModel, question: Question) -> Query:
+    query = lm.query(*question.prompt.ask(question.instruction, question.item))
     if len(query.prompt) > LONGEST:
         raise SnipbiasError(
             f"the prompt has {len(query.prompt):,} tokens, but the playground takes at most "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from nicegui import ui
@@ -10,11 +11,10 @@ from nicegui import ui
 from snipbias.base.errors import SnipbiasError
 from snipbias.edits.edit import NeuronEdit
 from snipbias.play import questions
+from snipbias.play.answers import Question
 from snipbias.play.elements import html, section, sentence
-from snipbias.play.session import Question
 from snipbias.play.typed import SWAP, Typed
 from snipbias.tasks.items import Item, Task
-from snipbias.tasks.prompts import PromptTemplate
 
 PICKED, TYPED = "From a task", "Your own"
 CONDITIONS = {"all": "All rows", "ambiguous": "Ambiguous", "disambiguated": "Disambiguated"}
@@ -47,7 +47,7 @@ class Chooser:
                     )
         self._tabs = tabs
         self._picker.show(state.get("row", {}))
-        self._fill()
+        self._typed.fill(self._picker.question)
         if "own" in state:
             self._typed.show(state["own"])
             tabs.set_value(TYPED)
@@ -61,7 +61,7 @@ class Chooser:
         """
         if self._tabs.value == TYPED:
             return self._typed.question()
-        return Question(self._picker.item, self._picker.instruction, prompt=self._picker.prompt)
+        return self._picker.question
 
     def state(self) -> dict[str, Any]:
         """The state from which `__init__` restores this view."""
@@ -76,17 +76,14 @@ class Chooser:
         except SnipbiasError as error:
             ui.notify(sentence(str(error)), type="warning")
             return
-        self._typed.fill(turned, asked.instruction, asked.prompt, gold_known=asked.gold_known)
+        self._typed.fill(replace(asked, item=turned))
         if self._tabs.value == TYPED:
             self.on_change()
         else:
             self._tabs.set_value(TYPED)
 
-    def _fill(self) -> None:
-        self._typed.fill(self._picker.item, self._picker.instruction, self._picker.prompt)
-
     def _edit(self) -> None:
-        self._fill()
+        self._typed.fill(self._picker.question)
         self._tabs.set_value(TYPED)
 
 
@@ -116,16 +113,13 @@ class Picker:
             self._containing = ui.input("Containing")
         self._containing.props("clearable debounce=300")
         self._only_held_out = ui.checkbox("Held-out rows only", value=True).props("dense")
-        self._only_held_out.on_value_change(self._filter)
-        self._condition.on_value_change(self._filter)
-        self._containing.on_value_change(self._filter)
+        for choice in (self._only_held_out, self._condition, self._containing):
+            choice.on_value_change(self._filter)
         with html("div", "walk"):
             self._previous = ui.button("Previous", on_click=lambda: self._step(-1))
-            self._number = ui.number("Row", value=1, min=1, precision=0)
-            self._next = ui.button("Next", on_click=lambda: self._step(1))
-        for button in (self._previous, self._next):
-            button.props("outline no-caps")
-        self._number.props("debounce=300")
+            self._previous.props("outline no-caps")
+            self._number = ui.number("Row", value=1, min=1, precision=0).props("debounce=300")
+            self._next = ui.button("Next", on_click=lambda: self._step(1)).props("outline no-caps")
         self._number.on_value_change(self._jump)
         with html("div", "item"):
             self._context = html("p", "context")
@@ -145,14 +139,10 @@ class Picker:
         return self._rows[self._place] if self._rows else self._task.items[0]
 
     @property
-    def instruction(self) -> str:
-        """The instruction that is chosen."""
-        return self._task.instructions[self._instruction.value or 0]
-
-    @property
-    def prompt(self) -> PromptTemplate:
-        """The prompt template of the chosen task."""
-        return self._task.prompt
+    def question(self) -> Question:
+        """The row under the chosen instruction, in the task's prompt template."""
+        instruction = self._task.instructions[self._instruction.value or 0]
+        return Question(self.item, instruction, prompt=self._task.prompt)
 
     def state(self) -> dict[str, Any]:
         """The state from which `show` restores this view."""
@@ -207,9 +197,6 @@ class Picker:
 
     def _go(self, place: int) -> None:
         self._place = place
-        self._draw()
-
-    def _draw(self) -> None:
         count = len(self._rows)
         self._number.max = max(count, 1)
         self._number.props["suffix"] = f"of {count}"
@@ -218,11 +205,8 @@ class Picker:
         self._next.set_enabled(self._place + 1 < count)
         self._context.set_text(self.item.context)
         self._asked.set_text(self.item.question)
-        seen = questions.found_with(self.item, self._edits)
-        if not count:
-            self._note.set_text("No row matches: this is the task's first one.")
-        elif seen:
-            self._note.set_text(
-                f"Not held out: {', '.join(seen)} was found on rows of its template."
-            )
-        self._note.set_visibility(bool(seen) or not count)
+        seen = ", ".join(questions.found_with(self.item, self._edits))
+        note = f"Not held out: {seen} was found on rows of its template." if seen else ""
+        note = note if count else "No row matches: this is the task's first one."
+        self._note.set_text(note)
+        self._note.set_visibility(bool(note))

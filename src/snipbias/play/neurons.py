@@ -82,9 +82,10 @@ def _row(
     firing: Firing, is_on: bool, looks: Looks, touched: Callable[[Neuron, bool], None]
 ) -> None:
     """A neuron's row, with its tokens below."""
-    peak = firing.strongest
+    (peak,) = firing.top(1)
     name = f"{firing.neuron.site} #{firing.neuron.unit}"
-    after = firing.scaled[peak] if is_on else firing.outputs[peak]
+    scale = firing.factor if is_on else 1.0
+    after = scale * firing.outputs[peak] if scale else 0.0  # whatever h is
     with html("tr"):
         with _cell(0, "th").props("scope=row"):
             html("span", "place", text=firing.place)
@@ -133,8 +134,8 @@ def _cell(column: int, tag: str = "td", *, text: str = "") -> TextElement:
 
 def _tokens(firing: Firing) -> None:
     """h at every token, as a number and a shade."""
-    farthest = abs(firing.outputs[firing.strongest]) or 1.0
     strongest = firing.top(STRONGEST)
+    farthest = abs(firing.outputs[strongest[0]]) or 1.0
     with html("ol", "tokens"):
         for k, (token, h) in enumerate(zip(firing.tokens, firing.outputs, strict=True)):
             sign = "plus" if h >= 0 else "minus"

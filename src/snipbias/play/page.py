@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 from jsonschema import Draft202012Validator
 from nicegui import ui
@@ -14,9 +13,8 @@ from snipbias.play.chooser import Chooser
 from snipbias.play.elements import html
 from snipbias.play.session import Session
 from snipbias.play.switchboard import Switchboard
-from snipbias.play.view import View
+from snipbias.play.view import STATE, View
 
-STATE = "state"
 COPY = "navigator.clipboard?.writeText(location.href)"
 STYLE = Path(__file__).with_name("style.css")
 
@@ -57,23 +55,12 @@ def build(session: Session) -> None:
             chooser = Chooser(session.tasks, session.edits, session.opening, state)
             board = Switchboard(session, state)
         with html("div", "answers") as answers:
-            view = View(
-                session,
-                chooser.question,
-                board.switches,
-                board.control,
-                lambda: _address({**chooser.state(), **board.state()}),
-            )
+            view = View(session, chooser, board)
     ui.skip_link("Skip to the answers", target=answers)
     chooser.on_change = view.refresh
     chooser.on_typed = view.compare
     board.on_change = view.refresh
-    view.on_neuron = board.turn
     view.refresh()
-
-
-def _address(state: dict[str, Any]) -> str:
-    return f"/?{urlencode({STATE: json.dumps(state, separators=(',', ':'))})}"
 
 
 def _state(text: str) -> dict[str, Any]:

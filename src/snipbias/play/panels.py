@@ -6,6 +6,8 @@ from snipbias.play.answers import Answer
 from snipbias.play.elements import html, minus
 from snipbias.play.session import Result
 
+EXPLAINED = "Percent: P among these options. log P: sum over the option's own tokens."
+
 
 def verdict(result: Result) -> str:
     """The result in one sentence."""
@@ -23,26 +25,16 @@ def _says(verb: str, options: tuple[str, ...], answer: Answer) -> str:
 
 def options(result: Result) -> None:
     """Each option with its probability before and after."""
-    item = result.question.item
-    answers = [("original", result.original)]
-    if result.edited is not None:
-        answers.append(("edited", result.edited))
-    if result.random is not None:
-        answers.append(("random", result.random))
     with html("ul", "options"):
-        for index, option in enumerate(item.options):
+        for index, option in enumerate(result.question.item.options):
             with html("li"):
                 with html("p", "option"):
                     html("span", "text", text=option)
                     for mark in _marks(result, index):
                         html("span", f"mark {mark}", text=mark)
-                for name, answer in answers:
+                for name, answer in result.answers.items():
                     _bar(name, answer, index)
-    html(
-        "p",
-        "legend",
-        text="Percent: P among these options. log P: sum over the option's own tokens.",
-    )
+    html("p", "legend", text=EXPLAINED)
 
 
 def _marks(result: Result, index: int) -> list[str]:
@@ -68,22 +60,16 @@ def _bar(name: str, answer: Answer, index: int) -> None:
 
 def written(result: Result) -> None:
     """The texts that both models generate, side by side."""
-    answers = [("original", result.original)]
-    if result.edited is not None:
-        answers.append(("edited", result.edited))
+    options = result.question.item.options
     with html("div", "written"):
-        for name, answer in answers:
+        for name, answer in result.answers.items():
+            if name == "random":
+                continue
             with html("figure", name):
                 html("figcaption", text=name)
                 html("blockquote", text=answer.text or "(nothing)")
-                html("p", "legend", text=_matched(result, answer))
-
-
-def _matched(result: Result, answer: Answer) -> str:
-    if answer.matched is None:
-        return "matches no option"
-    chosen = result.question.item.options[answer.matched]
-    return f"taken as: {chosen}"
+                matched = None if answer.matched is None else options[answer.matched]
+                html("p", "legend", text=f"taken as: {matched}" if matched else "matches no option")
 
 
 def percent(share: float) -> str:

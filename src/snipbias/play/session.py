@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
 from threading import Lock
 
 from snipbias.base.errors import SnipbiasError
@@ -13,24 +13,24 @@ from snipbias.edits.controls import random_edit
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.provenance import found_otherwise
 from snipbias.models.language_model import LanguageModel
+from snipbias.models.sites import Neuron
 from snipbias.play import questions
-from snipbias.play.answers import Answer, Firing, Switch, answer, choice, firings, fit, together
+from snipbias.play.answers import (
+    Answer,
+    Firing,
+    Question,
+    Switch,
+    answer,
+    choice,
+    firings,
+    fit,
+    together,
+)
 from snipbias.tasks.items import Item, Task
-from snipbias.tasks.prompts import DEFAULT, PromptTemplate
 
 KEPT = 64  # answers of the original model to keep
 # Limits of the search for a row to open on: rows tried, and seconds.
 TRIED, SECONDS = 8, 0.5
-
-
-@dataclass(frozen=True)
-class Question:
-    """An item, its instruction and prompt template, and whether its gold option is known."""
-
-    item: Item
-    instruction: str
-    gold_known: bool = True
-    prompt: PromptTemplate = DEFAULT
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,13 @@ class Result:
     edited: Answer | None
     random: Answer | None
     firings: tuple[Firing, ...]
-    off: frozenset
+    off: frozenset[Neuron]
+
+    @property
+    def answers(self) -> dict[str, Answer]:
+        """The answers that there are, by name."""
+        every = {"original": self.original, "edited": self.edited, "random": self.random}
+        return {name: answer for name, answer in every.items() if answer is not None}
 
 
 @dataclass
@@ -74,9 +80,9 @@ class Session:
     notes: dict[str, tuple[bool, str]] = field(init=False)
     opening: Item = field(init=False)
     _lock: Lock = field(default_factory=Lock, init=False)
-    _originals: OrderedDict[Question, Answer] = field(default_factory=OrderedDict, init=False)
 
     def __post_init__(self) -> None:
+        self._original = lru_cache(KEPT)(partial(answer, self.lm))
         self.notes = {edit.label: self._note(edit) for edit in self.edits}
         self.opening = self._telling()
 
@@ -98,29 +104,24 @@ class Session:
         Raises:
             SnipbiasError: the prompt is too long.
         """
-        item, instruction, prompt = question.item, question.instruction, question.prompt
-        if not instruction.strip():
+        if not question.instruction.strip():
             raise SnipbiasError("the instruction is empty: type one.")
         with self._lock:
             if is_stale():
                 return None
             original = self._original(question)
             edit = together(self.lm, switches)
-            edited = None if edit is None else answer(self.lm, item, instruction, edit, prompt)
-            drawn = None
+            edited = None if edit is None else answer(self.lm, question, edit)
+            drawn, fired = None, ()
             if edit is not None and control is not None:
                 factors = [factor for units in edit.factors.values() for factor in units.values()]
                 other = random_edit(self.lm, len(factors), control, factors)
-                drawn = answer(self.lm, item, instruction, other, prompt)
-            listed = together(self.lm, [replace(switch, off=frozenset()) for switch in switches])
-            fired = (
-                firings(self.lm, item, instruction, listed, original.chosen, prompt)
-                if listed
-                else ()
-            )
+                drawn = answer(self.lm, question, other)
+            if listed := together(self.lm, [replace(each, off=frozenset()) for each in switches]):
+                fired = tuple(firings(self.lm, question, listed, original.chosen))
         off = frozenset(neuron for switch in switches for neuron in switch.off)
-        text = self.lm.prompt_text(prompt.render(instruction, item))
-        return Result(question, text, original, edited, drawn, tuple(fired), off)
+        text = self.lm.prompt_text(question.prompt.render(question.instruction, question.item))
+        return Result(question, text, original, edited, drawn, fired, off)
 
     def _note(self, edit: NeuronEdit) -> tuple[bool, str]:
         fits, said = fit(self.lm, edit)
@@ -141,23 +142,11 @@ class Session:
         end = time.monotonic() + SECONDS
         try:
             for item in [row for row in rows if row.condition == plain.condition][:TRIED]:
-                before, after = (
-                    choice(self.lm, item, task.instructions[0], each, task.prompt)
-                    for each in (None, edit)
-                )
-                if before != after:
+                question = Question(item, task.instructions[0], prompt=task.prompt)
+                if choice(self.lm, question) != choice(self.lm, question, edit):
                     return item
                 if time.monotonic() > end:
                     break
         except SnipbiasError:  # the prompt is too long, as the page will say
             pass
         return plain
-
-    def _original(self, question: Question) -> Answer:
-        found = self._originals.pop(question, None)
-        if found is None:
-            found = answer(self.lm, question.item, question.instruction, prompt=question.prompt)
-        self._originals[question] = found
-        while len(self._originals) > KEPT:
-            self._originals.popitem(last=False)
-        return found

@@ -8,10 +8,8 @@ from typing import Any
 from nicegui import ui
 
 from snipbias.play import questions
+from snipbias.play.answers import Question
 from snipbias.play.elements import html
-from snipbias.play.session import Question
-from snipbias.tasks.items import Item
-from snipbias.tasks.prompts import PromptTemplate
 
 SWAP = "Swap the two people"
 NOBODY = -1  # no option
@@ -32,17 +30,20 @@ class Typed:
         with html("div", "two"):
             self._gold = ui.select({NOBODY: "not marked"}, value=NOBODY, label="Right answer")
             self._biased = ui.select({NOBODY: "not marked"}, value=NOBODY, label="Stereotype names")
-        for field in (
-            *(self._instruction, self._context, self._asked),
-            *(self._gold, self._biased),
-        ):
+        self._fields: dict[str, Any] = {
+            "instruction": self._instruction,
+            "context": self._context,
+            "question": self._asked,
+            "gold": self._gold,
+            "biased": self._biased,
+        }
+        for field in self._fields.values():
             field.on_value_change(typed)
         with html("div", "walk"):
             self._more = ui.button("Add an option", on_click=lambda: self._add(""))
+            self._more.props("flat no-caps")
             ui.button(SWAP, on_click=swap).props("flat no-caps")
-            ask = ui.button("Ask", on_click=changed)
-        self._more.props("flat no-caps")
-        ask.props("unelevated no-caps")
+            ui.button("Ask", on_click=changed).props("unelevated no-caps")
 
     def question(self) -> Question:
         """The question that was typed.
@@ -61,43 +62,24 @@ class Typed:
     def state(self) -> dict[str, Any]:
         """The state from which `show` restores this view."""
         options = [option.value or "" for option in self._options]
-        fields = self._fields()
-        return {"options": options, **{name: field.value for name, field in fields.items()}}
+        return {"options": options, **{name: f.value for name, f in self._fields.items()}}
 
     def show(self, state: Mapping[str, Any]) -> None:
         """Show the question of a state, in the current prompt template."""
         self._set_options([str(text) for text in state.get("options", ())])
-        for name, field in self._fields().items():
+        for name, field in self._fields.items():
             is_mark = field in (self._gold, self._biased)
             if not is_mark or state.get(name) in field.options:
                 field.set_value(state.get(name, field.value))
 
-    def _fields(self) -> dict[str, Any]:
-        return {
-            "instruction": self._instruction,
-            "context": self._context,
-            "question": self._asked,
-            "gold": self._gold,
-            "biased": self._biased,
-        }
-
-    def fill(
-        self, item: Item, instruction: str, prompt: PromptTemplate, *, gold_known: bool = True
-    ) -> None:
-        """Start from an existing question.
-
-        Args:
-            item: the question.
-            instruction: its instruction.
-            prompt: its prompt template.
-            gold_known: whether its right option is known.
-        """
-        self._prompt = prompt
-        self._instruction.set_value(instruction)
+    def fill(self, question: Question) -> None:
+        """Start from an existing question."""
+        item, self._prompt = question.item, question.prompt
+        self._instruction.set_value(question.instruction)
         self._context.set_value(item.context)
         self._asked.set_value(item.question)
         self._set_options(item.options)
-        self._gold.set_value(item.gold if gold_known else NOBODY)
+        self._gold.set_value(item.gold if question.gold_known else NOBODY)
         self._biased.set_value(NOBODY if item.biased is None else item.biased)
 
     def _set_options(self, texts: Sequence[str]) -> None:

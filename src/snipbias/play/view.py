@@ -2,42 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from urllib.parse import urlencode
 
 from nicegui import background_tasks, run, ui
 
 from snipbias.base.errors import SnipbiasError
-from snipbias.models.sites import Neuron
 from snipbias.play import neurons, panels
-from snipbias.play.answers import Switch
+from snipbias.play.answers import Question
+from snipbias.play.chooser import Chooser
 from snipbias.play.elements import html, section, sentence
-from snipbias.play.session import Question, Result, Session
+from snipbias.play.session import Result, Session
+from snipbias.play.switchboard import Switchboard
+
+STATE = "state"  # the part of the address that stores the question and the edits
 
 
 class View:
-    """Both answers to the current question.
+    """Both answers to the current question."""
 
-    Attributes:
-        on_neuron: called with a neuron and whether to scale it, when the user changes that.
-    """
-
-    def __init__(
-        self,
-        session: Session,
-        question: Callable[[], Question],
-        switches: Callable[[], list[Switch]],
-        control: Callable[[], int | None],
-        state: Callable[[], str],
-    ) -> None:
+    def __init__(self, session: Session, chooser: Chooser, board: Switchboard) -> None:
         self._session = session
-        self._question = question
-        self._switches = switches
-        self._control = control
-        self._state = state
+        self._chooser = chooser
+        self._board = board
         self._shown: Question | None = None
         self._turn = 0
         self._looks = neurons.Looks()
-        self.on_neuron: Callable[[Neuron, bool], None] = lambda neuron, is_on: None
         with section("Answers") as self._card:
             # Polite: screen readers announce changes without moving the focus.
             self._status = html("p", "status").props("role=status aria-live=polite")
@@ -49,14 +39,15 @@ class View:
     def refresh(self) -> None:
         """Ask again, without blocking the page."""
         self._turn += 1
-        ui.navigate.history.replace(self._state())
+        state = json.dumps({**self._chooser.state(), **self._board.state()}, separators=(",", ":"))
+        ui.navigate.history.replace(f"/?{urlencode({STATE: state})}")
         self._outdate("Asking again: this is the previous answer.")
         background_tasks.create(self._ask(self._turn), context=self._rest)
 
     def compare(self) -> None:
         """Show whether the answer still belongs to what is typed."""
         try:
-            same = self._question() == self._shown
+            same = self._chooser.question() == self._shown
         except SnipbiasError:
             same = False
         self._outdate("" if same else "The question has changed: press Ask to answer it.")
@@ -71,8 +62,11 @@ class View:
     async def _ask(self, turn: int) -> None:
         self._card.props("aria-busy=true")
         try:
-            question, switches, control = self._question(), self._switches(), self._control()
-            self._wait()
+            question, switches = self._chooser.question(), self._board.switches()
+            control = self._board.control()
+            self._error.set_text("")  # the last answer stays until the next one
+            if not self._status.text:
+                self._status.set_text("The model is being asked.")
             result = await run.io_bound(
                 self._session.ask, question, switches, lambda: turn != self._turn, control
             )
@@ -82,12 +76,6 @@ class View:
             return
         if result is not None and turn == self._turn:
             self._show(result)
-
-    def _wait(self) -> None:
-        """Keep the last answer until the next one, but clear an error."""
-        self._error.set_text("")
-        if not self._status.text:
-            self._status.set_text("The model is being asked.")
 
     def _fail(self, message: str) -> None:
         self._card.props("aria-busy=false")
@@ -113,7 +101,7 @@ class View:
                 panels.written(result)
             if result.firings:
                 with section("Neurons that the edits change"):
-                    neurons.show(result, self._looks, self.on_neuron)
+                    neurons.show(result, self._looks, self._board.turn)
             with section(), html("details"):
                 html("summary", text="Exact prompt")
                 html("pre", "prompt", text=result.prompt).props("tabindex=0")
