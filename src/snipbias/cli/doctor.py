@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from snipbias.cli import options as o
+from snipbias.cli.run import show
 
 # The module that shows whether an extra is installed.
 EXTRAS = {
@@ -38,8 +39,6 @@ class Doctor(o.Command):
     def __call__(self) -> None:
         from rich.table import Table
         from rich.text import Text
-
-        from snipbias.cli.run import show
 
         found = examine()
         table = Table(box=None, show_header=False, pad_edge=False)

@@ -8,13 +8,12 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import snipbias as sb
 from snipbias.cli import options as o
+from snipbias.cli.run import Run
 
 if TYPE_CHECKING:
-    from snipbias.cli.run import Run
-    from snipbias.edits.edit import NeuronEdit
     from snipbias.evaluation.compared import Compared
-    from snipbias.experiment.results import Results
 
 LARGEST_RANK = 64  # of a LoRA; an edit of more neurons in one layer is smaller as (IA)3
 
@@ -33,7 +32,7 @@ def after_comparison(
     compared: Compared,
     model: str,
     paths: Sequence[str],
-    edits: Sequence[NeuronEdit],
+    edits: Sequence[sb.NeuronEdit],
     folder: str | Path,
 ) -> str:
     """The report; and the export of the best edit, if one helps and harms nothing.
@@ -61,7 +60,7 @@ def after_comparison(
     return "\n".join(lines)
 
 
-def tell(this: Run, results: Results, folder: Path, notes: Sequence[str], *, full: bool) -> None:
+def tell(this: Run, results: sb.Results, folder: Path, notes: Sequence[str], *, full: bool) -> None:
     """Print every table if asked for, then the answer and the next command.
 
     Args:

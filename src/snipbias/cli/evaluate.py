@@ -5,17 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+import snipbias as sb
 from snipbias.cli import options as o
+from snipbias.cli.ending import after_comparison, again, written
+from snipbias.cli.run import Run, run
 from snipbias.cli.tracking import Tracked
-
-if TYPE_CHECKING:
-    from snipbias.cli.run import Run
-    from snipbias.edits.edit import NeuronEdit
-    from snipbias.evaluation.harness_scores import HarnessScores
-    from snipbias.models.language_model import LanguageModel
-    from snipbias.tasks.items import Task
 
 
 @dataclass(kw_only=True)
@@ -70,16 +66,11 @@ class Evaluate(Tracked, o.Writing, o.Running, o.Answering, o.Asking):
 
     def __call__(self) -> None:
         from snipbias.cli.combining import read_edits
-        from snipbias.cli.ending import after_comparison, again, written
-        from snipbias.cli.run import run
         from snipbias.edits.run_folder import write_edits, write_sites
         from snipbias.evaluation import tables
         from snipbias.evaluation.answer import answer
-        from snipbias.evaluation.compare import compare
         from snipbias.evaluation.harness_scores import harness_renderable
-        from snipbias.evaluation.reading import Reading
         from snipbias.evaluation.records import write_records
-        from snipbias.tasks.neutral_text import passages
 
         self.ready()
         with run(self) as (this, folder):
@@ -89,15 +80,15 @@ class Evaluate(Tracked, o.Writing, o.Running, o.Answering, o.Asking):
             self.column = self.column or self._remembered(edits)
             task = this.task(self.task, **self.task_options)
             kept = self._retention(this, len(task.instructions))
-            texts = () if self.no_text else passages(self.text)
+            texts = () if self.no_text else sb.passages(self.text)
             lm = this.load(self.model, self.model_options)
             harness = self._harness(this, lm, edits)  # first: its data may be missing
             with this.progress("evaluating", 0) as progress:
-                comparison = compare(
+                comparison = sb.compare(
                     lm,
                     task,
                     *edits,
-                    reading=Reading(self.normalize, self.options, self.generate),
+                    reading=sb.Reading(self.normalize, self.options, self.generate),
                     items=self.items,
                     whole=self.whole,
                     controls=self.controls,
@@ -138,18 +129,17 @@ class Evaluate(Tracked, o.Writing, o.Running, o.Answering, o.Asking):
         )
 
     def _harness(
-        self, this: Run, lm: LanguageModel, edits: list[NeuronEdit]
-    ) -> HarnessScores | None:
+        self, this: Run, lm: sb.LanguageModel, edits: list[sb.NeuronEdit]
+    ) -> sb.HarnessScores | None:
         """Scores on tasks of lm-evaluation-harness, if any are asked for."""
         from snipbias.base.parallel import workers
-        from snipbias.evaluation.harness import harness_scores
 
         if self.lm_eval is None:
             return None
         names = o.names(self.lm_eval)
         with this.progress("lm-evaluation-harness", 1 + len(edits)) as progress:
             scores = workers().from_main(  # the harness has its own way of using several processes
-                lambda: harness_scores(
+                lambda: sb.harness_scores(
                     lm,
                     names,
                     edits,
@@ -163,7 +153,7 @@ class Evaluate(Tracked, o.Writing, o.Running, o.Answering, o.Asking):
         this.record.lap("lm-eval")
         return scores
 
-    def _remembered(self, edits: list[NeuronEdit]) -> list[str] | None:
+    def _remembered(self, edits: list[sb.NeuronEdit]) -> list[str] | None:
         """The column mapping that an edit was found with, if it was found on these rows."""
         names = (self.task, Path(self.task).name)
         for edit in edits:
@@ -171,7 +161,7 @@ class Evaluate(Tracked, o.Writing, o.Running, o.Answering, o.Asking):
                 return [f"{ours}={theirs}" for ours, theirs in edit.found_on.columns.items()]
         return None
 
-    def _retention(self, this: Run, instructions: int) -> list[Task]:
+    def _retention(self, this: Run, instructions: int) -> list[sb.Task]:
         """Held-out rows of the retention tasks, under as many instructions as the task itself."""
         if self.no_retention:
             return []
@@ -180,7 +170,7 @@ class Evaluate(Tracked, o.Writing, o.Running, o.Answering, o.Asking):
         return [this.task(name, **options).test for name in names]
 
 
-def _write_harness(scores: HarnessScores, folder: Path, margin: float) -> None:
+def _write_harness(scores: sb.HarnessScores, folder: Path, margin: float) -> None:
     """Write the scores into lm_eval.json, and append their table to tables.md."""
     from snipbias.evaluation.harness_scores import harness_markdown
 

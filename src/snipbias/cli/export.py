@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import snipbias as sb
 from snipbias.cli import options as o
+from snipbias.cli.run import run
 
 CHECK = o.option("Compare the result with the edited model in float32.", True)
 
@@ -71,13 +73,11 @@ class Apply(o.Writing, o.Loading):
 def _export(options: Export | Apply, arguments: dict[str, Any]) -> None:
     """Load the model and the edit, write the export, and say how exact it is."""
     from snipbias.base.files import slug
-    from snipbias.cli.run import run
     from snipbias.edits.card.figures import command as command_line
-    from snipbias.edits.edit import NeuronEdit
     from snipbias.edits.export.write import fill, refuse_base
 
     with run(options, **arguments) as (this, folder):
-        edit = NeuronEdit.load(arguments["edit"])
+        edit = sb.NeuronEdit.load(arguments["edit"])
         this.record.data["edits"] = {str(arguments["edit"]): edit.fingerprint}
         lm = this.load(arguments["model"] or edit.model.name, options.model_options)
         refuse_base(lm, this.folder)

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import snipbias as sb
 from snipbias.base.errors import SnipbiasError
 from snipbias.cli import options as o
-
-if TYPE_CHECKING:
-    from snipbias.cli.run import Run
-    from snipbias.edits.edit import NeuronEdit
-    from snipbias.models.language_model import LanguageModel
+from snipbias.cli.ending import again
+from snipbias.cli.run import Run, columns, run
 
 LABEL = o.option("Name of the edit in tables.", show_default="the folder's name")
 GLANCE = 16  # rows that are asked before anything is found
@@ -58,22 +56,18 @@ class Find(o.Writing, o.Running, o.Measuring, o.Asking):
     aggregate: str | None = o.option("mean or max over instructions.")
 
     def __call__(self) -> None:
-        from snipbias.cli.ending import again
-        from snipbias.cli.run import run
         from snipbias.cli.show import edit_head, layer_map
-        from snipbias.evaluation.check import check
-        from snipbias.method.equations import Method
         from snipbias.method.find import as_recipe, scored
 
         sizes, method = neurons(self.n), self._method()
-        how = method.to_dict() if isinstance(method, Method) else method
+        how = method.to_dict() if isinstance(method, sb.Method) else method
         chosen = as_recipe(method)
         with run(self, sizes=sizes, method=how) as (this, folder):
             this.record.seeds = {"sample of items": self.seed}
             task = this.task(self.task, **self.task_options)
             drawn = task.sample(self.samples, self.seed, balance=chosen.balance)
             lm = this.load(self.model, self.model_options)
-            before = check(lm, task.find, items=GLANCE, with_controls=False)
+            before = sb.check(lm, task.find, items=GLANCE, with_controls=False)
             with this.progress("attributing", len(drawn) * len(drawn.instructions)) as progress:
                 scores = scored(
                     lm,
@@ -144,10 +138,10 @@ def neurons(text: str) -> list[int]:
 def write_found(
     this: Run,
     folder: Path,
-    lm: LanguageModel,
-    edits: Mapping[str, tuple[str, NeuronEdit]],
+    lm: sb.LanguageModel,
+    edits: Mapping[str, tuple[str, sb.NeuronEdit]],
     options: Any,
-) -> tuple[list[Path], list[NeuronEdit]]:
+) -> tuple[list[Path], list[sb.NeuronEdit]]:
     """Write one edit into the run's folder, or several into a folder each.
 
     Args:
@@ -157,7 +151,6 @@ def write_found(
     Returns:
         The folders they will be in, and the edits under their names.
     """
-    from snipbias.cli.run import columns
     from snipbias.edits.card.card import model_card
     from snipbias.edits.run_folder import write_sites
     from snipbias.edits.sharing import CARD_FILE

@@ -6,8 +6,11 @@ import csv
 from contextlib import suppress
 from dataclasses import dataclass
 
+import snipbias as sb
 from snipbias.cli import options as o
+from snipbias.cli.ending import again
 from snipbias.cli.find import LABEL, neurons, write_found
+from snipbias.cli.run import kept_in, run
 
 
 @dataclass(kw_only=True)
@@ -43,14 +46,11 @@ class Learn(o.Writing, o.Running, o.Measuring, o.Asking):
     seed: int = o.option("Seed of the rows and their order.", 0)
 
     def __call__(self) -> None:
-        from snipbias.cli.ending import again
-        from snipbias.cli.run import kept_in, run
         from snipbias.method.learned.curve import LEGEND, curve, records
-        from snipbias.method.learned.learn import learn
-        from snipbias.method.learned.train import STATE, Training
+        from snipbias.method.learned.train import STATE
 
         sizes = neurons(self.n) if self.n else []
-        training = Training(
+        training = sb.Training(
             steps=self.steps, rate=self.rate, pair=self.pair, answerable=self.answerable
         )
         # Next to the result, which appears only when it is complete.
@@ -63,7 +63,7 @@ class Learn(o.Writing, o.Running, o.Measuring, o.Asking):
             lm = this.load(self.model, self.model_options)
             total = self.steps * (len(sizes) + (self.pick == "learned" or not sizes))
             with this.progress("learning", total) as progress, kept_in(state):
-                learned = learn(
+                learned = sb.learn(
                     lm,
                     tasks,
                     sizes,

@@ -5,9 +5,12 @@ from __future__ import annotations
 import sys
 import warnings
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+import snipbias as sb
 from snipbias.base.errors import require
 from snipbias.cli import options as o
+from snipbias.cli.run import Run
 
 
 @dataclass(kw_only=True)
@@ -34,36 +37,23 @@ class Play(o.Running, o.Asking):
     browser: bool = o.option("Open the page in a browser.", True)
 
     def __call__(self) -> None:
-        from snipbias.cli.run import columns
-        from snipbias.edits.edit import NeuronEdit
         from snipbias.evaluation.compare import distinct
-        from snipbias.models.loading import load
         from snipbias.play.guard import is_loopback
         from snipbias.play.server import serve
         from snipbias.play.session import Session
-        from snipbias.tasks import task as read_task
-        from snipbias.tasks.prompts import DEFAULT
 
         require("nicegui", "the playground needs", "play")
         # Named by their paths, since several may have the label "v1 n=10".
-        edits = [replace(NeuronEdit.load(place), label=place) for place in self.edit or ()]
-        tasks = [
-            read_task(
-                name,
-                data_dir=self.data_dir,
-                instructions=self.instruction or None,
-                prompt=self.prompt or DEFAULT,
-                columns=columns(self.column),
-            )
-            for name in self.task or ("mini",)
-        ]
+        edits = [replace(sb.NeuronEdit.load(place), label=place) for place in self.edit or ()]
+        this = Run(self, Path())
+        tasks = [this.task(name, **self.task_options) for name in self.task or ("mini",)]
         if not is_loopback(self.host):
             warnings.warn(
                 f"with --host {self.host}, anyone who can read this machine's network traffic can "
                 "use the page and read the tasks: leave --host out to keep them private.",
                 stacklevel=2,
             )
-        session = Session(load(self.model, **self.model_options), distinct(edits), tasks)
+        session = Session(sb.load(self.model, **self.model_options), distinct(edits), tasks)
         serve(
             session,
             host=self.host,

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import snipbias as sb
 from snipbias.cli import options as o
+from snipbias.cli.run import show
 
 
 @dataclass(kw_only=True)
@@ -29,10 +31,8 @@ class Report(o.Command):
     as_json: bool = o.JSON
 
     def __call__(self) -> None:
-        from snipbias.cli.run import show
-        from snipbias.report.write import write_report
 
-        path = write_report(
+        path = sb.write_report(
             self.runs,
             self.out,
             title=self.title,
@@ -69,7 +69,6 @@ class Audit(o.Command):
     as_json: bool = o.JSON
 
     def __call__(self) -> None:
-        from snipbias.cli.run import show
         from snipbias.report.audit import NOT_STATED, Scenario, write_audit
 
         scenario = Scenario(self.groups or NOT_STATED, self.hazard or NOT_STATED, self.threshold)

@@ -7,17 +7,16 @@ import json
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import snipbias as sb
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import slug
 from snipbias.cli import config
 from snipbias.cli import options as o
+from snipbias.cli.ending import tell
+from snipbias.cli.run import Run, kept_in
 from snipbias.cli.tracking import Tracked
-
-if TYPE_CHECKING:
-    from snipbias.experiment.results import Results
-    from snipbias.experiment.settings import Settings
 
 BBQ = ("bbq:SES", "bbq:Age", "bbq:Disability_status")
 MINI = ("mini:age", "mini:ses", "mini:disability")
@@ -106,9 +105,6 @@ class Reproduce(Tracked, o.Writing, o.Running, o.Answering, o.Reading):
     )
 
     def __call__(self) -> None:
-        from snipbias.cli.ending import tell
-        from snipbias.cli.run import Run, kept_in
-        from snipbias.experiment.run import reproduce
 
         self.ready()
         settings = self.settings()
@@ -135,7 +131,7 @@ class Reproduce(Tracked, o.Writing, o.Running, o.Answering, o.Reading):
             lm = this.load(self.model, self.model_options)
             notes: list[str] = []
 
-            def finish(results: Results, place: Path) -> None:
+            def finish(results: sb.Results, place: Path) -> None:
                 this.record.lap("reproduce")
                 notes.extend(write(results, place))
                 this.record.lap("tables")
@@ -143,7 +139,7 @@ class Reproduce(Tracked, o.Writing, o.Running, o.Answering, o.Reading):
                 config.write(place, self)
 
             with this.progress("reproducing", 0) as progress:
-                experiment = reproduce(
+                experiment = sb.reproduce(
                     lm,
                     tasks,
                     settings,
@@ -158,16 +154,15 @@ class Reproduce(Tracked, o.Writing, o.Running, o.Answering, o.Reading):
         self.log(folder.name, settings.to_dict(), experiment.to_dict())
         tell(this, experiment, folder, notes, full=self.full)
 
-    def settings(self) -> Settings:
+    def settings(self) -> sb.Settings:
         """The preset's settings, changed by the options that were given.
 
         Raises:
             SnipbiasError: two options contradict each other, or one has no valid value.
         """
-        from snipbias.experiment.settings import preset
 
         of_demo = self.model == "demo"
-        base = preset(self.preset, **(DEMO_LIMITS if of_demo else {}))
+        base = sb.preset(self.preset, **(DEMO_LIMITS if of_demo else {}))
         plain = (
             *("items", "dev_items", "retention_items", "instructions", "samples", "trials"),
             *("draws", "refine", "layers", "steps", "transfer", "elsewhere"),
@@ -213,13 +208,13 @@ class Reproduce(Tracked, o.Writing, o.Running, o.Answering, o.Reading):
         return {"objective": next(iter(given.values())), **margin} if given else {}
 
 
-def default_folder(model: str, settings: Settings) -> Path:
+def default_folder(model: str, settings: sb.Settings) -> Path:
     """A folder that depends only on the settings, so that the same command resumes in it."""
     digest = hashlib.sha256(json.dumps(settings.to_dict()).encode()).hexdigest()[:8]
     return Path("snipbias-runs") / f"reproduce-{slug(Path(model).name)}-{settings.preset}-{digest}"
 
 
-def write(results: Results, folder: Path) -> tuple[str, ...]:
+def write(results: sb.Results, folder: Path) -> tuple[str, ...]:
     """Write tables, plots and edits, each moved into the folder once complete; return notes."""
     from snipbias.edits.run_folder import write_sites
     from snipbias.report.reproduced import write_plots

@@ -13,13 +13,14 @@ from dataclasses import asdict
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.segment import Segment
 from rich.text import Text
 
+import snipbias as sb
 from snipbias.base.errors import InterruptError, SnipbiasError
 from snipbias.base.files import atomic_folder, refuse_existing
 from snipbias.base.markdown import printable
@@ -27,13 +28,6 @@ from snipbias.base.parallel import workers
 from snipbias.base.record import RunRecord
 from snipbias.cli import config
 from snipbias.cli import options as o
-from snipbias.edits.provenance import ModelId
-from snipbias.tasks import task as read_task
-from snipbias.tasks.items import Task
-from snipbias.tasks.prompts import DEFAULT
-
-if TYPE_CHECKING:
-    from snipbias.models.language_model import LanguageModel
 
 
 class Advance:
@@ -80,12 +74,12 @@ class Run:
         self.folder = folder
         self._options = options
 
-    def load(self, model: str, options: Mapping[str, Any]) -> LanguageModel:
+    def load(self, model: str, options: Mapping[str, Any]) -> sb.LanguageModel:
         """Load a model and record its identity."""
-        from snipbias.models.loading import load  # takes seconds, and `show` needs none
+        from snipbias.edits.provenance import ModelId
 
         with self.progress(f"loading {Path(model).name}", None):
-            lm = load(model, **options)
+            lm = sb.load(model, **options)
         self.record.models[model] = {
             **asdict(ModelId.of(lm)),
             "dtype": "mixed" if options.get("dtype") == "mixed" else str(lm.model.dtype),
@@ -104,7 +98,7 @@ class Run:
         instructions: int | None = None,
         prompt: str | None = None,
         column: list[str] | None = None,
-    ) -> Task:
+    ) -> sb.Task:
         """Read a task and record its fingerprint.
 
         Args:
@@ -115,14 +109,13 @@ class Run:
             prompt: prompt template; None for the default.
             column: `ours=theirs` pairs.
         """
-        renamed = columns(column)
         read = partial(
-            read_task,
+            sb.task,
             name,
             data_dir=data_dir,
             instructions=instruction or None,
-            columns=renamed,
-            prompt=prompt or DEFAULT,
+            columns=columns(column),
+            prompt=prompt or "list",
         )
         task = workers().main_first(read)  # which may download it
         if instructions is not None:

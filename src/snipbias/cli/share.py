@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import snipbias as sb
 from snipbias.base.errors import SnipbiasError
 from snipbias.cli import options as o
+from snipbias.cli.run import show
 
 EDIT = o.argument("Folder of an edit.")
 LICENSE = o.option("License of the edit: apache-2.0 ...", show_default="the base model's")
@@ -28,16 +30,14 @@ class Card(o.Command):
     as_json: bool = o.JSON
 
     def __call__(self) -> None:
-        from snipbias.cli.run import show
         from snipbias.edits import sharing as share
-        from snipbias.edits.edit import NeuronEdit
 
         if share.hub_id(self.edit):
             raise SnipbiasError(
                 f"there is no folder {self.edit}: save the edit into one, or `push` it."
             )
         folder = share.locate(self.edit).parent
-        found = NeuronEdit.load(self.edit)
+        found = sb.NeuronEdit.load(self.edit)
         card = folder / share.CARD_FILE
         if not (share.is_generated(folder) or self.overwrite):
             raise SnipbiasError(f"{card} was written by hand: replace it with --overwrite.")
@@ -68,12 +68,10 @@ class Push(o.Command):
     as_json: bool = o.JSON
 
     def __call__(self) -> None:
-        from snipbias.cli.run import show
         from snipbias.edits import sharing as share
-        from snipbias.edits.edit import NeuronEdit
 
         folder = share.locate(self.edit).parent
-        found = NeuronEdit.load(self.edit)
+        found = sb.NeuronEdit.load(self.edit)
         commit = share.push(
             found,
             self.repo,

@@ -10,15 +10,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import snipbias as sb
 from snipbias.base.words import plural
 from snipbias.cli import options as o
+from snipbias.cli.ending import after_comparison, report
+from snipbias.cli.run import show
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
 
     from snipbias.base.record import RunRecord
-    from snipbias.edits.edit import NeuronEdit
-    from snipbias.models.sites import Site
 
 SHOWN_SITES = 24
 LEVELS = "·▁▂▃▄▅▆▇█"
@@ -36,14 +37,12 @@ class Show(o.Command):
 
     def __call__(self) -> None:
         from snipbias.base.record import RunRecord
-        from snipbias.cli.run import show
-        from snipbias.edits.edit import NeuronEdit
         from snipbias.edits.format import FILE as EDIT_FILE
         from snipbias.edits.sharing import hub_id
 
         path = Path(self.path)
         if os.path.isfile(path / EDIT_FILE) or path.name == EDIT_FILE or hub_id(self.path):
-            edit = NeuronEdit.load(self.path)
+            edit = sb.NeuronEdit.load(self.path)
             found = edit.found_on
             words = ["evaluate", edit.model.name, found.task, "--edit", self.path] if found else []
             then = shlex.join(["snipbias", *words]) if found else ""
@@ -64,7 +63,6 @@ class Show(o.Command):
 
 def _answer(path: Path, record: RunRecord) -> tuple[list[RenderableType], str]:
     """The first screen of a run's result and the next commands; nothing of other runs."""
-    from snipbias.cli.ending import after_comparison, report
     from snipbias.edits.run_folder import edit_places
     from snipbias.evaluation.answer import answer
     from snipbias.evaluation.compare import Comparison
@@ -99,7 +97,6 @@ class Tasks(o.Command):
     def __call__(self) -> None:
         from rich.table import Table
 
-        from snipbias.cli.run import show
         from snipbias.tasks import available
 
         listed = available()
@@ -112,7 +109,7 @@ class Tasks(o.Command):
         show(result, table, as_json=self.as_json)
 
 
-def layer_map(edit: NeuronEdit, sites: Sequence[Site]) -> Group:
+def layer_map(edit: sb.NeuronEdit, sites: Sequence[sb.Site]) -> Group:
     """A row of bars per kind of block: one bar per layer, as high as its number of neurons."""
     from rich.console import Group
     from rich.text import Text
@@ -134,7 +131,7 @@ def layer_map(edit: NeuronEdit, sites: Sequence[Site]) -> Group:
     return Group(*lines, Text(legend, "dim"))
 
 
-def edit_head(edit: NeuronEdit) -> list[str]:
+def edit_head(edit: sb.NeuronEdit) -> list[str]:
     """Lines that say what an edit is, and what it was found on."""
     from snipbias.tasks.prompts import DEFAULT
 
@@ -149,7 +146,7 @@ def edit_head(edit: NeuronEdit) -> list[str]:
     return lines
 
 
-def edit_table(edit: NeuronEdit) -> Group:
+def edit_table(edit: sb.NeuronEdit) -> Group:
     """The neurons and factors of an edit, site by site."""
     from rich.console import Group
     from rich.table import Table
