@@ -144,18 +144,25 @@ def hold_one_model() -> None:
     _here.set(replace(workers(), one_model=True))
 
 
+# What the launchers (accelerate and torchrun, mpirun) set: number of processes, rank of this one.
+LAUNCHERS = {
+    "WORLD_SIZE": "RANK",
+    "PMI_SIZE": "PMI_RANK",
+    "OMPI_COMM_WORLD_SIZE": "OMPI_COMM_WORLD_RANK",
+    "MV2_COMM_WORLD_SIZE": "MV2_COMM_WORLD_RANK",
+}
+
+
 def _launched() -> int:
-    """Number of processes that the launcher (accelerate, torchrun, mpirun) started."""
-    names = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
-    return max(int(os.environ.get(name) or 1) for name in names)
+    """Number of processes that the launcher started."""
+    return max(int(os.environ.get(name) or 1) for name in LAUNCHERS)
 
 
 def launched_rank() -> int:
     """Rank of this process as the launcher set it; 0 if there is only one."""
     if _launched() == 1:
         return 0
-    names = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
-    return next((int(os.environ[name]) for name in names if os.environ.get(name)), 0)
+    return next((int(rank) for name in LAUNCHERS.values() if (rank := os.environ.get(name))), 0)
 
 
 @contextmanager
@@ -175,7 +182,8 @@ def data_parallel() -> Iterator[Workers]:
         return
     here = _here.set(who)
     try:
-        with _told_to_stop():
+        # A launcher stops the others when one process has died.
+        with sigterm_raises(lambda: LostError(DIED)):
             try:
                 yield who
             except (ToldError, LostError, InterruptError):
@@ -268,15 +276,15 @@ def _noticing() -> Iterator[None]:
 
 
 @contextmanager
-def _told_to_stop() -> Iterator[None]:
-    """Turn the SIGTERM of a launcher, sent when another process died, into an error."""
+def sigterm_raises(error: Callable[[], BaseException]) -> Iterator[None]:
+    """Raise this error on SIGTERM, and mind no second one, which would cut the clean-up short."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def stop(number: int, frame: object) -> None:
         _mind_no_signal()
-        raise LostError(DIED)
+        raise error()
 
     before = signal.signal(signal.SIGTERM, stop)
     try:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import inspect
 import os
 import re
-import signal
 import sys
-import threading
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from copy import copy
 from dataclasses import MISSING, Field, dataclass, fields
 from inspect import Parameter, Signature
@@ -60,7 +58,8 @@ def main(argv: list[str] | None = None) -> None:
     Raises:
         SystemExit: always, with status 0 if all went well.
     """
-    with warnings.catch_warnings(), _stopped_as_by_ctrl_c():
+    # A job scheduler's SIGTERM is taken as Ctrl-C.
+    with warnings.catch_warnings(), parallel.sigterm_raises(KeyboardInterrupt):
         warnings.showwarning = _teller()
         left = "nothing was written."
         try:
@@ -76,24 +75,6 @@ def main(argv: list[str] | None = None) -> None:
     if status == INTERRUPTED and parallel.launched_rank() == 0:
         print("interrupted:", left, file=sys.stderr)
     raise SystemExit(status)
-
-
-@contextmanager
-def _stopped_as_by_ctrl_c() -> Iterator[None]:
-    """Treat SIGTERM (from a job scheduler, say) like Ctrl-C."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, frame: object) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second must not cut the clean-up short
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _refused(error: OSError) -> None:

@@ -76,7 +76,7 @@ class Demo(o.Writing):
             this.record.lap("reproduce")
             notes = write(results, folder)
             this.record.lap("tables")
-        tell(this, results, this.folder, notes, full=self.full)
+        tell(this, results, notes, full=self.full)
 
     def _model(self, this: Run) -> str:
         if self.gguf:

@@ -60,16 +60,16 @@ def after_comparison(
     return "\n".join(lines)
 
 
-def tell(this: Run, results: sb.Results, folder: Path, notes: Sequence[str], *, full: bool) -> None:
+def tell(this: Run, results: sb.Results, notes: Sequence[str], *, full: bool) -> None:
     """Print every table if asked for, then the answer and the next command.
 
     Args:
         this: the run.
         results: its results.
-        folder: where they were written.
         notes: lines to print before the folder.
         full: whether to print every table.
     """
+    folder = this.folder
     from snipbias.experiment.tables.answers import answers
 
     tables = [results.renderable(), ""] if full else []

@@ -69,23 +69,11 @@ class Find(o.Writing, o.Running, o.Measuring, o.Asking):
             lm = this.load(self.model, self.model_options)
             before = sb.check(lm, task.find, items=GLANCE, with_controls=False)
             with this.progress("attributing", len(drawn) * len(drawn.instructions)) as progress:
-                scores = scored(
-                    lm,
-                    drawn,
-                    max(sizes),
-                    self.stable,
-                    chosen,
-                    batch_size=self.batch_size,
-                    progress=progress,
-                )
+                watched = {"batch_size": self.batch_size, "progress": progress}
+                scores = scored(lm, drawn, max(sizes), self.stable, chosen, **watched)
             this.record.lap("attribute")
-            written, edits = write_found(
-                this,
-                folder,
-                lm,
-                {f"n{n}": (f"n={n}", scores.top(n, self.factor)) for n in sizes},
-                self,
-            )
+            found = {f"n{n}": (f"n={n}", scores.top(n, self.factor)) for n in sizes}
+            written, edits = write_found(this, folder, lm, found, self)
         largest = edits[-1]
         asked = [word for path in written for word in ("--edit", str(path))]
         places = ", ".join(map(str, written))

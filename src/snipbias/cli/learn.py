@@ -77,16 +77,11 @@ class Learn(o.Writing, o.Running, o.Measuring, o.Asking):
                     folder=state,
                 )
             this.record.lap("learn")
-            places, _ = write_found(
-                this,
-                folder,
-                lm,
-                {
-                    "all" if n is None else f"n{n}": ("all" if n is None else f"n={n}", edit)
-                    for n, edit in learned.edits.items()
-                },
-                self,
-            )
+            found = {
+                "all" if n is None else f"n{n}": ("all" if n is None else f"n={n}", edit)
+                for n, edit in learned.edits.items()
+            }
+            places, _ = write_found(this, folder, lm, found, self)
             checks = list(records(learned.trainings))
             with open(folder / "curve.csv", "w", newline="", encoding="utf-8") as file:
                 writer = csv.DictWriter(file, list(checks[0]))

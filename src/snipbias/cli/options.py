@@ -202,8 +202,10 @@ class Writing(Command):
     quiet: bool = QUIET
 
 
-def numbers(option: str, text: str, kind: type[Any] = int, example: str = "3,10,50") -> list[Any]:
-    """The numbers of a comma-separated option, in order, each once.
+def numbers(
+    option: str, text: str | None, kind: type[Any] = int, example: str = "3,10,50"
+) -> tuple[Any, ...] | None:
+    """The numbers of a comma-separated option, in order, each once; None if it was not given.
 
     Args:
         option: name of the option, for messages.
@@ -214,14 +216,18 @@ def numbers(option: str, text: str, kind: type[Any] = int, example: str = "3,10,
     Raises:
         SnipbiasError: one of them is no number.
     """
+    if text is None:
+        return None
     try:
-        return sorted({kind(part) for part in text.split(",") if part.strip()})
+        return tuple(sorted({kind(part) for part in text.split(",") if part.strip()}))
     except ValueError:
         raise SnipbiasError(
             f"{option} {text!r} is not a list of numbers: write {example}."
         ) from None
 
 
-def names(text: str) -> tuple[str, ...]:
-    """The names of a comma-separated option, each once."""
+def names(text: str | None) -> tuple[str, ...] | None:
+    """The names of a comma-separated option, each once; None if it was not given."""
+    if text is None:
+        return None
     return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))

@@ -152,7 +152,7 @@ class Reproduce(Tracked, o.Writing, o.Running, o.Answering, o.Reading):
                     stage=progress.stage,
                 )
         self.log(folder.name, settings.to_dict(), experiment.to_dict())
-        tell(this, experiment, folder, notes, full=self.full)
+        tell(this, experiment, notes, full=self.full)
 
     def settings(self) -> sb.Settings:
         """The preset's settings, changed by the options that were given.
@@ -163,36 +163,29 @@ class Reproduce(Tracked, o.Writing, o.Running, o.Answering, o.Reading):
 
         of_demo = self.model == "demo"
         base = sb.preset(self.preset, **(DEMO_LIMITS if of_demo else {}))
-        plain = (
-            *("items", "dev_items", "retention_items", "instructions", "samples", "trials"),
-            *("draws", "refine", "layers", "steps", "transfer", "elsewhere"),
-        )
-        changes = {name: found for name in plain if (found := getattr(self, name)) is not None}
-        changes |= self._objective()
-        changes["seed"] = self.seed
-        changes["prompt"] = self.prompt
-        changes["control_rows"] = not self.no_control_rows
-        changes["tasks"] = tuple(self.task or (MINI if of_demo else BBQ))
-        if self.prompts is not None:
-            changes["prompts"] = () if self.prompts == "none" else o.names(self.prompts)
-        if self.sizes is not None:
-            changes["sizes"] = tuple(o.numbers("--sizes", self.sizes))
-        if self.sample_sizes is not None:
-            changes["sample_sizes"] = tuple(o.numbers("--sample-sizes", self.sample_sizes))
-        elif self.samples is not None:
-            changes["sample_sizes"] = tuple(n for n in base.sample_sizes if n != self.samples)
-        if self.strengths is not None:
-            strengths = o.numbers("--strengths", self.strengths, float, "0.5,1,2")
-            changes["strengths"] = tuple(strengths)
-        if self.methods is not None:
-            changes["methods"] = o.names(self.methods)
         if self.no_retention and self.retention:
             raise SnipbiasError("--retention and --no-retention contradict each other: drop one.")
-        if self.no_retention or self.retention:
-            changes["retention"] = tuple(self.retention or ())
-        if not self.text:
-            changes["texts"] = 0
-        return replace(base, **changes)
+        same = ("items", "dev_items", "retention_items", "instructions", "samples", "trials")
+        same += ("draws", "refine", "layers", "steps", "transfer", "elsewhere", "seed", "prompt")
+        sample_sizes = o.numbers("--sample-sizes", self.sample_sizes)
+        if sample_sizes is None:
+            sample_sizes = tuple(n for n in base.sample_sizes if n != self.samples)
+        changes = {
+            **{name: getattr(self, name) for name in same},
+            **self._objective(),
+            "control_rows": not self.no_control_rows,
+            "tasks": tuple(self.task or (MINI if of_demo else BBQ)),
+            "prompts": () if self.prompts == "none" else o.names(self.prompts),
+            "sizes": o.numbers("--sizes", self.sizes),
+            "sample_sizes": sample_sizes,
+            "strengths": o.numbers("--strengths", self.strengths, float, "0.5,1,2"),
+            "methods": o.names(self.methods),
+            "retention": tuple(self.retention or ())
+            if self.retention or self.no_retention
+            else None,
+            "texts": None if self.text else 0,
+        }
+        return replace(base, **{name: v for name, v in changes.items() if v is not None})
 
     def _objective(self) -> dict[str, Any]:
         """The objective, which several options can name, and its margin."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from snipbias.base.errors import SnipbiasError
+from snipbias.base.record import RunRecord
 
 # The commands that can be repeated from the record they write.
 RECORDED = ("find", "learn", "evaluate", "reproduce", "demo", "apply", "export", "combine")
@@ -24,8 +25,6 @@ def recorded_arguments(path: Path, out: Path, given: Mapping[str, object]) -> li
     Raises:
         SnipbiasError: there is no such run, or it ran code that the user has not allowed again.
     """
-    from snipbias.base.record import RunRecord
-
     argv = RunRecord.read(path).argv
     words = iter(argv)
     kept = [next(words, "")]
@@ -65,8 +64,6 @@ def recorded_arguments(path: Path, out: Path, given: Mapping[str, object]) -> li
 
 def changed_since(path: Path, out: Path) -> list[str]:
     """Warnings about tasks, edits and models that have changed since the recorded run."""
-    from snipbias.base.record import RunRecord
-
     before, after = RunRecord.read(path), RunRecord.read(out)
     return [
         f"{name} has changed since the recorded run: the result may differ"
