@@ -134,9 +134,9 @@ class Evaluate(Tracked, o.Writing, o.Running, o.Answering, o.Asking):
         """Scores on tasks of lm-evaluation-harness, if any are asked for."""
         from snipbias.base.parallel import workers
 
-        if self.lm_eval is None:
-            return None
         names = o.names(self.lm_eval)
+        if names is None:
+            return None
         with this.progress("lm-evaluation-harness", 1 + len(edits)) as progress:
             scores = workers().from_main(  # the harness has its own way of using several processes
                 lambda: sb.harness_scores(

@@ -109,7 +109,7 @@ class Find(o.Writing, o.Running, o.Measuring, o.Asking):
         return self.method
 
 
-def neurons(text: str) -> list[int]:
+def neurons(text: str) -> tuple[int, ...]:
     """The numbers of neurons that `--n` asks for.
 
     Raises:

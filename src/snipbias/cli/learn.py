@@ -49,7 +49,7 @@ class Learn(o.Writing, o.Running, o.Measuring, o.Asking):
         from snipbias.method.learned.curve import LEGEND, curve, records
         from snipbias.method.learned.train import STATE
 
-        sizes = neurons(self.n) if self.n else []
+        sizes = neurons(self.n) if self.n else ()
         training = sb.Training(
             steps=self.steps, rate=self.rate, pair=self.pair, answerable=self.answerable
         )

@@ -180,9 +180,7 @@ class Reproduce(Tracked, o.Writing, o.Running, o.Answering, o.Reading):
             "sample_sizes": sample_sizes,
             "strengths": o.numbers("--strengths", self.strengths, float, "0.5,1,2"),
             "methods": o.names(self.methods),
-            "retention": tuple(self.retention or ())
-            if self.retention or self.no_retention
-            else None,
+            "retention": () if self.no_retention else tuple(self.retention or ()) or None,
             "texts": None if self.text else 0,
         }
         return replace(base, **{name: v for name, v in changes.items() if v is not None})
