@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import warnings
-from collections.abc import Iterable, Mapping
-from contextlib import closing, suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 
 from snipbias.base.hub import cache_dir
 
@@ -55,16 +55,11 @@ def _open() -> sqlite3.Connection:
     return file
 
 
-class _told(suppress):  # noqa: N801 (a context manager)
+@contextmanager
+def _told() -> Iterator[None]:
     """Turn errors of the cache into a warning: without it, runs only take longer."""
-
-    def __init__(self) -> None:
-        super().__init__(sqlite3.Error, OSError)
-
-    def __exit__(self, kind: object, error: object, trace: object) -> bool:
-        if isinstance(error, (sqlite3.Error, OSError)):
-            warnings.warn(
-                f"answers are not cached ({error}): free or delete {cache_dir() / FILE}.",
-                stacklevel=4,
-            )
-        return super().__exit__(kind, error, trace)  # type: ignore[arg-type]
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        said = f"answers are not cached ({error}): free or delete {cache_dir() / FILE}."
+        warnings.warn(said, stacklevel=4)

@@ -42,10 +42,8 @@ def answers(
 
 def cache_dir() -> Path:
     """The cache folder: SNIPBIAS_CACHE, else `snipbias` in XDG_CACHE_HOME or ~/.cache."""
-    own = os.environ.get("SNIPBIAS_CACHE")
-    if own:
-        return Path(own).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "snipbias"
+    shared = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(os.environ.get("SNIPBIAS_CACHE") or f"{shared}/snipbias").expanduser()
 
 
 def offline() -> str | None:

@@ -101,12 +101,9 @@ class Workers:
 
     def main_first(self, make: Callable[[], T]) -> T:
         """Call `make` in the main process first, which may download, then in the others."""
-        if self.is_main:
-            made = make()
-            self._meet()
-            return made
+        made: Any = make() if self.is_main else None
         self._meet()
-        return make()
+        return made if self.is_main else make()
 
     def _meet(self, problem: str | None = None) -> None:
         """Wait for all processes and raise if another one failed.

@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -84,16 +84,12 @@ class RunRecord:
         path = path / FILE if os.path.isdir(path) else path
         try:
             record = cls(**json.loads(path.read_text(encoding="utf-8")))
-            if not isinstance(record.argv, list) or any(
-                type(word) is not str for word in record.argv
-            ):
+            if type(record.argv) is not list or any(type(word) is not str for word in record.argv):
                 raise TypeError("argv is not a list of strings")
-            objects = ("arguments", "models", "data", "seeds", "versions")
-            for name in (*objects, "machine", "seconds", "peak_memory_mb"):
-                if not isinstance(getattr(record, name), dict):
+            objects = {f.name: getattr(record, f.name) for f in fields(cls) if "dict" in f.type}
+            for name, value in {**objects, **record.models}.items():
+                if not isinstance(value, dict):
                     raise TypeError(f"{name} is not an object")
-            if not all(isinstance(model, dict) for model in record.models.values()):
-                raise TypeError("models holds something that is not an object")
             return record
         except FileNotFoundError:
             raise SnipbiasError(

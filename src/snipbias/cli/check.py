@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -68,13 +67,17 @@ class Showing(o.Command):
             then: the next command.
         """
         if self.save:
-            text = {
-                ".json": lambda: json.dumps(record, indent=1) + "\n",
-                ".csv": lambda: _as_csv(rows),
-                ".md": lambda: markdown + "\n",
-            }[self.save.suffix]()
-            with atomic_file(self.save) as new:
-                new.write_text(text, encoding="utf-8")
+            with (
+                atomic_file(self.save) as new,
+                open(new, "w", newline="", encoding="utf-8") as file,
+            ):
+                if self.save.suffix == ".csv":
+                    writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+                    writer.writeheader()
+                    writer.writerows(rows)
+                else:
+                    is_json = self.save.suffix == ".json"
+                    file.write((json.dumps(record, indent=1) if is_json else markdown) + "\n")
         run.show(record, *shown, then=then)
 
 
@@ -160,11 +163,3 @@ class Fidelity(Showing, o.Running, o.Measuring, o.Asking):
         rows = [asdict(method) for method in found.methods]
         shown = f"{found.headline}\n", found.grid().rich()
         self.end(run, found.to_dict(), rows, str(found), *shown)
-
-
-def _as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    file = io.StringIO()
-    writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return file.getvalue()

@@ -117,16 +117,9 @@ class Evaluate(Tracked, o.Writing, o.Running, o.Answering, o.Asking):
         then = again("find", self, "--n", "10,50", "--out", "edits")
         if edits:
             then = after_comparison(comparison, self.model, self.edit or [], edits, this.folder)
-        this.show(
-            {
-                "out": str(this.folder),
-                **comparison.to_dict(),
-                **({"lm_eval": harness.to_dict(self.margin)} if harness else {}),
-            },
-            *parts,
-            written(this.folder),
-            then=then,
-        )
+        result = {"out": str(this.folder), **comparison.to_dict()}
+        result |= {"lm_eval": harness.to_dict(self.margin)} if harness else {}
+        this.show(result, *parts, written(this.folder), then=then)
 
     def _harness(
         self, this: Run, lm: sb.LanguageModel, edits: list[sb.NeuronEdit]

@@ -111,23 +111,15 @@ class Reproduce(Tracked, o.Writing, o.Running, o.Answering, o.Reading):
         folder = self.out or default_folder(self.model, settings)
         this = Run(self, folder, out=folder, settings=settings.to_dict())
         with kept_in(folder):
-            tasks = [
-                this.task(
-                    name,
-                    data_dir=self.data_dir,
-                    instructions=self.instructions,
-                    prompt=self.prompt,
-                    column=self.column if name.endswith((".csv", ".tsv", ".jsonl")) else None,
-                )
-                for name in settings.tasks
-            ]
-            retention = [
-                this.task(name, data_dir=self.data_dir, prompt=self.prompt)
-                for name in settings.retention
-            ]
-            this.record.seeds = {
-                "samples of items": list(range(settings.seed, settings.seed + settings.trials))
-            }
+            asked = {"data_dir": self.data_dir, "prompt": self.prompt}
+            tasks = []
+            for name in settings.tasks:
+                column = self.column if name.endswith((".csv", ".tsv", ".jsonl")) else None
+                read = {**asked, "instructions": self.instructions, "column": column}
+                tasks.append(this.task(name, **read))
+            retention = [this.task(name, **asked) for name in settings.retention]
+            seeds = range(settings.seed, settings.seed + settings.trials)
+            this.record.seeds = {"samples of items": list(seeds)}
             lm = this.load(self.model, self.model_options)
             notes: list[str] = []
 

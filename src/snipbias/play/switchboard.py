@@ -61,7 +61,7 @@ class Switchboard:
         fits, note = self._session.notes[edit.label]
         switch = ui.switch(edit.label, value=strength_now is not None and fits)
         found_on = f", found on {edit.found_on.task}" if edit.found_on else ""
-        html("p", "count", text=f"{count(edit)}{found_on}")
+        html("p", "count", text=f"{plural(len(edit), 'neuron')}{found_on}")
         if note:
             html("p", "note" if fits else "note bad", text=sentence(note))
         if not fits:
@@ -116,11 +116,6 @@ class Strength:
         self._move(value)
         self.value = float(value)
         self._changed()
-
-
-def count(edit: NeuronEdit) -> str:
-    """The number of its neurons in words."""
-    return plural(len(edit), "neuron")
 
 
 def _how_to_get_one(model: str) -> None:

@@ -78,20 +78,20 @@ class View:
             self._show(result)
 
     def _fail(self, message: str) -> None:
-        self._card.props("aria-busy=false")
+        self._begin(None, "", sentence(message))
         self._bars.clear()
         self._rest.clear()
-        self._shown = None
+
+    def _begin(self, shown: Question | None, status: str, error: str = "") -> None:
+        """Replace the texts above an answer."""
+        self._card.props("aria-busy=false")
+        self._shown = shown
         self._outdate("")
-        self._status.set_text("")
-        self._error.set_text(sentence(message))
+        self._status.set_text(status)
+        self._error.set_text(error)
 
     def _show(self, result: Result) -> None:
-        self._card.props("aria-busy=false")
-        self._shown = result.question
-        self._outdate("")
-        self._error.set_text("")
-        self._status.set_text(panels.verdict(result))
+        self._begin(result.question, panels.verdict(result))
         self._bars.clear()
         with self._bars:
             panels.options(result)
