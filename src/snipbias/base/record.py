@@ -86,10 +86,11 @@ class RunRecord:
             record = cls(**json.loads(path.read_text(encoding="utf-8")))
             if type(record.argv) is not list or any(type(word) is not str for word in record.argv):
                 raise TypeError("argv is not a list of strings")
-            objects = {f.name: getattr(record, f.name) for f in fields(cls) if "dict" in f.type}
-            for name, value in {**objects, **record.models}.items():
-                if not isinstance(value, dict):
-                    raise TypeError(f"{name} is not an object")
+            objects = [f.name for f in fields(cls) if str(f.type).startswith("dict")]
+            wrong = [name for name in objects if not isinstance(getattr(record, name), dict)]
+            wrong = wrong or [name for name, m in record.models.items() if not isinstance(m, dict)]
+            if wrong:
+                raise TypeError(f"{wrong[0]} is not an object")
             return record
         except FileNotFoundError:
             raise SnipbiasError(

@@ -67,17 +67,15 @@ class Showing(o.Command):
             then: the next command.
         """
         if self.save:
-            with (
-                atomic_file(self.save) as new,
-                open(new, "w", newline="", encoding="utf-8") as file,
-            ):
-                if self.save.suffix == ".csv":
+            kind = self.save.suffix
+            with atomic_file(self.save) as new, new.open("w", encoding="utf-8") as file:
+                if kind == ".csv":
                     writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
                     writer.writeheader()
                     writer.writerows(rows)
                 else:
-                    is_json = self.save.suffix == ".json"
-                    file.write((json.dumps(record, indent=1) if is_json else markdown) + "\n")
+                    text = json.dumps(record, indent=1) if kind == ".json" else markdown
+                    file.write(text + "\n")
         run.show(record, *shown, then=then)
 
 
