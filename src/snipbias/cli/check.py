@@ -95,7 +95,6 @@ class Check(Showing, o.Running, o.Batching, o.Asking):
     probe: bool = o.option("Measure what the model knows inside (slower).", True)
 
     def __call__(self) -> None:
-
         run = self.begin()
         task = run.task(self.task, **self.task_options)
         lm = run.load(self.model, self.model_options)

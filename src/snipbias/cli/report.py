@@ -31,7 +31,6 @@ class Report(o.Command):
     as_json: bool = o.JSON
 
     def __call__(self) -> None:
-
         path = sb.write_report(
             self.runs,
             self.out,

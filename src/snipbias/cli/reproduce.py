@@ -105,7 +105,6 @@ class Reproduce(Tracked, o.Writing, o.Running, o.Answering, o.Reading):
     )
 
     def __call__(self) -> None:
-
         self.ready()
         settings = self.settings()
         folder = self.out or default_folder(self.model, settings)
