@@ -14,7 +14,7 @@ from scipy.stats import t as student
 from crossed import crossed_rows, of
 from snipbias.base.errors import SnipbiasError
 from snipbias.evaluation import measures, metrics, stats
-from snipbias.evaluation.bootstrap import Draws, _stretch, figures
+from snipbias.evaluation.bootstrap import Draws, _stretch
 from snipbias.evaluation.measures import ACCURACY, DISCRIMINATION, Mean
 
 QUICK = {
@@ -69,7 +69,7 @@ def test_the_quick_way_gives_the_same_interval_as_the_slow_one(
         assert [ours.estimate, ours.low, ours.high] == pytest.approx(wanted, abs=1e-12)
         assert ours.low < ours.estimate < ours.high
     draws = Draws.of(a.template, a.instruction, resamples=60)
-    np.testing.assert_allclose(quick.over(a, draws), figures(slow, a, draws), atol=1e-12)
+    np.testing.assert_allclose(quick.over(a, draws), measures.over(slow, a, draws), atol=1e-12)
 
 
 def test_an_instruction_that_lacks_a_condition_takes_no_part_in_discrimination() -> None:
@@ -78,7 +78,8 @@ def test_an_instruction_that_lacks_a_condition_takes_no_part_in_discrimination()
     rows = replace(rows, condition=only)
     draws = Draws.of(rows.template, rows.instruction, resamples=40)
     quick = DISCRIMINATION.over(rows, draws)
-    np.testing.assert_allclose(quick, figures(metrics.discrimination, rows, draws), atol=1e-12)
+    slow = measures.over(metrics.discrimination, rows, draws)
+    np.testing.assert_allclose(quick, slow, atol=1e-12)
 
 
 def test_a_draw_is_the_rows_of_its_templates_and_instructions() -> None:

@@ -17,7 +17,7 @@ from scipy.special import expit
 from snipbias.evaluation.bootstrap import Draws
 from snipbias.evaluation.measures import ACCURACY
 from snipbias.evaluation.rows import Rows
-from snipbias.evaluation.stats import Interval, from_figures, interval, sign_flip
+from snipbias.evaluation.stats import Interval, interval, sign_flip
 
 SETS = 1000
 ITEMS = 6
@@ -107,7 +107,7 @@ def intervals(case: Case, values: np.ndarray) -> list[Interval]:
     by_template = np.tensordot(values.mean(axis=3), draws.templates, (1, 1))
     figures = (by_template * draws.instructions.T).sum(axis=1).T
     figures /= (draws.templates.sum(1) * draws.instructions.sum(1))[:, None]
-    return [from_figures(column, draws) for column in figures.T]
+    return [draws.interval(column) for column in figures.T]
 
 
 def coverage(case: Case, found: list[Interval]) -> float:
@@ -148,8 +148,8 @@ def test_rare_losses_are_covered() -> None:
                     rng.random(shape) < 0.004, (templates, instructions, ITEMS)
                 ).mean(axis=2)
                 sums = ((draws.templates @ -lost) * draws.instructions).sum(axis=1)
-                found = from_figures(
-                    sums / (draws.templates.sum(axis=1) * draws.instructions.sum(axis=1)), draws
+                found = draws.interval(
+                    sums / (draws.templates.sum(axis=1) * draws.instructions.sum(axis=1))
                 )
                 bare.append(found.low <= -0.004 <= found.high)
                 exact = found.with_exact(-lost.mean(axis=1), np.ones(templates), (-1.0, 1.0))
@@ -172,7 +172,7 @@ def test_the_simulation_goes_the_way_of_the_interval() -> None:
     )
     draws = Draws.of(*labels(case), resamples=600)
     totals = draws.totals(right.mean(axis=2))
-    ours = from_figures(totals / (draws.templates.sum(1) * draws.instructions.sum(1)), draws)
+    ours = draws.interval(totals / (draws.templates.sum(1) * draws.instructions.sum(1)))
     theirs = interval(ACCURACY, [rows], resamples=600)
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
 

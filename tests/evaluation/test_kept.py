@@ -10,7 +10,6 @@ import pytest
 
 from snipbias.evaluation.bootstrap import Draws
 from snipbias.evaluation.interval import non_inferior
-from snipbias.evaluation.stats import from_figures
 
 MARGIN, LOSS, ITEMS = 0.02, 0.03, 6
 TEMPLATES = (3, 5, 8, 11, 25)
@@ -49,7 +48,7 @@ def said(changes: np.ndarray, sizes: np.ndarray) -> float:
     totals = weights.sum(axis=1) * draws.instructions.sum(axis=1)
     kept = 0
     for change in changes:
-        found = from_figures((weights @ change * draws.instructions).sum(axis=1) / totals, draws)
+        found = draws.interval((weights @ change * draws.instructions).sum(axis=1) / totals)
         exact = found.with_exact(change.mean(axis=1), sizes, (-1.0, 1.0))
         kept += non_inferior(exact, MARGIN)
     return kept / worlds

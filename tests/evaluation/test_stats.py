@@ -72,17 +72,13 @@ def test_spreads_have_their_ddof() -> None:
     table = np.array([[0.0, 1.0, 5.0], [2.0, 1.0, 3.0]])
     by_row = dict(zip(map(tuple, rows.scores.tolist()), table.ravel(), strict=True))
     figure = lambda part: float(np.mean([by_row[tuple(s)] for s in part.scores.tolist()]))  # noqa: E731
-    assert stats.spread_over_instructions(figure, [rows, rows]) == pytest.approx(
-        np.std([1, 1, 4], ddof=1)
-    )
-    trials = [crossed_rows(seed=s) for s in range(3)]
-    each = [ACCURACY(rows) for rows in trials]
-    assert stats.spread_over_trials(ACCURACY, trials) == pytest.approx(np.std(each, ddof=1))
-    assert stats.spread_over_trials(ACCURACY, trials[:1]) is None
-    assert stats.spread_over_instructions(ACCURACY, [crossed_rows(instructions=1)]) is None
-    nothing = replace(trials[0], condition=np.full(len(trials[0]), ""))
-    assert stats.spread_over_trials(measures.AMBIGUOUS_ACCURACY, [trials[0], nothing]) is None
-    assert stats.spread_over_instructions(measures.AMBIGUOUS_ACCURACY, [nothing]) is None
+    wanted = pytest.approx(np.std([1, 1, 4], ddof=1))
+    assert stats.spread_over_instructions(figure, rows) == stats.spread([1.0, 1.0, 4.0]) == wanted
+    assert stats.spread([1.0]) is stats.spread([1.0, 2.0, None]) is None
+    one, other = crossed_rows(instructions=1), crossed_rows()
+    assert stats.spread_over_instructions(ACCURACY, one) is None
+    nothing = replace(other, condition=np.full(len(other), ""))
+    assert stats.spread_over_instructions(measures.AMBIGUOUS_ACCURACY, nothing) is None
 
 
 def test_non_inferiority_is_said_in_full() -> None:

@@ -23,7 +23,7 @@ from row_maker import (
     same,
     with_margin,
 )
-from snipbias.evaluation import metrics, summary
+from snipbias.evaluation import metrics
 from snipbias.evaluation.bootstrap import Draws
 from snipbias.evaluation.metrics import ByCondition, Positions
 from snipbias.evaluation.offset_curve import (
@@ -33,8 +33,7 @@ from snipbias.evaluation.offset_curve import (
     gains_in_draws,
     offset_curve,
 )
-from snipbias.evaluation.summary import Summary, summarize
-from snipbias.evaluation.trial import Trial
+from snipbias.evaluation.summary import Summary, Trial, summarize
 from snipbias.evaluation.verdicts import Verdict, alarms, doubts, verdicts
 
 
@@ -208,7 +207,7 @@ def test_a_shift_is_told_from_a_gain() -> None:
     original = healthy(shift=-2.0)
     assert original.accuracy == ByCondition(0.5, 0.0, 1.0)
     half = ByCondition(0.65, 0.5, 0.8)  # an offset reaches (1, 1): the edit is 0.2 inside
-    assert summary.gain(replace(original, accuracy=half), original) == near(-0.2)
+    assert gain_over_offset((0.5, 0.8), original.offset_curve) == near(-0.2)
     (said,) = verdicts(replace(original, accuracy=half), original)
     assert said.kind == "shift"
     assert said.text.startswith("a shift and not a gain")
@@ -225,7 +224,6 @@ def test_a_shift_is_told_from_a_gain() -> None:
     # a rise that no offset reaches: a gain
     flat = OffsetCurve(*(np.array(v) for v in ([-1.0, 1.0], [0.0, 1.0], [1.0, 0.0], [0.5, 0.5])))
     assert verdicts(replace(original, accuracy=half), replace(original, offset_curve=flat)) == ()
-    assert summary.gain(original, replace(original, offset_curve=None)) is None
 
 
 def test_a_suspicion_of_few_rows_is_no_verdict() -> None:

@@ -16,8 +16,8 @@ from snipbias.evaluation.measured import measured
 from snipbias.evaluation.metrics import ByCondition
 from snipbias.evaluation.rows import Rows
 from snipbias.evaluation.stats import Interval
+from snipbias.evaluation.summary import Trial
 from snipbias.evaluation.tradeoff import Spot, tradeoff
-from snipbias.evaluation.trial import Trial
 from snipbias.report import examples
 from snipbias.report.examples import case, changed_examples
 from snipbias.report.page import Finding

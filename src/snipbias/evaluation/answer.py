@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from functools import partial
-from statistics import mean
 
 from rich.bar import Bar
 from rich.console import Group, RenderableType
@@ -21,7 +19,7 @@ from snipbias.base.words import ORIGINAL, RANDOM, SHIFT, held_out, plural
 from snipbias.evaluation import measures
 from snipbias.evaluation.apart import gained
 from snipbias.evaluation.compared import Compared
-from snipbias.evaluation.estimate import average
+from snipbias.evaluation.estimate import average, mean_of
 from snipbias.evaluation.interval import Interval, below
 from snipbias.evaluation.measured import Measured
 from snipbias.evaluation.neutral_text import ratio_in_words
@@ -44,12 +42,12 @@ BRIEF = {
     "blinder": "tells answerable from unanswerable less well",
     "reads worse": "reads who is right less well",
 }
-
-
-MEANS = (
-    "shift",
-    Text('answers moved to "unknown", as adding a constant to it would move them', "dim"),
-)
+FIRST = {
+    "stereotyped person named": measures.NAMED_STEREOTYPED,
+    "answerable questions right": measures.ANSWERABLE,
+}
+_SHIFTED = 'answers moved to "unknown", as adding a constant to it would move them'
+MEANS = ("shift", Text(_SHIFTED, "dim"))
 
 
 def lost_at_most(change: Interval) -> str:
@@ -95,23 +93,6 @@ def lines(said: Iterable[tuple[str, Text]]) -> Table:
     return table
 
 
-def named(found: Measured) -> float | None:
-    """How often the stereotyped person is named, mean over trials."""
-    return average(measures.NAMED_STEREOTYPED, found.rows)
-
-
-def answerable(found: Measured) -> float | None:
-    """How many answerable questions are answered right, mean over trials."""
-    return average(measures.ANSWERABLE, found.rows)
-
-
-def _kept_right(task: str, found: Measured) -> float | None:
-    return average(measures.ACCURACY, found.kept(task))
-
-
-FIRST = {"stereotyped person named": named, "answerable questions right": answerable}
-
-
 def headed(columns: Iterable[str], *more: str, corner: str = "", width: int = BAR) -> Table:
     """A table of methods without rows: a column per figure that is drawn, and further ones.
 
@@ -132,36 +113,41 @@ def headed(columns: Iterable[str], *more: str, corner: str = "", width: int = BA
 
 def _bars(comparison: Compared) -> Table:
     """The three numbers of the original, the edits, and random neurons."""
-    measured = comparison.measured
-    columns = dict(FIRST)
-    if task := next(iter(comparison.evaluation.retention), ""):
-        columns[f"{plain_name(task)} right"] = partial(_kept_right, task)
-    columns = {name: of for name, of in columns.items() if of(measured[ORIGINAL]) is not None}
-    table, drawn = headed(columns), comparison.random
-    methods = {m: [m] for m in (ORIGINAL, *comparison.edits[:SHOWN])}
-    for name, of in ({**methods, RANDOM: [*drawn]} if drawn else methods).items():
+    task = next(iter(comparison.evaluation.retention), "")
+    kept = f"{plain_name(task)} right"
+
+    def value(method: str, column: str) -> float | None:
+        found = comparison.measured[method]
+        if column == kept:
+            return average(measures.ACCURACY, found.kept(task))
+        return average(FIRST[column], found.rows)
+
+    columns = [each for each in (*FIRST, kept) if value(ORIGINAL, each) is not None]
+    methods: dict[str, Sequence[str]] = {m: [m] for m in (ORIGINAL, *comparison.edits[:SHOWN])}
+    if comparison.random:
+        methods[RANDOM] = comparison.random
+    table = headed(columns)
+    for name, drawn in methods.items():
         is_edit = name in comparison.edits
-        cells = [
-            bar([v for m in of if (v := value(measured[m])) is not None], is_edit=is_edit)
-            for value in columns.values()
-        ]
+        each = [[v for one in drawn if (v := value(one, c)) is not None] for c in columns]
+        cells = [bar(mean_of(values), is_edit=is_edit) for values in each]
         table.add_row(escape(name), *cells, style="bold" if is_edit else "")
     return table
 
 
-def bar(values: Sequence[float], *, is_edit: bool, width: int = BAR) -> RenderableType:
-    """A mean as a bar and in percent; a dash where nothing was asked.
+def bar(value: float | None, *, is_edit: bool, width: int = BAR) -> RenderableType:
+    """A share as a bar and in percent; a dash where nothing was asked.
 
     Args:
-        values: shares in [0, 1], averaged.
+        value: a share in [0, 1].
         is_edit: whether the bar is coloured.
         width: width of the bar, in characters.
     """
-    if not values:
+    if value is None:
         return Text("-".rjust(width + 6))
     both = Table.grid(padding=(0, 1, 0, 0))
-    drawn = Bar(1, 0, mean(values), width=width, color="cyan" if is_edit else "bright_black")
-    both.add_row(drawn, f"{percent(mean(values))}%".rjust(6))
+    drawn = Bar(1, 0, value, width=width, color="cyan" if is_edit else "bright_black")
+    both.add_row(drawn, f"{percent(value)}%".rjust(6))
     return both
 
 
@@ -209,7 +195,8 @@ def costs(found: Measured, margin: float, more: Mapping[str, int]) -> list[str]:
         more: as in `answer`.
     """
     kept = list(retained(found, margin))
-    return list(filter(None, (_kept(part, found, {p.what for p in kept}, more) for part in kept)))
+    names = {part.what for part in kept}
+    return [said for part in kept if (said := _kept(part, found, names, more))]
 
 
 def worth_taking(found: Measured) -> bool:
@@ -237,10 +224,8 @@ def _brief(found: Sequence[Verdict]) -> str:
 def _kept(part: Retained, found: Measured, also: Collection[str], more: Mapping[str, int]) -> str:
     """The most that was lost, in words; empty where another part says it better."""
     if part.what == "perplexity":
-        now, before = found.text, found.before and found.before.text
-        return (
-            f"neutral text: {ratio_in_words(now and now.perplexity, before and before.perplexity)}"
-        )
+        texts = (each and each.text for each in (found, found.before))
+        return f"neutral text: {ratio_in_words(*(text and text.perplexity for text in texts))}"
     if part.what in ("KL", "chat answers"):
         if part.interval is None or (part.what == "KL" and "perplexity" in also):
             return ""

@@ -15,7 +15,6 @@ percentile interval of Hesterberg (2015), on the scale of the figure.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -23,6 +22,7 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 from scipy.special import ndtri, stdtrit  # scipy.stats has both too, and takes long to load
 
+from snipbias.evaluation.interval import Interval
 from snipbias.evaluation.rows import Rows
 
 # So few instructions say too little about others: they are taken as the ones that matter.
@@ -37,10 +37,8 @@ class Draws:
     each, then (where instructions are drawn too) without one instruction each.
 
     Attributes:
-        template: number of each row's template, from 0.
-        instruction: number of each row's instruction, from 0.
-        templates: how often each draw has each template.
-        instructions: how often each draw has each instruction.
+        template, instruction: numbers of each row's, from 0.
+        templates, instructions: how often each draw has each.
         resamples: how many draws are resamples.
         crossed: whether instructions are drawn, rather than taken as fixed.
     """
@@ -64,8 +62,7 @@ class Draws:
         """Draw templates, and instructions if there are enough of them.
 
         Args:
-            template: template of each row.
-            instruction: instruction of each row.
+            template, instruction: of each row.
             resamples: number of draws with replacement.
             seed: one seed gives the same draws.
         """
@@ -101,44 +98,35 @@ class Draws:
         drawn = rows.take(index)
         return replace(drawn, template=template.astype(str), instruction=instruction)
 
-    def bounds(
-        self, figures: Float[np.ndarray, " draws"], level: float
-    ) -> tuple[float, float] | None:
-        """Lower and upper bound of a figure, of which each draw's value is given.
+    def interval(
+        self,
+        figures: Float[np.ndarray, " draws"],
+        level: float = 0.95,
+        *,
+        bounds: tuple[float, float] = (-np.inf, np.inf),
+    ) -> Interval | None:
+        """The interval of a figure, of which each draw's value is given (NaN: undefined).
 
         None with fewer than two templates, or where a single template or instruction decides
-        whether the figure is defined at all (NaN: a draw's figure is undefined).
+        whether the figure is defined at all.
+
+        Args:
+            figures: the values; the first is that of the rows as they are.
+            level: confidence level.
+            bounds: least and largest possible value, where the interval is cut off.
         """
-        number = (self.templates.shape[1], self.instructions.shape[1])
-        estimate, drawn = figures[0], figures[1 : 1 + self.resamples]
-        without = np.split(figures[1 + self.resamples :], [number[0]])
-        if number[0] < 2 or not np.isfinite([estimate, *without[0], *without[1]]).all():
+        sizes = (self.templates.shape[1], self.instructions.shape[1])
+        estimate, drawn = float(figures[0]), figures[1 : 1 + self.resamples]
+        without = np.split(figures[1 + self.resamples :], [sizes[0]])
+        if sizes[0] < 2 or not np.isfinite([estimate, *without[0], *without[1]]).all():
             return None
         drawn = drawn[np.isfinite(drawn)]
-        low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-        ways = [(len(w), _jackknife(w)) for w in without if len(w)]
+        ends = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+        # The jackknife: the variance of a figure from its values without one cluster each.
+        ways = [(len(w), float(w.var() * (len(w) - 1))) for w in without if len(w)]
         stretch = _stretch(float(drawn.var(ddof=1)), ways, level)
-        return (
-            float(estimate + stretch * (low - estimate)),
-            float(estimate + stretch * (high - estimate)),
-        )
-
-
-def figures(
-    metric: Callable[[Rows], float | None], rows: Rows, draws: Draws
-) -> Float[np.ndarray, " draws"]:
-    """A metric's value in each draw, one after the other.
-
-    Args:
-        metric: any function of rows.
-        rows: the rows that the draws are of.
-        draws: which rows each draw has.
-
-    Returns:
-        The values; NaN where the metric is undefined.
-    """
-    every = (metric(draws.take(rows, draw)) for draw in range(len(draws.templates)))
-    return np.array([np.nan if value is None else value for value in every])
+        low, high = np.clip(estimate + stretch * (ends - estimate), *bounds)
+        return Interval(estimate, float(low), float(high), level, *sizes, self.crossed)
 
 
 @lru_cache(maxsize=16)
@@ -146,23 +134,15 @@ def _counts(
     templates: int, instructions: int, crossed: bool, resamples: int, seed: int
 ) -> tuple[Float[np.ndarray, "draws templates"], Float[np.ndarray, "draws instructions"]]:
     rng = np.random.default_rng(seed)
-    one, other = np.ones(templates), np.ones(instructions)
-    drawn = rng.multinomial(templates, one / templates, size=resamples)
-    wordings = np.tile(other, (resamples, 1))
+    drawn = rng.multinomial(templates, np.ones(templates) / templates, size=resamples)
+    of_templates = np.vstack([np.ones(templates), drawn, 1 - np.eye(templates)])
+    of_instructions = np.ones((len(of_templates), instructions))
     if crossed:
-        wordings = rng.multinomial(instructions, other / instructions, size=resamples)
-    without = instructions if crossed else 0
-    return (
-        np.vstack([one, drawn, 1 - np.eye(templates), np.tile(one, (without, 1))]),
-        np.vstack(
-            [other, wordings, np.tile(other, (templates, 1)), (1 - np.eye(instructions))[:without]]
-        ),
-    )
-
-
-def _jackknife(without: Float[np.ndarray, " clusters"]) -> float:
-    """Variance of a figure from its values without one cluster each."""
-    return float(without.var() * (len(without) - 1))
+        shares = np.ones(instructions) / instructions
+        of_instructions[1 : 1 + resamples] = rng.multinomial(instructions, shares, size=resamples)
+        of_templates = np.vstack([of_templates, np.ones((instructions, templates))])
+        of_instructions = np.vstack([of_instructions, 1 - np.eye(instructions)])
+    return of_templates, of_instructions
 
 
 def _stretch(drawn: float, ways: list[tuple[int, float]], level: float) -> float:

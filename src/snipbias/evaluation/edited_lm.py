@@ -6,8 +6,9 @@ import copy
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from snipbias.base.words import did_you_mean
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.interventions import Intervention
 from snipbias.edits.provenance import ModelId
-from snipbias.evaluation.harness import answered, library, weights_as_they_are
+from snipbias.evaluation.harness import REQUESTS, answered, library, weights_as_they_are
 from snipbias.models.language_model import LanguageModel
 from snipbias.models.loading import load
 
@@ -102,34 +103,18 @@ class EditedLM(HFLM):
                 backend="seq2seq" if lm.is_encoder_decoder else "causal",
                 **reading,
             )
+        for kind in REQUESTS:  # the harness's own way, under the edit
+            setattr(self, kind, partial(self._answered, getattr(super(), kind)))
 
-    def loglikelihood(self, requests: Sequence[Any], **options: Any) -> Any:
-        """The harness's, under the edit."""
-        return self._answered(super().loglikelihood, requests, options)
-
-    def loglikelihood_rolling(self, requests: Sequence[Any], **options: Any) -> Any:
-        """The harness's, under the edit."""
-        return self._answered(super().loglikelihood_rolling, requests, options)
-
-    def generate_until(self, requests: Sequence[Any], **options: Any) -> Any:
-        """The harness's, under the edit."""
-        return self._answered(super().generate_until, requests, options)
-
-    def _answered(self, ask: Any, requests: Sequence[Any], options: dict[str, Any]) -> list[Any]:
-        with self._edited():
-            return answered(self.language_model, ask, self._how, requests, **options)
-
-    @contextmanager
-    def _edited(self) -> Iterator[None]:
-        with ExitStack() as stack:
-            stack.enter_context(self.language_model.frozen())
-            if self.edit is not None:
-                stack.enter_context(self.edit.applied(self.language_model))
-            yield
+    def _answered(self, ask: Any, requests: Sequence[Any], **options: Any) -> list[Any]:
+        lm, edit = self.language_model, self.edit
+        with lm.frozen(), edit.applied(lm) if edit is not None else nullcontext():
+            return answered(lm, ask, self._how, requests, **options)
 
     def get_model_info(self) -> dict[str, Any]:
         """Model and edit, which the harness records with the results."""
         lm, edit = self.language_model, self.edit
+        told = edit.to_dict() if isinstance(edit, NeuronEdit) else edit and edit.label
         return {
             "model_num_parameters": lm.model.num_parameters(),
             "model_dtype": lm.model.dtype,
@@ -137,9 +122,7 @@ class EditedLM(HFLM):
             "model_sha": lm.revision or "",
             "snipbias_version": __version__,
             "snipbias_model": asdict(ModelId.of(lm)),
-            "snipbias_edit": edit.to_dict()
-            if isinstance(edit, NeuronEdit)
-            else getattr(edit, "label", None),
+            "snipbias_edit": told,
         }
 
 

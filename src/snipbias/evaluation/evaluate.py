@@ -26,8 +26,7 @@ from snipbias.evaluation.metrics import ByCondition
 from snipbias.evaluation.neutral_text import TextShift
 from snipbias.evaluation.reading import Reading, answered, balanced_orders, lengths, written_by
 from snipbias.evaluation.rows import Rows
-from snipbias.evaluation.summary import Summary
-from snipbias.evaluation.trial import Trial
+from snipbias.evaluation.summary import Summary, Trial
 from snipbias.models.batching import BatchSize, Progress, Stage
 from snipbias.models.fingerprint import Weights
 from snipbias.models.language_model import LanguageModel, Query

@@ -12,7 +12,7 @@ import logging
 import os
 import random
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, redirect_stderr
+from contextlib import contextmanager, nullcontext, redirect_stderr
 from functools import partial
 from importlib import import_module
 from importlib.metadata import version
@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Float
 from scipy.stats import ttest_rel
 
-from snipbias.base.errors import SnipbiasError
+from snipbias.base.errors import SnipbiasError, require
 from snipbias.base.words import ORIGINAL, did_you_mean, one_line
 from snipbias.edits.interventions import Intervention
 from snipbias.evaluation.harness_scores import HarnessScore, HarnessScores
@@ -33,7 +33,6 @@ from snipbias.models.batching import BatchSize, Progress
 from snipbias.models.language_model import LanguageModel
 from snipbias.models.score_all import keep, keys_of, known, state_of
 
-INSTALL = "pip install 'snipbias[lm-eval]'"
 BATCH_SIZE = 16
 REQUESTS = ("loglikelihood", "loglikelihood_rolling", "generate_until")
 LEVEL = 0.95
@@ -80,10 +79,7 @@ def harness_scores(
     with _undisturbed():
         manager = _manager(tasks, include_path)
         for label, edit in zip(labels, (None, *edits), strict=True):
-            with ExitStack() as stack:
-                stack.enter_context(lm.frozen())
-                if edit is not None:
-                    stack.enter_context(edit.applied(lm))
+            with lm.frozen(), edit.applied(lm) if edit is not None else nullcontext():
                 results[label] = _run(lm, tasks, manager, limit, batch_size)
             progress(1)
     first = results[ORIGINAL]
@@ -131,6 +127,7 @@ def answered(
     """The answers of the harness's model; those given before are read from the cache.
 
     Args:
+        lm: the model that it wraps.
         ask: one of its `REQUESTS`.
         how: everything that it was told about reading a model.
     """
@@ -224,17 +221,9 @@ def _change(
 
 
 def library(module: str) -> Any:
-    """A module of the harness, which carries no types and need not be there.
-
-    Raises:
-        SnipbiasError: lm-eval is not installed.
-    """
-    try:
-        return import_module(module)
-    except ImportError:
-        raise SnipbiasError(
-            f"tasks of the lm-evaluation-harness need the package lm-eval: {INSTALL}."
-        ) from None
+    """A module of the harness, which carries no types and need not be there."""
+    require("lm_eval", "tasks of the lm-evaluation-harness need", "lm-eval")
+    return import_module(module)
 
 
 @contextmanager

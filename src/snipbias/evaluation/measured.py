@@ -26,7 +26,7 @@ from snipbias.evaluation.measures import METRICS, PARTS, Mean
 from snipbias.evaluation.metrics import ByCondition
 from snipbias.evaluation.neutral_text import Passage, TextShift, perplexity_ratio
 from snipbias.evaluation.rows import Rows
-from snipbias.evaluation.trial import Trial
+from snipbias.evaluation.summary import Trial
 from snipbias.evaluation.verdicts import Verdict, verdicts
 from snipbias.tasks.unanswerable import UNANSWERABLE
 
@@ -176,7 +176,7 @@ class Measured:
         would make any method with several trials look steadier.
         """
         metric = measures.PLAIN_ACCURACY
-        return mean_of(stats.spread_over_instructions(metric, [rows]) for rows in self.rows)
+        return mean_of(stats.spread_over_instructions(metric, rows) for rows in self.rows)
 
     @property
     def unknown_rate(self) -> float | None:

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from snipbias.evaluation import margin
-from snipbias.evaluation.bootstrap import Draws, figures
+from snipbias.evaluation.bootstrap import Draws
 from snipbias.evaluation.rows import Rows
 from snipbias.tasks.unanswerable import UNANSWERABLE
 
@@ -118,7 +118,7 @@ def _average(values: np.ndarray, weight: np.ndarray) -> float | None:
 
 
 def over(metric: Metric, rows: Rows, draws: Draws) -> Float[np.ndarray, " draws"]:
-    """A metric's value in each draw, by the quick way if it has one.
+    """A metric's value in each draw, by the quick way if it has one; NaN where undefined.
 
     Args:
         metric: the metric.
@@ -127,7 +127,8 @@ def over(metric: Metric, rows: Rows, draws: Draws) -> Float[np.ndarray, " draws"
     """
     if isinstance(metric, (Mean, Discrimination)):
         return metric.over(rows, draws)
-    return figures(metric, rows, draws)
+    every = (metric(draws.take(rows, draw)) for draw in range(len(draws.templates)))
+    return np.array([np.nan if value is None else value for value in every])
 
 
 def bounds(metric: Metric) -> tuple[float, float]:

@@ -20,7 +20,6 @@ from snipbias.edits.interventions import Intervention
 from snipbias.edits.provenance import weights_unchanged
 from snipbias.evaluation.bootstrap import Draws
 from snipbias.evaluation.interval import Ends, Interval, in_words, not_raised, would_do
-from snipbias.evaluation.stats import from_figures
 from snipbias.models.batching import Progress, run_batches, size_of
 from snipbias.models.fingerprint import Weights
 from snipbias.models.language_model import LanguageModel, Query
@@ -277,8 +276,7 @@ def _per_token(sums: Sequence[float], shift: TextShift, ends: Ends) -> Interval 
     number = np.arange(len(sums))
     draws = Draws.of(number, np.zeros_like(number))
     tokens = np.array([[float(p.tokens)] for p in shift.passages])
-    figures = draws.totals(np.array(sums)[:, None]) / draws.totals(tokens)
-    found = from_figures(figures, draws)
+    found = draws.interval(draws.totals(np.array(sums)[:, None]) / draws.totals(tokens))
     if found is None:
         return None
     each = np.clip(np.array(sums) / tokens[:, 0], *ends)

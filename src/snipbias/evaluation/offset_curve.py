@@ -13,7 +13,7 @@ from snipbias.evaluation.interval import Interval
 from snipbias.evaluation.margin import named_credit, unknown_margin
 from snipbias.evaluation.measures import AMBIGUOUS_ACCURACY, DISAMBIGUATED_ACCURACY, ByCondition
 from snipbias.evaluation.rows import Rows
-from snipbias.evaluation.stats import RESAMPLES, from_figures
+from snipbias.evaluation.stats import RESAMPLES
 
 # Accuracies are sums of credits divided by counts: two equal ones may differ in the last bits.
 ROUNDING = 1e-9
@@ -119,7 +119,7 @@ def gain_interval(trials: Sequence[Rows], original: Rows) -> Interval | None:
         return None
     draws = Draws.of(original.template, original.instruction, resamples=RESAMPLES)
     gains = [gains_in_draws(rows, original, draws) for rows in trials]
-    found = from_figures(np.mean(gains, axis=0), draws, bounds=(-1.0, 1.0))
+    found = draws.interval(np.mean(gains, axis=0), bounds=(-1.0, 1.0))
     if found is None:
         return None
     beside = np.mean([_beside_offset(rows, original) for rows in trials], axis=0)

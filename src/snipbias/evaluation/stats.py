@@ -2,7 +2,7 @@
 
 Every function takes trials: the rows of one method on the same items and instructions in the same
 order, one `Rows` per draw of the items that the edit was found on. The figure is the mean over the
-trials. Trials are not resampled: `spread_over_trials` says how much they differ.
+trials, which are not resampled.
 
 Coverage of the 95 % intervals in simulations (`test_coverage.py`: binary answers with effects
 of template, instruction, cell and item): 93 to 97 % for means and paired differences with 12 to 40
@@ -55,11 +55,7 @@ def interval(
     Returns:
         None where the figure is undefined or rests on one template, which says nothing of others.
     """
-    draws = _draws(trials, resamples, seed)
-    ends = measures.bounds(metric)
-    found = from_figures(_mean_figure(metric, trials, draws), draws, level, bounds=ends)
-    clusters = _clusters(metric, trials, draws)
-    return found.with_exact(*clusters, ends) if found and clusters else found
+    return _interval(metric, trials, (), level, resamples, seed)
 
 
 def difference(
@@ -80,45 +76,33 @@ def difference(
         metric: the figure, averaged over trials.
         trials_a: rows of each trial of one method.
         trials_b: the same rows as the other method answers them.
-        level: confidence level.
-        resamples: number of draws.
-        seed: seed of the draws.
+        level, resamples, seed: as for `interval`.
 
     Returns:
         None as for `interval`.
     """
-    draws = _draws([*trials_a, *trials_b], resamples, seed)
-    figures = _mean_figure(metric, trials_a, draws) - _mean_figure(metric, trials_b, draws)
-    low, high = measures.bounds(metric)
-    ends = low - high, high - low
-    found = from_figures(figures, draws, level, bounds=ends)
-    a, b = (_clusters(metric, trials, draws) for trials in (trials_a, trials_b))
-    if found is None or a is None or b is None or not np.array_equal(a[1], b[1]):
-        return found
-    return found.with_exact(a[0] - b[0], a[1], ends)
+    return _interval(metric, trials_a, trials_b, level, resamples, seed)
 
 
-def from_figures(
-    figures: Float[np.ndarray, " draws"],
-    draws: Draws,
-    level: float = 0.95,
-    *,
-    bounds: tuple[float, float] = (-np.inf, np.inf),
+def _interval(
+    metric: Metric, trials: Trials, others: Trials, level: float, resamples: int, seed: int
 ) -> Interval | None:
-    """The interval of a figure from its value in each draw.
-
-    Args:
-        figures: the values; the first is that of the rows as they are.
-        draws: the draws.
-        level: confidence level.
-        bounds: least and largest possible value, where the interval is cut off.
-    """
-    ends = draws.bounds(figures, level)
-    if ends is None:
-        return None
-    low, high = np.clip(ends, *bounds)
-    sizes = (draws.templates.shape[1], draws.instructions.shape[1])
-    return Interval(float(figures[0]), float(low), float(high), level, *sizes, draws.crossed)
+    """The interval of a figure, less that of others if there are any."""
+    _check_aligned([*trials, *others])
+    rows = trials[0]
+    draws = Draws.of(rows.template, rows.instruction, resamples=resamples, seed=seed)
+    figures, clusters = _mean_figure(metric, trials, draws), _clusters(metric, trials, draws)
+    low, high = measures.bounds(metric)
+    if others:
+        figures = figures - _mean_figure(metric, others, draws)
+        low, high = low - high, high - low
+        before = _clusters(metric, others, draws)
+        if clusters and before and np.array_equal(clusters[1], before[1]):
+            clusters = clusters[0] - before[0], clusters[1]
+        else:
+            clusters = None
+    found = draws.interval(figures, level, bounds=(low, high))
+    return found.with_exact(*clusters, (low, high)) if found and clusters else found
 
 
 def sign_flip(
@@ -225,26 +209,9 @@ def unsettled(change: Interval | None, p_value: float | None) -> str:
     return ""
 
 
-def spread_over_trials(metric: Metric, trials: Trials) -> float | None:
-    """Standard deviation (ddof = 1) over the draws of items; None with one, or undefined."""
-    return spread([metric(rows) for rows in trials])
-
-
-def spread_over_instructions(metric: Metric, trials: Trials) -> float | None:
-    """Standard deviation (ddof = 1) over instructions of the mean over trials; None with one."""
-    _check_aligned(trials)
-    return spread(
-        [
-            _mean([metric(rows.take(rows.instruction == i)) for rows in trials])
-            for i in np.unique(trials[0].instruction)
-        ]
-    )
-
-
-def _draws(trials: Trials, resamples: int, seed: int) -> Draws:
-    _check_aligned(trials)
-    rows = trials[0]
-    return Draws.of(rows.template, rows.instruction, resamples=resamples, seed=seed)
+def spread_over_instructions(metric: Metric, rows: Rows) -> float | None:
+    """Standard deviation (ddof = 1) of a figure over instructions; None with one."""
+    return spread([metric(rows.take(rows.instruction == i)) for i in np.unique(rows.instruction)])
 
 
 def _check_aligned(trials: Trials) -> None:
@@ -278,11 +245,6 @@ def _clusters(
 
 def _mean_figure(metric: Metric, trials: Trials, draws: Draws) -> Float[np.ndarray, " draws"]:
     return np.mean([measures.over(metric, rows, draws) for rows in trials], axis=0)
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known and len(known) == len(values) else None
 
 
 def spread(values: Sequence[float | None]) -> float | None:

@@ -1,9 +1,11 @@
-"""All metrics of one evaluation in one record."""
+"""The answers of one method in one trial, and all metrics of them in one record."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,12 +13,8 @@ import numpy as np
 from snipbias.base.words import ALWAYS_UNKNOWN, BEST_OFFSET
 from snipbias.evaluation import measures, metrics
 from snipbias.evaluation.metrics import ByCondition, Positions, Spread
-from snipbias.evaluation.offset_curve import (
-    OffsetCurve,
-    OffsetPoint,
-    gain_over_offset,
-    offset_curve,
-)
+from snipbias.evaluation.neutral_text import TextShift
+from snipbias.evaluation.offset_curve import OffsetCurve, OffsetPoint, offset_curve
 from snipbias.evaluation.rows import Rows
 
 # Functions of `metrics`, each a field of that name.
@@ -36,9 +34,8 @@ class Summary:
         named_stereotyped: how often the answer names whom the stereotype names.
         unresolved: rows of a known condition whose biased option the data does not say.
         offset_best: the best overall accuracy on the offset curve.
-        perplexity: on neutral text, if it was measured.
-        kl_per_token: KL(original || this model) in nats on neutral text, if it was measured.
-        chat_kl: the same along the original's own answers to requests, if it was measured.
+        perplexity, kl_per_token: as `TextShift` has them, if neutral text was measured.
+        chat_kl: KL per token on the original's own answers to requests, if it was measured.
     """
 
     named_stereotyped: ByCondition
@@ -86,9 +83,7 @@ def summarize(
 
     Args:
         rows: the rows.
-        perplexity: perplexity of neutral text, if measured.
-        kl_per_token: KL from the original there, in nats per token, if measured.
-        chat_kl: the same on chat answers, if measured.
+        perplexity, kl_per_token, chat_kl: fields of `Summary` that are not read off rows.
     """
     by_instruction = metrics.accuracy_by_instruction(rows)
     curve = offset_curve(rows)
@@ -109,6 +104,40 @@ def summarize(
     )
 
 
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """Answers of one method on one task, in one trial and draw.
+
+    Attributes:
+        rows: on the held-out rows.
+        text: on neutral text, if it was measured.
+        chat: on the original's own answers to requests, if they were measured.
+        retention, elsewhere: rows on other tasks, by task.
+        dev: rows on the development part at the chosen setting, if there was one to choose.
+        trial: number of the draw of items that neurons were found on; None where there is none.
+        size: neurons that are scaled; None for a method that scales none.
+    """
+
+    rows: Rows
+    text: TextShift | None = None
+    chat: TextShift | None = None
+    retention: Mapping[str, Rows] = field(default_factory=dict)
+    elsewhere: Mapping[str, Rows] = field(default_factory=dict)
+    dev: Rows | None = None
+    trial: int | None = None
+    size: int | None = None
+
+    @cached_property
+    def summary(self) -> Summary:
+        """Every figure of these answers."""
+        return summarize(
+            self.rows,
+            perplexity=self.text and self.text.perplexity,
+            kl_per_token=self.text and self.text.kl_per_token,
+            chat_kl=self.chat and self.chat.kl_per_token,
+        )
+
+
 def floors(original: Summary) -> dict[str, ByCondition]:
     """Accuracy of always answering "unknown", and the best that a constant on it reaches."""
     found = {}
@@ -117,14 +146,6 @@ def floors(original: Summary) -> dict[str, ByCondition]:
     if original.offset_best is not None:
         found[BEST_OFFSET] = original.offset_best.accuracy
     return found
-
-
-def gain(summary: Summary, original: Summary) -> float | None:
-    """`gain_over_offset` of one summary over another's curve; None where either is undefined."""
-    ambiguous, disambiguated = summary.accuracy.ambiguous, summary.accuracy.disambiguated
-    if original.offset_curve is None or ambiguous is None or disambiguated is None:
-        return None
-    return gain_over_offset((ambiguous, disambiguated), original.offset_curve)
 
 
 def plain(value: Any) -> Any:

@@ -26,9 +26,8 @@ from snipbias.evaluation.neutral_text import (
     kl_interval,
     perplexity_ratio,
 )
-from snipbias.evaluation.offset_curve import gain_interval
-from snipbias.evaluation.summary import Summary, gain
-from snipbias.evaluation.trial import Trial
+from snipbias.evaluation.offset_curve import gain_interval, gain_over_offset
+from snipbias.evaluation.summary import Summary, Trial
 
 # Options come in a drawn order: hardly anything but position or "unknown" is right this often.
 ONE_ANSWER = 0.9
@@ -223,11 +222,11 @@ def _changes(summary: Summary, original: Summary, judge: Judge) -> Iterator[Verd
 
 def _only_shifted(summary: Summary, original: Summary, judge: Judge) -> Iterator[Verdict]:
     """An edit that raised ambiguous accuracy no further than an offset would have."""
-    over = gain(summary, original)
-    now, before = summary.accuracy.ambiguous, original.accuracy.ambiguous
-    reads = summary.accuracy.disambiguated
-    if over is None or now is None or before is None or reads is None:
+    curve, before = original.offset_curve, original.accuracy.ambiguous
+    now, reads = summary.accuracy.ambiguous, summary.accuracy.disambiguated
+    if curve is None or now is None or before is None or reads is None:
         return
+    over = gain_over_offset((now, reads), curve)
     if now > before + ABOVE_CHANCE and over < ABOVE_CHANCE:
         said = (
             f"{SHIFT}: at the same ambiguous accuracy, adding a constant to 'unknown' gets "

@@ -16,7 +16,7 @@ from snipbias.evaluation.measured import Measured, measured
 from snipbias.evaluation.neutral_text import TextShift
 from snipbias.evaluation.rows import Rows
 from snipbias.evaluation.stats import holm
-from snipbias.evaluation.trial import Trial
+from snipbias.evaluation.summary import Trial
 from snipbias.experiment.settings import Settings
 from snipbias.models.sites import Site
 

@@ -14,7 +14,6 @@ from snipbias.base.table import Grid, percent
 from snipbias.base.words import ORIGINAL
 from snipbias.edits.edit import NeuronEdit
 from snipbias.evaluation import measures, metrics
-from snipbias.evaluation.answer import answerable, named
 from snipbias.evaluation.apart import gained
 from snipbias.evaluation.estimate import average, mean_of
 from snipbias.evaluation.measured import Measured
@@ -91,8 +90,8 @@ def lines(
             name,
             kind,
             edits.index(name) if name in edits else -1,
-            stereotyped=named(methods[name]),
-            answerable=answerable(methods[name]),
+            stereotyped=average(measures.NAMED_STEREOTYPED, methods[name].rows),
+            answerable=average(measures.ANSWERABLE, methods[name].rows),
             kept=average(measures.ACCURACY, methods[name].kept(task)),
             gold=tuple(average(metric, methods[name].rows) for metric in GOLD),
             tag=tags.get(name, ("", "")),

@@ -32,7 +32,8 @@ def answers(experiment: Experiment) -> RenderableType:
     """Some twenty-five lines of eighty letters, for up to three tasks."""
     own, margin = experiment.settings.method, experiment.settings.margin
     originals = [found[ORIGINAL] for found in experiment.measured.values()]
-    drawn = {name: of for name, of in FIRST.items() if any(of(o) is not None for o in originals)}
+    known = {name: [average(of, o.rows) for o in originals] for name, of in FIRST.items()}
+    drawn = {name: of for name, of in FIRST.items() if set(known[name]) != {None}}
     more = (AUROC, VERDICT) if any(o.apart for o in originals) else (VERDICT,)
     most = max(3, ROWS // len(experiment.tasks))
     tables, said = [], []
@@ -45,7 +46,7 @@ def answers(experiment: Experiment) -> RenderableType:
         table.show_header = False
         tables += [Text.assemble((task.name, "bold"), f": {asked}, {trials}"), table]
         for name in shown(found, own, most):
-            values = ([] if (v := of(found[name])) is None else [v] for of in drawn.values())
+            values = (average(of, found[name].rows) for of in drawn.values())
             cells: list[RenderableType] = [bar(v, is_edit=name == own, width=BAR) for v in values]
             cells += [_told_apart(found[name])] if AUROC in more else []
             row = (escape(_named(found[name], own)), *cells, judged(found[name])[0])

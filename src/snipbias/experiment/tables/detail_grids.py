@@ -152,7 +152,7 @@ def samples_grid(experiment: Experiment) -> Iterator[Grid]:
         if not found:
             return ""
         rows = [outcome.rows for outcome in found]
-        spread = stats.spread_over_trials(measures.ACCURACY, rows)
+        spread = stats.spread(list(map(measures.ACCURACY, rows)))
         said = interval(estimate(measures.ACCURACY, rows))
         return said if spread is None else f"{said} ± {percent(spread)}"
 
