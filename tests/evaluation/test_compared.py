@@ -19,12 +19,12 @@ from snipbias.evaluation.answer import answer
 from snipbias.evaluation.compare import Comparison, compare
 from snipbias.evaluation.interval import Interval
 from snipbias.evaluation.reading import Reading
-from snipbias.evaluation.retained import _stereotyped, retained
+from snipbias.evaluation.retained import retained, stereotyped
 from snipbias.evaluation.tables import (
     ANSWERS,
     comparison_grids,
     comparison_markdown,
-    comparison_text,
+    comparison_renderable,
 )
 from snipbias.tasks.items import Task
 from toys import task
@@ -60,7 +60,7 @@ def test_counts_of_one_are_singular() -> None:
 def test_a_narrow_terminal_costs_no_figure() -> None:
     comparison = compared()
     answers, told, changes, side, *_ = comparison_grids(comparison)
-    lines = comparison_text(comparison, width=100).splitlines()
+    lines = plain_text(comparison_renderable(comparison), 100).splitlines()
     assert all(len(line) <= 100 for line in lines)
     shown = [line.split() for line in lines]
     for cells in (*told.rows, *changes.rows):
@@ -224,4 +224,4 @@ def test_whether_the_person_is_named_less_often_is_told_by_the_interval() -> Non
             change=lambda name, change=change: SimpleNamespace(interval=change),
             rows=[SimpleNamespace(kinds=True)],
         )
-        assert f"in 30.0 % of unanswerable rows, {words}: " in _stereotyped(found)
+        assert f"in 30.0 % of unanswerable rows, {words}: " in stereotyped(found)

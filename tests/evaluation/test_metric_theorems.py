@@ -27,7 +27,7 @@ from snipbias.evaluation.offset_curve import (
     gain_over_offset,
     offset_curve,
 )
-from snipbias.evaluation.summary import summarize
+from snipbias.evaluation.summary import Trial
 from snipbias.tasks.item import Condition
 
 
@@ -170,7 +170,7 @@ def test_gain_equals_a_search_over_the_curve(rows: list[Row], edit: tuple[float,
 def test_the_order_of_rows_does_not_matter(rows: list[Row], random: Any) -> None:
     shuffled = list(rows)
     random.shuffle(shuffled)
-    same(summarize(build(rows)).to_dict(), summarize(build(shuffled)).to_dict())
+    same(Trial(build(rows)).summary.to_dict(), Trial(build(shuffled)).summary.to_dict())
 
 
 @given(random_rows(), st.lists(st.integers(-9, 9), min_size=3, max_size=3))
@@ -213,7 +213,7 @@ def test_padding_and_a_constant_per_row_change_nothing(rows: list[Row]) -> None:
         fast,
         scores=np.hstack([fast.scores - 3.0, np.full((len(rows), 2), -np.inf)]),
     )
-    a, b = summarize(fast).to_dict(), summarize(padded).to_dict()
+    a, b = Trial(fast).summary.to_dict(), Trial(padded).summary.to_dict()
     for histogram in ("chosen", "gold"):  # which has two more, empty positions
         b["positions"][histogram] = {
             k: b["positions"][histogram][k] for k in a["positions"]["gold"]

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from crossed import crossed_rows
 from families import tiny
 from snipbias.base.errors import SnipbiasError
 from snipbias.edits.controls import random_edit
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.provenance import ModelId
+from snipbias.evaluation.estimate import Estimate
+from snipbias.evaluation.measured import Measured
 from snipbias.evaluation.neutral_text import (
     Passage,
     TextShift,
     chat_answers,
     divergence,
     kl_interval,
-    kl_kept,
-    perplexity_kept,
     perplexity_ratio,
     text_shifts,
 )
+from snipbias.evaluation.retained import retained
 from snipbias.evaluation.stats import Interval
+from snipbias.evaluation.summary import Trial
 from snipbias.models.sites import Neuron
 from snipbias.tasks.neutral_text import (
     chat_prompts,
@@ -185,15 +189,26 @@ def test_intervals_are_over_passages() -> None:
         perplexity_ratio(TextShift.of(after.passages[:1]), before)
 
 
-def test_what_is_kept_of_neutral_text_is_said_in_full() -> None:
+def test_what_is_kept_of_neutral_text_is_said_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = Measured("t", "original", (Trial(crossed_rows(), TextShift(9.0, 0.0, 10)),))
+
+    def said(ratio: Interval | None, off: Interval | None, margin: float) -> list[str]:
+        edited = replace(original, before=original)
+        edited.__dict__["perplexity_ratio"] = Estimate(1.01, ratio)
+        monkeypatch.setattr("snipbias.evaluation.retained.kl_interval", lambda texts: off)
+        return [part.sentence for part in retained(edited, margin)]
+
     ratio = Interval(1.01, 0.99, 1.03, 0.95, 90, 1, False, (0.995, 1.04), (0.5, 2), "passage")
-    assert perplexity_kept(ratio, 0.05) == "not raised by more than 5.0 %: x 1.01 [0.99, 1.04]"
-    assert perplexity_kept(ratio, 0.04).startswith("may be raised by more than 4.0 %: x 1.01")
     off = Interval(0.01, 0.004, 0.015, 0.95, 90, 1, False, (0.005, 0.016), (0, 0.7), "passage")
-    assert kl_kept(off, 0.02) == "not off by more than 0.02 nats per token: 0.01 [0.004, 0.016]"
-    assert kl_kept(off, 0.016).startswith("may be off by more than 0.016 nats per token: 0.01")
-    assert "may be" in perplexity_kept(None, 0.1)
-    assert "no interval" in kl_kept(None, 0.1)
+    assert said(ratio, off, 0.05)[0] == "not raised by more than 5.0 %: x 1.01 [0.99, 1.04]"
+    assert said(ratio, off, 0.04)[0].startswith("may be raised by more than 4.0 %: x 1.01")
+    assert said(ratio, off, 0.02)[1] == (
+        "not off by more than 0.02 nats per token: 0.01 [0.004, 0.016]"
+    )
+    assert said(ratio, off, 0.016)[1].startswith("may be off by more than 0.016 nats per token: ")
+    perplexity, kl = said(None, None, 0.1)
+    assert "may be" in perplexity
+    assert "no interval" in kl
 
 
 def test_the_chat_prompts_to_measure_on_are_not_those_to_learn_on() -> None:

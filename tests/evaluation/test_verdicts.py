@@ -33,7 +33,7 @@ from snipbias.evaluation.offset_curve import (
     gains_in_draws,
     offset_curve,
 )
-from snipbias.evaluation.summary import Summary, Trial, summarize
+from snipbias.evaluation.summary import Summary, Trial
 from snipbias.evaluation.verdicts import Verdict, alarms, doubts, verdicts
 
 
@@ -42,7 +42,7 @@ def test_summary_counts() -> None:
         build([*FIVE, replace(FIVE[0], biased=-1), Row([-1, -2], 0)]),
         template=np.array(["a", "a", "b", "b", "b", "c", "c"]),
     )
-    s = summarize(rows, perplexity=12.5, kl_per_token=0.1)
+    s = replace(Trial(rows).summary, perplexity=12.5, kl_per_token=0.1)
     assert (s.rows, s.templates, s.instructions) == (7, 3, 2)
     assert s.unresolved == 1  # the row without a condition has nothing to resolve
     assert (s.perplexity, s.kl_per_token) == (12.5, 0.1)
@@ -50,7 +50,7 @@ def test_summary_counts() -> None:
 
 @given(random_rows())
 def test_summary_is_json_without_nan(rows: list[Row]) -> None:
-    s = replace(summarize(build(rows)), perplexity=math.inf, kl_per_token=math.nan)
+    s = replace(Trial(build(rows)).summary, perplexity=math.inf, kl_per_token=math.nan)
     text = json.dumps(s.to_dict(), allow_nan=False)
     back = json.loads(text)
     assert set(back) == {field.name for field in fields(Summary)}
@@ -61,14 +61,14 @@ def test_summary_is_json_without_nan(rows: list[Row]) -> None:
 
 def test_summary_dict_thins_the_curve() -> None:
     rows = [with_margin(-m / 100, AMB if m % 2 else DIS) for m in range(400)]
-    s = summarize(build(rows))
+    s = Trial(build(rows)).summary
     assert s.offset_curve is not None
     assert len(s.offset_curve.offsets) == 401
     assert {len(column) for column in s.to_dict()["offset_curve"].values()} == {201}
 
 
 def test_summary_dict_holds_the_metrics() -> None:
-    d = summarize(build(FIVE)).to_dict()
+    d = Trial(build(FIVE)).summary.to_dict()
     plain = {"overall": 0.4, "ambiguous": 1 / 3, "disambiguated": 0.5}
     assert d["accuracy"] == near({**plain, "filler": None, "mismatch": None})
     assert d["gold_percent_raw"]["overall"] == near(30.0)
@@ -93,7 +93,7 @@ def healthy(shift: float = 0.0, **measured: float) -> Summary:
         scores[unknown] = (-3.0 if ambiguous else -8.0) + shift
         rows.append(Row(scores, gold, unknown, (unknown + 2) % 3, scores.index(max(scores))))
         rows[-1].condition = AMB if ambiguous else DIS
-    return summarize(build(rows, probabilities=False), **measured)
+    return replace(Trial(build(rows, probabilities=False)).summary, **measured)
 
 
 def test_a_healthy_model_gets_no_verdict() -> None:
@@ -196,7 +196,7 @@ def test_no_answer_is_not_a_position() -> None:
 
 
 def test_undefined_figures_say_nothing() -> None:
-    neutral = summarize(build([Row([-1, -2, -3], i % 3, chosen=i % 3) for i in range(9)]))
+    neutral = Trial(build([Row([-1, -2, -3], i % 3, chosen=i % 3) for i in range(9)])).summary
     assert neutral.discrimination is None
     assert neutral.offset_curve is None
     assert verdicts(neutral, neutral) == ()
@@ -231,7 +231,7 @@ def test_a_suspicion_of_few_rows_is_no_verdict() -> None:
     for templates, settled in ((3, False), (40, True)):
         rows = [Row([-4.0, -1.0, -2.0], i % 2, -1, -1, 1) for i in range(4 * templates)]
         mute = replace(build(rows), template=np.repeat(np.arange(templates), 4).astype(str))
-        (said,) = verdicts(summarize(mute), evidence=(Trial(mute), Trial(mute)))
+        (said,) = verdicts(Trial(mute).summary, evidence=(Trial(mute), Trial(mute)))
         assert (said.kind, said.settled) == ("position", settled)
         assert said.interval is not None
         assert ("; too few templates to judge (3), about " in said.text) is not settled

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -41,11 +40,6 @@ class Apart:
     auroc: Estimate
     twin: Estimate
     gain: Estimate = NOTHING
-
-    @classmethod
-    def from_dict(cls, found: Mapping[str, Any]) -> Apart:
-        """Rebuild the record from its JSON form."""
-        return cls(**{name: Estimate.from_dict(part) for name, part in found.items()})
 
 
 def apart(trials: Sequence[Rows], original: Rows | None = None) -> dict[str, Apart]:
@@ -120,9 +114,8 @@ def knowledge_sentence(
     """What the original knew inside, what its answers showed of it, and what the edit's show.
 
     Args:
-        inside: kind of unanswerable row -> AUROC of a probe inside the original.
-        original: kind -> figures of the original's answers.
-        edited: kind -> figures of the edit's answers.
+        inside: AUROC of a probe inside the original, by kind of unanswerable row.
+        original, edited: figures of the answers, by kind.
     """
     kinds = [kind for kind in UNANSWERABLE if kind in inside and kind in edited]
     if not kinds:
@@ -131,11 +124,10 @@ def knowledge_sentence(
     def each(found: Mapping[str, Estimate]) -> str:
         return " / ".join("-" if (v := found[k].value) is None else f"{v:.2f}" for k in kinds)
 
-    said, now = ({k: found[k].auroc for k in kinds} for found in (original, edited))
+    said, now = (each({k: found[k].auroc for k in kinds}) for found in (original, edited))
     return (
         f"what can be answered (AUROC against {' / '.join(NAMES[k] for k in kinds)} rows): a probe "
-        f"inside the original tells {each(inside)}, its answers {each(said)}, the edit's answers "
-        f"{each(now)}"
+        f"inside the original tells {each(inside)}, its answers {said}, the edit's answers {now}"
     )
 
 

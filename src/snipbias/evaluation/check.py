@@ -7,23 +7,27 @@ templates enough to leave it out.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
+from snipbias.base.errors import SnipbiasError
 from snipbias.base.notebook import Shown
 from snipbias.base.table import Grid, markdown, percent
 from snipbias.base.words import plural
 from snipbias.edits.given import GivenModel, GivenTask, as_model, as_task
 from snipbias.evaluation import measures, metrics
 from snipbias.evaluation.apart import NAMES, Apart, apart
-from snipbias.evaluation.check_rows import controlled, missing, some_rows
 from snipbias.evaluation.estimate import Estimate, estimate
 from snipbias.evaluation.evaluate import evaluate
+from snipbias.evaluation.interval import FEWEST_TEMPLATES
 from snipbias.evaluation.probe import INSIDE, OUTPUT, PURIFIED, Probe, probe_and_rows
 from snipbias.evaluation.rows import Rows
 from snipbias.models.batching import BatchSize, Progress, Stage
+from snipbias.tasks import unanswerable
+from snipbias.tasks.items import Task
 from snipbias.tasks.unanswerable import UNANSWERABLE
 
 # No edit helps that has to work against these: the model names the right one of two people hardly
@@ -70,7 +74,7 @@ class Check(Shown):
     @property
     def outlook(self) -> tuple[str, ...]:
         """The figures in sentences: does the model read the rows, and can an edit help?"""
-        return (*_reads(self), *_bias(self), *_can_help(self))
+        return (*_reads_and_names(self), _can_help(self))
 
     @property
     def _where(self) -> str:
@@ -85,15 +89,11 @@ class Check(Shown):
             (f'says "unknown" in {{}} of {self._where}', self.unknown),
         )
         known = [said.format(_share(found)) for said, found in parts if found.value is not None]
-        return (
-            f"before any edit ({plural(self.items, 'row')}), it {', '.join(known)}" if known else ""
-        )
+        rows = plural(self.items, "row")
+        return f"before any edit ({rows}), it {', '.join(known)}" if known else ""
 
     def _shown(self) -> list[Grid | str]:
         return [self.headline, *self.grids(), *self.lines()]
-
-    def _rows(self) -> list[dict[str, Any]]:
-        return self.table()
 
     def __repr__(self) -> str:
         return f"Check({self.headline})"
@@ -114,23 +114,19 @@ class Check(Shown):
             for name, found in figures.items()
         ]
 
+    _rows = table
+
     def grids(self) -> list[Grid]:
         """The tables: answers, and what tells unanswerable rows from answerable ones."""
         answerable = "answerable rows" if "condition" not in self.missing else "all rows"
-        rows = (
+        shares = (
             ("right person, answerable rows", self.right_person),
             (f"right answer, {answerable}", self.right),
             (f"stereotyped person, {self._where}", self.stereotyped),
             (f'"unknown", {self._where}', self.unknown),
         )
-        answers = Grid(
-            "Answers in percent [95 %]",
-            ("", "of rows"),
-            tuple(
-                (name, found.interval.percent if found.interval else percent(found.value))
-                for name, found in rows
-            ),
-        )
+        rows = ((n, f.interval.percent if f.interval else percent(f.value)) for n, f in shares)
+        answers = Grid("Answers in percent [95 %]", ("", "of rows"), tuple(rows))
         if self.probe:
             return [answers, self.probe.grid()]
         told = tuple((NAMES[k], f"{a.auroc.value:.2f}") for k, a in self.apart.items())
@@ -173,32 +169,34 @@ def check(
     """Ask some rows under the task's first instruction, and say what to expect of an edit.
 
     Args:
-        lm: a model, or what `sb.load` takes.
-        task: a task, or what `sb.task` takes.
+        lm, task: a model and a task, or what `sb.load` and `sb.task` take.
         items: how many rows at most.
         with_probe: also measure what the model knows inside: most of the time goes there.
         with_controls: also ask filler and mismatch rows, which the probe is tried on.
-        stage: called with what is done next, and of how many prompts.
-        progress: called with the number of prompts just done.
+        batch_size, stage, progress: as in `evaluate`.
     """
     lm, task = as_model(lm), as_task(task)
     begun = time.perf_counter()
-    asked = some_rows(task, items)
-    everything, why_not = controlled(asked) if with_controls else (asked, LEFT_OUT)
+    asked = everything = _some_rows(task, items)
+    why_not = "" if with_controls else LEFT_OUT
+    if with_controls:
+        try:
+            everything = unanswerable.with_controls(asked)
+        except SnipbiasError as error:  # there can be none of these rows
+            why_not = str(error)
     options: dict[str, Any] = {"batch_size": batch_size, "progress": progress}
     inside = None
     if with_probe and not why_not:
         inside, rows = probe_and_rows(lm, everything, stage, **options)
     else:
         rows = evaluate(lm, everything, stage=stage, **options).rows()
-    found = answers(rows)
     return Check(
         lm.name,
         task.name,
         len(asked),
         len(asked.templates),
         metrics.named_chance(rows),
-        **found,
+        **answers(rows),
         apart=apart([rows]),
         probe=inside,
         unprobed=why_not or ("" if with_probe else LEFT_OUT),
@@ -211,69 +209,86 @@ def answers(rows: Rows) -> dict[str, Estimate]:
     """The model's answers on the data's own rows."""
     plain = rows.take(~np.isin(rows.condition, UNANSWERABLE[1:]))
     tells = bool(rows.ambiguous.any() and rows.disambiguated.any())
-    return {
-        "right_person": estimate(measures.NAMED_ACCURACY, [plain]),
-        "right": estimate(measures.DISAMBIGUATED_ACCURACY if tells else measures.ACCURACY, [plain]),
-        "stereotyped": estimate(measures.NAMED_STEREOTYPED, [plain]),
-        "unknown": estimate(
-            measures.AMBIGUOUS_UNKNOWN_RATE if tells else measures.UNKNOWN_RATE, [plain]
-        ),
+    figures = {
+        "right_person": measures.NAMED_ACCURACY,
+        "right": measures.DISAMBIGUATED_ACCURACY if tells else measures.ACCURACY,
+        "stereotyped": measures.NAMED_STEREOTYPED,
+        "unknown": measures.AMBIGUOUS_UNKNOWN_RATE if tells else measures.UNKNOWN_RATE,
     }
+    return {name: estimate(metric, [plain]) for name, metric in figures.items()}
 
 
-def _reads(found: Check) -> tuple[str, ...]:
-    value, chance = found.right_person.value, found.chance or 0.5
+def _some_rows(task: Task, items: int) -> Task:
+    """At most so many rows, not of the test part, under the first instruction."""
+    task = task.with_instructions(task.instructions[:1])
+    if task.part == "all" and len(task.templates) > 2 * FEWEST_TEMPLATES:
+        unseen = set(task.test.templates)
+        task = task.where(lambda item: item.template not in unseen)
+    return task.subsample(items)
+
+
+def missing(task: Task) -> dict[str, str]:
+    """The columns that no row fills, and what cannot be measured without them."""
+    needed = {
+        "condition": "accuracy by condition, no AUROC, no probe",
+        "unknown": 'answers "unknown", no AUROC, no probe',
+        "biased": "count of how often the stereotyped person is named",
+    }
+    filled = {name for name in needed for x in task.items if getattr(x, name) not in (None, "")}
+    lacking = {name: what for name, what in needed.items() if name not in filled}
+    if not any(item.twin for item in task.items) and not any(unanswerable.twins(task.items)):
+        lacking["twin"] = "filler and mismatch rows, no probe"
+    if len(task.templates) < FEWEST_TEMPLATES:
+        number = plural(len(task.templates), "template")
+        lacking["template"] = f"intervals, and fewer than 3 cannot be split (there is {number})"
+    return lacking
+
+
+def _reads_and_names(found: Check) -> Iterator[str]:
+    """Whether it reads the rows, and whether there is little to fix."""
+    value, chance = found.right_person.value, 100 * (found.chance or 0.5)
     if value is None:
-        return ("Whether it reads the rows is not known: no row has an answer among two names.",)
-    said = f"the right person in {_share(found.right_person)} of answerable rows (chance "
-    said += f"{100 * chance:.0f} %)"
-    if value < READS:
-        return (f"It hardly reads these rows: it names {said}.",)
-    return (f"It reads these rows: it names {said}.",)
-
-
-def _bias(found: Check) -> tuple[str, ...]:
+        yield "Whether it reads the rows is not known: no row has an answer among two names."
+    else:
+        reads = "hardly reads" if value < READS else "reads"
+        share = _share(found.right_person)
+        said = f"names the right person in {share} of answerable rows (chance {chance:.0f} %)"
+        yield f"It {reads} these rows: it {said}."
     named, unknown = found.stereotyped.value, found.unknown.value
+    little = ""
     if named is not None and named < LITTLE:
-        share = _share(found.stereotyped)
-        where = found._where
-        return (f"There is little to fix: it names the stereotyped person in {share} of {where}.",)
-    if unknown is not None and unknown > 1 - LITTLE:
-        share = _share(found.unknown)
-        return (f'There is little to fix: it says "unknown" in {share} of {found._where}.',)
-    return ()
+        little = f"names the stereotyped person in {_share(found.stereotyped)}"
+    elif unknown is not None and unknown > 1 - LITTLE:
+        little = f'says "unknown" in {_share(found.unknown)}'
+    if little:
+        yield f"There is little to fix: it {little} of {found._where}."
 
 
-def _can_help(found: Check) -> tuple[str, ...]:
+def _can_help(found: Check) -> str:
     if found.probe is None:
         why = found.unprobed.removesuffix(".")
-        return (f"Without the probe, it is not known whether an edit can help: {why}.",)
-    inside, said = (found.probe.told[name]["mismatch"].value for name in (INSIDE, OUTPUT))
-    ahead = found.probe.ahead["mismatch"]
+        return f"Without the probe, it is not known whether an edit can help: {why}."
+    told, ahead = found.probe.told, found.probe.ahead["mismatch"]
+    inside, said = (told[name]["mismatch"].value for name in (INSIDE, OUTPUT))
     if inside is None or said is None or ahead.value is None:
-        return ("Whether an edit can help cannot be told: there are no mismatch rows.",)
+        return "Whether an edit can help cannot be told: there are no mismatch rows."
     figures = f"(AUROC {inside:.2f} inside, {said:.2f} in its answers, on mismatch rows)"
-    value = found.right_person.value
+    hardly = 'An edit can make it say "unknown" more often, but hardly answer better: it'
+    value, pure = found.right_person.value, told[PURIFIED]["mismatch"].value or 0.0
     if value is not None and value < READS:
+        knows = "whatever it knows about which rows can be answered"
+        return f"{hardly} does not read who is meant, {knows} {figures}."
+    if ahead.value < AHEAD <= pure - said:
         return (
-            'An edit can make it say "unknown" more often, but hardly answer better: it does not '
-            f"read who is meant, whatever it knows about which rows can be answered {figures}.",
+            f"An edit may help: it knows more than it says {figures}, but only once length and "
+            f"other surface features are removed from what is inside ({pure:.2f})."
         )
     if ahead.value < AHEAD:
-        pure = found.probe.told[PURIFIED]["mismatch"].value or 0.0
-        if pure - said >= AHEAD:
-            return (
-                f"An edit may help: it knows more than it says {figures}, but only once length and "
-                f"other surface features are removed from what is inside ({pure:.2f}).",
-            )
-        return (
-            'An edit can make it say "unknown" more often, but hardly answer better: it knows '
-            f"little more about which rows can be answered than it says {figures}.",
-        )
-    sure = (
-        "" if ahead.low is not None and ahead.low > 0 else ", although so few rows do not prove it"
-    )
-    return (f"An edit can help: it knows more than it says {figures}{sure}.",)
+        knows = "knows little more about which rows can be answered than it says"
+        return f"{hardly} {knows} {figures}."
+    shown = ahead.low is not None and ahead.low > 0
+    unsure = "" if shown else ", although so few rows do not prove it"
+    return f"An edit can help: it knows more than it says {figures}{unsure}."
 
 
 def _share(found: Estimate) -> str:

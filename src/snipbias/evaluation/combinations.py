@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from snipbias.base.table import Grid
 from snipbias.edits.algebra import INTERSECTION, UNION, intersection, union
 from snipbias.edits.edit import NeuronEdit
 from snipbias.evaluation.compare import Comparison, compare, distinct
-from snipbias.evaluation.evaluate import Evaluation
-from snipbias.evaluation.retained import MARGIN
 from snipbias.evaluation.tables import comparison_grids
-from snipbias.models.batching import BatchSize, Progress, Stage
 from snipbias.models.language_model import LanguageModel
 from snipbias.tasks.items import Task
 
@@ -31,13 +29,9 @@ def compare_combinations(
     tasks: Sequence[Task],
     edits: Sequence[NeuronEdit],
     *,
-    items: int | None = None,
     texts: Sequence[str] = (),
     retention: Sequence[Task] = (),
-    margin: float = MARGIN,
-    batch_size: BatchSize = "auto",
-    progress: Progress = lambda done: None,
-    stage: Stage = lambda name, jobs: None,
+    **options: Any,
 ) -> dict[str, Comparison]:
     """Original, each edit, union and intersection on every task's held-out rows, by task.
 
@@ -45,32 +39,19 @@ def compare_combinations(
     answers and retention tasks are the same for every task and are run once.
 
     Args:
-        progress: called with the number of prompts just done.
-        stage: called with what is about to be done, and with its number of prompts.
+        lm: the model.
+        tasks: the tasks.
+        edits: the edits.
+        texts, retention, options: as `compare` takes them.
     """
     every = _with_combinations(edits)
     found: dict[str, Comparison] = {}
-    whole: Evaluation | None = None
     for task in tasks:
-        comparison = compare(
-            lm,
-            task,
-            *every,
-            items=items,
-            controls=0,
-            texts=texts if whole is None else (),
-            retention=retention if whole is None else (),
-            margin=margin,
-            batch_size=batch_size,
-            progress=progress,
-            stage=stage,
-        )
-        if whole is None:
-            whole = comparison.evaluation
-        comparison.evaluation.text = whole.text
-        comparison.evaluation.chat = whole.chat
-        comparison.evaluation.retention = whole.retention
-        found[task.name] = comparison
+        of = {"texts": () if found else texts, "retention": () if found else retention}
+        found[task.name] = compare(lm, task, *every, controls=0, **of, **options)
+        first = next(iter(found.values())).evaluation
+        for part in ("text", "chat", "retention"):
+            setattr(found[task.name].evaluation, part, getattr(first, part))
     return found
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.notebook import Shown
-from snipbias.base.table import Grid
+from snipbias.base.table import WIDTH, Grid, plain_text
 from snipbias.base.words import ORIGINAL, plural
 from snipbias.edits.card.figures import CARDS
 from snipbias.edits.controls import controls_of
@@ -36,7 +36,7 @@ from snipbias.evaluation.tables import (
     comparison_grids,
     comparison_lines,
     comparison_markdown,
-    comparison_text,
+    comparison_renderable,
 )
 from snipbias.evaluation.tradeoff import Spot, tradeoff
 from snipbias.models.batching import BatchSize, Progress, Stage
@@ -60,7 +60,7 @@ class Comparison(Compared, Shown):
         (Path(folder) / "tables.md").write_text(comparison_markdown(self), encoding="utf-8")
 
     def __str__(self) -> str:
-        return comparison_text(self)
+        return plain_text(comparison_renderable(self), WIDTH)
 
     def __repr__(self) -> str:
         methods = ", ".join(self.summaries)
@@ -79,8 +79,7 @@ class Comparison(Compared, Shown):
         """The places of the original, some edits and the controls in the trade-off plot."""
         kinds = {ORIGINAL: "original", **dict.fromkeys(edits, "edit")}
         kinds |= dict.fromkeys(self.controls, "control")
-        accuracies = {method: summary.accuracy for method, summary in self.summaries.items()}
-        return [Spot(m, each, kinds[m]) for m, each in accuracies.items() if m in kinds]
+        return [Spot(m, s.accuracy, kinds[m]) for m, s in self.summaries.items() if m in kinds]
 
     def plot(self) -> Figure:
         """Ambiguous against disambiguated accuracy, with what a constant on "unknown" reaches.
@@ -119,9 +118,8 @@ def compare(
     """Evaluate the original model, edits and random controls on templates held out from finding.
 
     Args:
-        lm: a model, or what `sb.load` takes.
-        task: a task, or what `sb.task` takes. Its `test` part is used, less any template that an
-            edit was found on.
+        lm, task: a model and a task, or what `sb.load` and `sb.task` take. The task's `test` part
+            is used, less any template that an edit was found on.
         edits: or their folders, or names on the hub.
         items: use at most so many items, spread over the templates.
         controls: draws of each kind of random control (any neurons, the same sites' neurons).
@@ -141,8 +139,7 @@ def compare(
             them out.
         margin: by how much it may, 0.02 being two points of accuracy; also two percent of
             perplexity and 0.02 nats per token of KL on neutral text.
-        progress: called with the number of prompts just done.
-        stage: called with what is about to be done, and with its number of prompts.
+        reading, batch_size, progress, stage: as in `evaluate`.
     """
     reading = reading or Reading()
     texts = passages() if texts is None else texts
@@ -169,9 +166,9 @@ def compare(
     evaluation.retention = {
         other.name: evaluate(lm, other, every[: len(edits)], **options) for other in kept
     }
+    small = small_tasks(held_out, elsewhere) if elsewhere else {}
     evaluation.elsewhere = {
-        name: evaluate(lm, other, every[: len(edits)], **options)
-        for name, other in (small_tasks(held_out, elsewhere) if elsewhere else {}).items()
+        name: evaluate(lm, other, every[: len(edits)], **options) for name, other in small.items()
     }
     inside = {}
     if with_probe and len(rows) > len(held_out):
@@ -209,12 +206,7 @@ def hold_out(
             "templates that its settings were chosen on."
         )
     test = task.test if task.part == "all" and not whole else task
-    seen = {
-        template
-        for edit in edits
-        if edit.found_on is not None
-        for template in edit.found_on.templates
-    }
+    seen = {name for e in edits if e.found_on for name in e.found_on.templates}
     leaked = seen & set(test.templates)
     if not leaked:
         return test, task.notes

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from snipbias.base.words import ORIGINAL, RANDOM, control_kind, held_out
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.run_folder import read_edits
-from snipbias.evaluation.apart import gained, knowledge_sentence
+from snipbias.evaluation.apart import gain_sentence, gained, knowledge_sentence
 from snipbias.evaluation.elsewhere import elsewhere_figures
 from snipbias.evaluation.estimate import Estimate
 from snipbias.evaluation.evaluate import Evaluation
@@ -25,7 +25,7 @@ from snipbias.evaluation.measured import Measured, measured
 from snipbias.evaluation.measures import ACCURACY
 from snipbias.evaluation.neutral_text import Passage, TextShift
 from snipbias.evaluation.reading import Reading
-from snipbias.evaluation.retained import MARGIN, Retained, retained, said
+from snipbias.evaluation.retained import MARGIN, Retained, retained, stereotyped
 from snipbias.evaluation.summary import Summary, plain
 from snipbias.evaluation.verdicts import Verdict
 from snipbias.tasks.items import Task
@@ -76,7 +76,6 @@ class Compared:
 
     Attributes:
         task: the held-out rows it was made on.
-        evaluation: rows, figures on neutral text and chat answers, rows of the retention tasks.
         neurons: number of neurons that each method scales.
         controls: which methods are controls.
         fingerprints: of the edits, by method.
@@ -123,12 +122,9 @@ class Compared:
 
     def controls_of(self, edit: str) -> tuple[str, ...]:
         """An edit's own controls: from its layers, or of its size."""
-        of_its_size = [m for m in self.random if self.neurons[m] == self.neurons[edit]]
-        return tuple(
-            name
-            for name in self.controls
-            if name.split(", draw ")[0].endswith(f" as {edit}") or name in of_its_size
-        )
+        own = [m for m in self.controls if m.split(", draw ")[0].endswith(f" as {edit}")]
+        own += [m for m in self.random if self.neurons[m] == self.neurons[edit]]
+        return tuple(name for name in self.controls if name in own)
 
     def said(self, method: str) -> tuple[str, ...]:
         """An edit's effect in words: on the stereotype, whether it is a gain, what was known."""
@@ -136,7 +132,7 @@ class Compared:
         if found.before is None:
             return ()
         known = knowledge_sentence(self.inside, found.before.apart, found.apart)
-        return (*said(found), *filter(None, [known]))
+        return tuple(filter(None, (stereotyped(found), gain_sentence(found.apart), known)))
 
     def retained(self, method: str) -> tuple[Retained, ...]:
         """Whether a method kept retention tasks and neutral text within the margin."""
@@ -161,9 +157,9 @@ class Compared:
 
     def _method(self, method: str) -> dict[str, Any]:
         found = self.measured[method]
-        kept = found.trials[0].retention
+        summary, kept = found.trials[0].summary, found.trials[0].retention
         return {
-            "named_stereotyped": found.trials[0].summary.named_stereotyped,
+            "named_stereotyped": summary.named_stereotyped,
             "neurons": self.neurons[method],
             "control": method in self.controls,
             "fingerprint": self.fingerprints.get(method),
@@ -180,7 +176,7 @@ class Compared:
             },
             "retained": list(self.retained(method)) if found.before else [],
             "changes": found.changes(),
-            **vars(found.trials[0].summary),
+            **vars(summary),
         }
 
     def save(self, folder: str | Path) -> None:
@@ -216,10 +212,7 @@ class Compared:
         for kind, file in TEXTS.items():
             if (folder / file).is_file():
                 sums = json.loads((folder / file).read_text(encoding="utf-8"))
-                shifts = {
-                    method: TextShift.of([Passage(*passage) for passage in passages])
-                    for method, passages in sums.items()
-                }
+                shifts = {m: TextShift.of([Passage(*p) for p in sums[m]]) for m in sums}
                 setattr(evaluation, kind, shifts)
         evaluation.retention = _read(folder / RETENTION)
         evaluation.elsewhere = _read(folder / ELSEWHERE)
@@ -253,10 +246,8 @@ def _hash(path: Path) -> str:
 
 def _write(answers: Mapping[str, Evaluation], path: Path) -> None:
     """Write the rows of several tasks with a column that names the task, if there are any."""
-    named = [
-        each.table.add_column(0, "task", pa.array([task] * len(each.table)))
-        for task, each in answers.items()
-    ]
+    tables = {task: each.table for task, each in answers.items()}
+    named = [t.add_column(0, "task", pa.array([task] * len(t))) for task, t in tables.items()]
     if named:
         pq.write_table(pa.concat_tables(named), path)
 
@@ -265,8 +256,6 @@ def _read(path: Path) -> dict[str, Evaluation]:
     if not path.is_file():
         return {}
     rows = pq.read_table(path)
-
-    def of(task: str) -> pa.Table:
-        return rows.filter(pc.equal(rows["task"], task)).drop_columns("task")  # type: ignore[attr-defined]
-
-    return {task: Evaluation(of(task), Reading()) for task in rows["task"].unique().to_pylist()}
+    tasks = rows["task"].unique().to_pylist()
+    parts = {task: rows.filter(pc.field("task") == task).drop_columns("task") for task in tasks}
+    return {task: Evaluation(part, Reading()) for task, part in parts.items()}

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import copy
-import logging
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -20,7 +19,7 @@ from snipbias.base.words import did_you_mean
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.interventions import Intervention
 from snipbias.edits.provenance import ModelId
-from snipbias.evaluation.harness import REQUESTS, answered, library, weights_as_they_are
+from snipbias.evaluation.harness import REQUESTS, answered, as_it_is, library
 from snipbias.models.language_model import LanguageModel
 from snipbias.models.loading import load
 
@@ -73,7 +72,13 @@ class EditedLM(HFLM):
         trust_remote_code: bool = False,
         **reading: Any,
     ) -> None:
-        _refuse_unknown(reading)
+        for name in reading:  # its class would take any argument, and not say that it does nothing
+            if name not in READING:
+                known = [*LOADING, *READING]
+                raise SnipbiasError(
+                    f"the model 'snipbias' has no argument {name!r}{did_you_mean(name, known)}: it "
+                    f"has {', '.join(known)}; device_map=auto spreads a model over devices."
+                )
         self._how = repr(sorted(reading.items()))
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise SnipbiasError(
@@ -82,21 +87,22 @@ class EditedLM(HFLM):
             )
         if isinstance(edit, (str, int, Path)):  # a folder called 10 is a number to the harness
             edit = NeuronEdit.load(str(edit))
-        if isinstance(pretrained, LanguageModel):
-            self.language_model = pretrained
-        else:
-            self.language_model = load(
+        if not isinstance(pretrained, LanguageModel):
+            # The harness names cuda:0 on a machine without it too, where the user named nothing.
+            there = device != "cuda:0" or torch.cuda.is_available()
+            pretrained = load(
                 str(pretrained),
                 revision=None if revision is None else str(revision),
                 dtype=_dtype(dtype),  # type: ignore[arg-type]
-                device=_there(device),
+                device=device if there else None,
                 device_map=device_map,
                 trust_remote_code=trust_remote_code,
             )
-        self.edit, lm = edit, self.language_model
+        self.edit, self.language_model = edit, pretrained
+        lm = self.language_model
         if edit is not None:
             edit.check(lm)
-        with lm.frozen(), weights_as_they_are(lm), _quiet():
+        with lm.frozen(), as_it_is(lm):
             super().__init__(
                 pretrained=lm.model,
                 tokenizer=copy.deepcopy(lm.tokenizer),  # it may be given a padding token
@@ -143,31 +149,3 @@ def _dtype(dtype: str | torch.dtype) -> str:
     if name not in DTYPES:
         raise SnipbiasError(f"there is no dtype {name!r} here: use one of {', '.join(DTYPES)}.")
     return name
-
-
-def _there(device: str | None) -> str | None:
-    """The harness names cuda:0 on a machine without it too where the user named nothing."""
-    return None if device == "cuda:0" and not torch.cuda.is_available() else device
-
-
-def _refuse_unknown(reading: dict[str, Any]) -> None:
-    """The harness's class would take any argument, and not say that it does nothing."""
-    for name in reading:
-        if name not in READING:
-            known = [*LOADING, *READING]
-            raise SnipbiasError(
-                f"the model 'snipbias' has no argument {name!r}{did_you_mean(name, known)}: it has "
-                f"{', '.join(known)}; device_map=auto spreads a model over devices."
-            )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the harness's warnings to those who hand it a model by mistake."""
-    logger = logging.getLogger("lm_eval.models.huggingface")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

@@ -54,30 +54,22 @@ def elsewhere_figures(runs: Mapping[str, Sequence[Rows]]) -> dict[str, Estimate]
     Args:
         runs: rows by part, one a trial; `OWN` are those of the task itself.
     """
-    found = {
-        column: estimate(metric, runs[part])
-        for column, (part, metric) in FIGURES.items()
-        if runs.get(part)
-    }
-    return {column: figure for column, figure in found.items() if figure.value is not None}
+    there = {name: figure for name, figure in FIGURES.items() if runs.get(figure[0])}
+    found = {name: estimate(metric, runs[part]) for name, (part, metric) in there.items()}
+    return {name: figure for name, figure in found.items() if figure.value is not None}
 
 
 def elsewhere_grid(
-    title: str,
-    methods: Mapping[str, Mapping[str, Sequence[Rows]]],
-    strong: tuple[str, ...] = (),
+    title: str, methods: Mapping[str, Mapping[str, Sequence[Rows]]], strong: tuple[str, ...] = ()
 ) -> Grid:
     """One row per method; columns without any figure are left out.
 
     Args:
-        title: heading of the table.
+        title, strong: as in `Grid`.
         methods: method -> small task -> rows of each trial.
-        strong: methods in bold.
     """
-    rows = []
-    for method, runs in methods.items():
-        found = elsewhere_figures(runs)
-        rows.append((method, *(_shown(found.get(column)) for column in FIGURES)))
+    figures = {method: elsewhere_figures(runs) for method, runs in methods.items()}
+    rows = ((m, *(_shown(found.get(column)) for column in FIGURES)) for m, found in figures.items())
     return Grid(title, ("method", *FIGURES), tuple(rows), strong).without_empty_columns()
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -24,18 +25,17 @@ from snipbias.edits.provenance import found_otherwise
 from snipbias.evaluation import metrics
 from snipbias.evaluation.metrics import ByCondition
 from snipbias.evaluation.neutral_text import TextShift
-from snipbias.evaluation.reading import Reading, answered, balanced_orders, lengths, written_by
+from snipbias.evaluation.reading import Reading, answered, balanced_orders
 from snipbias.evaluation.rows import Rows
 from snipbias.evaluation.summary import Summary, Trial
 from snipbias.models.batching import BatchSize, Progress, Stage
 from snipbias.models.fingerprint import Weights
 from snipbias.models.language_model import LanguageModel, Query
-from snipbias.models.score_all import score_queries
+from snipbias.models.score_all import ask, score_queries
 from snipbias.tasks.items import Task
 
 
-@dataclass(frozen=True)
-class _Prompt:
+class _Prompt(NamedTuple):
     """A query of one item under one instruction; `order[j]` is the option at place j."""
 
     item: int
@@ -82,13 +82,10 @@ class Evaluation:
         part = self.table.filter(same).to_pydict()
         if not part["gold"]:
             raise SnipbiasError(f"there is no method {method!r} here: {', '.join(self.methods)}.")
-        labels = ("unknown", "biased", "chosen", "condition", "instruction", "template", "twin")
-        return Rows.from_lists(
-            part["score"],
-            part["gold"],
-            **{name: part.get(name) for name in labels},
-            probabilities=all(part["probabilities"]),
-        )
+        names = ("unknown", "biased", "chosen", "condition", "instruction", "template", "twin")
+        labels: dict[str, Any] = {name: part.get(name) for name in names}
+        certain = all(part["probabilities"])
+        return Rows.from_lists(part["score"], part["gold"], **labels, probabilities=certain)
 
     @cached_property
     def trials(self) -> dict[str, Trial]:
@@ -131,8 +128,7 @@ def evaluate(
     """Answer every item under every instruction by the original model and by each edit alone.
 
     Args:
-        lm: a model, or what `sb.load` takes.
-        task: a task, or what `sb.task` takes.
+        lm, task: a model and a task, or what `sb.load` and `sb.task` take.
         edits: edits, or their folders; applied one after the other, each on the original model.
             Labels tell them apart.
         reading: sums of log-probabilities of option texts if not given.
@@ -157,16 +153,16 @@ def evaluate(
     weights: Weights = {}  # an intervention of another kind may write to them
     for label, edit in zip(names, (None, *edits), strict=True):
         stage(f"{task.name}, {label}", len(prompts) * (1 + reading.generate))
-        with ExitStack() as stack:
-            stack.enter_context(lm.frozen())
-            stack.enter_context(torch.inference_mode())
-            if edit is not None:
-                stack.enter_context(edit.applied(lm))
+        with (
+            lm.frozen(),
+            torch.inference_mode(),
+            nullcontext() if edit is None else edit.applied(lm),
+        ):
             queries = [prompt.query for prompt in prompts]
             same = edit is None or isinstance(edit, NeuronEdit)
             given = (batch_size, progress, weights if same else None)
             logprobs = score_queries(lm, queries, *given)
-            texts = written_by(lm, task, *given) if reading.generate else None
+            texts = _written(lm, task, *given) if reading.generate else None
         tables.append(_table(label, task, prompts, logprobs, reading, texts))
     return Evaluation(pa.concat_tables(tables), reading)
 
@@ -175,7 +171,6 @@ def _prompts(lm: LanguageModel, task: Task, reading: Reading) -> list[_Prompt]:
     """Every query of the task."""
     letters = reading.options == "letters"
     wording = task.prompt.lettered() if letters else task.prompt
-
     places = [
         (i, j, order)
         for j in range(len(task.instructions))
@@ -187,6 +182,16 @@ def _prompts(lm: LanguageModel, task: Task, reading: Reading) -> list[_Prompt]:
         _Prompt(*place, answers, query)
         for place, (_, answers), query in zip(places, asked, lm.queries(asked), strict=True)
     ]
+
+
+def _written(
+    lm: LanguageModel, task: Task, batch: BatchSize, progress: Progress, weights: Weights | None
+) -> dict[tuple[int, int], str]:
+    """The generated answer to every prompt of a task, by item and instruction."""
+    places = [(i, j) for j in range(len(task.instructions)) for i in range(len(task.items))]
+    queries = [lm.query(*task.prompt.ask(task.instructions[j], task.items[i])) for i, j in places]
+    texts = ask(lm, queries, lm.generate, "writing", batch, progress, weights)
+    return dict(zip(places, texts, strict=True))
 
 
 def _table(
@@ -209,23 +214,16 @@ def _table(
         item = task.items[i]
         logprob = np.mean(orders, axis=0)
         tokens = list(map(len, last[i, j].query.options))
-        score = logprob / lengths(last[i, j].answers, tokens, reading)
+        score = logprob / reading.lengths(last[i, j].answers, tokens)
         text = texts[i, j] if texts is not None else None
+        chosen = int(score.argmax()) if text is None else answered(task.prompt, item, text)
         records.append(
             {
+                **{name: getattr(item, name) for name in _OF_ITEM},
                 "method": label,
                 "item": item.id,
                 "instruction": j,
-                "template": item.template,
-                "condition": item.condition,
-                "polarity": item.polarity,
-                "twin": item.twin,
-                "gold": item.gold,
-                "unknown": item.unknown,
-                "biased": item.biased,
-                "chosen": (
-                    int(score.argmax()) if text is None else answered(task.prompt, item, text)
-                ),
+                "chosen": chosen,
                 "logprob": logprob.tolist(),
                 "score": score.tolist(),
                 "probabilities": reading.options == "text" and reading.normalize == "sum",
@@ -236,6 +234,7 @@ def _table(
     return pa.Table.from_pylist(records, schema=_SCHEMA)
 
 
+_OF_ITEM = ("template", "condition", "polarity", "twin", "gold", "unknown", "biased")
 _SCHEMA = pa.schema(
     [
         ("method", pa.string()),

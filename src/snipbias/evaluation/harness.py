@@ -96,7 +96,7 @@ def harness_scores(
 def _run(
     lm: LanguageModel, tasks: Sequence[str], manager: Any, limit: int | None, batch_size: BatchSize
 ) -> Any:
-    with weights_as_they_are(lm):
+    with as_it_is(lm):
         wrapped = library("lm_eval.models.huggingface").HFLM(
             pretrained=lm.model,
             tokenizer=copy.deepcopy(lm.tokenizer),  # it may be given a padding token
@@ -198,8 +198,7 @@ def _samples(result: Any, task: str, key: str) -> Float[np.ndarray, " samples"] 
     """A metric's value for each sample; None where their mean is not the metric."""
     metric, chosen = key.split(",", 1)
     logged = [s for s in result["samples"].get(task, ()) if s["filter"] == chosen and metric in s]
-    logged.sort(key=lambda sample: sample["doc_id"])
-    values = [sample[metric] for sample in logged]
+    values = [sample[metric] for sample in sorted(logged, key=lambda sample: sample["doc_id"])]
     if not values or not all(isinstance(value, (bool, int, float, np.number)) for value in values):
         return None
     found = np.array(values, dtype=float)
@@ -227,29 +226,39 @@ def library(module: str) -> Any:
 
 
 @contextmanager
-def weights_as_they_are(lm: LanguageModel) -> Iterator[None]:
-    """Without tying weights: the harness ties them anew, and transformers 5 takes the head of every
-    T5 for tied, so that Flan-T5's own head would be lost.
+def as_it_is(lm: LanguageModel) -> Iterator[None]:
+    """Without warnings to those who hand it a model by mistake, and without tying weights: the
+    harness ties them anew, and transformers 5 takes the head of every T5 for tied, so that
+    Flan-T5's own head would be lost.
     """
     model: Any = lm.model
     model.tie_weights = lambda *_, **__: None
     try:
-        yield
+        with _quiet("lm_eval.models.huggingface"):
+            yield
     finally:
         del model.tie_weights
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Without the harness's notes and bars, and without the seeds that it sets for everybody."""
-    logger = logging.getLogger("lm_eval")
-    level, python, numpy = logger.level, random.getstate(), np.random.get_state()
+def _quiet(name: str) -> Iterator[None]:
+    logger = logging.getLogger(name)
+    level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        with torch.random.fork_rng(), _silent_stderr():
-            yield
+        yield
     finally:
         logger.setLevel(level)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Without the harness's notes and bars, and without the seeds that it sets for everybody."""
+    python, numpy = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(), _quiet("lm_eval"), _silent_stderr():
+            yield
+    finally:
         random.setstate(python)
         np.random.set_state(numpy)
 

@@ -22,8 +22,7 @@ class HarnessScore:
 
     Attributes:
         metric: as the harness names it, with the filter where there is one ("exact_match,strict").
-        value: of the metric, on its own scale.
-        stderr: the harness's own; None where it gives none.
+        value, stderr: on the metric's own scale, as the harness has them.
         n: samples.
         higher_is_better: None where the harness does not say.
         is_share: whether every sample's value lies in [0, 1], so that points have a meaning.
@@ -48,8 +47,7 @@ class HarnessScore:
         return self._answer(margin) == "yes"
 
     def _answer(self, margin: float) -> Answer:
-        kept = not_worse if self.higher_is_better else not_raised
-        return kept(self.change, margin)
+        return (not_worse if self.higher_is_better else not_raised)(self.change, margin)
 
     @property
     def shown_change(self) -> str:
@@ -92,13 +90,11 @@ class HarnessScores:
 
     def to_dict(self, margin: float = MARGIN) -> dict[str, Any]:
         """Plain values for JSON."""
+        scores = [{**asdict(s), "loss_within_margin": s.loss_within(margin)} for s in self.scores]
         return {
             "versions": dict(self.versions),
             "margin": margin,
-            "scores": [
-                {**asdict(score), "loss_within_margin": score.loss_within(margin)}
-                for score in self.scores
-            ],
+            "scores": scores,
             "sentences": self.sentences(margin),
         }
 

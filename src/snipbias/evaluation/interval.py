@@ -74,15 +74,8 @@ class Interval:
         return self._shown(signed)
 
     def _shown(self, form: Callable[[float, int], str]) -> str:
-        estimate, low, high = (
-            form(100 * value, 1) for value in (self.estimate, self.low, self.high)
-        )
+        estimate, low, high = (form(100 * v, 1) for v in (self.estimate, self.low, self.high))
         return f"{estimate} [{low}, {high}]"
-
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether the whole interval lies on one side of 0."""
-        return self.low > 0 or self.high < 0
 
     @property
     def guarded(self) -> Interval:
@@ -101,8 +94,7 @@ class Interval:
         """Add exact bounds, and widen to them if few clusters differ from 0 or an end.
 
         Args:
-            means: the figure of each cluster that has rows.
-            sizes: number of rows of each.
+            means, sizes: the figure and the number of rows of each cluster that has rows.
             ends: least and largest value that a cluster can have.
         """
         if not np.isfinite(ends).all():
@@ -125,16 +117,9 @@ def _exact_bounds(
     means: Float[np.ndarray, " clusters"],
     sizes: Float[np.ndarray, " clusters"],
     ends: Ends,
-    level: float = 0.95,
+    level: float,
 ) -> Ends:
-    """Bounds of a mean over rows, of which only the clusters are independent.
-
-    Args:
-        means: mean of each cluster's rows.
-        sizes: rows of each cluster; the unseen cluster is as large as the largest.
-        ends: the least and the greatest value of a row.
-        level: of the two bounds together.
-    """
+    """Bounds of a mean over rows; the cluster that was not seen is as large as the largest."""
     pairs, times = np.unique(np.stack([means, sizes]), axis=1, return_counts=True)
     rng = np.random.default_rng(0)
     sums, weights = np.empty(DRAWS), np.empty(DRAWS)
@@ -180,19 +165,12 @@ def non_inferior(change: Interval | None, margin: float) -> bool:
     return not_worse(change, margin) == "yes"
 
 
-def non_inferiority(interval: Interval | None, margin: float) -> str:
-    """Whether a difference of shares rules out a loss of more than the margin, in words."""
-    worse = f"worse by more than {100 * margin:.1f} points"
-    shown = interval and interval.guarded.points
-    return in_words(worse, not_worse(interval, margin), shown, would_do(interval, -margin))
-
-
 def in_words(worse: str, answer: Answer, shown: str | None, enough: str = "") -> str:
     """Whether something got worse, in words.
 
     Args:
         worse: the sentence to be denied, such as "raised by more than 5 %".
-        answer: whether it is denied: "yes", "no" or "not shown".
+        answer: whether it is denied.
         shown: the interval; None if there is none.
         enough: what `would_do` says.
     """
@@ -204,17 +182,14 @@ def in_words(worse: str, answer: Answer, shown: str | None, enough: str = "") ->
 def would_do(interval: Interval | None, bound: float, *, exact: bool = True) -> str:
     """How many clusters like these would show on which side of a bound a figure lies.
 
-    The figure's distance c to the bound must exceed a / sqrt(n) + b / n: a from the width of the
-    interval, b from the unseen cluster, which weighs about -log(alpha) / n, if the exact bounds are
-    asked for.
+    In words; empty if no number would be enough. The figure's distance c to the bound must exceed
+    a / sqrt(n) + b / n: a from the width of the interval, b from the unseen cluster, which weighs
+    about -log(alpha) / n, if the exact bounds are asked for.
 
     Args:
         interval: the figure with its interval, if it has one.
         bound: the bound.
         exact: whether the exact bounds must be on one side too.
-
-    Returns:
-        A number of templates or passages in words; empty if no number would be enough.
     """
     if interval is None:
         return ""

@@ -16,9 +16,7 @@ def unknown_margin(rows: Rows) -> Float[np.ndarray, " rows"]:
 
 
 def auroc(positive: Float[np.ndarray, " p"], negative: Float[np.ndarray, " n"]) -> float | None:
-    """P(a positive exceeds a negative), ties counting half (Mann-Whitney U / (p * n)).
-
-    None if one class is empty.
+    """P(a positive exceeds a negative), ties counting half: U / (p * n). None if a class is empty.
 
     Raises:
         ValueError: a value is NaN, whose rank would be made up.

@@ -23,7 +23,6 @@ from snipbias.evaluation.apart import Apart, apart
 from snipbias.evaluation.elsewhere import OWN
 from snipbias.evaluation.estimate import NOTHING, Estimate, difference, estimate, mean_of
 from snipbias.evaluation.measures import METRICS, PARTS, Mean
-from snipbias.evaluation.metrics import ByCondition
 from snipbias.evaluation.neutral_text import Passage, TextShift, perplexity_ratio
 from snipbias.evaluation.rows import Rows
 from snipbias.evaluation.summary import Trial
@@ -172,11 +171,9 @@ class Measured:
 
     @cached_property
     def std_instructions(self) -> float | None:
-        """The same over instructions, mean over trials: averaging the trials' accuracies first
-        would make any method with several trials look steadier.
-        """
-        metric = measures.PLAIN_ACCURACY
-        return mean_of(stats.spread_over_instructions(metric, rows) for rows in self.rows)
+        """The same over instructions, mean over trials (the mean of trials would look steadier)."""
+        plain = measures.PLAIN_ACCURACY
+        return mean_of(stats.spread_over_instructions(plain, rows) for rows in self.rows)
 
     @property
     def unknown_rate(self) -> float | None:
@@ -195,16 +192,13 @@ class Measured:
 
     def gold_raw(self, part: str) -> float | None:
         """P(gold) itself, not renormalised; None where the scores are no probabilities."""
-        nothing = ByCondition(None, None, None)
-        percent = (metrics.gold_percent_raw(rows) or nothing for rows in self.rows)
-        found = mean_of(getattr(each, part) for each in percent)
+        percent = map(metrics.gold_percent_raw, self.rows)
+        found = mean_of(each and getattr(each, part) for each in percent)
         return None if found is None else found / 100
 
     @cached_property
     def text(self) -> TextShift | None:
-        """On neutral text, from the mean over trials of each passage's sums: the perplexity is the
-        geometric mean of theirs.
-        """
+        """On neutral text; the perplexity is the geometric mean of the trials'."""
         shifts = [each.text for each in self.trials if each.text is not None]
         if len(shifts) < 2:
             return shifts[0] if shifts else None
@@ -262,7 +256,6 @@ def measured(task: str, methods: Mapping[str, Sequence[Trial]]) -> dict[str, Mea
     """The figures of every method on one task, the original's trial being the first."""
     found = {name: Measured(task, name, tuple(trials)) for name, trials in methods.items()}
     before = found.get(ORIGINAL)
-    return {
-        name: each if name == ORIGINAL else replace(each, before=before)
-        for name, each in found.items()
-    }
+    for name in found.keys() - {ORIGINAL}:
+        found[name] = replace(found[name], before=before)
+    return found

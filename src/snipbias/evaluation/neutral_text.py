@@ -19,7 +19,7 @@ from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.interventions import Intervention
 from snipbias.edits.provenance import weights_unchanged
 from snipbias.evaluation.bootstrap import Draws
-from snipbias.evaluation.interval import Ends, Interval, in_words, not_raised, would_do
+from snipbias.evaluation.interval import Ends, Interval
 from snipbias.models.batching import Progress, run_batches, size_of
 from snipbias.models.fingerprint import Weights
 from snipbias.models.language_model import LanguageModel, Query
@@ -97,10 +97,42 @@ def text_shifts(
     Raises:
         SnipbiasError: all texts are too short to predict anything.
     """
-    sums = _sums(lm, texts, edits, progress)
-    if not sums[0]:
+    with lm.frozen(), weights_unchanged(lm), torch.inference_mode():
+        weights: Weights = {}
+        states = []
+        for edit in (None, *edits):
+            same = edit is None or isinstance(edit, NeuronEdit)  # others may write to the weights
+            with nullcontext() if edit is None else edit.applied(lm):
+                states.append(state_of(lm, weights if same else None))
+        keys = [keys_of(state and states[0] and states[0] + state, texts) for state in states]
+        kept = [{n: Passage(*sums) for n, sums in known(some).items()} for some in keys]
+        done = [n for n in range(len(texts)) if all(n in sums for sums in kept)]
+        left = [n for n in range(len(texts)) if n not in done]
+        found: dict[int, list[Passage]] = {}
+
+        def add(numbers: Sequence[int], measured: list[Passage]) -> None:
+            number = left[numbers[0]]
+            found[number] = measured
+            new = zip(keys, measured, strict=False)  # nothing is measured of too short a text
+            keep({of_method[number]: sums for of_method, sums in new})
+
+        if done:
+            progress(len(done) * len(states))
+        run_batches(
+            lm,
+            left,
+            lambda n: _passages(lm, texts[n[0]], edits, [sums.get(n[0]) for sums in kept]),
+            add,
+            size=lambda n: (len(texts[n]), 0) if isinstance(texts[n], str) else size_of(texts[n]),
+            kind="answers",
+            batch_size=1,  # each token's whole distribution is kept, and compared with the edits'
+            progress=lambda done: progress(done * len(states)),
+        )
+    every = {n: [sums[n] for sums in kept] for n in done} | workers().gather(found)
+    measured = [every[number] for number in range(len(texts))]
+    if not any(measured):
         raise SnipbiasError("no passage of the text is long enough to predict: give longer ones.")
-    return [TextShift.of(passages) for passages in sums]
+    return [TextShift.of([p[n] for p in measured if p]) for n in range(1 + len(edits))]
 
 
 def chat_answers(
@@ -131,47 +163,8 @@ def chat_answers(
     return [Query(query.prompt, (tuple(written[i]),)) for i, query in enumerate(asked)]
 
 
-def _sums(
-    lm: LanguageModel, jobs: Sequence[Text], edits: Sequence[Intervention], progress: Progress
-) -> list[list[Passage]]:
-    """The sums of every passage, for the original and then each edit; without those too short."""
-    with lm.frozen(), weights_unchanged(lm), torch.inference_mode():
-        weights: Weights = {}
-        states = [_state(lm, edit, weights) for edit in (None, *edits)]
-        keys = [keys_of(state and states[0] and states[0] + state, jobs) for state in states]
-        kept = [{n: Passage(*sums) for n, sums in known(some).items()} for some in keys]
-        done = [n for n in range(len(jobs)) if all(n in sums for sums in kept)]
-        left = [n for n in range(len(jobs)) if n not in done]
-        found: dict[int, list[Passage]] = {}
-
-        def add(numbers: Sequence[int], measured: list[Passage]) -> None:
-            number = left[numbers[0]]
-            found[number] = measured
-            new = zip(keys, measured, strict=False)  # nothing is measured of too short a text
-            keep({of_method[number]: sums for of_method, sums in new})
-
-        if done:
-            progress(len(done) * len(states))
-        run_batches(
-            lm,
-            left,
-            lambda n: _passages(lm, jobs[n[0]], edits, [sums.get(n[0]) for sums in kept]),
-            add,
-            size=lambda n: _size(jobs[n]),
-            kind="answers",
-            batch_size=1,  # each token's whole distribution is kept, and compared with the edits'
-            progress=lambda done: progress(done * len(states)),
-        )
-    every = {n: [sums[n] for sums in kept] for n in done} | workers().gather(found)
-    measured = [every[number] for number in range(len(jobs))]
-    return [[one[method] for one in measured if one] for method in range(1 + len(edits))]
-
-
 def _passages(
-    lm: LanguageModel,
-    job: Text,
-    edits: Sequence[Intervention],
-    kept: Sequence[Passage | None],
+    lm: LanguageModel, job: Text, edits: Sequence[Intervention], kept: Sequence[Passage | None]
 ) -> list[Passage]:
     """The sums of one passage for the original and each edit; empty if it is too short."""
 
@@ -188,17 +181,6 @@ def _passages(
             sums = Passage(len(targets), nll, float(divergence(original, edited).sum()))
         found.append(sums)
     return found
-
-
-def _size(job: Text) -> tuple[int, int]:
-    return size_of(job) if isinstance(job, Query) else (len(job), 0)
-
-
-def _state(lm: LanguageModel, edit: Intervention | None, weights: Weights) -> str | None:
-    """The cache key of the model's answers under an edit."""
-    same = edit is None or isinstance(edit, NeuronEdit)  # another kind may write to the weights
-    with nullcontext() if edit is None else edit.applied(lm):
-        return state_of(lm, weights if same else None)
 
 
 def guesses(perplexity: float) -> bool:
@@ -237,33 +219,15 @@ def perplexity_ratio(edited: TextShift, original: TextShift) -> Interval | None:
     log = _per_token(more, edited, (-KL_PER_TOKEN, KL_PER_TOKEN))
     if log is None:
         return None
-    bounds = {
-        name: pair and (_exp(pair[0]), _exp(pair[1]))
-        for name, pair in (("exact", log.exact), ("ends", log.ends))
-    }
-    values = {name: _exp(getattr(log, name)) for name in ("estimate", "low", "high")}
-    return replace(log, **values, **bounds)
+    estimate, low, high = map(_exp, (log.estimate, log.low, log.high))
+    exact, ends = (pair and (_exp(pair[0]), _exp(pair[1])) for pair in (log.exact, log.ends))
+    return replace(log, estimate=estimate, low=low, high=high, exact=exact, ends=ends)
 
 
 def kl_interval(shift: TextShift) -> Interval | None:
     """Mean KL per token from the original, in nats; clusters and None as in `perplexity_ratio`."""
     kl = _per_token([p.kl for p in shift.passages], shift, (0.0, KL_PER_TOKEN))
     return kl and replace(kl, low=max(kl.low, 0.0))
-
-
-def perplexity_kept(ratio: Interval | None, margin: float) -> str:
-    """Whether perplexity is, with confidence, not up by more than a share of it, in words."""
-    sure = ratio and ratio.guarded
-    shown = sure and f"x {sure.estimate:.4g} [{sure.low:.4g}, {sure.high:.4g}]"
-    worse = f"raised by more than {100 * margin:.1f} %"
-    return in_words(worse, not_raised(ratio, 1 + margin), shown, would_do(ratio, 1 + margin))
-
-
-def kl_kept(kl: Interval | None, margin: float) -> str:
-    """Whether the model is, with confidence, off by less than so many nats per token, in words."""
-    worse = f"off by more than {margin:.3g} nats per token"
-    shown = kl and str(kl.guarded)
-    return in_words(worse, not_raised(kl, margin), shown, would_do(kl, margin))
 
 
 def _per_token(sums: Sequence[float], shift: TextShift, ends: Ends) -> Interval | None:

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from snipbias.evaluation.bootstrap import Draws
 from snipbias.evaluation.interval import Interval
 from snipbias.evaluation.margin import named_credit, unknown_margin
 from snipbias.evaluation.measures import AMBIGUOUS_ACCURACY, DISAMBIGUATED_ACCURACY, ByCondition
 from snipbias.evaluation.rows import Rows
-from snipbias.evaluation.stats import RESAMPLES
 
 # Accuracies are sums of credits divided by counts: two equal ones may differ in the last bits.
 ROUNDING = 1e-9
@@ -58,14 +57,11 @@ class OffsetCurve:
         """At most `points` points, evenly picked with both ends: enough to draw, not to compare."""
         last = len(self.offsets) - 1
         keep = np.unique(np.linspace(0, last, min(points, last + 1)).round().astype(np.int64))
-        return OffsetCurve(
-            self.offsets[keep], self.ambiguous[keep], self.disambiguated[keep], self.overall[keep]
-        )
+        return OffsetCurve(*(column[keep] for column in vars(self).values()))
 
     def point(self, i: int) -> OffsetPoint:
         """The i-th, counted from "never unknown"."""
-        columns = (self.offsets, self.ambiguous, self.disambiguated, self.overall)
-        return OffsetPoint(*(float(column[i]) for column in columns))
+        return OffsetPoint(*(float(column[i]) for column in vars(self).values()))
 
 
 def offset_curve(rows: Rows) -> OffsetCurve | None:
@@ -84,11 +80,15 @@ def offset_curve(rows: Rows) -> OffsetCurve | None:
     step_of = np.searchsorted(-steps, -margin)
     named = named_credit(rows)
     change = (rows.gold == rows.unknown) - named
-    ambiguous, disambiguated, overall = (
-        ((named * part).sum() + _cumulative(step_of, change * part, len(steps))) / part.sum()
-        for part in (rows.ambiguous, rows.disambiguated, rows.weight)
+
+    def reached(part: np.ndarray) -> Float[np.ndarray, " points"]:
+        """Accuracy after 0, 1, ... breakpoints; rows at step `len(steps)` never change."""
+        moved = np.bincount(step_of, weights=change * part, minlength=len(steps) + 1)[: len(steps)]
+        return ((named * part).sum() + np.append(0.0, np.cumsum(moved))) / part.sum()
+
+    return OffsetCurve(
+        _inside(-steps), *map(reached, (rows.ambiguous, rows.disambiguated, rows.weight))
     )
-    return OffsetCurve(_inside(-steps), ambiguous, disambiguated, overall)
 
 
 def gain_over_offset(edit_point: tuple[float, float], original_curve: OffsetCurve) -> float:
@@ -111,22 +111,19 @@ def gain_over_offset(edit_point: tuple[float, float], original_curve: OffsetCurv
 def gain_interval(trials: Sequence[Rows], original: Rows) -> Interval | None:
     """The interval of the mean gain of trials, the curve being drawn anew with the rows.
 
-    Templates are drawn, crossed with the instructions; the exact bounds
-    take the offset as given. None where a gain is undefined, or the rows do
-    not lie under the same templates and instructions.
+    Templates are drawn, crossed with the instructions; the exact bounds take the offset as given.
+    None where a gain is undefined, or the trials have other rows than the original.
     """
     if offset_curve(original) is None or any(len(rows) != len(original) for rows in trials):
         return None
-    draws = Draws.of(original.template, original.instruction, resamples=RESAMPLES)
+    draws = Draws.of(original.template, original.instruction)
     gains = [gains_in_draws(rows, original, draws) for rows in trials]
     found = draws.interval(np.mean(gains, axis=0), bounds=(-1.0, 1.0))
     if found is None:
         return None
     beside = np.mean([_beside_offset(rows, original) for rows in trials], axis=0)
-    sums, sizes = (
-        draws.cells(values * original.disambiguated).sum(axis=1)
-        for values in (beside, np.ones(len(original)))
-    )
+    counted = original.disambiguated.astype(float)
+    sums, sizes = (draws.cells(part).sum(axis=1) for part in (beside * counted, counted))
     there = sizes > 0
     return found.with_exact(sums[there] / sizes[there], sizes[there], (-1.0, 1.0))
 
@@ -150,8 +147,7 @@ def gains_in_draws(rows: Rows, original: Rows, draws: Draws) -> Float[np.ndarray
     """The gain over the offset curve in each draw; NaN where a condition has no row.
 
     Args:
-        rows: the edit's rows.
-        original: the same rows of the original model.
+        rows, original: the edit's rows, and the original model's.
         draws: which rows each draw has.
     """
     reached = AMBIGUOUS_ACCURACY.over(rows, draws)
@@ -162,10 +158,8 @@ def gains_in_draws(rows: Rows, original: Rows, draws: Draws) -> Float[np.ndarray
     change = ((original.gold == original.unknown) - named)[order]
     best = np.empty(len(draws.templates))
     for part in np.array_split(np.arange(len(draws.templates)), 1 + len(draws.templates) // 100):
-        often = (
-            draws.templates[part][:, draws.template]
-            * draws.instructions[part][:, draws.instruction]
-        )
+        often = draws.templates[part][:, draws.template]
+        often = often * draws.instructions[part][:, draws.instruction]
         curves = []
         for counted in (original.ambiguous, original.disambiguated):
             start = (often * (named * counted)).sum(axis=1, keepdims=True)
@@ -177,14 +171,6 @@ def gains_in_draws(rows: Rows, original: Rows, draws: Draws) -> Float[np.ndarray
         best[part] = np.where(as_good, curves[1], 0.0).max(axis=1)
     gain = DISAMBIGUATED_ACCURACY.over(rows, draws) - best
     return np.where(np.isnan(reached), np.nan, gain)
-
-
-def _cumulative(
-    step: Int[np.ndarray, " part"], change: Float[np.ndarray, " part"], steps: int
-) -> Float[np.ndarray, " points"]:
-    """Total change after 0, 1, ..., `steps` breakpoints; rows at step `steps` never change."""
-    at_step = np.bincount(step, weights=change, minlength=steps + 1)[:steps]
-    return np.concatenate([[0.0], np.cumsum(at_step)])
 
 
 def _inside(breakpoints: Float[np.ndarray, " steps"]) -> Float[np.ndarray, " points"]:

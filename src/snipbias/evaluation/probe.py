@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from snipbias.base.plot import average
 from snipbias.base.table import Grid
@@ -44,8 +45,7 @@ class Probe:
     """The result of the probe.
 
     Attributes:
-        layer: the block whose output it reads, chosen on neutral questions.
-        layers: blocks that it chose from, counted from the first.
+        layer: the block whose output it reads, chosen on neutral questions from `layers` blocks.
         by_layer: AUROC of each block's on neutral questions left out, mean over the three kinds.
         neutral: of the chosen one, by kind.
         told: AUROC on the task, by what tells and by kind of unanswerable rows.
@@ -70,15 +70,11 @@ class Probe:
             ends = found.interval
             return f"{found.value:.2f}" + (f" [{ends.low:.2f}, {ends.high:.2f}]" if ends else "")
 
-        return Grid(
-            "Unanswerable rows told from answerable ones: AUROC [95 %]",
-            ("what tells", *(NAMES[kind] for kind in UNANSWERABLE)),
-            tuple(
-                (name, *(cell(found[kind]) for kind in UNANSWERABLE))
-                for name, found in self.told.items()
-            ),
-            strong=(INSIDE,),
-        )
+        title = "Unanswerable rows told from answerable ones: AUROC [95 %]"
+        told = self.told.items()
+        rows = ((name, *(cell(found[kind]) for kind in UNANSWERABLE)) for name, found in told)
+        header = ("what tells", *(NAMES[kind] for kind in UNANSWERABLE))
+        return Grid(title, header, tuple(rows), strong=(INSIDE,))
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, for JSON."""
@@ -101,9 +97,7 @@ def probe(
         task: its rows with filler and mismatch rows, as `with_controls` makes them; asked under its
             first instruction.
         seed: of the shuffled labels.
-        batch_size: prompts per pass, or `auto`; no result depends on it.
-        stage: called with what is done next, and of how many prompts.
-        progress: called with the number of prompts just done.
+        batch_size, stage, progress: as in `evaluate`.
     """
     asked = as_model(lm), as_task(task)
     return probe_and_rows(*asked, stage, seed, batch_size=batch_size, progress=progress)[0]
@@ -159,9 +153,7 @@ def learned(
         chosen = int(found.mean(1).argmax())
         return ridge.PENALTIES[chosen], found[chosen]
 
-    def scores(
-        x: Float[np.ndarray, "n d"], penalty: float, labels: Bool[np.ndarray, " n"] = unanswerable
-    ) -> Rows:
+    def scores(x: np.ndarray, penalty: float, labels: np.ndarray = unanswerable) -> Rows:
         (direction,) = ridge.fit(x[:n], labels, [penalty])
         return _as_rows(direction(x[n:]), rows)
 
@@ -209,34 +201,22 @@ def _surface(items: Sequence[Item], queries: Sequence[Query]) -> Float[np.ndarra
     """Tokens, sentences, words that context and question share, place and length of "unknown"."""
     found = []
     for item, query in zip(items, queries, strict=True):
-        shared = set(_split(item.context)) & set(_split(item.question))
+        asked = set(_split(item.question))
+        shared = len(asked & set(_split(item.context)))
         unknown = item.unknown if item.unknown is not None else -1
+        sentences = len(re.findall(r"[.!?;]", item.context))
+        of_unknown = unknown, len(query.options[unknown])
         found.append(
-            [
-                len(query.prompt),
-                len(re.findall(r"[.!?;]", item.context)),
-                len(shared),
-                len(shared) / max(1, len(set(_split(item.question)))),
-                unknown,
-                len(query.options[unknown]),
-            ]
+            (len(query.prompt), sentences, shared, shared / max(1, len(asked)), *of_unknown)
         )
     return np.array(found, dtype=float)
 
 
 def _words(items: Sequence[Item], learned_on: int) -> Float[np.ndarray, "n v"]:
     """Word counts of every item, over the words of the first `learned_on` items."""
-    texts = [_split(f"{item.context} {item.question}") for item in items]
-    known: Mapping[str, int] = {
-        word: number
-        for number, word in enumerate(sorted({w for text in texts[:learned_on] for w in text}))
-    }
-    counts = np.zeros((len(items), len(known)))
-    for row, text in zip(counts, texts, strict=True):
-        for word in text:
-            if word in known:
-                row[known[word]] += 1
-    return counts
+    counts = [Counter(_split(f"{item.context} {item.question}")) for item in items]
+    known = sorted(set().union(*counts[:learned_on]))
+    return np.array([[count[word] for word in known] for count in counts], dtype=float)
 
 
 def _split(text: str) -> list[str]:

@@ -12,11 +12,7 @@ from typing import Literal
 import numpy as np
 
 from snipbias.base.errors import SnipbiasError
-from snipbias.models.batching import BatchSize, Progress
-from snipbias.models.fingerprint import Weights
-from snipbias.models.language_model import LanguageModel
-from snipbias.models.score_all import ask
-from snipbias.tasks.items import Item, Task
+from snipbias.tasks.items import Item
 from snipbias.tasks.prompts import PromptTemplate
 
 
@@ -47,6 +43,13 @@ class Reading:
             raise SnipbiasError("generated text is matched to options as text: drop the letters.")
         if self.normalize != "sum" and self.options == "letters":
             raise SnipbiasError("letters are all as long: drop the normalization, or the letters.")
+
+    def lengths(self, answers: Sequence[str], tokens: Sequence[int]) -> np.ndarray:
+        """The divisor of the log-probability of each option, of which text and tokens are given."""
+        if self.normalize == "sum":
+            return np.ones(len(answers))
+        by_token = self.normalize == "token"
+        return np.array(tokens if by_token else [len(a.encode()) for a in answers], dtype=float)
 
 
 def balanced_orders(options: int) -> list[tuple[int, ...]]:
@@ -99,43 +102,3 @@ def _words(text: str) -> str:
 
 def _plain(text: str) -> str:
     return re.sub(r"^(the|an?) ", "", _words(text))
-
-
-def lengths(answers: Sequence[str], tokens: Sequence[int], reading: Reading) -> np.ndarray:
-    """The divisor of each option's log-probability.
-
-    Args:
-        answers: option texts.
-        tokens: number of tokens of each.
-        reading: divide by tokens, by bytes or by 1.
-    """
-    if reading.normalize == "token":
-        return np.array(tokens, dtype=float)
-    if reading.normalize == "byte":
-        return np.array([len(option.encode()) for option in answers], dtype=float)
-    return np.ones(len(answers))
-
-
-def written_by(
-    lm: LanguageModel,
-    task: Task,
-    batch_size: BatchSize,
-    progress: Progress,
-    weights: Weights | None = None,
-) -> dict[tuple[int, int], str]:
-    """Generate an answer to every prompt of a task.
-
-    Args:
-        lm: the model, with any edit applied.
-        task: the task.
-        batch_size: prompts per pass, or `auto`.
-        progress: called with the number of prompts just done.
-        weights: fingerprints of the model's weights, if they need not be computed again.
-
-    Returns:
-        (item, instruction) -> text.
-    """
-    places = [(i, j) for j in range(len(task.instructions)) for i in range(len(task.items))]
-    queries = [lm.query(*task.prompt.ask(task.instructions[j], task.items[i])) for i, j in places]
-    texts = ask(lm, queries, lm.generate, "writing", batch_size, progress, weights)
-    return dict(zip(places, texts, strict=True))

@@ -13,7 +13,6 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -31,12 +30,14 @@ from snipbias.evaluation.interval import Interval
 
 EVER, HARNESS = "every_eval_ever", "lm_eval"
 PARTS = ("overall", "ambiguous", "disambiguated")
-SHARE = ("proportion", 0.0, 1.0)
-# Figures besides accuracy: unit, least and greatest value, whether lower is better.
-FIGURES = {
-    "discrimination": (*SHARE, False),
-    "twin_discrimination": (*SHARE, False),
-    "named_accuracy": (*SHARE, False),
+# Unit, least and greatest value, whether lower is better.
+Scale = tuple[str, float, float | str, bool]
+RIGHT: Scale = ("proportion", 0.0, 1.0, False)
+NAMED: Scale = ("proportion", 0.0, 1.0, True)
+FIGURES: dict[str, Scale] = {
+    "discrimination": RIGHT,
+    "twin_discrimination": RIGHT,
+    "named_accuracy": RIGHT,
     "s_dis": ("index", -1.0, 1.0, True),
     "s_amb": ("index", -1.0, 1.0, True),
     "perplexity": ("perplexity", 1.0, "Infinity", True),
@@ -74,23 +75,17 @@ def every_eval_ever(compared: Compared, record: RunRecord, method: str) -> dict[
         method: label of an edit, or the original.
     """
     task, when = compared.task, str(_seconds(record))
-    model, summary = _model(compared, record, method), compared.summaries[method]
-    found, result = compared.measured[method], partial(_result, _source(compared), when)
+    model, source = _model(compared, record, method), _source(compared)
+    found, summary = compared.measured[method], compared.summaries[method]
+    right, named = summary.accuracy, summary.named_stereotyped
+    figures: list[tuple[str, float | None, Scale, Interval | None]] = [
+        *((f"accuracy.{p}", getattr(right, p), RIGHT, found.value(p).interval) for p in PARTS),
+        *((f"named_stereotyped.{p}", getattr(named, p), NAMED, None) for p in PARTS),
+        *((name, getattr(summary, name), scale, None) for name, scale in FIGURES.items()),
+    ]
     results = [
-        result(f"accuracy.{part}", value, (*SHARE, False), found.value(part).interval)
-        for part in PARTS
-        if (value := getattr(summary.accuracy, part)) is not None
-    ]
-    named = {part: getattr(summary.named_stereotyped, part) for part in PARTS}
-    results += [
-        result(f"named_stereotyped.{part}", value, (*SHARE, True))
-        for part, value in named.items()
-        if value is not None
-    ]
-    figures = {name: getattr(summary, name) for name in FIGURES}
-    results += [
-        result(name, value, FIGURES[name])
-        for name, value in figures.items()
+        _result(source, when, name, value, scale, interval)
+        for name, value, scale, interval in figures
         if value is not None and math.isfinite(value)  # JSON has no other numbers
     ]
     return {
@@ -169,11 +164,16 @@ def _result(
     when: str,
     name: str,
     value: float,
-    scale: tuple[str, float, float | str, bool],
-    interval: Interval | None = None,
+    scale: Scale,
+    interval: Interval | None,
 ) -> dict[str, Any]:
     unit, least, greatest, lower = scale
-    uncertainty = {} if interval is None else {"uncertainty": _uncertainty(interval)}
+    details: dict[str, Any] = {"score": value}
+    if interval:
+        bounds = {"lower": interval.low, "upper": interval.high, "confidence_level": interval.level}
+        bounds["method"] = f"bootstrap over {interval.unit}s"
+        sure = {"confidence_interval": bounds, "num_samples": interval.templates}
+        details["uncertainty"] = sure
     return {
         "evaluation_result_id": name,
         "evaluation_name": f"{source['dataset_name']}: {name.replace('.', ', ')}",
@@ -188,30 +188,16 @@ def _result(
             "min_score": least,
             "max_score": greatest,
         },
-        "score_details": {"score": value, **uncertainty},
-    }
-
-
-def _uncertainty(interval: Interval) -> dict[str, Any]:
-    return {
-        "confidence_interval": {
-            "lower": interval.low,
-            "upper": interval.high,
-            "confidence_level": interval.level,
-            "method": f"bootstrap over {interval.unit}s",
-        },
-        "num_samples": interval.templates,
+        "score_details": details,
     }
 
 
 def _source(compared: Compared) -> dict[str, Any]:
     task = compared.task
     data = data_of(task.name)
+    on_hub = {"source_type": "hf_dataset", "hf_repo": data.repository}
     details = {"fingerprint": task.fingerprint, "part": task.part, "rows": str(task)}
-    if data.repository is None:
-        kind = {"source_type": "other"}
-    else:
-        kind = {"source_type": "hf_dataset", "hf_repo": data.repository}
+    kind = on_hub if data.repository else {"source_type": "other"}
     return {"dataset_name": data.task, **kind, "additional_details": details}
 
 

@@ -1,20 +1,21 @@
-"""The effect of an edit in words, and whether it kept what should not change."""
+"""The effect of an edit on the stereotype in words, and whether it kept what should not change."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from snipbias.evaluation.apart import gain_sentence
 from snipbias.evaluation.interval import (
+    Answer,
     Interval,
     below,
-    non_inferior,
-    non_inferiority,
+    in_words,
     not_raised,
+    not_worse,
+    would_do,
 )
 from snipbias.evaluation.measured import Measured
-from snipbias.evaluation.neutral_text import guesses, kl_interval, kl_kept, perplexity_kept
+from snipbias.evaluation.neutral_text import guesses, kl_interval
 
 # Points of accuracy, percent of perplexity, and hundredths of a nat of KL that may be lost.
 MARGIN = 0.02
@@ -47,36 +48,39 @@ def plain_name(what: str) -> str:
 def retained(found: Measured, margin: float = MARGIN) -> Iterator[Retained]:
     """Whether retention tasks, neutral text and chat answers were kept.
 
-    Of a model that guesses at neutral text anyway, nothing is said of perplexity.
+    Nothing is said of the perplexity of a model that guesses at neutral text anyway.
 
     Args:
         margin: in accuracy (0.02: two points), as a share of perplexity (two percent), and in nats
             per token of KL, which is about the same as a share of perplexity.
     """
     for task, estimate in found.retention.items():
-        change = estimate.interval
-        kept = non_inferior(change, margin)
-        yield Retained(task, change, kept, non_inferiority(change, margin))
+        change, worse = estimate.interval, f"worse by more than {100 * margin:.1f} points"
+        shown = change and change.guarded.points
+        yield _retained(task, change, worse, shown, not_worse(change, margin), -margin)
     text, before = found.text, found.before and found.before.text
     if text and before and not guesses(before.perplexity):
-        ratio = found.perplexity_ratio.interval
-        kept = not_raised(ratio, 1 + margin) == "yes"
-        yield Retained("perplexity", ratio, kept, perplexity_kept(ratio, margin))
+        ratio, worse = found.perplexity_ratio.interval, f"raised by more than {100 * margin:.1f} %"
+        sure = ratio and ratio.guarded
+        shown = sure and f"x {sure.estimate:.4g} [{sure.low:.4g}, {sure.high:.4g}]"
+        answer = not_raised(ratio, 1 + margin)
+        yield _retained("perplexity", ratio, worse, shown, answer, 1 + margin)
     for what, texts in (("KL", text), ("chat answers", found.trials[0].chat)):
         if texts:
-            moved = kl_interval(texts)
-            kept = not_raised(moved, margin) == "yes"
-            yield Retained(what, moved, kept, kl_kept(moved, margin))
+            moved, worse = kl_interval(texts), f"off by more than {margin:.3g} nats per token"
+            shown = moved and str(moved.guarded)
+            yield _retained(what, moved, worse, shown, not_raised(moved, margin), margin)
 
 
-def said(found: Measured) -> tuple[str, ...]:
-    """The effect of an edit: on the stereotype, and whether it is a gain."""
-    if found.before is None:
-        return ()
-    return tuple(filter(None, (_stereotyped(found), gain_sentence(found.apart))))
+def _retained(
+    what: str, found: Interval | None, worse: str, shown: str | None, answer: Answer, bound: float
+) -> Retained:
+    said = in_words(worse, answer, shown, would_do(found, bound))
+    return Retained(what, found, answer == "yes", said)
 
 
-def _stereotyped(found: Measured) -> str:
+def stereotyped(found: Measured) -> str:
+    """The effect of an edit on the stereotype; empty where it cannot be given."""
     share, change = found.value("stereotyped").value, found.change("stereotyped").interval
     if share is None or change is None:
         return ""

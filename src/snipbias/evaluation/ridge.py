@@ -68,7 +68,7 @@ def held_out(
     """AUROC of each kind of first-class rows against the other class, on groups left out.
 
     Args:
-        group: as `held_out_scores` takes it.
+        x, is_first, group: as in `held_out_scores`.
         kind: which rows of the first class each kind has.
     """
     scores = held_out_scores(x, is_first, group)
@@ -76,21 +76,19 @@ def held_out(
 
 
 def held_out_scores(
-    x: Float[np.ndarray, "n d"],
-    is_first: Bool[np.ndarray, " n"],
-    group: Int[np.ndarray, " n"],
-    penalties: Sequence[float] = PENALTIES,
+    x: Float[np.ndarray, "n d"], is_first: Bool[np.ndarray, " n"], group: Int[np.ndarray, " n"]
 ) -> Float[np.ndarray, "penalties n"]:
-    """Every row's score along a direction that was fitted without its group.
+    """Every row's score along a direction that was fitted without its group, by penalty.
 
     Args:
+        x, is_first: as in `fit`.
         group: rows of one group are left out together, a fifth of the groups at a time.
     """
-    scores = np.empty((len(penalties), len(x)))
+    scores = np.empty((len(PENALTIES), len(x)))
     for fold in range(FOLDS):
         out = group % FOLDS == fold
-        for number, direction in enumerate(fit(x[~out], is_first[~out], penalties)):
-            scores[number, out] = direction(x[out])
+        directions = fit(x[~out], is_first[~out], PENALTIES)
+        scores[:, out] = [direction(x[out]) for direction in directions]
     return scores
 
 
@@ -100,8 +98,7 @@ def residual(
     """The residual of a least-squares regression with a constant.
 
     Args:
-        x: what is explained.
-        of: what explains it.
+        x, of: what is explained, and what explains it.
         fitted: rows that the regression is fitted on.
     """
     of = np.column_stack([np.ones(len(of)), of])

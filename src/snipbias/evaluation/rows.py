@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
@@ -77,16 +77,10 @@ class Rows:
         """Rows from ragged lists, one entry per row; None among labels is stored as -1 or "".
 
         Args:
-            scores: score of each option.
-            gold: index of the right option.
-            unknown: index of the option that declines; by default not known for any row.
-            biased: index of the option that the stereotype names; likewise.
-            chosen: index of the answer; by default the highest score, the first of equals.
-            condition: condition; by default none.
-            instruction: number of the instruction; by default 0.
-            template: template; by default one for all rows.
-            probabilities: whether scores are log-probabilities.
-            twin: name shared with the row's twin; by default none.
+            scores, gold, probabilities: as the attributes.
+            chosen: by default the option with the highest score, the first of equals.
+            unknown, biased, condition, twin: by default not known of any row.
+            instruction, template: by default one for all rows.
         """
         matrix = padded(scores)
         n = len(matrix)
@@ -105,11 +99,7 @@ class Rows:
 
     @classmethod
     def of_items(
-        cls,
-        items: Sequence[Item],
-        scores: Sequence[Sequence[float]],
-        *,
-        probabilities: bool = True,
+        cls, items: Sequence[Item], scores: Sequence[Sequence[float]], probabilities: bool = True
     ) -> Rows:
         """A row per item under one instruction.
 
@@ -118,16 +108,9 @@ class Rows:
             scores: per item, one per option.
             probabilities: whether scores are log-probabilities.
         """
-        return cls.from_lists(
-            scores,
-            [item.gold for item in items],
-            unknown=[item.unknown for item in items],
-            biased=[item.biased for item in items],
-            condition=[item.condition for item in items],
-            template=[item.template for item in items],
-            twin=[item.twin for item in items],
-            probabilities=probabilities,
-        )
+        labels = ("gold", "unknown", "biased", "condition", "template", "twin")
+        of: dict[str, Any] = {name: [getattr(item, name) for item in items] for name in labels}
+        return cls.from_lists(scores, **of, probabilities=probabilities)
 
     def __len__(self) -> int:
         return len(self.gold)
@@ -178,8 +161,7 @@ class Rows:
         weight = np.ones(len(self))
         counts = {kind: int((self.condition == kind).sum()) for kind in self.kinds}
         for kind, count in counts.items():
-            share = counts[self.kinds[0]] / (len(counts) * count)
-            weight[self.condition == kind] = share
+            weight[self.condition == kind] = counts[self.kinds[0]] / (len(counts) * count)
         return weight
 
     @cached_property
@@ -190,12 +172,10 @@ class Rows:
     def _check_shapes(self) -> None:
         if self.scores.ndim != 2 or self.scores.shape[0] == 0:
             raise SnipbiasError("there are no rows to measure: evaluate at least one item.")
+        n = len(self.scores)
         for name in _LABELS:
-            shape = getattr(self, name).shape
-            if shape != (len(self.scores),):
-                raise ValueError(
-                    f"{name} has shape {shape}, but there are {len(self.scores)} rows."
-                )
+            if (shape := getattr(self, name).shape) != (n,):
+                raise ValueError(f"{name} has shape {shape}, but there are {n} rows.")
 
     def _check_scores(self) -> None:
         # Read off -inf, not off isfinite: a NaN among the options must not pass for padding.

@@ -13,6 +13,7 @@ few templates differ, the exact bounds of `interval` take over: 97 % or more.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
@@ -23,7 +24,6 @@ from snipbias.evaluation import measures
 from snipbias.evaluation.bootstrap import Draws
 from snipbias.evaluation.interval import FEWEST_TEMPLATES, Interval
 from snipbias.evaluation.interval import non_inferior as non_inferior
-from snipbias.evaluation.interval import non_inferiority as non_inferiority
 from snipbias.evaluation.measures import Mean, Metric
 from snipbias.evaluation.rows import Rows
 
@@ -120,8 +120,7 @@ def sign_flip(
     fewer, none is below 0.05.
 
     Args:
-        values_a: values of one method.
-        values_b: values of the other in the same rows.
+        values_a, values_b: values of the two methods in the same rows.
         templates: template of each row.
         seed: seed of the random exchanges.
     """
@@ -149,8 +148,7 @@ def sign_flip_of(metric: Mean, trials_a: Trials, trials_b: Trials) -> float | No
 
     Args:
         metric: the mean.
-        trials_a: rows of each trial of one method.
-        trials_b: the same rows as the other method answers them.
+        trials_a, trials_b: as in `difference`.
     """
     _check_aligned([*trials_a, *trials_b])
     valued = [metric.values(rows) for rows in (*trials_a, *trials_b)]
@@ -188,8 +186,7 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     adjusted: list[float | None] = [None] * len(p_values)
     highest = 0.0
     for rank, (p, i) in enumerate(known):
-        highest = max(highest, min(1.0, p * (len(known) - rank)))
-        adjusted[i] = highest
+        adjusted[i] = highest = max(highest, min(1.0, p * (len(known) - rank)))
     return adjusted
 
 
@@ -204,7 +201,7 @@ def unsettled(change: Interval | None, p_value: float | None) -> str:
     if change.templates < FEWEST_TEMPLATES:
         few = plural(change.templates, "template")
         return f"with {few} the interval is too short, and no p-value can be below {SIGNIFICANT:g}"
-    if change.excludes_zero and p_value is not None and p_value > SIGNIFICANT:
+    if not change.low <= 0 <= change.high and p_value is not None and p_value > SIGNIFICANT:
         return f"the interval excludes 0, and the p-value by sign flip is {p_value:.3f}"
     return ""
 
@@ -216,13 +213,12 @@ def spread_over_instructions(metric: Metric, rows: Rows) -> float | None:
 
 def _check_aligned(trials: Trials) -> None:
     first, *others = trials
-    for other in others:
-        for name in ("template", "instruction", "condition", "gold"):
-            if not np.array_equal(getattr(first, name), getattr(other, name)):
-                raise SnipbiasError(
-                    "the methods to compare were evaluated on different rows: evaluate them on "
-                    "the same task."
-                )
+    for other, name in product(others, ("template", "instruction", "condition", "gold")):
+        if not np.array_equal(getattr(first, name), getattr(other, name)):
+            raise SnipbiasError(
+                "the methods to compare were evaluated on different rows: evaluate them on the "
+                "same task."
+            )
 
 
 def _clusters(
@@ -232,12 +228,10 @@ def _clusters(
     if not isinstance(metric, Mean):
         return None
     valued = [metric.values(rows) for rows in trials]
+    weighed = [np.where(weight > 0, values, 0.0) * weight for values, weight in valued]
     sums, sizes = (
         np.mean([draws.cells(part).sum(axis=1) for part in parts], axis=0)
-        for parts in (
-            [np.where(weight > 0, values, 0.0) * weight for values, weight in valued],
-            [weight.astype(float) for _, weight in valued],
-        )
+        for parts in (weighed, [weight for _, weight in valued])
     )
     there = sizes > 0
     return sums[there] / sizes[there], sizes[there]

@@ -72,46 +72,13 @@ class Summary:
         return plain(self)
 
 
-def summarize(
-    rows: Rows,
-    *,
-    perplexity: float | None = None,
-    kl_per_token: float | None = None,
-    chat_kl: float | None = None,
-) -> Summary:
-    """All metrics of the rows.
-
-    Args:
-        rows: the rows.
-        perplexity, kl_per_token, chat_kl: fields of `Summary` that are not read off rows.
-    """
-    by_instruction = metrics.accuracy_by_instruction(rows)
-    curve = offset_curve(rows)
-    return Summary(
-        **{name: getattr(metrics, name)(rows) for name in METRICS},
-        rows=len(rows),
-        templates=len(np.unique(rows.template)),
-        instructions=len(by_instruction),
-        unresolved=int(((rows.ambiguous | rows.disambiguated) & (rows.biased < 0)).sum()),
-        accuracy_by_instruction=by_instruction,
-        spread=metrics.spread(by_instruction),
-        twin_discrimination=measures.TWIN_DISCRIMINATION(rows),
-        offset_curve=curve,
-        offset_best=curve.best if curve else None,
-        perplexity=perplexity,
-        kl_per_token=kl_per_token,
-        chat_kl=chat_kl,
-    )
-
-
 @dataclass(frozen=True, eq=False)
 class Trial:
     """Answers of one method on one task, in one trial and draw.
 
     Attributes:
         rows: on the held-out rows.
-        text: on neutral text, if it was measured.
-        chat: on the original's own answers to requests, if they were measured.
+        text, chat: on neutral text, and on the original's own answers to requests, if measured.
         retention, elsewhere: rows on other tasks, by task.
         dev: rows on the development part at the chosen setting, if there was one to choose.
         trial: number of the draw of items that neurons were found on; None where there is none.
@@ -130,8 +97,19 @@ class Trial:
     @cached_property
     def summary(self) -> Summary:
         """Every figure of these answers."""
-        return summarize(
-            self.rows,
+        rows, by_instruction = self.rows, metrics.accuracy_by_instruction(self.rows)
+        curve = offset_curve(rows)
+        return Summary(
+            **{name: getattr(metrics, name)(rows) for name in METRICS},
+            rows=len(rows),
+            templates=len(np.unique(rows.template)),
+            instructions=len(by_instruction),
+            unresolved=int(((rows.ambiguous | rows.disambiguated) & (rows.biased < 0)).sum()),
+            accuracy_by_instruction=by_instruction,
+            spread=metrics.spread(by_instruction),
+            twin_discrimination=measures.TWIN_DISCRIMINATION(rows),
+            offset_curve=curve,
+            offset_best=curve.best if curve else None,
             perplexity=self.text and self.text.perplexity,
             kl_per_token=self.text and self.text.kl_per_token,
             chat_kl=self.chat and self.chat.kl_per_token,

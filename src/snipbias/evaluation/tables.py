@@ -8,7 +8,7 @@ from statistics import mean
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from snipbias.base.table import WIDTH, Grid, markdown, number, p_value, percent, plain_text
+from snipbias.base.table import Grid, markdown, number, p_value, percent
 from snipbias.base.words import ALWAYS_UNKNOWN
 from snipbias.evaluation.apart import apart_grid
 from snipbias.evaluation.compared import Compared
@@ -17,7 +17,6 @@ from snipbias.evaluation.glossary import legend, legend_markdown
 from snipbias.evaluation.interval import bracketed
 from snipbias.evaluation.measured import Measured
 from snipbias.evaluation.measures import ACCURACY
-from snipbias.evaluation.metrics import ByCondition
 from snipbias.evaluation.neutral_text import perplexity_cell
 from snipbias.evaluation.summary import Summary, floors
 from snipbias.evaluation.verdicts import alarms, doubts
@@ -109,36 +108,21 @@ def comparison_renderable(comparison: Compared) -> RenderableType:
 
 def comparison_lines(comparison: Compared) -> list[str]:
     """The effect of each edit and what it kept, faults of each model, and notes."""
-    return [
-        *_said_lines(comparison),
-        *_verdict_lines(comparison),
-        *_retained_lines(comparison),
-        *(f"note: {note}" for note in comparison.notes),
-    ]
-
-
-def comparison_text(comparison: Compared, width: int = WIDTH) -> str:
-    """The comparison as plain text."""
-    return plain_text(comparison_renderable(comparison), width)
+    return [*_findings(comparison), *(f"note: {note}" for note in comparison.notes)]
 
 
 def comparison_markdown(comparison: Compared) -> str:
     """The comparison as Markdown."""
     grids = comparison_grids(comparison)
-    lines = _said_lines, _verdict_lines, _retained_lines
-    said = (line for each in lines for line in each(comparison))
-    return f"{markdown([*grids, *said])}\n\n{legend_markdown(grids)}\n"
+    return f"{markdown([*grids, *_findings(comparison)])}\n\n{legend_markdown(grids)}\n"
 
 
 def _floors(original: Summary) -> Iterator[tuple[str, ...]]:
     for name, accuracy in floors(original).items():
         named, unknown = ("0.0", "100.0") if name == ALWAYS_UNKNOWN else ("", "")
-        yield (name, "0", named, *_accuracies(accuracy), "", unknown)
-
-
-def _accuracies(found: ByCondition) -> tuple[str, ...]:
-    parts = (found.overall, *(getattr(found, part) for part in CONDITIONS))
-    return tuple("" if part is None else percent(part) for part in parts)
+        parts = (getattr(accuracy, part) for part in ("overall", *CONDITIONS))
+        cells = ("" if part is None else percent(part) for part in parts)
+        yield (name, "0", named, *cells, "", unknown)
 
 
 def _change_rows(comparison: Compared) -> Iterator[tuple[str, ...]]:
@@ -181,22 +165,13 @@ def _marked(comparison: Compared, method: str) -> str:
     return f"{method} !" if alarms(comparison.verdicts(method)) else method
 
 
-def _said_lines(comparison: Compared) -> list[str]:
-    return [f"{m}: {line}" for m in comparison.edits for line in comparison.said(m)]
-
-
-def _verdict_lines(comparison: Compared) -> list[str]:
-    return [
-        f"{mark} {method}: {'; '.join(map(str, found))}"
-        for method in comparison.summaries
-        for mark, kind in (("!", alarms), ("?", doubts))
-        if (found := kind(comparison.verdicts(method)))
-    ]
-
-
-def _retained_lines(comparison: Compared) -> list[str]:
-    return [
-        f"{method}: {part.what} {part.sentence}"
-        for method in comparison.edits
-        for part in comparison.retained(method)
-    ]
+def _findings(comparison: Compared) -> Iterator[str]:
+    """The effect of each edit, faults of each model, and what each edit kept."""
+    for edit in comparison.edits:
+        yield from (f"{edit}: {line}" for line in comparison.said(edit))
+    for method in comparison.summaries:
+        for mark, kind in (("!", alarms), ("?", doubts)):
+            if found := kind(comparison.verdicts(method)):
+                yield f"{mark} {method}: {'; '.join(map(str, found))}"
+    for edit in comparison.edits:
+        yield from (f"{edit}: {part.what} {part.sentence}" for part in comparison.retained(edit))

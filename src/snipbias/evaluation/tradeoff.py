@@ -51,6 +51,8 @@ def tradeoff(place: str, spots: Sequence[Spot], curve: OffsetCurve | None) -> Pl
         hover = "%{fullData.name}: %{x:.1f} / %{y:.1f}<extra></extra>"
         traces.append(scatter(spot.name, [across], [up], hover, marker=look, legendgroup=group))
     axes = {"range": [-4, 104], "dtick": 20, "ticksuffix": " %"}
+    shares = ((s.name, s.accuracy.ambiguous, s.accuracy.disambiguated) for s in known)
+    rows = ((name, *map(percent, both)) for name, *both in shares)
     layout = {
         "height": 430,
         "xaxis": {"title": {"text": "ambiguous accuracy"}, **axes},
@@ -65,14 +67,7 @@ def tradeoff(place: str, spots: Sequence[Spot], curve: OffsetCurve | None) -> Pl
         "edit on or below the line has only shifted answers. An edit above it has gained something "
         "if it also gains on filler and mismatch rows.",
         {"data": traces, "layout": layout},
-        Grid(
-            "Accuracy by condition (%)",
-            ("method", "ambiguous", "disambiguated"),
-            tuple(
-                (s.name, percent(s.accuracy.ambiguous), percent(s.accuracy.disambiguated))
-                for s in known
-            ),
-        ),
+        Grid("Accuracy by condition (%)", ("method", "ambiguous", "disambiguated"), tuple(rows)),
     )
 
 
