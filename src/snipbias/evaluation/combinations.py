@@ -15,15 +15,6 @@ from snipbias.models.language_model import LanguageModel
 from snipbias.tasks.items import Task
 
 
-def _with_combinations(edits: Sequence[NeuronEdit]) -> list[NeuronEdit]:
-    """The edits, their union, and their intersection unless it holds no neuron."""
-    both = [replace(union(*edits), label=UNION)]
-    shared = intersection(*edits)
-    if len(shared):
-        both.append(replace(shared, label=INTERSECTION))
-    return distinct([*edits, *both])
-
-
 def compare_combinations(
     lm: LanguageModel,
     tasks: Sequence[Task],
@@ -44,7 +35,8 @@ def compare_combinations(
         edits: the edits.
         texts, retention, options: as `compare` takes them.
     """
-    every = _with_combinations(edits)
+    both = [replace(union(*edits), label=UNION), replace(intersection(*edits), label=INTERSECTION)]
+    every = distinct([*edits, *both] if len(both[1]) else [*edits, both[0]])
     found: dict[str, Comparison] = {}
     for task in tasks:
         of = {"texts": () if found else texts, "retention": () if found else retention}

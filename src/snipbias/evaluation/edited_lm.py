@@ -88,12 +88,16 @@ class EditedLM(HFLM):
         if isinstance(edit, (str, int, Path)):  # a folder called 10 is a number to the harness
             edit = NeuronEdit.load(str(edit))
         if not isinstance(pretrained, LanguageModel):
+            name = str(dtype).removeprefix("torch.")
+            if name not in DTYPES:
+                known = ", ".join(DTYPES)
+                raise SnipbiasError(f"there is no dtype {name!r} here: use one of {known}.")
             # The harness names cuda:0 on a machine without it too, where the user named nothing.
             there = device != "cuda:0" or torch.cuda.is_available()
             pretrained = load(
                 str(pretrained),
                 revision=None if revision is None else str(revision),
-                dtype=_dtype(dtype),  # type: ignore[arg-type]
+                dtype=name,  # type: ignore[arg-type]
                 device=device if there else None,
                 device_map=device_map,
                 trust_remote_code=trust_remote_code,
@@ -142,10 +146,3 @@ def lm_eval_model(
             add_bos_token ...
     """
     return EditedLM(lm, edit, **reading)
-
-
-def _dtype(dtype: str | torch.dtype) -> str:
-    name = str(dtype).removeprefix("torch.")
-    if name not in DTYPES:
-        raise SnipbiasError(f"there is no dtype {name!r} here: use one of {', '.join(DTYPES)}.")
-    return name

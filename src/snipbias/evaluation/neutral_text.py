@@ -123,7 +123,7 @@ def text_shifts(
             left,
             lambda n: _passages(lm, texts[n[0]], edits, [sums.get(n[0]) for sums in kept]),
             add,
-            size=lambda n: (len(texts[n]), 0) if isinstance(texts[n], str) else size_of(texts[n]),
+            size=lambda n: size_of(job) if isinstance(job := texts[n], Query) else (len(job), 0),
             kind="answers",
             batch_size=1,  # each token's whole distribution is kept, and compared with the edits'
             progress=lambda done: progress(done * len(states)),

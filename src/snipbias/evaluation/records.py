@@ -170,9 +170,9 @@ def _result(
     unit, least, greatest, lower = scale
     details: dict[str, Any] = {"score": value}
     if interval:
-        bounds = {"lower": interval.low, "upper": interval.high, "confidence_level": interval.level}
-        bounds["method"] = f"bootstrap over {interval.unit}s"
-        sure = {"confidence_interval": bounds, "num_samples": interval.templates}
+        ends = {"lower": interval.low, "upper": interval.high, "confidence_level": interval.level}
+        how = {"method": f"bootstrap over {interval.unit}s"}
+        sure = {"confidence_interval": ends | how, "num_samples": interval.templates}
         details["uncertainty"] = sure
     return {
         "evaluation_result_id": name,
