@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
@@ -24,6 +24,7 @@ from snipbias.tasks.elsewhere import elsewhere
 from snipbias.tasks.items import Balance, Task
 from snipbias.tasks.neutral_text import chat_prompts, passages
 
+T = TypeVar("T")
 Make = Callable[[], Intervention]
 TEXTS = ("text", "chat")
 
@@ -95,15 +96,23 @@ class Cell:
     def _place(self) -> str:
         return place_of(self.task.name, self.method, self.trial, self.draw, self.other_samples)
 
+    @property
+    def seed(self) -> int:
+        """Of this trial's draws."""
+        assert self.trial is not None
+        return self.settings.seed + self.trial
+
     def sample(self, balance: Balance = "none") -> Task:
         """The items that this trial's neurons are found on."""
-        assert self.trial is not None
-        return self.task.sample(self.samples, self.settings.seed + self.trial, balance=balance)
+        return self.task.sample(self.samples, self.seed, balance=balance)
 
-    @property
-    def half_batch(self) -> BatchSize:
-        """Prompts per pass when gradients or activations are held."""
-        return "auto" if self.batch_size == "auto" else max(1, self.batch_size // 2)
+    def found(self, find: Callable[..., T], balance: Balance = "none") -> T:
+        """The result of a function of the model and these items, in half as large batches.
+
+        It holds gradients or activations.
+        """
+        half = "auto" if self.batch_size == "auto" else max(1, self.batch_size // 2)
+        return find(self.lm, self.sample(balance), batch_size=half)
 
     @property
     def original(self) -> Evaluation:

@@ -26,7 +26,6 @@ from snipbias.experiment.rivals import RIVALS
 from snipbias.experiment.settings import NO_WEIGHT, ORIGINAL
 from snipbias.method.activations import mean_activation
 from snipbias.method.recipes import RECIPES, Recipe, recipe
-from snipbias.method.scores import Scores
 from snipbias.models.language_model import LanguageModel
 from snipbias.models.sites import Neuron
 
@@ -81,7 +80,7 @@ def _by_rank(cell: Cell, recipe: Recipe) -> Top:
     """
 
     def compute() -> dict[str, Any]:
-        scores = _scores(cell, recipe)
+        scores = cell.found(recipe.scores, recipe.balance)
         most = min(max(sizes_of(cell)), scores.allowed)
         return {"order": scores.ranking(most), "edit": scores.top(most).to_dict()}
 
@@ -98,7 +97,7 @@ def _by_rounds(cell: Cell, recipe: Recipe) -> Top:
             edit: NeuronEdit | None = None
             for size in np.diff(np.linspace(0, n, recipe.rounds + 1).round().astype(int)):
                 with nullcontext() if edit is None else edit.applied(cell.lm):
-                    scores = _scores(cell, recipe)
+                    scores = cell.found(recipe.scores, recipe.balance)
                 before = [] if edit is None else edit.neurons
                 best = scores.ranking(min(len(before) + int(size), scores.allowed))
                 more = [neuron for neuron in best if neuron not in before][: int(size)]
@@ -120,23 +119,17 @@ def _top(
     return NeuronEdit.of(order[:n], like.model, factor, like.found_on, label)
 
 
-def _scores(cell: Cell, recipe: Recipe) -> Scores:
-    return recipe.scores(cell.lm, cell.sample(recipe.balance), batch_size=cell.half_batch)
-
-
 def _means(cell: Cell, recipe: Recipe) -> dict[str, Any]:
-    drawn = cell.sample(recipe.balance)
-    found = mean_activation(cell.lm, drawn, batch_size=cell.half_batch)
+    found = cell.found(mean_activation, recipe.balance)
     return {site.name: found[site] for site in found.sites}
 
 
 def _drawn(cell: Cell, control: Callable[[LanguageModel, NeuronEdit, int], NeuronEdit]) -> Outcome:
     """A random control of the edit that the preset's own method found in the same trial."""
-    assert cell.trial is not None
     found = method_named(cell.settings.method)(cell.of(cell.settings.method)).edit
     if found is None:
         return cell.unchanged()
-    seed = (cell.settings.seed + cell.trial) * cell.settings.draws + cell.draw
+    seed = cell.seed * cell.settings.draws + cell.draw
     edit = control(cell.lm, found, seed)
     return cell.outcome(lambda: edit, edit=edit, chosen={"n": len(edit)})
 

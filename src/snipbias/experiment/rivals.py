@@ -31,9 +31,8 @@ def _steered(cell: Cell, *, probed: bool = False) -> Outcome:
     Args:
         probed: add it only where a probe says that the answer will be wrong.
     """
-    size = cell.half_batch
-    vectors = cache(lambda: mean_difference(cell.lm, cell.sample(), batch_size=size))
-    gates = cache(lambda: probes(cell.lm, cell.sample(), batch_size=size))
+    vectors = cache(lambda: cell.found(mean_difference))
+    gates = cache(lambda: cell.found(probes))
 
     def make(setting: Setting) -> Any:
         layer = int(setting["layer"])
@@ -52,8 +51,7 @@ def _steered(cell: Cell, *, probed: bool = False) -> Outcome:
 
 def _masked(cell: Cell) -> Outcome:
     """UniBias: how many FFN vectors and heads are masked is chosen on dev."""
-    size = cell.half_batch
-    components = cache(lambda: biased_components(cell.lm, cell.sample(), batch_size=size))
+    components = cache(lambda: cell.found(biased_components))
 
     def search(measure: Measure) -> Iterable[Point]:
         vectors, heads = len(components().vectors), len(components().heads)
@@ -69,9 +67,7 @@ def _masked(cell: Cell) -> Outcome:
 
 def _tuned(cell: Cell, kind: Kind) -> Outcome:
     """LoRA or (IA)3 on the trial's rows; the number of epochs is chosen on dev."""
-    assert cell.trial is not None
-    seed = cell.settings.seed + cell.trial
-    adapters = cache(lambda: finetune(cell.lm, cell.sample(), kind, seed))
+    adapters = cache(lambda: finetune(cell.lm, cell.sample(), kind, cell.seed))
     tried = [{"epochs": n} for n in EPOCHS]
     return chosen(cell, lambda s: adapters()[int(s["epochs"])], lambda measure: map(measure, tried))
 

@@ -32,15 +32,13 @@ def learned(cell: Cell, pick: str, sized: bool) -> Outcome:
         pick: as `learn` takes it.
         sized: whether it keeps a number of neurons.
     """
-    assert cell.trial is not None
-    seed = cell.settings.seed + cell.trial
     there = _trainable(cell.lm)
     sizes = [n for n in sorted(cell.settings.sizes) if n <= there][-1:] if sized else []
 
     def compute() -> list[dict[str, Any]]:
         try:
             how = Training(steps=cell.settings.steps)
-            found = learn(cell.lm, cell.task, sizes, pick=pick, training=how, seed=seed)
+            found = learn(cell.lm, cell.task, sizes, pick=pick, training=how, seed=cell.seed)
         except SnipbiasError:  # nothing that does no harm: the model stays as it is
             return []
         return [edit.to_dict() for edit in found.edits.values()]
@@ -91,8 +89,7 @@ class Adapter:
 
 def lora(cell: Cell) -> Outcome:
     """A LoRA trained by the same losses, for as many steps, on the same rows: the ceiling."""
-    assert cell.trial is not None
-    seed = cell.settings.seed + cell.trial
+    seed = cell.seed
     how = Training(steps=cell.settings.steps, rate=0.003)
 
     @cache
