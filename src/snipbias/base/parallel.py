@@ -141,25 +141,18 @@ def hold_one_model() -> None:
     _here.set(replace(workers(), one_model=True))
 
 
-# What the launchers (accelerate and torchrun, mpirun) set: number of processes, rank of this one.
-LAUNCHERS = {
-    "WORLD_SIZE": "RANK",
-    "PMI_SIZE": "PMI_RANK",
-    "OMPI_COMM_WORLD_SIZE": "OMPI_COMM_WORLD_RANK",
-    "MV2_COMM_WORLD_SIZE": "MV2_COMM_WORLD_RANK",
-}
-
-
 def _launched() -> int:
-    """Number of processes that the launcher started."""
-    return max(int(os.environ.get(name) or 1) for name in LAUNCHERS)
+    """Number of processes that the launcher (accelerate, torchrun, mpirun) started."""
+    names = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+    return max(int(os.environ.get(name) or 1) for name in names)
 
 
 def launched_rank() -> int:
     """Rank of this process as the launcher set it; 0 if there is only one."""
     if _launched() == 1:
         return 0
-    return next((int(rank) for name in LAUNCHERS.values() if (rank := os.environ.get(name))), 0)
+    names = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
+    return next((int(os.environ[name]) for name in names if os.environ.get(name)), 0)
 
 
 @contextmanager
@@ -274,7 +267,11 @@ def _noticing() -> Iterator[None]:
 
 @contextmanager
 def sigterm_raises(error: Callable[[], BaseException]) -> Iterator[None]:
-    """Raise this error on SIGTERM, and mind no second one, which would cut the clean-up short."""
+    """Raise this error on SIGTERM, and mind no second one, which would cut the clean-up short.
+
+    Raises:
+        BaseException: the given one, when the signal comes.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -105,10 +105,8 @@ def markdown(parts: Iterable[Grid | str]) -> str:
 
 def plain_text(renderable: RenderableType, width: int) -> str:
     """Render as plain text for a terminal of this width."""
-    console = Console(file=io.StringIO(), width=width, color_system=None)
-    console.print(renderable)
-    file = console.file
-    assert isinstance(file, io.StringIO)
+    file = io.StringIO()
+    Console(file=file, width=width, color_system=None).print(renderable)
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
 
 

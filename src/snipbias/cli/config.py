@@ -90,14 +90,11 @@ def write(folder: Path, options: Any) -> None:
         default = None if field.default is MISSING else field.default
         value = getattr(options, field.name)
         if value != default and field.name not in NOT_KEPT:
-            lines.append(f"{field.name} = {_toml(value)}")
+            # JSON writes strings, numbers, booleans and lists as TOML does, but for this character.
+            text = json.dumps(value, default=str, ensure_ascii=False).replace("\x7f", "\\u007f")
+            lines.append(f"{field.name} = {text}")
     text = "\n".join([f"# snipbias {options.name} --config {FILE}", f"[{options.name}]", *lines])
     (folder / FILE).write_text(text + "\n", encoding="utf-8")
-
-
-def _toml(value: Any) -> str:
-    """A string, number, boolean or list; JSON writes these as TOML does."""
-    return json.dumps(value, default=str, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -76,9 +76,11 @@ def _export(options: Export | Apply, arguments: dict[str, Any]) -> None:
     from snipbias.edits.card.figures import command as command_line
     from snipbias.edits.export.write import fill, refuse_base
 
+    path, evaluation = options.edit, arguments["run"]
+    beside = Path(path) if Path(path).is_dir() else None
     with run(options, **arguments) as (this, folder):
-        edit = sb.NeuronEdit.load(arguments["edit"])
-        this.record.data["edits"] = {str(arguments["edit"]): edit.fingerprint}
+        edit = sb.NeuronEdit.load(path)
+        this.record.data["edits"] = {path: edit.fingerprint}
         lm = this.load(arguments["model"] or edit.model.name, options.model_options)
         refuse_base(lm, this.folder)
         with this.progress("writing and checking", None):
@@ -90,18 +92,16 @@ def _export(options: Export | Apply, arguments: dict[str, Any]) -> None:
                 base=arguments["base"],
                 one_rank=arguments["one_rank"],
                 check=arguments["check"],
-                evaluation=arguments["run"],
+                evaluation=evaluation,
                 name=this.folder.absolute().name,
                 command=command_line(this.record),
-                beside=Path(arguments["edit"]) if Path(arguments["edit"]).is_dir() else None,
+                beside=beside,
             )
         this.record.lap(options.name)
         size = sum(file.stat().st_size for file in folder.iterdir())
     result = {"out": str(this.folder), "edit": edit.label, "bytes": size, **exported.to_dict()}
-    evaluation, path = arguments["run"], arguments["edit"]
     push = ["snipbias", "push", path, f"YOUR-NAME/{slug(edit.label)}", "--private"]
-    known = evaluation and Path(path).is_dir()
-    then = shlex.join([*push, "--run", str(evaluation)]) if known else ""
+    then = shlex.join([*push, "--run", str(evaluation)]) if evaluation and beside else ""
     this.show(result, _sentences(edit.label, exported, size, this.folder), then=then)
 
 

@@ -52,12 +52,9 @@ class Advance:
             self._told = now
             spent = (now - self._started) / 60
             left = spent * (bar.total - bar.completed) / max(bar.completed, 1)
-            print(
-                f"{bar.description}: {bar.completed:.0f} of {bar.total:.0f} "
-                f"({spent:.0f} min, about {left:.0f} left)",
-                file=sys.stderr,
-                flush=True,
-            )
+            done_so_far = f"{bar.description}: {bar.completed:.0f} of {bar.total:.0f}"
+            minutes = f"({spent:.0f} min, about {left:.0f} left)"
+            print(done_so_far, minutes, file=sys.stderr, flush=True)
 
 
 class Run:
