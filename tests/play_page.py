@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import snipbias as sb
-from snipbias.play.answers import Switch, together
+from snipbias.play.answers import EditSetting, together
 from snipbias.tasks.items import Item, Task
 
 MINUS = "\N{MINUS SIGN}"
@@ -28,7 +28,7 @@ class Served:
     lm: sb.LanguageModel
     edits: dict[str, sb.NeuronEdit]
 
-    def numbers(self, item: Item, instruction: str, *switches: Switch) -> list[list[float]]:
+    def numbers(self, item: Item, instruction: str, *switches: EditSetting) -> list[list[float]]:
         """What `evaluate` says of one item: a log-probability an option, before and after."""
         edit = together(self.lm, switches)
         one = Task("one", (item,), (instruction,))

@@ -80,7 +80,7 @@ def test_a_probe_learns_what_a_line_can_tell() -> None:
     torch.manual_seed(0)
     x = torch.randn(60, 5) * torch.tensor([1.0, 100, 0.01, 1, 0]) + 7
     wrong = x[:, 1] > 7
-    assert (fairsteer.Probe.fit(x, wrong).fires(x) == wrong).float().mean() > 0.9
+    assert (fairsteer.LayerProbe.fit(x, wrong).fires(x) == wrong).float().mean() > 0.9
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -88,7 +88,7 @@ def test_a_gate_steers_where_an_answer_is_predicted_and_nowhere_else(family, unc
     lm = tiny(family)
     steering = mean_difference(lm, TASK).at(1, 20.0)
     size = len(steering.vector)
-    always, never = (fairsteer.Probe(torch.zeros(size), bias) for bias in (1.0, -1.0))
+    always, never = (fairsteer.LayerProbe(torch.zeros(size), bias) for bias in (1.0, -1.0))
     with unchanged(lm.model):
         rows = [
             evaluate(lm, TASK, [fairsteer.Gated(steering, probe)], batch_size=size)

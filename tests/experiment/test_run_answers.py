@@ -15,7 +15,7 @@ from snipbias.evaluation.measured import Measured
 from snipbias.evaluation.verdicts import Verdict
 from snipbias.experiment.tables import grids
 from snipbias.experiment.tables.answers import answers, shown
-from snipbias.experiment.tables.verdict import Check
+from snipbias.experiment.tables.verdict import GainCheck
 
 RIVALS = ("offset", "CC", "DC", "steering", "skill neurons", "layer-matched random", "LoRA")
 
@@ -117,7 +117,7 @@ def test_kept_is_the_worst_of_its_answers(monkeypatch) -> None:
         ((), ""),
     ):
         names = ("skills", "perplexity")[: len(answers_)]
-        checks = [Check("kept", n, a, "") for n, a in zip(names, answers_, strict=True)]
-        checks.append(Check("kept", "disambiguated", "no", ""))  # of which it does not speak
+        checks = [GainCheck("kept", n, a, "") for n, a in zip(names, answers_, strict=True)]
+        checks.append(GainCheck("kept", "disambiguated", "no", ""))  # of which it does not speak
         monkeypatch.setattr(grids, "kept", lambda each, margin, checks=checks: checks)
         assert grids._kept(each, 0.02) == said

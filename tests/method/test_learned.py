@@ -20,7 +20,7 @@ from snipbias.experiment.baselines import learned as baselines
 from snipbias.method.learned import objective
 from snipbias.method.learned.anchors import Anchor
 from snipbias.method.learned.below import Below
-from snipbias.method.learned.check import Check, Material, check
+from snipbias.method.learned.check import DevCheck, Material, check
 from snipbias.method.learned.factors import Factors, LowRank, Mask, highest, upper_sites
 from snipbias.method.learned.rows import Group, groups
 from snipbias.method.learned.train import Loop, Training
@@ -134,21 +134,21 @@ def test_factors_do_what_the_edit_made_of_them_does():
 
 def test_harm_is_told_from_a_gain():
     right = {"ambiguous": 0.0, "filler": 0.0, "mismatch": 0.0, "disambiguated": 0.9}
-    original = Check(0, None, {"ambiguous": 0.6}, {"ambiguous": 0.8}, right, 0.9, 0.0)
-    shift = Check(
+    original = DevCheck(0, None, {"ambiguous": 0.6}, {"ambiguous": 0.8}, right, 0.9, 0.0)
+    shift = DevCheck(
         9, 1.0, {"ambiguous": 0.6}, {"ambiguous": 0.8}, {**right, "disambiguated": 0.4}, 0.9, 0
     )
-    chatty = Check(9, 1.0, {"ambiguous": 0.9}, {"ambiguous": 0.9}, right, 0.9, 0.5)
-    gain = Check(9, 1.0, {"ambiguous": 0.9}, {"ambiguous": 0.9}, right, 0.9, 0.01)
+    chatty = DevCheck(9, 1.0, {"ambiguous": 0.9}, {"ambiguous": 0.9}, right, 0.9, 0.5)
+    gain = DevCheck(9, 1.0, {"ambiguous": 0.9}, {"ambiguous": 0.9}, right, 0.9, 0.01)
     assert [bool(c.harm(original, 0.02, 0.1)) for c in (original, shift, chatty, gain)] == [
         False,
         True,
         True,
         False,
     ]
-    assert Check(9, 1.0, {}, {}, right, 0.8, 0.0).harm(original, 0.02, 0.1)  # the right person
-    assert Check(9, 1.0, {}, {}, right, 0.9, float("nan")).harm(original, 0.02, 0.1)
-    one_of_50 = Check(9, 1.0, {}, {}, {**right, "disambiguated": 44 / 50}, 0.9, 0.0)
+    assert DevCheck(9, 1.0, {}, {}, right, 0.8, 0.0).harm(original, 0.02, 0.1)  # the right person
+    assert DevCheck(9, 1.0, {}, {}, right, 0.9, float("nan")).harm(original, 0.02, 0.1)
+    one_of_50 = DevCheck(9, 1.0, {}, {}, {**right, "disambiguated": 44 / 50}, 0.9, 0.0)
     assert not one_of_50.harm(original, 0.02, 0.1)
     assert replace(chatty, right=shift.right).harm(original, 0.02, 0.1) == [
         "answerable rows right 90 -> 40 %",
@@ -198,7 +198,7 @@ def test_a_neuron_carried_its_gradient_times_its_change_against_the_sign():
     """Adam's first step is as long as its rate, here a fifth of 0.01, whatever the gradient."""
     change = torch.zeros(2, requires_grad=True)
     factors = SimpleNamespace(change=change, bound=lambda most: None)
-    loop = Loop(factors, Training(), Check(0, None, {}, {}, {}, 0.0, 0.0), "")
+    loop = Loop(factors, Training(), DevCheck(0, None, {}, {}, {}, 0.0, 0.0), "")
     change.grad = tensor([2.0, -1.0])
     loop.move(tensor([3.0, 0.5]))  # of the rows alone; the second was moved by the texts
     assert change.tolist() == pytest.approx([-0.002, 0.002], rel=1e-4)
@@ -245,8 +245,8 @@ def test_those_that_carried_most_are_kept_and_none_of_a_training_that_diverged()
 
 
 def test_what_is_kept_is_harmless_and_the_first_of_equals():
-    def made(step: int, told: float, right: float = 0.9) -> Check:
-        return Check(step, None, {"ambiguous": told}, {}, {"disambiguated": right}, 0.9, 0.0)
+    def made(step: int, told: float, right: float = 0.9) -> DevCheck:
+        return DevCheck(step, None, {"ambiguous": told}, {}, {"disambiguated": right}, 0.9, 0.0)
 
     factors = SimpleNamespace(change=torch.zeros(1, requires_grad=True))
     loop = Loop(factors, Training(patience=2), made(0, 0.6), "")

@@ -16,12 +16,20 @@ from snipbias.experiment.baselines.learned import numbers_fitted
 from snipbias.method.learned import objective
 from snipbias.method.learned.anchors import anchors
 from snipbias.method.learned.below import Below
-from snipbias.method.learned.check import Check, Material, check
+from snipbias.method.learned.check import DevCheck, Material, check
 from snipbias.method.learned.factors import Factors, _inputs, upper_sites
 from snipbias.method.learned.first_order import first_order, pair_gradient, step_direction
 from snipbias.method.learned.learn import by_path, gather
 from snipbias.method.learned.rows import groups
-from snipbias.method.learned.train import STATE, Job, Loop, Training, _gradients, row_loss, train
+from snipbias.method.learned.train import (
+    STATE,
+    Loop,
+    Training,
+    TrainingJob,
+    _gradients,
+    row_loss,
+    train,
+)
 
 
 @pytest.fixture(scope="module")
@@ -29,11 +37,11 @@ def demo():
     return sb.load("demo"), sb.task("mini:age")
 
 
-def job(lm, task, how, **more) -> Job:
+def job(lm, task, how, **more) -> TrainingJob:
     with torch.inference_mode(False), lm.frozen():
         _, material = gather(lm, [task], 1, 0, how, Below(lm, lm.sites))
         original = check(lm, Factors(lm, lm.sites), material)
-    return Job(lm, lm.sites, material, how, original, **more)
+    return TrainingJob(lm, lm.sites, material, how, original, **more)
 
 
 def test_the_gradient_of_a_step_is_that_of_small_changes(demo):
@@ -124,7 +132,7 @@ def test_a_killed_training_goes_on_to_the_same_factors(demo, tmp_path):
 
 def test_a_training_is_known_by_the_model_its_number_type_and_its_layers(demo, monkeypatch):
     none = Material((), (), (), (), None)
-    whole = Check(0, None, {}, {}, {"disambiguated": 1.0}, 1.0, 0.0)
+    whole = DevCheck(0, None, {}, {}, {"disambiguated": 1.0}, 1.0, 0.0)
     monkeypatch.setattr(learning, "gather", lambda *given: ([], none))
     monkeypatch.setattr(learning, "check", lambda *given: whole)
     keys: list = []
@@ -287,7 +295,7 @@ def test_an_interrupt_says_where_the_training_is_kept(tmp_path):
 def test_a_state_that_does_not_fit_on_the_disk_is_one_sentence(tmp_path):
     resource = pytest.importorskip("resource")
     change = torch.zeros(1_000, requires_grad=True)
-    loop = Loop(SimpleNamespace(change=change), Training(), Check(0, None, {}, {}, {}, 0, 0), "")
+    loop = Loop(SimpleNamespace(change=change), Training(), DevCheck(0, None, {}, {}, {}, 0, 0), "")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, before[1]))

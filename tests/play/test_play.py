@@ -16,7 +16,7 @@ from snipbias.edits.edit import NeuronEdit
 from snipbias.evaluation.compare import hold_out
 from snipbias.play import questions
 from snipbias.play import session as sessions
-from snipbias.play.answers import LONGEST, Question, Switch, answer, choice, together
+from snipbias.play.answers import LONGEST, EditSetting, Question, answer, choice, together
 from snipbias.play.page import _state
 from snipbias.play.questions import swapped
 from snipbias.play.session import KEPT, TRIED, Session
@@ -105,7 +105,7 @@ def test_a_result_holds_what_the_page_shows() -> None:
     session = Session(lm, [edit], [RAGGED])
     question = Question(ITEM, SAY)
     left = frozenset(edit.neurons[:1])
-    result = session.ask(question, [Switch(edit, 0.5, left)])
+    result = session.ask(question, [EditSetting(edit, 0.5, left)])
     assert result.prompt == DEFAULT.render(SAY, ITEM)
     assert result.original == answer(lm, question)
     half = edit_of(lm, {s: dict.fromkeys(u, 0.5) for s, u in edit.factors.items()})
@@ -113,7 +113,7 @@ def test_a_result_holds_what_the_page_shows() -> None:
     assert {f.factor for f in result.firings} == {0.5}
     assert result.off == left
     assert result.edited != answer(lm, question, half)
-    on = together(lm, [Switch(edit, 0.5, left)])
+    on = together(lm, [EditSetting(edit, 0.5, left)])
     assert result.edited == answer(lm, question, on)
     assert session.ask(question, []).edited is None
     assert session.ask(question, []).firings == ()
@@ -123,7 +123,7 @@ def test_random_neurons_are_as_many_and_scaled_alike() -> None:
     lm = tiny("flan-t5")
     edit = random_edit(lm, 6, 5)
     session, question = Session(lm, [edit], [RAGGED]), Question(ITEM, SAY)
-    asked = session.ask(question, [Switch(edit, 0.5)], control=3)
+    asked = session.ask(question, [EditSetting(edit, 0.5)], control=3)
     assert asked.random == answer(lm, question, random_edit(lm, 6, 3, 0.5))
     assert asked.random != asked.edited
     assert session.ask(question, [], control=3).random is None

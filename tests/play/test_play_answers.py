@@ -18,9 +18,9 @@ from snipbias.models.language_model import LanguageModel
 from snipbias.models.sites import Neuron
 from snipbias.play.answers import (
     Answer,
+    EditSetting,
     Firing,
     Question,
-    Switch,
     answer,
     firings,
     fit,
@@ -159,13 +159,15 @@ def test_the_factor_farthest_from_one_counts() -> None:
     site = lm.sites[0].name
     first = edit_of(lm, {site: {0: 0.5, 1: 0.0, 2: 0.9}})
     second = edit_of(lm, {site: {0: 0.25, 1: 0.7, 3: 1.5, 4: 1.0}})
-    both = together(lm, [Switch(first), Switch(second)])
+    both = together(lm, [EditSetting(first), EditSetting(second)])
     assert both is not None
     assert both.factors == {site: {0: 0.25, 1: 0.0, 2: 0.9, 3: 1.5}}
-    assert together(lm, [Switch(second), Switch(first)]).factors[site] == both.factors[site]
-    twice = together(lm, [Switch(first), Switch(first)])
+    assert (
+        together(lm, [EditSetting(second), EditSetting(first)]).factors[site] == both.factors[site]
+    )
+    twice = together(lm, [EditSetting(first), EditSetting(first)])
     assert twice.factors == first.factors
-    tie = together(lm, [Switch(edit_of(lm, {site: {0: f}})) for f in (1.5, 0.5)])
+    tie = together(lm, [EditSetting(edit_of(lm, {site: {0: f}})) for f in (1.5, 0.5)])
     assert tie.factors == {site: {0: 0.5}}
 
 
@@ -176,7 +178,7 @@ def test_the_factor_farthest_from_one_counts() -> None:
 def test_strength(strength: float, factors: tuple[float, ...] | None) -> None:
     lm = tiny("llama")
     site = lm.sites[0].name
-    made = together(lm, [Switch(edit_of(lm, {site: {0: 0.0, 1: 0.3}}), strength)])
+    made = together(lm, [EditSetting(edit_of(lm, {site: {0: 0.0, 1: 0.3}}), strength)])
     if factors is None:
         assert made is None
         return
@@ -189,8 +191,8 @@ def test_single_neurons_can_be_left_alone() -> None:
     lm = tiny("llama")
     edit = random_edit(lm, 5)
     left = frozenset(edit.neurons[:2])
-    assert set(together(lm, [Switch(edit, 1.0, left)]).neurons) == set(edit.neurons) - left
-    assert together(lm, [Switch(edit, 1.0, frozenset(edit.neurons))]) is None
+    assert set(together(lm, [EditSetting(edit, 1.0, left)]).neurons) == set(edit.neurons) - left
+    assert together(lm, [EditSetting(edit, 1.0, frozenset(edit.neurons))]) is None
     assert together(lm, []) is None
 
 
@@ -210,7 +212,7 @@ def test_tabs_at_once_get_their_own_answers(unchanged) -> None:
     edits = [replace(random_edit(lm, 60, seed), label=str(seed)) for seed in range(2)]
     session = Session(lm, edits, [RAGGED])
     jobs = [
-        (Question(item, SAY), [Switch(edit)] if edit else [])
+        (Question(item, SAY), [EditSetting(edit)] if edit else [])
         for item in RAGGED.items
         for edit in (None, *edits)
     ]

@@ -26,7 +26,7 @@ from play_page import (
     tab_to,
 )
 from snipbias.evaluation.reading import Reading
-from snipbias.play.answers import Switch, together
+from snipbias.play.answers import EditSetting, together
 from snipbias.play.questions import held_out, own
 from snipbias.tasks.items import Task
 
@@ -46,18 +46,20 @@ def test_numbers_are_those_of_evaluate(page: Any, served: Served) -> None:
     item = item_shown(page, task)
     assert item in left.items
     instruction = task.instructions[0]
-    eventually(lambda: agree(page, served.numbers(item, instruction, Switch(first))))
-    before, _ = served.numbers(item, instruction, Switch(first))
+    eventually(lambda: agree(page, served.numbers(item, instruction, EditSetting(first))))
+    before, _ = served.numbers(item, instruction, EditSetting(first))
     assert not agree(page, [before, before])
 
     page.get_by_role("switch", name=TEN).click()  # off: the original alone
     eventually(lambda: agree(page, [before]))
     assert page.locator("table.neurons").count() == 0
     page.get_by_role("switch", name=THIRTY).click()
-    eventually(lambda: agree(page, served.numbers(item, instruction, Switch(second))))
+    eventually(lambda: agree(page, served.numbers(item, instruction, EditSetting(second))))
     page.get_by_role("switch", name=TEN).click()
     eventually(
-        lambda: agree(page, served.numbers(item, instruction, Switch(first), Switch(second)))
+        lambda: agree(
+            page, served.numbers(item, instruction, EditSetting(first), EditSetting(second))
+        )
     )
 
     page.get_by_role("button", name="Next").click()
@@ -69,7 +71,9 @@ def test_numbers_are_those_of_evaluate(page: Any, served: Served) -> None:
     eventually(
         lambda: agree(
             page,
-            served.numbers(another(), task.instructions[3], Switch(first), Switch(second)),
+            served.numbers(
+                another(), task.instructions[3], EditSetting(first), EditSetting(second)
+            ),
         )
     )
     assert another() != item
@@ -96,7 +100,7 @@ def test_text_neurons_and_marks(page: Any, served: Served) -> None:
     page.keyboard.press("Space")
     site, unit = names[0].split(" #")
     off = frozenset({sb.Neuron(site, int(unit))})
-    expected = served.numbers(item, task.instructions[0], Switch(first, off=off))
+    expected = served.numbers(item, task.instructions[0], EditSetting(first, off=off))
     eventually(lambda: agree(page, expected))
     eventually(lambda: focused(page) == f"Scale {names[0]}")
     assert page.locator("table.neurons tr", has_text=names[0]).get_by_text("1 (off)").count() == 1
@@ -117,12 +121,12 @@ def test_by_keyboard_alone(page: Any, served: Served) -> None:
     tab_to(page, f"Strength of {TEN}")
     for _ in range(4):
         page.keyboard.press("ArrowLeft")
-    on = [Switch(served.edits[TEN], 0.8)]
+    on = [EditSetting(served.edits[TEN], 0.8)]
     expected = lambda: served.numbers(item_shown(page, task), task.instructions[0], *on)  # noqa: E731
     eventually(lambda: agree(page, expected()))
     tab_to(page, THIRTY)
     page.keyboard.press("Space")
-    on.append(Switch(served.edits[THIRTY]))
+    on.append(EditSetting(served.edits[THIRTY]))
     eventually(lambda: agree(page, expected()))
     more = f"Show all {len(together(served.lm, on))} neurons"
     eventually(lambda: page.get_by_role("button", name=more).count() == 1)
@@ -157,7 +161,9 @@ def test_an_own_question(page: Any, served: Served) -> None:
     assert texts[0] == HOSTILE
     item = own(f"{HOSTILE} {{{{ 7*7 }}}} {LONG}", "Who was it, </script><b>?", texts)
     instruction = sb.task("mini:age").instructions[0]
-    eventually(lambda: agree(page, served.numbers(item, instruction, Switch(served.edits[TEN]))))
+    eventually(
+        lambda: agree(page, served.numbers(item, instruction, EditSetting(served.edits[TEN])))
+    )
     assert "{{ 7*7 }}" in page.locator("pre.prompt").text_content()
     assert page.locator("img").count() == 0
     assert page.evaluate("window.hacked") is None

@@ -101,7 +101,7 @@ class Command:
 
 
 @dataclass(kw_only=True)
-class Reading(Command):
+class TaskReading(Command):
     """How a task is read."""
 
     heading = "Task"
@@ -123,7 +123,7 @@ class Reading(Command):
 
 
 @dataclass(kw_only=True)
-class Asking(Reading):
+class Asking(TaskReading):
     """How a task is read, and under which instruction."""
 
     instruction: list[str] | None = option("Use this instruction (repeatable).")

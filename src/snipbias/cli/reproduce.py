@@ -34,7 +34,7 @@ DEMO_LIMITS: dict[str, Any] = {
 
 
 @dataclass(kw_only=True)
-class Reproduce(Tracked, o.Writing, o.Running, o.Answering, o.Reading):
+class Reproduce(Tracked, o.Writing, o.Running, o.Answering, o.TaskReading):
     """Run the paper's whole experiment: every method on every task, with controls and ablations.
 
     If it is killed, the same command resumes it. Writes table1.csv, table2.csv, tables.md,

@@ -37,7 +37,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Switch:
+class EditSetting:
     """An edit that is on, and how strongly.
 
     Attributes:
@@ -105,7 +105,7 @@ class Firing:
         return sorted(range(len(self.outputs)), key=lambda k: -abs(self.outputs[k]))[:count]
 
 
-def together(lm: LanguageModel, switches: Sequence[Switch]) -> NeuronEdit | None:
+def together(lm: LanguageModel, switches: Sequence[EditSetting]) -> NeuronEdit | None:
     """One edit that does what all active edits do; None if nothing changes.
 
     As in a union, a neuron in several edits gets the factor farthest from 1; but unlike there, an

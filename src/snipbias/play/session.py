@@ -17,9 +17,9 @@ from snipbias.models.sites import Neuron
 from snipbias.play import questions
 from snipbias.play.answers import (
     Answer,
+    EditSetting,
     Firing,
     Question,
-    Switch,
     answer,
     choice,
     firings,
@@ -89,7 +89,7 @@ class Session:
     def ask(
         self,
         question: Question,
-        switches: Sequence[Switch],
+        switches: Sequence[EditSetting],
         is_stale: Callable[[], bool] = lambda: False,
         control: int | None = None,
     ) -> Result | None:

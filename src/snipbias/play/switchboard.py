@@ -10,7 +10,7 @@ from nicegui import ui
 from snipbias.base.words import plural
 from snipbias.edits.edit import NeuronEdit
 from snipbias.models.sites import Neuron
-from snipbias.play.answers import Switch
+from snipbias.play.answers import EditSetting
 from snipbias.play.elements import MINUS, html, minus, section, sentence
 from snipbias.play.session import Session
 
@@ -73,10 +73,10 @@ class Switchboard:
         switch.on_value_change(lambda: self.on_change())
         self._controls.append((edit, switch, strength))
 
-    def switches(self) -> list[Switch]:
+    def switches(self) -> list[EditSetting]:
         """The active edits with their settings."""
         return [
-            Switch(edit, strength.value, frozenset(self._off))
+            EditSetting(edit, strength.value, frozenset(self._off))
             for edit, switch, strength in self._controls
             if switch.value
         ]

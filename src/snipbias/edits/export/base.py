@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from snipbias.edits.card.facts import REPOSITORY
 from snipbias.edits.card.usage import DEMO_FOLDER, DEMO_IMPORT
-from snipbias.edits.export.check import Check
+from snipbias.edits.export.check import ExportCheck
 from snipbias.models.language_model import LanguageModel
 from snipbias.models.source import DEMO
 
@@ -72,7 +72,7 @@ class Exported:
     modules: int
     rank: int | None
     bias: bool
-    check: Check | None
+    check: ExportCheck | None
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""

@@ -26,7 +26,7 @@ TOKENS = 64
 
 
 @dataclass(frozen=True)
-class Check:
+class ExportCheck:
     """How far an exported model is from the hooked one.
 
     Attributes:
@@ -48,7 +48,7 @@ def check_export(
     write: Callable[[], None],
     load: Callable[[PreTrainedModel], nn.Module],
     rounding: float,
-) -> Check:
+) -> ExportCheck:
     """Run the hooked model, write the export, load it, and compare.
 
     Args:
@@ -68,7 +68,7 @@ def check_export(
     with warnings.catch_warnings(), quiet_transformers():
         warnings.simplefilter("ignore")  # PEFT's warnings concern training
         exported = _logits(load(twin).eval().to(lm.device), query, lm.device)
-    check = Check(
+    check = ExportCheck(
         difference=_difference(exported, hooked),
         effect=_difference(original, hooked),
         tolerance=max(TOLERANCE, rounding),

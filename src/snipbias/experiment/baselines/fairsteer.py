@@ -21,7 +21,7 @@ from snipbias.tasks.items import Task
 
 
 @dataclass(frozen=True, eq=False)
-class Probe:
+class LayerProbe:
     """A linear classifier of a block's output: whether the answer will be wrong."""
 
     weight: Float[Tensor, " d"]
@@ -32,7 +32,7 @@ class Probe:
         return states.float() @ self.weight.to(states.device) + self.bias > 0
 
     @classmethod
-    def fit(cls, states: Float[Tensor, "b d"], wrong: Bool[Tensor, " b"]) -> Probe:
+    def fit(cls, states: Float[Tensor, "b d"], wrong: Bool[Tensor, " b"]) -> LayerProbe:
         """Logistic regression on standardised states, its weights held small."""
         mean, scale = states.mean(0), states.std(0, correction=0).clamp(min=1e-6)
         x, y = ((states - mean) / scale).double(), wrong.double()
@@ -60,7 +60,7 @@ class Gated:
     """
 
     steering: Steering
-    probe: Probe
+    probe: LayerProbe
 
     @property
     def label(self) -> str:
@@ -104,7 +104,7 @@ class Gated:
             yield
 
 
-def probes(lm: LanguageModel, task: Task, *, batch_size: BatchSize = "auto") -> list[Probe]:
+def probes(lm: LanguageModel, task: Task, *, batch_size: BatchSize = "auto") -> list[LayerProbe]:
     """A probe behind every block of the decoder: whether the model is about to answer wrongly.
 
     Args:
@@ -138,4 +138,4 @@ def probes(lm: LanguageModel, task: Task, *, batch_size: BatchSize = "auto") -> 
     rows = torch.stack([states[number] for number in range(len(jobs))], 1)  # [layers, rows, d]
     labels = torch.tensor([wrong[number] for number in range(len(jobs))])
     with torch.inference_mode(False), torch.enable_grad():
-        return [Probe.fit(layer, labels) for layer in rows]
+        return [LayerProbe.fit(layer, labels) for layer in rows]

@@ -19,7 +19,7 @@ from snipbias.method.learned.below import Below
 from snipbias.method.learned.check import check
 from snipbias.method.learned.factors import Factors, LowRank, upper_sites
 from snipbias.method.learned.learn import gather, learn
-from snipbias.method.learned.train import Job, Training, train
+from snipbias.method.learned.train import Training, TrainingJob, train
 from snipbias.models.language_model import LanguageModel
 
 RANK = 8
@@ -71,7 +71,7 @@ def _trainable(lm: LanguageModel) -> int:
 
 
 @dataclass(frozen=True)
-class Adapter:
+class LearnedLoRA:
     """Trained factors or low-rank weights as an intervention."""
 
     trained: Factors
@@ -93,15 +93,15 @@ def lora(cell: Cell) -> Outcome:
     how = Training(steps=cell.settings.steps, rate=0.003)
 
     @cache
-    def adapter() -> Adapter:
+    def adapter() -> LearnedLoRA:
         lm = cell.lm
         sites = upper_sites(lm)
         with torch.inference_mode(False), lm.frozen():
             _, material = gather(lm, [cell.task], 2, seed, how, Below(lm, sites))
             original = check(lm, Factors(lm, sites), material)
             trained = LowRank(lm, sites, RANK, seed)
-            train(Job(lm, sites, material, how, original, seed=seed), trained)
-        return Adapter(trained, cell.method)
+            train(TrainingJob(lm, sites, material, how, original, seed=seed), trained)
+        return LearnedLoRA(trained, cell.method)
 
     # A part of its own, so that its passes count as training and not as answers.
     fitted = cell.store.value(cell.key("training"), lambda: adapter().trained.change.numel())

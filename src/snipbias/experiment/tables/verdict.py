@@ -32,7 +32,7 @@ as_auroc = partial(signed, digits=3)  # how a change of an AUROC is written
 
 
 @dataclass(frozen=True)
-class Check:
+class GainCheck:
     """One question about the preset's method on one task, and what the interval says.
 
     Attributes:
@@ -61,7 +61,7 @@ def judged(experiment: Experiment) -> tuple[str, ...]:
     return tuple(dict.fromkeys((experiment.settings.method, *(m for m in PACKAGES if m in ran))))
 
 
-def checks(experiment: Experiment, method: str | None = None) -> dict[str, list[Check]]:
+def checks(experiment: Experiment, method: str | None = None) -> dict[str, list[GainCheck]]:
     """Every question by task, about the preset's method or another."""
     method = method or experiment.settings.method
     return {
@@ -99,14 +99,14 @@ def _alarms(measured: Measured) -> list[str]:
     return [f"{said[0]} Trial {', '.join(trials)}: {said[1:]}." for said, trials in lines.items()]
 
 
-def _against_rivals(own: Measured, found: Mapping[str, Measured]) -> Iterator[Check]:
+def _against_rivals(own: Measured, found: Mapping[str, Measured]) -> Iterator[GainCheck]:
     """Accuracy against every rival; against other packages also what no shift can change."""
     for rival in RIVALS:
         if rival == own.method or rival not in found:
             continue
         others = found[rival].rows
         change = difference(measures.ACCURACY, own.rows, others)
-        yield Check("rival", rival, above(change.interval, 0.0), points(change))
+        yield GainCheck("rival", rival, above(change.interval, 0.0), points(change))
         if rival in PACKAGES:
             change = difference(measures.DISCRIMINATION, own.rows, others)
             if change.value is not None:
@@ -114,21 +114,21 @@ def _against_rivals(own: Measured, found: Mapping[str, Measured]) -> Iterator[Ch
                 verbs = {"yes": "is higher than", "no": "is lower than"}
                 verb = verbs.get(answer, "is not shown to differ from")
                 sentence = f"Its AUROC {verb} {rival}'s: {said}."
-                yield Check("auroc", f"AUROC above {rival}", answer, said, sentence)
+                yield GainCheck("auroc", f"AUROC above {rival}", answer, said, sentence)
 
 
-def _effects(found: Measured) -> Iterator[Check]:
+def _effects(found: Measured) -> Iterator[GainCheck]:
     change = found.change("stereotyped")
     if change.value is not None:
         answer, said = below(change.interval, 0.0), points(change)
         verb = {"yes": "less often", "no": "more often"}.get(answer, "not shown to be less often")
         sentence = f"The stereotyped person is named {verb} than before: {said} points."
-        yield Check("effect", "stereotyped less often", answer, said, sentence)
+        yield GainCheck("effect", "stereotyped less often", answer, said, sentence)
     if sentence := gain_sentence(found.apart):
         gains = [each.gain for each in found.apart.values() if each.gain.value is not None]
         least = points(min(gains, key=lambda gain: gain.value or 0.0))
         sentence = f"{sentence[0].upper()}{sentence[1:]}."
-        yield Check("effect", "least gain over offset", gained(found.apart), least, sentence)
+        yield GainCheck("effect", "least gain over offset", gained(found.apart), least, sentence)
     for kind, name in NAMES.items():
         key = "discrimination" if kind == "ambiguous" else f"discrimination {kind}"
         rise = found.change(key)
@@ -136,10 +136,10 @@ def _effects(found: Measured) -> Iterator[Check]:
             said, answer = shown(rise, as_auroc), above(rise.interval, 0.0)
             verb = {"yes": "rose", "no": "fell"}.get(answer, "is not shown to have risen")
             sentence = f"Discrimination (AUROC) of {name} rows {verb}: {said}."
-            yield Check("auroc", f"AUROC {name} rose", answer, said, sentence)
+            yield GainCheck("auroc", f"AUROC {name} rose", answer, said, sentence)
 
 
-def kept(found: Measured, margin: float) -> Iterator[Check]:
+def kept(found: Measured, margin: float) -> Iterator[GainCheck]:
     """Whether answerable rows, retention tasks and neutral text are within the margin."""
     losses = {"disambiguated": ("Disambiguated accuracy", found.change("disambiguated"))}
     losses |= {name: (f"Accuracy on {name}", each) for name, each in found.retention.items()}
@@ -159,11 +159,11 @@ def kept(found: Measured, margin: float) -> Iterator[Check]:
         yield _bound("perplexity", "Perplexity", worse, answer, said, enough)
 
 
-def _bound(name: str, what: str, worse: str, answer: Answer, said: str, enough: str) -> Check:
+def _bound(name: str, what: str, worse: str, answer: Answer, said: str, enough: str) -> GainCheck:
     """Whether something got no worse than allowed: never just "not significant"."""
     verb = {"yes": "is not", "no": "is", "not shown": "may be"}[answer]
     lacking = f"; {enough}" if enough and answer == "not shown" else ""
-    return Check("kept", name, answer, said, f"{what} {verb} {worse}: {said}{lacking}.")
+    return GainCheck("kept", name, answer, said, f"{what} {verb} {worse}: {said}{lacking}.")
 
 
 def _accuracy(now: Measured) -> str:
@@ -180,7 +180,7 @@ def _accuracy(now: Measured) -> str:
     return f"{pruned}: {', '.join(parts)} %."
 
 
-def _rivals_in_words(asked: list[Check]) -> Iterator[str]:
+def _rivals_in_words(asked: list[GainCheck]) -> Iterator[str]:
     """Rivals by answer; what is not shown is said as plainly as what is."""
     verbs = {"yes": "More accurate than", "no": "Less accurate than"}
     for answer, words in {**verbs, "not shown": "Not shown to differ from"}.items():

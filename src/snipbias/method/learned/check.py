@@ -46,7 +46,7 @@ class Material:
 
 
 @dataclass(frozen=True)
-class Check:
+class DevCheck:
     """The figures on development rows after `step` steps.
 
     Attributes:
@@ -76,7 +76,7 @@ class Check:
         known = [x for x in (*self.auroc.values(), *self.twins.values()) if not math.isnan(x)]
         return sum(known) / len(known) if known else math.nan
 
-    def harm(self, original: Check, margin: float, most: float) -> list[str]:
+    def harm(self, original: DevCheck, margin: float, most: float) -> list[str]:
         """What has become worse: answerable rows, the choice of person, or other texts.
 
         Args:
@@ -99,12 +99,12 @@ class Check:
         return worse
 
 
-def best_of(checks: Sequence[Check], margin: float, most: float) -> Check:
+def best_of(checks: Sequence[DevCheck], margin: float, most: float) -> DevCheck:
     """The check that tells rows apart best without harm, of equals the first.
 
     Args:
         checks: the original's, which does no harm, and others.
-        margin, most: as in `Check.harm`.
+        margin, most: as in `DevCheck.harm`.
     """
     harmless = [each for each in checks if not each.harm(checks[0], margin, most)]
     return max(harmless, key=lambda each: each.told)
@@ -116,7 +116,7 @@ def check(
     material: Material,
     step: int = 0,
     loss: float | None = None,
-) -> Check:
+) -> DevCheck:
     """Check the current factors on development rows and texts.
 
     Args:
@@ -150,7 +150,7 @@ def check(
         rows = [i for i in at[kind].nonzero()[:, 0].tolist() if number[i] in own]
         gaps = torch.tensor([float(margin[i]) - own[number[i]] for i in rows]).double()
         twins[kind] = float(((gaps.sign() + 1) / 2).mean())  # a tie counts half; of no row: nan
-    return Check(
+    return DevCheck(
         step,
         loss,
         {kind: objective.auroc(margin[at[kind]], margin[answerable]) for kind in UNANSWERABLE},

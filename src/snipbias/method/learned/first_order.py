@@ -9,13 +9,13 @@ from torch import Tensor
 from snipbias.method.learned import objective
 from snipbias.method.learned.check import Material, best_of, check
 from snipbias.method.learned.factors import Factors, highest
-from snipbias.method.learned.train import Job, Trained
+from snipbias.method.learned.train import Trained, TrainingJob
 from snipbias.models.language_model import LanguageModel
 
 LENGTHS = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5)  # distances from 1 of the factor that moves most
 
 
-def first_order(job: Job, factors: Factors, n: int | None = None) -> Trained:
+def first_order(job: TrainingJob, factors: Factors, n: int | None = None) -> Trained:
     """Move the n most promising factors along -gradient / Fisher, as far as `dev` rows allow.
 
     Args:

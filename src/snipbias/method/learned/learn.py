@@ -18,11 +18,11 @@ from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.provenance import ModelId, Provenance
 from snipbias.method.learned.anchors import Anchor, anchors, chat_queries
 from snipbias.method.learned.below import Below
-from snipbias.method.learned.check import Check, Material, check
+from snipbias.method.learned.check import DevCheck, Material, check
 from snipbias.method.learned.factors import Factors, Mask, highest, upper_sites
 from snipbias.method.learned.first_order import first_order
 from snipbias.method.learned.rows import groups
-from snipbias.method.learned.train import Job, Trained, Training, train
+from snipbias.method.learned.train import Trained, Training, TrainingJob, train
 from snipbias.models.language_model import LanguageModel
 from snipbias.tasks.items import Task
 from snipbias.tasks.neutral_text import chat_prompts_to_protect, passages_to_protect
@@ -51,7 +51,7 @@ class Learned:
         return list(self.edits.values())[-1]
 
 
-def by_path(job: Job) -> Iterator[Result]:
+def by_path(job: TrainingJob) -> Iterator[Result]:
     """Train all factors; then continue with only those that carried most of the loss."""
     factors = Factors(job.lm, job.sites)
     whole = train(job, factors)
@@ -63,7 +63,7 @@ def by_path(job: Job) -> Iterator[Result]:
         yield size, factors, train(job, factors, size)
 
 
-def _at_random(job: Job) -> Iterator[Result]:
+def _at_random(job: TrainingJob) -> Iterator[Result]:
     """Train as many random neurons in the same way: the control."""
     for size in job.sizes:
         factors = Factors(job.lm, job.sites)
@@ -72,21 +72,21 @@ def _at_random(job: Job) -> Iterator[Result]:
         yield size, factors, train(job, factors, size)
 
 
-def _by_mask(job: Job) -> Iterator[Result]:
+def _by_mask(job: TrainingJob) -> Iterator[Result]:
     """Train a mask that prunes this many neurons (grafting)."""
     for size in job.sizes:
         factors = Mask(job.lm, job.sites, size, job.seed)
         yield size, factors, train(job, factors, size)
 
 
-def _by_first_order(job: Job) -> Iterator[Result]:
+def _by_first_order(job: TrainingJob) -> Iterator[Result]:
     """One step along the gradient: no training."""
     for size in job.sizes or (None,):
         factors = Factors(job.lm, job.sites)
         yield size, factors, first_order(job, factors, size)
 
 
-PICKS: dict[str, Callable[[Job], Iterator[Result]]] = {
+PICKS: dict[str, Callable[[TrainingJob], Iterator[Result]]] = {
     "learned": by_path,
     "learned random": _at_random,
     "grafting": _by_mask,
@@ -106,7 +106,7 @@ def learn(
     training: Training | None = None,
     seed: int = 0,
     progress: Callable[[int], None] = lambda done: None,
-    told: Callable[[Check], None] = lambda check: None,
+    told: Callable[[DevCheck], None] = lambda check: None,
     folder: Path | None = None,
 ) -> Learned:
     """Learn one factor per neuron, so that the model separates what it can and cannot know.
@@ -162,7 +162,9 @@ def learn(
         told(original)
         places, kind = [site.name for site in sites], str(lm.model.dtype)
         key = (ModelId.of(lm).weights, kind, places, material.fingerprint, pick)
-        job = Job(lm, sites, material, how, original, sizes, seed, key, progress, told, folder)
+        job = TrainingJob(
+            lm, sites, material, how, original, sizes, seed, key, progress, told, folder
+        )
         for size, factors, trained in PICKS[pick](job):
             trainings[size] = trained
             if trained.best is not trained.checks[0]:  # else the original is best, or all do harm

@@ -19,7 +19,7 @@ from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import atomic_file
 from snipbias.method.learned import objective
 from snipbias.method.learned.below import Below
-from snipbias.method.learned.check import Check, Material, best_of, check
+from snipbias.method.learned.check import DevCheck, Material, best_of, check
 from snipbias.method.learned.factors import Factors
 from snipbias.method.learned.rows import Group
 from snipbias.models.language_model import LanguageModel
@@ -88,14 +88,14 @@ class Trained:
         carried: how much each neuron's factor lowered the loss: the sum of -gradient * change.
     """
 
-    checks: tuple[Check, ...]
-    best: Check
+    checks: tuple[DevCheck, ...]
+    best: DevCheck
     constant: float
     carried: Float[Tensor, " neurons"]
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainingJob:
     """What all trainings of one call share.
 
     Attributes:
@@ -113,19 +113,19 @@ class Job:
     sites: Sequence[Site]
     material: Material
     how: Training
-    original: Check
+    original: DevCheck
     sizes: Sequence[int] = ()
     seed: int = 0
     key: Sequence[Any] = ()
     progress: Callable[[int], None] = lambda done: None
-    told: Callable[[Check], None] = lambda check: None
+    told: Callable[[DevCheck], None] = lambda check: None
     folder: Path | None = None
 
 
 class Loop:
     """The state of a training, which can be saved and loaded."""
 
-    def __init__(self, factors: Factors, how: Training, original: Check, key: str) -> None:
+    def __init__(self, factors: Factors, how: Training, original: DevCheck, key: str) -> None:
         self.factors = factors
         self.constant = torch.zeros((), requires_grad=how.constant)
         self.adam = torch.optim.Adam(
@@ -135,7 +135,7 @@ class Loop:
         self.best = torch.zeros_like(factors.change)
         self.best_constant = 0.0
         self.step = 0
-        self.checks: list[Check] = [original]
+        self.checks: list[DevCheck] = [original]
         self._how = how
         self._key = key
 
@@ -152,7 +152,7 @@ class Loop:
         self.carried += -gradient * (self.factors.change.detach() - before)
         self.step += 1
 
-    def look(self, found: Check) -> bool:
+    def look(self, found: DevCheck) -> bool:
         """Record a check, keep the factors if it is the best, and return whether to go on."""
         self.checks.append(found)
         if found is self.best_check:
@@ -166,7 +166,7 @@ class Loop:
         return len(self.checks) - 1 - self.checks.index(self.best_check) < self._how.patience
 
     @property
-    def best_check(self) -> Check:
+    def best_check(self) -> DevCheck:
         """The best check without harm; the original if there is none better."""
         return best_of(self.checks, self._how.harm, self._how.moved)
 
@@ -197,7 +197,7 @@ class Loop:
             state = torch.load(file, map_location="cpu", weights_only=True)
             if state["key"] != self._key:
                 return False
-            self.checks = [Check(**fields) for fields in state["checks"]]
+            self.checks = [DevCheck(**fields) for fields in state["checks"]]
         except Exception:  # another version's, or damaged, which fails in many ways
             return False
         device = self.factors.change.device
@@ -210,7 +210,7 @@ class Loop:
         return True
 
 
-def train(job: Job, factors: Factors, size: int | None = None) -> Trained:
+def train(job: TrainingJob, factors: Factors, size: int | None = None) -> Trained:
     """Train the free factors; afterwards `factors` holds those that are best on the `dev` rows.
 
     Args:
@@ -246,7 +246,7 @@ def train(job: Job, factors: Factors, size: int | None = None) -> Trained:
     return Trained(tuple(loop.checks), loop.best_check, loop.best_constant, loop.carried)
 
 
-def _gradients(job: Job, loop: Loop) -> tuple[float, Tensor]:
+def _gradients(job: TrainingJob, loop: Loop) -> tuple[float, Tensor]:
     """Compute the gradients of this step for Adam; return the rows' loss and its gradient.
 
     A step's rows and texts depend only on its number, so that a resumed run sees the same.
