@@ -20,7 +20,7 @@ from snipbias.experiment.baselines import learned as baselines
 from snipbias.method.learned import objective
 from snipbias.method.learned.anchors import Anchor
 from snipbias.method.learned.below import Below
-from snipbias.method.learned.check import DevCheck, Material, check
+from snipbias.method.learned.check import DevCheck, Material, best_of, check
 from snipbias.method.learned.factors import Factors, LowRank, Mask, highest, upper_sites
 from snipbias.method.learned.rows import Group, groups
 from snipbias.method.learned.train import Loop, Training
@@ -156,6 +156,8 @@ def test_harm_is_told_from_a_gain():
     ]
     assert one_of_50.harm(original, 0.019, 0.1)
     assert original.told == pytest.approx(0.7)
+    noisy = replace(original, moved=0.2)  # as on a device whose sums differ from pass to pass
+    assert best_of([noisy, chatty], 0.02, 0.1) is noisy
 
 
 def test_a_check_is_what_a_hand_computes():
@@ -178,6 +180,9 @@ def test_a_check_is_what_a_hand_computes():
     assert not found.harm(found, 0.0, 0.1)
     logprobs[0, 0] = torch.nan  # else the AUROC of no number were 0 or 1
     assert check(None, factors, material, 3, None).harm(found, 0.0, 0.1)
+    logprobs[:, 2] = -torch.inf  # a model that never says "unknown"
+    logprobs[0, 0] = -1.0
+    assert check(None, factors, material, 3, None).twins["mismatch"] == 0.5
 
 
 def test_how_far_a_text_moved_is_the_mean_over_its_tokens(monkeypatch):

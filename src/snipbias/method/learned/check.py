@@ -103,11 +103,12 @@ def best_of(checks: Sequence[DevCheck], margin: float, most: float) -> DevCheck:
     """The check that tells rows apart best without harm, of equals the first.
 
     Args:
-        checks: the original's, which does no harm, and others.
+        checks: the original's, which counts as harmless, and others.
         margin, most: as in `DevCheck.harm`.
     """
-    harmless = [each for each in checks if not each.harm(checks[0], margin, most)]
-    return max(harmless, key=lambda each: each.told)
+    original, *others = checks
+    harmless = [each for each in others if not each.harm(original, margin, most)]
+    return max([original, *harmless], key=lambda each: each.told)
 
 
 def check(
@@ -148,8 +149,10 @@ def check(
     twins = {}
     for kind in UNANSWERABLE:
         rows = [i for i in at[kind].nonzero()[:, 0].tolist() if number[i] in own]
-        gaps = torch.tensor([float(margin[i]) - own[number[i]] for i in rows]).double()
-        twins[kind] = float(((gaps.sign() + 1) / 2).mean())  # a tie counts half; of no row: nan
+        its, twin = margin[rows], torch.tensor([own[number[i]] for i in rows], dtype=margin.dtype)
+        # Compared, not subtracted: two margins of -inf are a tie too, which counts half.
+        wins = (its > twin).double() + (its == twin).double() / 2
+        twins[kind] = float(wins.mean())  # nan if there is no row
     return DevCheck(
         step,
         loss,
