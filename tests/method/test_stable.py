@@ -20,6 +20,7 @@ def test_halves_that_never_agree_read_every_item_once(name: str, items: int) -> 
     assert read.counts.tolist() == whole.counts.tolist() == [items]
     torch.testing.assert_close(read.flat, whole.flat, rtol=1e-3, atol=1e-4)
     assert overlap(read, whole, 5) == overlap(whole, whole, 5) == 1
+    assert read.found_on.method == whole.found_on.method  # with the draw that was chosen
 
 
 def test_halves_that_agree_at_once_stop_after_the_fewest_rounds() -> None:
