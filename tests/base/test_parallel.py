@@ -277,4 +277,7 @@ def test_a_signal_to_stop_is_an_error(monkeypatch):
     monkeypatch.setattr(parallel, "_mind_no_signal", lambda: None)
     with pytest.raises(KeyboardInterrupt), parallel.sigterm_raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGTERM)
+    one_sentence = pytest.raises(SnipbiasError, match="was told to stop")
+    with one_sentence, parallel.sigterm_raises(lambda: parallel.LostError(DIED)):
+        os.kill(os.getpid(), signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL

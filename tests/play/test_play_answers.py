@@ -149,9 +149,12 @@ def test_tokens_are_those_that_the_layer_sees() -> None:
     assert tokens[next(iter(decoder))] == ("(start of answer)", "h", "##i", "##m")
 
 
-def test_tops_by_hand() -> None:
+def test_tops_and_scaled_by_hand() -> None:
     fired = Firing(Neuron("x", 0), "", 0.5, ("a", "b", "c", "d"), (1.0, -4.0, 2.0, 4.0))
     assert fired.top(3) == [1, 3, 2]
+    assert [fired.scaled(token) for token in range(4)] == [0.5, -2.0, 1.0, 2.0]
+    pruned = replace(fired, factor=0.0, outputs=(float("inf"), 1.0))
+    assert [pruned.scaled(token) for token in range(2)] == [0.0, 0.0]  # 0 * inf is no number
 
 
 def test_the_factor_farthest_from_one_counts() -> None:

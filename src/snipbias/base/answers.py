@@ -62,4 +62,4 @@ def _told() -> Iterator[None]:
         yield
     except (sqlite3.Error, OSError) as error:
         said = f"answers are not cached ({error}): free or delete {cache_dir() / FILE}."
-        warnings.warn(said, stacklevel=4)
+        warnings.warn(said, stacklevel=5)  # past contextlib and this module

@@ -88,9 +88,10 @@ class RunRecord:
                 raise TypeError("argv is not a list of strings")
             objects = [f.name for f in fields(cls) if str(f.type).startswith("dict")]
             wrong = [name for name in objects if not isinstance(getattr(record, name), dict)]
-            wrong = wrong or [name for name, m in record.models.items() if not isinstance(m, dict)]
             if wrong:
                 raise TypeError(f"{wrong[0]} is not an object")
+            if not all(isinstance(model, dict) for model in record.models.values()):
+                raise TypeError("models holds something that is not an object")
             return record
         except FileNotFoundError:
             raise SnipbiasError(

@@ -69,9 +69,9 @@ def tell(this: Run, results: sb.Results, notes: Sequence[str], *, full: bool) ->
         notes: lines to print before the folder.
         full: whether to print every table.
     """
-    folder = this.folder
     from snipbias.experiment.tables.answers import answers
 
+    folder = this.folder
     tables = [results.renderable(), ""] if full else []
     result = {"out": str(folder), **results.to_dict()}
     this.show(result, *tables, answers(results), *notes, written(folder), then=report(folder))

@@ -104,6 +104,10 @@ class Firing:
         """The tokens where h is farthest from 0, farthest first; the earlier if tied."""
         return sorted(range(len(self.outputs)), key=lambda k: -abs(self.outputs[k]))[:count]
 
+    def scaled(self, token: int) -> float:
+        """h times the factor at a token; a factor of 0 gives 0, whatever h is."""
+        return self.factor * self.outputs[token] if self.factor else 0.0
+
 
 def together(lm: LanguageModel, switches: Sequence[EditSetting]) -> NeuronEdit | None:
     """One edit that does what all active edits do; None if nothing changes.

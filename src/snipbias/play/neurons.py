@@ -84,8 +84,7 @@ def _row(
     """A neuron's row, with its tokens below."""
     (peak,) = firing.top(1)
     name = f"{firing.neuron.site} #{firing.neuron.unit}"
-    scale = firing.factor if is_on else 1.0
-    after = scale * firing.outputs[peak] if scale else 0.0  # whatever h is
+    after = firing.scaled(peak) if is_on else firing.outputs[peak]
     with html("tr"):
         with _cell(0, "th").props("scope=row"):
             html("span", "place", text=firing.place)
