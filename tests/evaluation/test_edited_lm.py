@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from families import tiny
 from flan import flan_t5
 from harness_tasks import by_document, run, same
 from snipbias.base.errors import SnipbiasError
+from snipbias.evaluation.harness import library
 
 
 @pytest.mark.parametrize(("family", "n", "factor"), [("demo", 2000, 0.0), ("llama", 30, 30.0)])
@@ -116,6 +119,20 @@ def test_an_untied_head_stays_untied_there_too(folder: Path, unchanged: Any) -> 
     with unchanged(lm.model):
         run(sb.lm_eval_model(lm), folder, ["own_choice"])
     assert not torch.equal(lm.model.lm_head.weight, lm.model.shared.weight)
+
+
+def test_a_model_that_nobody_holds_is_freed_at_once(lm_eval: Any) -> None:
+    gc.disable()
+    try:
+        held = weakref.ref(sb.lm_eval_model(tiny("llama")))
+        assert held() is None
+    finally:
+        gc.enable()
+
+
+def test_what_the_harness_itself_lacks_is_said_in_one_sentence() -> None:
+    with pytest.raises(SnipbiasError, match=r"package lm-eval: pip install 'snipbias\[lm-eval\]'"):
+        library("lm_eval.not_there")
 
 
 def test_it_is_declared_to_versions_that_look_for_plugins() -> None:

@@ -224,6 +224,7 @@ def test_a_shift_is_told_from_a_gain() -> None:
     # a rise that no offset reaches: a gain
     flat = OffsetCurve(*(np.array(v) for v in ([-1.0, 1.0], [0.0, 1.0], [1.0, 0.0], [0.5, 0.5])))
     assert verdicts(replace(original, accuracy=half), replace(original, offset_curve=flat)) == ()
+    assert verdicts(replace(original, accuracy=half), replace(original, offset_curve=None)) == ()
 
 
 def test_a_suspicion_of_few_rows_is_no_verdict() -> None:

@@ -97,9 +97,9 @@ def headed(columns: Iterable[str], *more: str, corner: str = "", width: int = BA
     """A table of methods without rows: a column per figure that is drawn, and further ones.
 
     Args:
-        columns, more: names of the figures drawn as bars of a width, and of columns of text.
+        columns, more: names of the figures that are drawn as bars, and of columns of text.
         corner: heading of the first column.
-        width: of a bar, in characters.
+        width: width of a bar, in characters.
     """
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="")
     table.add_column(corner, width=20, no_wrap=True, overflow="ellipsis")

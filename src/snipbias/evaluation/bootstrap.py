@@ -37,7 +37,7 @@ class Draws:
     each, then (where instructions are drawn too) without one instruction each.
 
     Attributes:
-        template, instruction: numbers of each row's, from 0.
+        template, instruction: number of each row's, from 0.
         templates, instructions: how often each draw has each.
         resamples: how many draws are resamples.
         crossed: whether instructions are drawn, rather than taken as fixed.

@@ -257,5 +257,5 @@ def _read(path: Path) -> dict[str, Evaluation]:
         return {}
     rows = pq.read_table(path)
     tasks = rows["task"].unique().to_pylist()
-    parts = {task: rows.filter(pc.field("task") == task).drop_columns("task") for task in tasks}
-    return {task: Evaluation(part, Reading()) for task, part in parts.items()}
+    same = {task: pc.equal(rows["task"], task) for task in tasks}  # type: ignore[attr-defined]
+    return {t: Evaluation(rows.filter(same[t]).drop_columns("task"), Reading()) for t in tasks}

@@ -7,7 +7,6 @@ import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from snipbias.base.words import did_you_mean
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.interventions import Intervention
 from snipbias.edits.provenance import ModelId
-from snipbias.evaluation.harness import REQUESTS, answered, as_it_is, library
+from snipbias.evaluation.harness import answered, as_it_is, library
 from snipbias.models.language_model import LanguageModel
 from snipbias.models.loading import load
 
@@ -113,8 +112,18 @@ class EditedLM(HFLM):
                 backend="seq2seq" if lm.is_encoder_decoder else "causal",
                 **reading,
             )
-        for kind in REQUESTS:  # the harness's own way, under the edit
-            setattr(self, kind, partial(self._answered, getattr(super(), kind)))
+
+    def loglikelihood(self, requests: Sequence[Any], **options: Any) -> Any:
+        """The harness's, under the edit."""
+        return self._answered(super().loglikelihood, requests, **options)
+
+    def loglikelihood_rolling(self, requests: Sequence[Any], **options: Any) -> Any:
+        """The harness's, under the edit."""
+        return self._answered(super().loglikelihood_rolling, requests, **options)
+
+    def generate_until(self, requests: Sequence[Any], **options: Any) -> Any:
+        """The harness's, under the edit."""
+        return self._answered(super().generate_until, requests, **options)
 
     def _answered(self, ask: Any, requests: Sequence[Any], **options: Any) -> list[Any]:
         lm, edit = self.language_model, self.edit

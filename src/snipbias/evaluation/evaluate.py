@@ -84,8 +84,8 @@ class Evaluation:
             raise SnipbiasError(f"there is no method {method!r} here: {', '.join(self.methods)}.")
         names = ("unknown", "biased", "chosen", "condition", "instruction", "template", "twin")
         labels: dict[str, Any] = {name: part.get(name) for name in names}
-        certain = all(part["probabilities"])
-        return Rows.from_lists(part["score"], part["gold"], **labels, probabilities=certain)
+        labels["probabilities"] = all(part["probabilities"])
+        return Rows.from_lists(part["score"], part["gold"], **labels)
 
     @cached_property
     def trials(self) -> dict[str, Trial]:

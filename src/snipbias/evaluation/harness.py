@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Float
 from scipy.stats import ttest_rel
 
-from snipbias.base.errors import SnipbiasError, require
+from snipbias.base.errors import SnipbiasError
 from snipbias.base.words import ORIGINAL, did_you_mean, one_line
 from snipbias.edits.interventions import Intervention
 from snipbias.evaluation.harness_scores import HarnessScore, HarnessScores
@@ -220,9 +220,18 @@ def _change(
 
 
 def library(module: str) -> Any:
-    """A module of the harness, which carries no types and need not be there."""
-    require("lm_eval", "tasks of the lm-evaluation-harness need", "lm-eval")
-    return import_module(module)
+    """A module of the harness, which carries no types and need not be there.
+
+    Raises:
+        SnipbiasError: lm-eval is not installed, or lacks what this module imports.
+    """
+    try:
+        return import_module(module)
+    except ImportError:
+        raise SnipbiasError(
+            "tasks of the lm-evaluation-harness need the package lm-eval: "
+            "pip install 'snipbias[lm-eval]'."
+        ) from None
 
 
 @contextmanager

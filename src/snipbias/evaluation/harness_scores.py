@@ -22,7 +22,7 @@ class HarnessScore:
 
     Attributes:
         metric: as the harness names it, with the filter where there is one ("exact_match,strict").
-        value, stderr: on the metric's own scale, as the harness has them.
+        value, stderr: on the metric's own scale; stderr is None where the harness gives none.
         n: samples.
         higher_is_better: None where the harness does not say.
         is_share: whether every sample's value lies in [0, 1], so that points have a meaning.

@@ -55,7 +55,7 @@ def interval(
     Returns:
         None where the figure is undefined or rests on one template, which says nothing of others.
     """
-    return _interval(metric, trials, (), level, resamples, seed)
+    return _interval(metric, trials, None, level, resamples, seed)
 
 
 def difference(
@@ -85,15 +85,15 @@ def difference(
 
 
 def _interval(
-    metric: Metric, trials: Trials, others: Trials, level: float, resamples: int, seed: int
+    metric: Metric, trials: Trials, others: Trials | None, level: float, resamples: int, seed: int
 ) -> Interval | None:
-    """The interval of a figure, less that of others if there are any."""
-    _check_aligned([*trials, *others])
+    """The interval of a figure, or of its difference to that of others."""
+    _check_aligned([*trials, *(others or ())])
     rows = trials[0]
     draws = Draws.of(rows.template, rows.instruction, resamples=resamples, seed=seed)
     figures, clusters = _mean_figure(metric, trials, draws), _clusters(metric, trials, draws)
     low, high = measures.bounds(metric)
-    if others:
+    if others is not None:
         figures = figures - _mean_figure(metric, others, draws)
         low, high = low - high, high - low
         before = _clusters(metric, others, draws)

@@ -107,9 +107,9 @@ class Cell:
         return self.task.sample(self.samples, self.seed, balance=balance)
 
     def found(self, find: Callable[..., T], balance: Balance = "none") -> T:
-        """The result of a function of the model and these items, in half as large batches.
+        """The result of a function of the model and these items.
 
-        It holds gradients or activations.
+        Its batches are half as large, because it holds gradients or activations.
         """
         half = "auto" if self.batch_size == "auto" else max(1, self.batch_size // 2)
         return find(self.lm, self.sample(balance), batch_size=half)

@@ -97,13 +97,18 @@ class Results(Experiment, Shown):
         """Notes on the figures of each task."""
         return [f"{task.name}: {note}" for task in self.tasks for note in task.notes]
 
+    @property
+    def legend(self) -> str:
+        """The meaning of every column."""
+        return LEGEND.format(legend_markdown(self.grids))
+
     def markdown(self) -> str:
         """All tables, the verdict in words, how to read them, the data and the settings."""
         parts = [
             f"# {self.model.name}: {self.settings.method}",
             self.words,
             *(f"## {grid.title}\n\n{grid.markdown()}" for grid in self.grids),
-            f"## How to read this\n\n{LEGEND.format(legend_markdown(self.grids))}",
+            f"## How to read this\n\n{self.legend}",
             f"## Data\n\n{_tasks(self).markdown()}",
             "\n".join(f"- {note}" for note in self.notes),
             f"## Settings\n\n{_settings(self).markdown()}",
