@@ -228,8 +228,8 @@ def test_a_trained_baseline_keeps_the_largest_size_that_there_is(monkeypatch):
     monkeypatch.setattr(baselines, "learn", learn)
     monkeypatch.setattr(baselines, "upper_sites", lambda lm: [upper])
     cell = SimpleNamespace(
-        trial=0,
-        settings=SimpleNamespace(seed=0, steps=1, sizes=(30, 3, 10)),
+        seed=0,
+        settings=SimpleNamespace(steps=1, sizes=(30, 3, 10)),
         lm=SimpleNamespace(is_encoder_decoder=True),
         task=None,
         key=str,

@@ -147,18 +147,20 @@ def _linear_layers(model: PreTrainedModel) -> Iterator[tuple[str, Linear]]:
 
 
 def _refuse_unsupported(model: PreTrainedModel) -> None:
-    kind, why = type(model).__name__, None
+    kind = type(model).__name__
     for name, module in model.named_modules():
         if type(module).__module__.startswith("peft."):
             raise SnipbiasError(f"{kind} carries a PEFT adapter: merge_and_unload() it first.")
         if re.search(r"expert|\brouter\b", name, re.IGNORECASE):
-            why = f"it is a mixture of experts ({name}), and a neuron's output is not defined at "
-            why += "tokens that are routed past it"
-        elif re.search(r"mamba|ssm|rwkv|recurrent", name, re.IGNORECASE):
-            why = f"it has recurrent layers ({name}), and neurons outside attention and FFN are "
-            why += "not defined"
-        if why:
-            raise SnipbiasError(f"{kind} is not supported: {why}.")
+            raise SnipbiasError(
+                f"{kind} is not supported: it is a mixture of experts ({name}), and a neuron's "
+                "output is not defined at tokens that are routed past it."
+            )
+        if re.search(r"mamba|ssm|rwkv|recurrent", name, re.IGNORECASE):
+            raise SnipbiasError(
+                f"{kind} is not supported: it has recurrent layers ({name}), and neurons outside "
+                "attention and FFN are not defined."
+            )
 
 
 def _refuse_unknown(model: PreTrainedModel, site: Site) -> None:
