@@ -99,11 +99,12 @@ class Switch:
         # Sorted only for a stable order; a union does not depend on it.
         edits = [[self._edits[name] for name in sorted(names)] for names in choices]
         factors = [union(*several).factors if several else {} for several in edits]
+        units = {site: index.tolist() for site, index in self._units.items()}
         return {
             site: torch.tensor(
-                [[each.get(site, {}).get(unit, 1.0) for unit in units.tolist()] for each in factors]
+                [[each.get(site, {}).get(unit, 1.0) for unit in numbers] for each in factors]
             )
-            for site, units in self._units.items()
+            for site, numbers in units.items()
         }
 
     # -- on the model ------------------------------------------------------------------------
@@ -151,7 +152,8 @@ class Switch:
                 self._choice_of_row(len(given))
 
     def _close(self) -> None:
-        self._is_open, self._lm.rows_differ = False, self._rows_differed
+        self._is_open = False
+        self._lm.rows_differ = self._rows_differed
 
 
 @contextmanager
