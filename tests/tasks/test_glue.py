@@ -215,6 +215,7 @@ def test_without_the_library_the_pip_command(monkeypatch: pytest.MonkeyPatch) ->
         ("rte.jsonl", '{"sentence1": "a", "sentence2": "b", "label": -1}', "GLUE's test split"),
         ("rte.jsonl", '{"sentence1": "a", "sentence2": "b", "label": 2}', "the label is 2; write"),
         ("rte.jsonl", '{"sentence": "a", "label": 0}', "no column 'sentence1'.*did you mean"),
+        ("qnli.jsonl", '{"label": 0}', "no column 'question'.*columns question, sentence, label"),
         ("rte.jsonl", '{"sentence1": "a", "sentence2": " ", "label": 0}', "'sentence2' is ' '"),
         (
             "rte.tsv",
@@ -227,7 +228,7 @@ def test_without_the_library_the_pip_command(monkeypatch: pytest.MonkeyPatch) ->
 def test_malformed_files(file: str, content: str, words: str, tmp_path: Path) -> None:
     (tmp_path / file).write_text(content)
     with pytest.raises(SnipbiasError, match=words) as error:
-        task("rte", data_dir=tmp_path)
+        task(Path(file).stem, data_dir=tmp_path)
     assert str(tmp_path) in str(error.value)
     assert "\n" not in str(error.value)
 

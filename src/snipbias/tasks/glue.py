@@ -88,7 +88,7 @@ def parse(name: str, rows: Rows, source: str) -> tuple[Item, ...]:
         SnipbiasError: there are no rows, or one is malformed.
     """
     words = wording(name)
-    columns = re.findall(r"\{(\w+)\}", words["context"])
+    columns = sorted(re.findall(r"\{(\w+)\}", words["context"]))  # as GLUE orders them
     read = [(where, _texts(where, row, columns), row) for where, row in rows]
     if not read:
         raise SnipbiasError(f"{source} has no rows: save the {SPLIT} split of {name} there.")
