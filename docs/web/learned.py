@@ -2,8 +2,10 @@
 
 python docs/web/learned.py learned "seed 0=RUN" "seed 1=RUN"
 python docs/web/learned.py learned-small "SmolLM2: seed 1=RUN"
+python docs/web/learned.py learned-curve FOLDER      # of `snipbias learn --n`
 """
 
+import csv
 import json
 import sys
 from pathlib import Path
@@ -57,11 +59,34 @@ def points(interval: dict[str, Any] | None) -> str:
     return f"{estimate} [{low}, {high}]"
 
 
+CURVE = ("neurons", *KINDS, "answerable", "right person", "AUROC", "twins")
+
+
+def curve(folder: Path) -> list[tuple[str, ...]]:
+    """The original and the factors of each number of neurons, on development rows."""
+    with open(folder / "curve.csv", newline="", encoding="utf-8") as file:
+        checks = list(csv.DictReader(file))
+    found = []
+    for check in (checks[0], *(check for check in checks if check["kept"] == "True")):
+        right = (f"{100 * float(check[f'right_{kind}']):.1f}" for kind in KINDS)
+        more = (f"{100 * float(check[f'right_{of}']):.1f}" for of in ("disambiguated", "person"))
+        apart = (
+            " / ".join(f"{float(check[f'{of}_{kind}']):.2f}".replace("0.", ".") for kind in KINDS)
+            for of in ("auroc", "twins")
+        )
+        name = "original" if check is checks[0] else check["neurons"]
+        found.append((name, *right, *more, *apart))
+    return found
+
+
 if __name__ == "__main__":
-    rows = [HEADER, ("---", "---", *("---:" for _ in HEADER[2:]))]
-    for given in sys.argv[2:]:
-        name, _, run = given.rpartition("=")
-        rows += [row for row in lines(Path(run), name) if row not in rows]
+    if sys.argv[1] == "learned-curve":
+        rows = [CURVE, ("---", *("---:" for _ in CURVE[1:])), *curve(Path(sys.argv[2]))]
+    else:
+        rows = [HEADER, ("---", "---", *("---:" for _ in HEADER[2:]))]
+        for given in sys.argv[2:]:
+            name, _, run = given.rpartition("=")
+            rows += [row for row in lines(Path(run), name) if row not in rows]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     (RESULTS / f"{sys.argv[1]}.md").write_text(table + "\n", encoding="utf-8")
     print(table)

@@ -117,6 +117,8 @@ def test_what_is_chosen_is_the_best_of_the_curve_on_dev() -> None:
 
 def test_neurons_are_found_on_the_trial_s_own_sample_and_never_on_held_out_templates() -> None:
     experiment = whole()
+    found = [outcome.edit for outcome in places(experiment.outcomes, "toy", "v2")]
+    assert experiment.edits("toy", "v2") == tuple(found)
     for outcome in places(experiment.outcomes, "toy", "v2"):
         assert outcome.edit is not None
         assert outcome.edit.found_on is not None

@@ -288,3 +288,9 @@ def test_a_score_of_a_mask_gets_the_gradient_of_pruning_its_neuron():
     weights = torch.randn(len(mask.change), generator=torch.Generator().manual_seed(1))
     (weights * mask.current()).sum().backward()
     assert torch.allclose(mask.change.grad, -weights)
+
+
+def test_a_training_that_only_does_harm_says_which():
+    strict = Training(steps=24, checks=2, moved=1e-4)
+    with pytest.raises(sb.SnipbiasError, match=r"but do harm: other texts move by 0\.\d\d nats"):
+        sb.learn(sb.load("demo"), sb.task("mini:age"), training=strict)

@@ -207,6 +207,10 @@ class Experiment:
         found = (o for o in self.all if (o.task, o.method, *o.beside) == labels)
         return tuple(sorted(found, key=lambda each: (each.trial or 0, each.draw)))
 
+    def edits(self, task: str, method: str) -> tuple[NeuronEdit | None, ...]:
+        """The edit of each trial (and draw); None where the original was best."""
+        return tuple(each.edit for each in self.of(task, method))
+
     @cached_property
     def measured(self) -> dict[str, dict[str, Measured]]:
         """The figures of every method, by task."""

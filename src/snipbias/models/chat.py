@@ -150,7 +150,7 @@ def _tried(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
         return {"fault": "it makes the model write a thought before it answers"}
     header = between.rstrip(" ")
     gap = start[len(start.rstrip(" ")) :]
-    long_ago = mock.Mock(now=lambda: datetime(1999, 1, 1))
+    long_ago = mock.Mock(now=lambda tz=None: datetime(1999, 1, 1, tzinfo=tz))
     with mock.patch.object(chat_template_utils, "datetime", long_ago):
         again = {_render(tokenizer, QUESTION, in_parts=in_parts) for _ in range(8)}
     if len(again) > 1:
