@@ -169,11 +169,14 @@ def check(
     """Ask some rows under the task's first instruction, and say what to expect of an edit.
 
     Args:
-        lm, task: a model and a task, or what `sb.load` and `sb.task` take.
+        lm: a model, or what `sb.load` takes.
+        task: a task, or what `sb.task` takes.
         items: how many rows at most.
         with_probe: also measure what the model knows inside: most of the time goes there.
         with_controls: also ask filler and mismatch rows, which the probe is tried on.
-        batch_size, stage, progress: as in `evaluate`.
+        batch_size: as in `evaluate`.
+        stage: as in `evaluate`.
+        progress: as in `evaluate`.
     """
     lm, task = as_model(lm), as_task(task)
     begun = time.perf_counter()

@@ -118,8 +118,9 @@ def compare(
     """Evaluate the original model, edits and random controls on templates held out from finding.
 
     Args:
-        lm, task: a model and a task, or what `sb.load` and `sb.task` take. The task's `test` part
-            is used, less any template that an edit was found on.
+        lm: a model, or what `sb.load` takes.
+        task: a task, or what `sb.task` takes. Its `test` part is used, less any template that an
+            edit was found on.
         edits: or their folders, or names on the hub.
         items: use at most so many items, spread over the templates.
         controls: draws of each kind of random control (any neurons, the same sites' neurons).
@@ -139,7 +140,10 @@ def compare(
             them out.
         margin: by how much it may, 0.02 being two points of accuracy; also two percent of
             perplexity and 0.02 nats per token of KL on neutral text.
-        reading, batch_size, progress, stage: as in `evaluate`.
+        reading: as in `evaluate`.
+        batch_size: as in `evaluate`.
+        progress: called with the number of prompts just done.
+        stage: called with what is about to be done, and with its number of prompts.
     """
     reading = reading or Reading()
     texts = passages() if texts is None else texts

@@ -128,7 +128,8 @@ def evaluate(
     """Answer every item under every instruction by the original model and by each edit alone.
 
     Args:
-        lm, task: a model and a task, or what `sb.load` and `sb.task` take.
+        lm: a model, or what `sb.load` takes.
+        task: a task, or what `sb.task` takes.
         edits: edits, or their folders; applied one after the other, each on the original model.
             Labels tell them apart.
         reading: sums of log-probabilities of option texts if not given.

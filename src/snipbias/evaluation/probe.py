@@ -97,7 +97,9 @@ def probe(
         task: its rows with filler and mismatch rows, as `with_controls` makes them; asked under its
             first instruction.
         seed: of the shuffled labels.
-        batch_size, stage, progress: as in `evaluate`.
+        batch_size: prompts per pass, or `auto`; no result depends on it.
+        stage: called with what is about to be done, and with its number of prompts.
+        progress: called with the number of prompts just done.
     """
     asked = as_model(lm), as_task(task)
     return probe_and_rows(*asked, stage, seed, batch_size=batch_size, progress=progress)[0]

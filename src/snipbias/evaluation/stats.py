@@ -76,7 +76,9 @@ def difference(
         metric: the figure, averaged over trials.
         trials_a: rows of each trial of one method.
         trials_b: the same rows as the other method answers them.
-        level, resamples, seed: as for `interval`.
+        level: as for `interval`.
+        resamples: as for `interval`.
+        seed: as for `interval`.
 
     Returns:
         None as for `interval`.
@@ -120,7 +122,8 @@ def sign_flip(
     fewer, none is below 0.05.
 
     Args:
-        values_a, values_b: values of the two methods in the same rows.
+        values_a: values of one method.
+        values_b: values of the other in the same rows.
         templates: template of each row.
         seed: seed of the random exchanges.
     """
