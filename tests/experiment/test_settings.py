@@ -96,3 +96,18 @@ def test_too_much_to_ask_is_refused_before_any_work() -> None:
     with pytest.raises(SnipbiasError, match="no task"):
         run(SETTINGS, tasks=(), progress=done.append)
     assert not done
+
+
+def test_retention_tasks_are_asked_under_as_many_instructions_as_the_settings_say():
+    kept = replace(KEPT, instructions=("say it.", "who is it?"))
+    for instructions, rows in ((1, 4), (2, 8), (None, 8)):
+        settings = replace(SMALL, retention_instructions=instructions)
+        (ground,) = Plan.of(tiny("flan-t5"), [TOY], settings, [kept]).grounds
+        assert ground.unedited.held()["kept"].num_rows == rows
+
+
+def test_batches_that_hold_gradients_are_half_as_large():
+    (ground,) = Plan.of(tiny("flan-t5"), [TOY], SMALL, [KEPT]).grounds
+    for size, half in (("auto", "auto"), (9, 4), (1, 1)):
+        cell = replace(ground, trial=0, batch_size=size)
+        assert cell.found(lambda lm, task, batch_size: batch_size) == half

@@ -267,7 +267,7 @@ def _noticing() -> Iterator[None]:
 
 @contextmanager
 def sigterm_raises(error: Callable[[], BaseException]) -> Iterator[None]:
-    """Raise this error on SIGTERM, and mind no second one, which would cut the clean-up short.
+    """Raise this error on SIGTERM; ignore a second signal, which would cut the clean-up short.
 
     Raises:
         BaseException: the given one, when the signal comes.

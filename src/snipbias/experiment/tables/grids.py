@@ -164,7 +164,7 @@ BIAS = Mean(_bias, (-1.0, 1.0))
 
 
 def referee_grids(experiment: Experiment, *, seconds: bool = False) -> Iterator[Grid]:
-    """Two tables per task; only with `seconds` are they not the same each time."""
+    """Two tables per task, the same each time unless `seconds` are shown."""
     for task in experiment.tasks:
         answers, costs = [], []
         for method, each in experiment.measured[task.name].items():
