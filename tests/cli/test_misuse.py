@@ -221,3 +221,12 @@ def test_nothing_to_show_or_run_again(cli, here: Path, edit: Path) -> None:
     (here / "rows.parquet").write_bytes(b"")
     assert_refused(cli("show", here), "summary.json")
     assert tree(here) == {"run.json", "rows.parquet"}
+
+
+def test_methods_and_roles_that_there_are_not(cli, here: Path) -> None:
+    """A method is refused before the model is loaded, which may take long."""
+    asked = ("nowhere", "mini:age", "--methods", "v1,gapp", "--save", "f.csv")
+    assert_refused(cli("fidelity", *asked), "no method 'gapp'")
+    asked = ("demo", "mini:age", "--roles", "gate,down,nope", "--out", "o/p")
+    assert_refused(cli("learn", *asked), "no role 'nope'")
+    assert not tree(here)

@@ -75,6 +75,9 @@ def test_the_check_sees_what_was_written_and_leaves_the_model_alone(
     assert exported.neurons == len(edit_of(lm))
     assert NeuronEdit.load(tmp_path / "out") == edit_of(lm)
     assert json.loads((tmp_path / "out" / "export.json").read_text()) == exported.to_dict()
+    if kind != "checkpoint":  # how GPT-2's weights lie, for readers that do not look themselves
+        config = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
+        assert config["fan_in_fan_out"] == (family == "gpt2")
 
 
 @pytest.mark.parametrize("kind", FORMATS)

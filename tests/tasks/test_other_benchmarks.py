@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from bbq_rows import dump, quartet
 from snipbias.base.errors import SnipbiasError
 from snipbias.tasks import general_instructions, task
+from snipbias.tasks.benchmarks import _harness_row
 
 OPTIONS = "['손자', '할머니', '알 수 없음']"
 KOBBQ = (
@@ -142,3 +144,21 @@ metric_list: [{{metric: acc}}]
     for name, sentence in (("none", "has no task 'none'"), ("writes", "only multiple_choice")):
         with pytest.raises(SnipbiasError, match=sentence):
             task(f"lm-eval:{name}", data_dir=tmp_path)
+
+
+def test_a_row_of_the_harness_has_one_wording_of_unknown() -> None:
+    given = SimpleNamespace(
+        doc_to_text=lambda doc: "Who paid?\nAnswer:",
+        doc_to_choice=lambda doc: ["Ann", "Bo", "Unclear", "Nobody knows"],
+        doc_to_target=lambda doc: 2,
+    )
+    info = {"ans0": ["Ann", "old"], "ans1": ["Bo", "young"], "ans2": ["Unclear", "unknown"]}
+    doc = {"context_condition": "ambig", "answer_info": info, "question_index": "3"}
+    assert _harness_row("esbbq", given, doc, "es") == {
+        "question": "Who paid?",
+        "options": ["Ann", "Bo", "Unclear"],
+        "gold": 2,
+        "unknown": 2,
+        "condition": "ambig",
+        "template": "esbbq-3",
+    }

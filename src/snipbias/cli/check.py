@@ -42,7 +42,6 @@ class Showing(o.Command):
         Raises:
             SnipbiasError: the file to save cannot be written.
         """
-
         if self.save:
             if self.save.suffix not in (".json", ".csv", ".md"):
                 raise SnipbiasError(f"cannot write {self.save}: name a .json, .csv or .md file.")
