@@ -151,7 +151,6 @@ class Reproduce(Tracked, o.Writing, o.Running, o.Answering, o.TaskReading):
         Raises:
             SnipbiasError: two options contradict each other, or one has no valid value.
         """
-
         of_demo = self.model == "demo"
         base = sb.preset(self.preset, **(DEMO_LIMITS if of_demo else {}))
         if self.no_retention and self.retention:
