@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from snipbias.evaluation.bootstrap import Draws
 from snipbias.evaluation.measures import Mean
 from snipbias.evaluation.rows import Rows
 
@@ -39,3 +42,30 @@ def of(values: list[list[float]]) -> tuple[Rows, Mean]:
     )
     assert len(rows) == table.size
     return rows, Mean(lambda _: (table.ravel(), np.ones(table.size, bool)), (-math.inf, math.inf))
+
+
+def taken(draws: Draws, rows: Rows, draw: int) -> Rows:
+    """The rows of one draw; a template drawn twice is two templates, instructions likewise."""
+    often = draws.templates[draw].astype(int)[draws.template]
+    again = draws.instructions[draw].astype(int)[draws.instruction]
+    times = often * again
+    index = np.repeat(np.arange(len(rows)), times)
+    copy = np.arange(len(index)) - np.repeat(np.cumsum(times) - times, times)
+    instruction = draws.instruction[index] + copy % again[index] * draws.instructions.shape[1]
+    template = draws.template[index] + copy // again[index] * draws.templates.shape[1]
+    return replace(rows.take(index), template=template.astype(str), instruction=instruction)
+
+
+@dataclass(frozen=True)
+class Slow:
+    """A plain function of rows as a metric: it is computed from the rows of every draw."""
+
+    figure: Callable[[Rows], float | None]
+    bounds: tuple[float, float] = (-math.inf, math.inf)
+
+    def __call__(self, rows: Rows) -> float | None:
+        return self.figure(rows)
+
+    def over(self, rows: Rows, draws: Draws) -> np.ndarray:
+        every = (self.figure(taken(draws, rows, draw)) for draw in range(len(draws.templates)))
+        return np.array([np.nan if value is None else value for value in every])

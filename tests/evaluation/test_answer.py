@@ -24,7 +24,7 @@ def test_what_so_many_questions_can_rule_out_when_none_is_lost() -> None:
     """1 - .025^(1/n): 3.6 % of 100 templates, 1.8 % of 203."""
     for n, points in ((100, 4), (203, 2)):
         same = [rows([True] * n)]
-        assert lost_at_most(stats.difference(measures.ACCURACY, same, same)).startswith(
+        assert lost_at_most(stats.interval(measures.ACCURACY, same, same)).startswith(
             f"at most {points} points"
         )
 

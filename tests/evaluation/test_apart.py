@@ -173,7 +173,7 @@ def test_intervals_and_draws_follow_the_weights(items, original):
         assert found.estimate == pytest.approx(value)
         assert found.low < value < found.high
         draws = Draws.of(original.template, original.instruction, resamples=1)
-        assert measures.over(metric, original, draws)[0] == pytest.approx(value)
+        assert metric.over(original, draws)[0] == pytest.approx(value)
 
 
 def test_how_often_the_stereotyped_is_named_needs_no_condition():

@@ -11,7 +11,7 @@ import pytest
 from scipy.stats import norm
 from scipy.stats import t as student
 
-from crossed import crossed_rows, of
+from crossed import Slow, crossed_rows, of, taken
 from snipbias.base.errors import SnipbiasError
 from snipbias.evaluation import measures, metrics, stats
 from snipbias.evaluation.bootstrap import Draws, _stretch
@@ -27,16 +27,16 @@ QUICK = {
     "named": (measures.NAMED_ACCURACY, metrics.named_accuracy),
     "unknown": (measures.UNKNOWN_RATE, lambda rows: metrics.unknown_rate(rows).overall),
     "unknown, ambiguous": (
-        measures.AMBIGUOUS_UNKNOWN_RATE,
+        measures.UNKNOWN_RATE.of("ambiguous"),
         lambda rows: metrics.unknown_rate(rows).ambiguous,
     ),
     "gold": (measures.GOLD_PROBABILITY, lambda rows: metrics.gold_probability(rows).overall),
     "gold, ambiguous": (
-        measures.AMBIGUOUS_GOLD_PROBABILITY,
+        measures.GOLD_PROBABILITY.of("ambiguous"),
         lambda rows: metrics.gold_probability(rows).ambiguous,
     ),
     "gold, disambiguated": (
-        measures.DISAMBIGUATED_GOLD_PROBABILITY,
+        measures.GOLD_PROBABILITY.of("disambiguated"),
         lambda rows: metrics.gold_probability(rows).disambiguated,
     ),
     "discrimination": (DISCRIMINATION, metrics.discrimination),
@@ -58,18 +58,18 @@ def test_quick_metrics_are_those_of_the_metrics(name: str) -> None:
 def test_the_quick_way_gives_the_same_interval_as_the_slow_one(
     name: str, instructions: int
 ) -> None:
-    quick, slow = QUICK[name]
+    quick, slow = QUICK[name][0], Slow(QUICK[name][1])
     a, b = (crossed_rows(instructions=instructions, seed=s, ties=True, items=8) for s in (2, 4))
     few = {"resamples": 60, "seed": 3}
     alone = stats.interval(quick, [a], **few), stats.interval(slow, [a], **few)
-    paired = stats.difference(quick, [a], [b, b], **few), stats.difference(slow, [a], [b], **few)
+    paired = stats.interval(quick, [a], [b, b], **few), stats.interval(slow, [a], [b], **few)
     for (ours, theirs), bounds in ((alone, (0, 1)), (paired, (-1, 1))):
         # A plain function does not say what it can be at most, and is not cut off there.
         wanted = np.clip([theirs.estimate, theirs.low, theirs.high], *bounds)
         assert [ours.estimate, ours.low, ours.high] == pytest.approx(wanted, abs=1e-12)
         assert ours.low < ours.estimate < ours.high
     draws = Draws.of(a.template, a.instruction, resamples=60)
-    np.testing.assert_allclose(quick.over(a, draws), measures.over(slow, a, draws), atol=1e-12)
+    np.testing.assert_allclose(quick.over(a, draws), slow.over(a, draws), atol=1e-12)
 
 
 def test_an_instruction_that_lacks_a_condition_takes_no_part_in_discrimination() -> None:
@@ -78,7 +78,7 @@ def test_an_instruction_that_lacks_a_condition_takes_no_part_in_discrimination()
     rows = replace(rows, condition=only)
     draws = Draws.of(rows.template, rows.instruction, resamples=40)
     quick = DISCRIMINATION.over(rows, draws)
-    slow = measures.over(metrics.discrimination, rows, draws)
+    slow = Slow(metrics.discrimination).over(rows, draws)
     np.testing.assert_allclose(quick, slow, atol=1e-12)
 
 
@@ -91,13 +91,13 @@ def test_a_draw_is_the_rows_of_its_templates_and_instructions() -> None:
             times = int(draws.templates[number, g] * draws.instructions[number, i])
             here = (rows.template == f"t{g}") & (rows.instruction == i)
             wanted += [tuple(row) for row in rows.scores[here].tolist()] * times
-        taken = draws.take(rows, number)
-        assert sorted(tuple(row) for row in taken.scores.tolist()) == sorted(wanted)
+        drawn = taken(draws, rows, number)
+        assert sorted(tuple(row) for row in drawn.scores.tolist()) == sorted(wanted)
         # Drawn twice is there twice, under names of its own: each cell has its two items.
-        assert len(set(taken.template)) == draws.templates[number].sum()
-        assert len(set(taken.instruction)) == draws.instructions[number].sum()
-        cells = set(zip(taken.template.tolist(), taken.instruction.tolist(), strict=True))
-        assert len(cells) * 2 == len(taken)
+        assert len(set(drawn.template)) == draws.templates[number].sum()
+        assert len(set(drawn.instruction)) == draws.instructions[number].sum()
+        cells = set(zip(drawn.template.tolist(), drawn.instruction.tolist(), strict=True))
+        assert len(cells) * 2 == len(drawn)
     assert draws.templates[0].tolist() == [1, 1, 1]
     assert draws.templates[5:8].tolist() == [[0, 1, 1], [1, 0, 1], [1, 1, 0]]
     assert draws.instructions[8:].tolist() == (1 - np.eye(5)).tolist()
@@ -131,7 +131,7 @@ def test_two_templates_by_hand() -> None:
     assert (cut.low, cut.high) == (0, 1)
     # No difference in two templates: up to 1 - .025^(1/2) of others may differ, by all that is
     # possible.
-    same = stats.difference(shares, [rows], [rows])
+    same = stats.interval(shares, [rows], [rows])
     assert same.high == -same.low == pytest.approx(1 - 0.025**0.5, abs=1e-3)
 
 
@@ -170,11 +170,11 @@ def test_a_difference_is_paired() -> None:
     )
     alone = stats.interval(both, [rows])
     assert alone.high - alone.low > 10
-    paired = stats.difference(both, [shifted], [rows])
+    paired = stats.interval(both, [shifted], [rows])
     assert paired.estimate == pytest.approx(3)
     assert paired.low == pytest.approx(3)
     assert paired.high == pytest.approx(3)
-    ab, ba = (stats.difference(ACCURACY, [x], [y]) for x, y in ((rows, shifted), (shifted, rows)))
+    ab, ba = (stats.interval(ACCURACY, [x], [y]) for x, y in ((rows, shifted), (shifted, rows)))
     assert (ab.low, ab.high) == pytest.approx((-ba.high, -ba.low))
 
 
@@ -186,14 +186,14 @@ def test_trials_count_as_their_mean() -> None:
     thrice = stats.interval(ACCURACY, trials[:1] * 3)
     assert (thrice.low, thrice.high) == pytest.approx((single.low, single.high))
     assert found.high - found.low < single.high - single.low
-    other = stats.difference(ACCURACY, trials, trials[:1])
+    other = stats.interval(ACCURACY, trials, trials[:1])
     assert other.estimate == pytest.approx(found.estimate - single.estimate)
 
 
 def test_no_interval_where_one_cluster_decides() -> None:
     one = crossed_rows(templates=1)
     assert stats.interval(ACCURACY, [one]) is None
-    assert stats.difference(ACCURACY, [one], [one]) is None
+    assert stats.interval(ACCURACY, [one], [one]) is None
     rows = crossed_rows()
     nothing = replace(rows, condition=np.full(len(rows), ""))
     assert stats.interval(measures.AMBIGUOUS_ACCURACY, [nothing]) is None
@@ -219,6 +219,6 @@ def test_rows_that_are_not_the_same_are_refused() -> None:
     rows, fewer = crossed_rows(), crossed_rows(templates=4)
     for other in (fewer, rows.take(np.arange(len(rows))[::-1])):
         with pytest.raises(SnipbiasError, match="different rows"):
-            stats.difference(ACCURACY, [rows], [other])
+            stats.interval(ACCURACY, [rows], [other])
         with pytest.raises(SnipbiasError, match="different rows"):
             stats.sign_flip_of(ACCURACY, [rows], [other])

@@ -143,7 +143,7 @@ def test_changes_have_the_intervals_of_their_rows() -> None:
         metric = PARTS[part]
         assert edited.value(part).interval == stats.interval(metric, [rows])
         assert edited.value(part).interval.estimate == pytest.approx(edited.value(part).value)
-        assert edited.change(part).interval == stats.difference(metric, [rows], [before])
+        assert edited.change(part).interval == stats.interval(metric, [rows], [before])
         assert edited.sign_flip(part) == stats.sign_flip_of(metric, [rows], [before])
         assert original.value(part).interval == stats.interval(metric, [before])
         assert original.change(part).value is original.sign_flip(part) is None
@@ -162,7 +162,7 @@ def test_what_is_kept_is_said_for_every_edit() -> None:
     task, perplexity, kl, chat = comparison.retained(label)
     answers = comparison.evaluation.retention["other"]
     rows, before = ([answers.rows(method)] for method in (label, ORIGINAL))
-    assert task.interval == stats.difference(PARTS["overall"], rows, before)
+    assert task.interval == stats.interval(PARTS["overall"], rows, before)
     assert "worse by more than 2.0 points: " in task.sentence
     texts = comparison.evaluation.text
     assert perplexity.interval == perplexity_ratio(texts[label], texts[ORIGINAL])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from crossed import crossed_rows
+from crossed import crossed_rows, taken
 from row_maker import (
     AMB,
     DIS,
@@ -247,7 +247,7 @@ def test_the_gain_over_an_offset_is_drawn_with_its_curve() -> None:
     draws = Draws.of(rows.template, rows.instruction, resamples=30)
 
     def gain_in(draw: int) -> float:
-        now, before = draws.take(edit, draw), draws.take(rows, draw)
+        now, before = taken(draws, edit, draw), taken(draws, rows, draw)
         point = metrics.accuracy(now)
         return gain_over_offset((point.ambiguous, point.disambiguated), offset_curve(before))
 

@@ -15,7 +15,7 @@ percentile interval of Hesterberg (2015), on the scale of the figure.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -23,7 +23,6 @@ from jaxtyping import Float, Int, Shaped
 from scipy.special import ndtri, stdtrit  # scipy.stats has both too, and takes long to load
 
 from snipbias.evaluation.interval import Interval
-from snipbias.evaluation.rows import Rows
 
 # So few instructions say too little about others: they are taken as the ones that matter.
 FIXED_INSTRUCTIONS = 5
@@ -85,18 +84,6 @@ class Draws:
     ) -> Float[np.ndarray, " draws"]:
         """Sum over the rows of each draw."""
         return ((self.templates @ cells) * self.instructions).sum(axis=1)
-
-    def take(self, rows: Rows, draw: int) -> Rows:
-        """The rows of one draw; a template drawn twice is two templates, instructions likewise."""
-        often = self.templates[draw].astype(int)[self.template]
-        again = self.instructions[draw].astype(int)[self.instruction]
-        times = often * again
-        index = np.repeat(np.arange(len(rows)), times)
-        copy = np.arange(len(index)) - np.repeat(np.cumsum(times) - times, times)
-        instruction = self.instruction[index] + copy % again[index] * self.instructions.shape[1]
-        template = self.template[index] + copy // again[index] * self.templates.shape[1]
-        drawn = rows.take(index)
-        return replace(drawn, template=template.astype(str), instruction=instruction)
 
     def interval(
         self,

@@ -13,17 +13,8 @@ from snipbias.evaluation.compared import Compared
 from snipbias.evaluation.glossary import legend
 from snipbias.evaluation.interval import Interval
 from snipbias.evaluation.measured import Measured
+from snipbias.evaluation.measures import FIGURES
 from snipbias.evaluation.tables import comparison_grids
-
-PARTS = {
-    "stereotyped": "Unanswerable rows: the stereotyped person named",
-    "stereotyped overall": "All rows: the stereotyped person named",
-    "overall": "All rows: accuracy",
-    "ambiguous": "Ambiguous rows: accuracy",
-    "filler": "Filler rows: accuracy",
-    "mismatch": "Mismatch rows: accuracy",
-    "disambiguated": "Disambiguated rows: accuracy",
-}
 
 
 def cards(comparison: Compared) -> dict[str, dict[str, Any]]:
@@ -60,7 +51,7 @@ def _headlines(found: Measured) -> Iterator[str]:
         before, now = (each.value(part).value for each in (found.before, found) if each)
         between = _between(change.interval) if change.interval else "no interval"
         yield (
-            f"{PARTS[part]} {percent(before)} → {percent(now)} %, a change of "
+            f"{FIGURES[part].title} {percent(before)} → {percent(now)} %, a change of "
             f"{percent(change.value, sign=True)} points, {between}"
         )
 

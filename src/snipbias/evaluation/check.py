@@ -216,7 +216,7 @@ def answers(rows: Rows) -> dict[str, Estimate]:
         "right_person": measures.NAMED_ACCURACY,
         "right": measures.DISAMBIGUATED_ACCURACY if tells else measures.ACCURACY,
         "stereotyped": measures.NAMED_STEREOTYPED,
-        "unknown": measures.AMBIGUOUS_UNKNOWN_RATE if tells else measures.UNKNOWN_RATE,
+        "unknown": measures.UNKNOWN_RATE.of("ambiguous") if tells else measures.UNKNOWN_RATE,
     }
     return {name: estimate(metric, [plain]) for name, metric in figures.items()}
 

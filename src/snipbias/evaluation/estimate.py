@@ -44,23 +44,21 @@ class Estimate:
 NOTHING = Estimate(None)
 
 
-def estimate(metric: Metric, runs: Sequence[Rows]) -> Estimate:
-    """Mean of the metric over trials, with its interval."""
-    return Estimate(average(metric, runs), stats.interval(metric, runs))
-
-
-def difference(metric: Metric, runs: Sequence[Rows], others: Sequence[Rows]) -> Estimate:
-    """The paired difference of two methods' figures, with its interval.
+def estimate(metric: Metric, runs: Sequence[Rows], minus: Sequence[Rows] | None = None) -> Estimate:
+    """Mean of the metric over trials with its interval, or its paired difference to another's.
 
     Args:
         metric: the figure.
-        runs: rows of each trial of the one.
-        others: the same rows as the other answers them; their figure is subtracted.
+        runs: rows of each trial.
+        minus: the same rows as another method answers them; its figure is subtracted.
     """
-    value, before = average(metric, runs), average(metric, others)
+    value = average(metric, runs)
+    if minus is None:
+        return Estimate(value, stats.interval(metric, runs))
+    before = average(metric, minus)
     if value is None or before is None:
         return NOTHING
-    return Estimate(value - before, stats.difference(metric, runs, others))
+    return Estimate(value - before, stats.interval(metric, runs, minus))
 
 
 def average(metric: Metric, runs: Sequence[Rows]) -> float | None:

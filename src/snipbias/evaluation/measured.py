@@ -18,11 +18,11 @@ from typing import Any, TypeVar
 import numpy as np
 
 from snipbias.base.words import ORIGINAL
-from snipbias.evaluation import measures, metrics, stats
+from snipbias.evaluation import measures, stats
 from snipbias.evaluation.apart import Apart, apart
 from snipbias.evaluation.elsewhere import OWN
-from snipbias.evaluation.estimate import NOTHING, Estimate, difference, estimate, mean_of
-from snipbias.evaluation.measures import METRICS, PARTS, Mean
+from snipbias.evaluation.estimate import NOTHING, Estimate, estimate, mean_of
+from snipbias.evaluation.measures import FIGURES, PARTS, Mean
 from snipbias.evaluation.neutral_text import Passage, TextShift, perplexity_ratio
 from snipbias.evaluation.rows import Rows
 from snipbias.evaluation.summary import Trial
@@ -68,15 +68,15 @@ class Measured:
 
     @_remembered
     def value(self, name: str) -> Estimate:
-        """A figure of `METRICS`."""
-        return estimate(METRICS[name], self.rows)
+        """A figure of `FIGURES`."""
+        return estimate(FIGURES[name].metric, self.rows)
 
     @_remembered
     def change(self, name: str) -> Estimate:
         """Its difference from the original's, on the same rows."""
         if self.before is None:
             return NOTHING
-        return difference(METRICS[name], self.rows, self.before.rows)
+        return estimate(FIGURES[name].metric, self.rows, self.before.rows)
 
     @_remembered
     def sign_flip(self, name: str) -> float | None:
@@ -190,11 +190,10 @@ class Measured:
         """Accuracy on the development part at the chosen settings."""
         return mean_of(measures.ACCURACY(each.dev) if each.dev else None for each in self.trials)
 
-    def gold_raw(self, part: str) -> float | None:
-        """P(gold) itself, not renormalised; None where the scores are no probabilities."""
-        percent = map(metrics.gold_percent_raw, self.rows)
-        found = mean_of(each and getattr(each, part) for each in percent)
-        return None if found is None else found / 100
+    def gold_raw(self, part: str | None = None) -> float | None:
+        """P(gold) itself, of all rows or a condition; None where scores are no probabilities."""
+        raw = measures.RAW_GOLD.of(part) if part else measures.RAW_GOLD
+        return mean_of(raw(rows) if rows.probabilities else None for rows in self.rows)
 
     @cached_property
     def text(self) -> TextShift | None:
@@ -222,7 +221,7 @@ class Measured:
         if self.before is None:
             return {}
         return {
-            task: difference(measures.ACCURACY, self.kept(task), self.before.kept(task))
+            task: estimate(measures.ACCURACY, self.kept(task), self.before.kept(task))
             for task in self.trials[0].retention
         }
 

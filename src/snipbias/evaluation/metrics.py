@@ -14,7 +14,6 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from snipbias.evaluation import measures
-from snipbias.evaluation.margin import at as _at
 from snipbias.evaluation.margin import auroc as auroc
 from snipbias.evaluation.margin import discrimination as discrimination
 from snipbias.evaluation.margin import option_probabilities as option_probabilities
@@ -124,8 +123,7 @@ def gold_percent_raw(rows: Rows) -> ByCondition | None:
     """
     if not rows.probabilities:
         return None
-    raw = Mean(lambda rows: (np.exp(_at(rows.scores, rows.gold)), rows.weight))
-    return raw.by_condition(rows).percent
+    return measures.RAW_GOLD.by_condition(rows).percent
 
 
 def named_accuracy(rows: Rows) -> float | None:

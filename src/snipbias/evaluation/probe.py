@@ -23,7 +23,7 @@ from snipbias.base.table import Grid
 from snipbias.edits.given import GivenModel, GivenTask, as_model, as_task
 from snipbias.evaluation import ridge
 from snipbias.evaluation.apart import NAMES
-from snipbias.evaluation.estimate import Estimate, difference, estimate
+from snipbias.evaluation.estimate import Estimate, estimate
 from snipbias.evaluation.measures import Discrimination
 from snipbias.evaluation.rows import Rows
 from snipbias.models.backbone import Query
@@ -179,7 +179,7 @@ def learned(
     told["shuffled labels"] = {
         kind: Estimate(average(list(map(Discrimination(kind), shuffled)))) for kind in UNANSWERABLE
     }
-    ahead = {k: difference(Discrimination(k), [read[INSIDE]], [rows]) for k in UNANSWERABLE}
+    ahead = {k: estimate(Discrimination(k), [read[INSIDE]], [rows]) for k in UNANSWERABLE}
     return Probe(
         layer,
         len(inside),

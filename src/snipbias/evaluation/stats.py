@@ -20,7 +20,6 @@ from jaxtyping import Bool, Float, Shaped
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.words import plural
-from snipbias.evaluation import measures
 from snipbias.evaluation.bootstrap import Draws
 from snipbias.evaluation.interval import FEWEST_TEMPLATES, Interval
 from snipbias.evaluation.interval import non_inferior as non_inferior
@@ -36,75 +35,63 @@ SIGNIFICANT = 0.05
 def interval(
     metric: Metric,
     trials: Trials,
+    minus: Trials | None = None,
     *,
     level: float = 0.95,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Interval | None:
-    """A method's figure with its interval: cluster bootstrap over templates and instructions.
+    """The interval of a method's figure, or of its paired difference to another's.
 
-    With fewer than five instructions these are taken as fixed.
+    Cluster bootstrap over templates and instructions; fewer than five instructions are taken as
+    fixed. Both methods are taken from the same draws, so that what makes a template hard for both
+    cancels.
 
     Args:
         metric: the figure, averaged over trials.
         trials: rows of each trial, the same but for the answers.
+        minus: the same rows as the other method answers them.
         level: confidence level.
         resamples: number of draws.
         seed: seed of the draws.
 
     Returns:
         None where the figure is undefined or rests on one template, which says nothing of others.
+
+    Raises:
+        SnipbiasError: the trials have different rows.
     """
-    return _interval(metric, trials, None, level, resamples, seed)
-
-
-def difference(
-    metric: Metric,
-    trials_a: Trials,
-    trials_b: Trials,
-    *,
-    level: float = 0.95,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> Interval | None:
-    """How much higher a method's figure is than another's: a - b, paired.
-
-    Both are taken from the same draws of templates and instructions, so that what makes a template
-    hard for both cancels.
-
-    Args:
-        metric: the figure, averaged over trials.
-        trials_a: rows of each trial of one method.
-        trials_b: the same rows as the other method answers them.
-        level: as for `interval`.
-        resamples: as for `interval`.
-        seed: as for `interval`.
-
-    Returns:
-        None as for `interval`.
-    """
-    return _interval(metric, trials_a, trials_b, level, resamples, seed)
-
-
-def _interval(
-    metric: Metric, trials: Trials, others: Trials | None, level: float, resamples: int, seed: int
-) -> Interval | None:
-    """The interval of a figure, or of its difference to that of others."""
-    _check_aligned([*trials, *(others or ())])
+    _check_aligned([*trials, *(minus or ())])
     rows = trials[0]
     draws = Draws.of(rows.template, rows.instruction, resamples=resamples, seed=seed)
-    figures, clusters = _mean_figure(metric, trials, draws), _clusters(metric, trials, draws)
-    low, high = measures.bounds(metric)
-    if others is not None:
-        figures = figures - _mean_figure(metric, others, draws)
-        low, high = low - high, high - low
-        before = _clusters(metric, others, draws)
+    low, high = metric.bounds
+    figures, clusters = _drawn(metric, trials, draws)
+    if minus is not None:
+        others, before = _drawn(metric, minus, draws)
+        figures, low, high = figures - others, low - high, high - low
         if clusters and before and np.array_equal(clusters[1], before[1]):
             clusters = clusters[0] - before[0], clusters[1]
         else:
             clusters = None
     found = draws.interval(figures, level, bounds=(low, high))
     return found.with_exact(*clusters, (low, high)) if found and clusters else found
+
+
+def _drawn(
+    metric: Metric, trials: Trials, draws: Draws
+) -> tuple[Float[np.ndarray, " draws"], tuple[np.ndarray, np.ndarray] | None]:
+    """The mean figure of trials in each draw; of a mean also each template's, and its rows."""
+    figures = np.mean([metric.over(rows, draws) for rows in trials], axis=0)
+    if not isinstance(metric, Mean):
+        return figures, None
+    valued = [metric.values(rows) for rows in trials]
+    weighed = [np.where(weight > 0, values, 0.0) * weight for values, weight in valued]
+    sums, sizes = (
+        np.mean([draws.cells(part).sum(axis=1) for part in parts], axis=0)
+        for parts in (weighed, [weight for _, weight in valued])
+    )
+    there = sizes > 0
+    return figures, (sums[there] / sizes[there], sizes[there])
 
 
 def sign_flip(
@@ -151,7 +138,7 @@ def sign_flip_of(metric: Mean, trials_a: Trials, trials_b: Trials) -> float | No
 
     Args:
         metric: the mean.
-        trials_a, trials_b: as in `difference`.
+        trials_a, trials_b: as `trials` and `minus` of `interval`.
     """
     _check_aligned([*trials_a, *trials_b])
     valued = [metric.values(rows) for rows in (*trials_a, *trials_b)]
@@ -222,26 +209,6 @@ def _check_aligned(trials: Trials) -> None:
                 "the methods to compare were evaluated on different rows: evaluate them on the "
                 "same task."
             )
-
-
-def _clusters(
-    metric: Metric, trials: Trials, draws: Draws
-) -> tuple[Float[np.ndarray, " templates"], Float[np.ndarray, " templates"]] | None:
-    """Each template's mean over rows and trials, and its rows; None where the metric is no mean."""
-    if not isinstance(metric, Mean):
-        return None
-    valued = [metric.values(rows) for rows in trials]
-    weighed = [np.where(weight > 0, values, 0.0) * weight for values, weight in valued]
-    sums, sizes = (
-        np.mean([draws.cells(part).sum(axis=1) for part in parts], axis=0)
-        for parts in (weighed, [weight for _, weight in valued])
-    )
-    there = sizes > 0
-    return sums[there] / sizes[there], sizes[there]
-
-
-def _mean_figure(metric: Metric, trials: Trials, draws: Draws) -> Float[np.ndarray, " draws"]:
-    return np.mean([measures.over(metric, rows, draws) for rows in trials], axis=0)
 
 
 def spread(values: Sequence[float | None]) -> float | None:

@@ -16,23 +16,12 @@ from snipbias.evaluation.elsewhere import elsewhere_grid
 from snipbias.evaluation.glossary import legend, legend_markdown
 from snipbias.evaluation.interval import bracketed
 from snipbias.evaluation.measured import Measured
-from snipbias.evaluation.measures import ACCURACY
+from snipbias.evaluation.measures import ACCURACY, FIGURES
 from snipbias.evaluation.neutral_text import perplexity_cell
 from snipbias.evaluation.summary import Summary, floors
 from snipbias.evaluation.verdicts import alarms, doubts
 
 CONDITIONS = ("ambiguous", "filler", "mismatch", "disambiguated")
-SHORT = {
-    "stereotyped": "stereotyped",
-    "stereotyped overall": "of all rows",
-    "overall": "accuracy",
-    "ambiguous": "ambig.",
-    "filler": "filler",
-    "mismatch": "mismatch",
-    "disambiguated": "disambig.",
-}
-
-
 # Short names, so that the table fits a terminal of 80 columns.
 ANSWERS = (
     *("method", "n", "stereotyped", "acc.", "ambig.", "filler", "mismatch", "disambig."),
@@ -133,7 +122,7 @@ def _change_rows(comparison: Compared) -> Iterator[tuple[str, ...]]:
             p = p_value(found.sign_flip(part))
             yield (
                 method if part == found.parts[0] else "",
-                SHORT[part],
+                FIGURES[part].short,
                 percent(now.value),
                 bracketed(now.interval),
                 *((*difference, p) if found.before else ("", "", "")),

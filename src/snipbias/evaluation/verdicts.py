@@ -234,7 +234,7 @@ def _of(metric: measures.Metric) -> Callable[[Trial, Trial], Interval | None]:
 
 
 def _fall(metric: measures.Metric) -> Callable[[Trial, Trial], Interval | None]:
-    return lambda now, before: stats.difference(metric, [now.rows], [before.rows])
+    return lambda now, before: stats.interval(metric, [now.rows], [before.rows])
 
 
 def _gain(now: Trial, before: Trial) -> Interval | None:

@@ -27,7 +27,7 @@ from snipbias.report.page import Finding, Line, Section
 from snipbias.report.size_curve import spread
 from snipbias.report.texts import Texts
 
-GOLD = (measures.AMBIGUOUS_GOLD_PROBABILITY, measures.DISAMBIGUATED_GOLD_PROBABILITY)
+GOLD = [measures.GOLD_PROBABILITY.of(condition) for condition in ("ambiguous", "disambiguated")]
 
 
 def section(

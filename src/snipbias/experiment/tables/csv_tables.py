@@ -108,7 +108,7 @@ def _retention(experiment: Experiment, each: Measured) -> Cells:
 def table_2(experiment: Experiment) -> list[Cells]:
     """Gold probability in percent, renormalised over the row's options and raw."""
     gold = {"ambiguous": "gold ambiguous", "disambiguated": "gold disambiguated"}
-    raw = {"ambiguous": "ambiguous", "disambiguated": "disambiguated", "all_rows": "overall"}
+    raw = {"ambiguous": "ambiguous", "disambiguated": "disambiguated", "all_rows": None}
     rows = []
     for each in experiment.every:
         theirs = published.gold_percent(experiment.model.name, each.task, each.method)

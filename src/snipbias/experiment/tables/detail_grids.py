@@ -12,7 +12,7 @@ from snipbias.base.table import Grid, number, p_value, percent
 from snipbias.base.words import ORIGINAL
 from snipbias.evaluation import measures, stats
 from snipbias.evaluation.apart import apart_grid
-from snipbias.evaluation.estimate import NOTHING, difference, estimate, points
+from snipbias.evaluation.estimate import NOTHING, estimate, points
 from snipbias.evaluation.evaluate import rows_of
 from snipbias.evaluation.measured import Measured
 from snipbias.evaluation.neutral_text import kl_interval, perplexity_cell
@@ -118,7 +118,7 @@ def _before_and_after(
     sides = [percent(_mean_accuracy(tables)) for tables in (before, after)]
     for i, values in enumerate(spreads):
         sides[i] += f" ± {percent(stdev(values))}" if len(values) > 1 else ""
-    change = difference(measures.ACCURACY, list(map(rows_of, after)), list(map(rows_of, before)))
+    change = estimate(measures.ACCURACY, list(map(rows_of, after)), list(map(rows_of, before)))
     return f"{' -> '.join(sides)}, {points(change)}"
 
 
@@ -133,7 +133,7 @@ def transfer_grid(experiment: Experiment) -> Iterator[Grid]:
         before = experiment.measured[task].get(ORIGINAL)
         if not there or before is None:
             return ""
-        return points(difference(measures.ACCURACY, [o.rows for o in there], before.rows))
+        return points(estimate(measures.ACCURACY, [o.rows for o in there], before.rows))
 
     title = f"Transfer of {method}: accuracy minus the original's (points) [95 % CI]"
     cells = {task: [cell(found_on, task) for found_on in names] for task in names}

@@ -14,7 +14,7 @@ from typing import Literal
 from snipbias.base.words import ORIGINAL, signed
 from snipbias.evaluation import measures
 from snipbias.evaluation.apart import NAMES, gain_sentence, gained
-from snipbias.evaluation.estimate import difference, points, shown
+from snipbias.evaluation.estimate import estimate, points, shown
 from snipbias.evaluation.interval import Answer, above, below, not_raised, not_worse, would_do
 from snipbias.evaluation.measured import Measured
 from snipbias.evaluation.neutral_text import guesses
@@ -105,10 +105,10 @@ def _against_rivals(own: Measured, found: Mapping[str, Measured]) -> Iterator[Ga
         if rival == own.method or rival not in found:
             continue
         others = found[rival].rows
-        change = difference(measures.ACCURACY, own.rows, others)
+        change = estimate(measures.ACCURACY, own.rows, others)
         yield GainCheck("rival", rival, above(change.interval, 0.0), points(change))
         if rival in PACKAGES:
-            change = difference(measures.DISCRIMINATION, own.rows, others)
+            change = estimate(measures.DISCRIMINATION, own.rows, others)
             if change.value is not None:
                 said, answer = shown(change, as_auroc), above(change.interval, 0.0)
                 verbs = {"yes": "is higher than", "no": "is lower than"}
