@@ -8,10 +8,13 @@ import pytest
 import snipbias as sb
 from snipbias.base.table import plain_text
 from snipbias.evaluation import measures, metrics, stats
-from snipbias.evaluation.apart import Apart, apart, apart_grid, gain_sentence, gained
+from snipbias.evaluation.apart import Apart, apart, gain_sentence, gained
 from snipbias.evaluation.bootstrap import Draws
 from snipbias.evaluation.estimate import NOTHING, Estimate
+from snipbias.evaluation.measured import Measured
 from snipbias.evaluation.rows import Rows
+from snipbias.evaluation.summary import Trial
+from snipbias.evaluation.tables import apart_grid
 from snipbias.tasks.items import Item
 from snipbias.tasks.unanswerable import UNANSWERABLE, with_controls
 
@@ -86,7 +89,9 @@ def test_the_original_has_no_gain_and_the_grid_fits_a_terminal(items, original):
     found = apart([original])
     assert all(each.gain.value is None for each in found.values())
     assert gain_sentence(found) == ""
-    lines = apart_grid({"original": found, "random in the same layers as v1 n=10": found}).rich()
+    methods = ("original", "random in the same layers as v1 n=10")
+    measured = {name: Measured("t", name, (Trial(original),)) for name in methods}
+    lines = apart_grid("told apart", measured).rich()
     assert max(map(len, plain_text(lines, 100).splitlines())) <= 100
     assert not apart([answers(tuple(i for i in items if i.condition == DIS), np.zeros(
         sum(i.condition == DIS for i in items)))])  # fmt: skip

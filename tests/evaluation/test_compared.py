@@ -74,7 +74,7 @@ def test_a_narrow_terminal_costs_no_figure() -> None:
 
 def test_answers_fit_eighty_letters() -> None:
     cells = ["23.3", *["100.0"] * 8]
-    grid = Grid("answers", ANSWERS, (("layer-matched random", *cells),))
+    grid = Grid("answers", ("method", *ANSWERS), (("layer-matched random", *cells),))
     lines = plain_text(grid.rich(), 80).splitlines()
     assert ["layer-mat", *cells] in [line.split() for line in lines]
     assert max(map(len, lines)) <= 80

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from snipbias.base.table import Grid
 from snipbias.evaluation import measures, metrics
-from snipbias.evaluation.estimate import NOTHING, Estimate, estimate, mean_of, points, shown
+from snipbias.evaluation.estimate import NOTHING, Estimate, estimate, mean_of, points
 from snipbias.evaluation.interval import Answer, above
 from snipbias.evaluation.offset_curve import gain_interval, gain_over_offset, offset_curve
 from snipbias.evaluation.rows import Rows
@@ -128,23 +127,4 @@ def knowledge_sentence(
     return (
         f"what can be answered (AUROC against {' / '.join(NAMES[k] for k in kinds)} rows): a probe "
         f"inside the original tells {each(inside)}, its answers {said}, the edit's answers {now}"
-    )
-
-
-def apart_grid(methods: Mapping[str, Mapping[str, Apart]], strong: tuple[str, ...] = ()) -> Grid:
-    """Three rows per method: each kind against the answerable rows, with intervals."""
-    return Grid(
-        "Tells unanswerable rows from answerable ones [95 % CI]",
-        ("method", "kind", "AUROC", "twin AUROC", "vs offset"),
-        tuple(
-            (
-                method if number == 0 else "",
-                NAMES[kind],
-                *(shown(part, "{:.2f}".format) for part in (each.auroc, each.twin)),
-                points(each.gain) if each.gain.value is not None else "",
-            )
-            for method, found in methods.items()
-            for number, (kind, each) in enumerate(found.items())
-        ),
-        strong,
     )

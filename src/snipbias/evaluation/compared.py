@@ -18,7 +18,6 @@ from snipbias.base.words import ORIGINAL, RANDOM, control_kind, held_out
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.run_folder import read_edits
 from snipbias.evaluation.apart import gain_sentence, gained, knowledge_sentence
-from snipbias.evaluation.elsewhere import elsewhere_figures
 from snipbias.evaluation.estimate import Estimate
 from snipbias.evaluation.evaluate import Evaluation
 from snipbias.evaluation.measured import Measured, measured
@@ -169,7 +168,7 @@ class Compared:
             "gain_over_offset": found.gain.value,
             "gain_interval": found.gain.interval,
             "verdicts": list(found.verdicts),
-            "elsewhere": elsewhere_figures(found.elsewhere),
+            "elsewhere": found.elsewhere,
             "retention": {
                 task: ACCURACY(kept[task]) if task in kept else None
                 for task in self.evaluation.retention

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from snipbias.base.table import Grid
 from snipbias.evaluation import measures
 from snipbias.evaluation.estimate import Estimate, estimate
 from snipbias.evaluation.measures import Mean, Metric, Valued
@@ -57,24 +56,3 @@ def elsewhere_figures(runs: Mapping[str, Sequence[Rows]]) -> dict[str, Estimate]
     there = {name: figure for name, figure in FIGURES.items() if runs.get(figure[0])}
     found = {name: estimate(metric, runs[part]) for name, (part, metric) in there.items()}
     return {name: figure for name, figure in found.items() if figure.value is not None}
-
-
-def elsewhere_grid(
-    title: str, methods: Mapping[str, Mapping[str, Sequence[Rows]]], strong: tuple[str, ...] = ()
-) -> Grid:
-    """One row per method; columns without any figure are left out.
-
-    Args:
-        title, strong: as in `Grid`.
-        methods: method -> small task -> rows of each trial.
-    """
-    figures = {method: elsewhere_figures(runs) for method, runs in methods.items()}
-    rows = ((m, *(_shown(found.get(column)) for column in FIGURES)) for m, found in figures.items())
-    return Grid(title, ("method", *FIGURES), tuple(rows), strong).without_empty_columns()
-
-
-def _shown(found: Estimate | None) -> str:
-    if found is None or found.value is None:
-        return "-"
-    half = "" if found.interval is None else f" ±{50 * (found.high - found.low):.0f}"  # type: ignore[operator]
-    return f"{100 * found.value:.0f}{half}"

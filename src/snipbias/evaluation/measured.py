@@ -20,12 +20,12 @@ import numpy as np
 from snipbias.base.words import ORIGINAL
 from snipbias.evaluation import measures, stats
 from snipbias.evaluation.apart import Apart, apart
-from snipbias.evaluation.elsewhere import OWN
+from snipbias.evaluation.elsewhere import OWN, elsewhere_figures
 from snipbias.evaluation.estimate import NOTHING, Estimate, estimate, mean_of
 from snipbias.evaluation.measures import FIGURES, PARTS, Mean
 from snipbias.evaluation.neutral_text import Passage, TextShift, perplexity_ratio
 from snipbias.evaluation.rows import Rows
-from snipbias.evaluation.summary import Trial
+from snipbias.evaluation.summary import Summary, Trial
 from snipbias.evaluation.verdicts import Verdict, verdicts
 from snipbias.tasks.unanswerable import UNANSWERABLE
 
@@ -55,6 +55,11 @@ class Measured:
     def rows(self) -> list[Rows]:
         """Rows of each trial and draw."""
         return [each.rows for each in self.trials]
+
+    @property
+    def summary(self) -> Summary:
+        """Every figure of the first trial."""
+        return self.trials[0].summary
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -229,13 +234,14 @@ class Measured:
         """Rows on a retention task, of each trial that was asked it."""
         return [each.retention[task] for each in self.trials if task in each.retention]
 
-    @property
-    def elsewhere(self) -> dict[str, list[Rows]]:
-        """Rows on its own task and on the small extra ones, by part; empty without these."""
+    @cached_property
+    def elsewhere(self) -> dict[str, Estimate]:
+        """The figures on the small extra tasks and what goes with them; empty without these."""
         parts = self.trials[0].elsewhere
         if not parts:
             return {}
-        return {OWN: self.rows, **{p: [each.elsewhere[p] for each in self.trials] for p in parts}}
+        runs = {part: [each.elsewhere[part] for each in self.trials] for part in parts}
+        return elsewhere_figures({OWN: self.rows, **runs})
 
     def changes(self) -> dict[str, dict[str, Any]]:
         """The shares and their changes, for JSON."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 from statistics import mean
 
 from rich.console import Group, RenderableType
@@ -10,9 +12,10 @@ from rich.text import Text
 
 from snipbias.base.table import Grid, markdown, number, p_value, percent
 from snipbias.base.words import ALWAYS_UNKNOWN
-from snipbias.evaluation.apart import apart_grid
+from snipbias.evaluation.apart import NAMES
 from snipbias.evaluation.compared import Compared
-from snipbias.evaluation.elsewhere import elsewhere_grid
+from snipbias.evaluation.elsewhere import FIGURES as ELSEWHERE
+from snipbias.evaluation.estimate import average, points, shown
 from snipbias.evaluation.glossary import legend, legend_markdown
 from snipbias.evaluation.interval import bracketed
 from snipbias.evaluation.measured import Measured
@@ -21,69 +24,139 @@ from snipbias.evaluation.neutral_text import perplexity_cell
 from snipbias.evaluation.summary import Summary, floors
 from snipbias.evaluation.verdicts import alarms, doubts
 
-CONDITIONS = ("ambiguous", "filler", "mismatch", "disambiguated")
+Found = Mapping[str, Measured]
+# A table as its headers, each with what its cell says of a method.
+Columns = dict[str, Callable[[Measured], str]]
+
+
+def _share(name: str) -> Callable[[Measured], str]:
+    return lambda each: percent(each.value(name).value)
+
+
+def _gold(each: Measured) -> str:
+    """Over all rows, where there are no conditions to tell apart."""
+    gold = each.summary.gold_probability
+    return percent(gold.overall if gold.ambiguous is gold.disambiguated is None else None)
+
+
+def _positions(each: Measured) -> str:
+    return "/".join(f"{100 * share:.0f}" for share in each.summary.positions.chosen.values())
+
+
+def _perplexity(each: Measured) -> str:
+    return perplexity_cell(each.summary.perplexity, (each.before or each).summary.perplexity)
+
+
 # Short names, so that the table fits a terminal of 80 columns.
-ANSWERS = (
-    *("method", "n", "stereotyped", "acc.", "ambig.", "filler", "mismatch", "disambig."),
-    *("right person", "unknown"),
-)
+CONDITIONS = {
+    FIGURES[name].short: name for name in ("ambiguous", "filler", "mismatch", "disambiguated")
+}
+ANSWERS: Columns = {
+    "n": lambda each: f"{mean(each.sizes):.1f}".removesuffix(".0") if each.sizes else "",
+    "stereotyped": _share("stereotyped"),
+    "acc.": _share("overall"),
+    **{short: _share(name) for short, name in CONDITIONS.items()},
+    "right person": lambda each: percent(each.named_accuracy),
+    "unknown": lambda each: percent(each.unknown_rate),
+}
+SIDES: Columns = {
+    "± instr.": lambda each: percent(each.summary.spread.std),
+    "s_AMB": lambda each: number(each.summary.s_amb, sign=True),
+    "s_DIS": lambda each: number(each.summary.s_dis, sign=True),
+    "P(gold)": _gold,
+    "P(gold) a": lambda each: percent(each.summary.gold_probability.ambiguous),
+    "P(gold) d": lambda each: percent(each.summary.gold_probability.disambiguated),
+    "positions": _positions,
+    "perplexity": _perplexity,
+    "KL": lambda each: number(each.summary.kl_per_token),
+    "chat KL": lambda each: number(each.summary.chat_kl),
+}
 CHANGES = ("method", "percent", "now", "95 % CI", "change", "CI of it", "p")
-SIDES = (
-    *("method", "± instr.", "s_AMB", "s_DIS", "P(gold)", "P(gold) a", "P(gold) d", "positions"),
-    *("perplexity", "KL", "chat KL"),
-)
+
+
+def columns_grid(title: str, found: Found, columns: Columns, strong: tuple[str, ...] = ()) -> Grid:
+    """A table with a row per method.
+
+    Args:
+        title, strong: as in `Grid`.
+        found: method -> figures.
+        columns: what the cells of each column say.
+    """
+    rows = ((name, *(cell(each) for cell in columns.values())) for name, each in found.items())
+    return Grid(title, ("method", *columns), tuple(rows), strong)
 
 
 def answers_grid(
-    title: str,
-    found: Mapping[str, Measured],
-    strong: tuple[str, ...],
-    floors: Iterable[tuple[str, ...]] = (),
+    title: str, found: Found, strong: tuple[str, ...], floors: Iterable[tuple[str, ...]] = ()
 ) -> Grid:
     """The answers of every method by condition, means over trials in percent.
 
     Args:
-        title: heading of the table.
-        found: method -> figures.
-        strong: methods in bold.
+        title, found, strong: as in `columns_grid`.
         floors: further rows, such as that of always saying "unknown".
     """
-    rows = [
+    grid = columns_grid(title, found, ANSWERS, strong)
+    return replace(grid, rows=(*grid.rows, *floors)).without_empty_columns()
+
+
+def apart_grid(title: str, found: Found, strong: tuple[str, ...] = ()) -> Grid:
+    """Three rows per method: each kind against the answerable rows, with intervals.
+
+    Args:
+        title, found, strong: as in `columns_grid`.
+    """
+    rows = (
         (
-            method,
-            f"{mean(each.sizes):.1f}".removesuffix(".0") if each.sizes else "",
-            percent(each.value("stereotyped").value),
-            percent(each.value("overall").value),
-            *(percent(each.value(part).value) for part in CONDITIONS),
-            percent(each.named_accuracy),
-            percent(each.unknown_rate),
+            method if number == 0 else "",
+            NAMES[kind],
+            *(shown(part, "{:.2f}".format) for part in (apart.auroc, apart.twin)),
+            points(apart.gain) if apart.gain.value is not None else "",
         )
         for method, each in found.items()
-    ]
-    return Grid(title, ANSWERS, (*rows, *floors), strong).without_empty_columns()
+        for number, (kind, apart) in enumerate(each.apart.items())
+    )
+    return Grid(title, ("method", "kind", "AUROC", "twin AUROC", "vs offset"), tuple(rows), strong)
+
+
+def elsewhere_grid(title: str, found: Found, strong: tuple[str, ...] = ()) -> Grid:
+    """One row per method that was asked other rows; columns without any figure are left out.
+
+    Args:
+        title, found, strong: as in `columns_grid`.
+    """
+
+    def cell(column: str, each: Measured) -> str:
+        figure = each.elsewhere.get(column)
+        if figure is None or figure.value is None:
+            return "-"
+        found = figure.interval
+        half = f" ±{50 * (found.high - found.low):.0f}" if found else ""
+        return f"{100 * figure.value:.0f}{half}"
+
+    columns = {column: partial(cell, column) for column in ELSEWHERE}
+    asked = {method: each for method, each in found.items() if each.elsewhere}
+    return columns_grid(title, asked, columns, strong).without_empty_columns()
 
 
 def comparison_grids(comparison: Compared) -> tuple[Grid, ...]:
     """Answers by condition, what is told apart, how sure the figures are, what else changed."""
-    edits, tasks = comparison.edits, comparison.evaluation.retention
-    marked = {_marked(comparison, method): each for method, each in comparison.measured.items()}
-    told = {method: each.apart for method, each in comparison.measured.items()}
-    near = {m: each.elsewhere for m, each in comparison.measured.items() if each.elsewhere}
-    sides = (*SIDES, *(task.removeprefix("mini:") for task in tasks))
-    return (
+    edits, found = comparison.edits, comparison.measured
+    marked = {f"{m} !" if alarms(each.verdicts) else m: each for m, each in found.items()}
+    changes = tuple(row for each in found.values() for row in _change_rows(each))
+    kept: Columns = {
+        task.removeprefix("mini:"): lambda each, task=task: percent(
+            average(ACCURACY, each.kept(task))
+        )
+        for task in comparison.evaluation.retention
+    }
+    grids = (
         answers_grid("Answers", marked, edits, _floors(comparison.original)),
-        *([apart_grid(told, edits)] if any(told.values()) else []),
-        Grid(
-            "How sure, and the change from the original",
-            CHANGES,
-            tuple(_change_rows(comparison)),
-            edits,
-        ),
-        Grid(
-            "Bias and retention", sides, tuple(_side_rows(comparison)), edits
-        ).without_empty_columns(),
-        *([elsewhere_grid("Elsewhere", near, edits)] if near else []),
+        apart_grid("Tells unanswerable rows from answerable ones [95 % CI]", found, edits),
+        Grid("How sure, and the change from the original", CHANGES, changes, edits),
+        columns_grid("Bias and retention", marked, SIDES | kept, edits).without_empty_columns(),
+        elsewhere_grid("Elsewhere", found, edits),
     )
+    return tuple(grid for grid in grids if grid.rows)
 
 
 def comparison_renderable(comparison: Compared) -> RenderableType:
@@ -109,49 +182,22 @@ def comparison_markdown(comparison: Compared) -> str:
 def _floors(original: Summary) -> Iterator[tuple[str, ...]]:
     for name, accuracy in floors(original).items():
         named, unknown = ("0.0", "100.0") if name == ALWAYS_UNKNOWN else ("", "")
-        parts = (getattr(accuracy, part) for part in ("overall", *CONDITIONS))
+        parts = (getattr(accuracy, part) for part in ("overall", *CONDITIONS.values()))
         cells = ("" if part is None else percent(part) for part in parts)
         yield (name, "0", named, *cells, "", unknown)
 
 
-def _change_rows(comparison: Compared) -> Iterator[tuple[str, ...]]:
-    for method, found in comparison.measured.items():
-        for part in found.parts:
-            now, change = found.value(part), found.change(part)
-            difference = (percent(change.value, sign=True), bracketed(change.interval, sign=True))
-            p = p_value(found.sign_flip(part))
-            yield (
-                method if part == found.parts[0] else "",
-                FIGURES[part].short,
-                percent(now.value),
-                bracketed(now.interval),
-                *((*difference, p) if found.before else ("", "", "")),
-            )
-
-
-def _side_rows(comparison: Compared) -> Iterator[tuple[str, ...]]:
-    for method, summary in comparison.summaries.items():
-        gold, asked = summary.gold_probability, comparison.measured[method].trials[0].retention
-        kept = (asked.get(task) for task in comparison.evaluation.retention)
-        by_condition = gold.ambiguous is not None or gold.disambiguated is not None
+def _change_rows(each: Measured) -> Iterator[tuple[str, ...]]:
+    for part in each.parts:
+        now, change = each.value(part), each.change(part)
+        difference = (percent(change.value, sign=True), bracketed(change.interval, sign=True))
         yield (
-            _marked(comparison, method),
-            percent(summary.spread.std),
-            number(summary.s_amb, sign=True),
-            number(summary.s_dis, sign=True),
-            "-" if by_condition else percent(gold.overall),
-            percent(gold.ambiguous),
-            percent(gold.disambiguated),
-            "/".join(f"{100 * share:.0f}" for share in summary.positions.chosen.values()),
-            perplexity_cell(summary.perplexity, comparison.original.perplexity),
-            number(summary.kl_per_token),
-            number(summary.chat_kl),
-            *(percent(ACCURACY(rows) if rows else None) for rows in kept),
+            each.method if part == each.parts[0] else "",
+            FIGURES[part].short,
+            percent(now.value),
+            bracketed(now.interval),
+            *((*difference, p_value(each.sign_flip(part))) if each.before else ("", "", "")),
         )
-
-
-def _marked(comparison: Compared, method: str) -> str:
-    return f"{method} !" if alarms(comparison.verdicts(method)) else method
 
 
 def _findings(comparison: Compared) -> Iterator[str]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from statistics import mean, stdev
 
 import pyarrow as pa
@@ -11,18 +11,20 @@ import pyarrow as pa
 from snipbias.base.table import Grid, number, p_value, percent
 from snipbias.base.words import ORIGINAL
 from snipbias.evaluation import measures, stats
-from snipbias.evaluation.apart import apart_grid
-from snipbias.evaluation.estimate import NOTHING, estimate, points
+from snipbias.evaluation.estimate import estimate, points
 from snipbias.evaluation.evaluate import rows_of
 from snipbias.evaluation.measured import Measured
 from snipbias.evaluation.neutral_text import kl_interval, perplexity_cell
-from snipbias.evaluation.tables import answers_grid
+from snipbias.evaluation.tables import Columns, answers_grid, apart_grid, columns_grid
 from snipbias.experiment.outcome import Experiment
 from snipbias.experiment.tables.grids import interval, side_by_side
 from snipbias.experiment.tables.verdict import checks, judged
 from snipbias.models.places import count_places, modules_order
 
-DIFFERENCES = ("stereotyped", "overall", "ambiguous", "disambiguated")
+DIFFERENCES: Columns = {
+    "accuracy" if name == "overall" else name: lambda each, name=name: points(each.change(name))
+    for name in ("stereotyped", "overall", "ambiguous", "disambiguated")
+}
 
 
 def task_grids(experiment: Experiment, task: str) -> Iterator[Grid]:
@@ -30,35 +32,19 @@ def task_grids(experiment: Experiment, task: str) -> Iterator[Grid]:
     here = experiment.measured[task]
     strong = (experiment.settings.method,)
     yield answers_grid(f"{task}: answers (%)", here, strong)
-    told = {method: each.apart for method, each in here.items() if each.apart}
-    if told:
-        grid = apart_grid(told, strong)
-        yield replace(grid, title=f"{task}: {grid.title[0].lower()}{grid.title[1:]}")
+    title = f"{task}: tells unanswerable rows from answerable ones [95 % CI]"
+    if (told := apart_grid(title, here, strong)).rows:
+        yield told
     compared = {method: each for method, each in here.items() if each.before}
     if not compared:
         return
-    yield Grid(
-        f"{task}: difference to the original (points) [95 % CI]",
-        ("method", "stereotyped", "accuracy", "ambiguous", "disambiguated"),
-        tuple(
-            (method, *(points(each.change(name)) for name in DIFFERENCES))
-            for method, each in compared.items()
-        ),
-        strong,
-    ).without_empty_columns()
-    kept = list(dict.fromkeys(name for each in compared.values() for name in each.retention))
-    yield Grid(
-        f"{task}: spread of accuracy (points), p-values",
-        ("method", "± trials", "± draws", "± instr.", "dev acc.", "p", "p Holm", "McNemar"),
-        tuple((method, *_spread(each, experiment)) for method, each in here.items()),
-        strong,
-    ).without_empty_columns()
-    yield Grid(
-        f"{task}: neutral text, retention (points) [95 % CI]",
-        ("method", "perplexity", "KL", "chat KL", *kept),
-        tuple((method, *_side(each, kept, experiment)) for method, each in here.items()),
-        strong,
-    ).without_empty_columns()
+    kept = dict.fromkeys(name for each in compared.values() for name in each.retention)
+    for title, found, columns in (
+        ("difference to the original (points) [95 % CI]", compared, DIFFERENCES),
+        ("spread of accuracy (points), p-values", here, _spread(experiment)),
+        ("neutral text, retention (points) [95 % CI]", here, _side(experiment, kept)),
+    ):
+        yield columns_grid(f"{task}: {title}", found, columns, strong).without_empty_columns()
 
 
 def verdict_grids(experiment: Experiment) -> Iterator[Grid]:
@@ -179,32 +165,46 @@ def places_grids(experiment: Experiment) -> Iterator[Grid]:
         yield Grid(title, ("layer", *modules, "all"), tuple(rows))
 
 
-def _spread(each: Measured, experiment: Experiment) -> tuple[str, ...]:
-    holm = experiment.p_holm[each.task, each.method]
-    spreads = (each.std_trials, each.std_draws, each.std_instructions, each.dev)
-    return (
-        *("" if spread is None else percent(spread) for spread in spreads),
-        *map(p_value, (each.sign_flip("overall"), holm, each.mcnemar())),
-    )
+def _spread(experiment: Experiment) -> Columns:
+    def share(value: float | None) -> str:
+        return "" if value is None else percent(value)
+
+    return {
+        "± trials": lambda each: share(each.std_trials),
+        "± draws": lambda each: share(each.std_draws),
+        "± instr.": lambda each: share(each.std_instructions),
+        "dev acc.": lambda each: share(each.dev),
+        "p": lambda each: p_value(each.sign_flip("overall")),
+        "p Holm": lambda each: p_value(experiment.p_holm[each.task, each.method]),
+        "McNemar": lambda each: p_value(each.mcnemar()),
+    }
 
 
-def _side(each: Measured, kept: Sequence[str], experiment: Experiment) -> tuple[str, ...]:
-    margin = experiment.settings.margin
-    text, ratio = each.text, each.perplexity_ratio.value or 1.0
-    # KL per token of answers to requests in the first trial that has them.
-    chat = next((trial.chat for trial in each.trials if trial.chat), None)
-    chat_kl = chat and kl_interval(chat)
-    retention = []
-    for name in kept:
-        change = each.retention.get(name, NOTHING)
-        fine = "kept" if stats.non_inferior(change.interval, margin) else "?"
-        retention.append(f"{points(change)} {fine}" if name in each.retention else "")
-    return (
-        perplexity_cell(text.perplexity, text.perplexity / ratio) if text else "",
-        number(text.kl_per_token) if text else "",
-        str(chat_kl.guarded) if chat_kl else number(chat.kl_per_token) if chat else "",
-        *retention,
-    )
+def _side(experiment: Experiment, kept: Iterable[str]) -> Columns:
+    def perplexity(each: Measured) -> str:
+        before = each.before.text if each.before else each.text
+        text = each.text
+        return perplexity_cell(text.perplexity, before and before.perplexity) if text else ""
+
+    def chat(each: Measured) -> str:
+        """KL per token of answers to requests in the first trial that has them."""
+        shift = next((trial.chat for trial in each.trials if trial.chat), None)
+        found = shift and kl_interval(shift)
+        return str(found.guarded) if found else number(shift.kl_per_token) if shift else ""
+
+    def retention(name: str, each: Measured) -> str:
+        change = each.retention.get(name)
+        if change is None:
+            return ""
+        fine = stats.non_inferior(change.interval, experiment.settings.margin)
+        return f"{points(change)} {'kept' if fine else '?'}"
+
+    return {
+        "perplexity": perplexity,
+        "KL": lambda each: number(each.text.kl_per_token) if each.text else "",
+        "chat KL": chat,
+        **{name: partial(retention, name) for name in kept},
+    }
 
 
 def _count(value: float | None) -> str:

@@ -8,22 +8,18 @@ from functools import partial
 from statistics import mean
 
 from snipbias.base.table import Grid, percent
-from snipbias.evaluation.elsewhere import elsewhere_grid
 from snipbias.evaluation.estimate import Estimate, estimate, shown
 from snipbias.evaluation.measured import Measured
 from snipbias.evaluation.measures import Mean, Valued
 from snipbias.evaluation.rows import Rows
-from snipbias.experiment.outcome import Experiment, Outcome
+from snipbias.evaluation.tables import Columns, columns_grid, elsewhere_grid
+from snipbias.experiment.outcome import Experiment
 from snipbias.experiment.settings import ABLATIONS, CONTROLS
 from snipbias.experiment.tables import published
 from snipbias.experiment.tables.published import Version
 from snipbias.experiment.tables.verdict import kept
 
-ANSWERS = ("method", "stereotyped", "bias", "disambig.", "AUROC", "AUROC filler")
-COSTS = (
-    *("method", "AUROC mismatch", "kept", "read to make", "differentiated", "trained"),
-    *("read an answer", "seconds"),
-)
+COSTS = ("read to make", "differentiated", "trained", "read an answer", "seconds")
 PER_TABLE = 3  # tasks side by side, so that a terminal of 118 columns holds them
 
 
@@ -163,25 +159,33 @@ def _bias(rows: Rows) -> Valued:
 BIAS = Mean(_bias, (-1.0, 1.0))
 
 
+def _shown(name: str) -> Callable[[Measured], str]:
+    """A figure with two decimals and its interval."""
+    return lambda each: shown(each.value(name), "{:.2f}".format)
+
+
+ANSWERS: Columns = {
+    "stereotyped": lambda each: interval(each.value("stereotyped")),
+    "bias": lambda each: shown(estimate(BIAS, each.rows), "{:.2f}".format),
+    "disambig.": lambda each: interval(each.value("disambiguated")),
+    "AUROC": _shown("discrimination"),
+    "AUROC filler": _shown("discrimination filler"),
+}
+
+
 def referee_grids(experiment: Experiment, *, seconds: bool = False) -> Iterator[Grid]:
     """Two tables per task, the same each time unless `seconds` are shown."""
-    for task in experiment.tasks:
-        answers, costs = [], []
-        for method, each in experiment.measured[task.name].items():
-            if not each.rows[0].ambiguous.any():
-                continue
-            names = ("discrimination", "discrimination filler", "discrimination mismatch")
-            told = [shown(each.value(name), "{:.2f}".format) for name in names]
-            bias = shown(estimate(BIAS, each.rows), "{:.2f}".format)
-            named, right = (interval(each.value(n)) for n in ("stereotyped", "disambiguated"))
-            answers.append((method, named, bias, right, *told[:2]))
-            cost = _cost(experiment.of(task.name, method), len(each.rows[0]))
-            costs.append((method, told[2], _kept(each, experiment.settings.margin), *cost))
-        if answers:
-            end = None if seconds else -1
-            yield Grid(f"Referee, {task.name} [95 % CI]", ANSWERS, tuple(answers))
-            title = f"Referee, {task.name}: what each costs"
-            yield Grid(title, COSTS[:end], tuple(row[:end] for row in costs))
+    costs: Columns = {
+        "AUROC mismatch": _shown("discrimination mismatch"),
+        "kept": lambda each: _kept(each, experiment.settings.margin),
+    }
+    for column in COSTS if seconds else COSTS[:-1]:
+        costs[column] = lambda each, column=column: _cost(experiment, each).get(column, "")
+    for task, every in experiment.measured.items():
+        found = {method: each for method, each in every.items() if each.rows[0].ambiguous.any()}
+        if found:
+            yield columns_grid(f"Referee, {task} [95 % CI]", found, ANSWERS)
+            yield columns_grid(f"Referee, {task}: what each costs", found, costs)
 
 
 def _kept(each: Measured, margin: float) -> str:
@@ -191,26 +195,27 @@ def _kept(each: Measured, margin: float) -> str:
     return "no" if "no" in answers else "?" if "not shown" in answers else "yes" if answers else ""
 
 
-def _cost(outcomes: tuple[Outcome, ...], rows: int) -> tuple[str, ...]:
+def _cost(experiment: Experiment, each: Measured) -> dict[str, str]:
     """Prompts read and objectives differentiated to make it, mean over trials; and by an answer."""
+    outcomes = experiment.of(each.task, each.method)
     costs = [outcome.cost for outcome in outcomes if outcome.cost is not None]
     if not costs:
-        return ("",) * 5
+        return {}
     seconds = [cost.seconds for cost in costs if cost.seconds is not None]
-    answering = mean(cost.answering for cost in costs) / rows
-    return (
+    answering = mean(cost.answering for cost in costs) / len(each.rows[0])
+    shown = (
         f"{mean(cost.forward for cost in costs):.0f}",
         f"{mean(cost.backward for cost in costs):.0f}",
         f"{max(cost.trained for cost in costs)}",
         f"{answering:.1f}" if answering else "",
         f"{mean(seconds):.1f}" if seconds else "",
     )
+    return dict(zip(COSTS, shown, strict=True))
 
 
 def elsewhere_grids(experiment: Experiment) -> Iterator[Grid]:
     """The side effects of every method, one table per task."""
-    for task in experiment.tasks:
-        found = experiment.measured[task.name].items()
-        if methods := {method: each.elsewhere for method, each in found if each.elsewhere}:
-            strong = (experiment.settings.method,)
-            yield elsewhere_grid(f"{task.name}: elsewhere", methods, strong)
+    for task, found in experiment.measured.items():
+        grid = elsewhere_grid(f"{task}: elsewhere", found, (experiment.settings.method,))
+        if grid.rows:
+            yield grid
