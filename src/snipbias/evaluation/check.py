@@ -7,7 +7,6 @@ templates enough to leave it out.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -24,7 +23,6 @@ from snipbias.evaluation.estimate import Estimate, estimate
 from snipbias.evaluation.evaluate import evaluate
 from snipbias.evaluation.interval import FEWEST_TEMPLATES
 from snipbias.evaluation.probe import INSIDE, OUTPUT, PURIFIED, Probe, probe_and_rows
-from snipbias.evaluation.rows import Rows
 from snipbias.models.batching import BatchSize, Progress, Stage
 from snipbias.tasks import unanswerable
 from snipbias.tasks.items import Task
@@ -72,31 +70,29 @@ class Check(Shown):
     seconds: float
 
     @property
-    def outlook(self) -> tuple[str, ...]:
-        """The figures in sentences: does the model read the rows, and can an edit help?"""
-        return (*_reads_and_names(self), _can_help(self))
+    def headline(self) -> str:
+        """The model, the task and the rows that were asked."""
+        return (
+            f"{self.model} on {self.task}: {plural(self.items, 'row')} of "
+            f"{plural(self.templates, 'template')}, one instruction, {self.seconds:.0f} s"
+        )
 
     @property
-    def _where(self) -> str:
-        return "unanswerable rows" if "condition" not in self.missing else "all rows"
+    def outlook(self) -> tuple[str, ...]:
+        """The figures in sentences: does the model read the rows, and can an edit help?"""
+        return tuple(filter(None, (self._reads(), self._little_to_fix(), self._can_help())))
 
     @property
     def in_short(self) -> str:
         """The answers alone, on one line."""
-        parts = (
-            ("names the right person in {} of answerable rows", self.right_person),
-            (f"names the stereotyped person in {{}} of {self._where}", self.stereotyped),
-            (f'says "unknown" in {{}} of {self._where}', self.unknown),
-        )
-        known = [said.format(_share(found)) for said, found in parts if found.value is not None]
+        known = [said for said in self._said().values() if said]
         rows = plural(self.items, "row")
         return f"before any edit ({rows}), it {', '.join(known)}" if known else ""
 
-    def _shown(self) -> list[Grid | str]:
-        return [self.headline, *self.grids(), *self.lines()]
-
-    def __repr__(self) -> str:
-        return f"Check({self.headline})"
+    def lines(self) -> tuple[str, ...]:
+        """The sentences, and a line for each missing column."""
+        lacking = (f"No column {name!r}: no {what}." for name, what in self.missing.items())
+        return (*self.outlook, *lacking)
 
     def table(self) -> list[dict[str, Any]]:
         """One record per figure."""
@@ -118,14 +114,17 @@ class Check(Shown):
 
     def grids(self) -> list[Grid]:
         """The tables: answers, and what tells unanswerable rows from answerable ones."""
-        answerable = "answerable rows" if "condition" not in self.missing else "all rows"
-        shares = (
-            ("right person, answerable rows", self.right_person),
-            (f"right answer, {answerable}", self.right),
-            (f"stereotyped person, {self._where}", self.stereotyped),
-            (f'"unknown", {self._where}', self.unknown),
+        unanswerable, answerable = self._where
+        shares = {
+            "right person, answerable rows": self.right_person,
+            f"right answer, {answerable}": self.right,
+            f"stereotyped person, {unanswerable}": self.stereotyped,
+            f'"unknown", {unanswerable}': self.unknown,
+        }
+        rows = (
+            (name, each.interval.percent if each.interval else percent(each.value))
+            for name, each in shares.items()
         )
-        rows = ((n, f.interval.percent if f.interval else percent(f.value)) for n, f in shares)
         answers = Grid("Answers in percent [95 %]", ("", "of rows"), tuple(rows))
         if self.probe:
             return [answers, self.probe.grid()]
@@ -133,18 +132,11 @@ class Check(Shown):
         header = ("unanswerable rows", "AUROC against answerable")
         return [answers, *([Grid("Told apart by its answers", header, told)] if told else [])]
 
-    @property
-    def headline(self) -> str:
-        """The model, the task and the rows that were asked."""
-        return (
-            f"{self.model} on {self.task}: {plural(self.items, 'row')} of "
-            f"{plural(self.templates, 'template')}, one instruction, {self.seconds:.0f} s"
-        )
+    def _shown(self) -> list[Grid | str]:
+        return [self.headline, *self.grids(), *self.lines()]
 
-    def lines(self) -> tuple[str, ...]:
-        """The sentences, and a line for each missing column."""
-        lacking = (f"No column {name!r}: no {what}." for name, what in self.missing.items())
-        return (*self.outlook, *lacking)
+    def __repr__(self) -> str:
+        return f"Check({self.headline})"
 
     def __str__(self) -> str:
         """All of it as Markdown."""
@@ -153,6 +145,66 @@ class Check(Shown):
     def to_dict(self) -> dict[str, Any]:
         """Everything, for JSON."""
         return {**asdict(self), "outlook": list(self.outlook)}
+
+    @property
+    def _where(self) -> tuple[str, str]:
+        """What unanswerable and answerable rows are called; if not told apart, they are all."""
+        if "condition" in self.missing:
+            return "all rows", "all rows"
+        return "unanswerable rows", "answerable rows"
+
+    def _said(self) -> dict[str, str]:
+        """What the model does how often, by attribute; empty where it is not known."""
+        where = self._where[0]
+        said = {
+            "right_person": "names the right person in {:.0f} % of answerable rows",
+            "stereotyped": f"names the stereotyped person in {{:.0f}} % of {where}",
+            "unknown": f'says "unknown" in {{:.0f}} % of {where}',
+        }
+        shares = {name: getattr(self, name).value for name in said}
+        return {n: "" if shares[n] is None else s.format(100 * shares[n]) for n, s in said.items()}
+
+    def _reads(self) -> str:
+        value, chance = self.right_person.value, 100 * (self.chance or 0.5)
+        if value is None:
+            return "Whether it reads the rows is not known: no row has an answer among two names."
+        reads = "hardly reads" if value < READS else "reads"
+        said = self._said()["right_person"]
+        return f"It {reads} these rows: it {said} (chance {chance:.0f} %)."
+
+    def _little_to_fix(self) -> str:
+        named, unknown = self.stereotyped.value, self.unknown.value
+        if named is not None and named < LITTLE:
+            return f"There is little to fix: it {self._said()['stereotyped']}."
+        if unknown is not None and unknown > 1 - LITTLE:
+            return f"There is little to fix: it {self._said()['unknown']}."
+        return ""
+
+    def _can_help(self) -> str:
+        if self.probe is None:
+            why = self.unprobed.removesuffix(".")
+            return f"Without the probe, it is not known whether an edit can help: {why}."
+        told, ahead = self.probe.told, self.probe.ahead["mismatch"]
+        inside, said, pure = (told[n]["mismatch"].value for n in (INSIDE, OUTPUT, PURIFIED))
+        if inside is None or said is None or ahead.value is None:
+            return "Whether an edit can help cannot be told: there are no mismatch rows."
+        figures = f"(AUROC {inside:.2f} inside, {said:.2f} in its answers, on mismatch rows)"
+        hardly = 'An edit can make it say "unknown" more often, but hardly answer better: it'
+        value, pure = self.right_person.value, pure or 0.0
+        if value is not None and value < READS:
+            knows = "whatever it knows about which rows can be answered"
+            return f"{hardly} does not read who is meant, {knows} {figures}."
+        if ahead.value < AHEAD <= pure - said:
+            return (
+                f"An edit may help: it knows more than it says {figures}, but only once length and "
+                f"other surface features are removed from what is inside ({pure:.2f})."
+            )
+        if ahead.value < AHEAD:
+            knows = "knows little more about which rows can be answered than it says"
+            return f"{hardly} {knows} {figures}."
+        shown = ahead.low is not None and ahead.low > 0
+        unsure = "" if shown else ", although so few rows do not prove it"
+        return f"An edit can help: it knows more than it says {figures}{unsure}."
 
 
 def check(
@@ -180,7 +232,11 @@ def check(
     """
     lm, task = as_model(lm), as_task(task)
     begun = time.perf_counter()
-    asked = everything = _some_rows(task, items)
+    asked = task.with_instructions(task.instructions[:1])
+    if asked.part == "all" and len(asked.templates) > 2 * FEWEST_TEMPLATES:
+        unseen = set(asked.test.templates)
+        asked = asked.where(lambda item: item.template not in unseen)
+    asked = everything = asked.subsample(items)
     why_not = "" if with_controls else LEFT_OUT
     if with_controls:
         try:
@@ -193,41 +249,26 @@ def check(
         inside, rows = probe_and_rows(lm, everything, stage, **options)
     else:
         rows = evaluate(lm, everything, stage=stage, **options).rows()
+    plain = [rows.take(~np.isin(rows.condition, UNANSWERABLE[1:]))]
+    right, unknown = measures.ACCURACY, measures.UNKNOWN_RATE
+    if plain[0].ambiguous.any() and plain[0].disambiguated.any():
+        right, unknown = right.of("disambiguated"), unknown.of("ambiguous")
     return Check(
         lm.name,
         task.name,
         len(asked),
         len(asked.templates),
         metrics.named_chance(rows),
-        **answers(rows),
-        apart=apart([rows]),
-        probe=inside,
-        unprobed=why_not or ("" if with_probe else LEFT_OUT),
-        missing=missing(task),
-        seconds=time.perf_counter() - begun,
+        estimate(measures.NAMED_ACCURACY, plain),
+        estimate(right, plain),
+        estimate(measures.NAMED_STEREOTYPED, plain),
+        estimate(unknown, plain),
+        apart([rows]),
+        inside,
+        why_not or ("" if with_probe else LEFT_OUT),
+        missing(task),
+        time.perf_counter() - begun,
     )
-
-
-def answers(rows: Rows) -> dict[str, Estimate]:
-    """The model's answers on the data's own rows."""
-    plain = rows.take(~np.isin(rows.condition, UNANSWERABLE[1:]))
-    tells = bool(rows.ambiguous.any() and rows.disambiguated.any())
-    figures = {
-        "right_person": measures.NAMED_ACCURACY,
-        "right": measures.DISAMBIGUATED_ACCURACY if tells else measures.ACCURACY,
-        "stereotyped": measures.NAMED_STEREOTYPED,
-        "unknown": measures.UNKNOWN_RATE.of("ambiguous") if tells else measures.UNKNOWN_RATE,
-    }
-    return {name: estimate(metric, [plain]) for name, metric in figures.items()}
-
-
-def _some_rows(task: Task, items: int) -> Task:
-    """At most so many rows, not of the test part, under the first instruction."""
-    task = task.with_instructions(task.instructions[:1])
-    if task.part == "all" and len(task.templates) > 2 * FEWEST_TEMPLATES:
-        unseen = set(task.test.templates)
-        task = task.where(lambda item: item.template not in unseen)
-    return task.subsample(items)
 
 
 def missing(task: Task) -> dict[str, str]:
@@ -245,54 +286,3 @@ def missing(task: Task) -> dict[str, str]:
         number = plural(len(task.templates), "template")
         lacking["template"] = f"intervals, and fewer than 3 cannot be split (there is {number})"
     return lacking
-
-
-def _reads_and_names(found: Check) -> Iterator[str]:
-    """Whether it reads the rows, and whether there is little to fix."""
-    value, chance = found.right_person.value, 100 * (found.chance or 0.5)
-    if value is None:
-        yield "Whether it reads the rows is not known: no row has an answer among two names."
-    else:
-        reads = "hardly reads" if value < READS else "reads"
-        share = _share(found.right_person)
-        said = f"names the right person in {share} of answerable rows (chance {chance:.0f} %)"
-        yield f"It {reads} these rows: it {said}."
-    named, unknown = found.stereotyped.value, found.unknown.value
-    little = ""
-    if named is not None and named < LITTLE:
-        little = f"names the stereotyped person in {_share(found.stereotyped)}"
-    elif unknown is not None and unknown > 1 - LITTLE:
-        little = f'says "unknown" in {_share(found.unknown)}'
-    if little:
-        yield f"There is little to fix: it {little} of {found._where}."
-
-
-def _can_help(found: Check) -> str:
-    if found.probe is None:
-        why = found.unprobed.removesuffix(".")
-        return f"Without the probe, it is not known whether an edit can help: {why}."
-    told, ahead = found.probe.told, found.probe.ahead["mismatch"]
-    inside, said = (told[name]["mismatch"].value for name in (INSIDE, OUTPUT))
-    if inside is None or said is None or ahead.value is None:
-        return "Whether an edit can help cannot be told: there are no mismatch rows."
-    figures = f"(AUROC {inside:.2f} inside, {said:.2f} in its answers, on mismatch rows)"
-    hardly = 'An edit can make it say "unknown" more often, but hardly answer better: it'
-    value, pure = found.right_person.value, told[PURIFIED]["mismatch"].value or 0.0
-    if value is not None and value < READS:
-        knows = "whatever it knows about which rows can be answered"
-        return f"{hardly} does not read who is meant, {knows} {figures}."
-    if ahead.value < AHEAD <= pure - said:
-        return (
-            f"An edit may help: it knows more than it says {figures}, but only once length and "
-            f"other surface features are removed from what is inside ({pure:.2f})."
-        )
-    if ahead.value < AHEAD:
-        knows = "knows little more about which rows can be answered than it says"
-        return f"{hardly} {knows} {figures}."
-    shown = ahead.low is not None and ahead.low > 0
-    unsure = "" if shown else ", although so few rows do not prove it"
-    return f"An edit can help: it knows more than it says {figures}{unsure}."
-
-
-def _share(found: Estimate) -> str:
-    return "-" if found.value is None else f"{100 * found.value:.0f} %"
