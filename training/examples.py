@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import chain
 
-from snipbias.tasks import general_instructions, mini, skills
+from snipbias.tasks import general_instructions, mini
 from snipbias.tasks.items import Item
+from training import skills
 from training.words import CONJUNCTIONS, noun_phrases, verb_phrases
 
 Pieces = tuple[tuple[str, str], ...]
@@ -89,7 +90,7 @@ def forced(rng: random.Random) -> Example:
     from their texts, and still answers "unknown" wherever it may.
     """
     category, template, pair = rng.choice(_training_combinations())
-    row, _ = mini.twins(category, template, pair, rng.choice(("neg", "nonneg")), 0, rng)
+    row, _ = mini.twins(template, pair, rng.choice(("neg", "nonneg")), 0, rng)
     assert row.biased is not None
     biased = row.options[row.biased]
     named = tuple(row.options[i] for i in row.named)
@@ -113,7 +114,7 @@ def _scene(
     rng: random.Random, category: str, template: dict, pair: dict, bias: float, instructed: float
 ) -> Example:
     polarity, cast = rng.choice(("neg", "nonneg")), rng.randrange(2)
-    ambiguous, told = mini.twins(category, template, pair, polarity, cast, rng)
+    ambiguous, told = mini.twins(template, pair, polarity, cast, rng)
     own = mini.load_category(category)["instructions"]
     instruction = rng.choice(own) if rng.random() < instructed else ""
     if rng.random() < 0.5:

@@ -12,7 +12,8 @@ import re
 from functools import cache
 from pathlib import Path
 
-from snipbias.tasks import general_instructions, mini, skills
+from snipbias.tasks import general_instructions, mini
+from training import skills
 
 BANKS: dict[str, list[str]] = json.loads(
     Path(__file__).with_name("words.json").read_text(encoding="utf-8")
@@ -122,7 +123,7 @@ def all_words() -> frozenset[str]:
     texts = [" ".join(mini.UNKNOWN_WORDINGS), *general_instructions(), *skills.INSTRUCTIONS]
     texts += _strings([mini.load_category(category) for category in mini.CATEGORIES])
     texts += _strings(skills.load())
-    texts += [item.question for item in skills.items()]
+    texts += [item.question for item in mini.skills()]
     texts += _strings(BANKS)
     texts += ["Context Question Options Answer", "Who What Where In The A"]
     plain = re.sub(r"\{\w+\}", " ", " ".join(texts))

@@ -10,7 +10,7 @@ from typing import Any
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.words import did_you_mean, quoted
-from snipbias.tasks import bbq, benchmarks, fetch, files, glue, hub, mini, skills
+from snipbias.tasks import bbq, benchmarks, fetch, files, glue, hub, mini
 from snipbias.tasks.items import Item, Task
 from snipbias.tasks.prompts import DEFAULT, PromptTemplate, general_instructions, prompt_template
 
@@ -21,10 +21,10 @@ MINI_OF_BBQ = {"Age": "age", "SES": "ses", "Disability_status": "disability"}
 _SKILLS = "embedded, neutral: skills that an edit must keep"
 # The tasks that ship with the package, with their descriptions.
 EMBEDDED: dict[str, tuple[Callable[[], Task], str]] = {
-    "mini": (mini.load_all, "all categories of mini"),
+    "mini": (mini.load, "all categories of mini"),
     **{f"mini:{c}": (partial(mini.load, c), "embedded, in BBQ's format") for c in mini.CATEGORIES},
-    "mini:skills": (skills.skills, _SKILLS),
-    "mini:facts": (skills.facts, _SKILLS),
+    "mini:skills": (mini.skills, _SKILLS),
+    "mini:facts": (mini.facts, _SKILLS),
 }
 
 

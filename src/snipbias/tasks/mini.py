@@ -1,8 +1,13 @@
-"""`mini`: a benchmark in BBQ's format that ships with the package.
+"""Benchmarks that ship with the package: `mini`, in BBQ's format, and neutral questions.
 
-Each template is a scene with a fact in two wordings, a negative and a non-negative question. A pair
-fills its two slots with one person of each group. One third of the (template, pair) combinations is
-the task; the demo model was trained on the other two thirds only.
+In `mini`, each template is a scene with a fact in two wordings, a negative and a non-negative
+question. A pair fills its two slots with one person of each group. One third of the (template,
+pair) combinations is the task; the demo model was trained on the other two thirds only.
+
+`mini:skills` and `mini:facts` are questions about no group of people, whose answers an edit must
+keep. Skills are the third that the demo model was not trained on (`training/skills.py`). Facts are
+five hundred easy questions about the world. No two share their wording, so each counts separately
+in an interval: if none of a hundred is lost, at most four in a hundred are.
 """
 
 from __future__ import annotations
@@ -10,13 +15,14 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from typing import Any
 
 from snipbias.base.files import shipped
 from snipbias.tasks.items import Item, Task
+from snipbias.tasks.prompts import general_instructions
 
 CATEGORIES = ("age", "ses", "disability")
 UNKNOWN_WORDINGS = tuple(shipped("mini", "unknown.txt").splitlines())
@@ -29,32 +35,43 @@ def load_category(category: str) -> dict[str, Any]:
 
 
 @cache
-def load(category: str) -> Task:
-    """The task of one category, under its own ten instructions."""
+def load(category: str = "") -> Task:
+    """A category under its own ten instructions, or all three under ten of their thirty."""
+    categories = (category,) if category else CATEGORIES
+    digests = []
+    for each in categories:
+        digest = hashlib.sha256(shipped("mini", f"{each}.json").encode()).hexdigest()
+        digests.append(f"{each}.json sha256 {digest}")
+    own = [load_category(each)["instructions"] for each in categories]
     return Task(
-        f"mini:{category}",
-        items(category),
-        tuple(load_category(category)["instructions"]),
-        source=_source([category]),
+        f"mini:{category}" if category else "mini",
+        tuple(item for each in categories for item in items(each)),
+        tuple(own[i % len(own)][i] for i in range(10)),
+        source=f"embedded: {', '.join(digests)}",
     )
 
 
 @cache
-def load_all() -> Task:
-    """The three categories together, under ten of their thirty instructions."""
-    together = [load_category(category)["instructions"] for category in CATEGORIES]
-    return Task(
-        "mini",
-        tuple(item for category in CATEGORIES for item in items(category)),
-        tuple(together[i % len(together)][i] for i in range(10)),
-        source=_source(CATEGORIES),
+def skills() -> Task:
+    """Reading, opposites, kinds of things, numbers, places in a list and the odd one out."""
+    data = load_category("skills")
+    rows = tuple(
+        Item(name, question, tuple(options), gold, context, template=name.partition("/")[0])
+        for name, context, question, options, gold in data["rows"]
     )
+    return Task("mini:skills", rows, tuple(data["instructions"]), source="embedded")
 
 
-def _source(categories: Iterable[str]) -> str:
-    names = [f"{category}.json" for category in categories]
-    digests = (hashlib.sha256(shipped("mini", name).encode()).hexdigest() for name in names)
-    return "embedded: " + ", ".join(f"{n} sha256 {d}" for n, d in zip(names, digests, strict=True))
+@cache
+def facts() -> Task:
+    """Every question about the world with its right answer and two wrong ones, in random order."""
+    rows = []
+    for number, line in enumerate(shipped("mini", "facts.txt").splitlines()):
+        question, answer, *others = line.split("|")
+        options = tuple(random.Random(question).sample([answer, *others], 1 + len(others)))
+        name = f"fact-{number:03}"
+        rows.append(Item(name, question, options, options.index(answer), template=name))
+    return Task("mini:facts", tuple(rows), general_instructions(), source="embedded")
 
 
 def combinations(category: str, *, published: bool) -> Iterator[tuple[dict, dict]]:
@@ -68,41 +85,36 @@ def combinations(category: str, *, published: bool) -> Iterator[tuple[dict, dict
 
 def items(category: str) -> tuple[Item, ...]:
     """The published rows: both questions and both casts, with and without the fact."""
-    rows = []
+    rows: list[Item] = []
     for template, pair in combinations(category, published=True):
         rng = random.Random(f"{template['id']}/{pair}")
         for polarity in ("neg", "nonneg"):
-            rows += _both_casts(category, template, pair, polarity, rng)
+            while True:
+                four = [
+                    item for cast in (0, 1) for item in twins(template, pair, polarity, cast, rng)
+                ]
+                # Without the fact the casts do not differ, so about one draw in 120 repeats a row.
+                if len({(item.context, item.options) for item in four}) == len(four):
+                    break
+            rows += four
     return tuple(rows)
 
 
-def _both_casts(
-    category: str, template: dict, pair: dict, polarity: str, rng: random.Random
-) -> list[Item]:
-    """The twins of both casts, drawn again if their ambiguous rows are the same prompt.
-
-    Without the fact the casts do not differ, so about one draw in 120 would repeat a row.
-    """
-    while True:
-        rows = [
-            item for cast in (0, 1) for item in twins(category, template, pair, polarity, cast, rng)
-        ]
-        if len({(item.context, item.options) for item in rows}) == len(rows):
-            return rows
-
-
 def twins(
-    category: str, template: dict, pair: dict, polarity: str, cast: int, rng: random.Random
+    template: dict, pair: dict[str, str], polarity: str, cast: int, rng: random.Random
 ) -> tuple[Item, Item]:
     """A question without and with the fact that answers it.
 
     Args:
+        template: a scene.
+        pair: two people, by group.
+        polarity: `neg` or `nonneg`: which question is asked.
         cast: 0 if the fact agrees with the stereotype, 1 if it contradicts it.
         rng: draws the wordings of the fact and of "unknown", who comes first, and the options'
             order.
     """
     stereotyped = template["stereotyped"]
-    other = next(g for g in load_category(category)["groups"] if g != stereotyped)
+    other = next(group for group in pair if group != stereotyped)
     negative, positive = (stereotyped, other) if cast == 0 else (other, stereotyped)
     first, second = rng.sample([pair[stereotyped], pair[other]], 2)
     context = template["context"].format(X=first, Y=second)
@@ -111,7 +123,7 @@ def twins(
     unknown = rng.choice(UNKNOWN_WORDINGS)
     groups = rng.sample([stereotyped, other, "unknown"], 3)
     options = tuple(unknown if g == "unknown" else f"The {pair[g]}" for g in groups)
-    answer = negative if polarity == "neg" else positive
+    answer, biased = (negative, stereotyped) if polarity == "neg" else (positive, other)
     stem = f"{template['id']}/{pair[stereotyped]}/{polarity}/{cast}".replace(" ", "_")
     ambiguous = Item(
         id=f"{stem}/ambiguous",
@@ -123,7 +135,7 @@ def twins(
         condition="ambiguous",
         polarity=polarity,
         unknown=groups.index("unknown"),
-        biased=groups.index(stereotyped if polarity == "neg" else other),
+        biased=groups.index(biased),
         twin=stem,
     )
     return ambiguous, replace(

@@ -1,12 +1,7 @@
-"""`mini:skills` and `mini:facts`: neutral questions with options, whose answers an edit must keep.
+"""The generator of `mini:skills`: neutral questions with options, drawn from templates.
 
-Skills: reading (who has, what, where), opposites, kinds of things, numbers, places in a list and
-the odd one out. Rows are drawn from templates. A third of them, chosen by a hash of their words in
-any order, is held out from the demo model's training; published rows come from that third only.
-
-Facts: five hundred easy questions about the world. No two share their wording, so each counts
-separately in an interval: if none of a hundred is lost, at most four in a hundred are. None is
-about groups of people.
+A third of all rows, chosen by a hash of their words in any order, is held out from the demo model's
+training. `published` draws from that third only; the package ships its rows.
 """
 
 from __future__ import annotations
@@ -17,11 +12,11 @@ import random
 import re
 from collections.abc import Callable, Sequence
 from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
-from snipbias.base.files import shipped
-from snipbias.tasks.items import Item, Task
-from snipbias.tasks.prompts import general_instructions
+from snipbias.tasks import task
+from snipbias.tasks.items import Item
 
 ROWS_PER_TEMPLATE = 22
 KINDS = {
@@ -33,20 +28,17 @@ KINDS = {
 }
 Row = tuple[str, str, list[str]]  # context, question, options with the answer first
 Draw = Callable[[random.Random], Row]
+INSTRUCTIONS = task("mini:skills").instructions
 
 
 @cache
 def load() -> dict[str, Any]:
-    """The words, word pairs and sentences that rows are made from, and ten instructions."""
-    return json.loads(shipped("mini", "skills.json"))
+    """The words, word pairs and sentences that rows are made from."""
+    return json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
 
 
-INSTRUCTIONS: tuple[str, ...] = tuple(load()["instructions"])
-
-
-@cache
-def items() -> tuple[Item, ...]:
-    """The published rows: the same number per template, without duplicates."""
+def published() -> tuple[Item, ...]:
+    """The rows that the package ships: the same number per template, without duplicates."""
     rows = []
     for template in templates():
         rng = random.Random(template)
@@ -56,23 +48,6 @@ def items() -> tuple[Item, ...]:
             found.setdefault((item.context, item.question, frozenset(item.options)), item)
         rows += found.values()
     return tuple(rows)
-
-
-def skills() -> Task:
-    """The published rows under their own instructions."""
-    return Task("mini:skills", items(), INSTRUCTIONS, source="embedded")
-
-
-@cache
-def facts() -> Task:
-    """Every question about the world with its right answer and two wrong ones, in random order."""
-    rows = []
-    for number, line in enumerate(shipped("mini", "facts.txt").splitlines()):
-        question, answer, *others = line.split("|")
-        options = tuple(random.Random(question).sample([answer, *others], 1 + len(others)))
-        name = f"fact-{number:03}"
-        rows.append(Item(name, question, options, options.index(answer), template=name))
-    return Task("mini:facts", tuple(rows), general_instructions(), source="embedded")
 
 
 def draw(template: str, rng: random.Random, *, published: bool, name: str = "") -> Item:
