@@ -15,7 +15,7 @@ from snipbias.base.words import quoted
 from snipbias.tasks.fetch import OFFICIAL, fetch
 from snipbias.tasks.item import Condition, Item
 from snipbias.tasks.items import Task
-from snipbias.tasks.readers import decode, json_lines, placed
+from snipbias.tasks.readers import at, decode, json_lines
 
 CATEGORIES = tuple(OFFICIAL)
 CONDITIONS: dict[str, Condition] = {"ambig": "ambiguous", "disambig": "disambiguated"}
@@ -60,23 +60,23 @@ def parse(text: str, path: Path, category: str) -> tuple[tuple[Item, ...], tuple
     Raises:
         SnipbiasError: there are no rows, or one is malformed.
     """
-    rows = [_row(where, record) for where, record in json_lines(text, path)]
+    rows: list[Row] = []
+    for where, record in json_lines(text, path):
+        with at(where):
+            rows.append(_row(where, record))
     if not rows:
         raise SnipbiasError(f"{path} has no rows: replace it by BBQ's {category}.jsonl.")
     second = _second_targets(rows) if "_x_" in category else {}
     same_questions, repeated_scenes = _merged_templates(rows)
     cluster = {**same_questions, **repeated_scenes}
-    twins = _twins(rows, category)
     times: Counter[int] = Counter()
     items = []
-    for row, twin in zip(rows, twins, strict=True):
+    for row, twin in zip(rows, _twins(rows, category), strict=True):
         times[row.example_id] += 1
         again = "" if times[row.example_id] == 1 else f"-{times[row.example_id]}"
         scene = cluster.get(row.question_index, row.question_index)
-        items.append(
-            placed(
-                row.where,
-                Item,
+        with at(row.where):
+            item = Item(
                 id=f"{category}-{row.example_id:05d}{again}",
                 question=row.question,
                 options=row.options,
@@ -89,7 +89,7 @@ def parse(text: str, path: Path, category: str) -> tuple[tuple[Item, ...], tuple
                 biased=_biased(row, second.get(row.question_index, "")),
                 twin=twin,
             )
-        )
+        items.append(item)
     return tuple(items), tuple(_notes(items, len(repeated_scenes), len(same_questions)))
 
 
@@ -226,52 +226,48 @@ def _notes(items: Sequence[Item], repeated_scenes: int, same_questions: int) -> 
 
 
 def _row(where: str, record: Mapping[str, Any]) -> Row:
-    info = _field(where, record, "answer_info", dict)
-    pairs = [_field(where, info, name, list) for name in OPTIONS]
+    info = _field(record, "answer_info", dict)
+    pairs = [_field(info, name, list) for name in OPTIONS]
     for name, pair in zip(OPTIONS, pairs, strict=True):
         if [type(text) for text in pair] != [str, str]:
             raise SnipbiasError(
-                f"{where}: {name!r} in 'answer_info' is not [name, group]; use BBQ's own file, or "
-                "correct this row."
+                f"{name!r} in 'answer_info' is not [name, group]; use BBQ's own file, or correct "
+                "this row."
             )
-    metadata = _field(where, record, "additional_metadata", dict)
-    stereotyped = _field(where, metadata, "stereotyped_groups", list)
+    metadata = _field(record, "additional_metadata", dict)
+    stereotyped = _field(metadata, "stereotyped_groups", list)
     return Row(
         where=where,
-        example_id=_number(where, record, "example_id"),
-        question_index=str(_field(where, record, "question_index", (str, int))),
-        polarity=_one_of(where, record, "question_polarity", ("neg", "nonneg")),
-        condition=CONDITIONS[_one_of(where, record, "context_condition", CONDITIONS)],
-        context=_field(where, record, "context", str),
-        question=_field(where, record, "question", str),
-        options=tuple(_field(where, record, name, str) for name in OPTIONS),
-        label=_number(where, record, "label"),
+        example_id=_number(record, "example_id"),
+        question_index=str(_field(record, "question_index", (str, int))),
+        polarity=_one_of(record, "question_polarity", ("neg", "nonneg")),
+        condition=CONDITIONS[_one_of(record, "context_condition", CONDITIONS)],
+        context=_field(record, "context", str),
+        question=_field(record, "question", str),
+        options=tuple(_field(record, name, str) for name in OPTIONS),
+        label=_number(record, "label"),
         names=tuple(name for name, _ in pairs),
         groups=tuple(group for _, group in pairs),
         stereotyped=frozenset(_normal(str(group)) for group in stereotyped) - {""},
     )
 
 
-def _field(where: str, record: Mapping[str, Any], key: str, kind: Any) -> Any:
+def _field(record: Mapping[str, Any], key: str, kind: Any) -> Any:
     if not isinstance(record.get(key), kind):
         state = "is wrong" if key in record else "is missing"
-        raise SnipbiasError(
-            f"{where}: the field {key!r} {state}; use BBQ's own file, or correct this row."
-        )
+        raise SnipbiasError(f"the field {key!r} {state}; use BBQ's own file, or correct this row.")
     return record[key]
 
 
-def _number(where: str, record: Mapping[str, Any], key: str) -> int:
-    value = _field(where, record, key, (int, str))
+def _number(record: Mapping[str, Any], key: str) -> int:
+    value = _field(record, key, (int, str))
     if isinstance(value, bool) or not re.fullmatch(r"[0-9]{1,9}", str(value)):
-        raise SnipbiasError(
-            f"{where}: {key!r} is {quoted(value)}; write a whole number, 0 or more."
-        )
+        raise SnipbiasError(f"{key!r} is {quoted(value)}; write a whole number, 0 or more.")
     return int(value)
 
 
-def _one_of(where: str, record: Mapping[str, Any], key: str, allowed: Iterable[str]) -> str:
-    value = _field(where, record, key, str)
+def _one_of(record: Mapping[str, Any], key: str, allowed: Iterable[str]) -> str:
+    value = _field(record, key, str)
     if value not in allowed:
-        raise SnipbiasError(f"{where}: {key!r} is {quoted(value)}; write {' or '.join(allowed)}.")
+        raise SnipbiasError(f"{key!r} is {quoted(value)}; write {' or '.join(allowed)}.")
     return value

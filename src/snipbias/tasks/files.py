@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ from snipbias.tasks.options import (
     read_options,
 )
 from snipbias.tasks.prompts import general_instructions
-from snipbias.tasks.readers import csv_rows, decode, json_lines, placed, read_bytes
+from snipbias.tasks.readers import at, csv_rows, decode, json_lines, read_bytes
 from snipbias.tasks.unanswerable import with_twins
 
 SUFFIXES = (".jsonl", ".csv", ".tsv")
@@ -100,27 +100,34 @@ def from_rows(
     if not read:
         raise SnipbiasError(f"{name} has no rows: give it at least one, with question and options.")
     columns = checked_columns(name, read, columns or {})
-    renamed = [(where, rename(row, columns)) for where, row in read]
-    options = [_options(where, row) for where, row in renamed]
-    first = _settle_indices([row for _, row in renamed], options)
+    places, renamed = [where for where, _ in read], [rename(row, columns) for _, row in read]
+    options = []
+    for where, row in zip(places, renamed, strict=True):
+        with at(where):
+            options.append(_options(row))
+    first = _settle_indices(renamed, options)
     items: list[Item] = []
-    places: dict[str, str] = {}
-    for number, ((where, row), theirs) in enumerate(zip(renamed, options, strict=True), start=1):
-        item = _item(where, row, number, theirs, first)
-        if item.id in places:
-            raise SnipbiasError(
-                f"{where}: the id {quoted(item.id)} is already that of {places[item.id]}; give "
-                "every row its own id, or drop the column 'id'."
-            )
-        places[item.id] = where
+    place_of: dict[str, str] = {}
+    for where, row, theirs in zip(places, renamed, options, strict=True):
+        with at(where):
+            item = _item(row, len(items) + 1, theirs, first)
+            if item.id in place_of:
+                raise SnipbiasError(
+                    f"the id {quoted(item.id)} is already that of {place_of[item.id]}; give every "
+                    "row its own id, or drop the column 'id'."
+                )
+        place_of[item.id] = where
         items.append(item)
-    own = _instructions(renamed)
+    own: dict[str, None] = {}  # distinct, in order of first appearance
+    for where, row in zip(places, renamed, strict=True):
+        with at(where):
+            own |= dict.fromkeys(_instructions(row))
     return Task(
         name,
         with_twins(items),
         tuple(instructions or own or general_instructions()),
         source=source,
-        notes=tuple(notes([row for _, row in renamed], items, own, instructions)),
+        notes=tuple(notes(renamed, items, tuple(own), instructions)),
     )
 
 
@@ -128,100 +135,101 @@ def _settle_indices(rows: Sequence[dict[str, Any]], options: Sequence[Options]) 
     """Replace class labels by names or indices; return what numbered options count from."""
     both = list(zip(rows, options, strict=True))
     for column in INDICES:
-        labels = [(row[column], o) for row, o in both if isinstance(row.get(column), Label)]
-        by_name = labels_are_names(labels)
-        for row in rows:
-            if isinstance(label := row.get(column), Label):
-                row[column] = label.name if by_name and label.name is not None else label.place
+        labelled = [(row, o) for row, o in both if isinstance(row.get(column), Label)]
+        by_name = labels_are_names((row[column], o) for row, o in labelled)
+        for row, _ in labelled:
+            label = row[column]
+            row[column] = label.name if by_name and label.name is not None else label.place
     return first_number((row[column], o) for row, o in both for column in INDICES if column in row)
 
 
-def _item(where: str, row: Row, number: int, options: Options, first: int | None) -> Item:
-    twin, template = (looks(_text(where, row, column)) for column in ("twin", "template"))
-    question, context = _text(where, row, "question"), _text(where, row, "context")
+def _item(row: Row, number: int, options: Options, first: int | None) -> Item:
+    twin, template = (looks(_text(row, column)) for column in ("twin", "template"))
+    question, context = _text(row, "question"), _text(row, "context")
+    indices = {name: _index(row, name, options, first) for name in INDICES if name in row}
+    if "label" in indices:
+        indices.setdefault("gold", indices.pop("label"))
+    identity = _text(row, "id") or f"row-{number}"
+    condition = _text(row, "condition").lower()
+    if condition and condition not in CONDITIONS:
+        raise SnipbiasError(
+            f"'condition' is {quoted(condition)}; write ambiguous or disambiguated, or leave it "
+            "empty."
+        )
     # By default a template is named by its row, so that a row in two files is one template.
     content = "\n".join([question, context, *options.texts]).encode(errors="surrogatepass")
-    own_template = f"row-{hashlib.sha256(content).hexdigest()[:12]}"
-    indices = {name: _index(where, row, name, options, first) for name in INDICES if name in row}
-    label = indices.pop("label", None)
-    return placed(
-        where,
-        Item,
-        id=_text(where, row, "id") or f"row-{number}",
+    return Item(
+        id=identity,
         question=question,
         options=options.texts,
-        gold=indices.pop("gold", label),
         context=context,
-        template=template or twin or own_template,
-        condition=_condition(where, row),
-        polarity=_text(where, row, "polarity") or None,
+        template=template or twin or f"row-{hashlib.sha256(content).hexdigest()[:12]}",
+        condition=CONDITIONS.get(condition),
+        polarity=_text(row, "polarity") or None,
         twin=twin,
         **indices,
     )
 
 
-def _text(where: str, row: Row, column: str) -> str:
+def _text(row: Row, column: str) -> str:
     value = row.get(column, "")
     text = as_text((value.name or "") if isinstance(value, Label) else value)
     if text is None:
-        raise SnipbiasError(f"{where}: {column!r} is {quoted(value)}; write a text.")
+        raise SnipbiasError(f"{column!r} is {quoted(value)}; write a text.")
     return text
 
 
-def _refuse_incomplete(where: str, row: Row) -> None:
-    """Refuse a row that lacks required columns, naming all of them at once."""
-    numbered = [name for name in row if OPTION_COLUMN.fullmatch(str(name))]
+def _options(row: Row) -> Options:
+    """The options of a row, which must also have a question and say which option is right."""
+    numbered = {int(match[2]): name for name in row if (match := OPTION_COLUMN.fullmatch(name))}
     ways = {
         "question": "question" in row,
         "options": "options" in row or numbered,
         "gold": "gold" in row or "label" in row,
     }
-    absent = [name for name, is_there in ways.items() if not is_there]
-    if not absent:
-        return
-    there = [str(name) for name in row]
-    others = [name for name in there if name not in (*COLUMNS, *numbered)]
-    wanted = ", ".join(f"{name!r}{did_you_mean(name, others)}" for name in absent)
-    mapping = " ".join(f"--column {name}=YOURS" for name in absent)
-    each = " (options=A,B,C: a column per option)" if "options" in absent else ""
-    raise SnipbiasError(
-        f"{where}: there is no value for {wanted}; the row has "
-        f"{', '.join(map(printable, there[:20])) or 'nothing'}: rename the columns or say which "
-        f"are meant, {mapping}{each}; in Python columns={{{absent[0]!r}: 'YOURS'}}. Also read: "
-        f"{', '.join(ours for ours in COLUMNS if ours not in ways)}."
-    )
-
-
-def _options(where: str, row: Row) -> Options:
-    _refuse_incomplete(where, row)
+    if absent := [name for name, is_there in ways.items() if not is_there]:
+        raise SnipbiasError(_what_is_absent(row, absent))
     if "options" in row:
         options = read_options(row["options"])
         if options is None:
-            raise _no_list(where, row, "options")
+            raise _no_list(row, "options")
+    elif sorted(numbered) != list(range(len(numbered))):
+        raise SnipbiasError(
+            f"the options {', '.join(numbered[i] for i in sorted(numbered))} are not numbered 0, "
+            "1, 2, ... without a gap; only the last ones may be empty."
+        )
     else:
-        named = {int(match[2]): name for name in row if (match := OPTION_COLUMN.fullmatch(name))}
-        if sorted(named) != list(range(len(named))):
-            raise SnipbiasError(
-                f"{where}: the options {', '.join(named[i] for i in sorted(named))} are not "
-                "numbered 0, 1, 2, ... without a gap; only the last ones may be empty."
-            )
-        options = Options(tuple(_text(where, row, named[i]) for i in range(len(named))))
+        options = Options(tuple(_text(row, numbered[i]) for i in range(len(numbered))))
     if len(options.texts) > MOST_OPTIONS:
         raise SnipbiasError(
-            f"{where}: there are {len(options.texts):,} options, and each is a pass through the "
-            f"model; give at most {MOST_OPTIONS:,}."
+            f"there are {len(options.texts):,} options, and each is a pass through the model; give "
+            f"at most {MOST_OPTIONS:,}."
         )
     return options
 
 
-def _no_list(where: str, row: Row, column: str) -> SnipbiasError:
-    return SnipbiasError(
-        f"{where}: {column!r} is {quoted(row[column])}; write a list of texts, or texts separated "
-        "by |."
+def _what_is_absent(row: Row, absent: Sequence[str]) -> str:
+    """All that a row lacks, and how to say which of its columns are meant."""
+    others = [name for name in row if name not in COLUMNS and not OPTION_COLUMN.fullmatch(name)]
+    wanted = ", ".join(f"{name!r}{did_you_mean(name, others)}" for name in absent)
+    mapping = " ".join(f"--column {name}=YOURS" for name in absent)
+    there = ", ".join(map(printable, list(row)[:20]))
+    each = " (options=A,B,C: a column per option)" if "options" in absent else ""
+    return (
+        f"there is no value for {wanted}; the row has {there or 'nothing'}: rename the columns or "
+        f"say which are meant, {mapping}{each}; in Python columns={{{absent[0]!r}: 'YOURS'}}. Also "
+        "read: "
+        f"{', '.join(ours for ours in COLUMNS if ours not in ('question', 'options', 'gold'))}."
     )
 
 
-def _index(where: str, row: Row, column: str, options: Options, first: int | None) -> int:
+def _no_list(row: Row, column: str) -> SnipbiasError:
+    return SnipbiasError(
+        f"{column!r} is {quoted(row[column])}; write a list of texts, or texts separated by |."
+    )
+
+
+def _index(row: Row, column: str, options: Options, first: int | None) -> int:
     """The index of the option that a column names."""
     value, texts = row[column], options.texts
     index = choice(value, options, first if options.are_numbered else 0)
@@ -235,33 +243,17 @@ def _index(where: str, row: Row, column: str, options: Options, first: int | Non
     else:
         why = f"which is none of the options {listed(texts)}; write the text of one, or its number "
         why += f"from 0 to {len(texts) - 1}"
-    raise SnipbiasError(f"{where}: {column!r} is {quoted(value)}, {why}.")
+    raise SnipbiasError(f"{column!r} is {quoted(value)}, {why}.")
 
 
-def _condition(where: str, row: Row) -> Condition | None:
-    value = _text(where, row, "condition").lower()
-    if value and value not in CONDITIONS:
-        raise SnipbiasError(
-            f"{where}: 'condition' is {quoted(value)}; write ambiguous or disambiguated, or leave "
-            "it empty."
-        )
-    return CONDITIONS.get(value)
-
-
-def _instructions(rows: Iterable[tuple[str, Row]]) -> tuple[str, ...]:
-    """The distinct instructions of all rows, in order of first appearance."""
-    found: dict[str, None] = {}
-    for where, row in rows:
-        before = set(found)
-        if (value := row.get("instructions")) is not None:
-            texts = as_texts(value)
-            if isinstance(value, str):
-                texts = printed_list(value) or [text.strip() for text in value.split("|")]
-            if texts is None:
-                raise _no_list(where, row, "instructions")
-            found |= dict.fromkeys(texts)
-        if "instruction" in row:
-            found[_text(where, row, "instruction")] = None
-        for text in found.keys() - before:
-            placed(where, refuse_half_letters, text)
-    return tuple(text for text in found if text)
+def _instructions(row: Row) -> Iterator[str]:
+    """The instructions that a row names."""
+    texts = as_texts(value := row.get("instructions", []))
+    if isinstance(value, str):
+        texts = printed_list(value) or [text.strip() for text in value.split("|")]
+    if texts is None:
+        raise _no_list(row, "instructions")
+    for text in (*texts, _text(row, "instruction")):
+        refuse_half_letters(text)
+        if text:
+            yield text

@@ -27,7 +27,7 @@ from snipbias.base.words import did_you_mean, one_line, quoted
 from snipbias.tasks import hub
 from snipbias.tasks.fetch import own_file
 from snipbias.tasks.items import Item, Task
-from snipbias.tasks.readers import csv_rows, decode, json_lines, placed, read_bytes
+from snipbias.tasks.readers import at, csv_rows, decode, json_lines, read_bytes
 
 REPOSITORY = "nyu-mll/glue"
 REVISION = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
@@ -89,23 +89,26 @@ def parse(name: str, rows: Rows, source: str) -> tuple[Item, ...]:
     """
     words = wording(name)
     columns = sorted(re.findall(r"\{(\w+)\}", words["context"]))  # as GLUE orders them
-    read = [(where, _texts(where, row, columns), row) for where, row in rows]
+    read: list[tuple[str, dict[str, str], Row]] = []
+    for where, row in rows:
+        with at(where):
+            read.append((where, _texts(row, columns), row))
     if not read:
         raise SnipbiasError(f"{source} has no rows: save the {SPLIT} split of {name} there.")
     templates = siblings([list(texts.values()) for _, texts, _ in read])
-    return tuple(
-        placed(
-            where,
-            Item,
-            id=f"{name}-{number:05d}",
-            question=words["question"],
-            options=tuple(words["options"]),
-            gold=_gold(where, row, words["labels"]),
-            context=words["context"].format(**texts),
-            template=f"{name}-{templates[number - 1]}",
-        )
-        for number, (where, texts, row) in enumerate(read, start=1)
-    )
+    items = []
+    for number, (where, texts, row) in enumerate(read, start=1):
+        with at(where):
+            item = Item(
+                id=f"{name}-{number:05d}",
+                question=words["question"],
+                options=tuple(words["options"]),
+                gold=_gold(row, words["labels"]),
+                context=words["context"].format(**texts),
+                template=f"{name}-{templates[number - 1]}",
+            )
+        items.append(item)
+    return tuple(items)
 
 
 def siblings(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -130,20 +133,19 @@ def siblings(rows: Sequence[Sequence[str]]) -> list[str]:
     return [first[int(component[i])][:12] for i in range(len(rows))]
 
 
-def _texts(where: str, row: Row, columns: Sequence[str]) -> dict[str, str]:
+def _texts(row: Row, columns: Sequence[str]) -> dict[str, str]:
     for column in columns:
         if column not in row:
-            there = [str(name) for name in row]
             raise SnipbiasError(
-                f"{where}: there is no column {column!r}{did_you_mean(column, there)}; give the "
+                f"there is no column {column!r}{did_you_mean(column, map(str, row))}; give the "
                 f"columns {', '.join((*columns, 'label'))}."
             )
         if not isinstance(row[column], str) or not row[column].strip():
-            raise SnipbiasError(f"{where}: {column!r} is {quoted(row[column])}; write a text.")
+            raise SnipbiasError(f"{column!r} is {quoted(row[column])}; write a text.")
     return {column: row[column].strip() for column in columns}
 
 
-def _gold(where: str, row: Row, labels: Sequence[str]) -> int:
+def _gold(row: Row, labels: Sequence[str]) -> int:
     """The right option, by the label's number or name."""
     label = row.get("label")
     text = str(label).strip()
@@ -155,7 +157,7 @@ def _gold(where: str, row: Row, labels: Sequence[str]) -> int:
     if text == "-1":
         why = "-1, so this is GLUE's test split, whose answers are not published: use the "
         why += f"{SPLIT} split"
-    raise SnipbiasError(f"{where}: the label is {why}.")
+    raise SnipbiasError(f"the label is {why}.")
 
 
 def _from_file(path: Path, content: bytes) -> Iterator[tuple[str, Row]]:

@@ -6,14 +6,14 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.words import quoted
 
-T = TypeVar("T")
 SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons"}
 SEPARATOR_LINE = re.compile(r"\"?sep=([,;|:^~\t])\"?(?=\r|\n|$)", re.IGNORECASE)
 
@@ -143,13 +143,14 @@ def _at(path: Path, line: int) -> str:
     return f"{path}, line {line}"
 
 
-def placed(where: str, make: Callable[..., T], *args: Any, **fields: Any) -> T:
-    """Call `make` with the other arguments.
+@contextmanager
+def at(where: str) -> Iterator[None]:
+    """Name the place of a row in every error about it.
 
     Raises:
-        SnipbiasError: `make` raised it; the message begins with `where`.
+        SnipbiasError: the block raised it; the message begins with `where`.
     """
     try:
-        return make(*args, **fields)
+        yield
     except SnipbiasError as error:
-        raise SnipbiasError(f"{where}: {error}") from None
+        raise SnipbiasError(f"{where}: {error.args[0]}") from None
