@@ -15,6 +15,10 @@ FILE = "answers.sqlite"
 MOST = 256 * 2**20  # bytes; beyond it, the oldest answers are deleted
 WAIT = 30.0  # seconds to wait for another process that is writing
 _TABLE = "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, answer TEXT)"
+_SIZE = (
+    "SELECT (page_count - freelist_count) * page_size "
+    "FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
+)
 _OLDEST = "SELECT rowid FROM answers ORDER BY rowid LIMIT (SELECT count(*) / 4 + 1 FROM answers)"
 _DROP = f"DELETE FROM answers WHERE rowid IN ({_OLDEST})"
 
@@ -39,10 +43,8 @@ def keep(answers: Mapping[str, str]) -> None:
     """Add answers, all or none; several processes may do so at the same time."""
     with _told(), closing(_open()) as file, file:
         file.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?)", answers.items())
-        (pages,) = file.execute("PRAGMA page_count").fetchone()
-        (free,) = file.execute("PRAGMA freelist_count").fetchone()
-        (size,) = file.execute("PRAGMA page_size").fetchone()
-        if (pages - free) * size > MOST:
+        (size,) = file.execute(_SIZE).fetchone()
+        if size > MOST:
             file.execute(_DROP)
 
 

@@ -67,10 +67,12 @@ def one_sentence(begin: str, file: str) -> Iterator[None]:
     """
     from huggingface_hub import errors
 
+    unreachable = "it {} and the hub cannot be reached: check the connection"
+    if forbidden := offline():
+        instead = "unset it, or download it where there is a network"
+        unreachable = f"{forbidden} is set but it {{}}: {instead}"
     try:
         yield
-    except SnipbiasError:
-        raise
     except errors.GatedRepoError:
         end = "the repository is gated: ask for access on its page, and log in with `hf auth login`"
     except errors.RepositoryNotFoundError:
@@ -81,11 +83,11 @@ def one_sentence(begin: str, file: str) -> Iterator[None]:
     except errors.RevisionNotFoundError:
         end = "the repository has no such revision: name one of its branches, tags or commits"
     except errors.LocalEntryNotFoundError:
-        end = _unreachable("is not in the local cache")
+        end = unreachable.format("is not in the local cache")
     except errors.EntryNotFoundError:
         end = f"the repository on the hub has no {file}: name one that does"
     except errors.OfflineModeIsEnabled:
-        end = _unreachable("needs the hub")
+        end = unreachable.format("needs the hub")
     except errors.HfHubHTTPError as error:
         status = error.response.status_code
         end = f"the hub refused ({status}, {one_line(error)})"
@@ -99,12 +101,3 @@ def one_sentence(begin: str, file: str) -> Iterator[None]:
     else:
         return
     raise SnipbiasError(f"{begin}, and {end}.")
-
-
-def _unreachable(what: str) -> str:
-    forbidden = offline()
-    if forbidden:
-        return (
-            f"{forbidden} is set but it {what}: unset it, or download it where there is a network"
-        )
-    return f"it {what} and the hub cannot be reached: check the connection"

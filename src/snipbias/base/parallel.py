@@ -4,8 +4,8 @@ Inside `data_parallel`, every process that `accelerate launch` started runs the 
 each does its share of the loops over prompts (`batching.run_batches`). Nothing else is split. With
 one process the functions here do nothing.
 
-Before exchanging anything, all processes report whether they failed. So if one fails, all fail with
-the same sentence, and none waits for a process that is gone.
+With every exchange, all processes report whether they failed. So if one fails, all fail with the
+same sentence, and none waits for a process that is gone.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Workers:
             return
         import torch.distributed as dist
 
-        self._meet()
+        self._all()
         with _noticing():
             for tensor in tensors:
                 dist.all_reduce(tensor, group=self.group)
@@ -90,42 +90,36 @@ class Workers:
         """Merge the results of all processes, keyed by job number."""
         if self.hands == 1:
             return dict(mine)
-        self._meet()
         return {number: found for part in self._all(dict(mine)) for number, found in part.items()}
 
     def from_main(self, make: Callable[[], T]) -> T:
         """Call `make` in the main process and return its result in all of them."""
-        made: Any = make() if self.is_main else None
-        self._meet()
-        return self._all(made)[0]
+        return self._all(make() if self.is_main else None)[0]
 
     def main_first(self, make: Callable[[], T]) -> T:
         """Call `make` in the main process first, which may download, then in the others."""
         made: Any = make() if self.is_main else None
-        self._meet()
+        self._all()
         return made if self.is_main else make()
 
-    def _meet(self, problem: str | None = None) -> None:
-        """Wait for all processes and raise if another one failed.
+    def _all(self, mine: Any = None, problem: str | None = None) -> list[Any]:
+        """Wait for all processes and collect a value from each, ordered by rank.
 
         Raises:
             ToldError: another has a problem and this one has none.
             LostError: another is gone.
         """
-        told = next((told for told in self._all(problem) if told is not None), None)
-        if problem is None and told is not None:
-            raise ToldError(told)
-
-    def _all(self, mine: Any) -> list[Any]:
-        """Collect a value from every process, ordered by rank."""
         if self.count == 1:
             return [mine]
         import torch.distributed as dist
 
         found: list[Any] = [None] * self.count
         with _noticing():
-            dist.all_gather_object(found, mine, group=self.group)
-        return found
+            dist.all_gather_object(found, (mine, problem), group=self.group)
+        told = next((told for _, told in found if told is not None), None)
+        if problem is None and told is not None:
+            raise ToldError(told)
+        return [value for value, _ in found]
 
 
 _here: ContextVar[Workers] = ContextVar("workers", default=Workers())  # noqa: B039 (it is frozen)
@@ -184,10 +178,10 @@ def data_parallel() -> Iterator[Workers]:
                     raise LostError(_in_words(error, who)) from error
                 _mind_no_signal()  # the launcher stops the others, but not before they have spoken
                 with suppress(SnipbiasError):
-                    who._meet(_in_words(error, who))
+                    who._all(problem=_in_words(error, who))
                 raise
             else:
-                who._meet()
+                who._all()
     finally:
         _here.reset(here)
 

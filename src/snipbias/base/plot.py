@@ -2,41 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
 from snipbias.base.errors import require
+from snipbias.base.files import shipped
 from snipbias.base.table import Grid
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-# Name -> (colour on a light page, colour on a dark page).
-COLOURS = {
-    "page": ("#ffffff", "#13171c"),
-    "surface": ("#f4f6f8", "#1b2027"),
-    "card": ("#ffffff", "#181d23"),
-    "ink": ("#1b1f24", "#e7eaee"),
-    "muted": ("#57606a", "#a3adb8"),
-    "line": ("#d3d9e0", "#39424d"),
-    "link": ("#0a58ca", "#7db8ff"),
-    "s1": ("#0067a5", "#6cb6ff"),
-    "s2": ("#b84a00", "#ff9a52"),
-    "s3": ("#00795a", "#3ecfa0"),
-    "s4": ("#9b2f7f", "#f08bd0"),
-    "s5": ("#6b5d00", "#dccb4a"),
-    "s6": ("#5a4fcf", "#b3aaff"),
-    "good": ("#00694f", "#4fd6aa"),
-    "even": ("#4c5663", "#b4bdc8"),
-    "bad": ("#a53a00", "#ff9f63"),
-    "good-soft": ("#e3f4ee", "#10302a"),
-    "even-soft": ("#eceff3", "#252c35"),
-    "bad-soft": ("#fdeee4", "#3a2414"),
-    "heat0": ("#d6e8f5", "#1f3a52"),
-    "heat1": ("#00508a", "#8ecbff"),
-}
+# Name -> [colour on a light page, colour on a dark page].
+COLOURS: dict[str, list[str]] = json.loads(shipped("colours.json"))
 
 
 @dataclass(frozen=True)
