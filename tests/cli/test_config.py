@@ -16,9 +16,8 @@ from snipbias.cli import config
 from snipbias.cli import options as o
 from snipbias.cli.app import add
 from snipbias.cli.doctor import examine
-from snipbias.cli.ending import again
+from snipbias.cli.ending import Tracked, again
 from snipbias.cli.find import Find
-from snipbias.cli.tracking import Tracked
 
 SEEN: list[Any] = []
 

@@ -22,7 +22,7 @@ from snipbias.report import examples
 from snipbias.report.examples import case, changed_examples
 from snipbias.report.page import Finding
 from snipbias.report.sections import lines, shift_grid
-from snipbias.report.size_curve import Step, by_size
+from snipbias.report.size_curve import Bar, by_size
 from snipbias.report.texts import Texts
 
 
@@ -180,9 +180,10 @@ def test_the_plane_and_the_sizes_by_hand() -> None:
     ]
     assert drawn.table.rows == (("original", "10.0", "90.0"), ("edit", "60.0", "80.0"))
     assert tradeoff("p", spots[2:], None) is None
+    nothing = dict.fromkeys(("ambiguous", "disambiguated"), Bar(None))
     steps = [
-        Step(30, ByCondition(0.8, None, None), {"overall": (0.7, 0.9)}),
-        Step(3, ByCondition(0.6, None, None), {"overall": (0.6, 0.65)}),
+        (30, {**nothing, "overall": Bar(0.8, 0.7, 0.9)}),
+        (3, {**nothing, "overall": Bar(0.6, 0.6, 0.65)}),
     ]
     lines = by_size("p", steps, ByCondition(0.5, None, None), 0.5, "Here.")
     assert lines is not None

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import snipbias as sb
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import refuse_alike, slug
 from snipbias.cli import options as o
-from snipbias.cli.run import run, show
+from snipbias.cli.run import Run, run, show
 
 EDITS = o.argument("Folders of edits of one model, or owner/name.")
 
@@ -41,22 +42,22 @@ class Combine(o.Writing):
         from snipbias.cli.show import edit_table
         from snipbias.edits.algebra import COMBINE
 
-        how, strength = self.how, self.strength
         with run(self) as (this, folder):
             edits = read_edits(self.edits, this)
-            if len(edits) == 1 and strength == 1:
+            if len(edits) == 1 and self.strength == 1:
                 raise SnipbiasError(
                     "one edit at strength 1 stays as it is: name a second edit, or a --strength."
                 )
-            edit: Any = COMBINE[how](*edits) if len(edits) > 1 else edits[0]
+            edit: Any = COMBINE[self.how](*edits) if len(edits) > 1 else edits[0]
             if not len(edit):
-                none = "they share no neuron" if how == "intersection" else "the others hold it all"
-                raise SnipbiasError(f"the {how} is empty ({none}): there is nothing to write.")
-            edit = edit.scaled(strength) if strength != 1 else edit
+                shared = self.how == "intersection"
+                none = "they share no neuron" if shared else "the others hold it all"
+                raise SnipbiasError(f"the {self.how} is empty ({none}): there is nothing to write.")
+            edit = edit.scaled(self.strength) if self.strength != 1 else edit
             edit = replace(edit, label=self.label or edit.label)
             edit.write_into(folder)
         result = {"out": str(this.folder), "neurons": len(edit), "edit": edit.to_dict()}
-        this.show(result, edit_table(edit), f"\nwritten  {this.folder}")
+        show(self, result, edit_table(edit), f"\nwritten  {this.folder}")
 
 
 @dataclass(kw_only=True)
@@ -88,59 +89,58 @@ class Overlap(o.Writing, o.Running, o.Measuring, o.Asking):
         from snipbias.cli import combining as views
 
         if self.task:
-            self._on_tasks(list(dict.fromkeys(self.task)))
+            if not self.model:
+                raise SnipbiasError("--task evaluates a model: name it with --model.")
+            with run(self) as (this, folder):
+                result, parts = self._on_tasks(this, folder, self.model)
+            show(self, result, *parts, f"\nwritten  {this.folder}")
             return
         if self.out:
             raise SnipbiasError("without --task nothing is written: drop --out, or name a task.")
         edits = views.read_edits(self.edits)
-        lm = sb.load(self.model, **self.model_options) if self.model else None
+        lm = sb.load(self.model, **self.given(*o.LOADING)) if self.model else None
         found = sb.overlap(*edits, sites=lm.sites if lm else ())
-        show(found.to_dict(), *views.overlap_parts(found), as_json=self.as_json)
+        show(self, found.to_dict(), *views.overlap_parts(found))
 
-    def _on_tasks(self, names: list[str]) -> None:
+    def _on_tasks(self, this: Run, folder: Path, model: str) -> tuple[dict[str, Any], list[Any]]:
+        """Evaluate and write; return the result and the parts to show."""
         from rich.text import Text
 
         from snipbias.cli import combining as views
         from snipbias.evaluation.combinations import combination_grids, compare_combinations
         from snipbias.evaluation.glossary import legend
 
-        if not self.model:
-            raise SnipbiasError("--task evaluates a model: name it with --model.")
-        with run(self) as (this, folder):
-            edits = views.read_edits(self.edits, this)
-            this.record.seeds = {"sample of items": 0}
-            tasks = [this.task(name, **self.task_options) for name in names]
-            refuse_alike(tuple(task.name for task in tasks))
-            kept = [] if self.no_retention else [this.task("mini:skills", prompt=self.prompt).test]
-            lm = this.load(self.model, self.model_options)
-            found = sb.overlap(*edits, sites=lm.sites)
-            with this.progress("evaluating", 0) as progress:
-                comparisons = compare_combinations(
-                    lm,
-                    tasks,
-                    edits,
-                    items=self.items,
-                    texts=() if self.no_text else sb.passages(),
-                    retention=kept,
-                    batch_size=self.batch_size,
-                    progress=progress,
-                    stage=progress.stage,
-                )
-            this.record.lap("evaluate")
-            result = {
-                "out": str(this.folder),
-                "overlap": found.to_dict(),
-                "tasks": {task: comparison.to_dict() for task, comparison in comparisons.items()},
-            }
-            for task, comparison in comparisons.items():
-                place = folder / slug(task)
-                place.mkdir()
-                comparison.save(place)
-            text = json.dumps(result, indent=1, default=str)
-            (folder / "overlap.json").write_text(text + "\n", encoding="utf-8")
-            (folder / "tables.md").write_text(views.markdown(found, comparisons), encoding="utf-8")
+        edits = views.read_edits(self.edits, this)
+        this.record.seeds = {"sample of items": 0}
+        tasks = [this.task(name) for name in dict.fromkeys(self.task or ())]
+        refuse_alike(tuple(task.name for task in tasks))
+        kept = [] if self.no_retention else [this.task("mini:skills", prompt=self.prompt).test]
+        lm = this.load(model)
+        found = sb.overlap(*edits, sites=lm.sites)
+        with this.progress("evaluating", 0) as progress:
+            comparisons = compare_combinations(
+                lm,
+                tasks,
+                edits,
+                items=self.items,
+                texts=() if self.no_text else sb.passages(),
+                retention=kept,
+                **progress.hooks,
+            )
+        this.record.lap("evaluate")
+        result = {
+            "out": str(this.folder),
+            "overlap": found.to_dict(),
+            "tasks": {task: comparison.to_dict() for task, comparison in comparisons.items()},
+        }
+        for task, comparison in comparisons.items():
+            place = folder / slug(task)
+            place.mkdir()
+            comparison.save(place)
+        text = json.dumps(result, indent=1, default=str)
+        (folder / "overlap.json").write_text(text + "\n", encoding="utf-8")
+        (folder / "tables.md").write_text(views.markdown(found, comparisons), encoding="utf-8")
         tables = combination_grids(comparisons)
         grids = [part for grid in tables for part in (grid.rich(), "")]
         lines = [*views.lines(comparisons), Text(legend(tables), "dim")]
-        written = f"\nwritten  {this.folder}"
-        this.show(result, *views.overlap_parts(found), "", *grids, *lines, written)
+        return result, [*views.overlap_parts(found), "", *grids, *lines]

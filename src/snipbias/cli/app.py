@@ -10,13 +10,13 @@ import warnings
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from copy import copy
-from dataclasses import MISSING, Field, dataclass, fields
+from dataclasses import dataclass
 from inspect import Parameter, Signature
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
-from typer.models import OptionInfo, ParameterInfo
+from typer.models import OptionInfo
 
 from snipbias.base import parallel
 from snipbias.base.errors import InterruptError, SnipbiasError
@@ -31,8 +31,7 @@ from snipbias.cli.evaluate import Evaluate
 from snipbias.cli.export import Apply, Export
 from snipbias.cli.find import Find
 from snipbias.cli.learn import Learn
-from snipbias.cli.play import Play
-from snipbias.cli.report import Audit, Report
+from snipbias.cli.pages import Audit, Play, Report
 from snipbias.cli.reproduce import Reproduce
 from snipbias.cli.rerun import changed_since, recorded_arguments
 from snipbias.cli.share import Card, Push
@@ -187,16 +186,7 @@ def add(kind: type[o.Command], among: typer.Typer = app) -> None:
     def command(config: Path | None, **given: Any) -> None:
         kind(**given)()
 
-    types = get_type_hints(kind)
-    options = [
-        Parameter(
-            field.name,
-            Parameter.KEYWORD_ONLY,
-            default=Parameter.empty if field.default is MISSING else field.default,
-            annotation=Annotated[types[field.name], _declared(kind, field, types[field.name])],
-        )
-        for field in fields(kind)
-    ]
+    options = [_declared(kind, option) for option in inspect.signature(kind).parameters.values()]
     config = Annotated[Path | None, o.CONFIG]
     options.append(Parameter("config", Parameter.KEYWORD_ONLY, default=None, annotation=config))
     options.sort(key=lambda option: option.default is not Parameter.empty)
@@ -211,31 +201,30 @@ def add(kind: type[o.Command], among: typer.Typer = app) -> None:
     )(command)
 
 
-def _declared(kind: type[o.Command], field: Field[Any], wanted: Any) -> ParameterInfo:
-    """An option as its classes declare it, under the heading of the first that has it."""
-    name = field.name
+def _declared(kind: type[o.Command], parameter: Parameter) -> Parameter:
+    """A field as typer's option, under the heading of the first class that has it."""
+    name, wanted = parameter.name, get_type_hints(kind)[parameter.name]
     classes = [c for c in kind.__mro__ if name in vars(c).get("__annotations__", ())]
-    declared = (vars(c)["__dataclass_fields__"][name] for c in classes)
-    option = copy(next(each.metadata["typer"] for each in declared if each.metadata))
+    fields = (vars(c)["__dataclass_fields__"][name] for c in classes)
+    option = copy(next(field.metadata["typer"] for field in fields if field.metadata))
     if isinstance(option, OptionInfo):
         group = classes[-1]
         own = group is kind and group.heading and "heading" not in vars(kind)
         option.rich_help_panel = kind.__name__ if own else group.heading
-        if field.default is False and option.default is ...:  # no names: typer would add --no-...
+        if parameter.default is False and option.default is ...:  # or typer would add --no-...
             option.default = "--" + name.replace("_", "-")
         # Short, to leave room for the help text at 80 columns; a flag takes no value.
         kinds = {bool: " ", int: "N", float: "X", str: "TEXT", Path: "PATH"}
         taken = kinds.keys() & {wanted, *get_args(wanted)}
         if option.metavar is None and len(taken) == 1:
             option.metavar = kinds[taken.pop()]
-    return option
+    return parameter.replace(annotation=Annotated[wanted, option])
 
 
-COMMANDS = (
+for command in (
     *(Check, Find, Learn, Evaluate, Reproduce, Demo, Fidelity, Tasks),
     *(Show, Report, Audit, Play, Doctor),
     *(Apply, Export, Combine, Overlap),
     *(Card, Push, Rerun),
-)
-for command in COMMANDS:
+):
     add(command)

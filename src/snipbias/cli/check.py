@@ -7,18 +7,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import snipbias as sb
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import atomic_file, refuse_existing
 from snipbias.cli import options as o
 from snipbias.cli.ending import again
-from snipbias.cli.run import Run
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-
+from snipbias.cli.run import Run, show
 
 PROBED = (
     "Output: what it says. Probe: what it knows inside; without surface, less length and the like. "
@@ -37,7 +33,7 @@ class Showing(o.Command):
     quiet: bool = o.QUIET
 
     def begin(self) -> Run:
-        """Begin a run that loads models and tasks.
+        """Begin a run.
 
         Raises:
             SnipbiasError: the file to save cannot be written.
@@ -46,36 +42,21 @@ class Showing(o.Command):
             if self.save.suffix not in (".json", ".csv", ".md"):
                 raise SnipbiasError(f"cannot write {self.save}: name a .json, .csv or .md file.")
             refuse_existing(self.save, overwrite=self.overwrite, file=True)
-        return Run(self, Path())
+        return Run(self)
 
-    def end(
-        self,
-        run: Run,
-        record: Mapping[str, Any],
-        rows: Sequence[Mapping[str, Any]],
-        markdown: str,
-        *shown: RenderableType,
-        then: str = "",
-    ) -> None:
-        """Write the file, if one was named, and show the result.
-
-        Args:
-            record: what a .json file holds.
-            rows: what a .csv file holds.
-            markdown: what a .md file holds.
-            then: the next command.
-        """
-        if self.save:
-            kind = self.save.suffix
-            with atomic_file(self.save) as new, new.open("w", encoding="utf-8") as file:
-                if kind == ".csv":
-                    writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-                    writer.writeheader()
-                    writer.writerows(rows)
-                else:
-                    text = json.dumps(record, indent=1) if kind == ".json" else markdown
-                    file.write(text + "\n")
-        run.show(record, *shown, then=then)
+    def write(self, found: Any, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write a result to the file, if one was named, and its rows where that is a .csv."""
+        if not self.save:
+            return
+        with atomic_file(self.save) as new, new.open("w", encoding="utf-8") as file:
+            if self.save.suffix == ".csv":
+                writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+                writer.writeheader()
+                writer.writerows(rows)
+            elif self.save.suffix == ".json":
+                file.write(json.dumps(found.to_dict(), indent=1) + "\n")
+            else:
+                file.write(f"{found}\n")
 
 
 @dataclass(kw_only=True)
@@ -95,23 +76,14 @@ class Check(Showing, o.Running, o.Batching, o.Asking):
 
     def __call__(self) -> None:
         run = self.begin()
-        task = run.task(self.task, **self.task_options)
-        lm = run.load(self.model, self.model_options)
+        task, lm = run.task(self.task), run.load(self.model)
         with run.progress("checking", None) as progress:
-            found = sb.check(
-                lm,
-                task,
-                items=self.items,
-                with_probe=self.probe,
-                batch_size=self.batch_size,
-                stage=progress.stage,
-                progress=progress,
-            )
+            found = sb.check(lm, task, items=self.items, with_probe=self.probe, **progress.hooks)
+        self.write(found, found.table())
         grids = [part for grid in found.grids() for part in ("", grid.rich())]
         grids += [PROBED] if found.probe else []
-        shown = (found.headline, *grids, "", *found.lines())
         then = again("find", self, "--n", "10,50", "--out", "edits")
-        self.end(run, found.to_dict(), found.table(), str(found), *shown, then=then)
+        show(self, found.to_dict(), found.headline, *grids, "", *found.lines(), then=then)
 
 
 @dataclass(kw_only=True)
@@ -142,20 +114,9 @@ class Fidelity(Showing, o.Running, o.Measuring, o.Asking):
         for name in methods or ():
             as_recipe(name)  # refuses an unknown one before the work
         run = self.begin()
-        task = run.task(self.task, **self.task_options)
-        lm = run.load(self.model, self.model_options)
+        task, lm = run.task(self.task), run.load(self.model)
         with run.progress("fidelity", None) as progress:
-            found = sb.fidelity(
-                lm,
-                task,
-                methods,
-                samples=self.samples,
-                neurons=self.neurons,
-                seed=self.seed,
-                batch_size=self.batch_size,
-                stage=progress.stage,
-                progress=progress,
-            )
-        rows = [asdict(method) for method in found.methods]
-        shown = f"{found.headline}\n", found.grid().rich()
-        self.end(run, found.to_dict(), rows, str(found), *shown)
+            drawn = self.given("samples", "neurons", "seed")
+            found = sb.fidelity(lm, task, methods, **drawn, **progress.hooks)
+        self.write(found, [asdict(method) for method in found.methods])
+        show(self, found.to_dict(), f"{found.headline}\n", found.grid().rich())

@@ -10,6 +10,7 @@ from rich.console import RenderableType
 
 import snipbias as sb
 from snipbias.base.table import Grid, number, p_value
+from snipbias.base.table import markdown as tables_markdown
 from snipbias.cli.run import Run
 from snipbias.edits.card.facts import without_folders
 from snipbias.edits.overlap import Overlap
@@ -52,33 +53,28 @@ def overlap_parts(found: Overlap) -> list[RenderableType]:
         f"{len(found.labels)} edits of a model with {found.neurons} neurons: {found.in_any} in at "
         f"least one edit, {found.in_all} in all"
     )
-    pairs, places = _pair_grid(found), _place_grid(found, SHOWN_PLACES)
     rest = len(found.places) - SHOWN_PLACES
     more = [f"and {rest} more places; --json shows all"] if rest > 0 else []
-    return [head, "", pairs.rich(), "", places.rich(), *more]
+    return [head, "", _pairs(found).rich(), "", _places(found, SHOWN_PLACES).rich(), *more]
 
 
-def _pair_grid(found: Overlap) -> Grid:
-    rows = tuple(
-        (
-            f"{pair.first} & {pair.second}",
-            "/".join(map(str, pair.sizes)),
-            str(pair.shared),
-            str(pair.same_factor),
-            number(pair.jaccard),
-            number(pair.expected, digits=2),
-            p_value(pair.p),
-            number(pair.expected_in_sites, digits=2),
-            p_value(pair.p_in_sites),
-        )
-        for pair in found.pairs
-    )
-    header = ("edits", "neurons", "shared", "same factor", "Jaccard")
-    chance = ("by chance", "p", "by chance in sites", "p in sites")
-    return Grid("Shared neurons", (*header, *chance), rows).without_empty_columns()
+def _pairs(found: Overlap) -> Grid:
+    columns = {
+        "edits": lambda pair: f"{pair.first} & {pair.second}",
+        "neurons": lambda pair: "/".join(map(str, pair.sizes)),
+        "shared": lambda pair: str(pair.shared),
+        "same factor": lambda pair: str(pair.same_factor),
+        "Jaccard": lambda pair: number(pair.jaccard),
+        "by chance": lambda pair: number(pair.expected, digits=2),
+        "p": lambda pair: p_value(pair.p),
+        "by chance in sites": lambda pair: number(pair.expected_in_sites, digits=2),
+        "p in sites": lambda pair: p_value(pair.p_in_sites),
+    }
+    rows = (tuple(cell(pair) for cell in columns.values()) for pair in found.pairs)
+    return Grid("Shared neurons", tuple(columns), tuple(rows)).without_empty_columns()
 
 
-def _place_grid(found: Overlap, most: int | None = None) -> Grid:
+def _places(found: Overlap, most: int | None = None) -> Grid:
     """The places with the most neurons, in the model's order."""
     crowded = sorted(found.places, key=lambda place: -sum(found.places[place]))[:most]
     rows = tuple(
@@ -104,7 +100,6 @@ def lines(comparisons: Mapping[str, Comparison]) -> list[str]:
 
 
 def markdown(found: Overlap, comparisons: Mapping[str, Comparison]) -> str:
-    grids = [_pair_grid(found), _place_grid(found), *combination_grids(comparisons)]
-    parts = [f"**{grid.title}**\n\n{grid.markdown()}" for grid in grids]
+    grids = [_pairs(found), _places(found), *combination_grids(comparisons)]
     said = "\n".join(f"- {line}" for line in lines(comparisons))
-    return "\n\n".join([*parts, said, legend_markdown(grids)]) + "\n"
+    return "\n\n".join([tables_markdown(grids), said, legend_markdown(grids)]) + "\n"

@@ -28,8 +28,9 @@ from snipbias.base.errors import SnipbiasError
 from snipbias.base.words import did_you_mean
 
 FILE = "run.toml"
-# Where a run writes and what it prints are not settings, and no file may allow other people's code.
-NOT_KEPT = ("out", "overwrite", "as_json", "quiet", "trust_remote_code", "lm_eval_path")
+# No file may allow other people's code. Where a run writes and what it prints are not settings.
+RUNS_CODE = ("trust_remote_code", "lm_eval_path")
+NOT_KEPT = ("out", "overwrite", "as_json", "quiet", *RUNS_CODE)
 
 
 def take(context: typer.Context, path: Path | None) -> None:
@@ -46,14 +47,14 @@ def take(context: typer.Context, path: Path | None) -> None:
         raise SnipbiasError(
             f"{path} gives columns a single value: write [columns], and below it a line per column."
         )
-    tables = {name: part for name, part in found.items() if isinstance(part, dict)}
-    every = {name: value for name, value in found.items() if name not in tables}
-    options = {str(each.name): each for each in context.command.params}
+    options: dict[str, Any] = {str(each.name): each for each in context.command.params}
     group = context.parent.command if context.parent else context.command
     commands: Mapping[str, Any] = getattr(group, "commands", {})
-    _refuse(path, tables, commands)
-    _refuse(path, every, {p.name for each in commands.values() for p in each.params})
+    tables = {name: part for name, part in found.items() if isinstance(part, dict)}
+    every = {name: value for name, value in found.items() if name not in tables}
     own = tables.get(str(context.info_name), {})
+    _refuse(path, tables, commands)
+    _refuse(path, every, {option.name for each in commands.values() for option in each.params})
     _refuse(path, own, options)
     if columns and "column" in options:
         every["column"] = [f"{ours}={theirs}" for ours, theirs in columns.items()]
@@ -64,17 +65,13 @@ def take(context: typer.Context, path: Path | None) -> None:
                 f"{path} sets {name} to {given[name]}, which is code that someone else may have "
                 f"written: delete it there, and give --{name} if you trust it."
             )
-    context.default_map = {
-        name: _fit(value, many=many)
-        for name, value in given.items()
-        if name in options and name not in NOT_KEPT[-2:]
-        for many in [getattr(options[name], "multiple", False) or options[name].nargs == -1]
-    }
+    may = options.keys() - set(RUNS_CODE)
+    context.default_map = {n: _fit(options[n], value) for n, value in given.items() if n in may}
 
 
-def _fit(value: Any, *, many: bool) -> Any:
+def _fit(option: Any, value: Any) -> Any:
     """A setting as its option takes it: a list if it can be given several times, else one value."""
-    if many:
+    if getattr(option, "multiple", False) or option.nargs == -1:
         return value if isinstance(value, list) else [value]
     return ",".join(map(str, value)) if isinstance(value, list) else value
 
@@ -98,26 +95,25 @@ def write(folder: Path, options: Any) -> None:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    """The settings of a file, which may say batch-size or batch_size."""
     if sys.version_info >= (3, 11):
         import tomllib
     else:
         import tomli as tomllib  # pyright: ignore[reportMissingImports]
+
+    def underscored(found: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            name.replace("-", "_"): underscored(part) if isinstance(part, dict) else part
+            for name, part in found.items()
+        }
+
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        return underscored(tomllib.loads(path.read_text(encoding="utf-8-sig")))
     except (OSError, ValueError, RecursionError) as error:
         raise SnipbiasError(
             f"cannot read the settings in {path} ({error}): give a TOML file, such as a run's "
             f"{FILE}."
         ) from None
-    return _underscored(found)
-
-
-def _underscored(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Replace hyphens in names, so that a file may say batch-size or batch_size."""
-    return {
-        name.replace("-", "_"): _underscored(part) if isinstance(part, dict) else part
-        for name, part in found.items()
-    }
 
 
 def _refuse(path: Path, given: Mapping[str, Any], known: Collection[str]) -> None:

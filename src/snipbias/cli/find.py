@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import snipbias as sb
 from snipbias.base.errors import SnipbiasError
 from snipbias.cli import options as o
 from snipbias.cli.ending import again
-from snipbias.cli.run import Run, columns, run
+from snipbias.cli.run import Run, columns, run, show
 
 LABEL = o.option("Name of the edit in tables.", show_default="the folder's name")
 GLANCE = 16  # rows that are asked before anything is found
@@ -64,43 +64,35 @@ class Find(o.Writing, o.Running, o.Measuring, o.Asking):
         chosen = as_recipe(method)
         with run(self, sizes=sizes, method=how) as (this, folder):
             this.record.seeds = {"sample of items": self.seed}
-            task = this.task(self.task, **self.task_options)
+            task = this.task(self.task)
             drawn = task.sample(self.samples, self.seed, balance=chosen.balance)
-            lm = this.load(self.model, self.model_options)
+            lm = this.load(self.model)
             before = sb.check(lm, task.find, items=GLANCE, with_controls=False)
             with this.progress("attributing", len(drawn) * len(drawn.instructions)) as progress:
                 watched = {"batch_size": self.batch_size, "progress": progress}
                 scores = scored(lm, drawn, max(sizes), self.stable, chosen, **watched)
             this.record.lap("attribute")
-            found = {f"n{n}": (f"n={n}", scores.top(n, self.factor)) for n in sizes}
-            written, edits = write_found(this, folder, lm, found, self)
-        largest = edits[-1]
-        asked = [word for path in written for word in ("--edit", str(path))]
-        places = ", ".join(map(str, written))
-        this.show(
-            {
-                "edits": list(map(str, written)),
-                "before": {row["figure"]: row["value"] for row in before.table()},
-                "found_on": asdict(scores.found_on),
-                "notes": list(task.notes),
-            },
-            before.in_short,
-            *edit_head(largest),
-            *(f"note: {note}" for note in task.notes),
-            "",
-            layer_map(largest, lm.sites),
-            f"\nwritten  {places} (list the neurons: snipbias show {written[-1]})",
-            then=again("evaluate", self, *asked, "--out", f"{this.folder}-result"),
-        )
+            edits = {f"n{n}": (f"n={n}", scores.top(n, self.factor)) for n in sizes}
+            found = write_found(this, folder, lm, edits)
+        *_, (last, largest) = found.items()
+        result = {
+            "edits": list(found),
+            "before": {row["figure"]: row["value"] for row in before.table()},
+            "found_on": asdict(scores.found_on),
+            "notes": list(task.notes),
+        }
+        said = [*edit_head(largest), *(f"note: {note}" for note in task.notes)]
+        written = f"\nwritten  {', '.join(found)} (list the neurons: snipbias show {last})"
+        parts = (before.in_short, *said, "", layer_map(largest, lm.sites), written)
+        show(self, result, *parts, then=evaluate_them(this, found))
 
     def _method(self) -> Any:
         """A version of CRISPR with single deviations, or the name of another recipe."""
         from snipbias.method.equations import VERSIONS
 
-        own = ("target", "biased", "tokens", "terms", "skill", "clamp", "weight")
-        names = {**{name: name for name in own}, "instructions": "aggregate"}
-        changes = {ours: getattr(self, name) for ours, name in names.items()}
-        changes = {ours: value for ours, value in changes.items() if value is not None}
+        own = self.given("target", "biased", "tokens", "terms", "skill", "clamp", "weight")
+        own["instructions"] = self.aggregate
+        changes = {name: value for name, value in own.items() if value is not None}
         if self.method in VERSIONS:
             return VERSIONS[self.method](**changes)
         if changes:
@@ -124,26 +116,25 @@ def neurons(text: str) -> tuple[int, ...]:
 
 
 def write_found(
-    this: Run,
-    folder: Path,
-    lm: sb.LanguageModel,
-    edits: Mapping[str, tuple[str, sb.NeuronEdit]],
-    options: Any,
-) -> tuple[list[Path], list[sb.NeuronEdit]]:
+    this: Run, folder: Path, lm: sb.LanguageModel, edits: Mapping[str, tuple[str, sb.NeuronEdit]]
+) -> dict[str, sb.NeuronEdit]:
     """Write one edit into the run's folder, or several into a folder each.
 
     Args:
+        this: the run of a command with the options `label` (by default its folder's name) and
+            `column`, which the edits get.
+        folder: the folder to fill.
+        lm: the edits' model.
         edits: folder -> (what tells the edit from its siblings, the edit).
-        options: the command, whose `label` (by default its folder's name) and `column` they get.
 
     Returns:
-        The folders they will be in, and the edits under their names.
+        The edits under their names, by the folder that each will be in.
     """
     from snipbias.edits.card.card import model_card
     from snipbias.edits.run_folder import write_sites
     from snipbias.edits.sharing import CARD_FILE
 
-    places, named = [], []
+    found, options = {}, this.command
     call = options.label or (options.out.name if options.out else "")
     renamed = columns(options.column) or {}  # so that `evaluate` need not be told again
     for name, (tells, edit) in edits.items():
@@ -151,15 +142,19 @@ def write_found(
             edit = replace(edit, found_on=replace(edit.found_on, columns=renamed))
         if call:
             edit = replace(edit, label=f"{call} {tells}" if len(edits) > 1 else call)
-        named.append(edit)
         inside = "" if len(edits) == 1 else name
         (folder / inside).mkdir(exist_ok=True)
         edit.write_into(folder / inside)
-        places.append(this.folder / inside)
+        found[str(this.folder / inside)] = edit
         this.record.data.setdefault("edits", {})[name] = edit.fingerprint
-    for place, edit in zip(places, named, strict=True):  # only now does the record list all edits
-        text = model_card(edit, record=this.record, place=str(place))
-        card = folder / place.relative_to(this.folder) / CARD_FILE
-        card.write_text(text, encoding="utf-8")
+    for place, edit in found.items():  # only now does the record list all edits
+        card = folder / Path(place).relative_to(this.folder) / CARD_FILE
+        card.write_text(model_card(edit, record=this.record, place=place), encoding="utf-8")
     write_sites(lm.sites, folder)
-    return places, named
+    return found
+
+
+def evaluate_them(this: Run, found: Iterable[str]) -> str:
+    """The command that evaluates the edits in these folders."""
+    edits = [word for place in found for word in ("--edit", place)]
+    return again("evaluate", this.command, *edits, "--out", f"{this.folder}-result")

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 import snipbias as sb
 from snipbias.cli import options as o
-from snipbias.cli.ending import again
-from snipbias.cli.find import LABEL, neurons, write_found
-from snipbias.cli.run import kept_in, run
+from snipbias.cli.find import LABEL, evaluate_them, neurons, write_found
+from snipbias.cli.run import kept_in, run, show
 
 
 @dataclass(kw_only=True)
@@ -50,38 +49,32 @@ class Learn(o.Writing, o.Running, o.Measuring, o.Asking):
         from snipbias.method.learned.train import STATE
 
         sizes = neurons(self.n) if self.n else ()
-        training = sb.Training(
-            steps=self.steps, rate=self.rate, pair=self.pair, answerable=self.answerable
-        )
+        training = sb.Training(**self.given("steps", "rate", "pair", "answerable"))
         # Next to the result, which appears only when it is complete.
         out = self.out
         state = out.with_name(f"{out.name}.learning") if out is not None and out.name else None
         with run(self, sizes=sizes, training=training.to_dict()) as (this, folder):
             this.record.seeds = {"sample of items": self.seed}
-            named = (self.task, *(self.also or ()))
-            tasks = [this.task(name, **self.task_options) for name in named]
-            lm = this.load(self.model, self.model_options)
+            tasks = [this.task(name) for name in (self.task, *(self.also or ()))]
+            lm = this.load(self.model)
             total = self.steps * (len(sizes) + (self.pick == "learned" or not sizes))
             with this.progress("learning", total) as progress, kept_in(state):
                 learned = sb.learn(
                     lm,
                     tasks,
                     sizes,
-                    pick=self.pick,
-                    fillings=self.fillings,
-                    layers=self.layers,
                     roles=self.roles.split(",") if self.roles else (),
                     training=training,
-                    seed=self.seed,
                     progress=progress,
                     folder=state,
+                    **self.given("pick", "fillings", "layers", "seed"),
                 )
             this.record.lap("learn")
-            found = {
+            edits = {
                 "all" if n is None else f"n{n}": ("all" if n is None else f"n={n}", edit)
                 for n, edit in learned.edits.items()
             }
-            places, _ = write_found(this, folder, lm, found, self)
+            found = write_found(this, folder, lm, edits)
             checks = list(records(learned.trainings))
             with open(folder / "curve.csv", "w", newline="", encoding="utf-8") as file:
                 writer = csv.DictWriter(file, list(checks[0]))
@@ -91,11 +84,7 @@ class Learn(o.Writing, o.Running, o.Measuring, o.Asking):
             with suppress(OSError):  # something else lies there too
                 (place / STATE).unlink(missing_ok=True)
                 place.rmdir()
-        asked = [word for place in places for word in ("--edit", str(place))]
-        this.show(
-            {"edits": list(map(str, places)), "checks": checks},
-            *(curve(size, trained).rich() for size, trained in learned.trainings.items()),
-            LEGEND,
-            f"\nwritten  {', '.join(map(str, places))}",
-            then=again("evaluate", self, *asked, "--out", f"{this.folder}-result"),
-        )
+        curves = (curve(size, trained).rich() for size, trained in learned.trainings.items())
+        written = f"\nwritten  {', '.join(found)}"
+        result = {"edits": list(found), "checks": checks}
+        show(self, result, *curves, LEGEND, written, then=evaluate_them(this, found))

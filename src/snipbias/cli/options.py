@@ -48,6 +48,11 @@ def _batch_size(given: str | int) -> int | str:
 # The commands in their groups, as the help shows them.
 FIND, LOOK, USE, SHARE = "Find and prove", "Look", "Use", "Share and repeat"
 
+# The options that say how a task is read, and how a model is loaded.
+READING = ("data_dir", "column", "instruction", "instructions", "prompt")
+LOADING = ("revision", "dtype", "device", "device_map", "chat", "trust_remote_code")
+LOADING += ("tensor_parallel",)
+
 # The options that several commands share.
 MODEL = argument("Hub id, local folder, .gguf file, or 'demo'.")
 TASK = argument(
@@ -95,6 +100,10 @@ class Command:
         """Its name on the command line."""
         return type(self).__name__.lower()
 
+    def given(self, *names: str) -> dict[str, Any]:
+        """Its options of these names, to be passed on; a name that it does not have is left out."""
+        return {name: value for name, value in vars(self).items() if name in names}
+
     def __call__(self) -> None:
         """Run it. Slow imports belong here, so that --help stays quick."""
         raise NotImplementedError
@@ -114,12 +123,6 @@ class TaskReading(Command):
         "text with {instruction} {context} {question} {options}.",
         show_default="list",
     )
-
-    @property
-    def task_options(self) -> dict[str, Any]:
-        """The options that `Run.task` takes."""
-        names = ("data_dir", "column", "instruction", "instructions", "prompt")
-        return {name: value for name, value in vars(self).items() if name in names}
 
 
 @dataclass(kw_only=True)
@@ -173,13 +176,6 @@ class Loading(Command):
     )
     device: str | None = option("cpu, cuda, cuda:1 ...", show_default="best")
     trust_remote_code: bool = TRUST_REMOTE_CODE
-
-    @property
-    def model_options(self) -> dict[str, Any]:
-        """The options that `load` takes."""
-        names = ("revision", "dtype", "device", "device_map", "chat")
-        names += ("trust_remote_code", "tensor_parallel")
-        return {name: value for name, value in vars(self).items() if name in names}
 
 
 @dataclass(kw_only=True)

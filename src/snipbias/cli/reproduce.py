@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,8 @@ from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import slug
 from snipbias.cli import config
 from snipbias.cli import options as o
-from snipbias.cli.ending import tell
-from snipbias.cli.run import Run, kept_in
-from snipbias.cli.tracking import Tracked
+from snipbias.cli.ending import Tracked, report, written
+from snipbias.cli.run import Run, kept_in, show
 
 BBQ = ("bbq:SES", "bbq:Age", "bbq:Disability_status")
 MINI = ("mini:age", "mini:ses", "mini:disability")
@@ -110,40 +110,13 @@ class Reproduce(Tracked, o.Writing, o.Running, o.Answering, o.TaskReading):
         folder = self.out or default_folder(self.model, settings)
         this = Run(self, folder, out=folder, settings=settings.to_dict())
         with kept_in(folder):
-            asked = {"data_dir": self.data_dir, "prompt": self.prompt}
-            tasks = []
-            for name in settings.tasks:
-                column = self.column if name.endswith((".csv", ".tsv", ".jsonl")) else None
-                read = {**asked, "instructions": self.instructions, "column": column}
-                tasks.append(this.task(name, **read))
-            retention = [this.task(name, **asked) for name in settings.retention]
-            seeds = range(settings.seed, settings.seed + settings.trials)
-            this.record.seeds = {"samples of items": list(seeds)}
-            lm = this.load(self.model, self.model_options)
-            notes: list[str] = []
-
-            def finish(results: sb.Results, place: Path) -> None:
-                this.record.lap("reproduce")
-                notes.extend(write(results, place))
-                this.record.lap("tables")
-                this.record.write(place)
-                config.write(place, self)
-
-            with this.progress("reproducing", 0) as progress:
-                experiment = sb.reproduce(
-                    lm,
-                    tasks,
-                    settings,
-                    retention=retention,
-                    folder=folder,
-                    overwrite=self.overwrite,
-                    write=finish,
-                    batch_size=self.batch_size,
-                    progress=progress,
-                    stage=progress.stage,
-                )
-        self.log(folder.name, settings.to_dict(), experiment.to_dict())
-        tell(this, experiment, notes, full=self.full)
+            results, notes = experiment(
+                *(this, self.model, settings, folder),
+                label="reproducing",
+                instructions=self.instructions,
+            )
+        self.log(folder.name, settings.to_dict(), results.to_dict())
+        tell(this, results, notes)
 
     def settings(self) -> sb.Settings:
         """The preset's settings, changed by the options that were given.
@@ -187,6 +160,68 @@ class Reproduce(Tracked, o.Writing, o.Running, o.Answering, o.TaskReading):
             raise SnipbiasError(f"{' and '.join(given)} contradict each other: drop one.")
         margin = {} if self.no_harm is None else {"margin": self.no_harm}
         return {"objective": next(iter(given.values())), **margin} if given else {}
+
+
+def experiment(
+    this: Run,
+    model: str,
+    settings: sb.Settings,
+    folder: Path,
+    *,
+    label: str,
+    instructions: int | None,
+) -> tuple[sb.Results, list[str]]:
+    """Run an experiment on a model, and write it into a folder.
+
+    Args:
+        this: the run.
+        model: name of the model.
+        settings: its settings.
+        folder: the folder to fill, or to resume.
+        label: of the progress bar.
+        instructions: how many of each task's instructions the record names; None for all.
+
+    Returns:
+        The results, and notes on what could not be written.
+    """
+    command = this.command
+    asked, tasks = command.given("data_dir", "prompt"), []
+    for name in settings.tasks:
+        columns = command.given("column") if name.endswith((".csv", ".tsv", ".jsonl")) else {}
+        tasks.append(this.task(name, **asked, **columns, instructions=instructions))
+    retention = [this.task(name, **asked) for name in settings.retention]
+    seeds = range(settings.seed, settings.seed + settings.trials)
+    this.record.seeds = {"samples of items": list(seeds)}
+    lm = this.load(model)
+    notes: list[str] = []
+
+    def finish(results: sb.Results, place: Path) -> None:
+        this.record.lap("reproduce")
+        notes.extend(write(results, place))
+        this.record.lap("tables")
+        this.record.write(place)
+        config.write(place, command)
+
+    kept = {"retention": retention, "folder": folder, "overwrite": command.overwrite}
+    with this.progress(label, 0) as progress:
+        return sb.reproduce(lm, tasks, settings, **kept, write=finish, **progress.hooks), notes
+
+
+def tell(this: Run, results: sb.Results, notes: Sequence[str]) -> None:
+    """Print every table if asked for, then the answer, notes and the next command.
+
+    Args:
+        this: the run.
+        results: its results.
+        notes: lines to print before the folder.
+    """
+    from snipbias.experiment.tables.answers import answers
+
+    folder = this.folder
+    tables = [results.renderable(), ""] if this.command.full else []
+    result = {"out": str(folder), **results.to_dict()}
+    parts = (*tables, answers(results), *notes, written(folder))
+    show(this.command, result, *parts, then=report(folder))
 
 
 def default_folder(model: str, settings: sb.Settings) -> Path:

@@ -31,16 +31,23 @@ from snipbias.cli import options as o
 
 
 class Advance:
-    """A progress callback: call it with the number of prompts just done."""
+    """A progress callback: call it with the number of prompts just done.
+
+    Attributes:
+        hooks: arguments for a function that reports its progress.
+    """
 
     EVERY = 60.0  # seconds between two lines
 
-    def __init__(self, bars: Progress, label: str, total: int | None, *, lines: bool) -> None:
+    def __init__(
+        self, bars: Progress, label: str, total: int | None, *, lines: bool, **hooks: Any
+    ) -> None:
         self._bars, self._label, self._lines = bars, label, lines
         self._bar = bars.add_task(label, total=total)
         self._started = self._told = time.monotonic()
+        self.hooks = {"progress": self, "stage": self._stage, **hooks}
 
-    def stage(self, name: str, jobs: int) -> None:
+    def _stage(self, name: str, jobs: int) -> None:
         """Restart the bar for the next stage, which has this many jobs."""
         self._started = time.monotonic()
         self._bars.reset(self._bar, total=jobs, description=f"{self._label}: {name}")
@@ -58,23 +65,24 @@ class Advance:
 
 
 class Run:
-    """What every command needs: a record, a folder, progress and output; made by `run`.
+    """What a command needs while it runs: a record, a folder and progress.
 
     Args:
-        options: the command.
-        folder: where its results go.
+        command: the command.
+        folder: where its results go, if they do.
         effective: settings for the record that are not as the options give them.
     """
 
-    def __init__(self, options: Any, folder: Path, /, **effective: Any) -> None:
-        self.record = RunRecord(options.name, sys.argv[1:], {**vars(options), **effective})
+    def __init__(self, command: Any, folder: Path = Path(), /, **effective: Any) -> None:
+        self.record = RunRecord(command.name, sys.argv[1:], {**vars(command), **effective})
         self.folder = folder
-        self._options = options
+        self.command = command
 
-    def load(self, model: str, options: Mapping[str, Any]) -> sb.LanguageModel:
-        """Load a model and record its identity."""
+    def load(self, model: str) -> sb.LanguageModel:
+        """Load a model as the options say, and record its identity."""
         from snipbias.edits.provenance import ModelId
 
+        options = self.command.given(*o.LOADING)
         with self.progress(f"loading {Path(model).name}", None):
             lm = sb.load(model, **options)
         self.record.models[model] = {
@@ -86,37 +94,25 @@ class Run:
         self.record.lap("load")
         return lm
 
-    def task(
-        self,
-        name: str,
-        *,
-        data_dir: Path | None = None,
-        instruction: list[str] | None = None,
-        instructions: int | None = None,
-        prompt: str | None = None,
-        column: list[str] | None = None,
-    ) -> sb.Task:
-        """Read a task and record its fingerprint.
+    def task(self, name: str, **asked: Any) -> sb.Task:
+        """Read a task, and record its fingerprint.
 
         Args:
             name: name of the task, as on the command line.
-            data_dir: folder of its files, if not the default.
-            instruction: instructions that replace the task's own.
-            instructions: how many to use; None for all.
-            prompt: prompt template; None for the default.
-            column: `ours=theirs` pairs.
+            asked: options on how to read it; without any, all of the command's apply.
         """
+        asked = asked or self.command.given(*o.READING)
         read = partial(
             sb.task,
             name,
-            data_dir=data_dir,
-            instructions=instruction or None,
-            columns=columns(column),
-            prompt=prompt or "list",
+            data_dir=asked.get("data_dir"),
+            instructions=asked.get("instruction") or None,
+            columns=columns(asked.get("column")),
+            prompt=asked.get("prompt") or "list",
         )
         task = workers().main_first(read)  # which may download it
-        if instructions is not None:
-            task = task.with_instructions(task.instructions[:instructions])
+        if (number := asked.get("instructions")) is not None:
+            task = task.with_instructions(task.instructions[:number])
         self.record.data[name] = {
             "fingerprint": task.fingerprint,
             "source": task.source,
@@ -137,26 +133,25 @@ class Run:
             TimeRemainingColumn(),
         )
         console = Console(stderr=True)
-        shown = not self._options.quiet and workers().is_main
+        shown = workers().is_main and not self.command.quiet
         bar = shown and console.is_terminal
+        batch = self.command.given("batch_size")
         with Progress(*columns, console=console, transient=True, disable=not bar) as bars:
-            yield Advance(bars, label, total, lines=shown and not bar)
-
-    def show(self, result: Mapping[str, Any], *parts: RenderableType, then: str = "") -> None:
-        """Print the result: JSON for machines; tables and the next commands for people."""
-        show(result, *parts, as_json=self._options.as_json, then=then)
+            yield Advance(bars, label, total, lines=shown and not bar, **batch)
 
 
-def show(result: Mapping[str, Any], *parts: RenderableType, as_json: bool, then: str = "") -> None:
+def show(command: Any, result: Mapping[str, Any], *parts: RenderableType, then: str = "") -> None:
     """Print one JSON object, or the parts one below the other; only the main process prints.
 
     Args:
+        command: the command, whose `as_json` decides.
+        result: the object.
         parts: tables, and plain text.
         then: the next commands, each printed on one unbroken line so that it can be copied.
     """
     if not workers().is_main:
         return
-    if as_json:
+    if command.as_json:
         print(json.dumps(result, indent=1, default=str))
         return
     screen = _Screen(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 118)
@@ -179,21 +174,20 @@ class _Screen(Console):
 
 
 @contextmanager
-def run(options: o.Writing, /, **effective: Any) -> Iterator[tuple[Run, Path]]:
+def run(command: o.Writing, /, **effective: Any) -> Iterator[tuple[Run, Path]]:
     """A run and a folder to fill, which gets its name only if the run succeeds."""
-    name = f"{datetime.now():%Y%m%d-%H%M%S}-{options.name}"
-    folder = options.out or Path("snipbias-runs") / name
-    this = Run(options, folder, **effective)
-    # Before the work, not after it.
-    workers().from_main(partial(refuse_existing, folder, overwrite=options.overwrite))
+    name = f"{datetime.now():%Y%m%d-%H%M%S}-{command.name}"
+    this = Run(command, command.out or Path("snipbias-runs") / name, **effective)
+    may = {"overwrite": command.overwrite}
+    workers().from_main(partial(refuse_existing, this.folder, **may))  # before the work
     if not workers().is_main:  # the others' files are thrown away
         with tempfile.TemporaryDirectory() as scratch:
             yield this, Path(scratch)
         return
-    with atomic_folder(folder, overwrite=options.overwrite) as new:
+    with atomic_folder(this.folder, **may) as new:
         yield this, new
         this.record.write(new)
-        config.write(new, options)
+        config.write(new, command)
 
 
 @contextmanager

@@ -45,7 +45,7 @@ class Card(o.Command):
         share.write(share.card_files(found, folder, figures, self.license), folder)
         result = {"card": str(card), "figures": figures is not None}
         said = "with figures" if figures else "without figures: name an evaluation with --run"
-        show(result, f"written  {card}, {said}", as_json=self.as_json)
+        show(self, result, f"written  {card}, {said}")
 
 
 @dataclass(kw_only=True)
@@ -71,9 +71,8 @@ class Push(o.Command):
         from snipbias.edits import sharing as share
 
         folder = share.locate(self.edit).parent
-        found = sb.NeuronEdit.load(self.edit)
         commit = share.push(
-            found,
+            sb.NeuronEdit.load(self.edit),
             self.repo,
             private=self.private or None,
             commit_message=self.message,
@@ -84,4 +83,4 @@ class Push(o.Command):
         )
         result = {"repository": commit.repo_url.repo_id, "commit": commit.oid, "url": str(commit)}
         load = f"sb.NeuronEdit.from_pretrained({result['repository']!r})"
-        show(result, f"pushed: {result['url']}\nload it with {load}", as_json=self.as_json)
+        show(self, result, f"pushed: {result['url']}\nload it with {load}")

@@ -1,4 +1,4 @@
-"""The commands `show` and `tasks`."""
+"""The commands `show` and `tasks`, and how an edit is shown."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Show(o.Command):
             found = edit.found_on
             words = ["evaluate", edit.model.name, found.task, "--edit", self.path] if found else []
             then = shlex.join(["snipbias", *words]) if found else ""
-            show(edit.to_dict(), edit_table(edit), as_json=self.as_json, then=then)
+            show(self, edit.to_dict(), edit_table(edit), then=then)
             return
         record = RunRecord.read(path)
         seconds = record.seconds.get("total", 0)
@@ -58,7 +58,7 @@ class Show(o.Command):
         parts, then = ([], "") if self.as_json else _answer(path, record)
         rest = " (all tables: its tables.md)" if parts else ""
         place = f"folder   {self.path}{rest}; the whole record: --json"
-        show(asdict(record), *lines, *parts, place, as_json=self.as_json, then=then)
+        show(self, asdict(record), *lines, *parts, place, then=then)
 
 
 def _answer(path: Path, record: RunRecord) -> tuple[list[RenderableType], str]:
@@ -71,7 +71,6 @@ def _answer(path: Path, record: RunRecord) -> tuple[list[RenderableType], str]:
     from snipbias.report.evaluated import changed
     from snipbias.report.write import readable
 
-    given = record.arguments
     if not (path / "rows.parquet").is_file():
         return [], ""
     with readable(str(path)):
@@ -82,7 +81,7 @@ def _answer(path: Path, record: RunRecord) -> tuple[list[RenderableType], str]:
         found = Comparison.load(path)
         edits = found.edits_in(path)
         places = list(map(str, edit_places(path)))
-        then = after_comparison(found, given["model"], places, edits, path)
+        then = after_comparison(found, record.arguments["model"], places, edits, path)
         return [*map(changed, edits), "", answer(found)], then
 
 
@@ -99,14 +98,13 @@ class Tasks(o.Command):
 
         from snipbias.tasks import available
 
-        listed = available()
-        table = Table(box=None)
-        for name in ("task", "rows", "what"):
-            table.add_column(name, justify="right" if name == "rows" else "left")
+        listed, table = available(), Table("task", box=None)
+        table.add_column("rows", justify="right")
+        table.add_column("what")
         for name, rows, what in listed:
             table.add_row(name, str(rows), what)
         result = {"tasks": [{"name": n, "rows": r, "description": d} for n, r, d in listed]}
-        show(result, table, as_json=self.as_json)
+        show(self, result, table)
 
 
 def layer_map(edit: sb.NeuronEdit, sites: Sequence[sb.Site]) -> Group:
@@ -149,13 +147,11 @@ def edit_head(edit: sb.NeuronEdit) -> list[str]:
 def edit_table(edit: sb.NeuronEdit) -> Group:
     """The neurons and factors of an edit, site by site."""
     from rich.console import Group
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
-    table = Table(box=None)
-    table.add_column("site", overflow="fold")
-    table.add_column("neurons", justify="right")
-    table.add_column("units")
+    right = Column("neurons", justify="right")
+    table = Table(Column("site", overflow="fold"), right, "units", box=None)
     crowded = sorted(edit.factors, key=lambda site: -len(edit.factors[site]))
     for site in crowded[:SHOWN_SITES]:
         units = edit.factors[site]
@@ -164,7 +160,7 @@ def edit_table(edit: sb.NeuronEdit) -> Group:
         few = some if len(found) <= 4 else f"{found[0]:.2f} to {found[-1]:.2f}"
         factors = "" if found == [0.0] else f" x {few}"
         shown = ", ".join(map(str, list(units)[:12])) + (" ..." if len(units) > 12 else "")
-        first, *_, last = sorted(units) if len(units) > 1 else [*units, *units]
+        first, last = min(units), max(units)
         shown = f"{first} to {last}" if last - first == len(units) - 1 > 1 else shown
         table.add_row(Text(site), str(len(units)), shown + factors)
     rest = crowded[SHOWN_SITES:]

@@ -87,7 +87,7 @@ def write_audit(
         SnipbiasError: the folder holds no evaluation, its rows do not say whom a stereotype
             names, a file exists, or there is no browser to print with.
     """
-    folder, out, scenario = Path(run), Path(out), scenario or Scenario()
+    folder, out = Path(run), Path(out)
     printed = out.with_suffix(".pdf")
     if out == printed:
         raise SnipbiasError(
@@ -106,10 +106,10 @@ def write_audit(
     with readable(str(folder)):
         found = Comparison.load(folder)
         edits = found.edits_in(folder)
-        sections = list(_sections(folder, found, edits, record, scenario))
-        html = page(
-            [Part("evaluation", sections, record, str(folder))], f"Audit pack: {found.task.name}"
-        )
+        sections = list(_sections(found, scenario or Scenario(), edits))
+        hashes = Section("hashes", "How to check it", grids=(_hashes(folder, found, record),))
+        part = Part("evaluation", [*sections, hashes], record, str(folder))
+        html = page([part], f"Audit pack: {found.task.name}")
     with atomic_file(out) as new:
         new.write_text(html, encoding="utf-8", errors="replace")
     if browser:
@@ -119,12 +119,9 @@ def write_audit(
 
 
 def _sections(
-    folder: Path,
-    found: Comparison,
-    edits: Sequence[NeuronEdit],
-    record: RunRecord,
-    scenario: Scenario,
+    found: Comparison, scenario: Scenario, edits: Sequence[NeuronEdit]
 ) -> Iterator[Section]:
+    """What is not covered and what is wrong, before what was done and measured."""
     if not (found.measured[ORIGINAL].rows[0].biased >= 0).any():
         raise SnipbiasError(
             f"the rows of {found.task.name} do not say whom the stereotype names: fill in the "
@@ -142,7 +139,6 @@ def _sections(
     yield Section("done", "What was done", grids=(_done(found, edits),))
     tables = (_named(found, named), *(_templates(found.measured[edit]) for edit in found.edits))
     yield Section("result", "How often the stereotyped person is named", grids=tables)
-    yield Section("hashes", "How to check it", grids=(_hashes(folder, found, record),))
 
 
 def _wrong(found: Comparison, named: dict[str, Estimate], scenario: Scenario) -> Iterator[str]:
@@ -179,14 +175,14 @@ def _scenario(found: Comparison, scenario: Scenario) -> Grid:
 def _done(found: Comparison, edits: Sequence[NeuronEdit]) -> Grid:
     rows = []
     for edit in edits:
-        origin = ("-", "-")
+        name, items = "-", "-"
         if found_on := edit.found_on:
             name = str(found_on.method.get("name", "-"))
-            origin = (name, plural(len(found_on.items), "item"))
-        rows.append((edit.label, f"{len(edit)} of {edit.model.neurons:,}", *origin))
-    controls = [(name, str(found.neurons[name]), "drawn at random", "-") for name in found.controls]
+            items = plural(len(found_on.items), "item")
+        rows.append((edit.label, f"{len(edit)} of {edit.model.neurons:,}", name, items))
+    rows += [(name, str(found.neurons[name]), "drawn at random", "-") for name in found.controls]
     header = ("edit", "neurons scaled", "method", "found on")
-    return Grid("Edits and their controls", header, (*rows, *controls))
+    return Grid("Edits and their controls", header, tuple(rows))
 
 
 def _named(found: Comparison, named: dict[str, Estimate]) -> Grid:
@@ -213,7 +209,7 @@ def _templates(edited: Measured) -> Grid:
     }
     worst = sorted(of, key=lambda name: -of[name][0])[:WORST]
     return Grid(
-        f"{edited.method}: the worst {min(WORST, len(worst))} of {plural(len(of), 'template')}",
+        f"{edited.method}: the worst {len(worst)} of {plural(len(of), 'template')}",
         ("template", "named %", "before %", "answers"),
         tuple((str(n), percent(of[n][0]), percent(of[n][1]), str(of[n][2])) for n in worst),
     )
@@ -239,7 +235,6 @@ def _browser() -> str:
 
 
 def _print(browser: str, page: Path, pdf: Path) -> None:
-    """Raises: SnipbiasError: the browser does not print."""
     flags = ("--headless", "--no-sandbox", "--disable-gpu", "--no-pdf-header-footer")
     with tempfile.TemporaryDirectory() as profile:
         places = (f"--user-data-dir={profile}", f"--print-to-pdf={pdf.resolve()}")

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from snipbias.base.files import slug
-from snipbias.base.plot import Plot
+from snipbias.base.plot import CONDITIONS, Plot
 from snipbias.base.words import ALWAYS_UNKNOWN, BEST_OFFSET, ORIGINAL, plural
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.run_folder import read_sites
@@ -23,17 +22,18 @@ from snipbias.evaluation.tradeoff import Spot
 from snipbias.evaluation.verdicts import alarms
 from snipbias.report.page import Finding, Section
 from snipbias.report.sections import finding, maps, plots, section
-from snipbias.report.size_curve import Step, by_size
+from snipbias.report.size_curve import Bar, by_size
 from snipbias.report.texts import Texts
 
 SHOWN_EDITS = 6  # marks and colours that can be told apart
+FLOORS = {ALWAYS_UNKNOWN: "always “unknown”", BEST_OFFSET: "the best constant on “unknown”"}
 
 
 def evaluated_section(folder: Path, texts: Texts) -> Section:
     """The section of a run of `snipbias evaluate`."""
     compared = Comparison.load(folder)
     shown, where, found = compared.edits[:SHOWN_EDITS], str(compared.task), compared.measured
-    kept, harness, table = compared.edits_in(folder), _harness(folder), compared.evaluation.table
+    kept, harness, rows = compared.edits_in(folder), _harness(folder), compared.evaluation.table
     kinds = {ORIGINAL: "original", **dict.fromkeys(compared.edits, "edit")}
     spots = compared.spots(shown)
     spots += [Spot(name, at, "floor") for name, at in floors(compared.original).items()]
@@ -49,7 +49,7 @@ def evaluated_section(folder: Path, texts: Texts) -> Section:
     return section(
         found,
         kinds | dict.fromkeys(compared.random, "control"),
-        {name: _of(table, name) for name in (ORIGINAL, *shown)},
+        {m: rows.filter(pc.field("method") == m) for m in (ORIGINAL, *shown)},
         texts,
         lead=f"{where[0].upper()}{where[1:]}, on templates that no edit was found on.",
         findings=tuple(_finding(compared, edit) for edit in compared.edits),
@@ -75,13 +75,10 @@ def changed(edit: NeuronEdit) -> str:
 
 
 def _finding(compared: Comparison, edit: str) -> Finding:
-    """The finding on one edit."""
-    words = {ALWAYS_UNKNOWN: "always “unknown”", BEST_OFFSET: "the best constant on “unknown”"}
-    of_its_size = (name for name in compared.controls_of(edit) if name in compared.random)
-    rivals = (
-        *((m, compared.measured[m].value("overall").value) for m in of_its_size),
-        *((words[name], each.overall) for name, each in floors(compared.original).items()),
-    )
+    """The finding on one edit, held against controls of its size and what moves no neuron."""
+    own = [m for m in compared.controls_of(edit) if m in compared.random]
+    rivals = [(m, compared.measured[m].value("overall").value) for m in own]
+    rivals += [(FLOORS[name], each.overall) for name, each in floors(compared.original).items()]
     kept = [(part.kept, plain_name(part.what), part.sentence) for part in compared.retained(edit)]
     return finding(compared.measured[edit], rivals, kept, compared.said(edit))
 
@@ -89,18 +86,12 @@ def _finding(compared: Comparison, edit: str) -> Finding:
 def _by_size(compared: Comparison) -> Plot | None:
     steps = []
     for edit in compared.edits:
-        found = compared.measured[edit]
-        known = {part: found.value(part).interval for part in found.parts}
-        bounds = {part: (each.low, each.high) for part, each in known.items() if each}
-        steps.append(Step(compared.neurons[edit], compared.summaries[edit].accuracy, bounds))
-    original = compared.original
+        parts = {part: compared.measured[edit].value(part) for part in CONDITIONS}
+        bars = {part: Bar(each.value, each.low, each.high) for part, each in parts.items()}
+        steps.append((compared.neurons[edit], bars))
+    original, what = compared.original, "Every edit on the same held-out rows."
     floor = original.unknown_floor.overall
-    what = "Every edit on the same held-out rows."
     return by_size(slug(compared.task.name), steps, original.accuracy, floor, what)
-
-
-def _of(table: pa.Table, method: str) -> pa.Table:
-    return table.filter(pc.equal(table["method"], method))  # type: ignore[attr-defined]
 
 
 def _harness(folder: Path) -> HarnessScores | None:

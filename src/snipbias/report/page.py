@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from snipbias.base.plot import Plot
@@ -78,14 +78,13 @@ class Finding:
     @property
     def answers(self) -> dict[str, str]:
         """Answers to an auditor's questions."""
-        named, said = (
-            [f"{each[0].upper()}{each[1:].rstrip('.')}." for each in sentences if each]
-            for sentences in ([self.named], self.said)
-        )
-        return {
-            "Did it help?": " ".join([*named, self._what_happened(), *self._against()]),
-            "A gain, or only a shift?": " ".join([*said, *self._offset()]),
+        sentences = (self.named, *self.said)
+        named, *said = (s and f"{s[0].upper()}{s[1:].rstrip('.')}." for s in sentences)
+        answers = {
+            "Did it help?": (named, self._what_happened(), self._against()),
+            "A gain, or only a shift?": (*said, self._offset()),
         }
+        return {question: " ".join(filter(None, each)) for question, each in answers.items()}
 
     @property
     def _unsettled(self) -> str:
@@ -104,28 +103,28 @@ class Finding:
         so = f" Not settled: {unsettled}." if unsettled else ""
         return f"{said}: {change} points (95\N{NO-BREAK SPACE}% interval {low} to {high}).{so}"
 
-    def _against(self) -> list[str]:
-        shares = ((name, percent(value)) for name, value in self.rivals if value is not None)
-        known = ", ".join(f"{name} {share}\N{NO-BREAK SPACE}%" for name, share in shares)
-        return [f"For comparison: {known}."] if known else []
+    def _against(self) -> str:
+        known = [(name, percent(value)) for name, value in self.rivals if value is not None]
+        shares = ", ".join(f"{name} {share}\N{NO-BREAK SPACE}%" for name, share in known)
+        return f"For comparison: {shares}." if known else ""
 
-    def _offset(self) -> list[str]:
+    def _offset(self) -> str:
         if self.gain is None:
-            return []
+            return ""
         constant = "Adding a constant to the score of “unknown”, no neuron touched,"
         points = f"{self.gain.points} points of disambiguated accuracy"
         compared = f"compared with it, the edit has {points}"
         answer = above(self.gain, 0.0)
         if answer == "no":
-            return [f"{constant} does better: {compared}."]
+            return f"{constant} does better: {compared}."
         if answer == "yes":
             so = ": this is a gain" if self.tag == GAIN else ""
-            return [f"{constant} falls short: {compared}{so}."]
+            return f"{constant} falls short: {compared}{so}."
         if self.shifted:
             so = f"this is {SHIFT}, with {points} compared with it"
-            return [f"{constant} does about as well: {so}."]
+            return f"{constant} does about as well: {so}."
         enough = would_do(self.gain, 0.0, exact=False) or "too few rows to judge"
-        return [f"{constant} may do as well: {compared}; {enough}."]
+        return f"{constant} may do as well: {compared}; {enough}."
 
 
 @dataclass(frozen=True)
@@ -219,6 +218,14 @@ class Section:
     lines: tuple[Line, ...] = ()
     case: Case | None = None
     kept: str = ""
+
+    def within(self, part: str) -> Section:
+        """The same under names that no section or plot of another part has."""
+        plots = (
+            replace(plot, name=f"{part}-{plot.name}", group=plot.group and f"{part}-{plot.group}")
+            for plot in self.plots
+        )
+        return replace(self, name=f"{part}-{self.name}", plots=tuple(plots))
 
     @property
     def figures(self) -> list[list[Plot]]:

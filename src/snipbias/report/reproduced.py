@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
 from snipbias.base.files import atomic_file, slug
-from snipbias.base.plot import Plot, average
+from snipbias.base.plot import CONDITIONS, Plot, average
 from snipbias.base.words import ORIGINAL, one_line, plural
 from snipbias.evaluation.apart import own_rows
 from snipbias.evaluation.evaluate import accuracy, rows_of
 from snipbias.evaluation.metrics import ByCondition, unknown_floor
 from snipbias.evaluation.tradeoff import Spot
-from snipbias.experiment.outcome import Experiment, Outcome, Point
+from snipbias.experiment.outcome import Point
 from snipbias.experiment.reading import read_experiment
 from snipbias.experiment.results import Results
 from snipbias.experiment.settings import CONTROLS
@@ -21,17 +21,21 @@ from snipbias.experiment.tables import detail_grids, verdict
 from snipbias.experiment.tables.forest import forest
 from snipbias.report.page import Section
 from snipbias.report.sections import finding, maps, plots, section
-from snipbias.report.size_curve import Step, by_size
+from snipbias.report.size_curve import Bar, by_size
 from snipbias.report.texts import Texts
 
 PAGE = "plots.html"
 MISSING = "plots    none: pip install 'snipbias[report]' and run the same command again"
-PARTS = ("overall", "ambiguous", "disambiguated")
-FLOORS = ("always unknown", "offset", "offset by wording")
 RIVALS = {
     **{name: f"{name} neurons" if name == "random" else name for name in CONTROLS},
     "always unknown": "always “unknown”",
     "offset": "a constant on “unknown”",
+}
+# What a method is, if it is not another way of finding neurons or of answering (a "rival").
+KINDS = {
+    **dict.fromkeys(CONTROLS, "control"),
+    **dict.fromkeys(("always unknown", "offset", "offset by wording"), "floor"),
+    ORIGINAL: "original",
 }
 
 
@@ -52,7 +56,7 @@ def reproduced_sections(folder: Path, texts: Mapping[str, Texts]) -> list[Sectio
 
 
 def _task(results: Results, task: str, texts: Texts) -> Section:
-    method, found = results.settings.method, results.measured[task]
+    method, model, found = results.settings.method, results.model, results.measured[task]
     each, trials = found[method], results.of(task, method)
     first = results.of(task, ORIGINAL)[0].test
     where = plural(len(set(own_rows(first)["item"].to_pylist())), "held-out item")
@@ -62,18 +66,15 @@ def _task(results: Results, task: str, texts: Texts) -> Section:
     there = {word: found[name] for name, word in RIVALS.items() if name in found}
     rivals = [(word, rival.value("overall").value) for word, rival in there.items()]
     effects = [check.sentence for check in checks if check.kind == "effect"]
+    sizes = f"{each.pruned} of {model.neurons:,} neurons"
     return section(
         found,
-        {name: _kind(name, method) for name in found},
+        {name: "edit" if name == method else KINDS.get(name, "rival") for name in found},
         {ORIGINAL: first, **{f"{method}, trial {o.trial}": o.test for o in trials}},
         texts,
-        lead=f"{where} of {plural(each.templates, 'template')}, {ran} of {method} on "
-        f"{results.model.name}.",
+        lead=f"{where} of {plural(each.templates, 'template')}, {ran} of {method} on {model.name}.",
         findings=(finding(each, rivals, kept, effects),),
-        changed=(
-            f"{method}: {each.pruned} of {results.model.neurons:,} neurons, chosen on other "
-            f"templates ({ran}).",
-        ),
+        changed=(f"{method}: {sizes}, chosen on other templates ({ran}).",),
         grids=list(detail_grids.task_grids(results, task)),
         plots=tuple(plots_of(results, task)),
     )
@@ -85,48 +86,40 @@ def plots_of(results: Results, task: str) -> list[Plot]:
     trials = results.of(task, method)
     spots = []
     for name, each in found.items():
-        place = ByCondition(*(each.value(part).value for part in PARTS))
-        spots.append(Spot(name, place, _kind(name, method).replace("rival", "edit")))
+        place = ByCondition(*(each.value(part).value for part in CONDITIONS))
+        spots.append(Spot(name, place, "edit" if name == method else KINDS.get(name, "edit")))
     first = forest(found, results.methods, f"{slug(task)}-forest")
     runs = {f"{method}, trial {each.trial}": each.rows for each in trials}
-    made = plots(found, spots, _by_size(results, task, trials), runs)
+    made = plots(found, spots, _by_size(results, task), runs)
     edits = [each.edit for each in trials]
     if any(edit is not None for edit in edits):
         made += maps(results.sites, slug(task), {method: edits})
     return [first, *made] if first else made
 
 
-def _by_size(experiment: Experiment, task: str, trials: Sequence[Outcome]) -> Plot | None:
+def _by_size(results: Results, task: str) -> Plot | None:
     """Mean over the trials that tried a size, on the development part; bars span the trials."""
-    before = experiment.of(task, ORIGINAL)[0].dev
+    before = results.of(task, ORIGINAL)[0].dev
     if before is None:
         return None
     tried: dict[int, list[Point]] = {}
-    for each in trials:
+    for each in results.of(task, results.settings.method):
         for point in sorted(each.curve, key=lambda point: point.objective):
             if point.setting.get("n", 0) > 0:
                 tried.setdefault(int(point.setting["n"]), []).append(point)
     steps = []
     for size, found in tried.items():
-        values = {part: [getattr(each, part) for each in found] for part in PARTS}
-        means = ByCondition(*map(average, values.values()))
-        known = {part: each for part, each in values.items() if None not in each}
-        bounds = {part: (min(each), max(each)) for part, each in known.items()}
-        steps.append(Step(size, means, bounds))
+        bars = {}
+        for part in CONDITIONS:
+            values = [getattr(each, part) for each in found]
+            ends = () if None in values else (min(values), max(values))
+            bars[part] = Bar(average(values), *ends)
+        steps.append((size, bars))
     what = (
         "On the development templates, which the number of neurons is chosen on; mean over trials."
     )
     floor = unknown_floor(rows_of(before)).overall
     return by_size(slug(task), steps, accuracy(before), floor, what)
-
-
-def _kind(name: str, method: str) -> str:
-    """The kind of a method: a "rival" is another way of finding neurons or of answering."""
-    if name == ORIGINAL:
-        return "original"
-    if name == method:
-        return "edit"
-    return "floor" if name in FLOORS else "control" if name in CONTROLS else "rival"
 
 
 def write_plots(results: Results, folder: Path) -> tuple[str, ...]:

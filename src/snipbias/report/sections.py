@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import product
 from typing import Any
 
 import pyarrow as pa
@@ -28,6 +27,12 @@ from snipbias.report.size_curve import spread
 from snipbias.report.texts import Texts
 
 GOLD = [measures.GOLD_PROBABILITY.of(condition) for condition in ("ambiguous", "disambiguated")]
+PROBABILITIES = {
+    "right": measures.GOLD_PROBABILITY,
+    "stereotyped": measures.BIASED_PROBABILITY,
+    "unknown": measures.UNKNOWN_PROBABILITY,
+}
+CONDITIONS = {"ambig.": "ambiguous", "disambig.": "disambiguated"}
 
 
 def section(
@@ -84,7 +89,6 @@ def lines(
     """
     edits = [name for name, kind in kinds.items() if kind == "edit"]
     task = next(iter(methods[ORIGINAL].trials[0].retention), "")
-
     return tuple(
         Line(
             name,
@@ -103,19 +107,15 @@ def lines(
 
 def shift_grid(methods: Mapping[str, Sequence[Rows]]) -> Grid:
     """Mean probability of the right option (the paper's Table 2) and of the other two kinds."""
-    probabilities = {
-        "right": metrics.gold_probability,
-        "stereotyped": metrics.biased_probability,
-        "unknown": metrics.unknown_probability,
-    }
-    conditions = {"ambig.": "ambiguous", "disambig.": "disambiguated"}
-    header = ("method", *(f"{kind}, {short}" for kind in probabilities for short in conditions))
     rows = []
     for name, runs in methods.items():
-        found = [[metric(rows) for rows in runs] for metric in probabilities.values()]
-        parts = product(found, conditions.values())
-        means = (mean_of(getattr(each, condition) for each in of) for of, condition in parts)
-        rows.append((name, *map(percent, means)))
+        cells = [name]
+        for metric in PROBABILITIES.values():
+            found = [metric.by_condition(each) for each in runs]
+            means = (mean_of(getattr(each, part) for each in found) for part in CONDITIONS.values())
+            cells += map(percent, means)
+        rows.append(tuple(cells))
+    header = ("method", *(f"{kind}, {short}" for kind in PROBABILITIES for short in CONDITIONS))
     title = "Mean probability of an option, of all options of its row (%)"
     return Grid(title, header, tuple(rows)).without_empty_columns()
 
@@ -179,11 +179,8 @@ def plots(
     place = slug(found[ORIGINAL].task)
     rows = {ORIGINAL: original.rows, **runs}
     by_instruction = {name: metrics.accuracy_by_instruction(each) for name, each in rows.items()}
-    made = (
-        tradeoff(place, spots, original.summary.offset_curve),
-        sizes,
-        spread(place, by_instruction, list(runs)),
-    )
+    shift = tradeoff(place, spots, original.summary.offset_curve)
+    made = (shift, sizes, spread(place, by_instruction, list(runs)))
     return [plot for plot in made if plot is not None]
 
 
@@ -196,9 +193,9 @@ def maps(
         place: prefix of the plots' names in the page.
         edits: name -> the edit of each trial, over which the map averages.
     """
-    group, title, drawn = f"{place}-map", "Where the changed neurons sit", []
+    group, drawn = f"{place}-map", []
     for number, (name, found) in enumerate(edits.items()):
         counts = count_places(sites, [edit.neurons if edit else [] for edit in found])
-        own = f"{group}{number}"
-        drawn.append(neuron_map(counts, title, place=own, group=group, choice=name))
+        where = {"place": f"{group}{number}", "group": group, "choice": name}
+        drawn.append(neuron_map(counts, "Where the changed neurons sit", **where))
     return drawn

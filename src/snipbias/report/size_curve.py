@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from snipbias.base.plot import CONDITIONS, Plot, mark, percents, scatter
 from snipbias.base.table import Grid, percent
@@ -19,22 +20,30 @@ LINES = (
 )
 
 
-@dataclass(frozen=True)
-class Step:
-    """Accuracies with so many neurons pruned; (low, high) of each where there is an interval."""
+class Bar(NamedTuple):
+    """An accuracy, and the ends of its bar if it has one."""
 
-    size: int
-    accuracy: ByCondition
-    bounds: Mapping[str, tuple[float, float]]
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+    def __str__(self) -> str:
+        ends = "" if self.low is None else f" [{percent(self.low)}, {percent(self.high)}]"
+        return percent(self.value) + ends
 
 
 def by_size(
-    place: str, steps: Sequence[Step], original: ByCondition, floor: float | None, what: str
+    place: str,
+    steps: Sequence[tuple[int, Mapping[str, Bar]]],
+    original: ByCondition,
+    floor: float | None,
+    what: str,
 ) -> Plot | None:
     """Accuracy by number of neurons pruned, overall and by condition.
 
     Args:
         place: prefix of the plot's name in the page.
+        steps: number of neurons, and by condition the accuracy.
         original: accuracy of the original.
         floor: accuracy of always answering "unknown", if it makes sense.
         what: sentence that says what the points are.
@@ -42,41 +51,47 @@ def by_size(
     Returns:
         None with fewer than two numbers of neurons.
     """
-    steps = sorted(steps, key=lambda step: step.size)
-    sizes = [step.size for step in steps]
+    steps = sorted(steps, key=lambda step: step[0])
+    sizes = [size for size, _ in steps]
     if len(set(sizes)) < 2:
         return None
     data: list[dict[str, Any]] = []
+
+    def level(name: str, y: float, colour: str, dash: str, **legend: Any) -> None:
+        line = {"color": colour, "width": 1.2, "dash": dash}
+        ends = [sizes[0], sizes[-1]]
+        data.append(scatter(name, ends, [y, y], "%{y:.1f} %", "lines", **legend, line=line))
+
     for condition, name, colour, symbol, dash in LINES:
-        values = [getattr(step.accuracy, condition) for step in steps]
-        if None in values:
+        value, low, high = np.array([step[condition] for _, step in steps], float).T  # None: NaN
+        if np.isnan(value).any():
             continue
-        bounds = [step.bounds.get(condition) for step in steps]
-        bars = {}
-        if all(bounds):
-            highs = [100 * (b[1] - v) for b, v in zip(bounds, values, strict=True) if b]
-            lows = [100 * (v - b[0]) for b, v in zip(bounds, values, strict=True) if b]
-            bars = {"type": "data", "symmetric": False, "array": highs, "arrayminus": lows}
         look: dict[str, Any] = {
             "legendgroup": name,
             "marker": {"color": colour, "symbol": symbol, "size": 9},
             "line": {"color": colour, "width": 2, "dash": dash},
-            **({"error_y": bars} if bars else {}),
         }
+        if not np.isnan(low).any():
+            ends = {
+                "array": (100 * (high - value)).tolist(),
+                "arrayminus": (100 * (value - low)).tolist(),
+            }
+            look["error_y"] = {"type": "data", "symmetric": False, **ends}
         hover = "%{x} neurons: %{y:.1f} %"
-        data.append(scatter(name, sizes, percents(values), hover, "lines+markers", **look))
+        data.append(scatter(name, sizes, percents(value.tolist()), hover, "lines+markers", **look))
         if (before := getattr(original, condition)) is not None:
-            data.append(_level(f"original, {name}", 100 * before, sizes, colour, "dot", name))
+            hidden = {"legendgroup": name, "showlegend": False}  # goes with the line
+            level(f"original, {name}", 100 * before, colour, "dot", **hidden)
     if floor is not None:
-        data.append(_level(FLOOR, 100 * floor, sizes, "@muted", "longdash", FLOOR))
+        level(FLOOR, 100 * floor, "@muted", "longdash", legendgroup=FLOOR, showlegend=True)
     across = {"type": "log", "title": {"text": "neurons pruned (log scale)"}}
-    rows = tuple((str(s.size), *(_with_bounds(s, part) for part in CONDITIONS)) for s in steps)
     layout = {
         "height": 430,
         "xaxis": {**across, "tickvals": sorted(set(sizes))},
         "yaxis": {"title": {"text": "accuracy"}, "range": [-3, 103], "ticksuffix": " %"},
         "hovermode": "closest",
     }
+    rows = tuple((str(size), *(str(step[part]) for part in CONDITIONS)) for size, step in steps)
     return Plot(
         f"{place}-sizes",
         "Accuracy by number of neurons",
@@ -125,18 +140,3 @@ def spread(
         {"data": data, "layout": layout},
         Grid("Accuracy by instruction (%)", ("method", *(str(1 + i) for i in numbers)), rows),
     )
-
-
-def _level(
-    name: str, y: float, sizes: Sequence[int], colour: str, dash: str, group: str
-) -> dict[str, Any]:
-    """A horizontal line; hidden together with the line that it belongs to."""
-    x, line = [min(sizes), max(sizes)], {"color": colour, "width": 1.2, "dash": dash}
-    legend = {"legendgroup": group, "showlegend": group == FLOOR}
-    return scatter(name, x, [y, y], "%{y:.1f} %", "lines", **legend, line=line)
-
-
-def _with_bounds(step: Step, condition: str) -> str:
-    shown = percent(getattr(step.accuracy, condition))
-    bounds = step.bounds.get(condition)
-    return f"{shown} [{percent(bounds[0])}, {percent(bounds[1])}]" if bounds else shown

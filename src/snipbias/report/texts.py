@@ -34,14 +34,14 @@ def texts_of(record: RunRecord, task: str, data_dir: Path | None = None) -> Text
     kept = record.data.get(task)
     if not isinstance(kept, dict) or "instructions" not in kept:
         return Texts({}, (), f"The run does not say what {task} was.")
-    instructions = tuple(kept["instructions"])
-    pairs = record.arguments.get("column") or ()
+    instructions, given = tuple(kept["instructions"]), record.arguments
+    pairs = given.get("column") or ()
     before = os.environ.get(OFFLINE)
     os.environ[OFFLINE] = "1"
     try:
         found = read_task(
             task,
-            data_dir=data_dir or record.arguments.get("data_dir"),
+            data_dir=data_dir or given.get("data_dir"),
             instructions=instructions,
             columns=dict(pair.split("=", 1) for pair in pairs) or None,
             prompt=kept.get("prompt", DEFAULT),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 from snipbias.base.errors import SnipbiasError
@@ -85,7 +84,7 @@ def _part(folder: Path, data_dir: Path | None, name: str, *, texts: bool) -> Par
             tasks = record.arguments["settings"]["tasks"]
             sections = reproduced_sections(folder, {task: of(task) for task in tasks})
     models = ", ".join(Path(model).name for model in record.models)
-    named = [_named(section, name) for section in sections]
+    named = [section.within(name) for section in sections]
     return Part(f"{record.command}: {models} ({folder})", named, record, str(folder))
 
 
@@ -111,15 +110,6 @@ def readable(folder: str) -> Iterator[None]:
         raise SnipbiasError(f"{folder} {said}: {AGAIN}.") from error
 
 
-def _named(section: Section, part: str) -> Section:
-    """Under names that no section or plot of another part has."""
-    plots = (
-        replace(plot, name=f"{part}-{plot.name}", group=plot.group and f"{part}-{plot.group}")
-        for plot in section.plots
-    )
-    return replace(section, name=f"{part}-{section.name}", plots=tuple(plots))
-
-
 def _title(parts: Sequence[Part]) -> str:
     models = dict.fromkeys(Path(model).name for part in parts for model in part.record.models)
     tasks = dict.fromkeys(f.task for part in parts for s in part.sections for f in s.findings)
@@ -129,14 +119,14 @@ def _title(parts: Sequence[Part]) -> str:
 
 def _found_section(folder: Path, record: RunRecord) -> Section:
     """The edits of a run of `snipbias find`, smallest first."""
-    places = [folder] if (folder / EDIT_FILE).is_file() else sorted(folder.glob(f"n*/{EDIT_FILE}"))
+    several = sorted(file.parent for file in folder.glob(f"n*/{EDIT_FILE}"))
+    places = [folder] if (folder / EDIT_FILE).is_file() else several
     edits = {edit.label: edit for edit in sorted(map(NeuronEdit.load, places), key=len)}
     largest = list(edits.values())[-1]
-    found = largest.found_on
     sizes = ", ".join(str(len(edit)) for edit in edits.values())
     model, task = record.arguments["model"], record.arguments["task"]
     lead = f"{sizes} of {largest.model.neurons:,} neurons of {model}"
-    if found:
+    if found := largest.found_on:
         items = f"{plural(len(found.items), 'item')} of {plural(len(found.templates), 'template')}"
         lead += f", found on {items} under {plural(found.instructions, 'instruction')}"
     more = f" (the first {LISTED} of {len(largest)})" if len(largest) > LISTED else ""
@@ -153,7 +143,7 @@ def _found_section(folder: Path, record: RunRecord) -> Section:
         words=(
             "Nothing is measured yet: finding neurons does not show that pruning them helps. "
             f"Measure it on other templates with: snipbias evaluate {model} {task} --edit "
-            f"{places[-1].parent if places[-1].is_file() else places[-1]}",
+            f"{places[-1]}",
         ),
         grids=(Grid(f"The largest edit's neurons{more}", header, tuple(rows)),),
         plots=tuple(drawn),
