@@ -57,11 +57,11 @@ def table(
         figures: whether the other columns are right-aligned.
     """
     rules = ("---", *("---:" if figures else "---" for _ in header[1:]))
-    lines = [[shown(name) for name in header], rules, *(map(_cell, row) for row in rows)]
+    lines = [[shown(name) for name in header], rules, *(map(cell, row) for row in rows)]
     return Markdown("\n".join(f"| {' | '.join(line)} |" for line in lines))
 
 
-def _cell(value: object) -> Markdown:
+def cell(value: object) -> Markdown:
     """A number or an interval unchanged, anything else escaped."""
     return Markdown(value) if re.fullmatch(r"[-+\d.,/\[\] ]+", str(value)) else shown(value)
 

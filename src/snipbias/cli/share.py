@@ -68,11 +68,10 @@ class Push(o.Command):
     as_json: bool = o.JSON
 
     def __call__(self) -> None:
-        from snipbias.edits import sharing as share
+        from snipbias.edits.sharing import locate
 
-        folder = share.locate(self.edit).parent
-        commit = share.push(
-            sb.NeuronEdit.load(self.edit),
+        folder = locate(self.edit).parent
+        commit = sb.NeuronEdit.load(self.edit).push_to_hub(
             self.repo,
             private=self.private or None,
             commit_message=self.message,

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import atomic_folder
+from snipbias.base.hub import one_sentence
 from snipbias.base.notebook import Shown
 from snipbias.base.table import Grid
 from snipbias.edits import algebra, sharing
+from snipbias.edits.card.card import model_card
 from snipbias.edits.provenance import ModelId, same_weights
 from snipbias.edits.pruning import Baked, bake, scale_outputs, tensors
 from snipbias.edits.record import EditRecord
@@ -153,6 +155,8 @@ class NeuronEdit(EditRecord, Shown):
         revision: str | None = None,
         create_pr: bool = False,
         evaluation: str | Path | None = None,
+        licence: str | None = None,
+        folder: Path | None = None,
     ) -> CommitInfo:
         """Upload `edit.json` and a model card to a repository on the hub, creating it if needed.
 
@@ -164,21 +168,46 @@ class NeuronEdit(EditRecord, Shown):
             revision: the branch to write to.
             create_pr: open a pull request instead.
             evaluation: folder that `snipbias evaluate` wrote, for the figures on the card.
+            licence: licence of the edit; by default the base model's according to the hub.
+            folder: where it was saved, with the record of the run that found it. A hand-written
+                README.md there is uploaded as it is, and figures there are used if no evaluation
+                is given.
 
         Raises:
             SnipbiasError: the hub cannot be reached, you may not write there, or the repository is
                 public although `private` is asked for.
         """
-        return sharing.push(
-            self,
-            repo_id,
-            private=private,
-            token=token,
-            commit_message=commit_message,
-            revision=revision,
-            create_pr=create_pr,
-            evaluation=evaluation,
-        )
+        from huggingface_hub import CommitOperationAdd, HfApi
+
+        figures = sharing.figures_for(self, evaluation, folder)
+        api = HfApi(token=token)
+        with one_sentence(f"cannot push to {repo_id}", sharing.FILE):
+            repo = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+            if private and not api.model_info(repo).private:
+                raise SnipbiasError(
+                    f"{repo} exists already and is public, so nothing was uploaded: make it "
+                    "private in its settings on the hub, or push without private."
+                )
+            shared = sharing.portable(self)
+            if folder is not None and not sharing.is_generated(folder):
+                card = (folder / sharing.CARD_FILE).read_text(encoding="utf-8")
+            else:
+                card = model_card(
+                    shared,
+                    figures=figures,
+                    record=sharing.record_of(self, folder) if folder else None,
+                    place=repo,
+                    licence=licence,
+                    base_licence=sharing.licence_of_base(api, shared),
+                )
+            files = sharing.with_card(shared, card, figures)
+            return api.create_commit(
+                repo,
+                [CommitOperationAdd(name, content) for name, content in files.items()],
+                commit_message=commit_message or f"Upload {self.label}",
+                revision=revision,
+                create_pr=create_pr,
+            )
 
     @classmethod
     def from_pretrained(

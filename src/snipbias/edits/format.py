@@ -11,14 +11,12 @@ import warnings
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import shipped
+from snipbias.base.words import clipped
 from snipbias.tasks.prompts import PromptTemplate
-
-if TYPE_CHECKING:
-    from jsonschema import Draft202012Validator
 
 FILE = "edit.json"
 FACTORS_FILE = "factors.safetensors"
@@ -26,7 +24,7 @@ FACTORS_FILE = "factors.safetensors"
 MAJOR, MINOR, DENSE = 1, 4, 2
 # From this number of neurons on, the factors are tensors in a file of their own.
 DENSE_FROM = 20_000
-LONGEST_REASON = 200
+LONGEST_REASON = 300
 DEEPEST = 50  # levels of nesting, which Python walks by recursion
 
 
@@ -115,12 +113,21 @@ def check(data: Any, source: str | Path) -> dict[str, Any]:
             f"{source} has format {_short(version)}, newer than this snipbias reads ({DENSE}): "
             "upgrade snipbias."
         )
-    if fault := _fault(data):
-        raise SnipbiasError(
-            f"{source} is not a complete edit ({fault}): find or download it again."
-        )
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import best_match
+
     unknown: list[str] = []
-    known = _known(data, schema(), "", unknown)
+    error = best_match(Draft202012Validator(schema()).iter_errors(data))
+    if error is not None:
+        place = ".".join(map(str, error.absolute_path))
+        fault = f"{place}: {error.message}" if place else error.message
+    else:
+        known = _known(data, schema(), "", unknown)
+        fault = _fault(known)
+    if fault:
+        raise SnipbiasError(
+            f"{source} is not a complete edit ({_short(fault)}): find or download it again."
+        )
     if unknown:
         newer = data.get("minor", 0) > MINOR
         why = "upgrade snipbias to read" if newer else "snipbias does not use"
@@ -131,49 +138,29 @@ def check(data: Any, source: str | Path) -> dict[str, Any]:
     return known
 
 
-def _fault(data: Any) -> str | None:
-    """The first fault of an edit, with the field's name; None if there is none."""
-    from jsonschema.exceptions import best_match
-
-    error = best_match(_validator().iter_errors(data))
-    if error is not None:
-        return f"{_path(error.absolute_path)}{_short(error.message)}"
-    if _is_deeper(data, DEEPEST):
+def _fault(known: dict[str, Any]) -> str | None:
+    """A fault that the schema cannot see; None if there is none."""
+    if _is_deeper(known, DEEPEST):
         return f"its fields are nested more than {DEEPEST} deep"
-    for site, part in data["sites"].items():
-        units, factors = len(part["units"]), len(part["factors"])
-        if units != factors:
-            return f"{_path(('sites', site))}{units} units have {factors} factors"
-    counts = (data.get("factors") or {}).get("sites") or {
-        site: len(part["units"]) for site, part in data["sites"].items()
-    }
-    listed, neurons = sum(counts.values()), data["model"]["neurons"]
+    counts = {site: len(part["units"]) for site, part in known["sites"].items()}
+    for site, units in counts.items():
+        if units != (factors := len(known["sites"][site]["factors"])):
+            return f"sites.{site}: {units} units have {factors} factors"
+    counts = known.get("factors", {}).get("sites") or counts
+    listed, neurons = sum(counts.values()), known["model"]["neurons"]
     if listed > neurons:
         return f"model.neurons: {neurons} is fewer than the {listed} that are listed"
-    return _prompt_fault(data["found_on"])
-
-
-def _prompt_fault(found_on: Any) -> str | None:
-    listed = (found_on or {}).get("prompts", ())
-    inside = schema()["properties"]["found_on"]["properties"]["prompts"]["items"]
-    for number, prompt in enumerate(listed):
+    for number, prompt in enumerate((known["found_on"] or {}).get("prompts", ())):
         try:
-            PromptTemplate.from_dict(_known(prompt, inside, "", []))
+            PromptTemplate.from_dict(prompt)
         except SnipbiasError as error:
-            return f"found_on.prompts.{number}: {_short(str(error).partition(': ')[0])}"
+            return f"found_on.prompts.{number}: {str(error).partition(': ')[0]}"
     return None
 
 
 def _is_deeper(data: Any, levels: int) -> bool:
     inside = data.values() if isinstance(data, dict) else data if isinstance(data, list) else ()
     return levels < 0 or any(_is_deeper(part, levels - 1) for part in inside)
-
-
-@cache
-def _validator() -> Draft202012Validator:
-    from jsonschema import Draft202012Validator
-
-    return Draft202012Validator(schema())
 
 
 def _known(data: Any, part: Mapping[str, Any], place: str, unknown: list[str]) -> Any:
@@ -197,12 +184,6 @@ def _known(data: Any, part: Mapping[str, Any], place: str, unknown: list[str]) -
     return known
 
 
-def _path(parts: Any) -> str:
-    """`sites.a.units.0: `, or nothing for the whole."""
-    place = ".".join(map(str, parts))
-    return f"{_short(place)}: " if place else ""
-
-
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object's fields; refuse duplicates, of which all but one would be lost."""
     fields = dict(pairs)
@@ -215,6 +196,4 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _short(said: object) -> str:
     """One line, without its middle if it is long."""
-    line = " ".join(str(said).split())
-    half = LONGEST_REASON // 2
-    return line if len(line) <= LONGEST_REASON else f"{line[:half]} ... {line[-half:]}"
+    return clipped(" ".join(str(said).split()), LONGEST_REASON)

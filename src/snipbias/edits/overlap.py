@@ -119,14 +119,25 @@ def overlap(*edits: NeuronEdit, sites: Sequence[Site] = ()) -> Overlap:
                 )
     every = [flat(edit) for edit in edits]
     holders = Counter(neuron for factors in every for neuron in factors)
+    groups = [*every, [neuron for neuron, count in holders.items() if count > 1]]
+    counts = [Counter(_place(neuron, known) for neuron in group) for group in groups]
+    places = sorted({place for count in counts for place in count})
+    places.sort(key=lambda place: place.side, reverse=True)  # the encoder first
     return Overlap(
         labels=labels,
         neurons=edits[0].model.neurons,
         in_all=sum(count == len(edits) for count in holders.values()),
         in_any=len(holders),
         pairs=tuple(_pair(a, b, known) for a, b in combinations(edits, 2)),
-        places=_places(every, holders, known),
+        places={place: tuple(count[place] for count in counts) for place in places},
     )
+
+
+def _place(neuron: Neuron, sites: Mapping[str, Site]) -> Place:
+    if neuron.site not in sites:
+        return Place(*module_by_name(neuron.site))
+    site = sites[neuron.site]
+    return Place(site.side, site.layer, f"{site.block} {site.role(neuron.unit)}")
 
 
 def _pair(a: NeuronEdit, b: NeuronEdit, sites: Mapping[str, Site]) -> Pair:
@@ -160,21 +171,3 @@ def _in_sites(
         here = hypergeom.pmf(np.arange(min(a, b) + 1), sites[site].width, a, b)
         chances = np.convolve(chances, here)
     return chances
-
-
-def _places(
-    every: Sequence[Mapping[Neuron, float]],
-    holders: Mapping[Neuron, int],
-    sites: Mapping[str, Site],
-) -> dict[Place, tuple[int, ...]]:
-    def place(neuron: Neuron) -> Place:
-        if neuron.site not in sites:
-            return Place(*module_by_name(neuron.site))
-        site = sites[neuron.site]
-        return Place(site.side, site.layer, f"{site.block} {site.role(neuron.unit)}")
-
-    groups = [*every, [neuron for neuron, count in holders.items() if count > 1]]
-    counts = [Counter(map(place, group)) for group in groups]
-    found = sorted({place for count in counts for place in count})
-    found.sort(key=lambda place: place.side, reverse=True)  # the encoder first
-    return {place: tuple(count[place] for count in counts) for place in found}

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import atomic_file
@@ -24,7 +24,7 @@ from snipbias.edits.provenance import same_weights
 from snipbias.edits.record import EditRecord
 
 if TYPE_CHECKING:
-    from huggingface_hub import CommitInfo, HfApi
+    from huggingface_hub import HfApi
 
 CARD_FILE = "README.md"
 EXPORT_FILE = "export.json"  # in the folder of an export
@@ -61,21 +61,19 @@ def locate(
     path = path / FILE if os.path.isdir(path) or path.suffix != ".json" else path
     if os.path.isfile(path):  # unlike Path.is_file, it accepts impossible and forbidden names
         return path
-    named = hub_id(place)
     near = _edits_near(path)
     more = f" or {plural(len(near) - 3, 'other')}" if len(near) > 3 else ""
     there = f"name one of {', '.join(near[:3])}{more}" if near else "give the folder of one"
     said = f"there is no edit at {place}: {there} (`snipbias find --out` writes them)."
-    unknown = SnipbiasError(said)
+    named = hub_id(place)
     if named is None:
-        raise unknown
-    repo, pinned = named
+        raise SnipbiasError(said)
     try:
         with one_sentence(f"there is no edit at {place}: it is not a folder", FILE):
-            return _download(repo, revision or pinned, token, cache_dir)
+            return _download(named[0], revision or named[1], token, cache_dir)
     except SnipbiasError:
         if near:  # probably a misspelled folder, not a repository
-            raise unknown from None
+            raise SnipbiasError(said) from None
         raise
 
 
@@ -120,9 +118,9 @@ def card_files(
             "that it was made from, and export that again."
         )
     known = {"figures": figures, "record": record_of(edit, folder), "licence": licence}
-    text = model_card(edit, place=str(folder), **known)
-    kept = {} if figures is None else {FIGURES_FILE: figures.to_json().encode()}
-    return {**kept, CARD_FILE: text.encode()}
+    card = model_card(edit, place=str(folder), **known)
+    kept = {FIGURES_FILE: figures.to_json().encode()} if figures else {}
+    return {**kept, CARD_FILE: card.encode()}
 
 
 def write(files: Mapping[str, bytes], folder: Path) -> None:
@@ -162,55 +160,12 @@ def record_of(edit: EditRecord, folder: Path) -> RunRecord | None:
     return None
 
 
-def push(
-    edit: EditRecord,
-    repo_id: str,
-    *,
-    private: bool | None = None,
-    token: str | bool | None = None,
-    commit_message: str | None = None,
-    evaluation: str | Path | None = None,
-    licence: str | None = None,
-    folder: Path | None = None,
-    **commit: Any,
-) -> CommitInfo:
-    """Upload an edit, its card and the card's figures; see `NeuronEdit.push_to_hub`.
-
-    Args:
-        licence: licence of the edit; by default the base model's according to the hub.
-        folder: where it was saved, with the record of the run that found it. A hand-written
-            README.md there is uploaded as it is, and figures there are used if no evaluation is
-            given.
-        commit: more options of the hub's client for the commit.
-
-    Raises:
-        SnipbiasError: the repository is public although `private` is asked for, or the hub refuses.
-    """
-    from huggingface_hub import CommitOperationAdd, HfApi
-
-    record = None if folder is None else record_of(edit, folder)
-    edit = _portable(edit)
-    figures = figures_for(edit, evaluation, folder)
-    api = HfApi(token=token)
-    with one_sentence(f"cannot push to {repo_id}", FILE):
-        repo = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
-        if private and not api.model_info(repo).private:
-            raise SnipbiasError(
-                f"{repo} exists already and is public, so nothing was uploaded: make it private in "
-                "its settings on the hub, or push without private."
-            )
-        if folder is not None and not is_generated(folder):
-            text = (folder / CARD_FILE).read_text(encoding="utf-8")
-        else:
-            known = {"licence": licence, "base_licence": _licence_of_base(api, edit)}
-            text = model_card(edit, figures=figures, record=record, place=repo, **known)
-        texts = {CARD_FILE: text}
-        if figures is not None:
-            texts |= {FIGURES_FILE: figures.to_json(), **figures.eval_results()}
-        files = edit.files() | {name: said.encode() for name, said in texts.items()}
-        added = [CommitOperationAdd(name, content) for name, content in files.items()]
-        message = commit_message or f"Upload {edit.label}"
-        return api.create_commit(repo, added, commit_message=message, **commit)
+def with_card(edit: EditRecord, card: str, figures: Figures | None) -> dict[str, bytes]:
+    """The files of an edit for others, with its card and its figures: file name -> content."""
+    texts = {CARD_FILE: card}
+    if figures is not None:
+        texts |= {FIGURES_FILE: figures.to_json(), **figures.eval_results()}
+    return edit.files() | {name: text.encode() for name, text in texts.items()}
 
 
 def is_generated(folder: Path) -> bool:
@@ -228,7 +183,7 @@ def is_generated(folder: Path) -> bool:
         ) from None
 
 
-def _portable(edit: EditRecord) -> EditRecord:
+def portable(edit: EditRecord) -> EditRecord:
     """The edit as others may see it, with absolute paths reduced to their last part."""
     model = replace(edit.model, name=without_folders(edit.model.name))
     found = edit.found_on
@@ -237,15 +192,13 @@ def _portable(edit: EditRecord) -> EditRecord:
     return replace(edit, model=model, found_on=found)
 
 
-def _licence_of_base(api: HfApi, edit: EditRecord) -> str | None:
+def licence_of_base(api: HfApi, edit: EditRecord) -> str | None:
     """The base model's licence according to the hub; None if unknown."""
     from huggingface_hub import errors
 
     base = base_on_hub(edit.model)
-    if base is None:
-        return None
     try:
-        data = api.model_info(base).card_data
+        data = api.model_info(base).card_data if base else None
     except (errors.HfHubHTTPError, errors.HFValidationError):
         return None
     found = data.get("license") if data else None

@@ -6,18 +6,18 @@ Nothing is computed here: figures come from an evaluation's files, and what is n
 
 from __future__ import annotations
 
+import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from snipbias.base.files import shipped
-from snipbias.base.markdown import Markdown, code, fenced, printable, shown, table
+from snipbias.base.markdown import Markdown, cell, code, fenced, printable, shown, table
 from snipbias.base.version import __version__
 from snipbias.base.words import plural
-from snipbias.edits.card.facts import OWN_LICENCE, base_on_hub, data_of, without_folders
+from snipbias.edits.card.facts import OWN_LICENCE, Data, base_on_hub, data_of, without_folders
 from snipbias.edits.card.figures import Figures, command, damaged
-from snipbias.edits.card.usage import usage
 from snipbias.edits.provenance import same_weights
 from snipbias.edits.record import EditRecord
 
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
     from snipbias.base.record import RunRecord
 
-UNKNOWN = "unknown"
 LIBRARIES = {None: "snipbias", "lora": "peft", "ia3": "peft", "checkpoint": "transformers"}
+# Where the demo model is on every machine with snipbias.
+DEMO_FOLDER = 'str(files("snipbias") / "data" / "demo")  # it comes with snipbias'
 # This line marks a card that may be overwritten.
 GENERATED = "<!-- Written by snipbias, which may write it again: delete this line to keep it. -->"
 
@@ -64,57 +65,60 @@ def model_card(
     Raises:
         SnipbiasError: the figures are damaged.
     """
-    if edit.model.name == "demo":  # only the hub knows the licences of other models
+    model, found = edit.model, edit.found_on
+    if model.name == "demo":  # only the hub knows the licences of other models
         base_licence = base_licence or OWN_LICENCE
     licence = licence or base_licence
-    base = base or base_on_hub(edit.model)
-    tasks = edit.found_on.task.split(" + ") if edit.found_on else []
+    base = base or base_on_hub(model)
+    tasks = found.task.split(" + ") if found else []
+    data = [data_of(task) for task in tasks]
     recorded = record.data.get(record.arguments.get("task", ""), {}) if record else {}
     link = Markdown(f"[{shown(base)}](https://huggingface.co/{base})") if base else None
+    made_of = (f"{p.label} ({p.operation}, {p.fingerprint[:12]})" for p in edit.made_of)
+    settings = (f"{name} = {value}" for name, value in found.method.items()) if found else ()
     try:
-        return _template().render(
-            metadata=Markdown(_metadata(edit, base, licence, exported)),
-            marker=Markdown(GENERATED),
-            label=edit.label,
-            neurons=f"{len(edit):,} of {edit.model.neurons:,} neurons",
-            share=f"{100 * len(edit) / max(1, edit.model.neurons):.2g} %",
+        weights = figures.model.get("weights") if figures else None
+        return template("card.md.jinja").render(
+            metadata=Markdown(_metadata(data, base, licence, exported)),
+            edit=edit,
+            neurons=f"{len(edit):,} of {model.neurons:,}",
+            share=f"{100 * len(edit) / max(1, model.neurons):.2g} %",
             does=_does(edit),
-            base=link or code(without_folders(edit.model.name)),
-            exported=exported,
-            facts=table(("what", "which"), _facts(edit, record), figures=False),
-            instructions=recorded.get("instructions", []) if edit.found_on else [],
+            base=link or code(without_folders(model.name)),
+            base_name=base or without_folders(model.name),
+            is_pinned=base is not None and base_on_hub(model) == base,
+            auto=_auto_class(edit),
+            made_of="; ".join(made_of),
+            tasks=tasks,
+            seed=record.seeds.get("sample of items") if record else None,
+            settings=", ".join(settings),
+            instructions=recorded.get("instructions", []) if found else [],
             results=figures,
             tables=[table(t["header"], t["rows"]) for t in figures.tables] if figures else [],
-            results_command=fenced(figures.command, "sh") if figures else None,
-            other_model=_evaluated(edit, figures.model) if figures else "",
-            found_on=edit.found_on,
-            loading=usage(edit, base, place, exported, load),
+            is_other_model=not (weights and same_weights(weights, model.weights)),
+            place=place,
+            exported=exported,
+            load=load,
             checked=checked,
-            evaluate=fenced(
-                f"snipbias evaluate {_word(edit.model.name)} {_word((tasks or ['TASK'])[0])} "
-                f"--edit {_word(place)} --out RUN\n{_renewed(place, exported)}",
-                "sh",
-            ),
-            licence=licence or UNKNOWN,
-            base_licence=base_licence or f"{UNKNOWN}; see the base",
-            data=[data_of(task) for task in tasks],
-            command=fenced(command(record), "sh") if record else None,
-            export_command=fenced(export_command, "sh") if export_command else None,
+            licence=licence,
+            base_licence=base_licence,
+            data=data,
+            command=command(record) if record else None,
             version=record.versions.get("snipbias", __version__) if record else None,
-            place=code(place),
+            export_command=export_command,
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         if figures is None:
             raise
-        raise damaged(edit.label, error) from None
+        raise damaged(f"the figures of {edit.label} are", error) from None
 
 
-def _metadata(edit: EditRecord, base: str | None, licence: str | None, exported: str | None) -> str:
+def _metadata(
+    data: Sequence[Data], base: str | None, licence: str | None, exported: str | None
+) -> str:
     """The YAML fields that the hub sorts and searches by; unknown ones are left out."""
     from huggingface_hub import ModelCardData
 
-    tasks = edit.found_on.task.split(" + ") if edit.found_on else []
-    data = [data_of(task) for task in tasks]
     languages = sorted({part.language for part in data if part.language})
     datasets = sorted({part.repository for part in data if part.repository})
     relation = "finetune" if exported == "checkpoint" else "adapter"
@@ -133,13 +137,27 @@ def _metadata(edit: EditRecord, base: str | None, licence: str | None, exported:
 
 
 @cache
-def _template() -> Template:
+def template(name: str) -> Template:
+    """A template of text or code, which escapes what it is given, except Markdown."""
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(
         finalize=shown, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    return environment.from_string(shipped("card.md.jinja"))
+    environment.globals |= {"DEMO": Markdown(DEMO_FOLDER), "MARKER": Markdown(GENERATED)}
+    environment.filters |= {
+        "block": lambda text, language: Markdown(f"{fenced(text, language)}\n"),
+        "cell": cell,
+        "code": code,
+        "fenced": fenced,
+        "json": lambda value: Markdown(json.dumps(value, ensure_ascii=False)),
+        "plural": plural,
+        "portable": without_folders,
+        "py": lambda value: Markdown(repr(value)),
+        "sh": lambda text: Markdown(shlex.quote(text)),
+        "word": lambda text: Markdown(shlex.quote(without_folders(text))),
+    }
+    return environment.from_string(shipped(name))
 
 
 def _does(edit: EditRecord) -> str:
@@ -152,52 +170,8 @@ def _does(edit: EditRecord) -> str:
     return f"multiplies by factors from {min(factors):g} to {max(factors):g} the outputs of"
 
 
-def _facts(edit: EditRecord, record: RunRecord | None) -> list[tuple[str, object]]:
-    """The rows of the table of facts."""
-    model, found = edit.model, edit.found_on
-    rows: list[tuple[str, object]] = [
-        ("base model", f"{without_folders(model.name)} ({model.architecture})"),
-        ("its revision", code(model.revision) if model.revision else UNKNOWN),
-        ("hash of its weights", code(model.weights)),
-        ("neurons", f"{len(edit):,} of {model.neurons:,}, in {len(edit.factors)} layers"),
-        ("hash of neurons and factors", code(edit.fingerprint)),
-    ]
-    if edit.made_of:
-        parts = (f"{p.label} ({p.operation}, {p.fingerprint[:12]})" for p in edit.made_of)
-        rows.append(("combined from", "; ".join(parts)))
-    if found is None:
-        return [*rows, ("found on", "no data: it is a control, or its origin is unknown")]
-    items = f"{plural(len(found.items), 'item')} of {plural(len(found.templates), 'template')}"
-    seed = record.seeds.get("sample of items", UNKNOWN) if record else UNKNOWN
-    settings = ", ".join(f"{name} = {value}" for name, value in found.method.items())
-    return [
-        *rows,
-        ("found on", f"{items} of {' + '.join(map(without_folders, found.task.split(' + ')))}"),
-        ("the templates", ", ".join(found.templates)),
-        ("each asked under", plural(found.instructions, "instruction")),
-        ("prompt", ", ".join(prompt.name for prompt in found.prompts)),
-        ("seed of the draw of items", seed),
-        ("settings of the method", settings or UNKNOWN),
-        ("hash of the rows", code(found.fingerprint)),
-    ]
-
-
-def _evaluated(edit: EditRecord, model: Mapping[str, Any]) -> Markdown:
-    """A remark if the evaluated model is not the one that the edit was found on."""
-    weights = model.get("weights")
-    if weights and same_weights(weights, edit.model.weights):
-        return Markdown("")
-    return Markdown(
-        f"It was evaluated on other weights ({code(weights or UNKNOWN)}) than it was found on."
-    )
-
-
-def _renewed(place: str, exported: str | None) -> str:
-    """The command that rewrites the card with the figures of RUN."""
-    if exported is None:
-        return f"snipbias card {_word(place)} --run RUN"
-    return f"snipbias export {_word(place)} --format {exported} --run RUN --out NEW"
-
-
-def _word(text: str) -> str:
-    return shlex.quote(without_folders(text))
+def _auto_class(edit: EditRecord) -> str:
+    """The class of transformers that loads the base, told by its name and its layers' names."""
+    split = {"encoder", "decoder"} & {part for site in edit.factors for part in site.split(".")}
+    conditional = edit.model.architecture.endswith("ForConditionalGeneration")
+    return "AutoModelForSeq2SeqLM" if conditional and split else "AutoModelForCausalLM"

@@ -89,7 +89,7 @@ class Figures:
                 date=record.started,
             )
         except (KeyError, TypeError, AttributeError) as error:
-            raise _damaged(run / CARDS, error) from None
+            raise damaged(f"{run / CARDS} is", error) from None
 
     @classmethod
     def beside(cls, edit: EditRecord, folder: Path) -> Figures | None:
@@ -104,7 +104,7 @@ class Figures:
         try:
             kept = cls(**_read(path))
         except TypeError as error:
-            raise _damaged(path, error) from None
+            raise damaged(f"{path} is", error) from None
         return kept if kept.fingerprint == edit.fingerprint else None
 
     def to_json(self) -> str:
@@ -130,7 +130,7 @@ class Figures:
         try:
             accuracy = round(100 * self.accuracy["overall"], 2)
         except (KeyError, TypeError) as error:
-            raise damaged(self.label, error) from None
+            raise damaged(f"the figures of {self.label} are", error) from None
         entry = EvalResultEntry(
             dataset_id=dataset.repository,
             task_id=dataset.config or "default",
@@ -147,11 +147,10 @@ def command(record: RunRecord) -> str:
     return shlex.join(["snipbias", *(_word(word) for word in record.argv if word not in SILENT)])
 
 
-def damaged(label: str, error: Exception) -> SnipbiasError:
+def damaged(what: str, error: Exception) -> SnipbiasError:
     """The error for malformed figures."""
     return SnipbiasError(
-        f"the figures of {label} are damaged ({type(error).__name__}: {error}): run "
-        "`snipbias evaluate` again."
+        f"{what} damaged ({type(error).__name__}: {error}): run `snipbias evaluate` again."
     )
 
 
@@ -180,8 +179,4 @@ def _read(path: Path) -> Any:
             "--out` wrote."
         ) from None
     except (OSError, ValueError, RecursionError) as error:
-        raise _damaged(path, error) from None
-
-
-def _damaged(path: Path, error: Exception) -> SnipbiasError:
-    return SnipbiasError(f"{path} is damaged ({error}): run `snipbias evaluate` again.")
+        raise damaged(f"{path} is", error) from None

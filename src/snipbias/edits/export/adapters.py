@@ -22,7 +22,7 @@ from transformers.pytorch_utils import Conv1D
 from snipbias.base.errors import SnipbiasError
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.export.base import Base
-from snipbias.edits.pruning import plain_tensors
+from snipbias.edits.pruning import plain_tensors, tensors
 from snipbias.models.language_model import LanguageModel
 from snipbias.models.sites import Linear, unit_dim, width
 
@@ -98,23 +98,22 @@ def _update(
     module: Linear, units: Mapping[int, float], site: str, rank: int, *, with_bias: bool
 ) -> dict[str, Tensor]:
     """A [r, in], B [out, r] and, with a bias, what is added to the bias term [out]."""
-    index = torch.tensor(list(units))
-    change = torch.tensor(list(units.values())) - 1
-    columns = torch.arange(len(units))
+    index, factors = tensors(units)
+    rows = {
+        name: tensor.detach().index_select(dim, index.to(tensor.device)).float().cpu()
+        for name, tensor, dim in plain_tensors(module, site)
+    }
+    weight = rows["weight"].T if unit_dim(module) else rows["weight"]
+    a = torch.zeros(rank, weight.shape[1])
+    a[: len(units)] = (factors - 1)[:, None] * weight
     b = torch.zeros(width(module), rank)
-    b[index, columns] = 1.0
-    bias = torch.zeros(width(module))
-    a = torch.zeros(0)
-    for name, tensor, dim in plain_tensors(module, site):
-        rows = tensor.detach().index_select(dim, index.to(tensor.device)).float().cpu()
-        if name == "bias":
-            bias[index] = change * rows
-        else:
-            rows = rows.T if dim else rows
-            a = torch.zeros(rank, rows.shape[1])
-            a[columns] = change[:, None] * rows
+    b[index, torch.arange(len(units))] = 1.0
     update = {"lora_A.weight": a, "lora_B.weight": b}
-    return {**update, "lora_B.bias": bias} if with_bias else update
+    if with_bias:
+        update["lora_B.bias"] = bias = torch.zeros(width(module))
+        if "bias" in rows:
+            bias[index] = (factors - 1) * rows["bias"]
+    return update
 
 
 def _ia3(lm: LanguageModel, edit: NeuronEdit) -> tuple[IA3Config, dict[str, Tensor]]:

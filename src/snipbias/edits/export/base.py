@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from snipbias.base.markdown import Markdown
+from snipbias.edits.card.card import template
 from snipbias.edits.card.facts import REPOSITORY
-from snipbias.edits.card.usage import DEMO_FOLDER, DEMO_IMPORT
 from snipbias.edits.export.check import ExportCheck
 from snipbias.models.language_model import LanguageModel
 from snipbias.models.source import DEMO
@@ -81,49 +82,33 @@ class Exported:
     def loading_code(self, name: str) -> str:
         """Code that loads the folder, without paths of this machine: an adapter names its base."""
         base = self.base
-        auto = "AutoModelForSeq2SeqLM" if base.is_encoder_decoder else "AutoModelForCausalLM"
-        folder = f"folder = {json.dumps(name, ensure_ascii=False)}  # where this file is"
-        if self.format == "checkpoint":
-            return (
-                f"from transformers import {auto}, AutoTokenizer\n\n{folder}\n"
-                f"model = {auto}.from_pretrained(folder)\n"
-                "tokenizer = AutoTokenizer.from_pretrained(folder)"
-            )
-        first, classes = "", "PeftModel"
-        if base.on_hub:
-            found = json.dumps(base.name, ensure_ascii=False)
-        elif base.name and Path(base.name) == DEMO.absolute():
-            first, found = f"{DEMO_IMPORT}\n\n", DEMO_FOLDER
-        elif base.name:
-            classes = "PeftConfig, PeftModel"
-            found = "PeftConfig.from_pretrained(folder).base_model_name_or_path"
-        else:
-            found = '"the base model"'
-        where = ["base"]
-        where += [f"gguf_file={json.dumps(base.gguf_file)}"] if base.gguf_file else []
-        where += [f"revision={json.dumps(base.revision)}"] if base.revision else []
-        return (
-            f"{first}from peft import {classes}\n"
-            f"from transformers import {auto}, AutoTokenizer\n\n{folder}\nbase = {found}\n"
-            f"model = {auto}.from_pretrained({', '.join(where)})\n"
-            f"tokenizer = AutoTokenizer.from_pretrained({', '.join(where)})\n"
-            "model = PeftModel.from_pretrained(model, folder)"
+        is_demo = base.name is not None and Path(base.name) == DEMO.absolute()
+        named = {"gguf_file": base.gguf_file, "revision": base.revision}
+        given = (f", {option}={json.dumps(value)}" for option, value in named.items() if value)
+        code = template("load.py.jinja").render(
+            format=self.format,
+            name=name,
+            base=base,
+            auto="AutoModelForSeq2SeqLM" if base.is_encoder_decoder else "AutoModelForCausalLM",
+            is_demo=is_demo,
+            is_folder=base.name and not is_demo and not base.on_hub,
+            where=Markdown("".join(["base", *given])),
         )
+        return code.rstrip("\n")
 
     @property
     def checked(self) -> str:
         """How the export was checked, in words."""
-        check = self.check
         said = "It was not checked against the edited model."
-        if check is not None:
+        if check := self.check:
             said = (
                 f"Checked in float32 on {check.tokens} tokens: its logits differ from those of the "
                 f"edited model by at most {check.difference:.1e} of the largest; the edit itself "
                 f"moves them by {check.effect:.1e}."
             )
-        if not self.bias:
-            return said
-        return (
-            f"{said} It has bias terms, which PEFT's `add_weighted_adapter` ignores: combine edits "
-            "with snipbias and export the result."
-        )
+        if self.bias:
+            said += (
+                " It has bias terms, which PEFT's `add_weighted_adapter` ignores: combine edits "
+                "with snipbias and export the result."
+            )
+        return said

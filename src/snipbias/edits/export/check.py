@@ -45,14 +45,13 @@ class ExportCheck:
 def check_export(
     lm: LanguageModel,
     edit: NeuronEdit,
-    write: Callable[[], None],
     load: Callable[[PreTrainedModel], nn.Module],
     rounding: float,
 ) -> ExportCheck:
-    """Run the hooked model, write the export, load it, and compare.
+    """Run the hooked model and what was exported, and compare.
 
     Args:
-        write: writes the folder; called after the hooked model has run.
+        lm, edit: the model, and the edit that was exported.
         load: takes a float32 copy of the model and returns the exported model in float32.
         rounding: relative rounding error of a stored weight, allowed in addition to float32's.
 
@@ -64,7 +63,6 @@ def check_export(
     original = _logits(twin, query, lm.device)
     with edit.applied(LanguageModel(twin, lm.tokenizer, lm.name, lm.chat, lm.revision)):
         hooked = _logits(twin, query, lm.device)
-    write()
     with warnings.catch_warnings(), quiet_transformers():
         warnings.simplefilter("ignore")  # PEFT's warnings concern training
         exported = _logits(load(twin).eval().to(lm.device), query, lm.device)

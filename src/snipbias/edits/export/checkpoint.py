@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from transformers import GenerationConfig, PreTrainedModel
+from transformers import GenerationConfig
 
 from snipbias.edits.edit import NeuronEdit
 from snipbias.models.language_model import LanguageModel
@@ -24,55 +24,38 @@ def write_checkpoint(lm: LanguageModel, edit: NeuronEdit, folder: Path) -> None:
         SnipbiasError: a weight is quantised or not in memory.
         OSError: the disk is full.
     """
+    model, config, generation = lm.model, lm.model.config, lm.model.generation_config
+    sampling = config._get_generation_parameters()
+    # A model read from GGUF is marked as quantised, though its weights are plain numbers.
+    quantizer = getattr(model, "hf_quantizer", None)
+    method = getattr(getattr(quantizer, "quantization_config", None), "quant_method", None)
+    marks = ("hf_quantizer", "quantization_config") if method == "gguf" else ()
     baked = edit.bake(lm)
     try:
-        with _plain(lm.model), _any_sampling(lm.model, folder), quiet_transformers():
-            lm.model.save_pretrained(folder)
+        with _without(model, marks), _without(config, (*marks, *sampling)), quiet_transformers():
+            model.generation_config = GenerationConfig()
+            model.save_pretrained(folder)
             lm.tokenizer.save_pretrained(folder)
     except Exception as error:
         if "(os error " in str(error):  # how Rust libraries report a full disk
             raise OSError(str(error)) from error
         raise
     finally:
+        model.generation_config = generation
         baked.undo()
+    if generation is not None:
+        settings = GenerationConfig(**generation.to_dict() | sampling)
+        (folder / "generation_config.json").write_text(settings.to_json_string(), encoding="utf-8")
 
 
 @contextmanager
-def _any_sampling(model: PreTrainedModel, folder: Path) -> Iterator[None]:
-    """Write generation settings as they are, since transformers refuses unusual ones."""
-    config, own = model.config, model.generation_config
-    misplaced = config._get_generation_parameters()
-    model.generation_config = GenerationConfig()
-    for name in misplaced:
-        delattr(config, name)
+def _without(owner: object, names: Iterable[str]) -> Iterator[None]:
+    """Remove attributes that transformers refuses to save, while inside."""
+    kept = {name: vars(owner).pop(name) for name in names if name in vars(owner)}
     try:
         yield
     finally:
-        model.generation_config = own
-        for name, value in misplaced.items():
-            setattr(config, name, value)
-    if own is not None:
-        settings = own.to_dict() | misplaced
-        text = GenerationConfig(**settings).to_json_string()
-        (folder / "generation_config.json").write_text(text, encoding="utf-8")
-
-
-@contextmanager
-def _plain(model: PreTrainedModel) -> Iterator[None]:
-    """Remove the mark "read from GGUF", with which transformers refuses to save a model.
-
-    The weights have been plain numbers since they were read, and should be loaded as such.
-    """
-    quantizer = getattr(model, "hf_quantizer", None)
-    method = getattr(getattr(quantizer, "quantization_config", None), "quant_method", None)
-    owners = ((model, "hf_quantizer"), (model.config, "quantization_config"))
-    marks = [(owner, name) for owner, name in owners if name in vars(owner) and method == "gguf"]
-    kept = [vars(owner).pop(name) for owner, name in marks]
-    try:
-        yield
-    finally:
-        for (owner, name), value in zip(marks, kept, strict=True):
-            setattr(owner, name, value)
+        vars(owner).update(kept)
 
 
 def rounding(lm: LanguageModel, edit: NeuronEdit) -> float:

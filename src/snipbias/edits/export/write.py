@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -23,7 +22,7 @@ from snipbias.edits.export.base import Base, Exported, Format
 from snipbias.edits.export.check import check_export
 from snipbias.edits.export.checkpoint import rounding, write_checkpoint
 from snipbias.edits.record import by_site
-from snipbias.edits.sharing import CARD_FILE, EXPORT_FILE, FIGURES_FILE, figures_for, record_of
+from snipbias.edits.sharing import EXPORT_FILE, figures_for, record_of, with_card
 from snipbias.edits.sharing import write as write_files
 from snipbias.models.language_model import LanguageModel
 
@@ -121,11 +120,10 @@ def fill(
     changes = replace(edit, factors=changed)
     place = Base.of(lm, base)
     if format == "checkpoint":
-        write, tolerance = partial(write_checkpoint, lm, changes, folder), rounding(lm, changes)
+        write_checkpoint(lm, changes, folder)
     else:
         require("peft", "writing an adapter needs")
-        write = partial(write_adapter, lm, changes, folder, format, place, one_rank=one_rank)
-        tolerance = 0.0
+        write_adapter(lm, changes, folder, format, place, one_rank=one_rank)
 
     def load(twin: PreTrainedModel) -> nn.Module:
         """The export as others load it."""
@@ -136,11 +134,7 @@ def fill(
 
         return PeftModel.from_pretrained(twin, str(folder))
 
-    result = None
-    if check:
-        result = check_export(lm, changes, write, load, tolerance)
-    else:
-        write()
+    allowed = rounding(lm, changes) if format == "checkpoint" else 0.0
     exported = Exported(
         format=format,
         base=place,
@@ -148,7 +142,7 @@ def fill(
         modules=len(changes.factors),
         rank=max(map(len, changes.factors.values())) if format == "lora" else None,
         bias=format == "lora" and has_bias(lm, changes),
-        check=result,
+        check=check_export(lm, changes, load, allowed) if check else None,
     )
     for file in folder.glob("*.safetensors"):
         file.chmod(0o644)  # safetensors makes them readable for their owner only
@@ -164,8 +158,6 @@ def fill(
         checked=Markdown(exported.checked),
         export_command=command,
     )
-    texts = {EXPORT_FILE: json.dumps(exported.to_dict(), indent=1) + "\n", CARD_FILE: card}
-    if figures is not None:
-        texts |= {FIGURES_FILE: figures.to_json(), **figures.eval_results()}
-    write_files(edit.files() | {file: text.encode() for file, text in texts.items()}, folder)
+    described = json.dumps(exported.to_dict(), indent=1) + "\n"
+    write_files(with_card(edit, card, figures) | {EXPORT_FILE: described.encode()}, folder)
     return exported
