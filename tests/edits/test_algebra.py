@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from operator import attrgetter
 
 import pytest
 import torch
@@ -13,12 +14,13 @@ from hypothesis import strategies as st
 from families import tiny
 from snipbias.base.errors import SnipbiasError
 from snipbias.edits import algebra
-from snipbias.edits.algebra import flat
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.provenance import MadeOf, ModelId, Provenance
+from snipbias.edits.record import by_site
 from snipbias.models.language_model import Query
 from snipbias.models.sites import Neuron
 
+flat = attrgetter("by_neuron")
 MODEL = ModelId("toy", "Toy", 12, "f00")
 SITES = ("block.2.a", "block.10.b")
 # Halves: no rounding, and several as far from 1 as each other.
@@ -29,10 +31,7 @@ EDITS = st.dictionaries(NEURONS, FACTORS, max_size=8).map(lambda factors: of(fac
 
 
 def of(factors: dict, **fields) -> NeuronEdit:
-    by_site: dict[str, dict[int, float]] = {}
-    for neuron, factor in factors.items():
-        by_site.setdefault(neuron.site, {})[neuron.unit] = factor
-    return NeuronEdit(by_site, MODEL, **fields)
+    return NeuronEdit(by_site(factors.items()), MODEL, **fields)
 
 
 @given(EDITS, EDITS, EDITS)

@@ -90,9 +90,10 @@ def test_the_picker_shows_the_opening_row(monkeypatch) -> None:
     toy = task(20)
     there = questions.rows(held_out_of(toy))
     last = replace(toy, name="last", items=tuple(reversed(toy.items)))
+    session = Session(tiny("llama"), [], [toy, last])
+    session.opening = there[4]
     with Client(ui.page("")):
-        nothing = lambda: None  # noqa: E731
-        picker = Picker([toy, last], [], there[4], nothing, nothing, nothing)
+        picker = Picker(session, lambda: None)
         assert picker.item == there[4]
         assert picker._number.value == 5
         picker._named.set_value("last")

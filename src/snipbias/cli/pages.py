@@ -97,12 +97,12 @@ class Play(o.Running, o.Asking):
     browser: bool = o.option("Open the page in a browser.", True)
 
     def __call__(self) -> None:
+        require("nicegui", "the playground needs", "play")  # guard.py imports what comes with it
         from snipbias.evaluation.compare import distinct
         from snipbias.play.guard import is_loopback
         from snipbias.play.server import serve
         from snipbias.play.session import Session
 
-        require("nicegui", "the playground needs", "play")
         # Named by their paths, since several may have the label "v1 n=10".
         edits = [replace(sb.NeuronEdit.load(place), label=place) for place in self.edit or ()]
         this = Run(self)

@@ -16,7 +16,7 @@ from functools import reduce
 from typing import TypeVar
 
 from snipbias.base.errors import SnipbiasError
-from snipbias.edits.provenance import MadeOf, Provenance, same_weights
+from snipbias.edits.provenance import MadeOf, same_weights
 from snipbias.edits.record import EditRecord, by_site
 from snipbias.models.sites import Neuron
 
@@ -93,15 +93,6 @@ COMBINE: Mapping[str, Callable[..., EditRecord]] = {
 }
 
 
-def flat(edit: EditRecord) -> Factors:
-    """Neuron -> factor."""
-    return {
-        Neuron(site, unit): factor
-        for site, units in edit.factors.items()
-        for unit, factor in units.items()
-    }
-
-
 def stronger(a: Factors, b: Factors) -> Factors:
     """Every neuron of either, with the factor farthest from 1."""
     return {n: max((f[n] for f in (a, b) if n in f), key=_strength) for n in {**a, **b}}
@@ -123,10 +114,13 @@ def _combined(
     first = edits[0]
     for edit in edits[1:]:
         refuse_other_model(first, edit)
+    found = [edit.found_on for edit in edits if edit.found_on]
+    factors = reduce(step, (edit.by_neuron for edit in edits))
     return replace(
         first,
-        factors=by_site(sorted(reduce(step, map(flat, edits)).items(), key=_place)),
-        found_on=reduce(_together, (edit.found_on for edit in edits)),
+        factors=by_site(sorted(factors.items(), key=_place)),
+        # Of a difference too, whose neurons depend on what the other edit was found on.
+        found_on=reduce(lambda a, b: a if a == b else a + b, found) if found else None,
         label=sign.join(f"({edit.label})" if edit.made_of else edit.label for edit in edits),
         made_of=tuple(MadeOf(edit.label, edit.fingerprint, operation) for edit in edits),
     )
@@ -152,20 +146,3 @@ def _place(neuron_and_factor: tuple[Neuron, float]) -> tuple[list[tuple[bool, in
     (site, unit), _ = neuron_and_factor
     parts = re.split(r"(\d+)", site)
     return [(p.isdigit(), int(p) if p.isdigit() else 0, p) for p in parts], unit
-
-
-def _together(a: Provenance | None, b: Provenance | None) -> Provenance | None:
-    """Combine both, so that no template of either counts as held out; list no row twice.
-
-    This applies to a difference too, whose neurons depend on what the other edit was found on.
-    """
-    if a is None or b is None or a == b:
-        return a or b
-    methods = [m for p in (a, b) for m in p.method.get("combined", [p.method])]
-    methods = [m for i, m in enumerate(methods) if m not in methods[:i]]
-    return replace(
-        a + b,
-        items=tuple(dict.fromkeys((*a.items, *b.items))),
-        instructions=max(a.instructions, b.instructions),
-        method=methods[0] if len(methods) == 1 else {"combined": methods},
-    )

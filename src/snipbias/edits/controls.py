@@ -83,7 +83,7 @@ def controls_of(
     """
     kinds: dict[tuple[int, float | tuple[float, ...]], None] = {}  # distinct sizes and factors
     for edit in edits:
-        factors = tuple(sorted(f for units in edit.factors.values() for f in units.values()))
+        factors = tuple(sorted(edit.by_neuron.values()))
         kinds[len(edit), factors[0] if len(set(factors)) == 1 else factors] = None
     drawn = []
     for seed in seeds:

@@ -51,9 +51,8 @@ class NeuronEdit(EditRecord, Shown):
         yield Grid(f"{self!r}"[1:-1], ("site", "units", "factor"), tuple(rows))
 
     def _rows(self) -> Iterator[dict[str, Any]]:
-        for site, units in self.factors.items():
-            for unit, factor in units.items():
-                yield {"site": site, "unit": unit, "factor": factor}
+        for (site, unit), factor in self.by_neuron.items():
+            yield {"site": site, "unit": unit, "factor": factor}
 
     def plot(self) -> Figure:
         """Plot where its neurons sit, as far as their sites' names tell."""

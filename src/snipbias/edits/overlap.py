@@ -13,7 +13,7 @@ from jaxtyping import Float
 from scipy.stats import hypergeom
 
 from snipbias.base.errors import SnipbiasError
-from snipbias.edits.algebra import flat, refuse_other_model
+from snipbias.edits.algebra import refuse_other_model
 from snipbias.edits.edit import NeuronEdit
 from snipbias.models.places import Place
 from snipbias.models.sites import Neuron, Site, module_by_name
@@ -71,23 +71,18 @@ class Overlap:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {
-            "labels": list(self.labels),
-            "neurons": self.neurons,
-            "in_all": self.in_all,
-            "in_any": self.in_any,
-            "pairs": [asdict(pair) for pair in self.pairs],
-            "places": [
-                {
-                    "stack": place.side,
-                    "layer": place.layer,
-                    "module": place.module,
-                    "neurons": dict(zip(self.labels, counts[:-1], strict=True)),
-                    "shared": counts[-1],
-                }
-                for place, counts in self.places.items()
-            ],
-        }
+        places = [
+            {
+                "stack": place.side,
+                "layer": place.layer,
+                "module": place.module,
+                "neurons": dict(zip(self.labels, counts[:-1], strict=True)),
+                "shared": counts[-1],
+            }
+            for place, counts in self.places.items()
+        ]
+        pairs = [asdict(pair) for pair in self.pairs]
+        return {**vars(self), "labels": list(self.labels), "pairs": pairs, "places": places}
 
 
 def overlap(*edits: NeuronEdit, sites: Sequence[Site] = ()) -> Overlap:
@@ -117,7 +112,7 @@ def overlap(*edits: NeuronEdit, sites: Sequence[Site] = ()) -> Overlap:
                     f"{edit.label!r} was found on {edit.model.name} and does not fit the model "
                     f"given, which has no {site} of that width: give its own model."
                 )
-    every = [flat(edit) for edit in edits]
+    every = [edit.by_neuron for edit in edits]
     holders = Counter(neuron for factors in every for neuron in factors)
     groups = [*every, [neuron for neuron, count in holders.items() if count > 1]]
     counts = [Counter(_place(neuron, known) for neuron in group) for group in groups]
@@ -141,7 +136,7 @@ def _place(neuron: Neuron, sites: Mapping[str, Site]) -> Place:
 
 
 def _pair(a: NeuronEdit, b: NeuronEdit, sites: Mapping[str, Site]) -> Pair:
-    one, two = flat(a), flat(b)
+    one, two = a.by_neuron, b.by_neuron
     both = one.keys() & two.keys()
     whole = hypergeom(a.model.neurons, len(one), len(two))
     in_sites = _in_sites(one, two, sites) if sites else None
@@ -166,7 +161,7 @@ def _in_sites(
     """Probability of each number of shared neurons if each site's are redrawn within it."""
     first, second = (Counter(neuron.site for neuron in neurons) for neurons in (one, two))
     chances = np.ones(1)
-    for site in first.keys() & second.keys():
+    for site in (site for site in first if site in second):  # in a fixed order: the same bytes
         a, b = first[site], second[site]
         here = hypergeom.pmf(np.arange(min(a, b) + 1), sites[site].width, a, b)
         chances = np.convolve(chances, here)

@@ -71,9 +71,18 @@ class EditRecord:
         return sum(map(len, self.factors.values()))
 
     @property
+    def by_neuron(self) -> dict[Neuron, float]:
+        """Neuron -> factor, site after site."""
+        return {
+            Neuron(site, unit): factor
+            for site, units in self.factors.items()
+            for unit, factor in units.items()
+        }
+
+    @property
     def neurons(self) -> list[Neuron]:
         """Its neurons, site after site."""
-        return [Neuron(site, unit) for site, units in self.factors.items() for unit in units]
+        return list(self.by_neuron)
 
     @property
     def fingerprint(self) -> str:

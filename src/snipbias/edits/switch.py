@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import partial
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor, nn
 
 from snipbias.base.errors import SnipbiasError
@@ -76,10 +76,15 @@ class Switch:
             )
         named = tuple(map(self._names, choices))
         distinct = list(dict.fromkeys(named))
-        row_of = torch.tensor([distinct.index(names) for names in named])
-        # Before anything is set, so that a refused choice leaves the last one active.
-        tables = self._tables(distinct)
-        self._factors = {site: table[row_of] for site, table in tables.items()}
+        row_of = [distinct.index(names) for names in named]
+        # Sorted only for a stable order; a union does not depend on it.
+        edits = [[self._edits[name] for name in sorted(names)] for names in distinct]
+        factors = [union(*several).factors if several else {} for several in edits]
+        # Only now is anything set, so that a refused choice leaves the last one active.
+        for site, index in self._units.items():
+            units = index.tolist()
+            table = [[each.get(site, {}).get(unit, 1.0) for unit in units] for each in factors]
+            self._factors[site] = torch.tensor(table)[row_of]
         self._choices = named
         self._lm.rows_differ = self._rows_differed or len(named) > 1
 
@@ -93,19 +98,6 @@ class Switch:
                     f"{', '.join(known)}."
                 )
         return frozenset(names)
-
-    def _tables(self, choices: Sequence[frozenset[str]]) -> dict[str, Float[Tensor, "c k"]]:
-        """Site -> factors of the units that any edit changes, one row per choice."""
-        # Sorted only for a stable order; a union does not depend on it.
-        edits = [[self._edits[name] for name in sorted(names)] for names in choices]
-        factors = [union(*several).factors if several else {} for several in edits]
-        units = {site: index.tolist() for site, index in self._units.items()}
-        return {
-            site: torch.tensor(
-                [[each.get(site, {}).get(unit, 1.0) for unit in numbers] for each in factors]
-            )
-            for site, numbers in units.items()
-        }
 
     # -- on the model ------------------------------------------------------------------------
 
@@ -173,10 +165,11 @@ def switched(lm: LanguageModel, edits: Mapping[str, NeuronEdit]) -> Iterator[Swi
         edit.check(lm)
     refuse_split()
     switch = Switch(lm, edits)
-    with ExitStack() as stack:
-        stack.callback(switch._close)
-        check = lm.model.register_forward_pre_hook(switch._refuse_indivisible, with_kwargs=True)
-        stack.callback(check.remove)
-        hooks = ((site, partial(switch._on_forward, site)) for site in switch._units)
-        stack.enter_context(lm.hooked(hooks, first=True))
-        yield switch
+    check = lm.model.register_forward_pre_hook(switch._refuse_indivisible, with_kwargs=True)
+    hooks = ((site, partial(switch._on_forward, site)) for site in switch._units)
+    try:
+        with lm.hooked(hooks, first=True):
+            yield switch
+    finally:
+        check.remove()
+        switch._close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial, reduce
 
@@ -13,9 +13,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from snipbias.base.errors import SnipbiasError
-from snipbias.edits.algebra import flat, stronger
+from snipbias.edits.algebra import stronger
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.provenance import ModelId
+from snipbias.edits.record import by_site
 from snipbias.evaluation.reading import answered
 from snipbias.models.language_model import LanguageModel, Query
 from snipbias.models.sites import Neuron, Site
@@ -38,13 +39,7 @@ class Question:
 
 @dataclass(frozen=True)
 class EditSetting:
-    """An edit that is on, and how strongly.
-
-    Attributes:
-        edit: the edit.
-        strength: a factor f becomes 1 + strength * (f - 1): 0 changes nothing, 1 is the edit.
-        off: neurons of the edit that are not changed.
-    """
+    """An edit that is on, how strongly (`NeuronEdit.scaled`), and which neurons it leaves alone."""
 
     edit: NeuronEdit
     strength: float = 1.0
@@ -53,23 +48,17 @@ class EditSetting:
     @property
     def factors(self) -> dict[Neuron, float]:
         """The factor of every neuron that is on."""
-        scaled = flat(self.edit.scaled(self.strength))
+        scaled = self.edit.scaled(self.strength).by_neuron
         return {neuron: factor for neuron, factor in scaled.items() if neuron not in self.off}
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A model's answer to one prompt.
+    """A model's answer to one prompt."""
 
-    Attributes:
-        logprobs: the sum of each option's token log-probabilities, as in `evaluate`.
-        text: what the model writes freely.
-        matched: the option that the text names; None if none.
-    """
-
-    logprobs: tuple[float, ...]
-    text: str
-    matched: int | None
+    logprobs: tuple[float, ...]  # the sum of each option's token log-probabilities
+    text: str  # what the model writes freely
+    matched: int | None  # the option that the text names
 
     @property
     def chosen(self) -> int:
@@ -84,21 +73,13 @@ class Answer:
 
 @dataclass(frozen=True)
 class Firing:
-    """The output h of one edited neuron at every token it sees, in the original model.
-
-    Attributes:
-        neuron: the neuron.
-        place: its stack, layer, block and role, in words.
-        factor: the factor on its output.
-        tokens: the tokens, as text.
-        outputs: h at each token.
-    """
+    """The output h of one edited neuron at every token it sees, in the original model."""
 
     neuron: Neuron
-    place: str
+    place: str  # its stack, layer, block and role, in words
     factor: float
     tokens: tuple[str, ...]
-    outputs: tuple[float, ...]
+    outputs: tuple[float, ...]  # h at each token
 
     def top(self, count: int) -> list[int]:
         """The tokens where h is farthest from 0, farthest first; the earlier if tied."""
@@ -115,10 +96,8 @@ def together(lm: LanguageModel, switches: Sequence[EditSetting]) -> NeuronEdit |
     As in a union, a neuron in several edits gets the factor farthest from 1; but unlike there, an
     edit may come from other weights if it fits.
     """
-    factors: dict[str, dict[int, float]] = {}
-    for (site, unit), factor in reduce(stronger, (s.factors for s in switches), {}).items():
-        if factor != 1:
-            factors.setdefault(site, {})[unit] = factor
+    merged = reduce(stronger, (switch.factors for switch in switches), {})
+    factors = by_site((neuron, factor) for neuron, factor in merged.items() if factor != 1)
     return NeuronEdit(factors, ModelId.of(lm), label="edited") if factors else None
 
 
@@ -180,9 +159,8 @@ def firings(lm: LanguageModel, question: Question, edit: NeuronEdit, option: int
     sites = {site.name: site for site in lm.sites}
     found = []
     for name, units in edit.factors.items():
-        site = sites[name]
+        site, h = sites[name], torch.cat(outputs[name])
         tokens = _tokens_seen(lm, site, query)
-        h = torch.cat(outputs[name])
         assert len(h) == len(tokens)
         for unit, factor in units.items():
             place = f"{site.side} layer {site.layer}, {site.block} {site.role(unit)}"
@@ -208,14 +186,13 @@ def _query(lm: LanguageModel, question: Question) -> Query:
 @contextmanager
 def _running(lm: LanguageModel, edit: NeuronEdit | None) -> Iterator[None]:
     """Run the model as `evaluate` does, with an edit whose warnings `fit` has shown already."""
-    with ExitStack() as stack:
-        stack.enter_context(lm.frozen())
-        stack.enter_context(torch.inference_mode())
-        if edit is not None:
-            stack.enter_context(warnings.catch_warnings())
-            warnings.simplefilter("ignore")
-            stack.enter_context(edit.applied(lm))
-        yield
+    with lm.frozen(), torch.inference_mode(), warnings.catch_warnings():
+        if edit is None:
+            yield
+            return
+        warnings.simplefilter("ignore")
+        with edit.applied(lm):
+            yield
 
 
 @contextmanager

@@ -2,56 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from nicegui import ui
 
 from snipbias.base.errors import SnipbiasError
-from snipbias.edits.edit import NeuronEdit
 from snipbias.play import questions
 from snipbias.play.answers import Question
 from snipbias.play.elements import html, section, sentence
-from snipbias.play.typed import SWAP, Typed
+from snipbias.play.session import Session
+from snipbias.play.typed import Typed
 from snipbias.tasks.items import Item, Task
 
+SWAP = "Swap the two people"
+LINK = "flat dense no-caps"
 PICKED, TYPED = "From a task", "Your own"
 CONDITIONS = {"all": "All rows", "ambiguous": "Ambiguous", "disambiguated": "Disambiguated"}
 
 
 class Chooser:
-    """Both ways to ask a question; the open tab counts."""
+    """Both ways to ask a question; the open tab counts.
+
+    It calls `changed` when there is another question to ask, and `typed` while one is typed.
+    """
 
     def __init__(
         self,
-        tasks: Sequence[Task],
-        edits: Sequence[NeuronEdit],
-        opening: Item,
+        session: Session,
         state: Mapping[str, Any],
+        changed: Callable[[], None],
+        typed: Callable[[], None],
     ) -> None:
-        self.on_change: Callable[[], None] = lambda: None
-        self.on_typed: Callable[[], None] = lambda: None
+        self._changed = changed
         with section("Question"):
-            with ui.tabs().props("dense no-caps align=justify") as tabs:
+            with ui.tabs().props("dense no-caps align=justify") as self._tabs:
                 ui.tab(PICKED)
                 ui.tab(TYPED)
-            with ui.tab_panels(tabs, value=PICKED, animated=False, keep_alive=True):
+            with ui.tab_panels(self._tabs, value=PICKED, animated=False, keep_alive=True):
                 with ui.tab_panel(PICKED):
-                    self._picker = Picker(
-                        tasks, edits, opening, lambda: self.on_change(), self._edit, self._swap
-                    )
+                    self._picker = Picker(session, changed)
+                    ui.button("Change this question", on_click=self._edit).props(LINK)
+                    ui.button(SWAP, on_click=self._swap).props(LINK)
                 with ui.tab_panel(TYPED):
-                    self._typed = Typed(
-                        lambda: self.on_change(), lambda: self.on_typed(), self._swap
-                    )
-        self._tabs = tabs
+                    self._typed = Typed(typed)
+                    with self._typed.buttons:
+                        ui.button(SWAP, on_click=self._swap).props("flat no-caps")
+                        ui.button("Ask", on_click=changed).props("unelevated no-caps")
         self._picker.show(state.get("row", {}))
         self._typed.fill(self._picker.question)
         if "own" in state:
             self._typed.show(state["own"])
-            tabs.set_value(TYPED)
-        tabs.on_value_change(lambda: self.on_change())
+            self._tabs.set_value(TYPED)
+        self._tabs.on_value_change(changed)
+
+    @property
+    def _is_typed(self) -> bool:
+        return self._tabs.value == TYPED
 
     def question(self) -> Question:
         """The question to ask.
@@ -59,14 +67,11 @@ class Chooser:
         Raises:
             SnipbiasError: part of it is missing.
         """
-        if self._tabs.value == TYPED:
-            return self._typed.question()
-        return self._picker.question
+        return self._typed.question() if self._is_typed else self._picker.question
 
     def state(self) -> dict[str, Any]:
         """The state from which `__init__` restores this view."""
-        typed = self._tabs.value == TYPED
-        return {"own": self._typed.state()} if typed else {"row": self._picker.state()}
+        return {"own": self._typed.state()} if self._is_typed else {"row": self._picker.state()}
 
     def _swap(self) -> None:
         """Swap the two people, and put the question into the tab for typed ones."""
@@ -77,8 +82,8 @@ class Chooser:
             ui.notify(sentence(str(error)), type="warning")
             return
         self._typed.fill(replace(asked, item=turned))
-        if self._tabs.value == TYPED:
-            self.on_change()
+        if self._is_typed:
+            self._changed()
         else:
             self._tabs.set_value(TYPED)
 
@@ -88,50 +93,40 @@ class Chooser:
 
 
 class Picker:
-    """Picks a row of a task, starting with `opening`."""
+    """Picks a row of a task, starting with the session's opening row."""
 
-    def __init__(
-        self,
-        tasks: Sequence[Task],
-        edits: Sequence[NeuronEdit],
-        opening: Item,
-        changed: Callable[[], None],
-        edit: Callable[[], None],
-        swap: Callable[[], None],
-    ) -> None:
-        self._tasks = {task.name: task for task in tasks}
-        self._edits = edits
+    def __init__(self, session: Session, changed: Callable[[], None]) -> None:
+        self._tasks = {task.name: task for task in session.tasks}
+        self._edits = session.edits
         self._changed = changed
-        self._task = tasks[0]
+        self._task = session.tasks[0]
         self._rows: list[Item] = []
         self._place = 0
-        if len(tasks) > 1:
+        if len(self._tasks) > 1:
             self._named = ui.select(list(self._tasks), value=self._task.name, label="Task")
-            self._named.on_value_change(lambda: self._take(self._named.value))
+            self._named.on_value_change(self._take)
         with html("div", "two"):
             self._condition = ui.select(CONDITIONS, value="all", label="Condition")
-            self._containing = ui.input("Containing")
-        self._containing.props("clearable debounce=300")
+            self._containing = ui.input("Containing").props("clearable debounce=300")
         self._only_held_out = ui.checkbox("Held-out rows only", value=True).props("dense")
         for choice in (self._only_held_out, self._condition, self._containing):
             choice.on_value_change(self._filter)
         with html("div", "walk"):
             self._previous = ui.button("Previous", on_click=lambda: self._step(-1))
-            self._previous.props("outline no-caps")
             self._number = ui.number("Row", value=1, min=1, precision=0).props("debounce=300")
-            self._next = ui.button("Next", on_click=lambda: self._step(1)).props("outline no-caps")
+            self._next = ui.button("Next", on_click=lambda: self._step(1))
+        for button in (self._previous, self._next):
+            button.props("outline no-caps")
         self._number.on_value_change(self._jump)
         with html("div", "item"):
             self._context = html("p", "context")
             self._asked = html("p", "asked")
             self._note = html("p", "note")
         self._instruction = ui.select({}, label="Instruction").classes("instruction")
-        self._instruction.on_value_change(lambda: self._changed())
-        ui.button("Change this question", on_click=edit).props("flat dense no-caps")
-        ui.button(SWAP, on_click=swap).props("flat dense no-caps")
-        self._offer_instructions()
-        self._find()
-        self._go(self._rows.index(opening) if opening in self._rows else 0)
+        self._instruction.on_value_change(changed)
+        self._open(self._task)
+        if session.opening in self._rows:
+            self._go(self._rows.index(session.opening))
 
     @property
     def item(self) -> Item:
@@ -153,25 +148,23 @@ class Picker:
         """Show the row of a state; if it does not exist, nothing changes."""
         task = self._tasks.get(state.get("task", ""), self._task)
         if item := next((item for item in task.items if item.id == state.get("item")), None):
-            self._task = task
-            self._offer_instructions()
-            if 0 <= (number := int(state.get("instruction", 0))) < len(task.instructions):
-                self._instruction.set_value(number)
-            self._find()
+            number = int(state.get("instruction", 0))
+            self._open(task, number if 0 <= number < len(task.instructions) else 0)
             if item not in self._rows:
                 self._only_held_out.set_value(False)
             self._go(self._rows.index(item))
 
-    def _take(self, name: str) -> None:
-        self._task = self._tasks[name]
-        self._offer_instructions()
+    def _open(self, task: Task, instruction: int = 0) -> None:
+        """Offer a task's instructions and rows."""
+        self._task = task
+        texts = {i: f"{i + 1}. {text}" for i, text in enumerate(task.instructions)}
+        self._instruction.set_options(texts, value=instruction)
         self._find()
+
+    def _take(self) -> None:
+        self._open(self._tasks[self._named.value])
         self._go(questions.first(self._rows))
         self._changed()
-
-    def _offer_instructions(self) -> None:
-        texts = {i: f"{i + 1}. {text}" for i, text in enumerate(self._task.instructions)}
-        self._instruction.set_options(texts, value=0)
 
     def _filter(self) -> None:
         self._find()

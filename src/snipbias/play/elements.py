@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from nicegui import ui
+from nicegui.element import Element
 from nicegui.elements.mixins.text_element import TextElement
 
 from snipbias.base.words import fixed
@@ -28,6 +30,11 @@ def section(title: str = "") -> TextElement:
             heading = html("h2", text=title)
         card.props["aria-labelledby"] = heading.html_id
     return card
+
+
+def focus(element: Element) -> None:
+    """Move the keyboard's focus to an element, if it is still there."""
+    ui.run_javascript(f"document.getElementById('{element.html_id}')?.focus()")
 
 
 def minus(number: float, digits: int = 2) -> str:

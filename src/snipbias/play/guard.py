@@ -24,8 +24,6 @@ HEADERS = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
 }
-
-
 REFUSED = "refused: open the page with the full address that snipbias printed."
 
 
@@ -51,12 +49,24 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
-        elif self._is_own(scope) and self._knows_token(scope):
-            await self.app(scope, receive, self._adding_headers(scope, send))
-        elif scope["type"] == "websocket":
-            await WebSocketClose(1008)(scope, receive, send)
-        else:
-            await PlainTextResponse(REFUSED, 403)(scope, receive, send)
+            return
+        if not (self._is_own(scope) and self._knows_token(scope)):
+            is_socket = scope["type"] == "websocket"
+            refuse = WebSocketClose(1008) if is_socket else PlainTextResponse(REFUSED, 403)
+            await refuse(scope, receive, send)
+            return
+
+        async def add_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers.update(HEADERS)
+                asked = HTTPConnection(scope)
+                if self._token and "token" in asked.query_params:
+                    cookie = f"{_cookie(asked)}={self._token}; HttpOnly; SameSite=Strict; Path=/"
+                    headers.append("set-cookie", cookie)
+            await send(message)
+
+        await self.app(scope, receive, add_headers)
 
     def _is_own(self, scope: Scope) -> bool:
         headers = Headers(scope=scope)
@@ -72,18 +82,6 @@ class Guard:
         asked = HTTPConnection(scope)
         given = asked.cookies.get(_cookie(asked), ""), asked.query_params.get("token", "")
         return any(compare_digest(token.encode(), self._token.encode()) for token in given)
-
-    def _adding_headers(self, scope: Scope, send: Send) -> Send:
-        async def sending(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers.update(HEADERS)
-                if self._token and "token" in HTTPConnection(scope).query_params:
-                    cookie = f"{_cookie(HTTPConnection(scope))}={self._token}"
-                    headers.append("set-cookie", f"{cookie}; HttpOnly; SameSite=Strict; Path=/")
-            await send(message)
-
-        return sending
 
 
 def _cookie(asked: HTTPConnection) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from nicegui import ui
 from nicegui.elements.mixins.text_element import TextElement
 
 from snipbias.models.sites import Neuron
 from snipbias.play.answers import Firing
-from snipbias.play.elements import html, minus
+from snipbias.play.elements import focus, html, minus
 from snipbias.play.session import Result
 
 SHOWN = 8  # the others on demand
@@ -23,111 +22,93 @@ EXPLAINED = (
 )
 
 
-@dataclass
-class Looks:
-    """How the user left the table, for redrawing it.
+class NeuronTable:
+    """The neurons of the active edits; redrawn, it is as the user left it.
 
-    Attributes:
-        opened: neurons whose tokens are shown.
-        all_rows: whether all neurons are listed.
-        touched: the neuron whose box was just ticked.
-        focused: id of this box after redrawing.
+    It calls `turn` with a neuron and whether to scale it, when the user changes that.
     """
 
-    opened: set[Neuron] = field(default_factory=set)
-    all_rows: bool = False
-    touched: Neuron | None = None
-    focused: str | None = None
+    def __init__(self, turn: Callable[[Neuron, bool], None]) -> None:
+        self._turn = turn
+        self._opened: set[Neuron] = set()  # neurons whose tokens are shown
+        self._all_rows = False
+        self._touched: Neuron | None = None  # the neuron whose box was just ticked
 
+    def draw(self, result: Result) -> None:
+        """Draw the neurons of a result, with their strongest activation."""
+        firings = result.firings
+        if not self._opened.intersection(firing.neuron for firing in firings):
+            self._opened.add(firings[0].neuron)
+        with html("table", "neurons").props("role=table"):
+            with html("thead"), html("tr"):
+                for title in COLUMNS:
+                    html("th", text=title).props("scope=col")
+            with html("tbody") as body:
+                for firing in firings if self._all_rows else firings[:SHOWN]:
+                    self._row(firing, firing.neuron not in result.off)
 
-def show(result: Result, looks: Looks, turn: Callable[[Neuron, bool], None]) -> None:
-    """Draw the neurons of the active edits, with their strongest activation.
+        def rest() -> None:
+            self._all_rows = True
+            more.delete()
+            with body:
+                for firing in firings[SHOWN:]:
+                    self._row(firing, firing.neuron not in result.off)
 
-    Args:
-        result: the answers.
-        looks: how the user left the table.
-        turn: called with a neuron and whether to scale it, when the user changes that.
-    """
-    firings = result.firings
-    if not looks.opened.intersection(firing.neuron for firing in firings):
-        looks.opened.add(firings[0].neuron)
+        if len(firings) > SHOWN and not self._all_rows:
+            more = ui.button(f"Show all {len(firings)} neurons", on_click=rest)
+            more.props("outline no-caps")
+        html("p", "legend", text=EXPLAINED)
 
-    def touched(neuron: Neuron, is_on: bool) -> None:
-        looks.touched = neuron
-        turn(neuron, is_on)
+    def _row(self, firing: Firing, is_on: bool) -> None:
+        """A neuron's row, with its tokens below."""
+        (peak,) = firing.top(1)
+        neuron, h = firing.neuron, firing.outputs[peak]
+        name = f"{neuron.site} #{neuron.unit}"
+        with html("tr"):
+            with _cell("Neuron", "th").props("scope=row"):
+                html("span", "place", text=firing.place)
+                html("code", text=name)
+            _cell("Factor", text=f"{firing.factor:.4g}" if is_on else "1 (off)")
+            _cell("Strongest h", text=minus(h))
+            _cell("After", text=minus(firing.scaled(peak) if is_on else h))
+            with _cell("At token"):
+                html("code", "token", text=firing.tokens[peak])
+            with _cell("Scaled"):
+                box = ui.checkbox(value=is_on, on_change=lambda e: self._tick(neuron, e.value))
+                box.props("dense").props["aria-label"] = f"Scale {name}"
+            with _cell("Tokens"):
+                button = ui.button().props("flat dense no-caps")
+                button.props["aria-label"] = f"Tokens of {name}"
+        with html("tr", "details") as details, html("td") as inside:
+            inside.props["colspan"] = len(COLUMNS)
 
-    def rows(some: tuple[Firing, ...]) -> None:
-        for firing in some:
-            _row(firing, firing.neuron not in result.off, looks, touched)
+        def draw() -> None:
+            is_open = neuron in self._opened
+            details.set_visibility(is_open)
+            button.set_text("Hide" if is_open else "Show")
+            button.props["aria-expanded"] = "true" if is_open else "false"
+            if is_open and not inside.default_slot.children:
+                with inside:
+                    _tokens(firing)
 
-    def rest() -> None:
-        looks.all_rows = True
-        more.delete()
-        with body:
-            rows(firings[SHOWN:])
+        def toggle() -> None:
+            self._opened ^= {neuron}
+            draw()
 
-    with html("table", "neurons").props("role=table"):
-        with html("thead"), html("tr"):
-            for title in COLUMNS:
-                html("th", text=title).props("scope=col")
-        with html("tbody") as body:
-            rows(firings if looks.all_rows else firings[:SHOWN])
-    if len(firings) > SHOWN and not looks.all_rows:
-        more = ui.button(f"Show all {len(firings)} neurons", on_click=rest)
-        more.props("outline no-caps")
-    html("p", "legend", text=EXPLAINED)
-
-
-def _row(
-    firing: Firing, is_on: bool, looks: Looks, touched: Callable[[Neuron, bool], None]
-) -> None:
-    """A neuron's row, with its tokens below."""
-    (peak,) = firing.top(1)
-    name = f"{firing.neuron.site} #{firing.neuron.unit}"
-    after = firing.scaled(peak) if is_on else firing.outputs[peak]
-    with html("tr"):
-        with _cell(0, "th").props("scope=row"):
-            html("span", "place", text=firing.place)
-            html("code", text=name)
-        _cell(1, text=f"{firing.factor:.4g}" if is_on else "1 (off)")
-        _cell(2, text=minus(firing.outputs[peak]))
-        _cell(3, text=minus(after))
-        with _cell(4):
-            html("code", "token", text=firing.tokens[peak])
-        with _cell(5):
-            box = ui.checkbox(
-                value=is_on, on_change=lambda e: touched(firing.neuron, bool(e.value))
-            )
-            box.props("dense")
-            box.props["aria-label"] = f"Scale {name}"
-            if looks.touched == firing.neuron:
-                looks.touched, looks.focused = None, box.html_id
-        with _cell(6):
-            button = ui.button().props("flat dense no-caps")
-            button.props["aria-label"] = f"Tokens of {name}"
-    with html("tr", "details") as details, html("td") as inside:
-        inside.props["colspan"] = len(COLUMNS)
-
-    def draw() -> None:
-        is_open = firing.neuron in looks.opened
-        details.set_visibility(is_open)
-        button.set_text("Hide" if is_open else "Show")
-        button.props["aria-expanded"] = "true" if is_open else "false"
-        if is_open and not inside.default_slot.children:
-            with inside:
-                _tokens(firing)
-
-    def toggle() -> None:
-        looks.opened ^= {firing.neuron}
+        button.on_click(toggle)
         draw()
+        if self._touched == neuron:
+            self._touched = None
+            focus(box)
 
-    button.on_click(toggle)
-    draw()
+    def _tick(self, neuron: Neuron, is_on: bool) -> None:
+        self._touched = neuron
+        self._turn(neuron, is_on)
 
 
-def _cell(column: int, tag: str = "td", *, text: str = "") -> TextElement:
+def _cell(column: str, tag: str = "td", *, text: str = "") -> TextElement:
     cell = html(tag, text=text)
-    cell.props["data-title"] = COLUMNS[column]
+    cell.props["data-title"] = column
     return cell
 
 

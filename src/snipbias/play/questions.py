@@ -24,16 +24,12 @@ def rows(task: Task, condition: Condition = "all", containing: str = "") -> list
         containing: only items whose context, question or options contain this text, in any case.
     """
     wanted = containing.casefold().strip()
-    chosen = [
-        item
-        for item in task.items
-        if condition in ("all", item.condition)
-        and wanted in "\n".join((item.context, item.question, *item.options)).casefold()
-    ]
-    first: dict[str, int] = {}
-    for place, item in enumerate(chosen):
-        first.setdefault(item.twin or item.id, place)
-    return sorted(chosen, key=lambda item: first[item.twin or item.id])
+    groups: dict[str, list[Item]] = {}
+    for item in task.items:
+        text = "\n".join((item.context, item.question, *item.options)).casefold()
+        if condition in ("all", item.condition) and wanted in text:
+            groups.setdefault(item.twin or item.id, []).append(item)
+    return [item for twins in groups.values() for item in twins]
 
 
 def held_out(task: Task, edits: Sequence[NeuronEdit]) -> Task | None:
@@ -51,10 +47,9 @@ def first(rows: Sequence[Item]) -> int:
 
 def found_with(item: Item, edits: Collection[NeuronEdit]) -> list[str]:
     """Labels of the edits found on rows of this item's template."""
+    seen = {edit.label: edit.found_on.templates for edit in edits if edit.found_on}
     return [
-        edit.label
-        for edit in edits
-        if edit.found_on is not None and item.template and item.template in edit.found_on.templates
+        label for label, templates in seen.items() if item.template and item.template in templates
     ]
 
 
@@ -68,9 +63,7 @@ def own(
     """An item made from what the user typed.
 
     Args:
-        context: context; may be empty.
-        question: question.
-        options: option texts.
+        context, question, options: its texts; the context may be empty.
         gold: index of the right option; None counts as the first, and must not be shown.
         biased: index of the option that the stereotype names, if any.
 
@@ -109,20 +102,15 @@ def swapped(item: Item) -> Item:
 
     def turned(found: re.Match[str]) -> str:
         other = exchange.get(found[0].casefold())
-        return found[0] if other is None else _like(found[0], other)
+        if other is None:
+            return found[0]
+        return other.title() if found[0][:1].isupper() else other
 
-    def turn(text: str) -> str:
-        return any_name.sub(turned, text)
-
+    context, question = (any_name.sub(turned, text) for text in (item.context, item.question))
     gold = {one: other, other: one}.get(item.gold, item.gold)
-    return replace(item, context=turn(item.context), question=turn(item.question), gold=gold)
+    return replace(item, context=context, question=question, gold=gold)
 
 
 def _name(option: str) -> str:
     """An option without its article and full stop."""
     return re.sub(r"^(the|an?) ", "", option.strip().removesuffix(".").casefold())
-
-
-def _like(model: str, name: str) -> str:
-    """A name, capitalised like the one that it replaces."""
-    return name.title() if model[:1].isupper() else name

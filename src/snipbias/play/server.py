@@ -37,12 +37,12 @@ def serve(
     from nicegui import ui
 
     from snipbias.play.guard import Guard
-    from snipbias.play.page import build
+    from snipbias.play.page import Page
 
     app = FastAPI(openapi_url=None)
     ui.run_with(
         app,
-        root=partial(build, session),
+        root=partial(Page, session),
         title=f"snipbias · {session.lm.name}",
         favicon=ICON,
         language="en-US",

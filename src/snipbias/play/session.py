@@ -35,25 +35,15 @@ TRIED, SECONDS = 8, 0.5
 
 @dataclass(frozen=True)
 class Result:
-    """Both answers to one question.
-
-    Attributes:
-        question: the question.
-        prompt: the exact prompt.
-        original: the answer of the original model.
-        edited: the answer with the edits; None if nothing changes.
-        random: the answer with as many random neurons scaled in the same way, if asked for.
-        firings: of every neuron of the active edits, including those switched off singly.
-        off: neurons switched off singly.
-    """
+    """Both answers to one question."""
 
     question: Question
     prompt: str
     original: Answer
-    edited: Answer | None
-    random: Answer | None
-    firings: tuple[Firing, ...]
-    off: frozenset[Neuron]
+    edited: Answer | None  # None if the edits change nothing
+    random: Answer | None  # with as many random neurons scaled in the same way, if asked for
+    firings: tuple[Firing, ...]  # of every neuron of the active edits, also if it is off
+    off: frozenset[Neuron]  # neurons switched off singly
 
     @property
     def answers(self) -> dict[str, Answer]:
@@ -64,21 +54,13 @@ class Result:
 
 @dataclass
 class Session:
-    """The model, and what can be picked on the page; shared by all tabs.
-
-    Attributes:
-        lm: the model.
-        edits: edits with different labels.
-        tasks: at least one task.
-        notes: label -> whether the edit fits, and remarks.
-        opening: the row of the first task that the page opens on.
-    """
+    """The model, and what can be picked on the page; shared by all tabs."""
 
     lm: LanguageModel
-    edits: Sequence[NeuronEdit]
-    tasks: Sequence[Task]
-    notes: dict[str, tuple[bool, str]] = field(init=False)
-    opening: Item = field(init=False)
+    edits: Sequence[NeuronEdit]  # with different labels
+    tasks: Sequence[Task]  # at least one
+    notes: dict[str, tuple[bool, str]] = field(init=False)  # label -> whether it fits, remarks
+    opening: Item = field(init=False)  # the row of the first task that the page opens on
     _lock: Lock = field(default_factory=Lock, init=False)
 
     def __post_init__(self) -> None:
@@ -114,8 +96,7 @@ class Session:
             edited = None if edit is None else answer(self.lm, question, edit)
             drawn, fired = None, ()
             if edit is not None and control is not None:
-                factors = [factor for units in edit.factors.values() for factor in units.values()]
-                other = random_edit(self.lm, len(factors), control, factors)
+                other = random_edit(self.lm, len(edit), control, list(edit.by_neuron.values()))
                 drawn = answer(self.lm, question, other)
             if listed := together(self.lm, [replace(each, off=frozenset()) for each in switches]):
                 fired = tuple(firings(self.lm, question, listed, original.chosen))

@@ -21,57 +21,42 @@ TICKS = (f"{MINUS}1", "0: nothing", "1: as found", "2")  # at -1, 0, 1 and 2
 class Switchboard:
     """A switch and a strength per edit; the first edit is on."""
 
-    def __init__(self, session: Session, state: Mapping[str, Any]) -> None:
-        self._session = session
+    def __init__(
+        self, session: Session, state: Mapping[str, Any], changed: Callable[[], None]
+    ) -> None:
+        self._changed = changed
         self._off = {Neuron(site, unit) for site, unit in state.get("off", ())}
-        strengths = state.get("edits")
-        self._number = int(state.get("random", 0))
+        self._seed = int(state.get("random", 0))
         self._controls: list[tuple[NeuronEdit, ui.switch, Strength]] = []
-        self.on_change: Callable[[], None] = lambda: None
+        strengths = state.get("edits", {edit.label: 1.0 for edit in session.edits[:1]})
         with section("Edits"):
             if not session.edits:
                 _how_to_get_one(session.lm.name)
             with html("ul", "edits"):
-                for number, edit in enumerate(session.edits):
-                    first = 1.0 if number == 0 else None
+                for edit in session.edits:
                     with html("li"):
-                        self._row(edit, first if strengths is None else strengths.get(edit.label))
+                        self._row(edit, session.notes[edit.label], strengths.get(edit.label))
             if session.edits:
-                self._random = ui.switch(RANDOM, value="random" in state)
-                self._draw = ui.button("Draw others", on_click=self._draw_others)
-                self._draw.props("flat dense no-caps").bind_visibility_from(self._random, "value")
-                self._random.on_value_change(lambda: self.on_change())
+                self._random = ui.switch(RANDOM, value="random" in state, on_change=changed)
+                draw = ui.button("Draw others", on_click=self._draw_others)
+                draw.props("flat dense no-caps").bind_visibility_from(self._random, "value")
 
-    def control(self) -> int | None:
-        """Seed of the random neurons that are shown; None if none are."""
-        return self._number if self._controls and self._random.value else None
-
-    def state(self) -> dict[str, Any]:
-        """The state from which `__init__` restores this view."""
-        edits = {edit.label: s.value for edit, on, s in self._controls if on.value}
-        drawn = {} if self.control() is None else {"random": self.control()}
-        off = [[neuron.site, neuron.unit] for neuron in sorted(self._off)]
-        return {"edits": edits, "off": off, **drawn}
-
-    def _draw_others(self) -> None:
-        self._number += 1
-        self.on_change()
-
-    def _row(self, edit: NeuronEdit, strength_now: float | None) -> None:
-        fits, note = self._session.notes[edit.label]
-        switch = ui.switch(edit.label, value=strength_now is not None and fits)
+    def _row(self, edit: NeuronEdit, note: tuple[bool, str], strength: float | None) -> None:
+        """An edit with its note; its strength is None where it is off."""
+        fits, said = note
+        switch = ui.switch(edit.label, value=strength is not None and fits)
         found_on = f", found on {edit.found_on.task}" if edit.found_on else ""
         html("p", "count", text=f"{plural(len(edit), 'neuron')}{found_on}")
-        if note:
-            html("p", "note" if fits else "note bad", text=sentence(note))
+        if said:
+            html("p", "note" if fits else "note bad", text=sentence(said))
         if not fits:
             switch.disable()
             return
-        begin = 1.0 if strength_now is None else strength_now
-        strength = Strength(f"Strength of {edit.label}", begin, lambda: self.on_change())
-        strength.box.bind_visibility_from(switch, "value")
-        switch.on_value_change(lambda: self.on_change())
-        self._controls.append((edit, switch, strength))
+        begin = 1.0 if strength is None else strength
+        slider = Strength(f"Strength of {edit.label}", begin, self._changed)
+        slider.box.bind_visibility_from(switch, "value")
+        switch.on_value_change(self._changed)
+        self._controls.append((edit, switch, slider))
 
     def switches(self) -> list[EditSetting]:
         """The active edits with their settings."""
@@ -81,10 +66,25 @@ class Switchboard:
             if switch.value
         ]
 
+    def control(self) -> int | None:
+        """Seed of the random neurons that are shown; None if none are."""
+        return self._seed if self._controls and self._random.value else None
+
+    def state(self) -> dict[str, Any]:
+        """The state from which `__init__` restores this view."""
+        edits = {switch.edit.label: switch.strength for switch in self.switches()}
+        drawn = {} if self.control() is None else {"random": self._seed}
+        off = [[neuron.site, neuron.unit] for neuron in sorted(self._off)]
+        return {"edits": edits, "off": off, **drawn}
+
     def turn(self, neuron: Neuron, is_on: bool) -> None:
         """Switch one neuron off or on."""
         (self._off.discard if is_on else self._off.add)(neuron)
-        self.on_change()
+        self._changed()
+
+    def _draw_others(self) -> None:
+        self._seed += 1
+        self._changed()
 
 
 class Strength:
@@ -92,30 +92,26 @@ class Strength:
 
     def __init__(self, name: str, value: float, changed: Callable[[], None]) -> None:
         self.value = value
-        self._changed = changed
+
+        def let_go(value: float) -> None:
+            self.value = float(value)
+            changed()
+
         with html("div", "strength") as self.box:
             with html("p"):
                 html("span", text="Strength").props("aria-hidden=true")
-                self._shown = html("span", text=minus(value))
-            self._slider = html("input").props('type=range min="-1" max=2 step="0.05"')
+                shown = html("span", text=minus(value))
+            slider = html("input").props('type=range min="-1" max=2 step="0.05"')
             # Set the attribute (the initial value), not the property: later moves stay in the
             # browser, so that a late answer cannot move the slider back.
-            self._slider.props["^value"] = value
-            self._slider.props["aria-label"] = name
+            slider.props["^value"] = value
+            slider.props["aria-label"] = name
             with html("p", "ticks").props("aria-hidden=true"):
                 for text in TICKS:
                     html("span", text=text)
         sent = "event => emit(Number(event.target.value))"
-        self._slider.on("input", lambda e: self._move(e.args), js_handler=sent)
-        self._slider.on("change", lambda e: self._let_go(e.args), js_handler=sent)
-
-    def _move(self, value: float) -> None:
-        self._shown.set_text(minus(value))
-
-    def _let_go(self, value: float) -> None:
-        self._move(value)
-        self.value = float(value)
-        self._changed()
+        slider.on("input", lambda e: shown.set_text(minus(e.args)), js_handler=sent)
+        slider.on("change", lambda e: let_go(e.args), js_handler=sent)
 
 
 def _how_to_get_one(model: str) -> None:

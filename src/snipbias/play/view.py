@@ -2,109 +2,142 @@
 
 from __future__ import annotations
 
-import json
-from urllib.parse import urlencode
+from collections.abc import Callable
 
-from nicegui import background_tasks, run, ui
+from snipbias.models.sites import Neuron
+from snipbias.play.answers import Answer, Question
+from snipbias.play.elements import html, minus, section, sentence
+from snipbias.play.neurons import NeuronTable
+from snipbias.play.session import Result
 
-from snipbias.base.errors import SnipbiasError
-from snipbias.play import neurons, panels
-from snipbias.play.answers import Question
-from snipbias.play.chooser import Chooser
-from snipbias.play.elements import html, section, sentence
-from snipbias.play.session import Result, Session
-from snipbias.play.switchboard import Switchboard
-
-STATE = "state"  # the part of the address that stores the question and the edits
+EXPLAINED = "Percent: P among these options. log P: sum over the option's own tokens."
 
 
 class View:
-    """Both answers to the current question."""
+    """The answers to the question `shown`; None if there are none."""
 
-    def __init__(self, session: Session, chooser: Chooser, board: Switchboard) -> None:
-        self._session = session
-        self._chooser = chooser
-        self._board = board
-        self._shown: Question | None = None
-        self._turn = 0
-        self._looks = neurons.Looks()
+    def __init__(self, turn: Callable[[Neuron, bool], None]) -> None:
+        self.shown: Question | None = None
+        self._neurons = NeuronTable(turn)
         with section("Answers") as self._card:
             # Polite: screen readers announce changes without moving the focus.
             self._status = html("p", "status").props("role=status aria-live=polite")
             self._stale = html("p", "stale-note").props("aria-live=polite")
             self._error = html("p", "error").props("role=alert")
             self._bars = html("div")
-        self._rest = html("div", "rest")
+        self.rest = html("div", "rest")
 
-    def refresh(self) -> None:
-        """Ask again, without blocking the page."""
-        self._turn += 1
-        state = json.dumps({**self._chooser.state(), **self._board.state()}, separators=(",", ":"))
-        ui.navigate.history.replace(f"/?{urlencode({STATE: state})}")
-        self._outdate("Asking again: this is the previous answer.")
-        background_tasks.create(self._ask(self._turn), context=self._rest)
-
-    def compare(self) -> None:
-        """Show whether the answer still belongs to what is typed."""
-        try:
-            same = self._chooser.question() == self._shown
-        except SnipbiasError:
-            same = False
-        self._outdate("" if same else "The question has changed: press Ask to answer it.")
-
-    def _outdate(self, why: str) -> None:
-        """Mark the shown answer as outdated, if there is one."""
-        why = why if self._shown else ""
+    def outdate(self, why: str) -> None:
+        """Mark the shown answer as outdated, if there is one; no longer if there is no reason."""
+        why = why if self.shown else ""
         self._stale.set_text(why)
-        self._card.classes(**{"add" if why else "remove": "stale"})
-        self._rest.classes(**{"add" if why else "remove": "stale"})
+        for part in (self._card, self.rest):
+            part.classes(**{"add" if why else "remove": "stale"})
 
-    async def _ask(self, turn: int) -> None:
+    def wait(self) -> None:
+        """Say that the model is being asked; the last answer stays until the next one."""
         self._card.props("aria-busy=true")
-        try:
-            question, switches = self._chooser.question(), self._board.switches()
-            control = self._board.control()
-            self._error.set_text("")  # the last answer stays until the next one
-            if not self._status.text:
-                self._status.set_text("The model is being asked.")
-            result = await run.io_bound(
-                self._session.ask, question, switches, lambda: turn != self._turn, control
-            )
-        except SnipbiasError as error:
-            if turn == self._turn:
-                self._fail(str(error))
-            return
-        if result is not None and turn == self._turn:
-            self._show(result)
+        self._error.set_text("")
+        if not self._status.text:
+            self._status.set_text("The model is being asked.")
 
-    def _fail(self, message: str) -> None:
+    def fail(self, message: str) -> None:
+        """Show an error instead of an answer."""
         self._begin(None, "", sentence(message))
-        self._bars.clear()
-        self._rest.clear()
 
-    def _begin(self, shown: Question | None, status: str, error: str = "") -> None:
-        """Replace the texts above an answer."""
-        self._card.props("aria-busy=false")
-        self._shown = shown
-        self._outdate("")
-        self._status.set_text(status)
-        self._error.set_text(error)
-
-    def _show(self, result: Result) -> None:
-        self._begin(result.question, panels.verdict(result))
-        self._bars.clear()
+    def show(self, result: Result) -> None:
+        """Show the answers."""
+        self._begin(result.question, _verdict(result))
         with self._bars:
-            panels.options(result)
-        self._rest.clear()
-        with self._rest:
+            _options(result)
+        with self.rest:
             with section("Generated text"):
-                panels.written(result)
+                _written(result)
             if result.firings:
                 with section("Neurons that the edits change"):
-                    neurons.show(result, self._looks, self._board.turn)
+                    self._neurons.draw(result)
             with section(), html("details"):
                 html("summary", text="Exact prompt")
                 html("pre", "prompt", text=result.prompt).props("tabindex=0")
-        if self._looks.focused is not None:  # the box just ticked was redrawn
-            ui.run_javascript(f"document.getElementById('{self._looks.focused}')?.focus()")
-            self._looks.focused = None
+
+    def _begin(self, shown: Question | None, status: str, error: str = "") -> None:
+        """Replace the texts above an answer, and remove the last one."""
+        self._card.props("aria-busy=false")
+        self.shown = shown
+        self.outdate("")
+        self._status.set_text(status)
+        self._error.set_text(error)
+        self._bars.clear()
+        self.rest.clear()
+
+
+def _verdict(result: Result) -> str:
+    """The result in one sentence."""
+    options = result.question.item.options
+    said = _says("The model answers", options, result.original)
+    if result.edited is None:
+        return f"{said}."
+    again = "again " if result.edited.chosen == result.original.chosen else ""
+    return f"{said}; edited, it {again}{_says('answers', options, result.edited)}."
+
+
+def _says(verb: str, options: tuple[str, ...], answer: Answer) -> str:
+    return f"{verb} “{options[answer.chosen]}” ({percent(answer.shares[answer.chosen])})"
+
+
+def _options(result: Result) -> None:
+    """Each option with its probability before and after."""
+    with html("ul", "options"):
+        for index, option in enumerate(result.question.item.options):
+            with html("li"):
+                with html("p", "option"):
+                    html("span", "text", text=option)
+                    for mark in _marks(result, index):
+                        html("span", f"mark {mark}", text=mark)
+                for name, answer in result.answers.items():
+                    _bar(name, answer, index)
+    html("p", "legend", text=EXPLAINED)
+
+
+def _marks(result: Result, index: int) -> list[str]:
+    """Which marks an option has: gold, biased, unknown."""
+    item, gold_known = result.question.item, result.question.gold_known
+    gold = item.gold if gold_known else None
+    known = {"gold": gold, "biased": item.biased, "unknown": item.unknown}
+    return [mark for mark, option in known.items() if option == index]
+
+
+def _bar(name: str, answer: Answer, index: int) -> None:
+    is_chosen = answer.chosen == index
+    with html("div", f"bar {name}" + " chosen" * is_chosen):
+        html("span", "name", text=name)
+        with html("span", "track").props("aria-hidden=true"):
+            html("span", "fill").style(f"width: {answer.shares[index]:.2%}")
+        html("span", "share", text=percent(answer.shares[index]))
+        with html("span", "logp"):
+            html("span", "unit", text="log P ")
+            html("span", text=minus(answer.logprobs[index]))
+        html("span", "answer", text="answer" if is_chosen else "")
+
+
+def _written(result: Result) -> None:
+    """The texts that both models generate, side by side."""
+    options = result.question.item.options
+    with html("div", "written"):
+        for name, answer in result.answers.items():
+            if name == "random":
+                continue
+            with html("figure", name):
+                html("figcaption", text=name)
+                html("blockquote", text=answer.text or "(nothing)")
+                matched = None if answer.matched is None else options[answer.matched]
+                html("p", "legend", text=f"taken as: {matched}" if matched else "matches no option")
+
+
+def percent(share: float) -> str:
+    """A share in percent, never rounded to exactly 0 or 100."""
+    if 0 < share < 0.0005:
+        return "<0.1 %"
+    if 0.9995 < share < 1:
+        return ">99.9 %"
+    return f"{share:.1%}".replace("%", " %")

@@ -162,7 +162,7 @@ def template(name: str) -> Template:
 
 def _does(edit: EditRecord) -> str:
     """How the outputs of the neurons change, in words."""
-    factors = {factor for units in edit.factors.values() for factor in units.values()}
+    factors = set(edit.by_neuron.values())
     if factors == {0.0}:
         return "sets to zero (prunes) the outputs of"
     if len(factors) == 1:

@@ -12,25 +12,21 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 OWN_LICENCE = "apache-2.0"  # of this package, with the demo model and the task mini
 GLUE = ("mrpc", "rte", "qnli")
+LICENCES = {
+    "bbq": "CC-BY-4.0 (BBQ, Parrish et al. 2022)",
+    "mini": "Apache-2.0 (part of snipbias)",
+}
 
 
 @dataclass(frozen=True)
 class Data:
-    """A task's rows.
-
-    Attributes:
-        task: name of the task.
-        licence: in words; None if unknown.
-        repository: the dataset on the hub, if it is one.
-        language: language code; None if unknown.
-        config: configuration of the dataset, if one is named.
-    """
+    """A task's rows, as far as they are known."""
 
     task: str
-    licence: str | None = None
-    repository: str | None = None
-    language: str | None = None
-    config: str | None = None
+    licence: str | None = None  # in words
+    repository: str | None = None  # the dataset on the hub, if it is one
+    language: str | None = None  # its code
+    config: str | None = None  # of the dataset, if one is named
 
 
 def base_on_hub(model: ModelId) -> str | None:
@@ -45,10 +41,8 @@ def base_on_hub(model: ModelId) -> str | None:
 def data_of(task: str) -> Data:
     """Facts about a task's rows, from its name."""
     kind, _, rest = task.partition(":")
-    if kind == "bbq":
-        return Data(task, "CC-BY-4.0 (BBQ, Parrish et al. 2022)", language="en")
-    if kind == "mini":
-        return Data(task, "Apache-2.0 (part of snipbias)", language="en")
+    if kind in LICENCES:
+        return Data(task, LICENCES[kind], language="en")
     if task in GLUE:
         return Data(task, repository="nyu-mll/glue", language="en", config=task)
     if kind.lower() == "hf":
@@ -62,6 +56,4 @@ def without_folders(name: str) -> str:
     """Reduce an absolute path, which could identify the user, to its last part."""
     if name.startswith(("/", "~")):
         return PurePosixPath(name).name
-    if PureWindowsPath(name).is_absolute():
-        return PureWindowsPath(name).name
-    return name
+    return PureWindowsPath(name).name if PureWindowsPath(name).is_absolute() else name

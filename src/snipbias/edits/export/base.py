@@ -19,32 +19,24 @@ Format = Literal["lora", "ia3", "checkpoint"]
 
 @dataclass(frozen=True)
 class Base:
-    """The model that an adapter is loaded on.
+    """The model that an adapter is loaded on."""
 
-    Attributes:
-        name: hub id or absolute path of a folder; None for a model made in memory.
-        revision: the hub's commit.
-        gguf_file: the file in that folder, if the model was read from one.
-        is_encoder_decoder: decides which of transformers' auto classes loads it.
-    """
-
-    name: str | None
-    revision: str | None
-    gguf_file: str | None
-    is_encoder_decoder: bool
+    name: str | None  # hub id or absolute path of a folder; None for a model made in memory
+    revision: str | None  # the hub's commit
+    gguf_file: str | None  # the file in that folder, if the model was read from one
+    is_encoder_decoder: bool  # decides which of transformers' auto classes loads it
 
     @classmethod
     def of(cls, lm: LanguageModel, name: str | None = None) -> Base:
         """Where the model was loaded from, or the name that is given instead."""
-        is_encoder_decoder = lm.is_encoder_decoder
         if name is not None:
-            return cls(name, None, None, is_encoder_decoder)
+            return cls(name, None, None, lm.is_encoder_decoder)
         place = lm.model.config.name_or_path or None
         if place is not None and Path(place).is_dir():
             place = str(Path(place).absolute())  # a relative path fails elsewhere
         is_gguf = lm.name.lower().endswith(".gguf")
         commit = None if lm.revision is None or ":" in lm.revision else lm.revision
-        return cls(place, commit, Path(lm.name).name if is_gguf else None, is_encoder_decoder)
+        return cls(place, commit, Path(lm.name).name if is_gguf else None, lm.is_encoder_decoder)
 
     @property
     def on_hub(self) -> bool:

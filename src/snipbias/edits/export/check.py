@@ -27,19 +27,12 @@ TOKENS = 64
 
 @dataclass(frozen=True)
 class ExportCheck:
-    """How far an exported model is from the hooked one.
+    """How far an exported model is from the hooked one."""
 
-    Attributes:
-        difference: largest difference of logits between exported and hooked model.
-        effect: the same between hooked and original model: the effect of the edit.
-        tolerance: largest acceptable `difference`.
-        tokens: length of the text.
-    """
-
-    difference: float
-    effect: float
-    tolerance: float
-    tokens: int
+    difference: float  # the largest one between logits of the exported and the hooked model
+    effect: float  # the same between hooked and original model: the effect of the edit
+    tolerance: float  # the largest acceptable difference
+    tokens: int  # length of the text
 
 
 def check_export(

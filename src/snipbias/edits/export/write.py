@@ -14,7 +14,6 @@ from torch import nn
 from snipbias.base.errors import SnipbiasError, require
 from snipbias.base.files import atomic_folder
 from snipbias.base.markdown import Markdown
-from snipbias.edits.algebra import flat
 from snipbias.edits.card.card import model_card
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.export.adapters import has_bias, write_adapter
@@ -114,7 +113,7 @@ def fill(
         raise SnipbiasError(f"there is no format {format!r}: give one of {get_args(Format)}.")
     edit.check(lm)
     figures = figures_for(edit, evaluation, beside)
-    changed = by_site((neuron, factor) for neuron, factor in flat(edit).items() if factor != 1)
+    changed = by_site(pair for pair in edit.by_neuron.items() if pair[1] != 1)
     if not changed:
         raise SnipbiasError(f"{edit.label} multiplies by 1 only: there is nothing to export.")
     changes = replace(edit, factors=changed)
