@@ -117,13 +117,14 @@ def check(data: Any, source: str | Path) -> dict[str, Any]:
     from jsonschema.exceptions import best_match
 
     unknown: list[str] = []
+    known, fault = data, None
     error = best_match(Draft202012Validator(schema()).iter_errors(data))
-    if error is not None:
-        place = ".".join(map(str, error.absolute_path))
-        fault = f"{place}: {error.message}" if place else error.message
-    else:
+    if error is None:
         known = _known(data, schema(), "", unknown)
         fault = _fault(known)
+    else:
+        place = ".".join(map(str, error.absolute_path))
+        fault = f"{place}: {error.message}" if place else error.message
     if fault:
         raise SnipbiasError(
             f"{source} is not a complete edit ({_short(fault)}): find or download it again."

@@ -161,7 +161,11 @@ def record_of(edit: EditRecord, folder: Path) -> RunRecord | None:
 
 
 def with_card(edit: EditRecord, card: str, figures: Figures | None) -> dict[str, bytes]:
-    """The files of an edit for others, with its card and its figures: file name -> content."""
+    """The files of an edit for others, by name.
+
+    Args:
+        edit, card, figures: the edit, its card, and the figures on the card if any.
+    """
     texts = {CARD_FILE: card}
     if figures is not None:
         texts |= {FIGURES_FILE: figures.to_json(), **figures.eval_results()}

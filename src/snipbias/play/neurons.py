@@ -74,7 +74,9 @@ class NeuronTable:
             with _cell("At token"):
                 html("code", "token", text=firing.tokens[peak])
             with _cell("Scaled"):
-                box = ui.checkbox(value=is_on, on_change=lambda e: self._tick(neuron, e.value))
+                box = ui.checkbox(
+                    value=is_on, on_change=lambda e: self._tick(neuron, bool(e.value))
+                )
                 box.props("dense").props["aria-label"] = f"Scale {name}"
             with _cell("Tokens"):
                 button = ui.button().props("flat dense no-caps")
