@@ -11,8 +11,10 @@ import numpy as np
 import torch
 
 from reference import option_logprob
-from snipbias.evaluation.evaluate import Evaluation, evaluate
-from snipbias.experiment.baselines.calibration import Given
+from snipbias.evaluation.evaluate import Evaluation
+from snipbias.experiment.cell import Cell
+from snipbias.experiment.settings import Settings
+from snipbias.experiment.store import Store
 from snipbias.models.language_model import LanguageModel, Query
 from snipbias.models.scoring import Scored
 from snipbias.tasks.items import Item, Task
@@ -58,11 +60,15 @@ class ByHand(LanguageModel):
         return Scored(logprobs, nothing, nothing.bool(), nothing.bool())
 
 
-def measured(lm: Any, asked: Task, dev: Task = DEV, **changes: Any) -> Given:
-    return Given(lm, asked, evaluate(lm, asked), dev, **changes)
+def measured(lm: Any, asked: Task, dev: Task = DEV, seed: int = 0, **changes: Any) -> Cell:
+    """A cell whose original is evaluated."""
+    settings = Settings(seed=seed)
+    cell = Cell(lm, settings, asked, dev, test=asked, retention=(), store=Store(), **changes)
+    assert cell.original
+    return cell
 
 
-def by_hand(logprob: LogP, asked: Task, dev: Task = DEV) -> tuple[ByHand, Given]:
+def by_hand(logprob: LogP, asked: Task, dev: Task = DEV) -> tuple[ByHand, Cell]:
     """The toy model with the original's prompts forgotten."""
     lm = ByHand(logprob)
     made = measured(lm, asked, dev)

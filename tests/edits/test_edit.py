@@ -14,7 +14,7 @@ from snipbias.base.errors import SnipbiasError
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.provenance import ModelId
 from snipbias.edits.switch import switched
-from snipbias.experiment.baselines.ablation import MeanAblation
+from snipbias.experiment.baselines.change import held_at
 from snipbias.models.language_model import Query
 from snipbias.models.sites import Neuron, unit_dim
 
@@ -80,7 +80,7 @@ def test_a_compiled_model_is_edited_too(way):
     with edit.applied(lm):
         expected = lm.model(ids).logits
     means = {site.name: torch.full((site.width,), 0.5) for site in lm.sites}
-    held = MeanAblation(edit, means)
+    held = held_at(edit, means)
     with held.applied(lm):
         at_means = lm.model(ids).logits
     run = COMPILED[way](lm.model)

@@ -9,7 +9,7 @@ import pytest
 from snipbias.evaluation.evaluate import _SCHEMA, Evaluation
 from snipbias.evaluation.margin import discrimination, unknown_margin
 from snipbias.evaluation.reading import Reading
-from snipbias.experiment.baselines.calibration import constants, levelled
+from snipbias.experiment.baselines.offset import constants, levelled
 from snipbias.tasks.items import Item, Task
 
 PLANTED = {"Not known": 2.0, "Cannot be told": -1.0, "Undetermined": 0.5}

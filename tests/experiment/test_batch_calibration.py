@@ -15,7 +15,7 @@ from snipbias.evaluation.evaluate import Evaluation, evaluate
 from snipbias.evaluation.metrics import accuracy, discrimination, unknown_floor
 from snipbias.evaluation.offset_curve import offset_curve
 from snipbias.experiment.baselines import calibration as calibrate
-from snipbias.experiment.baselines.calibration import choose_offset, offset
+from snipbias.experiment.baselines.offset import always_unknown, choose_offset, offset
 from snipbias.experiment.choose import balanced
 from snipbias.tasks.items import Item, Task
 from toys import RAGGED, rows, task
@@ -59,7 +59,7 @@ def test_batch_calibration_leaves_no_position_preferred() -> None:
     lm, asked = tiny("llama"), task(8)
     made = measured(lm, asked)
     found = np.stack(scores(calibrate.batch_calibration(made)))
-    own = np.stack(made.logprobs)
+    own = np.stack(made.original.table["logprob"].to_pylist())
     ratio = np.exp(found - np.log(np.exp(own).sum(1, keepdims=True)))
     for j in range(len(asked.instructions)):
         np.testing.assert_allclose(ratio[j :: len(asked.instructions)].mean(0), 1, atol=1e-6)
@@ -109,7 +109,7 @@ def test_always_unknown_is_the_floor() -> None:
     without = replace(rows(7)[-1], unknown=None, id="none")
     asked = replace(task(6), items=(*task(6).items, without))
     made = measured(tiny("llama"), asked)
-    found = calibrate.always_unknown(made).rows("always unknown")
+    found = always_unknown(made).rows("always unknown")
     assert accuracy(found) == unknown_floor(made.original.rows())
     assert 0 < (accuracy(found).overall or 0) < 0.5
     assert discrimination(found) == 0.5

@@ -17,6 +17,7 @@ from snipbias import SnipbiasError
 from snipbias.edits.pruning import Baked
 from snipbias.evaluation.evaluate import evaluate
 from snipbias.experiment.baselines import conditional as made
+from snipbias.experiment.baselines.change import Change
 from snipbias.method.learned.objective import unknown_margin
 from snipbias.tasks.answerable import answerable
 
@@ -51,7 +52,7 @@ def test_a_unit_is_its_three_weights_and_no_other_changes(unchanged) -> None:
     unit = made.Unit(ffn, 5, *torch.randn(3, 16))
     with unchanged(lm.model):
         x, inner, written, _ = _seen(lm, query)
-        with made.Conditional((unit,), "it").applied(lm):
+        with made.rewired((unit,), "it").applied(lm):
             again, new, rewritten, _ = _seen(lm, query)
     column = lm.module(ffn[2]).weight[:, 5]
     value = F.silu(x @ unit.gate) * (x @ unit.up)
@@ -60,7 +61,7 @@ def test_a_unit_is_its_three_weights_and_no_other_changes(unchanged) -> None:
     expected = written - inner[:, 5:6] * column + value[:, None] * unit.down
     torch.testing.assert_close(rewritten, expected.detach(), rtol=1e-4, atol=1e-5)
     with pytest.raises(SnipbiasError, match="no linear layer"):
-        made.Conditional((unit,), "it").check(tiny("gpt2"))
+        made.rewired((unit,), "it").check(tiny("gpt2"))
 
 
 def test_it_writes_at_the_last_token_alone_and_only_where_the_probe_fires() -> None:
@@ -72,11 +73,11 @@ def test_it_writes_at_the_last_token_alone_and_only_where_the_probe_fires() -> N
     (gradient,) = made._gradients(lm, [ffn[2]], [(query, 0)])
     others = np.array([-1.0, -1.0])
 
-    def edit(sure: float, strength: float) -> made.Conditional:
+    def edit(sure: float, strength: float) -> Change:
         layer = made.Layer(ffn, 5, sure * last, abs(sure), others, last, gradient)
-        return made.Conditional((layer.unit(strength, 0.5),), "it")
+        return made.rewired((layer.unit(strength, 0.5),), "it")
 
-    def under(edit: made.Conditional):
+    def under(edit: Change):
         with edit.applied(lm):
             _, inner, _, margin = _seen(lm, query)
         return inner[-6:, 5], margin

@@ -12,11 +12,12 @@ from families import tiny
 from small_experiment import KEPT, SMALL, TOY, places, run
 from snipbias.edits.edit import NeuronEdit
 from snipbias.evaluation.evaluate import evaluate
-from snipbias.experiment.baselines.ablation import MeanAblation
+from snipbias.experiment.baselines.change import held_at
 from snipbias.experiment.choose import in_short
-from snipbias.experiment.methods import METHODS, pruned
+from snipbias.experiment.methods import METHODS
 from snipbias.experiment.outcome import Outcome, named
 from snipbias.experiment.plan import Plan
+from snipbias.experiment.pruned import pruned
 from snipbias.experiment.run import reproduce
 from snipbias.experiment.settings import ORIGINAL
 from snipbias.method.activations import mean_activation
@@ -88,7 +89,7 @@ def test_at_its_mean_a_neuron_is_no_edit() -> None:
     sample = TOY.sample(4, 0)
     means = mean_activation(lm, sample)
     edit = attribute(lm, sample).top(int(held.chosen["n"]))
-    with MeanAblation(edit, {site.name: means[site] for site in lm.sites}).applied(lm):
+    with held_at(edit, {site.name: means[site] for site in lm.sites}).applied(lm):
         expected = evaluate(lm, TOY.test).table
     found, wanted = (
         [p for row in table["logprob"].to_pylist() for p in row] for table in (held.test, expected)

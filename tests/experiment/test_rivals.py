@@ -15,7 +15,7 @@ from snipbias.evaluation import metrics
 from snipbias.evaluation.evaluate import evaluate
 from snipbias.evaluation.rows import Rows
 from snipbias.experiment.baselines import fairsteer, finetuning, unibias
-from snipbias.experiment.baselines.prompt_end import at_prompt_end
+from snipbias.experiment.baselines.change import at_prompt_end
 from snipbias.experiment.baselines.prompting import PROMPTINGS, Prompting
 from snipbias.experiment.baselines.steering import mean_difference
 from snipbias.experiment.store import COSTS, Store
@@ -66,7 +66,7 @@ def test_masked_parts_no_longer_count(family: str, unchanged) -> None:
     lm = tiny(family)
     site = [s.name for s in lm.sites if s.layout[0][0] == "down"][-1]
     seen = []
-    with unchanged(lm.model), unibias.Masked({site: (1, 3)}, "masked").applied(lm):
+    with unchanged(lm.model), unibias.masked({site: (1, 3)}, "masked").applied(lm):
         handle = lm.module(site).register_forward_pre_hook(lambda m, a: seen.append(a[0]))
         evaluate(lm, TASK)
         handle.remove()
@@ -86,28 +86,30 @@ def test_a_probe_learns_what_a_line_can_tell() -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_gate_steers_where_an_answer_is_predicted_and_nowhere_else(family, unchanged) -> None:
     lm = tiny(family)
-    steering = mean_difference(lm, TASK).at(1, 20.0)
-    size = len(steering.vector)
-    always, never = (fairsteer.LayerProbe(torch.zeros(size), bias) for bias in (1.0, -1.0))
+    vectors = mean_difference(lm, TASK)
+    size = vectors.vectors.shape[1]
+    always, never = (
+        fairsteer.gated(vectors, 1, 20.0, fairsteer.LayerProbe(torch.zeros(size), bias))
+        for bias in (1.0, -1.0)
+    )
     with unchanged(lm.model):
         rows = [
-            evaluate(lm, TASK, [fairsteer.Gated(steering, probe)], batch_size=size)
-            for probe, size in ((never, 4), (always, 1), (always, 6))
+            evaluate(lm, TASK, [gate], batch_size=size)
+            for gate, size in ((never, 4), (always, 1), (always, 6))
         ]
-    label = fairsteer.Gated(steering, always).label
-    same, one, six = (found.rows(label).scores for found in rows)
+    same, one, six = (found.rows(always.label).scores for found in rows)
     np.testing.assert_allclose(same, rows[0].rows().scores, atol=1e-4)
     assert abs(one - same).max() > 1e-3
     np.testing.assert_allclose(one, six, atol=1e-3)
     assert not lm.rows_differ
     # The prompt's own tokens are read as they are, but for the last.
-    query, block = asked(lm, TASK)[0].query, dict(lm.blocks("decoder"))[steering.block]
+    query, block = asked(lm, TASK)[0].query, dict(lm.blocks("decoder"))[vectors.blocks[1]]
     seen = []
 
     def watch(module, args, output) -> None:
         seen.append(output[0] if isinstance(output, tuple) else output)
 
-    for context in (nullcontext(), fairsteer.Gated(steering, always).applied(lm)):
+    for context in (nullcontext(), always.applied(lm)):
         with torch.no_grad(), context:
             handle = block.register_forward_hook(watch)
             lm.score([query])

@@ -8,7 +8,7 @@ import torch
 import toys
 from families import tiny
 from snipbias import SnipbiasError, attribute, find
-from snipbias.experiment.baselines.ablation import MeanAblation
+from snipbias.experiment.baselines.change import held_at
 from snipbias.method import activations, filters, recipes
 from snipbias.method import margins as scorers
 from snipbias.method.recipes import RECIPES, recipe
@@ -91,7 +91,7 @@ def test_neurons_are_held_at_their_mean(family, unchanged):
     lm = tiny(family)
     edit = attribute(lm, TASK).top(10)
     mean = activations.mean_activation(lm, TASK)
-    held = MeanAblation(edit, {site.name: mean[site] for site in lm.sites})
+    held = held_at(edit, {site.name: mean[site] for site in lm.sites})
     seen = {}
 
     def watch(name):

@@ -18,10 +18,10 @@ class Intervention(Protocol):
         """Its name in tables."""
         ...
 
-    def check(self, lm: LanguageModel) -> None:
+    def check(self, lm: LanguageModel, /) -> object:
         """Refuse a model that it does not fit."""
         ...
 
-    def applied(self, lm: LanguageModel) -> AbstractContextManager[None]:
+    def applied(self, lm: LanguageModel, /) -> AbstractContextManager[None]:
         """Change the model while inside; restore it afterwards."""
         ...

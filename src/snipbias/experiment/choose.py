@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import cache
 from itertools import pairwise
 
@@ -18,7 +18,7 @@ from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.interventions import Intervention
 from snipbias.evaluation.evaluate import accuracy
 from snipbias.evaluation.metrics import ByCondition
-from snipbias.experiment.cell import Cell, Make
+from snipbias.experiment.cell import Cell
 from snipbias.experiment.outcome import Outcome, Point
 from snipbias.experiment.settings import Settings
 
@@ -88,24 +88,43 @@ def search_sizes(
 
     Args:
         sizes: numbers of neurons to try first.
-        rounds: rounds of refinement.
+        rounds: rounds of refinement, each halfway (as ratios go) between the best number and its
+            neighbours.
     """
     curve = {n: measure(n) for n in sorted(set(sizes))}
     for _ in range(rounds):
-        curve |= {n: measure(n) for n in _refine(curve)}
+        tried = sorted(curve)
+        top = best(curve[n] for n in tried)
+        if top is None:
+            break
+        place = tried.index(int(top.setting["n"]))
+        near = tried[max(0, place - 1) : place + 2]
+        middles = (round(math.sqrt(low * high)) for low, high in pairwise(near))
+        curve |= {n: measure(n) for n in middles if n not in curve}
     return tuple(curve[n] for n in sorted(curve))
 
 
-def _refine(curve: dict[int, Point]) -> list[int]:
-    """Numbers not tried yet, halfway (as ratios go) between the best one and its neighbours."""
-    tried = sorted(curve)
-    top = best(curve[n] for n in tried)
-    if top is None:
-        return []
-    place = tried.index(int(top.setting["n"]))
-    near = tried[max(0, place - 1) : place + 2]
-    middles = (round(math.sqrt(low * high)) for low, high in pairwise(near))
-    return [n for n in middles if n not in curve]
+@dataclass(frozen=True)
+class Family:
+    """Interventions that differ by a setting.
+
+    Attributes:
+        tried: the settings, in the order in which ties are settled.
+        at: makes the intervention of a setting.
+    """
+
+    tried: Sequence[Setting]
+    at: Callable[[Setting], Intervention]
+
+
+def fitted(cell: Cell, fit: Callable[[Cell], Family]) -> Outcome:
+    """The outcome of what is fitted on the trial's items, at the best of its settings.
+
+    Args:
+        fit: makes the interventions.
+    """
+    family = cache(lambda: fit(cell))
+    return chosen(cell, lambda s: family().at(s), lambda measure: map(measure, family().tried))
 
 
 def chosen(
@@ -124,10 +143,20 @@ def chosen(
     def dev_rows(setting: Setting) -> pa.Table:
         return cell.rows(f"dev-{in_short(setting)}", cell.dev, lambda: make(setting))
 
+    def fall(setting: Setting) -> float:
+        """The largest loss of accuracy on a retention task; only no-harm asks for it."""
+        if cell.settings.objective != "no-harm":
+            return 0.0
+        now = cell.held(lambda: make(setting), dev=f"-{in_short(setting)}")
+        was = cell.unedited.held(dev="-dev")
+        return max(
+            (overall(accuracy(was[name])) - overall(accuracy(now[name])) for name in now),
+            default=0.0,
+        )
+
     def measure(setting: Setting) -> Point:
-        fall = _fall(cell, setting, lambda: make(setting))
-        now = accuracy(dev_rows(setting))
-        goal = objective(now, cell.settings, before, fall)
+        lost, now = fall(setting), accuracy(dev_rows(setting))
+        goal = objective(now, cell.settings, before, lost)
         return Point(dict(setting), now.overall, now.ambiguous, now.disambiguated, goal)
 
     stored = cell.store.value(cell.key("curve"), lambda: list(map(asdict, search(measure))))
@@ -145,16 +174,6 @@ def chosen(
         edit=edit if isinstance(edit, NeuronEdit) else None,
         trained=getattr(intervention(), "parameters", 0),
     )
-
-
-def _fall(cell: Cell, setting: Setting, make: Make) -> float:
-    """The largest loss of accuracy on a retention task; only no-harm asks for it."""
-    if cell.settings.objective != "no-harm":
-        return 0.0
-    now = cell.held(make, dev=f"-{in_short(setting)}")
-    before = cell.unedited.held(dev="-dev")
-    falls = (overall(accuracy(before[name])) - overall(accuracy(now[name])) for name in now)
-    return max(falls, default=0.0)
 
 
 def in_short(setting: Setting) -> str:

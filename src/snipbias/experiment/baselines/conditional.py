@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
+from itertools import groupby, product
 
 import numpy as np
 import torch
@@ -17,6 +17,9 @@ from snipbias.base.errors import SnipbiasError
 from snipbias.edits.pruning import Baked, plain_tensors
 from snipbias.evaluation import ridge
 from snipbias.evaluation.metrics import auroc
+from snipbias.experiment.baselines.change import Change
+from snipbias.experiment.cell import Cell
+from snipbias.experiment.choose import Family
 from snipbias.method.learned.anchors import predictions
 from snipbias.method.learned.objective import unknown_margin
 from snipbias.models.language_model import LanguageModel, Query
@@ -45,34 +48,45 @@ class Unit:
     down: Float[Tensor, " d"]
 
 
-@dataclass(frozen=True, eq=False)
-class Conditional:
-    """Units rewired in the weights: rank one in each of three layers of an FFN."""
+def rewired(units: Sequence[Unit], label: str) -> Change:
+    """Units rewired in the weights: rank one in each of three layers of an FFN.
 
-    units: tuple[Unit, ...]
-    label: str
+    Args:
+        units: the units, which get the old weights back to the bit.
+        label: its name in tables.
+    """
 
-    @property
-    def parameters(self) -> int:
-        """How many numbers were fitted."""
-        return sum(3 * len(unit.gate) for unit in self.units)
-
-    def check(self, lm: LanguageModel) -> None:
-        """Refuse a model without these layers."""
-        for site in (site for unit in self.units for site in unit.ffn):
+    def check(lm: LanguageModel) -> None:
+        for site in (site for unit in units for site in unit.ffn):
             lm.module(site)
 
     @contextmanager
-    def applied(self, lm: LanguageModel) -> Iterator[None]:
-        """While inside, the units have their new weights; afterwards the old ones to the bit."""
+    def applied(lm: LanguageModel) -> Iterator[None]:
         baked = Baked([])
         try:
             with torch.no_grad():
-                for unit in self.units:
+                for unit in units:
                     _rewire(lm, unit, baked)
             yield
         finally:
             baked.undo()
+
+    return Change(label, applied, check, sum(3 * len(unit.gate) for unit in units))
+
+
+def _rewire(lm: LanguageModel, unit: Unit, baked: Baked) -> None:
+    """Write a unit's weights into the model; its biases become 0, the down layer's stays."""
+    for site, values in zip(unit.ffn, (unit.gate, unit.up, unit.down), strict=True):
+        is_input = site == unit.ffn[2]
+        for name, tensor, dim in plain_tensors(lm.module(site), site):
+            if is_input and name == "bias":
+                continue
+            dim = 1 - dim if is_input else dim
+            index = torch.tensor([unit.number], device=tensor.device)
+            old = tensor.index_select(dim, index)
+            baked.originals.append((tensor, index, dim, old))
+            new = values.to(old).view_as(old) if name == "weight" else torch.zeros_like(old)
+            tensor.index_copy_(dim, index, new)
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,11 +124,21 @@ class Layer:
         return Unit(self.ffn, self.number, gate, self.last, down)
 
 
-def conditional(ranked: Sequence[Layer], setting: Mapping[str, float]) -> Conditional:
+def conditional(ranked: Sequence[Layer], setting: Mapping[str, float]) -> Change:
     """The edit of the best `layers`, each with its share of the `strength`; `fires` as `unit`."""
     layers, strength, fires = int(setting["layers"]), setting["strength"], setting["fires"]
-    units = tuple(layer.unit(strength / layers, fires) for layer in ranked[:layers])
-    return Conditional(units, f"conditional {layers} layers, {strength:g} nats, {fires:g}")
+    units = [layer.unit(strength / layers, fires) for layer in ranked[:layers]]
+    return rewired(units, f"conditional {layers} layers, {strength:g} nats, {fires:g}")
+
+
+def conditionals(cell: Cell) -> Family:
+    """The best layer alone and all of them, of any strength and threshold."""
+    ranked = conditional_layers(cell.lm, cell.task, cell.settings.layers)
+    strengths, layers = sorted(cell.settings.strengths, key=abs), sorted({1, len(ranked)})
+    tried = [
+        {"layers": n, "strength": s, "fires": f} for s, f, n in product(strengths, FIRES, layers)
+    ]
+    return Family(tried, partial(conditional, ranked))
 
 
 def conditional_layers(lm: LanguageModel, task: Task, most: int) -> list[Layer]:
@@ -217,21 +241,6 @@ def last_token_row(last: Float[Tensor, "n d"], moment: Float[Tensor, "d d"]) -> 
     both += RIDGE * both.diagonal().mean() * torch.eye(len(both), dtype=both.dtype)
     row = torch.linalg.solve(both, last.mean(0))
     return row / (last @ row).mean()
-
-
-def _rewire(lm: LanguageModel, unit: Unit, baked: Baked) -> None:
-    """Write a unit's weights into the model; its biases become 0, the down layer's stays."""
-    for site, values in zip(unit.ffn, (unit.gate, unit.up, unit.down), strict=True):
-        is_input = site == unit.ffn[2]
-        for name, tensor, dim in plain_tensors(lm.module(site), site):
-            if is_input and name == "bias":
-                continue
-            dim = 1 - dim if is_input else dim
-            index = torch.tensor([unit.number], device=tensor.device)
-            old = tensor.index_select(dim, index)
-            baked.originals.append((tensor, index, dim, old))
-            new = values.to(old).view_as(old) if name == "weight" else torch.zeros_like(old)
-            tensor.index_copy_(dim, index, new)
 
 
 def _probe(

@@ -12,8 +12,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from snipbias.base.parallel import workers
-from snipbias.experiment.baselines.prompt_end import at_prompt_end
-from snipbias.experiment.baselines.steering import Steering
+from snipbias.experiment.baselines.change import Change, at_prompt_end, states_of, with_states
+from snipbias.experiment.baselines.steering import SteeringVectors, mean_difference
+from snipbias.experiment.cell import Cell
+from snipbias.experiment.choose import Family, Setting
 from snipbias.method.attribute import Asked, asked, run_asked
 from snipbias.models.batching import BatchSize
 from snipbias.models.language_model import LanguageModel
@@ -51,57 +53,59 @@ class LayerProbe:
         return cls(weight, float(b.detach()) - float(weight @ mean))
 
 
-@dataclass(frozen=True, eq=False)
-class Gated:
+def gated(vectors: SteeringVectors, layer: int, strength: float, probe: LayerProbe) -> Change:
     """A steering vector, added at the tokens from which something is predicted and a probe fires.
 
     Of a prompt whose options are scored that is its last token, and then the options' own; of a
     plain text every token.
+
+    Args:
+        vectors: the vectors of all layers.
+        layer: number of the decoder block.
+        strength: what its vector is multiplied by.
+        probe: the block's own.
     """
-
-    steering: Steering
-    probe: LayerProbe
-
-    @property
-    def label(self) -> str:
-        """The vector's, marked."""
-        return f"{self.steering.label} behind a probe"
-
-    @property
-    def parameters(self) -> int:
-        """How many numbers were trained: the probe's."""
-        return self.probe.weight.numel() + 1
-
-    def check(self, lm: LanguageModel) -> None:
-        """Refuse a model without that block."""
-        self.steering.check(lm)
+    plain, block = vectors.at(layer, strength), vectors.blocks[layer]
+    vector = vectors.vectors[layer] * strength
 
     @contextmanager
-    def applied(self, lm: LanguageModel) -> Iterator[None]:
-        """While inside, the vector is added where the probe fires."""
-        self.check(lm)
-        reads_prompt = [False]
+    def applied(lm: LanguageModel) -> Iterator[None]:
+        reads_prompt = False
 
         def enter(module: nn.Module, args: object, kwargs: Mapping[str, Any]) -> None:
+            nonlocal reads_prompt
             cache = kwargs.get("past_key_values")
             is_first = cache is None or cache.get_seq_length() == 0
-            reads_prompt[0] = lm.row_owner is not None and is_first and not lm.is_encoder_decoder
+            reads_prompt = lm.row_owner is not None and is_first and not lm.is_encoder_decoder
 
         def add(module: nn.Module, args: object, output: Any) -> Any:
-            states = output[0] if isinstance(output, tuple) else output
-            fires = self.probe.fires(states)
-            if reads_prompt[0]:
+            states = states_of(output)
+            fires = probe.fires(states)
+            if reads_prompt:
                 fires[:, :-1] = False
-            vector = self.steering.vector.to(states.device, states.dtype)
-            new = states + fires[..., None] * vector
-            return (new, *output[1:]) if isinstance(output, tuple) else new
+            moved = states + fires[..., None] * vector.to(states.device, states.dtype)
+            return with_states(output, moved)
 
         own, lm.rows_differ = lm.rows_differ, True  # no start that all prompts share
         with ExitStack() as stack:
             stack.callback(setattr, lm, "rows_differ", own)
-            stack.enter_context(lm.hooked([(self.steering.block, add)]))
+            stack.enter_context(lm.hooked([(block, add)]))
             stack.callback(lm.model.register_forward_pre_hook(enter, with_kwargs=True).remove)
             yield
+
+    label, trained = f"{plain.label} behind a probe", probe.weight.numel() + 1
+    return Change(label, applied, plain.check, trained)
+
+
+def gated_by_probes(cell: Cell) -> Family:
+    """FairSteer: as `steered`, but where a probe says that the answer will be wrong."""
+    vectors, gates = cell.found(mean_difference), cell.found(probes)
+
+    def at(setting: Setting) -> Change:
+        layer = int(setting["layer"])
+        return gated(vectors, layer, setting["strength"], gates[layer])
+
+    return Family(vectors.tried(cell.settings), at)
 
 
 def probes(lm: LanguageModel, task: Task, *, batch_size: BatchSize = "auto") -> list[LayerProbe]:

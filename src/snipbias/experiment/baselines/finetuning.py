@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -12,7 +11,10 @@ from torch import Tensor
 from transformers.pytorch_utils import Conv1D
 
 from snipbias.base.errors import require
-from snipbias.method.attribute import asked, pick
+from snipbias.experiment.baselines.change import Change
+from snipbias.experiment.cell import Cell
+from snipbias.experiment.choose import Family
+from snipbias.method.attribute import asked, gold_options, pick
 from snipbias.models.language_model import LanguageModel
 from snipbias.tasks.items import Task
 
@@ -22,32 +24,13 @@ EPOCHS = (1, 3, 10)
 ROWS = 8  # rows a step
 
 
-@dataclass(frozen=True, eq=False)
-class Adapter:
-    """A trained adapter of PEFT, in the model only while it is applied."""
-
-    kind: Kind
-    weights: dict[str, Tensor]
-    label: str
-
-    @property
-    def parameters(self) -> int:
-        """How many numbers were trained."""
-        return sum(weight.numel() for weight in self.weights.values())
-
-    def check(self, lm: LanguageModel) -> None:
-        """Nothing: it was trained on this very model."""
-
-    @contextmanager
-    def applied(self, lm: LanguageModel) -> Iterator[None]:
-        """While inside, the adapter's layers stand in the model; afterwards its own again."""
-        with _injected(lm, self.kind) as new, torch.no_grad():
-            for name, parameter in new.items():
-                parameter.copy_(self.weights[name])
-            yield
+def tuned(cell: Cell, kind: Kind) -> Family:
+    """LoRA or (IA)3 on the trial's rows; the number of epochs is to be chosen."""
+    adapters = finetune(cell.lm, cell.sample(), kind, cell.seed)
+    return Family([{"epochs": n} for n in EPOCHS], lambda s: adapters[int(s["epochs"])])
 
 
-def finetune(lm: LanguageModel, task: Task, kind: Kind, seed: int = 0) -> dict[int, Adapter]:
+def finetune(lm: LanguageModel, task: Task, kind: Kind, seed: int = 0) -> dict[int, Change]:
     """Adapters after so many epochs of -log P(right option), each of its tokens counted once.
 
     Args:
@@ -59,7 +42,7 @@ def finetune(lm: LanguageModel, task: Task, kind: Kind, seed: int = 0) -> dict[i
         AdamW at a fixed rate. How many epochs is chosen on dev.
     """
     jobs = asked(lm, task)
-    snapshots: dict[int, Adapter] = {}
+    snapshots: dict[int, Change] = {}
     with torch.inference_mode(False), torch.enable_grad(), lm.frozen(), torch.random.fork_rng():
         torch.manual_seed(seed)
         with _injected(lm, kind) as new:
@@ -68,7 +51,7 @@ def finetune(lm: LanguageModel, task: Task, kind: Kind, seed: int = 0) -> dict[i
                 order: Sequence[int] = torch.randperm(len(jobs)).tolist()
                 for start in range(0, len(jobs), ROWS):
                     batch = [jobs[number] for number in order[start : start + ROWS]]
-                    gold = torch.tensor([job.item.gold for job in batch], device=lm.device)
+                    gold = gold_options(lm, [job.item for job in batch])
                     logprobs = lm.score([job.query for job in batch]).logprobs
                     optimizer.zero_grad()
                     (-pick(logprobs, gold).mean()).backward()
@@ -76,8 +59,21 @@ def finetune(lm: LanguageModel, task: Task, kind: Kind, seed: int = 0) -> dict[i
                     optimizer.step()
                 if epoch in EPOCHS:
                     weights = {name: p.detach().cpu().clone() for name, p in new.items()}
-                    snapshots[epoch] = Adapter(kind, weights, f"{kind} {epoch} epochs")
+                    snapshots[epoch] = _adapter(kind, weights, f"{kind} {epoch} epochs")
     return snapshots
+
+
+def _adapter(kind: Kind, weights: Mapping[str, Tensor], label: str) -> Change:
+    """A trained adapter of PEFT, whose layers stand in the model only while it is applied."""
+
+    @contextmanager
+    def applied(lm: LanguageModel) -> Iterator[None]:
+        with _injected(lm, kind) as new, torch.no_grad():
+            for name, parameter in new.items():
+                parameter.copy_(weights[name])
+            yield
+
+    return Change(label, applied, parameters=sum(weight.numel() for weight in weights.values()))
 
 
 @contextmanager

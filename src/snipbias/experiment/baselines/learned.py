@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.edits.edit import NeuronEdit
+from snipbias.experiment.baselines.change import Change
 from snipbias.experiment.cell import Cell
 from snipbias.experiment.choose import chosen
 from snipbias.experiment.outcome import Outcome
@@ -70,39 +71,30 @@ def _trainable(lm: LanguageModel) -> int:
     return sum(site.width for site in upper_sites(lm))
 
 
-@dataclass(frozen=True)
-class LearnedLoRA:
-    """Trained factors or low-rank weights as an intervention."""
-
-    trained: Factors
-    label: str
-
-    def check(self, lm: LanguageModel) -> None:
-        """It was made on this very model."""
-
-    @contextmanager
-    def applied(self, lm: LanguageModel) -> Iterator[None]:
-        """While inside, the model answers under it."""
-        with torch.no_grad(), self.trained.applied():
-            yield
-
-
 def lora(cell: Cell) -> Outcome:
     """A LoRA trained by the same losses, for as many steps, on the same rows: the ceiling."""
-    seed = cell.seed
+    lm, seed = cell.lm, cell.seed
     how = Training(steps=cell.settings.steps, rate=0.003)
 
     @cache
-    def adapter() -> LearnedLoRA:
-        lm = cell.lm
+    def trained() -> LowRank:
         sites = upper_sites(lm)
         with torch.inference_mode(False), lm.frozen():
             _, material = gather(lm, [cell.task], 2, seed, how, Below(lm, sites))
             original = check(lm, Factors(lm, sites), material)
-            trained = LowRank(lm, sites, RANK, seed)
-            train(TrainingJob(lm, sites, material, how, original, seed=seed), trained)
-        return LearnedLoRA(trained, cell.method)
+            factors = LowRank(lm, sites, RANK, seed)
+            train(TrainingJob(lm, sites, material, how, original, seed=seed), factors)
+        return factors
+
+    @contextmanager
+    def applied(lm: LanguageModel) -> Iterator[None]:
+        with torch.no_grad(), trained().applied():
+            yield
+
+    def make() -> Change:
+        trained()  # before a pass in which nothing can be trained
+        return Change(cell.method, applied)
 
     # A part of its own, so that its passes count as training and not as answers.
-    fitted = cell.store.value(cell.key("training"), lambda: adapter().trained.change.numel())
-    return cell.outcome(adapter, trained=fitted)
+    fitted = cell.store.value(cell.key("training"), lambda: trained().change.numel())
+    return cell.outcome(make, trained=fitted)

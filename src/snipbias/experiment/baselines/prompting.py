@@ -11,6 +11,8 @@ import torch
 
 from snipbias.base.parallel import workers
 from snipbias.evaluation.evaluate import evaluate
+from snipbias.experiment.cell import Cell
+from snipbias.experiment.outcome import Outcome
 from snipbias.models.batching import BatchSize, run_batches, size_of
 from snipbias.models.language_model import LanguageModel, Query
 from snipbias.tasks.items import Item, Task
@@ -55,6 +57,13 @@ class Prompting:
         rows, count = len(task), len(tables)
         order = [j * rows + i for i in range(rows) for j in range(count)]
         return pa.concat_tables(tables).take(order)
+
+
+def prompted(cell: Cell, way: Prompting) -> Outcome:
+    """The original model, asked otherwise; there is nothing to choose."""
+    texts, asked = cell.unedited.texts(), replace(cell, ask=way.answers)
+    rows = asked.rows("test", cell.test)
+    return cell.report(rows, **texts, retention=asked.held(), elsewhere=asked.elsewhere())
 
 
 def _written(lm: LanguageModel, requests: Sequence[str], batch_size: BatchSize) -> list[str]:

@@ -2,50 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.parallel import workers
+from snipbias.experiment.baselines.change import Change, states_of, with_states
+from snipbias.experiment.cell import Cell
+from snipbias.experiment.choose import Family, Setting
+from snipbias.experiment.settings import Settings
 from snipbias.method import equations as crispr
-from snipbias.method.attribute import Asked, asked, finite_logprobs, run_asked
+from snipbias.method.attribute import Asked, asked, finite_logprobs, gold_options, run_asked
 from snipbias.models.batching import BatchSize
 from snipbias.models.language_model import LanguageModel, Query
 from snipbias.tasks.items import Task
-
-
-@dataclass(frozen=True, eq=False)
-class Steering:
-    """A vector added to one block's output at every token."""
-
-    vector: Float[Tensor, " d"]
-    block: str
-    label: str
-
-    def check(self, lm: LanguageModel) -> None:
-        """Refuse a model without that block.
-
-        Raises:
-            SnipbiasError: it has none.
-        """
-        if self.block not in dict(lm.blocks("decoder")):
-            raise SnipbiasError(
-                f"{lm.name} has no block {self.block!r}: use the vector on its own model."
-            )
-
-    @contextmanager
-    def applied(self, lm: LanguageModel) -> Iterator[None]:
-        """While inside, the vector is added."""
-        self.check(lm)
-        with lm.hooked([(self.block, partial(_add, self.vector))]):
-            yield
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,10 +33,34 @@ class SteeringVectors:
     vectors: Float[Tensor, "l d"]
     blocks: tuple[str, ...]
 
-    def at(self, layer: int, strength: float) -> Steering:
-        """The intervention that adds `strength` times the vector of a block to its output."""
+    def at(self, layer: int, strength: float) -> Change:
+        """Add `strength` times the vector of a block to its output at every token."""
+        vector, block = self.vectors[layer] * strength, self.blocks[layer]
+
+        def add(module: nn.Module, args: object, output: Any) -> Any:
+            states = states_of(output)
+            return with_states(output, states + vector.to(states.device, states.dtype))
+
+        def check(lm: LanguageModel) -> None:
+            if block not in dict(lm.blocks("decoder")):
+                raise SnipbiasError(
+                    f"{lm.name} has no block {block!r}: use the vector on its own model."
+                )
+
         label = f"steering layer={layer} x {strength:g}"
-        return Steering(self.vectors[layer] * strength, self.blocks[layer], label)
+        return Change(label, lambda lm: lm.hooked([(block, add)]), check)
+
+    def tried(self, settings: Settings) -> list[Setting]:
+        """Every strength at layers spread evenly over the model, the weakest first."""
+        spread = np.linspace(0, len(self.blocks) - 1, settings.layers).round().astype(int)
+        layers, strengths = sorted(set(spread.tolist())), sorted(settings.strengths, key=abs)
+        return [{"layer": n, "strength": s} for s, n in product(strengths, layers)]
+
+
+def steered(cell: Cell) -> Family:
+    """A mean-difference steering vector; its layer and strength are to be chosen."""
+    found = cell.found(mean_difference)
+    return Family(found.tried(cell.settings), lambda s: found.at(int(s["layer"]), s["strength"]))
 
 
 def mean_difference(
@@ -76,19 +78,22 @@ def mean_difference(
     named = lm.blocks("decoder")
     sums = torch.zeros(len(named), lm.model.config.get_text_config().hidden_size).double()
     jobs = asked(lm, task)
+    # A pass reads all tokens of an option but the last, which is only predicted. To read that one
+    # too, one more is appended, whichever; an encoder-decoder's end token stands there already.
+    more = () if lm.is_encoder_decoder else (0,)
 
     def do(batch: Sequence[Asked]) -> Tensor:
-        gold = torch.tensor([job.item.gold for job in batch], device=lm.device)
+        gold = gold_options(lm, [job.item for job in batch])
         scored = lm.score([job.query for job in batch])
         wrong = crispr.most_confusing(finite_logprobs(scored), gold).tolist()
-        contrast = [
-            _read_whole(lm, job.query, (job.item.gold, other))
-            for job, other in zip(batch, wrong, strict=True)
-        ]
+        contrast = []
+        for job, other in zip(batch, wrong, strict=True):
+            pair = (job.query.options[option] + more for option in (job.item.gold, other))
+            contrast.append(Query(job.query.prompt, tuple(pair)))
         states: dict[str, Tensor] = {}  # the latest output of every block: of the options' pass
 
         def keep(name: str, module: nn.Module, args: object, output: Any) -> None:
-            states[name] = output[0] if isinstance(output, tuple) else output
+            states[name] = states_of(output)
 
         with lm.hooked((name, partial(keep, name)) for name, _ in named):
             scored = lm.score(contrast)
@@ -107,19 +112,3 @@ def mean_difference(
         run_asked(lm, jobs, do, keep_sums, kind="answers", batch_size=batch_size)
         workers().add([sums])
     return SteeringVectors((sums / len(jobs)).float(), tuple(block for block, _ in named))
-
-
-def _read_whole(lm: LanguageModel, query: Query, options: tuple[int, int]) -> Query:
-    """The query with two of its options, each to be read to its last token.
-
-    The pass reads all tokens of an option but the last, which is only predicted; one more is
-    appended, whichever, where an encoder-decoder's end token does not stand there already.
-    """
-    more = () if lm.is_encoder_decoder else (0,)
-    return Query(query.prompt, tuple(query.options[o] + more for o in options))
-
-
-def _add(vector: Tensor, module: nn.Module, args: object, output: Any) -> Any:
-    if isinstance(output, tuple):
-        return (_add(vector, module, args, output[0]), *output[1:])
-    return output + vector.to(output.device, output.dtype)

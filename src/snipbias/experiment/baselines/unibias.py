@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from typing import Any
 
 import torch
@@ -16,7 +17,9 @@ from transformers.pytorch_utils import Conv1D
 
 from snipbias.base.parallel import workers
 from snipbias.edits.pruning import plain_tensors
-from snipbias.experiment.baselines.prompt_end import at_prompt_end
+from snipbias.experiment.baselines.change import Change, at_prompt_end
+from snipbias.experiment.cell import Cell
+from snipbias.experiment.choose import Family
 from snipbias.method.attribute import Asked, asked, run_asked
 from snipbias.models.batching import BatchSize
 from snipbias.models.language_model import LanguageModel, Query
@@ -25,27 +28,28 @@ from snipbias.tasks.items import Item, Task
 Parts = Mapping[str, Sequence[tuple[int, ...]]]  # a layer's inputs, part by part
 
 
-@dataclass(frozen=True)
-class Masked:
-    """Inputs of linear layers held at 0: an FFN vector's coefficient, or an attention head."""
+def masked(inputs: Mapping[str, tuple[int, ...]], label: str) -> Change:
+    """Inputs of linear layers held at 0: an FFN vector's coefficient, or an attention head.
 
-    inputs: Mapping[str, tuple[int, ...]]
-    label: str
-
-    def check(self, lm: LanguageModel) -> None:
-        """Refuse a model without these layers."""
-        for site in self.inputs:
-            lm.module(site)
+    Args:
+        inputs: numbers of the inputs, by layer.
+        label: its name in tables.
+    """
 
     @contextmanager
-    def applied(self, lm: LanguageModel) -> Iterator[None]:
-        """While inside, the layers read 0 there; no weight is touched."""
+    def applied(lm: LanguageModel) -> Iterator[None]:
         with ExitStack() as stack:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
-            for site, units in self.inputs.items():
+            for site, units in inputs.items():
                 hook = partial(_mask, torch.tensor(units))
                 stack.callback(lm.module(site).register_forward_pre_hook(hook).remove)
             yield
+
+    return Change(label, applied, lambda lm: [lm.module(site) for site in inputs])
+
+
+def _mask(units: Tensor, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    return args[0].index_fill(-1, units.to(args[0].device), 0), *args[1:]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,12 +59,21 @@ class Components:
     vectors: list[tuple[str, tuple[int, ...]]]
     heads: list[tuple[str, tuple[int, ...]]]
 
-    def at(self, vectors: int, heads: int) -> Masked:
+    def at(self, vectors: int, heads: int) -> Change:
         """The intervention that masks so many of each."""
         inputs: dict[str, tuple[int, ...]] = {}
         for site, units in (*self.vectors[:vectors], *self.heads[:heads]):
             inputs[site] = (*inputs.get(site, ()), *units)
-        return Masked(inputs, f"UniBias {vectors} vectors, {heads} heads")
+        return masked(inputs, f"UniBias {vectors} vectors, {heads} heads")
+
+
+def most_biased(cell: Cell) -> Family:
+    """UniBias; how many FFN vectors and heads are masked is to be chosen."""
+    found = cell.found(biased_components)
+    sizes = [n for n in (0, *cell.settings.sizes) if n <= len(found.vectors)]
+    few = [n for n in (0, 1, 3) if n <= len(found.heads)]
+    tried = [{"vectors": v, "heads": h} for v, h in product(sizes, few) if v or h]
+    return Family(tried, lambda s: found.at(int(s["vectors"]), int(s["heads"])))
 
 
 def biased_components(
@@ -168,7 +181,3 @@ def _labels(lm: LanguageModel, query: Query, item: Item) -> Float[Tensor, "c d"]
         own = [token for token in option if often[token] < len(query.options)] or [*option]
         rows.append(table.weight[torch.tensor(own, device=table.weight.device)].float().mean(0))
     return torch.stack(rows)
-
-
-def _mask(units: Tensor, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    return args[0].index_fill(-1, units.to(args[0].device), 0), *args[1:]
