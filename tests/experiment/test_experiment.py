@@ -240,7 +240,7 @@ def test_a_method_is_left_out_where_the_task_has_no_rows_for_it() -> None:
     plain = Task("plain", tuple(replace(i, condition=None) for i in TOY.items), TOY.instructions)
     methods = (ORIGINAL, "v2", "paired")
     plan = Plan.of(tiny("flan-t5"), [plain, TOY], replace(SMALL, methods=methods), retention=[KEPT])
-    ran = [(job.cell.task.name, job.cell.method) for job in plan.jobs]
+    ran = [(cell.task.name, cell.method) for cell, _ in plan.jobs]
     assert ran == [*(("plain", m) for m in methods[:2]), *(("toy", m) for m in methods)]
     own = replace(SMALL, method="paired", methods=(ORIGINAL, "paired"))
     with pytest.raises(SnipbiasError, match="'paired' cannot run: 'plain' has no rows to balance"):

@@ -243,8 +243,7 @@ def write(results: sb.Results, folder: Path) -> tuple[str, ...]:
     write_sites(results.sites, new)
     for outcome in results.outcomes:
         if outcome.edit is not None:
-            place = new / "edits" / slug(outcome.task) / f"trial{outcome.trial}"
-            place /= slug(outcome.method) + (f"-draw{outcome.draw}" if outcome.draw else "")
+            place = new / outcome.edit_place
             place.mkdir(parents=True)
             outcome.edit.write_into(place)
     for made in sorted(new.iterdir()):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from operator import attrgetter
+from pathlib import Path
 
 import pyarrow as pa
 
+from snipbias.base.files import slug
 from snipbias.base.words import ORIGINAL
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.provenance import ModelId
@@ -19,6 +22,8 @@ from snipbias.evaluation.stats import holm
 from snipbias.evaluation.summary import Trial
 from snipbias.experiment.settings import Settings
 from snipbias.models.sites import Site
+
+PARTS = ("outcomes", "transfer", "sample_curve", "prompts")  # in the order of the rows
 
 
 @dataclass(frozen=True)
@@ -118,9 +123,17 @@ class Outcome:
         )
 
     @property
-    def beside(self) -> tuple[str | None, int | None, str | None]:
-        """The labels of an outcome outside the main tables; all None for one inside them."""
-        return self.found_on, self.samples, self.prompt
+    def part(self) -> str:
+        """The part of the experiment that its labels say it belongs to: a field of `Experiment`."""
+        labels = {"transfer": self.found_on, "sample_curve": self.samples, "prompts": self.prompt}
+        return next((part for part, label in labels.items() if label is not None), "outcomes")
+
+    @property
+    def edit_place(self) -> Path:
+        """Where its edit is kept in the experiment's folder."""
+        draw = f"-draw{self.draw}" if self.draw else ""
+        place = Path("edits", slug(self.found_on or self.task), f"trial{self.trial}")
+        return place / (slug(self.method) + draw)
 
     @property
     def size(self) -> int:
@@ -132,6 +145,12 @@ def named(table: pa.Table, method: str) -> pa.Table:
     """The rows under another method's name."""
     names = pa.array([method] * len(table), pa.string())
     return table.set_column(table.column_names.index("method"), "method", names)
+
+
+def in_parts(outcomes: Iterable[Outcome]) -> dict[str, tuple[Outcome, ...]]:
+    """Outcomes by the part that they belong to: fields of `Experiment`."""
+    every = tuple(outcomes)
+    return {part: tuple(each for each in every if each.part == part) for part in PARTS}
 
 
 @dataclass(frozen=True)
@@ -183,7 +202,7 @@ class Experiment:
     @property
     def all(self) -> tuple[Outcome, ...]:
         """The outcomes of every part."""
-        return (*self.outcomes, *self.transfer, *self.sample_curve, *self.prompts)
+        return tuple(outcome for part in PARTS for outcome in getattr(self, part))
 
     def of(
         self,
@@ -203,8 +222,9 @@ class Experiment:
             samples: number of samples, if not the settings'.
             prompt: name of the prompt template, if not the settings'.
         """
-        labels = (task, method, found_on, samples, prompt)
-        found = (o for o in self.all if (o.task, o.method, *o.beside) == labels)
+        wanted = (task, method, found_on, samples, prompt)
+        labels = attrgetter("task", "method", "found_on", "samples", "prompt")
+        found = (outcome for outcome in self.all if labels(outcome) == wanted)
         return tuple(sorted(found, key=lambda each: (each.trial or 0, each.draw)))
 
     def edits(self, task: str, method: str) -> tuple[NeuronEdit | None, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import permutations, product
-from typing import Any, Literal
+from typing import Any
 
 from snipbias.base.errors import SnipbiasError, require
 from snipbias.base.files import refuse_alike, slug
@@ -28,18 +28,10 @@ from snipbias.tasks.neutral_text import chat_prompts, passages, passages_to_prot
 from snipbias.tasks.prompts import PromptTemplate, prompt_template
 from snipbias.tasks.unanswerable import asked
 
-Kind = Literal["outcomes", "sample_curve", "transfer", "prompts"]
+# One method at its place, and what makes its outcome there.
+Job = tuple[Cell, Callable[[Cell], Outcome]]
 # Versions that a resumed run must share with the run that was killed.
 DECISIVE = ("snipbias", "torch", "transformers", "tokenizers", "numpy")
-
-
-@dataclass(frozen=True)
-class Job:
-    """One method at its place, and which part of the experiment it belongs to."""
-
-    kind: Kind
-    cell: Cell
-    do: Callable[[Cell], Outcome]
 
 
 @dataclass(frozen=True)
@@ -77,13 +69,12 @@ class Plan:
             SnipbiasError: a task has too few rows or templates, or there is none.
         """
         lm, whole = as_model(lm), as_tasks(tasks)
-        whole = tuple(t.with_instructions(t.instructions[: settings.instructions]) for t in whole)
+        kept = as_tasks(settings.retention if retention is None else retention)
         if not whole:
             raise SnipbiasError("there is no task to run: name at least one.")
-        kept = as_tasks(settings.retention if retention is None else retention)
-        if settings.prompt is not None:
-            whole = tuple(task.with_prompt(settings.prompt) for task in whole)
-            kept = tuple(task.with_prompt(settings.prompt) for task in kept)
+        whole = tuple(t.with_instructions(t.instructions[: settings.instructions]) for t in whole)
+        if (prompt := settings.prompt) is not None:
+            whole, kept = (tuple(t.with_prompt(prompt) for t in part) for part in (whole, kept))
         prompts = tuple(map(prompt_template, settings.prompts))
         names = [prompt.name for prompt in prompts]
         refuse_alike(tuple(names))
@@ -91,12 +82,12 @@ class Plan:
             raise SnipbiasError(
                 f"two of the prompts are called {twice!r}: keep them in files of different names."
             )
-        named, held = (tuple(task.name for task in tasks) for tasks in (whole, kept))
-        settings = replace(settings, tasks=named, retention=held)
-        if {"LoRA", "(IA)3"} & {*settings.methods}:
-            require("peft", "a fine-tune by LoRA or (IA)3 needs")
+        tasks, retention = (tuple(task.name for task in part) for part in (whole, kept))
+        settings = replace(settings, tasks=tasks, retention=retention)
         refuse_alike(settings.tasks)
         refuse_alike(settings.retention)
+        if {"LoRA", "(IA)3"} & {*settings.methods}:
+            require("peft", "a fine-tune by LoRA or (IA)3 needs")
         for task in whole:
             _check_samples(task, settings)
         grounds = [
@@ -190,15 +181,15 @@ def _jobs(ground: Cell, prompts: Sequence[PromptTemplate]) -> Iterator[Job]:
         draws = range(settings.draws if method in CONTROLS else 1)
         for trial, draw in product(trials, draws):
             cell = replace(ground, method=method, trial=trial, draw=draw)
-            yield Job("outcomes", cell, method_named(method))
+            yield cell, method_named(method)
     trials = range(settings.trials)
     own = [replace(ground, method=settings.method, trial=trial) for trial in trials]
     for samples, cell in product(settings.sample_sizes, own):
-        yield Job("sample_curve", replace(cell, samples=samples), method_named(settings.method))
+        yield replace(cell, samples=samples), method_named(settings.method)
     # Under the task's own template, the rows are the experiment's own.
     for prompt in (each for each in prompts if each != ground.task.prompt):
         for cell in (replace(ground, method=ORIGINAL), *own):
-            yield Job("prompts", cell, partial(_under, prompt=prompt))
+            yield cell, partial(_under, prompt=prompt)
 
 
 def _under(cell: Cell, prompt: PromptTemplate) -> Outcome:
@@ -211,11 +202,11 @@ def _under(cell: Cell, prompt: PromptTemplate) -> Outcome:
 
 
 def _transfer(grounds: Sequence[Cell]) -> Iterator[Job]:
+    """Each edit of the preset's method on every other task."""
     settings = grounds[0].settings
-    for (found_on, ground), trial in product(permutations(grounds, 2), range(settings.trials)):
-        place = {"method": settings.method, "trial": trial}
-        do = partial(_transferred, source=replace(found_on, **place))
-        yield Job("transfer", replace(ground, **place), do)
+    for both, trial in product(permutations(grounds, 2), range(settings.trials)):
+        source, cell = (replace(each, method=settings.method, trial=trial) for each in both)
+        yield cell, partial(_transferred, source=source)
 
 
 def _transferred(cell: Cell, source: Cell) -> Outcome:

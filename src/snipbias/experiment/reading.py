@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
 from snipbias.base.errors import SnipbiasError
-from snipbias.base.files import slug
 from snipbias.base.record import RunRecord
 from snipbias.base.words import ORIGINAL
 from snipbias.edits.edit import NeuronEdit
@@ -19,8 +19,9 @@ from snipbias.edits.provenance import ModelId
 from snipbias.edits.run_folder import read_sites
 from snipbias.evaluation.apart import own_rows
 from snipbias.evaluation.neutral_text import Passage, TextShift
+from snipbias.experiment.cell import TEXTS
 from snipbias.experiment.choose import best
-from snipbias.experiment.outcome import Outcome, Point, TaskInfo
+from snipbias.experiment.outcome import Outcome, Point, TaskInfo, in_parts
 from snipbias.experiment.results import Results
 from snipbias.experiment.rows_file import outcomes_in
 from snipbias.experiment.settings import Settings
@@ -45,16 +46,8 @@ def read_experiment(folder: str | Path) -> Results:
         model = ModelId(**{name: identity["model"][name] for name in _MODEL})
         record = RunRecord.read(folder)
         done = [_outcome(folder, kept) for kept in outcomes_in(rows)]
-        return Results(
-            settings=settings,
-            model=model,
-            sites=read_sites(folder),
-            tasks=tuple(_task(name, record.data[name], done) for name in settings.tasks),
-            outcomes=tuple(o for o in done if not any(o.beside)),
-            transfer=tuple(o for o in done if o.found_on is not None),
-            sample_curve=tuple(o for o in done if o.samples is not None),
-            prompts=tuple(o for o in done if o.prompt is not None),
-        )
+        tasks = tuple(_task(name, record.data[name], done) for name in settings.tasks)
+        return Results(settings, model, read_sites(folder), tasks, **in_parts(done))
     except FileNotFoundError as error:
         raise SnipbiasError(
             f"{folder} is no finished experiment ({Path(str(error.filename)).name} is missing): "
@@ -73,28 +66,21 @@ def _outcome(folder: Path, kept: dict[str, Any]) -> Outcome:
     # Where it was best to change nothing, the original's answers were taken and none were kept.
     unchanged = curve and not (folder / PARTS / place / "test.parquet").is_file()
     point = None if unchanged else best(curve)
-    original = place_of(kept["task"], ORIGINAL, None)
-    source = original if unchanged else place
-    moved: dict[str, Any] = {}
-    for part in ("text", "chat"):
+    source = place_of(kept["task"], ORIGINAL, None) if unchanged else place
+    moved = {}
+    for part in TEXTS:
         if sums := _read(folder, source, part):
             moved[part] = TextShift.of([Passage(*each) for each in sums])
     chosen = dict(point.setting) if point else {}
-    return Outcome(**kept, **moved, chosen=chosen, curve=curve, edit=_edit(folder, kept))
+    found = Outcome(**kept, **moved, chosen=chosen, curve=curve)
+    # Only the edits of the tables are kept, and where they go to another task.
+    is_kept = found.samples is None and (folder / found.edit_place / EDIT_FILE).is_file()
+    return replace(found, edit=NeuronEdit.load(folder / found.edit_place)) if is_kept else found
 
 
 def _read(folder: Path, place: str, part: str) -> Any:
     path = folder / PARTS / place / f"{part}.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-
-
-def _edit(folder: Path, label: Mapping[str, Any]) -> NeuronEdit | None:
-    if label["samples"] is not None:  # only the edits of the tables are kept
-        return None
-    method = slug(label["method"]) + (f"-draw{label['draw']}" if label["draw"] else "")
-    task = slug(label["found_on"] or label["task"])
-    path = folder / "edits" / task / f"trial{label['trial']}" / method
-    return NeuronEdit.load(path) if (path / EDIT_FILE).is_file() else None
 
 
 def _task(name: str, data: Mapping[str, Any], done: list[Outcome]) -> TaskInfo:

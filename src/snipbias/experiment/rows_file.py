@@ -37,7 +37,7 @@ def all_rows(outcomes: Sequence[Outcome]) -> pa.Table:
     costs = [
         {name: getattr(each, name) for name in KEY} | asdict(each.cost) | {"seconds": None}
         for each in outcomes
-        if each.cost is not None and not any(each.beside)
+        if each.cost is not None and each.part == "outcomes"
     ]
     metadata = {**(rows.schema.metadata or {}), COSTS: json.dumps(costs).encode()}
     return rows.replace_schema_metadata(metadata)
@@ -45,35 +45,30 @@ def all_rows(outcomes: Sequence[Outcome]) -> pa.Table:
 
 def _tables(of: Outcome) -> Iterator[pa.Table]:
     """Every table of an outcome with its labels."""
-
-    def labelled(table: pa.Table, task: str, part: str, found_on: str | None) -> pa.Table:
-        values = (task, of.trial, of.draw, part, found_on, of.samples, of.prompt)
-        labels = zip(values, LABELS.values(), strict=True)
-        columns = [pa.array([value] * len(table), kind) for value, kind in labels]
-        return pa.table([*columns, *table.columns], names=[*LABELS, *table.column_names])
-
-    yield labelled(of.test, of.task, "test", of.found_on)
-    if of.dev is not None:
-        yield labelled(of.dev, of.task, "dev", of.found_on)
-    for part, tables in (("retention", of.retention), ("elsewhere", of.elsewhere)):
-        for task, table in tables.items():
-            yield labelled(table, task, part, of.found_on or of.task)
+    there = [("test", of.task, of.test), ("dev", of.task, of.dev)]
+    there += [("retention", task, table) for task, table in of.retention.items()]
+    there += [("elsewhere", task, table) for task, table in of.elsewhere.items()]
+    for part, task, table in there:
+        if table is not None:
+            found_on = of.found_on if part in ("test", "dev") else of.found_on or of.task
+            values = (task, of.trial, of.draw, part, found_on, of.samples, of.prompt)
+            labels = zip(values, LABELS.values(), strict=True)
+            columns = [pa.array([value] * len(table), kind) for value, kind in labels]
+            yield pa.table([*columns, *table.columns], names=[*LABELS, *table.column_names])
 
 
 def outcomes_in(rows: pa.Table) -> Iterator[dict[str, Any]]:
     """The labels, tables and costs of every outcome: fields of `Outcome`."""
-    metadata = dict(rows.schema.metadata or {})
-    kept = json.loads(metadata.pop(COSTS, b"[]"))  # none in files of before it was kept
+    metadata = dict(rows.schema.metadata)
+    kept = json.loads(metadata.pop(COSTS))
     costs = {tuple(each.pop(name) for name in KEY): Cost(**each) for each in kept}
     rows = rows.replace_schema_metadata(metadata or None)
-    if "prompt" not in rows.column_names:  # of before there were several
-        rows = rows.append_column("prompt", pa.nulls(len(rows), pa.string()))
-    keys = [*KEY, "found_on", "samples", "prompt"]
-    tests = _where(rows, part="test").group_by(keys, use_threads=False)
+    beside = ("found_on", "samples", "prompt")
+    tests = _where(rows, part="test").group_by([*KEY, *beside], use_threads=False)
     for label in tests.aggregate([]).to_pylist():
         own = _where(rows, **label)
         dev = _where(own, part="dev")
-        in_tables = not any(label[name] is not None for name in keys[len(KEY) :])
+        in_tables = all(label[name] is None for name in beside)
         # On another task the row's own stands in `task`, and the outcome's in `found_on`.
         near = label | {"found_on": label["found_on"] or label["task"]}
         del near["task"]

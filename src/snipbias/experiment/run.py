@@ -6,14 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import get_args
 
 from snipbias.base.parallel import workers
 from snipbias.edits.given import GivenModel, GivenTask
 from snipbias.edits.provenance import ModelId
 from snipbias.experiment.cell import Cell
-from snipbias.experiment.outcome import Outcome, TaskInfo
-from snipbias.experiment.plan import Kind, Plan, left_out
+from snipbias.experiment.outcome import TaskInfo, in_parts
+from snipbias.experiment.plan import Plan, left_out
 from snipbias.experiment.results import Results
 from snipbias.experiment.settings import Settings, preset
 from snipbias.experiment.store import Store
@@ -61,19 +60,14 @@ def reproduce(
     plan = Plan.of(lm, tasks, given, retention, batch_size)
     with Store.open(folder, plan.identity, overwrite=overwrite) as store:
         plan = plan.kept_in(store)
-        done: dict[Kind, list[Outcome]] = {kind: [] for kind in get_args(Kind)}
+        done = []
         stage("methods", len(plan.jobs))
-        for job in plan.jobs:
-            outcome = job.do(job.cell)
-            done[job.kind].append(replace(outcome, cost=job.cell.cost(outcome.trained)))
+        for cell, do in plan.jobs:
+            outcome = do(cell)
+            done.append(replace(outcome, cost=cell.cost(outcome.trained)))
             progress(1)
-        results = Results(
-            settings=plan.settings,
-            model=ModelId.of(plan.lm),
-            sites=plan.lm.sites,
-            tasks=tuple(map(_info, plan.grounds)),
-            **{kind: tuple(outcomes) for kind, outcomes in done.items()},
-        )
+        found, model = tuple(map(_info, plan.grounds)), ModelId.of(plan.lm)
+        results = Results(plan.settings, model, plan.lm.sites, found, **in_parts(done))
         if write is not None and store.folder is not None:
             workers().from_main(partial(write, results, store.folder))
     return results

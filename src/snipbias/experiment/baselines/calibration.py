@@ -175,7 +175,14 @@ def _score(cell: Cell, queries: Sequence[tuple[str, Sequence[str]]]) -> list[Sco
 def answered(
     label: str, original: Evaluation, scores: Sequence[Scores], chosen: Sequence[int] | None = None
 ) -> Evaluation:
-    """The original's rows with other scores; the option that scores highest is chosen."""
+    """The original's rows with other scores.
+
+    Args:
+        label: name of the new rows.
+        original: the unedited model's rows.
+        scores: score of each option, row by row.
+        chosen: number of the option chosen in each row; by default the one that scores highest.
+    """
     table = original.table
     answers = [int(row.argmax()) for row in scores] if chosen is None else chosen
     changed = {"method": label, "probabilities": False, "text": None}

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby, product
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -134,10 +135,9 @@ def conditional(ranked: Sequence[Layer], setting: Mapping[str, float]) -> Change
 def conditionals(cell: Cell) -> Family:
     """The best layer alone and all of them, of any strength and threshold."""
     ranked = conditional_layers(cell.lm, cell.task, cell.settings.layers)
-    strengths, layers = sorted(cell.settings.strengths, key=abs), sorted({1, len(ranked)})
-    tried = [
-        {"layers": n, "strength": s, "fires": f} for s, f, n in product(strengths, FIRES, layers)
-    ]
+    layers, strengths = sorted({1, len(ranked)}), sorted(cell.settings.strengths, key=abs)
+    every = product(strengths, FIRES, layers)
+    tried = [{"layers": n, "strength": s, "fires": f} for s, f, n in every]
     return Family(tried, partial(conditional, ranked))
 
 
@@ -156,23 +156,17 @@ def conditional_layers(lm: LanguageModel, task: Task, most: int) -> list[Layer]:
     items = answerable("mini" if task.name.startswith("mini") else "").items
     asked = lm.queries([task.prompt.ask(task.instructions[0], item) for item in items])
     chats = lm.queries([(text, [text]) for text in chat_prompts_to_protect()])  # and an echo
-    with torch.inference_mode(), lm.frozen():
-        inputs = [_Inputs(lm, ffn) for ffn in ffns]
-        with lm.hooked(hook for each in inputs for hook in each.hooks):
-            for query in (*asked, *chats):
-                predictions(lm, Query(query.prompt, query.options[:1]), torch.tensor([0]))
-                for each in inputs:
-                    each.add(0 if lm.is_encoder_decoder else len(query.prompt) - 1)
+    inputs = _inputs(lm, ffns, [*asked, *chats])
     is_first = np.array([item.gold == item.unknown for item in items] + [False] * len(chats))
     group = np.array([int(item.template) for item in items] + [*range(len(chats))])
-    probes = [_probe(torch.stack(each.last).numpy(), is_first, group) for each in inputs]
+    probes = [_probe(each.last.numpy(), is_first, group) for each in inputs]
     best = sorted(range(len(ffns)), key=lambda number: -probes[number][0])[:most]
     nobody = [(asked[i], item.unknown) for i, item in enumerate(items) if is_first[i]][::GRADIENTS]
     gradients = _gradients(lm, [ffns[number][2] for number in best], nobody)
     found = []
     for number, gradient in zip(best, gradients, strict=True):
         _, direction, scores = probes[number]
-        last = last_token_row(torch.stack(inputs[number].last), inputs[number].moment)
+        last = last_token_row(inputs[number].last, inputs[number].moment)
         slope = torch.from_numpy(direction.weights / direction.scale)
         probe = slope - last * float(slope @ torch.from_numpy(direction.mean))
         sure, others = float(scores[is_first].mean()), scores[~is_first]
@@ -197,37 +191,41 @@ def _gated_ffns(lm: LanguageModel) -> list[FFN]:
     return found
 
 
-class _Inputs:
-    """Inputs of an FFN at last tokens, their second moment at all others, and what units write."""
+class _Inputs(NamedTuple):
+    """What an FFN reads at every last token, the mean of x x' at others, and its weakest unit."""
 
-    def __init__(self, lm: LanguageModel, ffn: FFN) -> None:
-        self.hooks = ((ffn[0], partial(self._keep, 0)), (ffn[2], partial(self._keep, 1)))
-        self.last: list[Float[Tensor, " d"]] = []
-        self._seen = [torch.empty(0, 0), torch.empty(0, 0)]
-        self._moment, self._use, self._tokens = torch.zeros(()), torch.zeros(()), 0
-        weight = next(plain_tensors(lm.module(ffn[2]), ffn[2]))[1]
-        self._size = weight.float().square().sum(0).cpu()
+    last: Float[Tensor, "n d"]
+    moment: Float[Tensor, "d d"]
+    weakest: int
 
-    def _keep(self, which: int, module: nn.Module, args: tuple[Tensor], output: Tensor) -> None:
-        self._seen[which] = args[0].reshape(-1, args[0].shape[-1]).float().cpu()
 
-    def add(self, last: int) -> None:
-        """Take in the pass that was just made, in which a prompt ended at token `last`."""
-        x, inner = self._seen
-        self.last.append(x[last].double())
-        rest = torch.cat([x[:last], x[last + 1 :]])
-        self._moment, self._tokens = self._moment + rest.T @ rest, self._tokens + len(rest)
-        self._use = self._use + inner.square().sum(0)
+def _inputs(lm: LanguageModel, ffns: Sequence[FFN], queries: Sequence[Query]) -> list[_Inputs]:
+    """What the FFNs read along the prompts; the weakest unit is the one that writes least."""
+    seen: dict[str, Tensor] = {}
 
-    @property
-    def moment(self) -> Float[Tensor, "d d"]:
-        """Mean of x x' over tokens that are not last."""
-        return self._moment.double() / self._tokens
+    def keep(site: str, module: nn.Module, args: tuple[Tensor], output: Tensor) -> None:
+        seen[site] = args[0].reshape(-1, args[0].shape[-1]).float().cpu()
 
-    @property
-    def weakest(self) -> int:
-        """The unit that writes least."""
-        return int((self._use * self._size).argmin())
+    hooks = [(site, partial(keep, site)) for gate, _, down in ffns for site in (gate, down)]
+    last: list[list[Tensor]] = [[] for _ in ffns]
+    moments, uses = ([torch.zeros(())] * len(ffns) for _ in range(2))
+    tokens = 0
+    with torch.inference_mode(), lm.frozen(), lm.hooked(hooks):
+        down = [next(plain_tensors(lm.module(ffn[2]), ffn[2]))[1] for ffn in ffns]
+        sizes = [weight.float().square().sum(0).cpu() for weight in down]
+        for query in queries:
+            predictions(lm, Query(query.prompt, query.options[:1]), torch.tensor([0]))
+            end = 0 if lm.is_encoder_decoder else len(query.prompt) - 1
+            for number, (gate, _, down_site) in enumerate(ffns):
+                x = seen[gate]
+                last[number].append(x[end].double())
+                rest = torch.cat([x[:end], x[end + 1 :]])
+                moments[number] = moments[number] + rest.T @ rest
+                uses[number] = uses[number] + seen[down_site].square().sum(0)
+            tokens += len(seen[ffns[0][0]]) - 1
+        weakest = [int((use * size).argmin()) for use, size in zip(uses, sizes, strict=True)]
+    means = [moment.double() / tokens for moment in moments]
+    return [_Inputs(*each) for each in zip(map(torch.stack, last), means, weakest, strict=True)]
 
 
 def last_token_row(last: Float[Tensor, "n d"], moment: Float[Tensor, "d d"]) -> Float[Tensor, " d"]:

@@ -34,7 +34,11 @@ class SteeringVectors:
     blocks: tuple[str, ...]
 
     def at(self, layer: int, strength: float) -> Change:
-        """Add `strength` times the vector of a block to its output at every token."""
+        """Add `strength` times the vector of a block to its output at every token.
+
+        Raises:
+            SnipbiasError: on `check`, the model has no such block.
+        """
         vector, block = self.vectors[layer] * strength, self.blocks[layer]
 
         def add(module: nn.Module, args: object, output: Any) -> Any:
