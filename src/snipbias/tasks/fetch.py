@@ -19,8 +19,6 @@ from snipbias.tasks.readers import read_bytes
 COMMIT = "9eba1ba179cc3169f75a1c03a8b392a58d188303"
 BASE_URL = f"https://raw.githubusercontent.com/nyu-mll/BBQ/{COMMIT}/data"
 TIMEOUT_SECONDS = 60
-
-
 # Rows and SHA-256 of each official file; of some only the number of rows is known.
 OFFICIAL: dict[str, tuple[int, str | None]] = json.loads(shipped("bbq.json"))
 
@@ -45,11 +43,10 @@ def fetch(category: str, data_dir: str | Path | None = None) -> Fetched:
     Raises:
         SnipbiasError: the file cannot be read or downloaded, or the cached one is not the official.
     """
-    own = _own(category, data_dir)
-    path = own or _cached(category)
+    path, is_own = _place(category, data_dir)
     content = read_bytes(path) if path.exists() else _download(category, path)
     problem = _difference(category, content)
-    if problem and own is None:
+    if problem and not is_own:
         raise SnipbiasError(
             f"{path} is not the official file ({problem}): delete it, or keep your own version "
             "in a folder that you give as data_dir."
@@ -67,15 +64,13 @@ def fetch(category: str, data_dir: str | Path | None = None) -> Fetched:
 
 def is_there(category: str) -> bool:
     """Whether a category is on this machine."""
-    return _own(category, None) is not None or _cached(category).exists()
+    return _place(category)[0].exists()
 
 
-def _own(category: str, data_dir: str | Path | None) -> Path | None:
-    return own_file(data_dir, (f"{category}.jsonl", f"bbq/{category}.jsonl"))
-
-
-def _cached(category: str) -> Path:
-    return cache_dir() / "bbq" / f"{category}.jsonl"
+def _place(category: str, data_dir: str | Path | None = None) -> tuple[Path, bool]:
+    """A category's file, and whether it is in the user's folder and not in the cache."""
+    own = own_file(data_dir, (f"{category}.jsonl", f"bbq/{category}.jsonl"))
+    return own or cache_dir() / "bbq" / f"{category}.jsonl", own is not None
 
 
 def _difference(category: str, content: bytes) -> str:
@@ -109,15 +104,18 @@ def own_file(data_dir: str | Path | None, names: Iterable[str]) -> Path | None:
 def _download(category: str, path: Path) -> bytes:
     """Download and verify a file, then move it into the cache."""
     url = f"{BASE_URL}/{category}.jsonl"
-    forbidden = offline()
-    if forbidden:
-        raise _absent(category, path, f"{forbidden} is set")
     try:
+        if forbidden := offline():
+            raise OSError(f"{forbidden} is set")
         with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as response:
             content: bytes = response.read()
     except (OSError, HTTPException) as error:
         reason = getattr(error, "reason", None) or error
-        raise _absent(category, path, str(reason)) from error
+        raise SnipbiasError(
+            f"BBQ's {category}.jsonl is not on this machine and was not downloaded ({reason}): get "
+            f"{url} and save it as {path}, or in a folder that you give as data_dir or "
+            "SNIPBIAS_DATA_DIR."
+        ) from error
     problem = _difference(category, content)
     if problem:
         raise SnipbiasError(
@@ -127,11 +125,3 @@ def _download(category: str, path: Path) -> bytes:
     with atomic_file(path) as temporary:
         temporary.write_bytes(content)
     return content
-
-
-def _absent(category: str, path: Path, reason: str) -> SnipbiasError:
-    return SnipbiasError(
-        f"BBQ's {category}.jsonl is not on this machine and was not downloaded ({reason}): get "
-        f"{BASE_URL}/{category}.jsonl and save it as {path}, or in a folder that you give as "
-        "data_dir or SNIPBIAS_DATA_DIR."
-    )

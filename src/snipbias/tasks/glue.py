@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -56,11 +56,7 @@ def load(name: str, instructions: Sequence[str] | None, data_dir: str | Path | N
     """
     places = [f"{folder}{name}{suffix}" for folder in ("", "glue/") for suffix in SUFFIXES]
     path = own_file(data_dir, [*places, f"{name.upper()}/dev.tsv"])  # the last: classic download
-    if path is None:
-        rows, source = _from_hub(name), f"hf:{REPOSITORY}@{REVISION}:{name}:{SPLIT}"
-    else:
-        content = read_bytes(path)
-        rows, source = _from_file(path, content), f"{path}, sha256 {_sha256(content)}"
+    rows, source = _from_hub(name) if path is None else _from_file(path)
     items = parse(name, rows, source)
     notes: tuple[str, ...] = ()
     if len(items) != ROWS[name]:
@@ -120,17 +116,18 @@ def siblings(rows: Sequence[Sequence[str]]) -> list[str]:
     from scipy.sparse import coo_array  # not with this module: every start would wait for them
     from scipy.sparse.csgraph import connected_components
 
-    keys = [[_sha256(" ".join(text.split()).casefold().encode()) for text in row] for row in rows]
-    number = {key: i for i, key in enumerate(sorted({key for row in keys for key in row}))}
-    row_of = [i for i, row in enumerate(keys) for _ in row]
-    text_of = [len(rows) + number[key] for row in keys for key in row]
-    size = len(rows) + len(number)
-    edges = coo_array((np.ones(len(row_of), dtype=bool), (row_of, text_of)), shape=(size, size))
+    keys = np.array(
+        [[_sha256(" ".join(text.split()).casefold().encode()) for text in row] for row in rows]
+    )
+    names, number = np.unique(keys, return_inverse=True)  # sorted
+    row_of = np.arange(len(rows)).repeat(keys.shape[1])
+    size = len(rows) + len(names)
+    edges = coo_array(
+        (np.ones(keys.size, dtype=bool), (row_of, len(rows) + number.ravel())), shape=(size, size)
+    )
     component = connected_components(edges, directed=False)[1]
-    first: dict[int, str] = {}
-    for key, i in number.items():  # sorted: the least of a component's keys comes first
-        first.setdefault(int(component[len(rows) + i]), key)
-    return [first[int(component[i])][:12] for i in range(len(rows))]
+    least = np.unique(component[len(rows) :], return_index=True)[1]  # first key of each component
+    return [str(names[least[each]])[:12] for each in component[: len(rows)]]
 
 
 def _texts(row: Row, columns: Sequence[str]) -> dict[str, str]:
@@ -160,34 +157,33 @@ def _gold(row: Row, labels: Sequence[str]) -> int:
     raise SnipbiasError(f"the label is {why}.")
 
 
-def _from_file(path: Path, content: bytes) -> Iterator[tuple[str, Row]]:
-    suffix = path.suffix.lower()
+def _from_file(path: Path) -> tuple[Rows, str]:
+    """The rows of a file under the hub's column names, and their source."""
+    content, suffix = read_bytes(path), path.suffix.lower()
+    source = f"{path}, sha256 {_sha256(content)}"
     if suffix == ".parquet":
-        yield from _parquet_rows(path, content)
-        return
+        try:
+            table = pq.read_table(pa.BufferReader(content))
+        except (pa.ArrowException, OSError) as error:
+            raise SnipbiasError(
+                f"{path} is not a complete Parquet file ({one_line(error)}): download it again."
+            ) from None
+        return _numbered(path, table.to_pylist()), source
     text = decode(content, path)
+    rows: Rows
     if suffix == ".jsonl":
-        rows: Rows = json_lines(text, path)
+        rows = json_lines(text, path)
     else:  # in the original dev.tsv a quotation mark is an ordinary character
         header = {cell.strip() for cell in text.split("\n", 1)[0].split("\t")}
         is_classic = suffix == ".tsv" and not header.isdisjoint(CLASSIC)
         rows = csv_rows(text, path, quotes=not is_classic)
-    for where, row in rows:
-        yield where, {CLASSIC.get(column, column): value for column, value in row.items()}
+    return (
+        (where, {CLASSIC.get(column, column): value for column, value in row.items()})
+        for where, row in rows
+    ), source
 
 
-def _parquet_rows(path: Path, content: bytes) -> Iterator[tuple[str, Row]]:
-    try:
-        table = pq.read_table(pa.BufferReader(content))
-    except (pa.ArrowException, OSError) as error:
-        raise SnipbiasError(
-            f"{path} is not a complete Parquet file ({one_line(error)}): download it again."
-        ) from None
-    for number, row in enumerate(table.to_pylist(), start=1):
-        yield f"{path}, row {number}", row
-
-
-def _from_hub(name: str) -> Iterator[tuple[str, Row]]:
+def _from_hub(name: str) -> tuple[Rows, str]:
     spec = f"hf:{REPOSITORY}:{name}:{SPLIT}"
     try:
         dataset = hub.download(spec, REPOSITORY, name, SPLIT, REVISION)
@@ -200,8 +196,11 @@ def _from_hub(name: str) -> Iterator[tuple[str, Row]]:
             f"{SPLIT} split of {REPOSITORY} as {name}.parquet (or .jsonl, .csv, .tsv) in a folder "
             "that you give as data_dir or SNIPBIAS_DATA_DIR."
         ) from error
-    for number, row in enumerate(dataset, start=1):
-        yield f"{spec}, row {number}", row
+    return _numbered(spec, dataset), f"hf:{REPOSITORY}@{REVISION}:{name}:{SPLIT}"
+
+
+def _numbered(place: object, rows: Iterable[Row]) -> Rows:
+    return ((f"{place}, row {number}", row) for number, row in enumerate(rows, start=1))
 
 
 def _sha256(content: bytes) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from snipbias.base.errors import SnipbiasError, require
 from snipbias.base.hub import offline
 from snipbias.base.words import quoted
-from snipbias.tasks.columns import Columns, Label, Row, plain
+from snipbias.tasks.columns import Columns, Label, plain
 from snipbias.tasks.files import from_rows
 from snipbias.tasks.items import Task
 
@@ -48,15 +48,33 @@ def from_dataset(
     """Make a task of a `datasets.Dataset`, or of a dict that holds a single split.
 
     Args:
+        dataset: the dataset or dict.
         instructions, columns, name: see `from_rows`.
+
+    Raises:
+        SnipbiasError: there are several splits, or a row is malformed.
     """
-    chosen = _only_split(dataset, name)
-    form = getattr(chosen, "format", None) or {}
+    if isinstance(dataset, Mapping):
+        if len(dataset) != 1:
+            raise SnipbiasError(
+                f"{name} has the splits {', '.join(dataset)}: name one as "
+                "hf:owner/name:config:split (config may be empty), or give dataset['split']."
+            )
+        (dataset,) = dataset.values()
+    form = getattr(dataset, "format", None) or {}
     if form.get("type") not in (None, "custom"):  # numpy, torch or pandas, not the user's own
-        chosen = chosen.with_format(None, columns=form["columns"])
-    found = ", ".join(str(x) for x in (chosen.split, chosen.info.version) if x)
+        dataset = dataset.with_format(None, columns=form["columns"])
+    found = ", ".join(str(x) for x in (dataset.split, dataset.info.version) if x)
+    features = getattr(dataset, "features", None) or {}
+    rows = (
+        (
+            f"{name}, row {number}",
+            {column: _labels(value, features.get(column)) for column, value in row.items()},
+        )
+        for number, row in enumerate(dataset, start=1)
+    )
     source = f"{name} ({found or 'in memory'})"
-    return from_rows(_rows(chosen, name), name, instructions, columns, source=source)
+    return from_rows(rows, name, instructions, columns, source=source)
 
 
 def download(
@@ -92,24 +110,6 @@ def download(
             f"{spec} could not be loaded ({reason}): check owner, name, config and split, and the "
             "network."
         ) from error
-
-
-def _only_split(dataset: Any, name: str) -> Any:
-    if not isinstance(dataset, Mapping):
-        return dataset
-    if len(dataset) == 1:
-        return next(iter(dataset.values()))
-    raise SnipbiasError(
-        f"{name} has the splits {', '.join(dataset)}: name one as hf:owner/name:config:split "
-        "(config may be empty), or give dataset['split']."
-    )
-
-
-def _rows(dataset: Any, name: str) -> Iterator[tuple[str, Row]]:
-    features = getattr(dataset, "features", None) or {}
-    for number, row in enumerate(dataset, start=1):
-        labelled = {column: _labels(value, features.get(column)) for column, value in row.items()}
-        yield f"{name}, row {number}", labelled
 
 
 def _labels(value: Any, feature: Any) -> Any:
