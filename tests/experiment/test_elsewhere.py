@@ -71,7 +71,7 @@ def test_the_small_tasks_of_mini_and_of_rows_of_ones_own() -> None:
     assert list(found) == [near.NAMES, near.OTHERS, near.DIFFER]
     assert all(len(each) <= 10 and len(each.instructions) == 1 for each in found.values())
     assert {item.id[:3] for item in found[near.OTHERS].items} == {"age", "dis"}
-    for category in near.DIFFERENCES:
+    for category in near.DIFFERING:
         for item in near.differing(category):
             assert item.gold != item.unknown
             assert item.options[item.gold].removeprefix("The ") in item.context

@@ -13,11 +13,10 @@ from snipbias.base.words import did_you_mean, quoted
 from snipbias.tasks import bbq, benchmarks, fetch, files, glue, hub, mini
 from snipbias.tasks.items import Item, Task
 from snipbias.tasks.prompts import DEFAULT, PromptTemplate, general_instructions, prompt_template
+from snipbias.tasks.readers import Rows
 
 __all__ = ["Item", "Task", "available", "general_instructions", "task"]
 
-# BBQ categories that share the instructions of a mini category.
-MINI_OF_BBQ = {"Age": "age", "SES": "ses", "Disability_status": "disability"}
 _SKILLS = "embedded, neutral: skills that an edit must keep"
 # The tasks that ship with the package, with their descriptions.
 EMBEDDED: dict[str, tuple[Callable[[], Task], str]] = {
@@ -64,32 +63,32 @@ def _read(
     columns: Mapping[str, str] | None,
 ) -> Task:
     if not isinstance(spec, (str, Path)):
-        return _in_memory(spec, given, columns)
+        return files.from_rows(_in_memory(spec), given, columns)
     kind, _, rest = spec.partition(":") if isinstance(spec, str) else ("", "", "")
     kind = kind.lower()
     if kind in benchmarks.KINDS and rest:
-        return benchmarks.load(kind, rest, given)
-    if f"{kind}:" == benchmarks.HARNESS:
-        return benchmarks.load_harness(rest, given, data_dir)
-    if isinstance(spec, Path) or _is_own_file(spec):
-        return files.load(spec, given, columns)
-    if spec.lower().startswith("hf:"):
-        return hub.load(spec, given, columns)
-    if columns:
+        found = benchmarks.load(kind, rest)
+    elif f"{kind}:" == benchmarks.HARNESS:
+        found = benchmarks.load_harness(rest, data_dir)
+    elif isinstance(spec, str) and spec.lower().startswith("hf:"):
+        return files.from_rows(hub.read(spec), given, columns)
+    elif isinstance(spec, Path) or Path(spec).suffix or len(Path(spec).parts) > 1:
+        return files.from_rows(files.read(spec), given, columns)
+    elif columns:
         raise SnipbiasError(f"{spec} does not take a column mapping: leave columns out.")
-    name = spec.lower()
-    if kind == "bbq" and (category := _bbq_category(rest)):
-        return bbq.load(category, given or _bbq_instructions(category), data_dir)
-    if name in glue.NAMES:
-        return glue.load(name, given, data_dir)
-    if name in EMBEDDED:
-        found = EMBEDDED[name][0]()
-        return found.with_instructions(given) if given else found
-    names = [name for name, _, _ in available()]
-    raise SnipbiasError(
-        f"there is no task {quoted(spec)}{did_you_mean(spec, names)}: use {', '.join(names)}, or "
-        "the path of a .jsonl, .csv or .tsv file, or hf:owner/name, or lm-eval:NAME."
-    )
+    elif kind == "bbq" and (category := _bbq_category(rest)):
+        found = bbq.load(category, data_dir)
+    elif spec.lower() in glue.NAMES:
+        found = glue.load(spec.lower(), data_dir)
+    elif spec.lower() in EMBEDDED:
+        found = EMBEDDED[spec.lower()][0]()
+    else:
+        names = [name for name, _, _ in available()]
+        raise SnipbiasError(
+            f"there is no task {quoted(spec)}{did_you_mean(spec, names)}: use {', '.join(names)}, "
+            "or the path of a .jsonl, .csv or .tsv file, or hf:owner/name, or lm-eval:NAME."
+        )
+    return found.with_instructions(given) if given else found
 
 
 def available() -> list[tuple[str, int, str]]:
@@ -121,16 +120,17 @@ def _checked(instructions: Sequence[str] | None) -> tuple[str, ...] | None:
     return texts
 
 
-def _in_memory(
-    rows: Iterable[Mapping[str, Any]],
-    given: Sequence[str] | None,
-    columns: Mapping[str, str] | None,
-) -> Task:
-    rows = _from_table(rows)
+def _in_memory(rows: Any) -> Rows:
+    if hasattr(rows, "to_pylist"):  # an Arrow table
+        rows = rows.to_pylist()
+    elif hasattr(rows, "to_dicts"):  # polars
+        rows = rows.to_dicts()
+    elif hasattr(rows, "iterrows"):  # pandas
+        rows = rows.to_dict("records")
     is_mapping = isinstance(rows, Mapping)
     are_splits = is_mapping and all(hasattr(split, "features") for split in rows.values())
     if hasattr(rows, "info") or are_splits:
-        return hub.from_dataset(rows, given, columns)
+        return hub.from_dataset(rows)
     # Not Iterable: a torch Dataset has no __iter__.
     is_rows = hasattr(rows, "__iter__") or hasattr(rows, "__getitem__")
     if is_mapping or isinstance(rows, type) or not is_rows:
@@ -142,34 +142,12 @@ def _in_memory(
     for where, row in numbered:
         if not isinstance(row, Mapping):
             raise SnipbiasError(f"{where} is {quoted(row)}: every row must be a dictionary.")
-    return files.from_rows(numbered, "rows", given, columns, source="rows in memory")
-
-
-def _from_table(rows: Any) -> Any:
-    """The rows of an Arrow, polars or pandas table; anything else unchanged."""
-    if hasattr(rows, "to_pylist"):
-        return rows.to_pylist()
-    if hasattr(rows, "to_dicts"):
-        return rows.to_dicts()
-    return rows.to_dict("records") if hasattr(rows, "iterrows") else rows
-
-
-def _is_own_file(spec: str) -> bool:
-    """Whether it looks like a path: none of our names has a suffix or a separator."""
-    path = Path(spec)
-    return not spec.lower().startswith("hf:") and (path.suffix != "" or len(path.parts) > 1)
+    return Rows(numbered, "rows", "rows in memory")
 
 
 def _bbq_category(name: str) -> str | None:
     """Find a category in any letter case, or by its first words: `disability`, `gender`."""
     wanted = name.lower().replace("-", "_")
-    exact = [category for category in bbq.CATEGORIES if category.lower() == wanted]
-    begun = [category for category in bbq.CATEGORIES if category.lower().startswith(f"{wanted}_")]
-    found = exact or begun
-    return found[0] if len(found) == 1 else None
-
-
-def _bbq_instructions(category: str) -> Sequence[str]:
-    if category not in MINI_OF_BBQ:
-        return general_instructions()
-    return mini.load_category(MINI_OF_BBQ[category])["instructions"]
+    by_lower = {category.lower(): category for category in bbq.CATEGORIES}
+    begun = [by_lower[lower] for lower in by_lower if lower.startswith(f"{wanted}_")]
+    return by_lower.get(wanted) or (begun[0] if len(begun) == 1 else None)

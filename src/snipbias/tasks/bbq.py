@@ -15,9 +15,12 @@ from snipbias.base.words import quoted
 from snipbias.tasks.fetch import OFFICIAL, fetch
 from snipbias.tasks.item import Condition, Item
 from snipbias.tasks.items import Task
+from snipbias.tasks.mini import load_category
+from snipbias.tasks.prompts import general_instructions
 from snipbias.tasks.readers import at, decode, json_lines
 
 CATEGORIES = tuple(OFFICIAL)
+MINI = {"Age": "age", "SES": "ses", "Disability_status": "disability"}  # whose instructions fit
 CONDITIONS: dict[str, Condition] = {"ambig": "ambiguous", "disambig": "disambiguated"}
 TEMPLATES = 25
 OPTIONS = ("ans0", "ans1", "ans2")
@@ -32,13 +35,8 @@ SAME_GROUP: dict[str, str] = {
 GROUP_PARTS = re.compile(r"(?:(?P<ses>lowSES|highSES)[-_])?(?:(?P<gender>[MF])[-_])?(?P<group>.*)")
 
 
-def load(category: str, instructions: Sequence[str], data_dir: str | Path | None = None) -> Task:
+def load(category: str, data_dir: str | Path | None = None) -> Task:
     """Load one category; `fetch` explains where its file comes from.
-
-    Args:
-        category: one of `CATEGORIES`.
-        instructions: those it is asked under.
-        data_dir: folder of the files; by default the cache, then a download.
 
     Raises:
         SnipbiasError: the file is missing and cannot be downloaded, or is malformed.
@@ -46,7 +44,10 @@ def load(category: str, instructions: Sequence[str], data_dir: str | Path | None
     file = fetch(category, data_dir)
     items, found = parse(decode(file.content, file.path), file.path, category)
     notes = (*file.notes, *found)
-    return Task(f"bbq:{category}", items, tuple(instructions), source=file.source, notes=notes)
+    asked = general_instructions()
+    if category in MINI:
+        asked = tuple(load_category(MINI[category])["instructions"])
+    return Task(f"bbq:{category}", items, asked, source=file.source, notes=notes)
 
 
 def parse(text: str, path: Path, category: str) -> tuple[tuple[Item, ...], tuple[str, ...]]:

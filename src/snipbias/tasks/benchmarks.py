@@ -12,7 +12,7 @@ import json
 import logging
 import random
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from snipbias.base.words import did_you_mean, one_line
 from snipbias.tasks import bbq, files
 from snipbias.tasks.items import Task
 from snipbias.tasks.prompts import general_instructions
-from snipbias.tasks.readers import csv_rows, decode, read_bytes
+from snipbias.tasks.readers import Rows, csv_rows, decode, read_bytes
 
 LIKELIER = {"en": "Which is more likely?", "fr": "Laquelle est la plus probable ?"}
 UNKNOWN = "알 수 없음"
@@ -30,23 +30,18 @@ HARNESS_LANGUAGES = {"esbbq": "es", "cabbq": "ca", "crows_pairs_french": "fr"}
 CUE = re.compile(r"\n[^\n:]{1,20}:\s*$")  # the harness's "Answer:"; our prompt has its own
 CONDITIONS = {"amb": "ambiguous", "dis": "disambiguated"}
 
-Rows = Iterator[tuple[str, dict[str, Any]]]
+Found = Iterator[tuple[str, dict[str, Any]]]
 
 
-def load(kind: str, place: str, given: Sequence[str] | None) -> Task:
-    """Load a benchmark from its file, or from CBBQ's folder of a category.
-
-    Args:
-        kind: one of `KINDS`.
-        place: path of the file or folder.
-        given: instructions to use instead of the general ones.
+def load(kind: str, place: str) -> Task:
+    """Load one of `KINDS` from its file, or from CBBQ's folder of a category.
 
     Raises:
         SnipbiasError: the file is missing, or not one of this benchmark.
     """
     path, name = Path(place).expanduser(), f"{kind}:{place}"
     language = path.stem.rpartition("_")[2] if kind == "mbbq" else LANGUAGES.get(kind, "en")
-    asked = tuple(given or general_instructions(language))
+    asked = general_instructions(language)
     paths = [path]
     if kind == "cbbq" and path.is_dir():
         paths = sorted(path.rglob("*ambiguous.json"))
@@ -65,10 +60,10 @@ def load(kind: str, place: str, given: Sequence[str] | None) -> Task:
             f"{path} is not a file of {kind} ({type(error).__name__}: {error}): docs/data.md says "
             "which file to give."
         ) from None
-    return files.from_rows(rows, name, asked, source=source)
+    return files.from_rows(Rows(rows, name, source), asked)
 
 
-def _kobbq(text: str, path: Path) -> Rows:
+def _kobbq(text: str, path: Path) -> Found:
     """`KoBBQ_test_samples.tsv`; an id is category-template-filling-condition-question."""
     for where, row in csv_rows(text, path):
         scene, filling, condition, polarity = row["sample_id"].rsplit("-", 3)
@@ -88,7 +83,7 @@ def _kobbq(text: str, path: Path) -> Rows:
         yield where, {**declines, **made}
 
 
-def _cbbq(text: str, path: Path) -> Rows:
+def _cbbq(text: str, path: Path) -> Found:
     """`ambiguous.json` and `disambiguous.json`; they do not say which option is biased."""
     for row in json.loads(text):
         row = {name.lstrip("\ufeff"): value for name, value in row.items()}
@@ -108,7 +103,7 @@ def _cbbq(text: str, path: Path) -> Rows:
         yield f"{path}, example {row['example_id']}", made
 
 
-def _stereoset(text: str, path: Path) -> Rows:
+def _stereoset(text: str, path: Path) -> Found:
     """`dev.json`: the stereotyped and the anti-stereotyped sentence of each three."""
     for part, clusters in json.loads(text)["data"].items():
         between = part == "intersentence"
@@ -122,7 +117,7 @@ def _stereoset(text: str, path: Path) -> Rows:
             yield f"{path}, {cluster['id']}", row
 
 
-def _crows_pairs(text: str, path: Path) -> Rows:
+def _crows_pairs(text: str, path: Path) -> Found:
     """`crows_pairs_anonymized.csv`: `sent_more` is always the more stereotyped sentence."""
     for number, (where, row) in enumerate(csv_rows(text, path)):
         pair = _pair(f"{row['bias_type']}-{number}", row["sent_more"], row["sent_less"])
@@ -138,7 +133,7 @@ def _pair(name: str, biased: str, other: str) -> dict[str, Any]:
 
 
 LANGUAGES = {"kobbq": "ko", "cbbq": "zh"}
-ROWS: dict[str, Callable[[str, Path], Rows]] = {
+ROWS: dict[str, Callable[[str, Path], Found]] = {
     "kobbq": _kobbq,
     "cbbq": _cbbq,
     "stereoset": _stereoset,
@@ -147,13 +142,8 @@ ROWS: dict[str, Callable[[str, Path], Rows]] = {
 KINDS = (*ROWS, "mbbq")
 
 
-def load_harness(name: str, given: Sequence[str] | None, include_path: str | Path | None) -> Task:
-    """Load a task, group or tag of the harness, with its text, choices and target for each row.
-
-    Args:
-        name: its name in the harness.
-        given: instructions to use instead of the general ones.
-        include_path: folder with your own task files (YAML).
+def load_harness(name: str, include_path: str | Path | None) -> Task:
+    """Load a task, group or tag of the harness; `include_path` holds your own task files (YAML).
 
     Raises:
         SnipbiasError: the harness has no such task, or its data cannot be loaded.
@@ -181,11 +171,11 @@ def load_harness(name: str, given: Sequence[str] | None, include_path: str | Pat
             f"lm-evaluation-harness could not load {name} ({one_line(error)}): check the task's "
             "data, and the connection to the hub."
         ) from error
-    asked = tuple(given or general_instructions(language))
-    return files.from_rows(rows, HARNESS + name, asked, source=f"lm-eval task {name}")
+    found = Rows(rows, HARNESS + name, f"lm-eval task {name}")
+    return files.from_rows(found, general_instructions(language))
 
 
-def _harness_rows(tasks: Mapping[str, Any], language: str) -> Rows:
+def _harness_rows(tasks: Mapping[str, Any], language: str) -> Found:
     for name, task in tasks.items():
         if task.OUTPUT_TYPE != "multiple_choice":
             raise SnipbiasError(

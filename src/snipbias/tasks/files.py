@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ from snipbias.tasks.options import (
     read_options,
 )
 from snipbias.tasks.prompts import general_instructions
-from snipbias.tasks.readers import at, csv_rows, decode, json_lines, read_bytes
+from snipbias.tasks.readers import Rows, at, csv_rows, decode, json_lines, read_bytes
 from snipbias.tasks.unanswerable import with_twins
 
 SUFFIXES = (".jsonl", ".csv", ".tsv")
@@ -51,17 +51,11 @@ INDICES = ("gold", "label", "unknown", "biased")
 MOST_OPTIONS = 1_000
 
 
-def load(
-    path: str | Path, instructions: Sequence[str] | None, columns: Columns | None = None
-) -> Task:
-    """Load the task of a JSONL, CSV or TSV file; the suffix decides which.
-
-    Args:
-        path: the file.
-        instructions, columns: see `from_rows`.
+def read(path: str | Path) -> Rows:
+    """Read a JSONL, CSV or TSV file; the suffix decides which.
 
     Raises:
-        SnipbiasError: the file is missing, or a row is malformed; the message names it.
+        SnipbiasError: the file is missing or malformed.
     """
     path = Path(path).expanduser()
     if path.suffix.lower() not in SUFFIXES and not path.is_dir():
@@ -72,31 +66,24 @@ def load(
     content = read_bytes(path)
     text = decode(content, path)
     rows = json_lines(text, path) if path.suffix.lower() == ".jsonl" else csv_rows(text, path)
-    source = f"{path}, sha256 {hashlib.sha256(content).hexdigest()}"
-    return from_rows(rows, str(path), instructions, columns, source=source)
+    return Rows(rows, str(path), f"{path}, sha256 {hashlib.sha256(content).hexdigest()}")
 
 
 def from_rows(
-    rows: Iterable[tuple[str, Row]],
-    name: str,
-    instructions: Sequence[str] | None,
-    columns: Columns | None = None,
-    *,
-    source: str,
+    found: Rows, instructions: Sequence[str] | None = None, columns: Columns | None = None
 ) -> Task:
     """Make a task of rows.
 
     Args:
-        rows: (place that an error message names, row).
-        name: name of the task.
+        found: the rows, the name of the task, and where they come from.
         instructions: replace those of the rows, or the general ones.
         columns: {our column: the rows' column}.
-        source: where the rows come from, for the record.
 
     Raises:
         SnipbiasError: a row is malformed; the message names its place.
     """
-    read = list(rows)
+    name = found.name
+    read = list(found.rows)
     if not read:
         raise SnipbiasError(f"{name} has no rows: give it at least one, with question and options.")
     columns = checked_columns(name, read, columns or {})
@@ -126,7 +113,7 @@ def from_rows(
         name,
         with_twins(items),
         tuple(instructions or own or general_instructions()),
-        source=source,
+        source=found.source,
         notes=tuple(notes(renamed, items, tuple(own), instructions)),
     )
 

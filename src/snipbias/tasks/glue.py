@@ -43,13 +43,8 @@ Row = Mapping[str, Any]
 Rows = Iterable[tuple[str, Row]]
 
 
-def load(name: str, instructions: Sequence[str] | None, data_dir: str | Path | None = None) -> Task:
+def load(name: str, data_dir: str | Path | None = None) -> Task:
     """Load `mrpc`, `rte` or `qnli` from `data_dir`, SNIPBIAS_DATA_DIR, or the hub.
-
-    Args:
-        name: one of `NAMES`.
-        instructions: ten of our own by default.
-        data_dir: folder with the files.
 
     Raises:
         SnipbiasError: the data is missing and cannot be downloaded, or is malformed.
@@ -62,7 +57,7 @@ def load(name: str, instructions: Sequence[str] | None, data_dir: str | Path | N
     if len(items) != ROWS[name]:
         notes = (f"{len(items):,} rows, the {SPLIT} split has {ROWS[name]:,}",)
         source += f": {notes[0]}"
-    asked = tuple(instructions or wording(name)["instructions"])
+    asked = tuple(wording(name)["instructions"])
     return Task(name, items, asked, source=source, notes=notes)
 
 

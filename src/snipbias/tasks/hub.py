@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from snipbias.base.errors import SnipbiasError, require
 from snipbias.base.hub import offline
 from snipbias.base.words import quoted
-from snipbias.tasks.columns import Columns, Label, plain
-from snipbias.tasks.files import from_rows
-from snipbias.tasks.items import Task
+from snipbias.tasks.columns import Label, plain
+from snipbias.tasks.readers import Rows
 
 SPEC = re.compile(
     r"(?i:hf):(?P<path>[^:@]+)(@(?P<revision>[^:]+))?(:(?P<config>[^:]*)(:(?P<split>.+))?)?"
 )
 
 
-def load(spec: str, instructions: Sequence[str] | None, columns: Columns | None = None) -> Task:
-    """Load the task `hf:owner/name[@revision][:config[:split]]`.
-
-    Args:
-        spec: its name, as above.
-        instructions, columns: see `from_rows`.
+def read(spec: str) -> Rows:
+    """Load the dataset `hf:owner/name[@revision][:config[:split]]`.
 
     Raises:
-        SnipbiasError: the dataset cannot be loaded, or a row is malformed.
+        SnipbiasError: it cannot be loaded, or has several splits.
     """
     match = SPEC.fullmatch(spec)
     if match is None:
@@ -35,24 +30,14 @@ def load(spec: str, instructions: Sequence[str] | None, columns: Columns | None 
             "hf:owner/name:config or hf:owner/name:config:split."
         )
     dataset = download(spec, match["path"], match["config"], match["split"], match["revision"])
-    return from_dataset(dataset, instructions, columns, name=spec)
+    return from_dataset(dataset, spec)
 
 
-def from_dataset(
-    dataset: Any,
-    instructions: Sequence[str] | None,
-    columns: Columns | None = None,
-    *,
-    name: str = "dataset",
-) -> Task:
-    """Make a task of a `datasets.Dataset`, or of a dict that holds a single split.
-
-    Args:
-        dataset: the dataset or dict.
-        instructions, columns, name: see `from_rows`.
+def from_dataset(dataset: Any, name: str = "dataset") -> Rows:
+    """The rows of a `datasets.Dataset`, or of a dict that holds a single split.
 
     Raises:
-        SnipbiasError: there are several splits, or a row is malformed.
+        SnipbiasError: there are several splits.
     """
     if isinstance(dataset, Mapping):
         if len(dataset) != 1:
@@ -73,8 +58,7 @@ def from_dataset(
         )
         for number, row in enumerate(dataset, start=1)
     )
-    source = f"{name} ({found or 'in memory'})"
-    return from_rows(rows, name, instructions, columns, source=source)
+    return Rows(rows, name, f"{name} ({found or 'in memory'})")
 
 
 def download(

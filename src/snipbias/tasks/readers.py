@@ -6,16 +6,24 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.words import quoted
 
 SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons"}
 SEPARATOR_LINE = re.compile(r"\"?sep=([,;|:^~\t])\"?(?=\r|\n|$)", re.IGNORECASE)
+
+
+class Rows(NamedTuple):
+    """Rows to make a task of, each with the place that an error about it names."""
+
+    rows: Iterable[tuple[str, Mapping[str, Any]]]
+    name: str
+    source: str
 
 
 def read_bytes(path: Path) -> bytes:

@@ -53,8 +53,7 @@ def with_controls(
         raise no_pairs(task)
     if pairs is not None and pairs < len(every):
         paired = {item.id for pair in every for item in pair}
-        some = task.where(lambda item: item.id in paired).subsample(2 * pairs)
-        every = list(twins(some.items))
+        every = list(twins(task.where(lambda item: item.id in paired).subsample(2 * pairs)))
     length = length or (lambda text: len(text.split()))
     controls = [*filler_rows(task, every, length), *mismatch_rows(task, every)]
     return task._with_items([*task.items, *controls])
@@ -66,7 +65,7 @@ def asked(task: Task, length: Callable[[str], int]) -> tuple[Task, tuple[str, ..
     A task without conditions, or with control rows already, is left as it is.
     """
     conditions = {item.condition for item in task.items}
-    if conditions == {None} or conditions & set(UNANSWERABLE[1:]):
+    if conditions == {None} or any(map(is_control, conditions)):
         return task, ()
     try:
         return with_controls(task, length, PAIRS), ()
@@ -133,7 +132,7 @@ def _alike(one: Item, other: Item) -> tuple[bool, bool, int]:
     same = frozenset(one.options) == frozenset(other.options)
     both = zip(one.context, other.context, strict=False)
     begin = takewhile(lambda letters: letters[0] == letters[1], both)
-    return one.question == other.question, same, sum(1 for _ in begin)
+    return one.question == other.question, same, len(list(begin))
 
 
 def filler_rows(
