@@ -13,7 +13,7 @@ from snipbias.base.words import did_you_mean, quoted
 from snipbias.tasks import bbq, benchmarks, fetch, files, glue, hub, mini
 from snipbias.tasks.items import Item, Task
 from snipbias.tasks.prompts import DEFAULT, PromptTemplate, general_instructions, prompt_template
-from snipbias.tasks.readers import Rows
+from snipbias.tasks.readers import Rows, read_file
 
 __all__ = ["Item", "Task", "available", "general_instructions", "task"]
 
@@ -73,7 +73,7 @@ def _read(
     elif isinstance(spec, str) and spec.lower().startswith("hf:"):
         return files.from_rows(hub.read(spec), given, columns)
     elif isinstance(spec, Path) or Path(spec).suffix or len(Path(spec).parts) > 1:
-        return files.from_rows(files.read(spec), given, columns)
+        return files.from_rows(read_file(spec), given, columns)
     elif columns:
         raise SnipbiasError(f"{spec} does not take a column mapping: leave columns out.")
     elif kind == "bbq" and (category := _bbq_category(rest)):

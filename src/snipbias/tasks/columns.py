@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
@@ -12,13 +12,11 @@ from numbers import Integral, Real
 from typing import Any
 
 from snipbias.base.errors import SnipbiasError
-from snipbias.base.words import did_you_mean, listed, quoted
-from snipbias.tasks.item import Item
+from snipbias.base.words import did_you_mean, quoted
 
 COLUMNS = ("question", "options", "gold", "context", "template", "condition", "polarity")
 COLUMNS += ("unknown", "biased", "id", "twin", "instruction", "instructions")
 OPTION_COLUMN = re.compile(r"(option_|ans)([0-9]{1,4})")
-MANY_INSTRUCTIONS = 20
 # How Arrow, then numpy, torch and pandas, then polars turn their values into Python's.
 CONVERTERS = ("as_py", "tolist", "to_list")
 
@@ -68,43 +66,13 @@ def rename(row: Row, columns: Columns) -> dict[str, Any]:
     if "options" in columns:
         kept = {name: kept[name] for name in kept if not OPTION_COLUMN.fullmatch(name)}
     kept |= {ours: row.get(theirs) for ours, theirs in columns.items()}
-    renamed = {name: plain(value) if _is_ours(name) else value for name, value in kept.items()}
+    renamed = {name: plain(value) if is_ours(name) else value for name, value in kept.items()}
     return {name: value for name, value in renamed.items() if value is not None}
 
 
-def _is_ours(name: str) -> bool:
+def is_ours(name: str) -> bool:
+    """Whether a column has a meaning here."""
     return name in COLUMNS or name == "label" or OPTION_COLUMN.fullmatch(name) is not None
-
-
-def notes(
-    rows: Sequence[Row], items: Sequence[Item], own: Sequence[str], given: Sequence[str] | None
-) -> Iterator[str]:
-    """Say what is not read, and what a missing column means.
-
-    Args:
-        rows: rows with our column names.
-        items: the items made of them.
-        own: instructions that the rows name.
-        given: instructions that replace them, if any.
-    """
-    columns = dict.fromkeys(name for row in rows for name in row)
-    if "template" not in columns and "twin" not in columns:
-        yield "there is no column 'template': every row counts as independent"
-    others = [name for name in columns if name.strip() and not _is_ours(name)]
-    others += ["label"] if any("label" in row and "gold" in row for row in rows) else []
-    if others:
-        yield f"columns that are not used: {listed(others)}"
-    if own and given:
-        yield "the rows' own instructions were replaced by those given"
-    if len(own) > MANY_INSTRUCTIONS:
-        yield f"the rows name {len(own)} instructions: every row is asked under each of them"
-    told = [item for item in items if item.condition and item.unknown is not None]
-    odd = sum((i.gold == i.unknown) != (i.condition == "ambiguous") for i in told)
-    if odd:
-        yield (
-            f"in {odd:,} of {len(items):,} rows the right answer does not fit the condition: it is "
-            "the unknown option in ambiguous rows, and only in these"
-        )
 
 
 @dataclass(frozen=True)

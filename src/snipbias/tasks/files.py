@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from snipbias.base.errors import SnipbiasError
@@ -22,7 +21,7 @@ from snipbias.tasks.columns import (
     as_text,
     as_texts,
     checked_columns,
-    notes,
+    is_ours,
     rename,
 )
 from snipbias.tasks.item import Condition, Item, looks, refuse_half_letters
@@ -37,10 +36,9 @@ from snipbias.tasks.options import (
     read_options,
 )
 from snipbias.tasks.prompts import general_instructions
-from snipbias.tasks.readers import Rows, at, csv_rows, decode, json_lines, read_bytes
+from snipbias.tasks.readers import Rows, at
 from snipbias.tasks.unanswerable import with_twins
 
-SUFFIXES = (".jsonl", ".csv", ".tsv")
 CONDITIONS: dict[str, Condition] = {
     "ambiguous": "ambiguous",
     "ambig": "ambiguous",
@@ -49,24 +47,7 @@ CONDITIONS: dict[str, Condition] = {
 }
 INDICES = ("gold", "label", "unknown", "biased")
 MOST_OPTIONS = 1_000
-
-
-def read(path: str | Path) -> Rows:
-    """Read a JSONL, CSV or TSV file; the suffix decides which.
-
-    Raises:
-        SnipbiasError: the file is missing or malformed.
-    """
-    path = Path(path).expanduser()
-    if path.suffix.lower() not in SUFFIXES and not path.is_dir():
-        raise SnipbiasError(
-            f"{path} does not end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}: save the rows "
-            "in one of these formats."
-        )
-    content = read_bytes(path)
-    text = decode(content, path)
-    rows = json_lines(text, path) if path.suffix.lower() == ".jsonl" else csv_rows(text, path)
-    return Rows(rows, str(path), f"{path}, sha256 {hashlib.sha256(content).hexdigest()}")
+MANY_INSTRUCTIONS = 20
 
 
 def from_rows(
@@ -114,7 +95,7 @@ def from_rows(
         with_twins(items),
         tuple(instructions or own or general_instructions()),
         source=found.source,
-        notes=tuple(notes(renamed, items, tuple(own), instructions)),
+        notes=tuple(_notes(renamed, items, tuple(own), instructions)),
     )
 
 
@@ -244,3 +225,27 @@ def _instructions(row: Row) -> Iterator[str]:
         refuse_half_letters(text)
         if text:
             yield text
+
+
+def _notes(
+    rows: Sequence[Row], items: Sequence[Item], own: Sequence[str], given: Sequence[str] | None
+) -> Iterator[str]:
+    """Say what is not read, and what a missing column means."""
+    columns = dict.fromkeys(name for row in rows for name in row)
+    if "template" not in columns and "twin" not in columns:
+        yield "there is no column 'template': every row counts as independent"
+    others = [name for name in columns if name.strip() and not is_ours(name)]
+    others += ["label"] if any("label" in row and "gold" in row for row in rows) else []
+    if others:
+        yield f"columns that are not used: {listed(others)}"
+    if own and given:
+        yield "the rows' own instructions were replaced by those given"
+    if len(own) > MANY_INSTRUCTIONS:
+        yield f"the rows name {len(own)} instructions: every row is asked under each of them"
+    told = [item for item in items if item.condition and item.unknown is not None]
+    odd = sum((i.gold == i.unknown) != (i.condition == "ambiguous") for i in told)
+    if odd:
+        yield (
+            f"in {odd:,} of {len(items):,} rows the right answer does not fit the condition: it is "
+            "the unknown option in ambiguous rows, and only in these"
+        )

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, get_args, overload
 
@@ -82,11 +84,11 @@ class Task(Shown):
 
     def _shown(self) -> Iterator[Grid | str]:
         columns = ("condition", "context", "question", "options", "right")
-        rows = []
-        for item in self.items[:SHOWN]:
-            options, right = " / ".join(item.options), item.options[item.gold]
-            rows.append((item.condition or "", item.context, item.question, options, right))
-        yield Grid(f"{self.name}: {self._size}", columns, tuple(rows))
+        rows = tuple(
+            (i.condition or "", i.context, i.question, " / ".join(i.options), i.options[i.gold])
+            for i in self.items[:SHOWN]
+        )
+        yield Grid(f"{self.name}: {self._size}", columns, rows)
         if len(self) > SHOWN:
             yield f"... and {len(self) - SHOWN} more items."
 
@@ -202,22 +204,22 @@ class Task(Shown):
         if balance == "none":
             return pool._with_items(draw(pool.items, n, seed))
         both = halves(pool.items, balance)
-        if not all(both):
+        most = 2 * min(map(len, both))
+        if not most:
             raise SnipbiasError(
                 f"{self.name!r} has no rows to balance by {balance}: use a method that draws from "
                 "all rows, such as v1."
             )
-        if n % 2 or min(map(len, both)) < n // 2:
+        if n % 2 or n > most:
             raise SnipbiasError(
                 f"cannot draw {n} items of {self.name!r} balanced by {balance}: ask for an even "
-                f"number up to {2 * min(map(len, both))}."
+                f"number up to {most}."
             )
         if balance == "twins":
-            pairs = draw(zip(*both, strict=True), n // 2, seed)
-            return pool._with_items(item for pair in pairs for item in pair)
-        # One seed would draw the same places, and so twins, from both halves.
-        drawn = (draw(half, n // 2, seed_of(seed, str(k))) for k, half in enumerate(both))
-        return pool._with_items(item for half in drawn for item in half)
+            drawn = list(draw(zip(*both, strict=True), n // 2, seed))
+        else:  # one seed would draw the same places, and so twins, from both halves
+            drawn = [draw(half, n // 2, seed_of(seed, str(k))) for k, half in enumerate(both)]
+        return pool._with_items(chain.from_iterable(drawn))
 
     def subsample(self, n: int | None, seed: int = 0) -> Task:
         """Take at most `n` items, balanced and spread evenly over the templates.
@@ -228,12 +230,10 @@ class Task(Shown):
         """
         if n is None or n >= len(self.items):
             return self
-        by_template: dict[str, dict[str, tuple[Item, ...]]] = {}
+        asked: dict[str, dict[str, tuple[Item, ...]]] = defaultdict(lambda: defaultdict(tuple))
         for item in sorted(self.items, key=repr):
-            questions = by_template.setdefault(item.template, {})
-            name = item.twin or item.id
-            questions[name] = (*questions.get(name, ()), item)
-        units = {template: questions.values() for template, questions in by_template.items()}
+            asked[item.template][item.twin or item.id] += (item,)
+        units = {template: questions.values() for template, questions in asked.items()}
         chosen: list[Item] = []
         for twins in balanced(units, levels, seed):
             if len(chosen) + len(twins) <= n:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import re
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.words import quoted
 
+SUFFIXES = (".jsonl", ".csv", ".tsv")
 SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons"}
 SEPARATOR_LINE = re.compile(r"\"?sep=([,;|:^~\t])\"?(?=\r|\n|$)", re.IGNORECASE)
 
@@ -57,6 +59,24 @@ def decode(content: bytes, path: Path) -> str:
         raise SnipbiasError(
             f"{_at(path, line)}: this is not UTF-8 text; save the file as UTF-8."
         ) from None
+
+
+def read_file(path: str | Path) -> Rows:
+    """Read a JSONL, CSV or TSV file; the suffix decides which.
+
+    Raises:
+        SnipbiasError: the file is missing or malformed.
+    """
+    path = Path(path).expanduser()
+    if path.suffix.lower() not in SUFFIXES and not path.is_dir():
+        raise SnipbiasError(
+            f"{path} does not end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}: save the rows "
+            "in one of these formats."
+        )
+    content = read_bytes(path)
+    text = decode(content, path)
+    rows = json_lines(text, path) if path.suffix.lower() == ".jsonl" else csv_rows(text, path)
+    return Rows(rows, str(path), f"{path}, sha256 {hashlib.sha256(content).hexdigest()}")
 
 
 def json_lines(text: str, path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
