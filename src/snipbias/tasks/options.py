@@ -40,7 +40,7 @@ class Options:
     @property
     def are_numbered(self) -> bool:
         """Whether they are numbered 1, 2, 3, ..., unlike their indices from 0."""
-        return bool(self.marks) and self.marks[0] == "1"
+        return self.marks[:1] == ("1",)
 
 
 def read_options(value: Any) -> Options | None:
@@ -90,21 +90,17 @@ def printed_list(text: str) -> tuple[str, ...] | None:
     if text[:1] + text[-1:] not in ("[]", "()"):
         return None
     inside = text[1:-1].strip().removesuffix(",")
-    found: list[re.Match[str]] = []
-    while not found or found[-1].end() < len(inside):
-        element = ELEMENT.match(inside, found[-1].end() if found else 0)
-        if element is None:
-            return None
-        found.append(element)
+    found = list(ELEMENT.finditer(inside))
+    if not found or "".join(element[0] for element in found) != inside:
+        return None
     if len({"," in element["between"] for element in found[:-1]}) > 1:
         return None  # Python joins 'b' 'c' to one text, numpy does not
-    values = [element["value"] for element in found]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a backslash that escapes nothing
             return tuple(
                 str(ast.literal_eval(value)).strip() if value[0] in "'\"" else value
-                for value in values
+                for value in (element["value"] for element in found)
             )
     except (ValueError, SyntaxError):
         return None
@@ -149,10 +145,11 @@ def choice(value: Any, options: Options, first: int | None = 0) -> int | None:
         value: the cell.
         first: the number of the first option; None if a number names no option.
     """
+    text = as_text(value)
+    if text is None:
+        return None
     if not isinstance(value, str):
-        text = as_text(value)
-        return None if text is None else _place(text, options, first)
-    text = value.strip()
+        return _place(text, options, first)
     named, meant = by_text(text, options), _by_mark(text.strip("()[].: ").lower(), options)
     if named is not None:
         return None if options.marks and meant not in (None, named) else named
@@ -178,6 +175,7 @@ def _by_mark(letter: str, options: Options) -> int | None:
 
 
 def _place(text: str, options: Options, first: int | None) -> int | None:
+    """The option of that number, counted from `first`."""
     number = NUMBER.fullmatch(text.strip("()[]: "))
     if number is None or first is None:
         return None
