@@ -17,7 +17,7 @@ import fuzz
 from bbq_rows import quartet
 from snipbias.tasks import bbq, glue, task
 from snipbias.tasks.columns import COLUMNS
-from snipbias.tasks.readers import csv_rows, json_lines
+from snipbias.tasks.readers import Rows, csv_rows, json_lines
 
 HERE = Path("made-up.csv")
 NAMES = (*COLUMNS, "label", "option_0", "option_1", "ans0", "ans1", "other", "")
@@ -94,9 +94,9 @@ def test_bbq_and_glue(examples: int) -> None:
         changed = row | change
         text = as_csv([list(changed), list(changed.values())]) if as_table else json.dumps(changed)
         read_rows = csv_rows(text, HERE) if as_table else json_lines(text, HERE)
-        return (
-            glue.parse(name, read_rows, "x") if name in glue.NAMES else bbq.parse(text, HERE, name)
-        )
+        if name in glue.NAMES:
+            return glue.parse(Rows(read_rows, name, "x"))
+        return bbq.parse(text, HERE, name)
 
     changes = st.dictionaries(st.sampled_from(list(row)), cells, max_size=2)
     names = st.sampled_from([*glue.NAMES, "Age", "Race_x_SES"])

@@ -71,7 +71,7 @@ def _read(
     elif f"{kind}:" == benchmarks.HARNESS:
         found = benchmarks.load_harness(rest, data_dir)
     elif isinstance(spec, str) and spec.lower().startswith("hf:"):
-        return files.from_rows(hub.read(spec), given, columns)
+        return files.from_rows(hub.from_dataset(hub.download(spec), spec), given, columns)
     elif isinstance(spec, Path) or Path(spec).suffix or len(Path(spec).parts) > 1:
         return files.from_rows(read_file(spec), given, columns)
     elif columns:

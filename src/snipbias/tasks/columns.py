@@ -13,6 +13,7 @@ from typing import Any
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.words import did_you_mean, quoted
+from snipbias.tasks.readers import Rows
 
 COLUMNS = ("question", "options", "gold", "context", "template", "condition", "polarity")
 COLUMNS += ("unknown", "biased", "id", "twin", "instruction", "instructions")
@@ -24,18 +25,13 @@ Row = Mapping[str, Any]
 Columns = Mapping[str, str]
 
 
-def checked_columns(name: str, rows: Sequence[tuple[str, Row]], columns: Columns) -> Columns:
-    """Check a column mapping, and split `options=a,b,c` into one column per option.
-
-    Args:
-        name: name of the data, for messages.
-        rows: (place, row) pairs.
-        columns: {our column: the data's column}.
+def checked_columns(found: Rows, columns: Columns) -> Columns:
+    """Check {our column: the data's column}, and split `options=a,b,c` into a column per option.
 
     Raises:
         SnipbiasError: one of ours does not exist, or one of theirs is in no row.
     """
-    there = list(dict.fromkeys(str(column) for _, row in rows for column in row))
+    there = list(dict.fromkeys(str(column) for _, row in found.rows for column in row))
     several = columns.get("options", "")
     if "," in several and several not in there:
         each = {f"option_{i}": theirs for i, theirs in enumerate(several.split(","))}
@@ -47,9 +43,10 @@ def checked_columns(name: str, rows: Sequence[tuple[str, Row]], columns: Columns
                 f"{did_you_mean(ours, list(COLUMNS))}: use {', '.join(COLUMNS)}."
             )
         if theirs not in there:
+            meant = did_you_mean(str(theirs), there)
             raise SnipbiasError(
-                f"{name} has no column {quoted(theirs)}{did_you_mean(str(theirs), there)}: correct "
-                f"what the column mapping says for {ours!r}."
+                f"{found.name} has no column {quoted(theirs)}{meant}: correct what the column "
+                f"mapping says for {ours!r}."
             )
     return columns
 

@@ -63,12 +63,14 @@ def from_rows(
     Raises:
         SnipbiasError: a row is malformed; the message names its place.
     """
-    name = found.name
-    read = list(found.rows)
-    if not read:
-        raise SnipbiasError(f"{name} has no rows: give it at least one, with question and options.")
-    columns = checked_columns(name, read, columns or {})
-    places, renamed = [where for where, _ in read], [rename(row, columns) for _, row in read]
+    found = found._replace(rows=list(found.rows))
+    if not found.rows:
+        raise SnipbiasError(
+            f"{found.name} has no rows: give it at least one, with question and options."
+        )
+    columns = checked_columns(found, columns or {})
+    places = [where for where, _ in found.rows]
+    renamed = [rename(row, columns) for _, row in found.rows]
     options = []
     for where, row in zip(places, renamed, strict=True):
         with at(where):
@@ -91,7 +93,7 @@ def from_rows(
         with at(where):
             own |= dict.fromkeys(_instructions(row))
     return Task(
-        name,
+        found.name,
         with_twins(items),
         tuple(instructions or own or general_instructions()),
         source=found.source,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from snipbias.base.words import did_you_mean, one_line, quoted
 from snipbias.tasks import hub
 from snipbias.tasks.fetch import own_file
 from snipbias.tasks.items import Item, Task
-from snipbias.tasks.readers import at, csv_rows, decode, json_lines, read_bytes
+from snipbias.tasks.readers import Rows, at, csv_rows, decode, json_lines, read_bytes
 
 REPOSITORY = "nyu-mll/glue"
 REVISION = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
@@ -40,7 +40,6 @@ SUFFIXES = (".jsonl", ".parquet", ".csv", ".tsv")
 CLASSIC = {"Quality": "label", "#1 String": "sentence1", "#2 String": "sentence2", "index": "idx"}
 
 Row = Mapping[str, Any]
-Rows = Iterable[tuple[str, Row]]
 
 
 def load(name: str, data_dir: str | Path | None = None) -> Task:
@@ -51,14 +50,13 @@ def load(name: str, data_dir: str | Path | None = None) -> Task:
     """
     places = [f"{folder}{name}{suffix}" for folder in ("", "glue/") for suffix in SUFFIXES]
     path = own_file(data_dir, [*places, f"{name.upper()}/dev.tsv"])  # the last: classic download
-    rows, source = _from_hub(name) if path is None else _from_file(path)
-    items = parse(name, rows, source)
+    found = _from_hub(name) if path is None else _from_file(name, path)
+    items, source = parse(found), found.source
     notes: tuple[str, ...] = ()
     if len(items) != ROWS[name]:
         notes = (f"{len(items):,} rows, the {SPLIT} split has {ROWS[name]:,}",)
         source += f": {notes[0]}"
-    asked = tuple(wording(name)["instructions"])
-    return Task(name, items, asked, source=source, notes=notes)
+    return Task(name, items, tuple(wording(name)["instructions"]), source=source, notes=notes)
 
 
 @cache
@@ -67,25 +65,20 @@ def wording(name: str) -> dict[str, Any]:
     return json.loads(shipped("glue.json"))[name]
 
 
-def parse(name: str, rows: Rows, source: str) -> tuple[Item, ...]:
-    """Make items of rows; rows that share a text get the same template.
-
-    Args:
-        name: one of `NAMES`.
-        rows: (place that an error message names, row) pairs.
-        source: the rows' origin, for messages.
+def parse(found: Rows) -> tuple[Item, ...]:
+    """Make items of a task's rows; rows that share a text get the same template.
 
     Raises:
         SnipbiasError: there are no rows, or one is malformed.
     """
-    words = wording(name)
+    name, words = found.name, wording(found.name)
     columns = sorted(re.findall(r"\{(\w+)\}", words["context"]))  # as GLUE orders them
     read: list[tuple[str, dict[str, str], Row]] = []
-    for where, row in rows:
+    for where, row in found.rows:
         with at(where):
             read.append((where, _texts(row, columns), row))
     if not read:
-        raise SnipbiasError(f"{source} has no rows: save the {SPLIT} split of {name} there.")
+        raise SnipbiasError(f"{found.source} has no rows: save the {SPLIT} split of {name} there.")
     templates = siblings([list(texts.values()) for _, texts, _ in read])
     items = []
     for number, (where, texts, row) in enumerate(read, start=1):
@@ -152,8 +145,8 @@ def _gold(row: Row, labels: Sequence[str]) -> int:
     raise SnipbiasError(f"the label is {why}.")
 
 
-def _from_file(path: Path) -> tuple[Rows, str]:
-    """The rows of a file under the hub's column names, and their source."""
+def _from_file(name: str, path: Path) -> Rows:
+    """The rows of a file, under the hub's column names."""
     content, suffix = read_bytes(path), path.suffix.lower()
     source = f"{path}, sha256 {_sha256(content)}"
     if suffix == ".parquet":
@@ -163,25 +156,25 @@ def _from_file(path: Path) -> tuple[Rows, str]:
             raise SnipbiasError(
                 f"{path} is not a complete Parquet file ({one_line(error)}): download it again."
             ) from None
-        return _numbered(path, table.to_pylist()), source
+        return Rows(_numbered(path, table.to_pylist()), name, source)
     text = decode(content, path)
-    rows: Rows
     if suffix == ".jsonl":
         rows = json_lines(text, path)
     else:  # in the original dev.tsv a quotation mark is an ordinary character
         header = {cell.strip() for cell in text.split("\n", 1)[0].split("\t")}
         is_classic = suffix == ".tsv" and not header.isdisjoint(CLASSIC)
         rows = csv_rows(text, path, quotes=not is_classic)
-    return (
+    renamed = (
         (where, {CLASSIC.get(column, column): value for column, value in row.items()})
         for where, row in rows
-    ), source
+    )
+    return Rows(renamed, name, source)
 
 
-def _from_hub(name: str) -> tuple[Rows, str]:
-    spec = f"hf:{REPOSITORY}:{name}:{SPLIT}"
+def _from_hub(name: str) -> Rows:
+    source = f"hf:{REPOSITORY}@{REVISION}:{name}:{SPLIT}"
     try:
-        dataset = hub.download(spec, REPOSITORY, name, SPLIT, REVISION)
+        dataset = hub.download(source)
     except SnipbiasError as error:
         reason = f"{offline()} is set" if offline() else error.__cause__
         if reason is None:  # the library is missing, and the sentence says how to install it
@@ -191,10 +184,10 @@ def _from_hub(name: str) -> tuple[Rows, str]:
             f"{SPLIT} split of {REPOSITORY} as {name}.parquet (or .jsonl, .csv, .tsv) in a folder "
             "that you give as data_dir or SNIPBIAS_DATA_DIR."
         ) from error
-    return _numbered(spec, dataset), f"hf:{REPOSITORY}@{REVISION}:{name}:{SPLIT}"
+    return Rows(_numbered(f"hf:{REPOSITORY}:{name}:{SPLIT}", dataset), name, source)
 
 
-def _numbered(place: object, rows: Iterable[Row]) -> Rows:
+def _numbered(place: object, rows: Iterable[Row]) -> Iterator[tuple[str, Row]]:
     return ((f"{place}, row {number}", row) for number, row in enumerate(rows, start=1))
 
 

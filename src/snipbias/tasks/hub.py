@@ -17,11 +17,11 @@ SPEC = re.compile(
 )
 
 
-def read(spec: str) -> Rows:
-    """Load the dataset `hf:owner/name[@revision][:config[:split]]`.
+def download(spec: str) -> Any:
+    """Load the dataset `hf:owner/name[@revision][:config[:split]]` from the hub or its cache.
 
     Raises:
-        SnipbiasError: it cannot be loaded, or has several splits.
+        SnipbiasError: downloads are forbidden, or the dataset cannot be loaded.
     """
     match = SPEC.fullmatch(spec)
     if match is None:
@@ -29,8 +29,26 @@ def read(spec: str) -> Rows:
             f"{quoted(spec)} does not name a dataset on the hub: write hf:owner/name, "
             "hf:owner/name:config or hf:owner/name:config:split."
         )
-    dataset = download(spec, match["path"], match["config"], match["split"], match["revision"])
-    return from_dataset(dataset, spec)
+    require("datasets", f"reading {spec} needs")
+    import datasets
+    from huggingface_hub import constants
+
+    # datasets reads HF_HUB_OFFLINE only on import, and does not know our variable.
+    if offline() and not constants.HF_HUB_OFFLINE:
+        raise SnipbiasError(
+            f"{offline()} is set, so {spec} is not downloaded: start with HF_HUB_OFFLINE=1 to use "
+            "a copy in the Hugging Face cache."
+        )
+    try:
+        return datasets.load_dataset(
+            match["path"], match["config"] or None, split=match["split"], revision=match["revision"]
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300].rstrip(".")
+        raise SnipbiasError(
+            f"{spec} could not be loaded ({reason}): check owner, name, config and split, and the "
+            "network."
+        ) from error
 
 
 def from_dataset(dataset: Any, name: str = "dataset") -> Rows:
@@ -59,41 +77,6 @@ def from_dataset(dataset: Any, name: str = "dataset") -> Rows:
         for number, row in enumerate(dataset, start=1)
     )
     return Rows(rows, name, f"{name} ({found or 'in memory'})")
-
-
-def download(
-    spec: str, path: str, config: str | None, split: str | None, revision: str | None
-) -> Any:
-    """Load a dataset from the hub or from the Hugging Face cache.
-
-    Args:
-        spec: the name in messages.
-        path: repository, owner/name.
-        config: configuration of the dataset; None or "" for the only one.
-        split: one split; None for a dictionary of all.
-        revision: branch, tag or commit; None for the main branch.
-
-    Raises:
-        SnipbiasError: downloads are forbidden, or the dataset cannot be loaded.
-    """
-    require("datasets", f"reading {spec} needs")
-    import datasets
-    from huggingface_hub import constants
-
-    # datasets reads HF_HUB_OFFLINE only on import, and does not know our variable.
-    if offline() and not constants.HF_HUB_OFFLINE:
-        raise SnipbiasError(
-            f"{offline()} is set, so {spec} is not downloaded: start with HF_HUB_OFFLINE=1 to use "
-            "a copy in the Hugging Face cache."
-        )
-    try:
-        return datasets.load_dataset(path, config or None, split=split, revision=revision)
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:300].rstrip(".")
-        raise SnipbiasError(
-            f"{spec} could not be loaded ({reason}): check owner, name, config and split, and the "
-            "network."
-        ) from error
 
 
 def _labels(value: Any, feature: Any) -> Any:
