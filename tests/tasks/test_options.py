@@ -12,7 +12,7 @@ import torch
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.tasks import task
-from snipbias.tasks.options import Options, choice, read_options
+from snipbias.tasks.options import Options, read_options
 
 ANN_BEN = ("Ann", "Ben")
 
@@ -112,7 +112,7 @@ def test_a_letter_or_number_that_is_an_option_too() -> None:
             gold_of(options, gold)
     with pytest.raises(SnipbiasError, match="the text of one option and the letter of another"):
         gold_of("A. B\nB. A", "A")
-    assert choice(1, Options(("7", "8"))) == 1
+    assert Options(("7", "8")).choice(1) == 1
 
 
 def test_cells_of_numpy_torch_arrow_and_decimal() -> None:

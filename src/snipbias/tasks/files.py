@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from snipbias.base.errors import SnipbiasError
@@ -28,8 +29,6 @@ from snipbias.tasks.item import Condition, Item, looks, refuse_half_letters
 from snipbias.tasks.items import Task
 from snipbias.tasks.options import (
     Options,
-    by_text,
-    choice,
     first_number,
     labels_are_names,
     printed_list,
@@ -75,12 +74,12 @@ def from_rows(
     for where, row in zip(places, renamed, strict=True):
         with at(where):
             options.append(_options(row))
-    first = _settle_indices(renamed, options)
+    options = _settle_indices(renamed, options)
     items: list[Item] = []
     place_of: dict[str, str] = {}
     for where, row, theirs in zip(places, renamed, options, strict=True):
         with at(where):
-            item = _item(row, len(items) + 1, theirs, first)
+            item = _item(row, len(items) + 1, theirs)
             if item.id in place_of:
                 raise SnipbiasError(
                     f"the id {quoted(item.id)} is already that of {place_of[item.id]}; give every "
@@ -101,8 +100,8 @@ def from_rows(
     )
 
 
-def _settle_indices(rows: Sequence[dict[str, Any]], options: Sequence[Options]) -> int | None:
-    """Replace class labels by names or indices; return what numbered options count from."""
+def _settle_indices(rows: list[dict[str, Any]], options: list[Options]) -> list[Options]:
+    """Replace class labels by names or indices, and find out what numbered options count from."""
     both = list(zip(rows, options, strict=True))
     for column in INDICES:
         labelled = [(row, o) for row, o in both if isinstance(row.get(column), Label)]
@@ -110,13 +109,15 @@ def _settle_indices(rows: Sequence[dict[str, Any]], options: Sequence[Options]) 
         for row, _ in labelled:
             label = row[column]
             row[column] = label.name if by_name and label.name is not None else label.place
-    return first_number((row[column], o) for row, o in both for column in INDICES if column in row)
+    cells = ((row[column], o) for row, o in both for column in INDICES if column in row)
+    first = first_number(cells)
+    return [replace(o, first=first) if o.are_numbered else o for o in options]
 
 
-def _item(row: Row, number: int, options: Options, first: int | None) -> Item:
+def _item(row: Row, number: int, options: Options) -> Item:
     twin, template = (looks(_text(row, column)) for column in ("twin", "template"))
     question, context = _text(row, "question"), _text(row, "context")
-    indices = {name: _index(row, name, options, first) for name in INDICES if name in row}
+    indices = {name: _index(row, name, options) for name in INDICES if name in row}
     if "label" in indices:
         indices.setdefault("gold", indices.pop("label"))
     identity = _text(row, "id") or f"row-{number}"
@@ -199,15 +200,15 @@ def _no_list(row: Row, column: str) -> SnipbiasError:
     )
 
 
-def _index(row: Row, column: str, options: Options, first: int | None) -> int:
+def _index(row: Row, column: str, options: Options) -> int:
     """The index of the option that a column names."""
     value, texts = row[column], options.texts
-    index = choice(value, options, first if options.are_numbered else 0)
+    index = options.choice(value)
     if index is not None:
         return index
-    if options.are_numbered and first is None and choice(value, options, 1) is not None:
+    if options.first is None and replace(options, first=1).choice(value) is not None:
         why = "which may count from 0 or as the options are numbered; write the text of the option"
-    elif options.marks and isinstance(value, str) and by_text(value.strip(), options) is not None:
+    elif options.marks and isinstance(value, str) and options.by_text(value.strip()) is not None:
         why = "the text of one option and the letter of another; write the option's number, "
         why += "counting from 0"
     else:

@@ -6,8 +6,9 @@ import ast
 import json
 import re
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from string import ascii_lowercase
 from typing import Any
 
 from snipbias.tasks.columns import Label, as_text, as_texts, plain
@@ -32,15 +33,69 @@ ELEMENT = re.compile(
 
 @dataclass(frozen=True)
 class Options:
-    """Texts, and the letters or numbers printed before them, in lower case."""
+    """The options of a row.
+
+    Attributes:
+        texts: their texts.
+        marks: the letters or numbers printed before them, in lower case.
+        first: the number of the first option; None if a number names no option.
+    """
 
     texts: tuple[str, ...]
     marks: tuple[str, ...] = ()
+    first: int | None = 0
 
     @property
     def are_numbered(self) -> bool:
         """Whether they are numbered 1, 2, 3, ..., unlike their indices from 0."""
         return self.marks[:1] == ("1",)
+
+    def choice(self, value: Any) -> int | None:
+        """The index of the option that a plain cell names; None if it names none, or two.
+
+        A cell names an option by its text, by its printed letter or number, by its letter (unless
+        an option is itself a letter), or by a number that counts from `first` (digits in a text
+        count only if no option is itself a number).
+        """
+        text = as_text(value)
+        if text is None:
+            return None
+        if not isinstance(value, str):
+            return self._by_number(text)
+        named, meant = self.by_text(text), self._by_letter(text.strip("()[].: ").lower())
+        if named is not None:
+            return None if self.marks and meant not in (None, named) else named
+        if meant is not None:
+            return meant
+        marked = MARKED.fullmatch(text)
+        if marked and (place := self.by_text(marked["text"].strip())) is not None:
+            mark = self.marks[place] if self.marks else chr(ord("a") + place)
+            return place if marked["mark"].lower() == mark else None
+        return None if any(map(NUMBER.fullmatch, self.texts)) else self._by_number(text)
+
+    def by_text(self, text: str) -> int | None:
+        """The option with that text, or else the only one that looks like it in any letter case."""
+        if text in self.texts:
+            return self.texts.index(text)
+        said = looks(text).casefold()
+        alike = [i for i, option in enumerate(self.texts) if looks(option).casefold() == said]
+        return alike[0] if len(alike) == 1 else None
+
+    def _by_letter(self, letter: str) -> int | None:
+        """The option of that letter, printed or counted."""
+        if not re.fullmatch("[a-z]", letter):
+            return None
+        letters = self.marks or ascii_lowercase[: len(self.texts)]
+        if not self.marks and any(len(text) == 1 and text.isalpha() for text in self.texts):
+            return None
+        return letters.index(letter) if letter in letters else None
+
+    def _by_number(self, text: str) -> int | None:
+        number = NUMBER.fullmatch(text.strip("()[]: "))
+        if number is None or self.first is None:
+            return None
+        place = int(number[1]) - self.first
+        return place if 0 <= place < len(self.texts) else None
 
 
 def read_options(value: Any) -> Options | None:
@@ -121,66 +176,8 @@ def _unmarked(parts: Sequence[str]) -> Options | None:
 
 def _are_in_order(marks: Sequence[str]) -> bool:
     """Whether they are a, b, c, ... or count from 0 or 1."""
-    ways: tuple[Callable[[int], str], ...] = (lambda i: chr(97 + i), str, lambda i: str(i + 1))
-    return any(all(mark == way(i) for i, mark in enumerate(marks)) for way in ways)
-
-
-def by_text(text: str, options: Options) -> int | None:
-    """The option with that text, or else the only one that looks like it in any letter case."""
-    if text in options.texts:
-        return options.texts.index(text)
-    said = looks(text).casefold()
-    alike = [i for i, option in enumerate(options.texts) if looks(option).casefold() == said]
-    return alike[0] if len(alike) == 1 else None
-
-
-def choice(value: Any, options: Options, first: int | None = 0) -> int | None:
-    """The index of the option that a plain cell names; None if it names none, or two.
-
-    A cell names an option by its text, by its printed letter or number, by its letter (unless an
-    option is itself a letter), or by a number that counts from `first` (digits in a text count
-    only if no option is itself a number).
-
-    Args:
-        value: the cell.
-        first: the number of the first option; None if a number names no option.
-    """
-    text = as_text(value)
-    if text is None:
-        return None
-    if not isinstance(value, str):
-        return _place(text, options, first)
-    named, meant = by_text(text, options), _by_mark(text.strip("()[].: ").lower(), options)
-    if named is not None:
-        return None if options.marks and meant not in (None, named) else named
-    if meant is not None:
-        return meant
-    marked = MARKED.fullmatch(text)
-    if marked and (place := by_text(marked["text"].strip(), options)) is not None:
-        mark = options.marks[place] if options.marks else chr(ord("a") + place)
-        return place if marked["mark"].lower() == mark else None
-    return None if any(map(NUMBER.fullmatch, options.texts)) else _place(text, options, first)
-
-
-def _by_mark(letter: str, options: Options) -> int | None:
-    """The option of that letter, printed or counted; numbers are left to `_place`."""
-    if not re.fullmatch("[a-z]", letter):
-        return None
-    if options.marks:
-        return options.marks.index(letter) if letter in options.marks else None
-    if any(len(option) == 1 and option.isalpha() for option in options.texts):
-        return None
-    place = ord(letter) - ord("a")
-    return place if place < len(options.texts) else None
-
-
-def _place(text: str, options: Options, first: int | None) -> int | None:
-    """The option of that number, counted from `first`."""
-    number = NUMBER.fullmatch(text.strip("()[]: "))
-    if number is None or first is None:
-        return None
-    place = int(number[1]) - first
-    return place if 0 <= place < len(options.texts) else None
+    numbers = [str(number) for number in range(len(marks) + 1)]
+    return list(marks) in (list(ascii_lowercase[: len(marks)]), numbers[:-1], numbers[1:])
 
 
 def first_number(cells: Iterable[tuple[Any, Options]]) -> int | None:
@@ -203,7 +200,7 @@ def labels_are_names(cells: Iterable[tuple[Label, Options]]) -> bool:
     names are letters or numbers in order, such as MMLU's "A" to "D".
     """
     labelled = [(label, options) for label, options in cells if label.name is not None]
-    found = [by_text(str(label.name), options) is not None for label, options in labelled]
+    found = [options.by_text(str(label.name)) is not None for label, options in labelled]
     if all(found):
         return bool(found)
     return any(found) and not _are_in_order([name.lower() for name in labelled[0][0].names])
