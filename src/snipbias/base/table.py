@@ -1,22 +1,28 @@
-"""Tables before they are drawn, and how numbers in them are written."""
+"""Tables before they are drawn, records in notebooks, and how numbers are written."""
 
 from __future__ import annotations
 
 import html
 import io
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
+from snipbias.base.errors import require
 from snipbias.base.words import fixed, signed
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 WIDTH = 118
 MIN_NAME = 9
 LONGEST_WORD = 11
+SHOWN = 10  # rows of a long table in a notebook
 
 
 @dataclass(frozen=True)
@@ -90,6 +96,33 @@ class Grid:
         lines = [self.header, ("---", *("---:" for _ in self.header[1:])), *self.rows]
         escaped = ([cell.replace("|", "\\|") for cell in line] for line in lines)
         return "\n".join("| " + " | ".join(line) + " |" for line in escaped)
+
+
+class Shown:
+    """A record that a notebook can show, and that converts to a data frame."""
+
+    def _shown(self) -> Iterable[Grid | str]:
+        raise NotImplementedError
+
+    def _rows(self) -> Iterable[Mapping[str, Any]]:
+        raise NotImplementedError
+
+    def _repr_html_(self) -> str:
+        return "".join(
+            part.html() if isinstance(part, Grid) else f"<p>{html.escape(part)}</p>"
+            for part in self._shown()
+        )
+
+    def to_pandas(self) -> DataFrame:
+        """Its rows as a data frame; nested values get column names such as `accuracy.overall`.
+
+        Raises:
+            SnipbiasError: pandas is missing.
+        """
+        require("pandas", "a data frame needs", "notebook")
+        from pandas import json_normalize
+
+        return json_normalize(list(map(dict, self._rows())))
 
 
 def markdown(parts: Iterable[Grid | str]) -> str:

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import atomic_folder
 from snipbias.base.hub import one_sentence
-from snipbias.base.notebook import Shown
-from snipbias.base.table import Grid
+from snipbias.base.table import Grid, Shown
 from snipbias.edits import algebra, sharing
 from snipbias.edits.card.card import model_card
 from snipbias.edits.provenance import ModelId, same_weights

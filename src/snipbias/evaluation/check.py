@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from snipbias.base.errors import SnipbiasError
-from snipbias.base.notebook import Shown
-from snipbias.base.table import Grid, markdown, percent
+from snipbias.base.table import Grid, Shown, markdown, percent
 from snipbias.base.words import plural
 from snipbias.edits.given import GivenModel, GivenTask, as_model, as_task
 from snipbias.evaluation import measures, metrics

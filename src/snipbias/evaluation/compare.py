@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snipbias.base.errors import SnipbiasError
-from snipbias.base.notebook import Shown
-from snipbias.base.table import WIDTH, Grid, plain_text
+from snipbias.base.table import WIDTH, Grid, Shown, plain_text
 from snipbias.base.words import ORIGINAL, plural
 from snipbias.edits.card.figures import CARDS
 from snipbias.edits.controls import controls_of

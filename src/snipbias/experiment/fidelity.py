@@ -19,8 +19,7 @@ from jaxtyping import Float
 from scipy.stats import rankdata
 
 from snipbias.base.errors import SnipbiasError
-from snipbias.base.notebook import Shown
-from snipbias.base.table import Grid, number, percent
+from snipbias.base.table import Grid, Shown, number, percent
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.given import GivenModel, GivenTask, as_model, as_task
 from snipbias.edits.provenance import ModelId, weights_unchanged

@@ -15,8 +15,7 @@ from rich.text import Text
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import atomic_file
-from snipbias.base.notebook import Shown
-from snipbias.base.table import Grid
+from snipbias.base.table import Grid, Shown
 from snipbias.evaluation.glossary import legend_markdown
 from snipbias.experiment.outcome import Experiment
 from snipbias.experiment.rows_file import all_rows

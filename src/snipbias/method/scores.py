@@ -17,8 +17,7 @@ from torch import Tensor
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import atomic_file
-from snipbias.base.notebook import SHOWN, Shown
-from snipbias.base.table import Grid
+from snipbias.base.table import SHOWN, Grid, Shown
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.provenance import ModelId, Provenance
 from snipbias.method import equations as crispr

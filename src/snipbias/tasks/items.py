@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, overload
 
 from snipbias.base.errors import SnipbiasError
-from snipbias.base.notebook import SHOWN, Shown
-from snipbias.base.table import Grid
+from snipbias.base.table import SHOWN, Grid, Shown
 from snipbias.base.words import plural
 from snipbias.tasks.draws import balanced, draw, seed_of
 from snipbias.tasks.item import Item, halves, levels, refuse_half_letters
