@@ -106,7 +106,7 @@ def test_what_lies_below_is_run_once_and_left_as_it_was():
     for one in (tree, None):  # a prompt is counted as one, in a tree as in a batch
         group, before = Group(tuple(queries), tuple(queries), one), lm.passes.copy()
         with torch.no_grad():
-            group.score(lm, below)
+            group.score(below)
         assert lm.passes - before == {"forward": len(queries)}
 
 
@@ -168,28 +168,28 @@ def test_a_check_is_what_a_hand_computes():
         items=items,
         gold=tensor([2, 0, 2]),
         unknown=tensor([2, 2, 2]),
-        score=lambda lm, below: logprobs,
+        score=lambda below: logprobs,
     )
     factors = SimpleNamespace(applied=nullcontext)
     material = SimpleNamespace(dev=[group], dev_texts=[], below=None)
-    found = check(None, factors, material, 3, None)
+    found = check(factors, material, 3, None)
     assert (found.auroc["ambiguous"], found.auroc["mismatch"]) == (1.0, 0.5)
     assert (found.twins["ambiguous"], found.twins["mismatch"]) == (1.0, 0.5)
     assert (found.right["disambiguated"], found.right["mismatch"], found.named) == (0.0, 1.0, 1.0)
     assert found.told == 0.75  # there are no filler rows
     assert not found.harm(found, 0.0, 0.1)
     logprobs[0, 0] = torch.nan  # else the AUROC of no number were 0 or 1
-    assert check(None, factors, material, 3, None).harm(found, 0.0, 0.1)
+    assert check(factors, material, 3, None).harm(found, 0.0, 0.1)
     logprobs[:, 2] = -torch.inf  # a model that never says "unknown"
     logprobs[0, 0] = -1.0
-    assert check(None, factors, material, 3, None).twins["mismatch"] == 0.5
+    assert check(factors, material, 3, None).twins["mismatch"] == 0.5
 
 
 def test_how_far_a_text_moved_is_the_mean_over_its_tokens(monkeypatch):
     before, after = tensor([[0.5, 0.5], [0.9, 0.1]]).log(), tensor([[0.5, 0.5], [0.1, 0.9]]).log()
     monkeypatch.setattr("snipbias.method.learned.anchors.predictions", lambda *given: after)
-    below = SimpleNamespace(of=lambda name: nullcontext())
-    assert float(Anchor(None, None, before).moved(None, below)) == pytest.approx(0.8 * log(9) / 2)
+    below = SimpleNamespace(lm=None, of=lambda name: nullcontext())
+    assert float(Anchor(None, None, before).moved(below)) == pytest.approx(0.8 * log(9) / 2)
 
 
 def test_a_training_is_known_by_its_rows_and_their_right_answers():

@@ -101,8 +101,7 @@ def test_the_second_version_as_coded_takes_the_maximum_of_each_term():
         how = plan(method, torch.zeros(2, 0, dtype=torch.bool))
         # The terms come with their shares of the larger probability, as the passes give them.
         gold, wrong = (t * share for t, share in zip((GOLD, WRONG), _shares(how), strict=True))
-        tracks = how.tracks([gold, wrong])
-        scores = how.score(tracks, [real] * len(tracks)) * how.factor
+        scores = how.score([(track, real) for track in how.tracks([gold, wrong])]) * how.factor
         assert scores[0].tolist() == pytest.approx(result)
 
 

@@ -17,7 +17,7 @@ from snipbias.method.learned import objective
 from snipbias.method.learned.anchors import anchors
 from snipbias.method.learned.below import Below
 from snipbias.method.learned.check import DevCheck, Material, check
-from snipbias.method.learned.factors import Factors, _inputs, upper_sites
+from snipbias.method.learned.factors import Factors, upper_sites
 from snipbias.method.learned.first_order import first_order, pair_gradient, step_direction
 from snipbias.method.learned.learn import by_path, gather
 from snipbias.method.learned.rows import groups
@@ -39,9 +39,9 @@ def demo():
 
 def job(lm, task, how, **more) -> TrainingJob:
     with torch.inference_mode(False), lm.frozen():
-        _, material = gather(lm, [task], 1, 0, how, Below(lm, lm.sites))
-        original = check(lm, Factors(lm, lm.sites), material)
-    return TrainingJob(lm, lm.sites, material, how, original, **more)
+        _, material = gather(Below(lm, lm.sites), [task], 1, 0, how)
+        original = check(Factors(lm, lm.sites), material)
+    return TrainingJob(material, how, original, **more)
 
 
 def test_the_gradient_of_a_step_is_that_of_small_changes(demo):
@@ -53,7 +53,7 @@ def test_the_gradient_of_a_step_is_that_of_small_changes(demo):
 
         def loss() -> torch.Tensor:
             with factors.applied():
-                return row_loss(lm, material.below, group, tensor(0.0), how)
+                return row_loss(material.below, group, tensor(0.0), how)
 
         (gradient,) = torch.autograd.grad(loss(), factors.change)
         place = int(gradient.abs().argmax())
@@ -65,7 +65,7 @@ def test_the_gradient_of_a_step_is_that_of_small_changes(demo):
     assert (values[0] - values[1]) / 0.02 == pytest.approx(float(gradient[place]), rel=0.05)
     by = [Training(pair=weight) for weight in (0.0, 1.0, 3.0)]
     with torch.no_grad():
-        by_weight = [float(row_loss(lm, material.below, group, tensor(0.0), each)) for each in by]
+        by_weight = [float(row_loss(material.below, group, tensor(0.0), each)) for each in by]
     assert by_weight[2] - by_weight[0] == pytest.approx(3 * (by_weight[1] - by_weight[0]), rel=1e-4)
     assert by_weight[1] > by_weight[0]
     (rows,) = {len(each.items) for each in material.rows}
@@ -179,7 +179,7 @@ def test_a_token_that_a_model_never_says_moves_nothing(demo):
         (anchor,) = anchors(lm, query, 5, 0)
         masked = anchor.before.clone()
         masked[:, 0] = -torch.inf
-        moved = replace(anchor, before=masked).moved(lm, Below(lm, lm.sites))
+        moved = replace(anchor, before=masked).moved(Below(lm, lm.sites))
     assert float(moved) == pytest.approx(0.0, abs=0.05)
 
 
@@ -230,7 +230,7 @@ def test_learned_methods_stand_beside_others_in_an_experiment(tmp_path):
     assert lora.cost.answering == lora.test.num_rows
     lm = sb.load("demo")
     sites = upper_sites(lm)
-    assert lora.trained == 8 * sum(site.width + _inputs(lm.module(site.name)) for site in sites)
+    assert lora.trained == 8 * sum(site.width + lm.module(site.name).in_features for site in sites)
     every = sum(site.width for site in sites)
     picks = {"learned": every, "grafting": every, "learned random": 10, "first order": 0}
     assert {pick: numbers_fitted(lm, pick, 10) for pick in picks} == picks
@@ -259,9 +259,7 @@ def test_one_step_along_the_gradient_lowers_the_pair_loss(demo):
         total = 0.0
         with torch.no_grad(), factors.applied():
             for group in work.material.rows:
-                margin = objective.unknown_margin(
-                    group.score(lm, work.material.below), group.unknown
-                )
+                margin = objective.unknown_margin(group.score(work.material.below), group.unknown)
                 total += float(objective.pair_loss(margin, group.unanswerable))
         return total
 
@@ -269,7 +267,7 @@ def test_one_step_along_the_gradient_lowers_the_pair_loss(demo):
         losses.append(pair_losses())
         direction = first_order(work, factors).carried
         rows, passes = sum(len(group.items) for group in work.material.rows), lm.passes.copy()
-        gradient = pair_gradient(lm, Factors(lm, lm.sites), work.material)
+        gradient = pair_gradient(Factors(lm, lm.sites), work.material)
         assert lm.passes - passes == {"forward": rows, "backward": rows}
         factors.set(0.02 * step_direction(gradient, torch.ones_like(gradient)))
         losses.append(pair_losses())

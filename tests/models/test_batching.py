@@ -15,7 +15,7 @@ from snipbias.method import margins as scorers
 from snipbias.method.activations import magnitude
 from snipbias.method.attribute import attribute
 from snipbias.models import batching, memory
-from snipbias.models.batching import run_batches
+from snipbias.models.batching import one_each, run_batches
 from snipbias.models.language_model import LanguageModel
 from toys import RAGGED, task
 
@@ -221,32 +221,26 @@ def test_memory_that_nobody_knows_limits_nothing(monkeypatch):
     assert memory.room(tiny("gpt2").model, "answers", lambda: None, 1, 10**12) == float("inf")
 
 
-def test_run_batches_calls_keep_once_for_every_job():
+def test_run_batches_gives_every_job_once():
     seen: list[int] = []
-    run_batches(
-        tiny("gpt2"),
-        list(range(50)),
-        lambda batch: [2 * job for job in batch],
-        lambda numbers, doubled: seen.extend(doubled),
-        size=lambda job: (job, 0),
-        kind="answers",
-        batch_size="auto",
-        progress=lambda done: None,
-    )
+    doubled = lambda batch: [2 * job for job in batch]  # noqa: E731
+    how = {"size": lambda job: (job, 0), "kind": "answers"}
+    for numbers, found in run_batches(tiny("gpt2"), list(range(50)), doubled, **how):
+        assert found == [2 * number for number in numbers]
+        seen.extend(found)
     assert sorted(seen) == [2 * job for job in range(50)]
+    assert one_each(tiny("gpt2"), list(range(50)), doubled, **how) == [2 * n for n in range(50)]
 
 
 def test_jobs_that_are_alike_go_together():
-    batches: list[list[str]] = []
-    run_batches(
+    run = run_batches(
         tiny("gpt2"),
         ["b2", "a9", "b1", "a1"],
         list,
-        lambda numbers, batch: batches.append(batch),
         size=lambda job: (int(job[1]), 0),
         alike=lambda job: job,
         kind="answers",
         batch_size=2,
-        progress=lambda done: None,
     )
+    batches = [batch for _, batch in run]
     assert batches == [["a1", "a9"], ["b1", "b2"]]

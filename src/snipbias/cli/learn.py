@@ -45,7 +45,7 @@ class Learn(o.Writing, o.Running, o.Measuring, o.Asking):
     seed: int = o.option("Seed of the rows and their order.", 0)
 
     def __call__(self) -> None:
-        from snipbias.method.learned.curve import LEGEND, curve, records
+        from snipbias.method.learned.check import LEGEND
         from snipbias.method.learned.train import STATE
 
         sizes = neurons(self.n) if self.n else ()
@@ -75,7 +75,7 @@ class Learn(o.Writing, o.Running, o.Measuring, o.Asking):
                 for n, edit in learned.edits.items()
             }
             found = write_found(this, folder, lm, edits)
-            checks = list(records(learned.trainings))
+            checks = list(learned.records())
             with open(folder / "curve.csv", "w", newline="", encoding="utf-8") as file:
                 writer = csv.DictWriter(file, list(checks[0]))
                 writer.writeheader()
@@ -84,7 +84,7 @@ class Learn(o.Writing, o.Running, o.Measuring, o.Asking):
             with suppress(OSError):  # something else lies there too
                 (place / STATE).unlink(missing_ok=True)
                 place.rmdir()
-        curves = (curve(size, trained).rich() for size, trained in learned.trainings.items())
+        curves = (curve.rich() for curve in learned.curves())
         written = f"\nwritten  {', '.join(found)}"
         result = {"edits": list(found), "checks": checks}
         show(self, result, *curves, LEGEND, written, then=evaluate_them(this, found))

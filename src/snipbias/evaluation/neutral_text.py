@@ -20,7 +20,7 @@ from snipbias.edits.interventions import Intervention
 from snipbias.edits.provenance import weights_unchanged
 from snipbias.evaluation.bootstrap import Draws
 from snipbias.evaluation.interval import Ends, Interval
-from snipbias.models.batching import Progress, run_batches, size_of
+from snipbias.models.batching import Progress, run_batches
 from snipbias.models.fingerprint import Weights
 from snipbias.models.language_model import LanguageModel, Query
 from snipbias.models.score_all import ask, keep, keys_of, known, state_of
@@ -109,25 +109,21 @@ def text_shifts(
         done = [n for n in range(len(texts)) if all(n in sums for sums in kept)]
         left = [n for n in range(len(texts)) if n not in done]
         found: dict[int, list[Passage]] = {}
-
-        def add(numbers: Sequence[int], measured: list[Passage]) -> None:
+        if done:
+            progress(len(done) * len(states))
+        for numbers, measured in run_batches(
+            lm,
+            left,
+            lambda n: _passages(lm, texts[n[0]], edits, [sums.get(n[0]) for sums in kept]),
+            size=lambda n: job.size if isinstance(job := texts[n], Query) else (len(job), 0),
+            kind="answers",
+            batch_size=1,  # each token's whole distribution is kept, and compared with the edits'
+            progress=lambda done: progress(done * len(states)),
+        ):
             number = left[numbers[0]]
             found[number] = measured
             new = zip(keys, measured, strict=False)  # nothing is measured of too short a text
             keep({of_method[number]: sums for of_method, sums in new})
-
-        if done:
-            progress(len(done) * len(states))
-        run_batches(
-            lm,
-            left,
-            lambda n: _passages(lm, texts[n[0]], edits, [sums.get(n[0]) for sums in kept]),
-            add,
-            size=lambda n: size_of(job) if isinstance(job := texts[n], Query) else (len(job), 0),
-            kind="answers",
-            batch_size=1,  # each token's whole distribution is kept, and compared with the edits'
-            progress=lambda done: progress(done * len(states)),
-        )
     every = {n: [sums[n] for sums in kept] for n in done} | workers().gather(found)
     measured = [every[number] for number in range(len(texts))]
     if not any(measured):

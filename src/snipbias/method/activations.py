@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,6 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from snipbias.base.parallel import workers
 from snipbias.method import equations as crispr
 from snipbias.method.attribute import (
     Asked,
@@ -22,11 +21,11 @@ from snipbias.method.attribute import (
     finite_logprobs,
     gold_options,
     pick,
-    run_asked,
     score_task,
 )
 from snipbias.method.equations import Scoring, TokenReduction
 from snipbias.method.scores import Scores
+from snipbias.models.batching import one_each
 from snipbias.models.language_model import LanguageModel, Query
 from snipbias.models.scoring import Scored
 from snipbias.models.sharded import whole
@@ -76,31 +75,26 @@ def skill_neurons(lm: LanguageModel, task: Task, **passes: Any) -> Scores:
     the threshold classifies correctly.
     """
     jobs = asked(lm, task)
-    here: dict[int, tuple[Tensor, float]] = {}
 
-    def do(batch: Sequence[Asked]) -> tuple[Tensor, Tensor]:
-        activations, scored = _prompt_activations(
-            lm, [job.query for job in batch], lambda h: h, "mean"
-        )
+    def do(batch: Sequence[Asked]) -> Iterator[tuple[Tensor, float]]:
+        queries = [job.query for job in batch]
+        activations, scored = _prompt_activations(lm, queries, lambda h: h, "mean")
         logprobs = finite_logprobs(scored)
         gold = gold_options(lm, [job.item for job in batch])
         wrong = crispr.most_confusing(logprobs, gold)
         found = torch.cat([activations[site.name].float().cpu() for site in lm.sites], 1)
-        return found, (pick(logprobs, wrong) - pick(logprobs, gold)).cpu()
-
-    def keep(numbers: Sequence[int], result: tuple[Tensor, Tensor]) -> None:
-        found, gaps = result
-        here.update(zip(numbers, zip(found.unbind(), gaps.tolist(), strict=True), strict=True))
+        gaps = pick(logprobs, wrong) - pick(logprobs, gold)
+        return zip(found, gaps.tolist(), strict=True)
 
     with lm.frozen():
-        run_asked(lm, jobs, do, keep, kind="activations", **passes)
-    every = workers().gather(here)
+        every = one_each(lm, jobs, do, kind="activations", **passes)
     scores = Scores.zeros(lm, task, Scoring("skill neurons"))
     widths = [site.width for site in lm.sites]
     for instruction in range(len(task.instructions)):
-        mine = [every[i] for i, job in enumerate(jobs) if job.instruction == instruction]
-        margin = torch.tensor([gap for _, gap in mine])
-        found = predictivity(torch.stack([h for h, _ in mine]), margin > margin.median())
+        mine = [one for one, job in zip(every, jobs, strict=True) if job.instruction == instruction]
+        h, gaps = zip(*mine, strict=True)
+        margin = torch.tensor(gaps)
+        found = predictivity(torch.stack(h), margin > margin.median())
         split = zip(lm.sites, found[None].split(widths, 1), strict=True)
         scores.add({site.name: part for site, part in split}, torch.tensor([instruction]))
     return scores
@@ -127,8 +121,12 @@ def _prompt_activations(
 
     A site that sees the answer but not the prompt is read at the answer's start token.
     """
-    first: dict[str, Tensor] = {}
-    hooks = ((site.name, partial(_keep_first, first, site)) for site in lm.sites)
+    first: dict[str, Tensor] = {}  # outputs of the first pass of each site, over the prefix
+
+    def keep_first(site: Site, module: nn.Module, args: object, output: Tensor) -> None:
+        first.setdefault(site.name, whole(output, site.width).to(output.device))
+
+    hooks = ((site.name, partial(keep_first, site)) for site in lm.sites)
     with torch.no_grad(), lm.hooked(hooks):
         scored = lm.score(queries)
     found = {}
@@ -140,10 +138,3 @@ def _prompt_activations(
         real = scored.prefix_mask if h.shape[1] > 1 else torch.ones(h.shape[:2], dtype=torch.bool)
         found[site.name] = crispr.reduce_tokens(of(h.float()), real.to(h.device), tokens).double()
     return found, scored
-
-
-def _keep_first(
-    into: dict[str, Tensor], site: Site, module: nn.Module, args: object, output: Tensor
-) -> None:
-    """Forward hook: keep the first output of a site, which is that of the prefix."""
-    into.setdefault(site.name, whole(output, site.width).to(output.device))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -18,7 +18,7 @@ from snipbias.method.equations import Method, Scoring
 from snipbias.method.gradients import SiteGradients
 from snipbias.method.plan import BackwardPlan, Objective
 from snipbias.method.scores import Scores
-from snipbias.models.batching import BatchSize, Kind, Progress, run_batches, size_of
+from snipbias.models.batching import BatchSize, Kind, Progress, run_batches
 from snipbias.models.language_model import LanguageModel, Query
 from snipbias.models.scoring import Scored
 from snipbias.tasks.items import Item, Task
@@ -35,15 +35,10 @@ class Asked:
     item: Item
     query: Query
 
-
-def _size(job: Asked) -> tuple[int, int]:
-    return size_of(job.query)
-
-
-# For passes over asked items that keep activations or gradients.
-run_asked: Callable[..., None] = partial(
-    run_batches, size=_size, batch_size="auto", progress=lambda done: None
-)
+    @property
+    def size(self) -> tuple[int, int]:
+        """Tokens of the prompt, and of all options."""
+        return self.query.size
 
 
 def attribute(
@@ -104,13 +99,11 @@ def score_task(
     def do(batch: Sequence[Asked]) -> Bias:
         return score([job.query for job in batch], [job.item for job in batch])
 
+    how: Any = {"kind": kind, "batch_size": batch_size, "progress": progress}
     with torch.inference_mode(False), lm.frozen():
         scores = Scores.zeros(lm, task, method)
-
-        def keep(numbers: Sequence[int], bias: Bias) -> None:
+        for numbers, bias in run_batches(lm, jobs, do, **how):
             scores.add(bias, torch.tensor([jobs[number].instruction for number in numbers]))
-
-        run_asked(lm, jobs, do, keep, kind=kind, batch_size=batch_size, progress=progress)
         workers().add([*scores.sums.values(), scores.counts])
     scores.check()
     return scores
@@ -193,23 +186,22 @@ def crispr_plan(
         logp_wrong.detach(), logp_gold.detach(), method.target
     )
 
-    def objective_of(option: Tensor, objective: Tensor, share: Tensor) -> Objective:
-        # A share depends on all options of the row, a probability only on its own.
-        rows = scored.rows if method.target == "share" else pick(scored.rows, option)[:, None]
-        return Objective(objective * share.to(objective.dtype), rows)
-
     def bias(*attributions: Tensor) -> Tensor:
         if len(attributions) == 1:
             return attributions[0]
         of_gold, of_wrong = attributions
         return crispr.bias_attribution(of_wrong, of_gold, method.skill, method.clamp)
 
-    objectives = (objective_of(wrong, logp_wrong, share_wrong),)
-    if method.skill != 0:
-        objectives = (objective_of(gold, logp_gold, share_gold), *objectives)
+    objectives = []
+    for option, logp, share in ((gold, logp_gold, share_gold), (wrong, logp_wrong, share_wrong)):
+        # A share depends on all options of the row, a probability only on its own.
+        rows = scored.rows if method.target == "share" else pick(scored.rows, option)[:, None]
+        objectives.append(Objective(logp * share.to(logp.dtype), rows))
+    if method.skill == 0:
+        objectives = objectives[1:]
     weight = crispr.instance_weight(logp_wrong.detach(), method.weight)
     apart = method.terms == "apart"
-    return BackwardPlan(objectives, bias, method.tokens, scale * weight, apart=apart)
+    return BackwardPlan(tuple(objectives), bias, method.tokens, scale * weight, apart=apart)
 
 
 def finite_logprobs(scored: Scored) -> Float[Tensor, "b c"]:

@@ -105,7 +105,6 @@ def scored(
     sum of both halves, with the recipe's filters applied.
 
     Args:
-        lm: the model.
         drawn: the items.
         n: number of neurons to prune.
         stable: share of these, in [0, 1], on which both halves must agree; None reads all items.

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from snipbias.method import equations as crispr
 from snipbias.method import staged_backward as stages
-from snipbias.method.plan import BackwardPlan, Objective, Tracks, behind_each_other
+from snipbias.method.plan import BackwardPlan, Objective, Track, behind_each_other
 from snipbias.models.language_model import LanguageModel, Query
 from snipbias.models.scoring import GraphCut, Scored
 from snipbias.models.sharded import whole
@@ -34,7 +34,6 @@ class SiteGradients:
     held until those of the prompt arrive. An activation is freed with its last gradient.
 
     Args:
-        lm: the model.
         gate: factor on every site's output; gradients are taken after it.
         attention: factor on the gradients that flow back through queries and keys. The gradients
             of these units themselves are taken before it.
@@ -50,29 +49,25 @@ class SiteGradients:
         self._plan: BackwardPlan | None = None
         self._walking: Sequence[Objective] = ()
         self._earlier: dict[tuple[str, int], list[Tensor]] = {}
-        self._held: dict[str, Tracks] = {}
+        self._held: dict[str, list[Track]] = {}
         self._totals: dict[str, Tensor] = {}
 
     @contextmanager
     def recording(self) -> Iterator[SiteGradients]:
         """Register hooks on every site; they are removed on exit, also after an exception."""
         hooks = ((site.name, partial(self._on_forward, site)) for site in self._lm.sites)
-        with ExitStack() as stack:
-            stack.callback(self._forget)
-            stack.enter_context(self._lm.hooked(hooks))
-            side = "encoder" if self._lm.is_encoder_decoder else "decoder"
-            for name, block in self._lm.blocks(side):
-                enter = partial(self._on_block, name)
-                handle = block.register_forward_pre_hook(enter, with_kwargs=True)
-                stack.callback(handle.remove)
-            yield self
-
-    def _forget(self) -> None:
-        """Drop all references to the graph, whose hooks refer to this object: it can be freed."""
-        self._outputs.clear()
-        self._entries.clear()
-        self._plan = self._scored = None
-        self._walking = ()
+        side = "encoder" if self._lm.is_encoder_decoder else "decoder"
+        try:
+            with ExitStack() as stack:
+                stack.enter_context(self._lm.hooked(hooks))
+                for name, block in self._lm.blocks(side):
+                    enter = partial(self._on_block, name)
+                    handle = block.register_forward_pre_hook(enter, with_kwargs=True)
+                    stack.callback(handle.remove)
+                yield self
+        finally:  # the graph's hooks refer to this object: without these, both are freed
+            self._outputs, self._entries = {}, {}
+            self._plan, self._scored, self._walking = None, None, ()
 
     def score(self, queries: Sequence[Query]) -> Scored:
         """Run the forward pass that `read` needs."""
@@ -88,11 +83,10 @@ class SiteGradients:
         self._through_prefix(scored.graph_cut, plan.objectives, given_back)
         for site, answer in self._held.items():  # sites whose outputs at the prompt are not used
             if not self._lm.reads_whole:  # a prompt token of zeros, on which nothing depends
-                tracks, real = answer
-                nothing = [torch.zeros_like(track[:, :1]) for track in tracks]
-                prompt = nothing, [mask.new_ones(len(mask), 1) for mask in real]
-                answer = behind_each_other(prompt, answer)
-            self._totals[site] = plan.score(*answer)
+                first = ((values[:, :1], real) for values, real in answer)
+                nothing = [(torch.zeros_like(h), real.new_ones(len(real), 1)) for h, real in first]
+                answer = behind_each_other(nothing, answer)
+            self._totals[site] = plan.score(answer)
         factor = plan.factor.double()
         return {
             site.name: whole(total.double() * factor.to(total.device)[:, None], site.width)
@@ -189,7 +183,8 @@ class SiteGradients:
             earlier += [_summed(found, objective.rows) for objective in self._walking]
             if is_last:
                 real = plan.real_answer(scored, self._lm.reads_whole)
-                self._held[site.name] = plan.tracks(earlier), [mask.to(h.device) for mask in real]
+                masks = (mask.to(h.device) for mask in real)
+                self._held[site.name] = list(zip(plan.tracks(earlier), masks, strict=True))
         else:
             shape = (len(scored.prefix_mask), -1, h.shape[-1])  # OPT flattens [b, k]
             h, grad = h.reshape(shape), grad.reshape(shape)
@@ -218,12 +213,12 @@ class SiteGradients:
         for start in range(0, len(h), step):
             part = slice(start, start + step)
             last = crispr.attribution(h[part], grad[part])
-            tracks = plan.tracks([*(kept[part] for kept in earlier), last])
-            found_here = tracks, [real[part]] * len(tracks)
+            values = plan.tracks([*(kept[part] for kept in earlier), last])
+            tracks = [(each, real[part]) for each in values]
             if answer is not None:
-                more = [t[part] for t in answer[0]], [mask[part] for mask in answer[1]]
-                found_here = behind_each_other(found_here, more)
-            found.append(plan.score(*found_here))
+                more = [(each[part], mask[part]) for each, mask in answer]
+                tracks = behind_each_other(tracks, more)
+            found.append(plan.score(tracks))
         return torch.cat(found)
 
     def _real_prefix(self, site: Site, scored: Scored, plan: BackwardPlan) -> Bool[Tensor, "b k"]:

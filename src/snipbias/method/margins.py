@@ -19,19 +19,12 @@ from torch import Tensor
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.parallel import workers
-from snipbias.method.attribute import (
-    Bias,
-    finite_logprobs,
-    gold_options,
-    pick,
-    run_asked,
-    score_task,
-)
+from snipbias.method.attribute import Bias, finite_logprobs, gold_options, pick, score_task
 from snipbias.method.equations import Scoring, TokenReduction, most_confusing
 from snipbias.method.gradients import SiteGradients
 from snipbias.method.plan import BackwardPlan, Objective
 from snipbias.method.scores import Scores
-from snipbias.models.batching import size_of
+from snipbias.models.batching import run_batches
 from snipbias.models.language_model import LanguageModel, Query
 from snipbias.models.scoring import Scored
 from snipbias.tasks.items import Item, Task
@@ -234,11 +227,9 @@ def text_utility(lm: LanguageModel, texts: Sequence[str], like: Scores, **passes
     def do(batch: Sequence[Query]) -> Bias:
         return _sizes(lm, batch, torch.zeros(len(batch), dtype=torch.long, device=lm.device))
 
-    def keep(numbers: Sequence[int], bias: Bias) -> None:
-        scores.add(bias, torch.zeros(len(numbers), dtype=torch.long))
-
     with torch.inference_mode(False), lm.frozen():
-        run_asked(lm, queries, do, keep, size=size_of, kind="gradients", **passes)
+        for numbers, bias in run_batches(lm, queries, do, kind="gradients", **passes):
+            scores.add(bias, torch.zeros(len(numbers), dtype=torch.long))
         workers().add([*scores.sums.values(), scores.counts])
     return scores
 

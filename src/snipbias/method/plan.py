@@ -13,8 +13,8 @@ from snipbias.method import equations as crispr
 from snipbias.method.equations import TokenReduction
 from snipbias.models.scoring import Scored
 
-# Per track: its values [B, K, D], and which of its tokens count [B, K].
-Tracks = tuple[list[Tensor], list[Tensor]]
+# What is reduced over tokens: values [B, K, D], and which of their tokens count [B, K].
+Track = tuple[Float[Tensor, "b k d"], Bool[Tensor, "b k"]]
 
 
 @dataclass(frozen=True)
@@ -50,15 +50,12 @@ class BackwardPlan:
     apart: bool = False
 
     def tracks(self, attributions: Sequence[Tensor]) -> list[Tensor]:
-        """The tensors to reduce over tokens: each term, or their combination."""
+        """The values to reduce over tokens: each term, or their combination."""
         return list(attributions) if self.apart else [self.combine(*attributions)]
 
-    def score(self, tracks: Sequence[Tensor], real: Sequence[Tensor]) -> Float[Tensor, "b d"]:
-        """One number per instance from tracks [B, K, D] and which of their tokens count [B, K]."""
-        reduced = [
-            crispr.reduce_tokens(track, there, self.tokens)
-            for track, there in zip(tracks, real, strict=True)
-        ]
+    def score(self, tracks: Sequence[Track]) -> Float[Tensor, "b d"]:
+        """One number per instance."""
+        reduced = [crispr.reduce_tokens(*track, self.tokens) for track in tracks]
         return self.combine(*reduced) if self.apart else reduced[0]
 
     def real_answer(self, scored: Scored, whole: bool) -> list[Bool[Tensor, "b t"]]:
@@ -85,10 +82,9 @@ class BackwardPlan:
         return read[-1:] if self.tokens in ("max", "quantile") else [torch.stack(read).any(0)]
 
 
-def behind_each_other(first: Tracks, then: Tracks) -> Tracks:
-    """Concatenate the tracks of two segments along the tokens, with the masks of what counts."""
-    values, real = (
-        [torch.cat(pair, 1) for pair in zip(a, b, strict=True)]
-        for a, b in zip(first, then, strict=True)
-    )
-    return values, real
+def behind_each_other(first: Sequence[Track], then: Sequence[Track]) -> list[Track]:
+    """Concatenate the tracks of two segments along the tokens."""
+    return [
+        (torch.cat([values, more], 1), torch.cat([real, more_real], 1))
+        for (values, real), (more, more_real) in zip(first, then, strict=True)
+    ]

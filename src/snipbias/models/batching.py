@@ -10,8 +10,9 @@ import gc
 import math
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import torch
@@ -24,7 +25,7 @@ from snipbias.models.padding import in_batches
 from snipbias.models.token_tree import reads_trees
 
 if TYPE_CHECKING:
-    from snipbias.models.language_model import LanguageModel, Query
+    from snipbias.models.language_model import LanguageModel
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -48,28 +49,28 @@ def run_batches(
     lm: LanguageModel,
     jobs: Sequence[T],
     do: Callable[[Sequence[T]], R],
-    keep: Callable[[Sequence[int], R], object],
     *,
-    size: Callable[[T], tuple[int, int]],
-    alike: Callable[[T], Any] | None = None,
     kind: Kind,
-    batch_size: BatchSize,
-    progress: Progress,
-) -> None:
+    size: Callable[[Any], tuple[int, int]] = attrgetter("size"),
+    alike: Callable[[T], Any] | None = None,
+    batch_size: BatchSize = "auto",
+    progress: Progress = lambda done: None,
+) -> Iterator[tuple[Sequence[int], R]]:
     """Run all jobs in batches, each batch in one of the processes.
 
     Args:
         jobs: what to run.
         do: runs a batch in one pass. It must have no side effects, since it is called again with a
             smaller batch when memory runs out.
-        keep: called with the job numbers of a finished batch and the result of `do`, in the process
-            that ran it.
-        size: returns the tokens of a job's prompt and of its answers.
-        alike: sort key that puts jobs which share tokens next to each other; by default their size.
         kind: kind of pass; memory per token is measured once for each kind.
+        size: returns the tokens of a job's prompt and of its answers; by default its `size`.
+        alike: sort key that puts jobs which share tokens next to each other; by default their size.
         batch_size: jobs per batch, or `auto` for the fastest number that fits.
         progress: called in every process with the number of jobs just finished by all; the calls
             add up to `len(jobs)`.
+
+    Yields:
+        The job numbers of each batch of this process, and the result of `do`.
 
     Raises:
         SnipbiasError: a single job does not fit into memory, or the batch size is below 1.
@@ -84,7 +85,7 @@ def run_batches(
     if batch_size == "auto" and waiting and not one_model:
         mine = [number for batch in waiting for number in batch]
         longest = max(mine, key=lambda number: sum(sizes[number]))
-        trial = partial(_or_refuse, do, [jobs[longest]])
+        trial = partial(_run, do, [jobs[longest]], can_split=False)
         most = max(_padded(batch, sizes) for batch in waiting)
         before = lm.passes.copy()
         limit = memory.room(lm.model, kind, trial, sum(sizes[longest]), most)
@@ -97,14 +98,13 @@ def run_batches(
         if half and tokens > limit:
             waiting.extendleft((batch[half:], batch[:half]))
             continue
-        part = [jobs[number] for number in batch]
-        if half == 0 or one_model:
-            result = _or_refuse(do, part)
-        elif (result := _unless_full(do, part)) is None:
+        can_split = half > 0 and not one_model
+        result = _run(do, [jobs[number] for number in batch], can_split=can_split)
+        if result is None:
             limit = tokens / 2
             waiting.appendleft(batch)
             continue
-        keep(batch, result[0])
+        yield batch, result[0]
         # The other processes are about as far along.
         done = min(len(batch) * workers().hands, left)
         left -= done
@@ -113,17 +113,29 @@ def run_batches(
         progress(left)
 
 
+def one_each(
+    lm: LanguageModel, jobs: Sequence[T], do: Callable[[Sequence[T]], Iterable[R]], **how: Any
+) -> list[R]:
+    """One result per job, in order and in every process.
+
+    Args:
+        lm, jobs: as in `run_batches`.
+        do: returns the results of a batch.
+        how: the keywords of `run_batches`.
+    """
+    found: dict[int, R] = {}
+    for numbers, results in run_batches(lm, jobs, do, **how):
+        found.update(zip(numbers, results, strict=True))
+    every = workers().gather(found)
+    return [every[number] for number in range(len(jobs))]
+
+
 def _is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out, on any device."""
     said = ("out of memory", "ALLOC_FAILED", "can't allocate memory", "not enough memory")
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
         isinstance(error, RuntimeError) and any(words in str(error) for words in said)
     )
-
-
-def size_of(query: Query) -> tuple[int, int]:
-    """Tokens of the prompt and of its options."""
-    return len(query.prompt), sum(map(len, query.options))
 
 
 def _padded(batch: Sequence[int], sizes: Sequence[tuple[int, int]]) -> int:
@@ -171,8 +183,8 @@ def _filled(
     return list(batches)
 
 
-def _unless_full(do: Callable[[Sequence[T]], R], part: Sequence[T]) -> tuple[R] | None:
-    """The result, or None if memory ran out."""
+def _run(do: Callable[[Sequence[T]], R], part: Sequence[T], *, can_split: bool) -> tuple[R] | None:
+    """The result of a part; None if memory ran out and the part can be split."""
     try:
         return (do(part),)
     except Exception as error:
@@ -182,16 +194,10 @@ def _unless_full(do: Callable[[Sequence[T]], R], part: Sequence[T]) -> tuple[R] 
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    return None
-
-
-def _or_refuse(do: Callable[[Sequence[T]], R], part: Sequence[T]) -> tuple[R]:
-    """The result of a job that cannot be split."""
-    result = _unless_full(do, part)
-    if result is None:
-        raise SnipbiasError(
-            f"memory ran out with {plural(len(part), 'prompt')}: free some, load the model in "
-            "bfloat16 (--dtype), spread it over several devices (--device-map auto), or, with "
-            "--tensor-parallel, give a smaller --batch-size."
-        )
-    return result
+    if can_split:
+        return None
+    raise SnipbiasError(
+        f"memory ran out with {plural(len(part), 'prompt')}: free some, load the model in "
+        "bfloat16 (--dtype), spread it over several devices (--device-map auto), or, with "
+        "--tensor-parallel, give a smaller --batch-size."
+    )

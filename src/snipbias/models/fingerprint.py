@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -43,7 +44,6 @@ def fingerprint(lm: LanguageModel, weights: Weights | None = None) -> str | None
     The hash describes the model as it is now, including any edit that is applied.
 
     Args:
-        lm: the model.
         weights: cache of the weights' hashes, filled in here; valid while no weight changes.
 
     Returns:
@@ -142,11 +142,8 @@ def _software() -> str:
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parents[1].rglob("*.py")):
         digest.update(path.read_bytes())
-    return " ".join([digest.hexdigest(), *(f"{name} {_version(name)}" for name in KNOWN + KERNELS)])
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""
+    found = [digest.hexdigest()]
+    for package in KNOWN + KERNELS:
+        with suppress(PackageNotFoundError):
+            found.append(f"{package} {version(package)}")
+    return " ".join(found)

@@ -63,38 +63,39 @@ class LanguageModel(Backbone):
         tokenize = self._encode_both if self.is_encoder_decoder else self._encode_whole
         made = tokenize([self.prompt_text(prompt) for prompt, _ in asked], [o for _, o in asked])
         for (prompt, options), query in zip(asked, made, strict=True):
-            if fault := self._fault(prompt, options, query):
-                raise SnipbiasError(f"{fault}.")
+            self._refuse(prompt, options, query)
         return made
 
-    def _fault(self, prompt: str, options: Sequence[str], query: Query) -> str | None:
-        """Why the model cannot read a query, in words."""
+    def _refuse(self, prompt: str, options: Sequence[str], query: Query) -> None:
+        """Refuse a query that the model cannot read."""
         if self.is_encoder_decoder:
             longest = max(map(len, (query.prompt, *query.options)))
         else:
             # An answer's last token is predicted but never read.
             longest = len(query.prompt) + max(map(len, query.options), default=1) - 1
         if self.context_length is not None and longest > self.context_length:
-            return (
+            raise SnipbiasError(
                 f"a prompt of {longest} tokens does not fit into {self.name}'s context of "
                 f"{self.context_length}: shorten it, or use a model with a longer context "
-                f"(it begins {prompt[:60]!r})"
+                f"(it begins {prompt[:60]!r})."
             )
         start = f"the tokenizer of {self.name}"
         if not query.prompt:
-            return f"{start} turns the prompt {prompt[:60]!r} into no token: give it a text"
-        if any(not option for option in query.options):
-            texts = list(options)
-            return f"{start} turns an option of {texts} into no token: give it another text"
+            raise SnipbiasError(
+                f"{start} turns the prompt {prompt[:60]!r} into no token: give it a text."
+            )
+        if not all(query.options):
+            raise SnipbiasError(
+                f"{start} turns an option of {list(options)} into no token: give it another text."
+            )
         known = self.model.get_input_embeddings().weight.shape[0]  # type: ignore[index]
         highest = max(map(max, (query.prompt, *query.options)))
-        if highest < known:
-            return None
-        return (
-            f"{start} gives {self.tokenizer.convert_ids_to_tokens(highest)!r} the number {highest},"
-            f" but the model has {known} embeddings: use its own tokenizer, or "
-            "resize_token_embeddings"
-        )
+        if highest >= known:
+            token = self.tokenizer.convert_ids_to_tokens(highest)
+            raise SnipbiasError(
+                f"{start} gives {token!r} the number {highest}, but the model has {known} "
+                "embeddings: use its own tokenizer, or resize_token_embeddings."
+            )
 
     @cached_property
     def context_length(self) -> int | None:
@@ -234,11 +235,7 @@ class LanguageModel(Backbone):
         model predicts every token after the first. A text longer than the context is cut; one that
         is too short to predict anything gives no token.
         """
-        if self.is_encoder_decoder:
-            query = self.text_query(text)
-        else:
-            ids = tuple(self.tokenizer(text)["input_ids"][: self.context_length])  # type: ignore[index]
-            query = Query(ids[:1], (ids[1:],)) if len(ids) > 1 else None
+        query = self.text_query(text, None if self.is_encoder_decoder else 1)
         if query is None:
             return torch.empty(0, 0), torch.empty(0, dtype=torch.long)
         return self.answer_logprobs(query)
@@ -262,23 +259,23 @@ class LanguageModel(Backbone):
         (ids,) = encode([self.prompt_text(text)])
         return Query(tuple(ids[:limit]), ())
 
-    def text_query(self, text: str) -> Query | None:
+    def text_query(self, text: str, first: int | None = None) -> Query | None:
         """A plain text as a query: its first half is the prompt, its second half the only option.
 
         An encoder-decoder's halves are of words, each closed with its end token; a decoder-only
-        model's are of tokens. None if the text is too short.
+        model's are of tokens, or its first part has `first` tokens. None if the text is too short.
         """
+        limit = self.context_length
         if self.is_encoder_decoder:
             words = text.split()
-            first, second = words[: len(words) // 2], words[len(words) // 2 :]
-            prompt = self.prompt_text(" ".join(first))
-            (query,) = self._encode_both([prompt], [[" ".join(second)]])
-            limit = self.context_length
+            half = len(words) // 2
+            prompt = self.prompt_text(" ".join(words[:half]))
+            (query,) = self._encode_both([prompt], [[" ".join(words[half:])]])
             query = Query(query.prompt[:limit], (query.options[0][:limit],))
             return query if query.prompt else None
-        ids = tuple(self.tokenizer(text)["input_ids"][: self.context_length])  # type: ignore[arg-type]
-        half = len(ids) // 2
-        return Query(ids[:half], (ids[half:],)) if half else None
+        ids = tuple(self.tokenizer(text)["input_ids"][:limit])  # type: ignore[arg-type]
+        half = first or len(ids) // 2
+        return Query(ids[:half], (ids[half:],)) if 0 < half < len(ids) else None
 
 
 def sites(lm: LanguageModel) -> tuple[Site, ...]:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
@@ -65,7 +66,8 @@ def load(
             "it out to put a copy of the model on each device."
         )
     source = Source.of(str(model), revision, trust_remote_code)
-    config = source.config()
+    with one_sentence(source), quiet_transformers():
+        config = AutoConfig.from_pretrained(source.place, **source.arguments(weights=False))
     _refuse_float16(config, dtype)
     arguments: dict[str, Any] = {"dtype": _dtype(dtype, place, config)}
     if device_map is not None:
@@ -81,12 +83,19 @@ def load(
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # reported, and refused below
         )
-        _refuse_random_weights(str(model), report)
+        # What is missing or has another shape, transformers fills at random.
+        mismatched = [key for key, *_ in report["mismatched_keys"]]
+        if unread := sorted({*report["missing_keys"], *mismatched}):
+            raise SnipbiasError(
+                f"{model} does not hold the whole model that its config.json describes: "
+                f"{len(unread)} weights are missing or have another shape ({unread[0]}); download "
+                "it again."
+            )
         tokenizer = AutoTokenizer.from_pretrained(source.place, **source.arguments(weights=False))
         if device_map is None and not tensor_parallel:
             loaded = loaded.to(place)
-    identity = source.identity(loaded.config)
-    lm = wrap(loaded, tokenizer, name=str(model), chat=chat, revision=identity)
+    revision = source.identity(loaded.config)
+    lm = wrap(loaded, tokenizer, name=str(model), chat=chat, revision=revision)
     if dtype == "mixed":
         multiply_in_bfloat16(lm)
     return lm
@@ -122,13 +131,9 @@ def wrap(
         raise SnipbiasError(
             "this tokenizer has no chat template: leave chat off, or set tokenizer.chat_template."
         )
-    lm = LanguageModel(
-        model,
-        tokenizer,
-        name=name or model.config.name_or_path or type(model).__name__,
-        chat=has_template if chat is None else chat,
-        revision=revision,
-    )
+    name = name or model.config.name_or_path or type(model).__name__
+    chat = has_template if chat is None else chat
+    lm = LanguageModel(model, tokenizer, name=name, chat=chat, revision=revision)
     refuse(model, lm.sites)
     check_runs(lm)  # refuses an unsupported model now rather than after the first passes
     return lm
@@ -163,17 +168,6 @@ def _device(device: str | torch.device | None) -> torch.device:
     if place.type == "cuda" and not (has_cuda and (place.index or 0) < torch.cuda.device_count()):
         raise SnipbiasError(f"there is no {place} on this machine: give another device, or cpu.")
     return place
-
-
-def _refuse_random_weights(name: str, report: dict[str, Any]) -> None:
-    """Refuse a checkpoint whose missing weights transformers would fill at random."""
-    mismatched = [key for key, *_ in report["mismatched_keys"]]
-    unread = sorted({*report["missing_keys"], *mismatched})
-    if unread:
-        raise SnipbiasError(
-            f"{name} does not hold the whole model that its config.json describes: {len(unread)} "
-            f"weights are missing or have another shape ({unread[0]}); download it again."
-        )
 
 
 def _dtype(dtype: DType, place: torch.device, config: PretrainedConfig) -> torch.dtype | str:

@@ -29,7 +29,6 @@ def room(model: nn.Module, kind: str, trial: Callable[[], object], tokens: int, 
     """Number of padded tokens that fit into a batch, given the memory that is free now.
 
     Args:
-        model: the model.
         kind: kind of pass; bytes per token are measured once per kind and model.
         trial: a pass over `tokens` tokens to measure; its result is dropped. It is not run if the
             model is so small that memory cannot run out.
@@ -37,30 +36,21 @@ def room(model: nn.Module, kind: str, trial: Callable[[], object], tokens: int, 
         most: the most padded tokens that a batch will have.
     """
     places = {p.device for p in model.parameters()} - {torch.device("meta")}
-    spare = [_spare(place) for place in places]
-    if all(there is None or most * _at_most(model) <= there for there in spare):
+    # Bytes per token of any pass are at most these: linear layers, attention, logits.
+    bound = 16 * 4 * sum(max(p.shape) for p in model.parameters() if p.ndim == 2)
+    if all(most * bound <= _spare(place) for place in places):
         return math.inf
     known = _measured.setdefault(model, {})
     if kind not in known:
         known[kind] = {place: peak / tokens for place, peak in peaks(model, trial).items()}
-    limits = [
-        there / max(taken, 1.0)
-        for place, taken in known[kind].items()
-        if (there := _spare(place)) is not None
-    ]
+    limits = (_spare(place) / max(taken, 1.0) for place, taken in known[kind].items())
     return min(limits, default=math.inf)
 
 
-def _at_most(model: nn.Module) -> int:
-    """Upper bound of the bytes per token of any pass: linear layers, attention, logits."""
-    tables = (parameter.shape for parameter in model.parameters() if parameter.ndim == 2)
-    return 16 * 4 * sum(max(shape) for shape in tables)
-
-
-def _spare(place: torch.device) -> float | None:
-    """Bytes of a device's memory that a batch may take; None where unknown."""
+def _spare(place: torch.device) -> float:
+    """Bytes of a device's memory that a batch may take; infinite where unknown."""
     there = free(place)
-    return None if there is None else SHARE.get(place.type, 0.5) * there
+    return math.inf if there is None else SHARE.get(place.type, 0.5) * there
 
 
 def peaks(model: nn.Module, trial: Callable[[], object]) -> dict[torch.device, float]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Literal, TypeVar
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
@@ -55,6 +55,17 @@ def pad(
     mask = ids >= 0
     ids = ids.where(mask, torch.stack([row[0] for row in rows])[:, None])
     return ids.to(device), mask.to(device)
+
+
+def per_query(values: Tensor, counts: Sequence[int], filler: float | int) -> Shaped[Tensor, "b c"]:
+    """Values of all queries' options as one row per query, filled on the right.
+
+    Args:
+        values: one per option, query after query.
+        counts: options per query.
+        filler: where a query has fewer options than others.
+    """
+    return pad_sequence(list(values.split(list(counts))), batch_first=True, padding_value=filler)
 
 
 def positions(mask: Bool[Tensor, "b s"]) -> Int[Tensor, "b s"]:

@@ -64,16 +64,18 @@ def neuron_map(
         group, choice: see `Plot`.
     """
     stacks = len({spot.side for spot in counts}) > 1
-    columns = {spot: f"{spot.side} {spot.module}" if stacks else spot.module for spot in counts}
-    modules = list(dict.fromkeys(columns.values()))
-    layers = sorted({spot.layer for spot in counts})
-    cells = {(spot.layer, columns[spot]): count for spot, count in counts.items()}
+    cells = {
+        (spot.layer, f"{spot.side} {spot.module}" if stacks else spot.module): count
+        for spot, count in counts.items()
+    }
+    modules = list(dict.fromkeys(module for _, module in cells))
+    layers = sorted({layer for layer, _ in cells})
     by_layer = [[cells.get((layer, module)) for module in modules] for layer in layers]
     total = _count(sum(counts.values()))
     said = f"{total} neurons. Rows are layers, 0 nearest to the input; an empty cell has none."
     heatmap = {
         "type": "heatmap",
-        **{"x": modules, "y": [str(layer) for layer in layers]},
+        **{"x": modules, "y": list(map(str, layers))},
         "z": [[count or None for count in row] for row in by_layer],
         "text": [[_count(c) if c else "" for c in row] for row in by_layer],
         "texttemplate": "%{text}",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -15,6 +14,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from snipbias.base.errors import SnipbiasError
+from snipbias.models.backbone import BLOCK
 from snipbias.models.language_model import LanguageModel, Query
 from snipbias.models.scoring import Scored
 from snipbias.models.sites import ATTENTION_OUTPUTS, FUSED_QKV, ROLES, Site
@@ -39,14 +39,14 @@ def refuse(model: PreTrainedModel, sites: Sequence[Site]) -> None:
             f"{kind} has no language-model head to answer with: load it with AutoModelForCausalLM "
             "or AutoModelForSeq2SeqLM."
         )
-    blocks = {prefix for site in sites for prefix in re.findall(r"^.*?\.\d+(?=\.)", site.name)}
+    blocks = {found[0] for site in sites if (found := BLOCK.match(site.name))}
     for name, module in model.named_modules():
         if type(module).__name__ == "CheckpointWrapper":
             raise SnipbiasError(
                 f"{name} of {kind} is wrapped for activation checkpointing, which runs layers "
                 "twice: give the model as it was before apply_activation_checkpointing."
             )
-        block = re.match(r"^.*?\.\d+(?=\.)", name)
+        block = BLOCK.match(name)
         if block and block[0] in blocks and _is_other_projection(name, module):
             raise SnipbiasError(
                 f"{kind} has a layer {name} of class {type(module).__name__}, which is not a plain "
@@ -105,8 +105,7 @@ def _check(lm: LanguageModel) -> None:
                     )
             with _noted(lm) as runs:
                 scored = lm.score(QUERIES)
-            for site in lm.sites:
-                _refuse_other_positions(lm, site, runs[site.name], scored)
+            _refuse_other_positions(lm, runs, scored)
     except (SnipbiasError, torch.cuda.OutOfMemoryError):
         raise
     except (TypeError, ValueError, LookupError, AttributeError, RuntimeError) as error:
@@ -138,42 +137,38 @@ def _noted(lm: LanguageModel) -> Iterator[dict[str, list[torch.Size]]]:
 
 
 def _refuse_other_positions(
-    lm: LanguageModel, site: Site, seen: list[torch.Size], scored: Scored
+    lm: LanguageModel, runs: dict[str, list[torch.Size]], scored: Scored
 ) -> None:
     """A site must see the prompts' tokens, and the options' after them or in the same pass."""
     prompts = [*scored.prefix_mask.shape]
     options = [*(scored.options_mask.shape if scored.packed is None else scored.packed.shape)]
-    if lm.reads_whole:
-        expected = [options]
-    elif not lm.is_encoder_decoder:
-        expected = [prompts, options]
-    else:
-        expected = [prompts] if site.sees_prompt else [[len(QUERIES), 1], options]
-    for there, rows in zip_longest(seen, expected):
-        # OPT merges batch and tokens in some layers; DeepSeek adds a dimension.
-        given = [n for n in there or () if n > 1]
-        wanted = [n for n in rows or () if n > 1]
-        if given not in (wanted, [math.prod(wanted)]):
-            raise SnipbiasError(
-                f"{type(lm.model).__name__} is not supported: it runs its layer {site.name} over "
-                f"{tuple(there or ())} positions while it reads {tuple(rows or ())} tokens, so no "
-                "position can be matched to a token."
-            )
+    for site in lm.sites:
+        if lm.reads_whole:
+            expected = [options]
+        elif not lm.is_encoder_decoder:
+            expected = [prompts, options]
+        else:
+            expected = [prompts] if site.sees_prompt else [[len(QUERIES), 1], options]
+        for there, rows in zip_longest(runs[site.name], expected, fillvalue=()):
+            # OPT merges batch and tokens in some layers; DeepSeek adds a dimension.
+            given, wanted = ([n for n in shape if n > 1] for shape in (there, rows))
+            if given not in (wanted, [math.prod(wanted)]):
+                raise SnipbiasError(
+                    f"{type(lm.model).__name__} is not supported: it runs its layer {site.name} "
+                    f"over {tuple(there)} positions while it reads {tuple(rows)} tokens, so no "
+                    "position can be matched to a token."
+                )
 
 
 def _plain(lm: LanguageModel, query: Query) -> torch.Tensor:
     """Log-probability of the first option from the plain model: no padding, no cache."""
-    prompt, option = list(query.prompt), list(query.options[0])
-
-    def ids(tokens: list[int]) -> torch.Tensor:
-        return torch.tensor([tokens], device=lm.device)
-
+    prompt, option = query.prompt, query.options[0]
     if lm.is_encoder_decoder:
-        start = [lm.start_token, *option[:-1]]
-        inputs = {"input_ids": ids(prompt), "decoder_input_ids": ids(start)}
+        inputs = {"input_ids": prompt, "decoder_input_ids": (lm.start_token, *option[:-1])}
     else:
-        inputs = {"input_ids": ids([*prompt, *option[:-1]])}
+        inputs = {"input_ids": (*prompt, *option[:-1])}
+    given = {name: torch.tensor([ids], device=lm.device) for name, ids in inputs.items()}
     with lm.rows_of(torch.zeros(1, dtype=torch.long)):
-        logits = lm.model(**inputs, use_cache=False).logits
+        logits = lm.model(**given, use_cache=False).logits
     found = logits[0, -len(option) :].float().log_softmax(-1)
     return found.gather(1, torch.tensor(option, device=found.device)[:, None]).sum()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 from snipbias.base import answers
 from snipbias.base.parallel import workers
-from snipbias.models.batching import BatchSize, Kind, Progress, run_batches, size_of
+from snipbias.models.batching import BatchSize, Kind, Progress, run_batches
 from snipbias.models.fingerprint import Weights, fingerprint
 from snipbias.models.language_model import LanguageModel, Query
 
@@ -24,7 +25,6 @@ def score_queries(
     """Log-probabilities of each query's options, in order; similar prompts run together.
 
     Args:
-        lm: the model.
         queries: prompts and options.
         batch_size, progress, weights: see `ask`.
     """
@@ -73,13 +73,12 @@ def ask(
     weights: Weights | None = None,
     *,
     alike: Callable[[Query], Any] | None = None,
-    size: Callable[[Query], tuple[int, int]] = size_of,
+    size: Callable[[Query], tuple[int, int]] = attrgetter("size"),
     how: Any = None,
 ) -> list[Any]:
     """An answer for each query; new ones are cached after each batch, so a crash loses one batch.
 
     Args:
-        lm: the model.
         queries: prompts and options.
         answer: returns a batch's answers as plain values, which must depend only on the model,
             `kind`, `how` and the query.
@@ -99,21 +98,11 @@ def ask(
             lm.passes["forward"] += len(found)  # a cost does not depend on what was cached
     new: dict[int, Any] = {}
 
-    def add(numbers: Sequence[int], given: list[Any]) -> None:
-        new.update(batch := {open_[n]: one for n, one in zip(numbers, given, strict=True)})
+    how_run: Any = {"kind": kind, "batch_size": batch_size, "progress": progress}
+    asked = [queries[number] for number in open_]
+    for numbers, given in run_batches(lm, asked, answer, size=size, alike=alike, **how_run):
+        batch = {open_[n]: one for n, one in zip(numbers, given, strict=True)}
+        new.update(batch)
         keep({keys[n]: one for n, one in batch.items()})
-
-    if open_:
-        run_batches(
-            lm,
-            [queries[number] for number in open_],
-            answer,
-            add,
-            size=size,
-            alike=alike,
-            kind=kind,
-            batch_size=batch_size,
-            progress=progress,
-        )
     every = {**found, **workers().gather(new)}
     return [every[number] for number in range(len(queries))]

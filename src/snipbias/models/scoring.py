@@ -7,7 +7,7 @@ continue it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,10 +19,11 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.models.backbone import Backbone, Query
-from snipbias.models.padding import common_start, pad, positions, token_logprobs
+from snipbias.models.padding import common_start, pad, per_query, positions, token_logprobs
 from snipbias.models.token_tree import (
     Packed,
     TokenTree,
+    attention_bias,
     is_told_positions,
     reads_trees,
     takes_trees,
@@ -98,18 +99,14 @@ class Scored:
 def score(
     lm: Backbone, queries: Sequence[Query], *, share_start: bool = False, cut: bool = False
 ) -> Scored:
-    """Log-probability of every option of every query; see `LanguageModel.score`.
+    """Log-probability of every option of every query.
 
     Args:
-        lm: the model.
-        queries: prompts and options.
-        share_start: encode the common start of all prompts once.
-        cut: cut the graph between prompt and options, for attribution.
+        queries, share_start, cut: as in `LanguageModel.score`.
     """
-    owners = [b for b, query in enumerate(queries) for _ in query.options]
     options = [option for query in queries for option in query.options]
-    owner = torch.tensor(owners)  # on the CPU: it indexes caches on any device
-
+    # The query of each option; on the CPU, since it indexes caches on any device.
+    owner = torch.tensor([b for b, query in enumerate(queries) for _ in query.options])
     if share_start and not cut and reads_trees(lm):
         logprobs = TokenTree.of(queries, lm.device).score(lm)
         rows = torch.full(logprobs.shape, -1, device=lm.device)
@@ -119,8 +116,8 @@ def score(
     if lm.reads_whole:
         with lm.rows_of(owner):
             logprobs, prompt_mask, read = _read_whole(lm, queries)
-        by_query = _by_query(queries, owner, logprobs)
-        return Scored(*by_query, prompt_mask, read, graph_cut=GraphCut(owner, cut))
+        found = _by_query(queries, logprobs)
+        return Scored(*found, prompt_mask, read, graph_cut=GraphCut(owner, cut))
     with lm.rows_of(torch.arange(len(queries))):
         if lm.is_encoder_decoder:
             first_logits, prompt_mask, state = _encode_prompts(lm, prompts)
@@ -134,7 +131,8 @@ def score(
     first = graph_cut.cross(first_logits)
     logprobs = token_logprobs((first[owner] if packed else first)[:, None], targets[:, :1])
     if targets.shape[1] > 1:
-        _map_cache(state[0], graph_cut.cross)
+        for layer in _layers(state[0]):
+            layer.keys, layer.values = map(graph_cut.cross, (layer.keys, layer.values))
         if packed is not None:
             with lm.rows_of(torch.arange(len(queries))):
                 rest = _continue_packed(lm, targets, prompt_mask, packed, state)
@@ -144,21 +142,17 @@ def score(
                 logits = follow(lm, targets[:, :-1], options_mask, prompt_mask, owner, state)
             rest = token_logprobs(logits, targets[:, 1:])
         logprobs = torch.cat([logprobs, rest.masked_fill(~options_mask, 0.0)], dim=1)
-    by_query = _by_query(queries, owner, logprobs)
-    return Scored(*by_query, prompt_mask, options_mask, packed, graph_cut)
+    found = _by_query(queries, logprobs)
+    return Scored(*found, prompt_mask, options_mask, packed, graph_cut)
 
 
 def _by_query(
-    queries: Sequence[Query], owner: Int[Tensor, " r"], logprobs: Float[Tensor, "r t"]
+    queries: Sequence[Query], logprobs: Float[Tensor, "r t"]
 ) -> tuple[Float[Tensor, "b c"], Int[Tensor, "b c"]]:
     """The log-probability of each query's options, and their rows."""
-    most, device = max(len(query.options) for query in queries), logprobs.device
-    rows = torch.full((len(queries), most), -1, device=device)
-    slot = torch.tensor([c for query in queries for c in range(len(query.options))])
-    rows[owner, slot] = torch.arange(len(owner), device=device)
-    summed = torch.full((len(queries), most), -torch.inf, device=device)
-    summed = summed.index_put((owner, slot), logprobs.sum(1))
-    return summed, rows
+    counts = [len(query.options) for query in queries]
+    rows = torch.arange(len(logprobs), device=logprobs.device)
+    return per_query(logprobs.sum(1), counts, -torch.inf), per_query(rows, counts, -1)
 
 
 # Each kind of model has two functions. The first reads the prompts and returns the logits of the
@@ -234,15 +228,12 @@ def _continue_options(
     ).logits
 
 
-def _map_cache(cache: Any, change: Callable[[Tensor], Tensor]) -> None:
-    """Change the keys and values of every layer."""
+def _layers(cache: Any) -> list[Any]:
+    """The layers of a cache that hold keys and values; in Gemma 3n and 4, some use others'."""
     both = isinstance(cache, EncoderDecoderCache)
     parts = (cache.self_attention_cache, cache.cross_attention_cache) if both else (cache,)
-    layers: list[Any] = [layer for part in parts for layer in part.layers]
-    for layer in layers:
-        # In Gemma 3n and 4, some layers use those of others.
-        if getattr(layer, "keys", None) is not None:
-            layer.keys, layer.values = change(layer.keys), change(layer.values)
+    layers = (layer for part in parts for layer in part.layers)
+    return [layer for layer in layers if getattr(layer, "keys", None) is not None]
 
 
 def _continue_packed(
@@ -253,13 +244,10 @@ def _continue_packed(
     No cache is copied, and short options are not padded to the longest.
     """
     sees = torch.cat([prompt_mask[:, None].expand(-1, packed.shape[1], -1), packed.tree()], dim=2)
-    kind = lm.model.dtype
-    bar = torch.zeros(sees.shape, dtype=kind, device=lm.device)
-    bar.masked_fill_(~sees, torch.finfo(kind).min)
     steps = torch.arange(packed.place.shape[1], device=lm.device)
     logits = lm.model(
         input_ids=packed.spread(targets[:, :-1], 0),
-        attention_mask=bar[:, None],
+        attention_mask=attention_bias(sees, lm.model.dtype)[:, None],
         position_ids=packed.spread(prompt_mask.sum(1)[packed.owner, None] + steps, 0),
         past_key_values=state[0],
         use_cache=True,

@@ -8,7 +8,6 @@ differently; only this file knows how.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -41,6 +40,9 @@ LATENT, FROM_LATENT = "kv_a_proj_with_mqa", "kv_b_proj"
 ATTENTION_OUTPUTS = ("o", "o_proj", "out_proj", "c_proj", "dense")
 FUSED_QKV = ("c_attn", "query_key_value", "qkv_proj", "Wqkv", "in_proj_qkv")
 INTERLEAVED = ("bloom", "falcon", "gpt_bigcode", "gpt_neox", "gpt_neox_japanese", "persimmon")
+# Layers without neurons: those of other senses, and those whose outputs are weights of a sum, not
+# activations: of AltUp's streams (Gemma 3n), of what linear attention forgets and writes (Qwen3.5).
+_OTHER = r"vision|visual|image|audio|\.\d+\.altup|linear_attn\.(in_proj_)?[ab](_proj)?$"
 
 
 class Neuron(NamedTuple):
@@ -95,18 +97,37 @@ def find_sites(model: PreTrainedModel) -> tuple[Site, ...]:
             are not known to be.
     """
     _refuse_unsupported(model)
-    found = tuple(_site(model, name, module) for name, module in _linear_layers(model))
-    blocks: dict[str, set[Block]] = {} if found else {"it": set()}
-    for site in found:
-        _refuse_unknown(model, site)
-        blocks.setdefault(f"{site.side} layer {site.layer}", set()).add(site.block)
-    for where, kinds in blocks.items():
+    kind = type(model).__name__
+    found = []
+    blocks: dict[str, set[Block]] = {}
+    for name, module in model.named_modules():
+        layer = re.search(r"\.(\d+)\.", name)
+        if not (layer and isinstance(module, Linear)) or re.search(_OTHER, name):
+            continue
+        block, units = _block(name), width(module)
+        layout = _layout(model, name.rsplit(".", 1)[-1], block, units)
+        if {role for role, _ in layout} - {*ROLES, "o"}:
+            raise SnipbiasError(
+                f"{kind} is not supported: the role of its layer {name} in attention or FFN is "
+                "not known (models/sites.py lists the known ones)."
+            )
+        if block == "cross-attention" and not model.config.is_encoder_decoder:
+            raise SnipbiasError(
+                f"{kind} is a decoder with cross-attention ({name}) but no encoder to attend to: "
+                "load the whole encoder-decoder."
+            )
+        is_encoder = model.config.is_encoder_decoder and _in_encoder(name)
+        side: Side = "encoder" if is_encoder else "decoder"
+        number = int(layer[1])
+        found.append(Site(name, units, side, number, block, layout))
+        blocks.setdefault(f"{side} layer {number}", set()).add(block)
+    for where, kinds in (blocks or {"it": set()}).items():
         if not {"self-attention", "ffn"} <= kinds:
             raise SnipbiasError(
-                f"{type(model).__name__} cannot be edited: {where} does not have linear layers in "
-                "both self-attention and FFN, and neurons of other layers are not defined."
+                f"{kind} cannot be edited: {where} does not have linear layers in both "
+                "self-attention and FFN, and neurons of other layers are not defined."
             )
-    return found
+    return tuple(found)
 
 
 def width(module: Linear) -> int:
@@ -131,21 +152,6 @@ def module_by_name(site: str) -> tuple[Side, int, str]:
     return side, int(layer.group(1)) if layer else 0, f"{block} {role}"
 
 
-def _linear_layers(model: PreTrainedModel) -> Iterator[tuple[str, Linear]]:
-    """The linear layers inside numbered blocks of the text stacks.
-
-    Layers whose outputs are weights of a sum, not activations, are left out: those of AltUp's
-    streams (Gemma 3n), and of what linear attention forgets and writes (Qwen3.5).
-    """
-    for name, module in model.named_modules():
-        is_other_sense = re.search(r"vision|visual|image|audio", name)
-        is_numbered = re.search(r"\.\d+\.(?!altup)", name) and not is_other_sense
-        if re.search(r"linear_attn\.(in_proj_)?[ab](_proj)?$", name):
-            continue
-        if is_numbered and isinstance(module, Linear):
-            yield name, module
-
-
 def _refuse_unsupported(model: PreTrainedModel) -> None:
     kind = type(model).__name__
     for name, module in model.named_modules():
@@ -161,35 +167,6 @@ def _refuse_unsupported(model: PreTrainedModel) -> None:
                 f"{kind} is not supported: it has recurrent layers ({name}), and neurons outside "
                 "attention and FFN are not defined."
             )
-
-
-def _refuse_unknown(model: PreTrainedModel, site: Site) -> None:
-    kind = type(model).__name__
-    if {role for role, _ in site.layout} - {*ROLES, "o"}:
-        raise SnipbiasError(
-            f"{kind} is not supported: the role of its layer {site.name} in attention or FFN is "
-            "not known (models/sites.py lists the known ones)."
-        )
-    if site.block == "cross-attention" and not model.config.is_encoder_decoder:
-        raise SnipbiasError(
-            f"{kind} is a decoder with cross-attention ({site.name}) but no encoder to attend to: "
-            "load the whole encoder-decoder."
-        )
-
-
-def _site(model: PreTrainedModel, name: str, module: Linear) -> Site:
-    block = _block(name)
-    layer = re.search(r"\.(\d+)\.", name)
-    assert layer is not None  # _linear_layers checks it
-    is_encoder = bool(model.config.is_encoder_decoder) and _in_encoder(name)
-    return Site(
-        name=name,
-        width=width(module),
-        side="encoder" if is_encoder else "decoder",
-        layer=int(layer.group(1)),
-        block=block,
-        layout=_layout(model, name.rsplit(".", 1)[-1], block, width(module)),
-    )
 
 
 def _in_encoder(name: str) -> bool:

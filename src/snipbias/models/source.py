@@ -6,7 +6,7 @@ import hashlib
 import io
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
@@ -16,7 +16,7 @@ from typing import Any
 
 from huggingface_hub import constants
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-from transformers import AutoConfig, PretrainedConfig
+from transformers import PretrainedConfig
 from transformers.utils import logging as transformers_logging
 
 from snipbias.base.errors import SnipbiasError, require
@@ -79,12 +79,9 @@ class Source:
     @cached_property
     def is_out_of_reach(self) -> bool:
         """Whether they are on the hub and it does not answer."""
-        if self.is_local:
-            return False
-        try:
-            return not answers(self.place, "config.json", revision=self.revision)
-        except (HfHubHTTPError, HFValidationError):  # transformers gives a better reason
-            return False
+        with suppress(HfHubHTTPError, HFValidationError):  # transformers gives a better reason
+            return not (self.is_local or answers(self.place, "config.json", revision=self.revision))
+        return False
 
     def arguments(self, *, weights: bool = True) -> dict[str, Any]:
         common: dict[str, Any] = {"trust_remote_code": self.trust}
@@ -99,19 +96,15 @@ class Source:
         # Pickled weights could run code.
         return {**common, "use_safetensors": True} if weights else common
 
-    def config(self) -> PretrainedConfig:
-        with one_sentence(self), quiet_transformers():
-            return AutoConfig.from_pretrained(self.place, **self.arguments(weights=False))
-
     def identity(self, config: PretrainedConfig) -> str | None:
         """The hub's commit, or a GGUF file's hash."""
-        if self.gguf:
-            digest = hashlib.sha256()
-            with open(Path(self.place) / self.gguf, "rb") as file:
-                while chunk := file.read(1 << 20):
-                    digest.update(chunk)
-            return "sha256:" + digest.hexdigest()
-        return getattr(config, "_commit_hash", None)
+        if not self.gguf:
+            return getattr(config, "_commit_hash", None)
+        digest = hashlib.sha256()
+        with open(Path(self.place) / self.gguf, "rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+        return f"sha256:{digest.hexdigest()}"
 
 
 @contextmanager

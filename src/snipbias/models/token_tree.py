@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from snipbias.models.backbone import Backbone, Query
+from snipbias.models.padding import per_query
 
 # Enough tokens to tell instructions apart, but not what comes after them.
 SORTED_BY = 32
@@ -46,12 +47,8 @@ class TokenTree:
     def of(cls, queries: Sequence[Query], device: torch.device) -> TokenTree:
         """The tree of some queries."""
         children: dict[tuple[int, int], int] = {}
-        parents: list[int] = []
-        depth: list[int] = []
-        tokens: list[int] = []
-        read: list[int] = []
-        targets: list[int] = []
-        owner: list[int] = []
+        tokens, parents, depth = [], [], []  # of each node
+        read, targets, owner = [], [], []  # of each option token
         ends = [0] * len(queries)
         options = [(row, option) for row, query in enumerate(queries) for option in query.options]
         for number, (row, option) in enumerate(options):
@@ -88,13 +85,10 @@ class TokenTree:
 
     def score(self, lm: Backbone) -> Float[Tensor, "rows options"]:
         """Log-probability of every option; -inf if a row has fewer options."""
-        kind = lm.model.dtype
-        bar = torch.zeros(self.sees.shape, dtype=kind, device=self.sees.device)
-        bar.masked_fill_(~self.sees, torch.finfo(kind).min)
         picks = bool(lm.last_logits_only)
         logits = lm.model(
             input_ids=self.tokens[None],
-            attention_mask=bar[None, None],
+            attention_mask=attention_bias(self.sees, lm.model.dtype)[None, None],
             position_ids=self.depth[None],
             use_cache=False,
             **({"logits_to_keep": self.reads} if picks else {}),
@@ -102,10 +96,7 @@ class TokenTree:
         logprobs = (logits if picks else logits[self.reads]).float().log_softmax(-1)
         chosen = logprobs[self.at, self.targets]
         summed = chosen.new_zeros(sum(self.counts)).index_add(0, self.option, chosen)
-        rows = summed.split(self.counts)
-        return torch.nn.utils.rnn.pad_sequence(
-            list(rows), batch_first=True, padding_value=-torch.inf
-        )
+        return per_query(summed, self.counts, -torch.inf)
 
 
 @dataclass(frozen=True)
@@ -155,6 +146,12 @@ class Packed:
         option = self.spread(rows, -1)
         same = option[:, :, None] == option[:, None, :]
         return same & torch.ones_like(same).tril()
+
+
+def attention_bias(sees: Bool[Tensor, ...], kind: torch.dtype) -> Float[Tensor, ...]:
+    """0 where attention is allowed, and the lowest number of the type elsewhere."""
+    bias = torch.zeros(sees.shape, dtype=kind, device=sees.device)
+    return bias.masked_fill_(~sees, torch.finfo(kind).min)
 
 
 def reads_trees(lm: Backbone) -> bool:

@@ -11,13 +11,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from snipbias.base.parallel import workers
 from snipbias.experiment.baselines.change import Change, at_prompt_end, states_of, with_states
 from snipbias.experiment.baselines.steering import SteeringVectors, mean_difference
 from snipbias.experiment.cell import Cell
 from snipbias.experiment.choose import Family, Setting
-from snipbias.method.attribute import Asked, asked, run_asked
-from snipbias.models.batching import BatchSize
+from snipbias.method.attribute import Asked, asked
+from snipbias.models.batching import BatchSize, one_each
 from snipbias.models.language_model import LanguageModel
 from snipbias.tasks.items import Task
 
@@ -123,23 +122,19 @@ def probes(lm: LanguageModel, task: Task, *, batch_size: BatchSize = "auto") -> 
     """
     jobs = asked(lm, task)
     modules = dict(lm.blocks("decoder"))
-    states: dict[int, Tensor] = {}
-    wrong: dict[int, bool] = {}
 
-    def do(batch: Sequence[Asked]) -> tuple[Tensor, list[int]]:
+    def do(batch: Sequence[Asked]) -> Iterator[tuple[Tensor, bool]]:
         queries = [job.query for job in batch]
         seen = at_prompt_end(lm, queries, modules, inputs=False)
         there = torch.stack([seen[name].float().cpu() for name in modules], 1)
-        return there, lm.score(queries).logprobs.argmax(1).tolist()
-
-    def keep(numbers: Sequence[int], found: tuple[Tensor, list[int]]) -> None:
-        for number, row, chosen in zip(numbers, *found, strict=True):
-            states[number], wrong[number] = row, chosen != jobs[number].item.gold
+        chosen = lm.score(queries).logprobs.argmax(1).tolist()
+        wrong = [given != job.item.gold for given, job in zip(chosen, batch, strict=True)]
+        return zip(there, wrong, strict=True)
 
     with torch.no_grad(), lm.frozen():
-        run_asked(lm, jobs, do, keep, kind="activations", batch_size=batch_size)
-    states, wrong = workers().gather(states), workers().gather(wrong)
-    rows = torch.stack([states[number] for number in range(len(jobs))], 1)  # [layers, rows, d]
-    labels = torch.tensor([wrong[number] for number in range(len(jobs))])
+        found = one_each(lm, jobs, do, kind="activations", batch_size=batch_size)
+    states, wrong = zip(*found, strict=True)
+    rows = torch.stack(states, 1)  # [layers, rows, d]
+    labels = torch.tensor(wrong)
     with torch.inference_mode(False), torch.enable_grad():
         return [LayerProbe.fit(layer, labels) for layer in rows]

@@ -80,10 +80,10 @@ def lora(cell: Cell) -> Outcome:
     def trained() -> LowRank:
         sites = upper_sites(lm)
         with torch.inference_mode(False), lm.frozen():
-            _, material = gather(lm, [cell.task], 2, seed, how, Below(lm, sites))
-            original = check(lm, Factors(lm, sites), material)
+            _, material = gather(Below(lm, sites), [cell.task], 2, seed, how)
+            original = check(Factors(lm, sites), material)
             factors = LowRank(lm, sites, RANK, seed)
-            train(TrainingJob(lm, sites, material, how, original, seed=seed), factors)
+            train(TrainingJob(material, how, original, seed=seed), factors)
         return factors
 
     @contextmanager

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import pyarrow as pa
 import torch
 
-from snipbias.base.parallel import workers
 from snipbias.evaluation.evaluate import evaluate
 from snipbias.experiment.cell import Cell
 from snipbias.experiment.outcome import Outcome
-from snipbias.models.batching import BatchSize, run_batches, size_of
+from snipbias.models.batching import BatchSize, one_each
 from snipbias.models.language_model import LanguageModel, Query
 from snipbias.tasks.items import Item, Task
 
@@ -69,20 +67,14 @@ def prompted(cell: Cell, way: Prompting) -> Outcome:
 def _written(lm: LanguageModel, requests: Sequence[str], batch_size: BatchSize) -> list[str]:
     """The model's greedy continuation of each request."""
     queries = [Query(lm.query(request, ["-"]).prompt, ((0,) * WRITTEN,)) for request in requests]
-    texts: dict[int, str] = {}
 
     def do(batch: Sequence[Query]) -> list[str]:
         written = lm.written(batch, [WRITTEN] * len(batch))
         return lm.tokenizer.batch_decode(written, skip_special_tokens=True)
 
-    def keep(numbers: Sequence[int], new: list[str]) -> None:
-        texts.update(zip(numbers, new, strict=True))
-
-    how: Any = {"size": size_of, "kind": "writing", "progress": lambda done: None}
     with torch.inference_mode(), lm.frozen():
-        run_batches(lm, queries, do, keep, batch_size=batch_size, **how)
-    every = workers().gather(texts)
-    return [" ".join(every[number].split()) for number in range(len(queries))]
+        texts = one_each(lm, queries, do, kind="writing", batch_size=batch_size)
+    return [" ".join(text.split()) for text in texts]
 
 
 PROMPTINGS = {

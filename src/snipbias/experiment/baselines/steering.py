@@ -20,8 +20,8 @@ from snipbias.experiment.cell import Cell
 from snipbias.experiment.choose import Family, Setting
 from snipbias.experiment.settings import Settings
 from snipbias.method import equations as crispr
-from snipbias.method.attribute import Asked, asked, finite_logprobs, gold_options, run_asked
-from snipbias.models.batching import BatchSize
+from snipbias.method.attribute import Asked, asked, finite_logprobs, gold_options
+from snipbias.models.batching import BatchSize, run_batches
 from snipbias.models.language_model import LanguageModel, Query
 from snipbias.tasks.items import Task
 
@@ -109,10 +109,8 @@ def mean_difference(
             differences.append((each[0::2] - each[1::2]).double().sum(0).cpu())
         return torch.stack(differences)
 
-    def keep_sums(numbers: Sequence[int], differences: Tensor) -> None:
-        sums.add_(differences)
-
     with torch.inference_mode(), lm.frozen():
-        run_asked(lm, jobs, do, keep_sums, kind="answers", batch_size=batch_size)
+        for _, differences in run_batches(lm, jobs, do, kind="answers", batch_size=batch_size):
+            sums.add_(differences)
         workers().add([sums])
     return SteeringVectors((sums / len(jobs)).float(), tuple(block for block, _ in named))

@@ -20,8 +20,8 @@ from snipbias.edits.pruning import plain_tensors
 from snipbias.experiment.baselines.change import Change, at_prompt_end
 from snipbias.experiment.cell import Cell
 from snipbias.experiment.choose import Family
-from snipbias.method.attribute import Asked, asked, run_asked
-from snipbias.models.batching import BatchSize
+from snipbias.method.attribute import Asked, asked
+from snipbias.models.batching import BatchSize, run_batches
 from snipbias.models.language_model import LanguageModel, Query
 from snipbias.tasks.items import Item, Task
 
@@ -115,12 +115,10 @@ def biased_components(
             found[name] = torch.stack([each.sum(0), each.square().sum(0)])
         return found
 
-    def keep(numbers: Sequence[int], found: Mapping[str, Tensor]) -> None:
-        for name, values in found.items():
-            sums[name] += values
-
     with torch.inference_mode(), lm.frozen():
-        run_asked(lm, jobs, do, keep, kind="activations", batch_size=batch_size)
+        for _, found in run_batches(lm, jobs, do, kind="activations", batch_size=batch_size):
+            for name, values in found.items():
+                sums[name] += values
         workers().add(sums.values())
     ranked = _ranked({name: total / len(jobs) for name, total in sums.items()}, spread)
     named = [(name, parts[name][number]) for name, number in ranked]

@@ -30,27 +30,26 @@ class Anchor:
     places: Int[Tensor, " places"]
     before: Float[Tensor, "places vocabulary"]
 
-    def moved(self, lm: LanguageModel, below: Below) -> Float[Tensor, ""]:
+    def moved(self, below: Below) -> Float[Tensor, ""]:
         """Mean KL(original || as it is now) in nats per token; differentiable."""
         with below.of(id(self)):
-            after = predictions(lm, self.query, self.places)
+            after = predictions(below.lm, self.query, self.places)
         before = self.before.to(after.device, torch.float32)
         each = before.exp() * (before - after)
         return each.masked_fill(before.isneginf(), 0.0).sum(-1).mean()  # 0 log 0 is 0
 
-    def surprise(self, lm: LanguageModel, below: Below) -> Float[Tensor, ""]:
+    def surprise(self, below: Below) -> Float[Tensor, ""]:
         """Sum of -log P of the text's own tokens at those places; differentiable."""
         with below.of(id(self)):
-            after = predictions(lm, self.query, self.places)
+            after = predictions(below.lm, self.query, self.places)
         tokens = torch.tensor(self.query.options[0], device=after.device)[self.places]
         return -after.gather(1, tokens[:, None]).sum()
 
 
 def anchors(lm: LanguageModel, queries: Sequence[Query], positions: int, seed: int) -> list[Anchor]:
-    """Record what the model predicts now on some texts.
+    """Record what the model, without factors, predicts on some texts.
 
     Args:
-        lm: the model, without factors.
         queries: texts; their prompts and options are cut to `LONGEST` tokens each.
         positions: tokens of each option whose predictions are recorded, at most.
         seed: seed of their choice.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
+from unittest import mock
 
 from torch import Tensor, nn
 
@@ -15,12 +16,14 @@ MOST_BYTES = 4 * 2**30
 
 
 class Below:
-    """States at the lowest trained block of a decoder-only model, kept per input.
+    """A model some of whose sites are trained, and its states at the lowest of their blocks.
 
-    Only for passes without a key-value cache, which the skipped blocks would not fill.
+    The states are kept per input, in a decoder-only model. Only for passes without a key-value
+    cache, which the skipped blocks would not fill.
     """
 
     def __init__(self, lm: LanguageModel, sites: Sequence[Site]) -> None:
+        self.lm, self.sites = lm, sites
         self._blocks: list[nn.Module] = []
         self._kept: dict[Any, Any] = {}
         self._bytes = 0
@@ -39,10 +42,13 @@ class Below:
         if not self._blocks:
             yield
         elif key in self._kept:
+
+            def again(*args: Any, **kwargs: Any) -> Any:
+                return self._kept[key]
+
             with ExitStack() as stack:
                 for block in self._blocks:
-                    stack.callback(_restore, block, block.__dict__.get("forward"))
-                    block.forward = lambda *args, **kwargs: self._kept[key]
+                    stack.enter_context(mock.patch.object(block, "forward", again))
                 yield
         else:
             found: list[Any] = []
@@ -53,18 +59,9 @@ class Below:
                 yield
             finally:
                 hook.remove()
-            self._keep(key, found[-1])
-
-    def _keep(self, key: Any, output: Any) -> None:
-        tensor = output if isinstance(output, Tensor) else output[0]
-        self._bytes += tensor.nbytes
-        if self._bytes <= MOST_BYTES:
-            kept = tensor.detach()
-            self._kept[key] = kept if isinstance(output, Tensor) else (kept, *output[1:])
-
-
-def _restore(block: nn.Module, forward: Any) -> None:
-    if forward is None:
-        del block.forward
-    else:
-        block.forward = forward
+            output = found[-1]
+            state = output if isinstance(output, Tensor) else output[0]
+            self._bytes += state.nbytes
+            if self._bytes <= MOST_BYTES:
+                state = state.detach()
+                self._kept[key] = state if isinstance(output, Tensor) else (state, *output[1:])

@@ -6,18 +6,29 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
+from snipbias.base.table import number, percent
 from snipbias.method.learned import objective
 from snipbias.method.learned.anchors import Anchor
 from snipbias.method.learned.below import Below
 from snipbias.method.learned.factors import Factors
 from snipbias.method.learned.rows import Group
-from snipbias.models.language_model import LanguageModel
 
 UNANSWERABLE = ("ambiguous", "filler", "mismatch")
 ROUNDING = 1e-9
+
+# Of the table of a training, a check per row.
+HEADER = ("step", "loss", "AUROC p/f/m", "twins", "right p/f/m", "answered", "person", "KL")
+LEGEND = (
+    "p/f/m: plain ambiguous, filler and mismatch rows. AUROC: how well they are told from "
+    "answerable rows; twins: each from its own twin. right: percent answered 'unknown'; answered: "
+    "percent of answerable rows right; person: percent with the right person ahead. KL: nats per "
+    "token on other texts.\n"
+    "*: kept, since it tells the rows apart best without harm to answerable rows or other texts."
+)
 
 
 @dataclass(frozen=True)
@@ -29,7 +40,7 @@ class Material:
         dev: groups of the `dev` part.
         texts: texts and replies to train on, whose predictions must not change.
         dev_texts: other texts, which measure how far predictions have moved.
-        below: what runs once per input.
+        below: the model, and what of it runs once per input.
     """
 
     rows: Sequence[Group]
@@ -76,6 +87,29 @@ class DevCheck:
         known = [x for x in (*self.auroc.values(), *self.twins.values()) if not math.isnan(x)]
         return sum(known) / len(known) if known else math.nan
 
+    def cells(self, *, kept: bool) -> tuple[str, ...]:
+        """Its row under `HEADER`; a star marks the check whose factors were kept."""
+        return (
+            f"{self.step}{' *' if kept else ''}",
+            number(self.loss),
+            "/".join(number(self.auroc[kind]) for kind in UNANSWERABLE),
+            number(sum(self.twins.values()) / len(self.twins)),
+            "/".join(f"{100 * self.right[kind]:.0f}" for kind in UNANSWERABLE),
+            percent(self.right["disambiguated"]),
+            percent(self.named),
+            f"{self.moved:.3f}",
+        )
+
+    def record(self) -> dict[str, Any]:
+        """Its figures, flat, for a CSV file."""
+        by_kind = {
+            f"{name}_{kind}": value
+            for name in ("auroc", "twins", "right")
+            for kind, value in getattr(self, name).items()
+        }
+        own = {"step": self.step, "loss": self.loss}
+        return {**own, **by_kind, "right_person": self.named, "kl": self.moved}
+
     def harm(self, original: DevCheck, margin: float, most: float) -> list[str]:
         """What has become worse: answerable rows, the choice of person, or other texts.
 
@@ -112,7 +146,6 @@ def best_of(checks: Sequence[DevCheck], margin: float, most: float) -> DevCheck:
 
 
 def check(
-    lm: LanguageModel,
     factors: Factors,
     material: Material,
     step: int = 0,
@@ -128,12 +161,12 @@ def check(
     margins, right, named, moved = [], [], [], []
     with torch.no_grad(), factors.applied():
         for group in material.dev:
-            logprobs = group.score(lm, material.below).cpu()
+            logprobs = group.score(material.below).cpu()
             margins.append(objective.unknown_margin(logprobs, group.unknown))
             right.append(logprobs.argmax(1) == group.gold)
             declined = logprobs.scatter(1, group.unknown[:, None], -torch.inf)
             named.append(declined.argmax(1) == group.gold)
-        moved = [float(text.moved(lm, material.below)) for text in material.dev_texts]
+        moved = [float(text.moved(material.below)) for text in material.dev_texts]
     margin, hits = torch.cat(margins), torch.cat(right).double()
     if margin.isnan().any():  # no figure of such rows is one, and nothing does more harm
         moved.append(math.nan)
@@ -144,12 +177,12 @@ def check(
     }
     answerable = at["disambiguated"]
     # Per group, so that a filling that is drawn twice is compared with its own twin.
-    number = [f"{n} {item.twin}" for n, group in enumerate(material.dev) for item in group.items]
-    own = {number[i]: float(margin[i]) for i in answerable.nonzero()[:, 0].tolist()}
+    pair = [f"{n} {item.twin}" for n, group in enumerate(material.dev) for item in group.items]
+    own = {pair[i]: float(margin[i]) for i in answerable.nonzero()[:, 0].tolist()}
     twins = {}
     for kind in UNANSWERABLE:
-        rows = [i for i in at[kind].nonzero()[:, 0].tolist() if number[i] in own]
-        its, twin = margin[rows], torch.tensor([own[number[i]] for i in rows], dtype=margin.dtype)
+        rows = [i for i in at[kind].nonzero()[:, 0].tolist() if pair[i] in own]
+        its, twin = margin[rows], torch.tensor([own[pair[i]] for i in rows], dtype=margin.dtype)
         # Compared, not subtracted: two margins of -inf are a tie too, which counts half.
         wins = (its > twin).double() + (its == twin).double() / 2
         twins[kind] = float(wins.mean())  # nan if there is no row

@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.models.language_model import LanguageModel
@@ -114,7 +115,8 @@ class LowRank(Factors):
         source = torch.Generator().manual_seed(seed)
         parts = []  # of each site the way down, then the way up, which starts at 0
         for site in sites:
-            inputs = _inputs(lm.module(site.name))
+            module = lm.module(site.name)
+            inputs = module.nx if isinstance(module, Conv1D) else module.in_features
             parts.append(torch.randn(rank * inputs, generator=source) / inputs**0.5)
             parts.append(torch.zeros(rank * site.width))
         self._sizes = list(map(len, parts))
@@ -130,10 +132,6 @@ class LowRank(Factors):
 
     def bound(self, most: float) -> None:
         """Weights have no range."""
-
-
-def _inputs(module: nn.Module) -> int:
-    return module.nx if hasattr(module, "nx") else module.in_features  # type: ignore[return-value]
 
 
 def _scale(change: Tensor, module: nn.Module, args: object, output: Tensor) -> Tensor:

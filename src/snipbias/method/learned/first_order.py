@@ -10,7 +10,6 @@ from snipbias.method.learned import objective
 from snipbias.method.learned.check import Material, best_of, check
 from snipbias.method.learned.factors import Factors, highest
 from snipbias.method.learned.train import Trained, TrainingJob
-from snipbias.models.language_model import LanguageModel
 
 LENGTHS = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5)  # distances from 1 of the factor that moves most
 
@@ -23,9 +22,9 @@ def first_order(job: TrainingJob, factors: Factors, n: int | None = None) -> Tra
         factors: all at 1; afterwards at the best of `LENGTHS`, or at 1 if none is better.
         n: number of neurons that move, up or down; by default all.
     """
-    lm, material = job.lm, job.material
-    loss = pair_gradient(lm, factors, material)
-    information = _fisher(lm, factors, material)
+    material = job.material
+    loss = pair_gradient(factors, material)
+    information = _fisher(factors, material)
     information = information + information.mean()  # bounds the step of a neuron that no text uses
     promise = loss**2 / information
     if n is not None:
@@ -34,7 +33,7 @@ def first_order(job: TrainingJob, factors: Factors, n: int | None = None) -> Tra
     checks = [job.original]
     for length in LENGTHS:
         factors.set(length * direction)
-        checks.append(check(lm, factors, material))
+        checks.append(check(factors, material))
         job.told(checks[-1])
     best = best_of(checks, job.how.harm, job.how.moved)
     factors.set((0.0, *LENGTHS)[checks.index(best)] * direction)
@@ -49,32 +48,25 @@ def step_direction(
     return direction / direction.abs().max()
 
 
-def pair_gradient(
-    lm: LanguageModel, factors: Factors, material: Material
-) -> Float[Tensor, " neurons"]:
-    """Mean gradient of the pair loss with respect to every factor.
-
-    Args:
-        factors: where the gradient is taken.
-        material: the mean is over its training groups.
-    """
+def pair_gradient(factors: Factors, material: Material) -> Float[Tensor, " neurons"]:
+    """Mean gradient of the training groups' pair loss with respect to every factor."""
     total = torch.zeros_like(factors.change)
     for group in material.rows:
         with torch.enable_grad(), factors.applied():
-            logprobs = group.score(lm, material.below)
+            logprobs = group.score(material.below)
             margin = objective.unknown_margin(logprobs, group.unknown.to(logprobs.device))
             loss = objective.pair_loss(margin, group.unanswerable.to(logprobs.device))
         total += torch.autograd.grad(loss, factors.change)[0]
-        lm.passes["backward"] += len(group.items)
+        material.below.lm.passes["backward"] += len(group.items)
     return total / len(material.rows)
 
 
-def _fisher(lm: LanguageModel, factors: Factors, material: Material) -> Float[Tensor, " neurons"]:
+def _fisher(factors: Factors, material: Material) -> Float[Tensor, " neurons"]:
     """Diagonal Fisher information: the mean squared gradient of log P of the texts."""
     total = torch.zeros_like(factors.change)
     for text in material.texts:
         with torch.enable_grad(), factors.applied():
-            loss = text.surprise(lm, material.below)
+            loss = text.surprise(material.below)
         total += torch.autograd.grad(loss, factors.change)[0] ** 2
-        lm.passes["backward"] += 1
+        material.below.lm.passes["backward"] += 1
     return total / max(1, len(material.texts))

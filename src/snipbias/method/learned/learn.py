@@ -13,15 +13,16 @@ from typing import Any
 import torch
 
 from snipbias.base.errors import SnipbiasError
+from snipbias.base.table import Grid
 from snipbias.base.words import did_you_mean
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.provenance import ModelId, Provenance
 from snipbias.method.learned.anchors import Anchor, anchors, chat_queries
 from snipbias.method.learned.below import Below
-from snipbias.method.learned.check import DevCheck, Material, check
+from snipbias.method.learned.check import HEADER, DevCheck, Material, check
 from snipbias.method.learned.factors import Factors, Mask, highest, upper_sites
 from snipbias.method.learned.first_order import first_order
-from snipbias.method.learned.rows import groups
+from snipbias.method.learned.rows import Group, groups
 from snipbias.method.learned.train import Trained, Training, TrainingJob, train
 from snipbias.models.language_model import LanguageModel
 from snipbias.tasks.items import Task
@@ -50,10 +51,29 @@ class Learned:
         """The smallest edit."""
         return list(self.edits.values())[-1]
 
+    def curves(self) -> Iterator[Grid]:
+        """A table per training: every check, a star at the one whose factors were kept."""
+        for size, trained in self.trainings.items():
+            name = "all neurons" if size is None else f"{size:,} neurons"
+            rows = (each.cells(kept=each is trained.best) for each in trained.checks)
+            yield Grid(f"{name}: development rows", HEADER, tuple(rows))
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """A flat record per check, for a CSV file."""
+        for size, trained in self.trainings.items():
+            for each in trained.checks:
+                kept = {"kept": each is trained.best}
+                yield {"neurons": "all" if size is None else size, **each.record(), **kept}
+
+
+def _at_one(job: TrainingJob) -> Factors:
+    below = job.material.below
+    return Factors(below.lm, below.sites)
+
 
 def by_path(job: TrainingJob) -> Iterator[Result]:
     """Train all factors; then continue with only those that carried most of the loss."""
-    factors = Factors(job.lm, job.sites)
+    factors = _at_one(job)
     whole = train(job, factors)
     values = factors.change.detach().clone()
     yield None, factors, whole
@@ -66,7 +86,7 @@ def by_path(job: TrainingJob) -> Iterator[Result]:
 def _at_random(job: TrainingJob) -> Iterator[Result]:
     """Train as many random neurons in the same way: the control."""
     for size in job.sizes:
-        factors = Factors(job.lm, job.sites)
+        factors = _at_one(job)
         order = torch.rand(len(factors.change), generator=torch.Generator().manual_seed(job.seed))
         factors.keep(highest(order.to(factors.change.device), size))
         yield size, factors, train(job, factors, size)
@@ -75,14 +95,15 @@ def _at_random(job: TrainingJob) -> Iterator[Result]:
 def _by_mask(job: TrainingJob) -> Iterator[Result]:
     """Train a mask that prunes this many neurons (grafting)."""
     for size in job.sizes:
-        factors = Mask(job.lm, job.sites, size, job.seed)
+        below = job.material.below
+        factors = Mask(below.lm, below.sites, size, job.seed)
         yield size, factors, train(job, factors, size)
 
 
 def _by_first_order(job: TrainingJob) -> Iterator[Result]:
     """One step along the gradient: no training."""
     for size in job.sizes or (None,):
-        factors = Factors(job.lm, job.sites)
+        factors = _at_one(job)
         yield size, factors, first_order(job, factors, size)
 
 
@@ -152,24 +173,24 @@ def learn(
     edits: dict[int | None, NeuronEdit] = {}
     trainings: dict[int | None, Trained] = {}
     with torch.inference_mode(False), lm.frozen():
-        drawn, material = gather(lm, given, fillings, seed, how, Below(lm, sites))
-        original = check(lm, Factors(lm, sites), material)
+        drawn, material = gather(Below(lm, sites), given, fillings, seed, how)
+        original = check(Factors(lm, sites), material)
         if math.isnan(original.moved):
             raise SnipbiasError(
                 f"{lm.name} predicts what is not a number: load it in a wider type (--dtype "
                 "float32), or look for NaN in its weights."
             )
         told(original)
-        places, kind = [site.name for site in sites], str(lm.model.dtype)
-        key = (ModelId.of(lm).weights, kind, places, material.fingerprint, pick)
-        job = TrainingJob(
-            lm, sites, material, how, original, sizes, seed, key, progress, told, folder
-        )
+        places = [site.name for site in sites]
+        key = (ModelId.of(lm).weights, str(lm.model.dtype), places, material.fingerprint, pick)
+        job = TrainingJob(material, how, original, sizes, seed, key, progress, told, folder)
         for size, factors, trained in PICKS[pick](job):
             trainings[size] = trained
             if trained.best is not trained.checks[0]:  # else the original is best, or all do harm
+                settings = {"name": pick, **how.to_dict()}
+                found_on = reduce(add, (Provenance.of(part, settings) for part in drawn))
                 label = pick if size is None else f"{pick} n={size}"
-                edits[size] = _edit(lm, drawn, factors, how, label)
+                edits[size] = NeuronEdit(factors.by_site(), ModelId.of(lm), found_on, label)
     if not edits:
         raise SnipbiasError(_nothing_found(trainings.values(), how))
     return Learned(edits, trainings)
@@ -192,53 +213,38 @@ def _nothing_found(trainings: Iterable[Trained], how: Training) -> str:
 
 
 def gather(
-    lm: LanguageModel,
-    tasks: Sequence[Task],
-    fillings: int,
-    seed: int,
-    how: Training,
-    below: Below,
+    below: Below, tasks: Sequence[Task], fillings: int, seed: int, how: Training
 ) -> tuple[list[Task], Material]:
     """Draw the rows and texts of a training, and record what the model predicts on the texts.
 
     Args:
-        lm: the model, without factors.
+        below: the model, without factors.
         tasks: rows of their `find` parts are trained on, of their `dev` parts checked.
         fillings: groups of rows per template.
         seed: seed of the draws.
         how: settings of the training.
-        below: what runs once per input.
 
     Returns:
         The tasks with only the rows drawn, and the material.
     """
-    by_task = [groups(lm, task.find, fillings, seed) for task in tasks]
-    drawn = [
-        task.find._with_items({item.id: item for group in found for item in group.items}.values())
-        for task, found in zip(tasks, by_task, strict=True)
-    ]
-    rows = [group for found in by_task for group in found]
-    dev = [
-        group
-        for task in tasks
-        for group in groups(lm, task.dev, -(-DEV_GROUPS // len(task.dev.templates)), seed)
-    ]
+    lm = below.lm
+    drawn: list[Task] = []
+    rows: list[Group] = []
+    dev: list[Group] = []
+    for task in tasks:
+        new = groups(lm, task.find, fillings, seed)
+        items = {item.id: item for group in new for item in group.items}
+        drawn.append(task.find._with_items(items.values()))
+        rows += new
+        dev += groups(lm, task.dev, -(-DEV_GROUPS // len(task.dev.templates)), seed)
     texts = [q for q in map(lm.text_query, passages_to_protect()[:TEXTS]) if q is not None]
     replies = chat_queries(lm, chat_prompts_to_protect()[:CHATS])
 
-    def parts(queries: Sequence[Any]) -> tuple[list[Anchor], list[Anchor]]:
+    kept: list[Anchor] = []
+    held: list[Anchor] = []
+    for queries in (texts, replies):
         found = anchors(lm, queries, how.positions, seed)
-        held = len(found) // 3
-        return found[held:], found[:held]
-
-    (kept, dev_kept), (chats, dev_chats) = parts(texts), parts(replies)
-    held = [*dev_kept, *dev_chats]
-    return drawn, Material(rows, dev, [*kept, *chats], held, below)
-
-
-def _edit(
-    lm: LanguageModel, drawn: Sequence[Task], factors: Factors, how: Training, label: str
-) -> NeuronEdit:
-    settings = {"name": label.partition(" n=")[0], **how.to_dict()}
-    found_on = reduce(add, (Provenance.of(part, settings) for part in drawn))
-    return NeuronEdit(factors.by_site(), ModelId.of(lm), found_on, label)
+        third = len(found) // 3
+        held += found[:third]
+        kept += found[third:]
+    return drawn, Material(rows, dev, kept, held, below)

@@ -49,20 +49,19 @@ class Group:
         """Rows whose context does not answer their question."""
         return torch.tensor([item.condition != "disambiguated" for item in self.items])
 
-    def score(self, lm: LanguageModel, below: Below) -> Float[Tensor, "rows options"]:
+    def score(self, below: Below) -> Float[Tensor, "rows options"]:
         """Log-probability of every option of every row."""
         if self.tree is None:
-            return lm.score(self.queries).logprobs.float()
-        lm.passes["forward"] += len(self.items)
+            return below.lm.score(self.queries).logprobs.float()
+        below.lm.passes["forward"] += len(self.items)
         with below.of(id(self)):
-            return self.tree.score(lm)
+            return self.tree.score(below.lm)
 
 
 def groups(lm: LanguageModel, part: Task, fillings: int, seed: int) -> list[Group]:
     """Draw groups: several fillings of every template, with the instructions in turn.
 
     Args:
-        lm: the model, for its tokenizer.
         part: `task.find` for training, `task.dev` for checks; rows in both conditions, paired.
         fillings: groups per template.
         seed: seed of the draw.
@@ -93,11 +92,15 @@ def groups(lm: LanguageModel, part: Task, fillings: int, seed: int) -> list[Grou
     by_twin: dict[str, list[Item]] = defaultdict(list)
     for item in rows.items:
         by_twin[item.twin].append(item)
+    is_tree = takes_trees(lm) and not lm.reads_whole
     found = []
     for number, filling in enumerate(drawn):
         items = [row for item in filling for row in by_twin[item.twin]]
         instruction = part.instructions[number % len(part.instructions)]
-        found.append(_asked(lm, part, items, instruction))
+        jobs = asked(lm, part._with_items(items).with_instructions([instruction]))
+        queries = tuple(job.query for job in jobs)
+        tree = TokenTree.of(queries, lm.device) if is_tree else None
+        found.append(Group(tuple(job.item for job in jobs), queries, tree))
     return found
 
 
@@ -113,11 +116,3 @@ def _filling(by_polarity: Sequence[Sequence[Item]], rng: random.Random) -> list[
 
 def _people(item: Item) -> frozenset[str]:
     return frozenset(item.options[i] for i in item.named)
-
-
-def _asked(lm: LanguageModel, part: Task, items: Sequence[Item], instruction: str) -> Group:
-    rows = asked(lm, part._with_items(items).with_instructions([instruction]))
-    queries = tuple(row.query for row in rows)
-    is_tree = takes_trees(lm) and not lm.reads_whole
-    tree = TokenTree.of(queries, lm.device) if is_tree else None
-    return Group(tuple(row.item for row in rows), queries, tree)

@@ -22,10 +22,9 @@ from snipbias.method.learned.below import Below
 from snipbias.method.learned.check import DevCheck, Material, best_of, check
 from snipbias.method.learned.factors import Factors
 from snipbias.method.learned.rows import Group
-from snipbias.models.language_model import LanguageModel
-from snipbias.models.sites import Site
 
 STATE = "state.pt"
+SAVED = ("step", "carried", "best", "best_constant")  # fields of a loop that are saved as they are
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,8 @@ class TrainingJob:
     """What all trainings of one call share.
 
     Attributes:
-        sites: the sites that are trained.
+        material: the model, rows and texts.
+        how: the loop's settings.
         original: the check of the original model, which harm is measured against.
         sizes: numbers of neurons to keep, largest first.
         seed: seed of the order of groups and the choice of texts.
@@ -109,8 +109,6 @@ class TrainingJob:
         folder: where the states of trainings are kept, so that a killed run can resume.
     """
 
-    lm: LanguageModel
-    sites: Sequence[Site]
     material: Material
     how: Training
     original: DevCheck
@@ -172,15 +170,11 @@ class Loop:
 
     def save(self, folder: Path) -> None:
         """Write the state, from which a killed run resumes."""
-        state = {
+        state = {name: getattr(self, name) for name in SAVED} | {
             "key": self._key,
-            "step": self.step,
             "checks": list(map(asdict, self.checks)),
             "change": self.factors.change.detach(),
             "constant": self.constant.detach(),
-            "carried": self.carried,
-            "best": self.best,
-            "best_constant": self.best_constant,
             "adam": self.adam.state_dict(),
         }
         content = io.BytesIO()
@@ -200,12 +194,12 @@ class Loop:
             self.checks = [DevCheck(**fields) for fields in state["checks"]]
         except Exception:  # another version's, or damaged, which fails in many ways
             return False
-        device = self.factors.change.device
         self.factors.set(state["change"])
         with torch.no_grad():
             self.constant.copy_(state["constant"])
-        self.carried, self.best = state["carried"].to(device), state["best"].to(device)
-        self.step, self.best_constant = state["step"], state["best_constant"]
+        for name in SAVED:
+            kept, device = state[name], self.factors.change.device
+            setattr(self, name, kept.to(device) if isinstance(kept, Tensor) else kept)
         self.adam.load_state_dict(state["adam"])
         return True
 
@@ -214,18 +208,18 @@ def train(job: TrainingJob, factors: Factors, size: int | None = None) -> Traine
     """Train the free factors; afterwards `factors` holds those that are best on the `dev` rows.
 
     Args:
-        job: the model, rows, texts and settings.
+        job: what is trained on, and how.
         factors: what is trained.
         size: number of neurons that are trained, which names the state; by default all.
     """
-    lm, how, folder = job.lm, job.how, job.folder
+    how, folder = job.how, job.folder
     if folder is not None:
         folder = folder / ("all" if size is None else f"n{size}")
         folder.mkdir(parents=True, exist_ok=True)
     key = json.dumps([*job.key, how.to_dict(), job.seed, size])
     loop = Loop(factors, how, job.original, key)
     every = max(1, how.steps // how.checks)
-    with torch.inference_mode(False), lm.frozen():
+    with torch.inference_mode(False), job.material.below.lm.frozen():
         if folder is not None and loop.load(folder):
             job.progress(loop.step)
         goes_on = loop.goes_on
@@ -236,7 +230,7 @@ def train(job: TrainingJob, factors: Factors, size: int | None = None) -> Traine
             losses.append(loss)
             job.progress(1)
             if loop.step % every == 0 or loop.step == how.steps:
-                found = check(lm, factors, job.material, loop.step, sum(losses) / len(losses))
+                found = check(factors, job.material, loop.step, sum(losses) / len(losses))
                 goes_on = loop.look(found)
                 job.told(found)
                 if folder is not None:
@@ -251,39 +245,37 @@ def _gradients(job: TrainingJob, loop: Loop) -> tuple[float, Tensor]:
 
     A step's rows and texts depend only on its number, so that a resumed run sees the same.
     """
-    lm, material, how, factors = job.lm, job.material, job.how, loop.factors
+    material, how, factors = job.material, job.how, loop.factors
+    lm = material.below.lm
     walk, place = divmod(loop.step, len(material.rows))
     order = random.Random(f"{job.seed} walk {walk}").sample(material.rows, len(material.rows))
     group = order[place]
     loop.adam.zero_grad()
     with torch.enable_grad(), factors.applied():
-        loss = row_loss(lm, material.below, group, loop.constant, how)
+        loss = row_loss(material.below, group, loop.constant, how)
     loss.backward()
     lm.passes["backward"] += len(group.items)
     gradient = factors.change.grad.detach().clone()  # type: ignore[union-attr]
     if how.keep and material.texts and loop.step % 2 == 0:  # every second step, at twice the weight
         text = random.Random(f"{job.seed} text {loop.step}").choice(material.texts)
         with torch.enable_grad(), factors.applied():
-            moved = text.moved(lm, material.below)
+            moved = text.moved(material.below)
         (2 * how.keep * moved).backward()
         lm.passes["backward"] += 1
     factors.change.grad *= factors.free  # type: ignore[operator]
     return float(loss.detach()), gradient
 
 
-def row_loss(
-    lm: LanguageModel, below: Below, group: Group, constant: Tensor, how: Training
-) -> Float[Tensor, ""]:
+def row_loss(below: Below, group: Group, constant: Tensor, how: Training) -> Float[Tensor, ""]:
     """The loss of a group: decline if unanswerable, else name the right person; separate both.
 
     Args:
-        lm: the model, with the factors applied.
-        below: what runs once per input.
+        below: the model, with the factors applied.
         group: the rows.
         constant: added to the margin of declining, in nats; a scalar.
         how: weights of the terms.
     """
-    logprobs = group.score(lm, below)
+    logprobs = group.score(below)
     rows = (group.gold, group.unknown, group.unanswerable)
     gold, unknown, unanswerable = (each.to(logprobs.device) for each in rows)
     declined = objective.decline_loss(
