@@ -19,35 +19,22 @@ Track = tuple[Float[Tensor, "b k d"], Bool[Tensor, "b k"]]
 
 @dataclass(frozen=True)
 class Objective:
-    """One objective that is differentiated.
+    """One objective that is differentiated."""
 
-    Attributes:
-        value: one number per instance, whose gradients must fit into float32.
-        rows: the rows of the options pass that each instance's objective reads; -1 for none.
-    """
-
-    value: Float[Tensor, " b"]
-    rows: Int[Tensor, "b m"]
+    value: Float[Tensor, " b"]  # one number per instance, whose gradients must fit into float32
+    rows: Int[Tensor, "b m"]  # the options' rows that it reads, per instance; -1 for none
 
 
 @dataclass(frozen=True)
 class BackwardPlan:
-    """How a scored batch of B instances is differentiated and reduced.
-
-    Attributes:
-        objectives: the objectives in order.
-        combine: maps the attributions of all terms, at each token [B, K, D] or already reduced
-            [B, D], to a score of the same shape.
-        tokens: how an instance's token scores become one.
-        factor: factor on each instance's score, in float64.
-        apart: whether each term is reduced over its own tokens before terms are combined.
-    """
+    """How a scored batch of B instances is differentiated and reduced."""
 
     objectives: tuple[Objective, ...]
+    # Maps all terms' attributions, at each token [B, K, D] or reduced [B, D], to a score like one.
     combine: Callable[..., Tensor]
-    tokens: TokenReduction
-    factor: Float[Tensor, " b"]
-    apart: bool = False
+    tokens: TokenReduction  # how an instance's token scores become one
+    factor: Float[Tensor, " b"]  # factor on each instance's score, in float64
+    apart: bool = False  # reduce each term over its own tokens, then combine them
 
     def tracks(self, attributions: Sequence[Tensor]) -> list[Tensor]:
         """The values to reduce over tokens: each term, or their combination."""

@@ -209,6 +209,8 @@ PROTECTED = (*NO_OUTLIERS, protect_text(), protect_answers())
 # Share of the gradient through attention probabilities that the damped gap keeps.
 DAMPING = 0.25
 
+_paired = partial(Recipe, scorers.paired_contrast, balance="twins")
+
 RECIPES: dict[str, Recipe] = {
     # The paper and its second version.
     "v1": Recipe(crispr(Method.v1())),
@@ -218,9 +220,7 @@ RECIPES: dict[str, Recipe] = {
     # Section 3.3: the biased text named by hand.
     "manual biased": Recipe(crispr(Method.v1(biased="manual")), balance="biased"),
     # What docs/beyond-the-paper.md arrives at.
-    "snipbias": Recipe(
-        scorers.paired_contrast, balance="twins", filters=PROTECTED, objective="no-harm"
-    ),
+    "snipbias": _paired(filters=PROTECTED, objective="no-harm"),
     # Their ablations, and what they build on.
     "v2 mean over tokens": Recipe(crispr(Method.v2(tokens="mean"))),
     "v2 no skill term": Recipe(crispr(Method.v2(skill=0.0))),
@@ -247,15 +247,11 @@ RECIPES: dict[str, Recipe] = {
     "at mean": Recipe(crispr(Method.v1()), at_mean=True),
     "rounds": Recipe(crispr(Method.v1()), rounds=4),
     # The paired contrast.
-    "paired": Recipe(scorers.paired_contrast, balance="twins"),
+    "paired": _paired(),
     "paired clamped": Recipe(partial(scorers.paired_contrast, clamp=True), balance="twins"),
     "paired last token": Recipe(partial(scorers.paired_contrast, tokens="last"), balance="twins"),
-    "paired protected": Recipe(scorers.paired_contrast, balance="twins", filters=PROTECTED),
-    "paired subtracted": Recipe(scorers.paired_contrast, balance="twins", filters=(less_text(),)),
-    "paired soft": Recipe(
-        scorers.paired_contrast, balance="twins", filters=NO_OUTLIERS, factors=(0.0, 0.5, 1.5, 2.0)
-    ),
-    "paired rounds": Recipe(
-        scorers.paired_contrast, balance="twins", filters=NO_OUTLIERS, rounds=4
-    ),
+    "paired protected": _paired(filters=PROTECTED),
+    "paired subtracted": _paired(filters=(less_text(),)),
+    "paired soft": _paired(filters=NO_OUTLIERS, factors=(0.0, 0.5, 1.5, 2.0)),
+    "paired rounds": _paired(filters=NO_OUTLIERS, rounds=4),
 }

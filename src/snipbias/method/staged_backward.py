@@ -15,17 +15,11 @@ from torch.autograd.graph import Node, get_gradient_edge
 
 @dataclass(frozen=True)
 class Segment:
-    """A part of a graph.
+    """A part of a graph."""
 
-    Attributes:
-        entry: its input, which is the output of the previous segment; None for the first.
-        leaves: the graph's leaves in it.
-        ends: indices of the graph's ends in it.
-    """
-
-    entry: Tensor | None
-    leaves: list[Tensor]
-    ends: list[int]
+    entry: Tensor | None  # its input, the output of the segment before; None for the first
+    leaves: list[Tensor]  # the graph's leaves in it
+    ends: list[int]  # indices of the graph's ends in it
 
 
 def segments(

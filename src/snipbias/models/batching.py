@@ -43,6 +43,8 @@ FASTEST_TREE = 1024
 # The number of batches is a multiple of this, so that this many processes have equal work and run
 # the same batches as one process would.
 BATCHES = 4
+# What errors say when memory ran out, on any device.
+OUT_OF_MEMORY = ("out of memory", "ALLOC_FAILED", "can't allocate memory", "not enough memory")
 
 
 def run_batches(
@@ -130,14 +132,6 @@ def one_each(
     return [every[number] for number in range(len(jobs))]
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on any device."""
-    said = ("out of memory", "ALLOC_FAILED", "can't allocate memory", "not enough memory")
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
-        isinstance(error, RuntimeError) and any(words in str(error) for words in said)
-    )
-
-
 def _padded(batch: Sequence[int], sizes: Sequence[tuple[int, int]]) -> int:
     """Tokens of a batch with every row padded to the longest."""
     return len(batch) * sum(max(sizes[number][part] for number in batch) for part in (0, 1))
@@ -187,8 +181,10 @@ def _run(do: Callable[[Sequence[T]], R], part: Sequence[T], *, can_split: bool) 
     """The result of a part; None if memory ran out and the part can be split."""
     try:
         return (do(part),)
-    except Exception as error:
-        if not _is_out_of_memory(error):
+    except (torch.OutOfMemoryError, MemoryError):
+        pass
+    except RuntimeError as error:
+        if not any(words in str(error) for words in OUT_OF_MEMORY):
             raise
     # Here nothing refers to the pass any more.
     gc.collect()

@@ -37,21 +37,13 @@ _CHANNEL = re.compile(r"<\|?channel\|?>\s*(?:analysis|thought)\b[^<]*(?:<\|messa
 
 @dataclass(frozen=True)
 class ChatTemplate:
-    """How one tokenizer's template is used.
+    """How one tokenizer's template is used."""
 
-    Attributes:
-        tokenizer: the tokenizer that has the template.
-        name: name of the model, for messages.
-        in_parts: whether it reads a message's content as a list of parts instead of a text.
-        header: text that the template adds before an answer by itself.
-        gap: spaces between the header and the answer; tokenizers join them with its first word.
-    """
-
-    tokenizer: PreTrainedTokenizerBase
-    name: str
-    in_parts: bool
-    header: str
-    gap: str
+    tokenizer: PreTrainedTokenizerBase  # the tokenizer that has the template
+    name: str  # name of the model, for messages
+    in_parts: bool  # whether it reads a message's content as a list of parts instead of a text
+    header: str  # text that the template adds before an answer by itself
+    gap: str  # spaces between the header and the answer; tokenizers join them with its first word
 
     @classmethod
     def of(cls, tokenizer: PreTrainedTokenizerBase, name: str) -> ChatTemplate:

@@ -40,17 +40,13 @@ class GraphCut:
     If each option reads its own copy, one backward pass through the options gives the gradients of
     several objectives, as long as these read different options. The prefix is shared, and takes one
     backward pass per objective.
-
-    Attributes:
-        owner: the prompt that each option belongs to; None if a prompt's options share one row.
-        is_cut: whether the graph of the options ends here.
-        prefix: outputs of the prefix, one row per prompt; the ends of its graph.
-        options: inputs of the options, one row per option or per prompt; the leaves of their graph.
     """
 
-    owner: Int[Tensor, " r"] | None
-    is_cut: bool
+    owner: Int[Tensor, " r"] | None  # each option's prompt; None if a prompt's options share a row
+    is_cut: bool  # whether the graph of the options ends here
+    # Outputs of the prefix, one row per prompt: the ends of its graph.
     prefix: list[Tensor] = field(default_factory=list)
+    # Inputs of the options, one row per option or per prompt: the leaves of their graph.
     options: list[Tensor] = field(default_factory=list)
 
     def cross(self, given: Tensor) -> Tensor:
@@ -65,24 +61,16 @@ class GraphCut:
 
 @dataclass(frozen=True)
 class Scored:
-    """Log-probabilities of the options of a batch of B queries with up to C options.
+    """Log-probabilities of the options of a batch of B queries with up to C options."""
 
-    Attributes:
-        logprobs: sum over an option's tokens; -inf if a query has fewer options.
-        rows: index of each option's row in the options pass; -1 if there is none.
-        prefix_mask: real tokens of the prompts.
-        options_mask: real tokens that the options pass reads, a row per option; includes the
-            prompt's if the model reads whole sequences.
-        packed: how that pass concatenates the options of a prompt; None if it does not.
-        graph_cut: the tensors that this pass took from the one over the prompts.
-    """
-
-    logprobs: Float[Tensor, "b c"]
-    rows: Int[Tensor, "b c"]
-    prefix_mask: Bool[Tensor, "b s"]
+    logprobs: Float[Tensor, "b c"]  # sum over an option's tokens; -inf if a query has fewer options
+    rows: Int[Tensor, "b c"]  # index of each option's row in the options pass; -1 if there is none
+    prefix_mask: Bool[Tensor, "b s"]  # real tokens of the prompts
+    # Real tokens that the options pass reads, a row per option; also the prompt's if that is read
+    # again with each option.
     options_mask: Bool[Tensor, "r t"]
-    packed: Packed | None = None
-    graph_cut: GraphCut | None = None
+    packed: Packed | None = None  # how that pass concatenates a prompt's options, if it does
+    graph_cut: GraphCut | None = None  # what that pass took from the one over the prompts
 
     def by_row(self, output: Tensor) -> Float[Tensor, "r t d"]:
         """Reshape a layer's output in the options pass to one row per option.

@@ -19,29 +19,17 @@ SORTED_BY = 32
 
 @dataclass(frozen=True)
 class TokenTree:
-    """Prompts with their options, in which equal beginnings are stored once.
+    """Prompts with their options, in which equal beginnings are stored once."""
 
-    Attributes:
-        tokens: one per node.
-        depth: a node's position in its own sequence.
-        sees: which nodes a node attends to: its ancestors and itself.
-        ends: each query's last prompt token, whose distribution gives the first option token.
-        reads: nodes whose next-token distribution is needed.
-        at: per option token, its index in `reads`.
-        targets: the option tokens.
-        option: per option token, the option it belongs to, counted over all rows.
-        counts: options per row.
-    """
-
-    tokens: Int[Tensor, " nodes"]
-    depth: Int[Tensor, " nodes"]
-    sees: Bool[Tensor, "nodes nodes"]
-    ends: Int[Tensor, " rows"]
-    reads: Int[Tensor, " reads"]
-    at: Int[Tensor, " t"]
-    targets: Int[Tensor, " t"]
-    option: Int[Tensor, " t"]
-    counts: tuple[int, ...]
+    tokens: Int[Tensor, " nodes"]  # one per node
+    depth: Int[Tensor, " nodes"]  # a node's position in its own sequence
+    sees: Bool[Tensor, "nodes nodes"]  # which nodes a node attends to: its ancestors and itself
+    ends: Int[Tensor, " rows"]  # each query's last prompt token, which predicts the options' first
+    reads: Int[Tensor, " reads"]  # nodes whose next-token distribution is needed
+    at: Int[Tensor, " t"]  # per option token, its index in `reads`
+    targets: Int[Tensor, " t"]  # the option tokens
+    option: Int[Tensor, " t"]  # per option token, the option it belongs to, counted over all rows
+    counts: tuple[int, ...]  # options per row
 
     @classmethod
     def of(cls, queries: Sequence[Query], device: torch.device) -> TokenTree:
@@ -101,19 +89,12 @@ class TokenTree:
 
 @dataclass(frozen=True)
 class Packed:
-    """R options of B prompts, concatenated per prompt into sequences of Q tokens.
+    """R options of B prompts, concatenated per prompt into sequences of Q tokens."""
 
-    Attributes:
-        owner: the prompt that each option belongs to.
-        place: positions of each option's tokens in its sequence, 0 for padding.
-        real: which of them are tokens.
-        shape: B and Q.
-    """
-
-    owner: Int[Tensor, " r"]
-    place: Int[Tensor, "r t"]
-    real: Bool[Tensor, "r t"]
-    shape: tuple[int, int]
+    owner: Int[Tensor, " r"]  # the prompt that each option belongs to
+    place: Int[Tensor, "r t"]  # positions of each option's tokens in its sequence, 0 for padding
+    real: Bool[Tensor, "r t"]  # which of them are tokens
+    shape: tuple[int, int]  # B and Q
 
     @classmethod
     def of(cls, owner: Int[Tensor, " r"], real: Bool[Tensor, "r t"]) -> Packed:

@@ -18,17 +18,11 @@ LONGEST = 96  # tokens of a text
 
 @dataclass(frozen=True)
 class Anchor:
-    """A text, and what the original model predicts at some of its tokens.
+    """A text, and what the original model predicts at some of its tokens."""
 
-    Attributes:
-        query: its beginning as the prompt, and the rest as the only option.
-        places: tokens of the rest whose predictions are compared.
-        before: log-probabilities of the whole vocabulary there, in half precision to save memory.
-    """
-
-    query: Query
-    places: Int[Tensor, " places"]
-    before: Float[Tensor, "places vocabulary"]
+    query: Query  # its beginning as the prompt, and the rest as the only option
+    places: Int[Tensor, " places"]  # tokens of the rest whose predictions are compared
+    before: Float[Tensor, "places vocabulary"]  # log-probabilities there, in half precision
 
     def moved(self, below: Below) -> Float[Tensor, ""]:
         """Mean KL(original || as it is now) in nats per token; differentiable."""

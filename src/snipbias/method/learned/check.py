@@ -33,21 +33,13 @@ LEGEND = (
 
 @dataclass(frozen=True)
 class Material:
-    """Rows and texts to train on, and those to check by.
+    """Rows and texts to train on, and those to check by."""
 
-    Attributes:
-        rows: groups of the `find` part.
-        dev: groups of the `dev` part.
-        texts: texts and replies to train on, whose predictions must not change.
-        dev_texts: other texts, which measure how far predictions have moved.
-        below: the model, and what of it runs once per input.
-    """
-
-    rows: Sequence[Group]
-    dev: Sequence[Group]
-    texts: Sequence[Anchor]
-    dev_texts: Sequence[Anchor]
-    below: Below
+    rows: Sequence[Group]  # groups of the `find` part
+    dev: Sequence[Group]  # groups of the `dev` part
+    texts: Sequence[Anchor]  # texts and replies to train on, whose predictions must not change
+    dev_texts: Sequence[Anchor]  # other texts, which measure how far predictions have moved
+    below: Below  # the model, and what of it runs once per input
 
     @property
     def fingerprint(self) -> str:
@@ -58,25 +50,15 @@ class Material:
 
 @dataclass(frozen=True)
 class DevCheck:
-    """The figures on development rows after `step` steps.
+    """The figures on development rows after `step` steps."""
 
-    Attributes:
-        step: steps done; 0 is the original model.
-        loss: mean training loss since the previous check; None for the original.
-        auroc: per kind of unanswerable row, how well the margin separates it from answerable rows.
-        twins: per kind, the share of rows whose margin exceeds that of their answerable twin.
-        right: share of rows answered right, per kind of row.
-        named: share of answerable rows in which the right named option scores higher.
-        moved: mean KL divergence from the original on texts, in nats per token.
-    """
-
-    step: int
-    loss: float | None
-    auroc: dict[str, float]
-    twins: dict[str, float]
-    right: dict[str, float]
-    named: float
-    moved: float
+    step: int  # steps done; 0 is the original model
+    loss: float | None  # mean training loss since the previous check; None for the original
+    auroc: dict[str, float]  # how well the margin tells each unanswerable kind from answerable rows
+    twins: dict[str, float]  # per kind, the share of rows with a margin above their twin's
+    right: dict[str, float]  # share of rows answered right, per kind of row
+    named: float  # share of answerable rows in which the right named option scores higher
+    moved: float  # mean KL divergence from the original on texts, in nats per token
 
     @property
     def told(self) -> float:

@@ -22,17 +22,11 @@ from snipbias.tasks.unanswerable import no_pairs, twins, with_controls
 
 @dataclass(frozen=True)
 class Group:
-    """Rows about the same people in one template, under one instruction.
+    """Rows about the same people in one template, under one instruction."""
 
-    Attributes:
-        items: ambiguous, disambiguated, filler and mismatch rows, of both polarities if known.
-        queries: the prompt and options of each.
-        tree: the queries as one tree, if the model accepts trees.
-    """
-
-    items: tuple[Item, ...]
-    queries: tuple[Query, ...]
-    tree: TokenTree | None
+    items: tuple[Item, ...]  # in all conditions and controls, of both polarities if known
+    queries: tuple[Query, ...]  # the prompt and options of each
+    tree: TokenTree | None  # the queries as one tree, if the model accepts trees
 
     @cached_property
     def gold(self) -> Int[Tensor, " rows"]:

@@ -78,46 +78,27 @@ class Training:
 
 @dataclass(frozen=True)
 class Trained:
-    """The result of a training.
+    """The result of a training."""
 
-    Attributes:
-        checks: the checks before, during and after.
-        best: the check whose factors were kept.
-        constant: learned constant on log P(unknown), not part of the edit.
-        carried: how much each neuron's factor lowered the loss: the sum of -gradient * change.
-    """
-
-    checks: tuple[DevCheck, ...]
-    best: DevCheck
-    constant: float
-    carried: Float[Tensor, " neurons"]
+    checks: tuple[DevCheck, ...]  # the checks before, during and after
+    best: DevCheck  # the check whose factors were kept
+    constant: float  # learned constant on log P(unknown), not part of the edit
+    carried: Float[Tensor, " neurons"]  # how much each lowered the loss: sum of -gradient * change
 
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """What all trainings of one call share.
+    """What all trainings of one call share."""
 
-    Attributes:
-        material: the model, rows and texts.
-        how: the loop's settings.
-        original: the check of the original model, which harm is measured against.
-        sizes: numbers of neurons to keep, largest first.
-        seed: seed of the order of groups and the choice of texts.
-        key: identifies this call's trainings; states of others are not resumed.
-        progress: called with the number of steps just done.
-        told: called with every check.
-        folder: where the states of trainings are kept, so that a killed run can resume.
-    """
-
-    material: Material
-    how: Training
-    original: DevCheck
-    sizes: Sequence[int] = ()
-    seed: int = 0
-    key: Sequence[Any] = ()
-    progress: Callable[[int], None] = lambda done: None
-    told: Callable[[DevCheck], None] = lambda check: None
-    folder: Path | None = None
+    material: Material  # the model, rows and texts
+    how: Training  # the loop's settings
+    original: DevCheck  # the check of the original model, which harm is measured against
+    sizes: Sequence[int] = ()  # numbers of neurons to keep, largest first
+    seed: int = 0  # seed of the order of groups and the choice of texts
+    key: Sequence[Any] = ()  # identifies this call's trainings; states of others are not resumed
+    progress: Callable[[int], None] = lambda done: None  # called with the number of steps just done
+    told: Callable[[DevCheck], None] = lambda check: None  # called with every check
+    folder: Path | None = None  # where trainings keep their state, so that a killed run resumes
 
 
 class Loop:
