@@ -33,7 +33,7 @@ BASE, LARGE, XL = (f"google/flan-t5-{size}" for size in ("base", "large", "xl"))
     ],
 )
 def test_an_accuracy_is_the_one_that_was_published(model, task, method, version, value):
-    found = published.accuracy(model, task, method, version)
+    found = published.published("accuracy", model, task, method, version)
     assert found is not None
     assert found.values == (value,)
     assert not found.source.endswith(published.ORIENTATION)
@@ -50,11 +50,11 @@ def test_an_accuracy_is_the_one_that_was_published(model, task, method, version,
     ],
 )
 def test_what_was_not_published_is_nothing(model, task, method):
-    assert published.accuracy(model, task, method) is None
+    assert published.published("accuracy", model, task, method) is None
 
 
 def test_another_model_has_the_figures_of_base_for_orientation():
-    found = published.accuracy("HuggingFaceTB/SmolLM2-135M-Instruct", "bbq:SES", "v1")
+    found = published.published("accuracy", "HuggingFaceTB/SmolLM2-135M-Instruct", "bbq:SES", "v1")
     assert found is not None
     assert (found.values, found.source) == (
         (72.25,),
@@ -63,22 +63,25 @@ def test_another_model_has_the_figures_of_base_for_orientation():
 
 
 def test_table_2_is_by_condition():
-    found = published.gold_percent(BASE, "bbq:Age", "v1")
+    found = published.published("gold probability", BASE, "bbq:Age", "v1")
     assert found is not None
     assert found.values == (58.57, 43.37)
-    assert published.gold_percent(BASE, "bbq:Age", "v2") is None
-    assert published.gold_percent(BASE, "mrpc", "v1") is None
+    assert published.published("gold probability", BASE, "bbq:Age", "v2") is None
+    assert published.published("gold probability", BASE, "mrpc", "v1") is None
 
 
 def test_neurons_and_spread():
-    sizes = [published.neurons(model, "bbq:Age", "v2") for model in (BASE, LARGE, XL)]
+    sizes = [published.published("neurons", model, "bbq:Age", "v2") for model in (BASE, LARGE, XL)]
     assert [size and size.values for size in sizes] == [(170,), (92,), (59,)]
-    assert published.neurons(BASE, "rte", "v2") is None
-    spreads = [published.spread(BASE, "mrpc", method) for method in ("original", "v2", "v1")]
+    assert published.published("neurons", BASE, "rte", "v2") is None
+    spreads = [
+        published.published("spread", BASE, "mrpc", method) for method in ("original", "v2", "v1")
+    ]
     assert [spread and spread.values for spread in spreads] == [(4.17,), (0.65,), None]
-    assert published.spread(LARGE, "mrpc", "v2") is None
+    assert published.published("spread", LARGE, "mrpc", "v2") is None
 
 
 def test_every_method_with_a_figure_is_one_that_can_be_run():
-    tables = (published._V1_TABLE_1, published._V2_ACCURACY["base"], published._V2_ABLATION)
-    assert {method for table in tables for method in table} <= set(KNOWN)
+    known = [key for key in published.figures() if key[0] == "accuracy"]
+    assert known
+    assert {method for _, _, _, method, _ in known} <= set(KNOWN)

@@ -48,8 +48,8 @@ def plain(rows: Iterable[Cells]) -> list[dict[str, str | float | None]]:
 
 
 def _row_1(experiment: Experiment, each: Measured) -> Cells:
-    version = published.version_of(experiment.settings.method)
-    theirs = published.accuracy(experiment.model.name, each.task, each.method, version)
+    model, version = experiment.model.name, published.version_of(experiment.settings.method)
+    theirs = published.published("accuracy", model, each.task, each.method, version)
     cells = {
         "task": each.task,
         "method": each.method,
@@ -109,9 +109,9 @@ def table_2(experiment: Experiment) -> list[Cells]:
     """Gold probability in percent, renormalised over the row's options and raw."""
     gold = {"ambiguous": "gold ambiguous", "disambiguated": "gold disambiguated"}
     raw = {"ambiguous": "ambiguous", "disambiguated": "disambiguated", "all_rows": None}
-    rows = []
+    model, rows = experiment.model.name, []
     for each in experiment.every:
-        theirs = published.gold_percent(experiment.model.name, each.task, each.method)
+        theirs = published.published("gold probability", model, each.task, each.method)
         cells = {
             "task": each.task,
             "method": each.method,

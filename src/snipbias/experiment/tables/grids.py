@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from statistics import mean
 
 from snipbias.base.table import Grid, percent
@@ -26,54 +25,47 @@ PER_TABLE = 3  # tasks side by side, so that a terminal of 118 columns holds the
 def table_1(experiment: Experiment) -> Iterator[Grid]:
     """Methods x datasets: accuracy on the data's own rows, with the published figure."""
     version = published.version_of(experiment.settings.method)
-    cells = partial(_accuracy, experiment, version)
-    yield from _methods_by_tasks("Table 1: accuracy (%) [95 % CI]", experiment, cells)
+    title = "Table 1: accuracy (%) [95 % CI]"
+    yield from _methods_by_tasks(title, experiment, _plain, "accuracy", version=version)
 
 
-def _accuracy(experiment: Experiment, version: Version, each: Measured) -> tuple[str, str]:
-    found = published.accuracy(experiment.model.name, each.task, each.method, version)
-    return interval(each.value("plain")), _published(found)
+def _plain(each: Measured) -> str:
+    return interval(each.value("plain"))
 
 
 def table_2(experiment: Experiment) -> Iterator[Grid]:
     """Gold probability in percent, ambiguous / disambiguated, with the published figures."""
 
-    def cells(each: Measured) -> tuple[str, str]:
+    def cell(each: Measured) -> str:
         parts = [each.value(f"gold {part}").value for part in ("ambiguous", "disambiguated")]
-        found = published.gold_percent(experiment.model.name, each.task, each.method)
-        ours = "-" if None in parts else " / ".join(map(percent, parts))
-        return ours, _published(found, "{:.1f}")
+        return "-" if None in parts else " / ".join(map(percent, parts))
 
     title = "Table 2: gold probability (%), ambiguous / disambiguated"
-    yield from _methods_by_tasks(title, experiment, cells)
+    yield from _methods_by_tasks(title, experiment, cell, "gold probability", "{:.1f}")
 
 
 def spread_grid(experiment: Experiment) -> Iterator[Grid]:
     """v2: standard deviation of accuracy over instructions, in points."""
 
-    def cells(each: Measured) -> tuple[str, str]:
-        found = published.spread(experiment.model.name, each.task, each.method)
-        std = each.std_instructions
-        return "-" if std is None else f"{100 * std:.2f}", _published(found)
+    def cell(each: Measured) -> str:
+        return "-" if each.std_instructions is None else f"{100 * each.std_instructions:.2f}"
 
     if any(each.std_instructions is not None for each in experiment.every):
         title = "Spread over instructions: standard deviation of accuracy (points)"
-        yield from _methods_by_tasks(title, experiment, cells)
+        yield from _methods_by_tasks(title, experiment, cell, "spread")
 
 
 def neurons_grid(experiment: Experiment) -> Iterator[Grid]:
     """Neurons pruned in each trial, and as a share of the whole model."""
 
-    def cells(each: Measured) -> tuple[str, str]:
+    def cell(each: Measured) -> str:
         if not each.sizes or each.method in CONTROLS:
-            return "", ""
-        found = published.neurons(experiment.model.name, each.task, each.method)
+            return ""
         share = mean(each.sizes) / experiment.model.neurons
-        ours = f"{'/'.join(map(str, each.sizes))} ({100 * share:.3f} %)"
-        return ours, _published(found, "{:.0f}")
+        return f"{'/'.join(map(str, each.sizes))} ({100 * share:.3f} %)"
 
     title = "Neurons pruned, by trial (mean share of all neurons)"
-    for grid in _methods_by_tasks(title, experiment, cells):
+    for grid in _methods_by_tasks(title, experiment, cell, "neurons", "{:.0f}"):
         rows = tuple(row for row in grid.rows if any(row[1:]))
         if rows:
             yield replace(grid, rows=rows)
@@ -84,9 +76,8 @@ def ablation_grid(experiment: Experiment) -> Iterator[Grid]:
     if not {*ABLATIONS} & {*experiment.methods}:
         return
     some = tuple(m for m in ("v2", *ABLATIONS, "random") if m in experiment.methods)
-
-    cells = partial(_accuracy, experiment, "v2")
-    for grid in _methods_by_tasks("Ablation: accuracy (%) [95 % CI]", experiment, cells, some):
+    title, of_v2 = "Ablation: accuracy (%) [95 % CI]", {"version": "v2", "among": some}
+    for grid in _methods_by_tasks(title, experiment, _plain, "accuracy", **of_v2):
         yield replace(grid, strong=("v2",))
 
 
@@ -117,31 +108,47 @@ def _parts(tasks: Sequence[str]) -> list[Sequence[str]]:
 def _methods_by_tasks(
     title: str,
     experiment: Experiment,
-    cells: Callable[[Measured], tuple[str, str]],
-    among: Sequence[str] | None = None,
+    cell: Callable[[Measured], str],
+    figure: str,
+    form: str = "{:.2f}",
+    *,
+    version: Version = "v1",
+    among: Sequence[str] = (),
 ) -> Iterator[Grid]:
-    """A row per method and a column per task, with one for published figures if there are any."""
-    found = experiment.measured
-    for part in _parts(list(found)):
+    """A row per method and a column per task, with one for published figures if there are any.
+
+    Args:
+        cell: what we measured.
+        figure, form, version: which published figure stands beside it where it is not empty.
+        among: the methods; empty for all.
+    """
+    for part in _parts(list(experiment.measured)):
         columns: list[list[str]] = []
         header = ["method"]
-        ran = among or experiment.methods
-        methods = [m for m in ran if any(m in found[task] for task in part)]
-        for task in part:
-            here = found[task]
-            pairs = [cells(here[m]) if m in here else ("", "") for m in methods]
-            ours, theirs = map(list, zip(*pairs, strict=True))
+        here = {task: experiment.measured[task] for task in part}
+        methods = [
+            m for m in among or experiment.methods if any(m in found for found in here.values())
+        ]
+        for task, found in here.items():
+            ours = [cell(found[m]) if m in found else "" for m in methods]
+            model = experiment.model.name
+            theirs = [
+                _published(published.published(figure, model, task, m, version), form)
+                if mine
+                else ""
+                for m, mine in zip(methods, ours, strict=True)
+            ]
             columns.append(ours)
             header.append(task)
             if any(theirs):
                 columns.append(theirs)
-                own = not all(cell.startswith("(") for cell in theirs if cell)
+                own = not all(each.startswith("(") for each in theirs if each)
                 header.append("published" if own else "(Flan-T5-base)")
         rows = tuple((m, *row) for m, *row in zip(methods, *columns, strict=True))
         yield Grid(title, tuple(header), rows, (experiment.settings.method,))
 
 
-def _published(found: published.Published | None, form: str = "{:.2f}") -> str:
+def _published(found: published.Published | None, form: str) -> str:
     """A published figure, in brackets if it is another model's."""
     if found is None:
         return ""
