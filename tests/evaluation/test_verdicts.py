@@ -232,7 +232,7 @@ def test_a_suspicion_of_few_rows_is_no_verdict() -> None:
     for templates, settled in ((3, False), (40, True)):
         rows = [Row([-4.0, -1.0, -2.0], i % 2, -1, -1, 1) for i in range(4 * templates)]
         mute = replace(build(rows), template=np.repeat(np.arange(templates), 4).astype(str))
-        (said,) = verdicts(Trial(mute).summary, evidence=(Trial(mute), Trial(mute)))
+        (said,) = verdicts(Trial(mute).summary, trials=(Trial(mute), Trial(mute)))
         assert (said.kind, said.settled) == ("position", settled)
         assert said.interval is not None
         assert ("; too few templates to judge (3), about " in said.text) is not settled

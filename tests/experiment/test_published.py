@@ -74,9 +74,8 @@ def test_neurons_and_spread():
     sizes = [published.published("neurons", model, "bbq:Age", "v2") for model in (BASE, LARGE, XL)]
     assert [size and size.values for size in sizes] == [(170,), (92,), (59,)]
     assert published.published("neurons", BASE, "rte", "v2") is None
-    spreads = [
-        published.published("spread", BASE, "mrpc", method) for method in ("original", "v2", "v1")
-    ]
+    methods = ("original", "v2", "v1")
+    spreads = [published.published("spread", BASE, "mrpc", method) for method in methods]
     assert [spread and spread.values for spread in spreads] == [(4.17,), (0.65,), None]
     assert published.published("spread", LARGE, "mrpc", "v2") is None
 

@@ -15,8 +15,6 @@ from itertools import groupby
 from statistics import mean, median
 from typing import Any, TypeVar
 
-import numpy as np
-
 from snipbias.base.words import ORIGINAL
 from snipbias.evaluation import measures, stats
 from snipbias.evaluation.apart import Apart, apart
@@ -27,7 +25,6 @@ from snipbias.evaluation.neutral_text import Passage, TextShift, perplexity_rati
 from snipbias.evaluation.rows import Rows
 from snipbias.evaluation.summary import Summary, Trial
 from snipbias.evaluation.verdicts import Verdict, verdicts
-from snipbias.tasks.unanswerable import UNANSWERABLE
 
 T = TypeVar("T")
 
@@ -153,16 +150,6 @@ class Measured:
         return "/".join(f"{size:,}" for size in sorted(set(self.sizes))) or "0"
 
     @property
-    def own(self) -> np.ndarray:
-        """Which rows are the data's own."""
-        return ~np.isin(self.rows[0].condition, UNANSWERABLE[1:])
-
-    @property
-    def templates(self) -> int:
-        """Distinct templates of the rows."""
-        return len(np.unique(self.rows[0].template))
-
-    @property
     def std_trials(self) -> float | None:
         """Standard deviation (n - 1) of accuracy over trials."""
         return stats.spread(list(map(mean, self._accuracies)))
@@ -179,16 +166,6 @@ class Measured:
         """The same over instructions, mean over trials (the mean of trials would look steadier)."""
         plain = measures.PLAIN_ACCURACY
         return mean_of(stats.spread_over_instructions(plain, rows) for rows in self.rows)
-
-    @property
-    def unknown_rate(self) -> float | None:
-        """Share of answers "unknown"."""
-        return mean_of(map(measures.UNKNOWN_RATE, self.rows))
-
-    @property
-    def named_accuracy(self) -> float | None:
-        """How often the right one of the named options scores higher."""
-        return mean_of(map(measures.NAMED_ACCURACY, self.rows))
 
     @property
     def dev(self) -> float | None:

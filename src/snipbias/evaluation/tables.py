@@ -19,7 +19,7 @@ from snipbias.evaluation.estimate import average, points, shown
 from snipbias.evaluation.glossary import legend, legend_markdown
 from snipbias.evaluation.interval import bracketed
 from snipbias.evaluation.measured import Measured
-from snipbias.evaluation.measures import ACCURACY, FIGURES
+from snipbias.evaluation.measures import ACCURACY, FIGURES, NAMED_ACCURACY, UNKNOWN_RATE
 from snipbias.evaluation.neutral_text import perplexity_cell
 from snipbias.evaluation.summary import Summary, floors
 from snipbias.evaluation.verdicts import alarms, doubts
@@ -56,8 +56,8 @@ ANSWERS: Columns = {
     "stereotyped": _share("stereotyped"),
     "acc.": _share("overall"),
     **{short: _share(name) for short, name in CONDITIONS.items()},
-    "right person": lambda each: percent(each.named_accuracy),
-    "unknown": lambda each: percent(each.unknown_rate),
+    "right person": lambda each: percent(average(NAMED_ACCURACY, each.rows)),
+    "unknown": lambda each: percent(average(UNKNOWN_RATE, each.rows)),
 }
 SIDES: Columns = {
     "± instr.": lambda each: percent(each.summary.spread.std),

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -36,13 +36,6 @@ UNMATCHED = 0.1
 ABOVE_CHANCE = 0.05
 # A smaller fall is not worth an alarm.
 DROP = 0.1
-# Faults of an edit whose figure fell: kind, words, figure, metric and unit.
-_BLINDER = "tells ambiguous from disambiguated rows less well than before: AUROC"
-_READS = "reads which person is right less well than before: named accuracy"
-FALLS = (
-    ("blinder", _BLINDER, "discrimination", measures.DISCRIMINATION, ""),
-    ("reads worse", _READS, "named_accuracy", measures.NAMED_ACCURACY, " %"),
-)
 
 
 @dataclass(frozen=True)
@@ -68,56 +61,53 @@ class Verdict:
         return f"{self.text}{INHERITED}" if self.inherited else self.text
 
 
-# The trial that a verdict is on, and the original's.
-Evidence = tuple[Trial, Trial]
-# A verdict from its kind and text, and from the interval that has to be beyond a bound.
-Judge = Callable[..., Verdict]
+class Suspicion(NamedTuple):
+    """A figure beyond a bound, and what would show that it is.
 
-
-def _judged(
-    evidence: Evidence | None,
-    kind: str,
-    text: str,
-    bound: float = math.nan,
-    interval: Callable[[Trial, Trial], Interval | None] = lambda now, before: None,
-    *,
-    higher: bool = True,
-    unit: str = " %",
-) -> Verdict:
-    """A verdict on a figure beyond a bound; a doubt where its interval does not settle that.
-
-    Args:
+    Attributes:
         bound: nan where no interval is asked for.
-        higher: whether beyond is above.
+        interval: of the figure, from the trial and the original's.
+        higher: whether beyond the bound is above it.
         unit: percent, of a share; else empty.
     """
-    if evidence is None or math.isnan(bound):
-        return Verdict(kind, text)
-    found = interval(*evidence)
-    settled = (above if higher else below)(found, bound) == "yes"
-    if found is not None:
-        low, high = (f"{value * (100 if unit else 1):.3g}" for value in (found.low, found.high))
-        text += f" (95 % interval {low} to {high}{unit})"
-    if not settled:
-        enough = would_do(found, bound, exact=False)
-        text = f"perhaps {text}; {enough or 'too few rows to judge'}"
-    return Verdict(kind, text, settled=settled, interval=found)
+
+    kind: str
+    text: str
+    bound: float = math.nan
+    interval: Callable[[Trial, Trial], Interval | None] = lambda now, before: None
+    higher: bool = True
+    unit: str = " %"
+
+    def judged(self, trials: tuple[Trial, Trial] | None, inherited: bool = False) -> Verdict:
+        """The verdict; a doubt where the interval does not settle it."""
+        if trials is None or math.isnan(self.bound):
+            return Verdict(self.kind, self.text, inherited)
+        text, found = self.text, self.interval(*trials)
+        settled = (above if self.higher else below)(found, self.bound) == "yes"
+        if found is not None:
+            scale = 100 if self.unit else 1
+            low, high = (f"{value * scale:.3g}" for value in (found.low, found.high))
+            text += f" (95 % interval {low} to {high}{self.unit})"
+        if not settled:
+            enough = would_do(found, self.bound, exact=False)
+            text = f"perhaps {text}; {enough or 'too few rows to judge'}"
+        return Verdict(self.kind, text, inherited, settled, found)
 
 
 def verdicts(
-    summary: Summary, original: Summary | None = None, evidence: Evidence | None = None
+    summary: Summary, original: Summary | None = None, trials: tuple[Trial, Trial] | None = None
 ) -> tuple[Verdict, ...]:
     """Faults of a model; empty if none is seen.
 
     Args:
+        summary: the model's figures.
         original: the unedited model's figures; what holds for it too is marked as inherited.
-        evidence: the trials of both; without them the figures are taken as exact.
+        trials: the answers of both; without them the figures are taken as exact.
     """
-    judge = partial(_judged, evidence)
-    before = _states(original, partial(_judged, None)) if original else ()
-    kinds = {each.kind for each in before}
-    found = [replace(each, inherited=each.kind in kinds) for each in _states(summary, judge)]
-    return (*found, *(_changes(summary, original, judge) if original else ()))
+    found = [(each, False) for each in _changes(summary, original)] if original else []
+    before = {each.kind for each in _states(original)} if original else set()
+    states = [(each, each.kind in before) for each in _states(summary)]
+    return tuple(each.judged(trials, inherited) for each, inherited in (*states, *found))
 
 
 def alarms(found: Iterable[Verdict]) -> tuple[Verdict, ...]:
@@ -141,88 +131,76 @@ def forewarned(task: str, said: Sequence[Verdict]) -> str:
     )
 
 
-def _states(summary: Summary, judge: Judge) -> Iterator[Verdict]:
+def _states(summary: Summary) -> Iterator[Suspicion]:
     """Faults of a model by itself."""
-    text = (summary.perplexity, summary.kl_per_token)
-    if any(value is not None and not math.isfinite(value) for value in text):
-        yield judge("text", "has a perplexity or KL on neutral text that is not finite")
-    elif summary.kl_per_token is not None and summary.kl_per_token > KL_PER_TOKEN:
-        said = f"predicts neutral text differently by {summary.kl_per_token:.2f} nats per token"
-        yield judge(
-            "text", said, KL_PER_TOKEN, lambda now, _: now.text and kl_interval(now.text), unit=""
-        )
-    if summary.chat_kl is not None and summary.chat_kl > KL_PER_TOKEN:
-        said = f"answers ordinary requests differently by {summary.chat_kl:.2f} nats per token"
-        yield judge(
-            "chat", said, KL_PER_TOKEN, lambda now, _: now.chat and kl_interval(now.chat), unit=""
-        )
-    yield from _one_answer(summary, judge)
-    if summary.unmatched_rate > UNMATCHED:
-        said = f"writes text that matches no option in {summary.unmatched_rate:.0%} of rows"
-        yield judge("unmatched", said, UNMATCHED, _of(_chosen(-1)))
-    auroc = summary.discrimination
-    if auroc is not None and auroc < 0.5 + ABOVE_CHANCE:
-        said = f"cannot tell ambiguous from disambiguated rows (AUROC {auroc:.2f}, chance 0.50)"
-        bound = 0.5 + ABOVE_CHANCE
-        yield judge("blind", said, bound, _of(measures.DISCRIMINATION), higher=False, unit="")
-    named, chance = summary.named_accuracy, summary.named_chance
-    if named is not None and chance is not None and named < chance + ABOVE_CHANCE:
-        said = (
-            f"does not read which person is right (named accuracy {named:.0%}, chance {chance:.0%})"
-        )
-        bound = chance + ABOVE_CHANCE
-        yield judge("illiterate", said, bound, _of(measures.NAMED_ACCURACY), higher=False)
-
-
-def _one_answer(summary: Summary, judge: Judge) -> Iterator[Verdict]:
-    """Answers nearly always at one position, or "unknown", although that is often wrong."""
-    chosen, gold = summary.positions.chosen, summary.positions.gold
-    for position, share in chosen.items():
-        if position != "none" and share > ONE_ANSWER >= gold[position]:
-            said = (
-                f"answers option {int(position) + 1} in {share:.0%} of rows, "
-                f"although it is right in {gold[position]:.0%}"
-            )
-            yield judge("position", said, gold[position], _of(_chosen(int(position))))
+    kl, chat_kl, perplexity = summary.kl_per_token, summary.chat_kl, summary.perplexity
+    if any(value is not None and not math.isfinite(value) for value in (perplexity, kl)):
+        yield Suspicion("text", "has a perplexity or KL on neutral text that is not finite")
+    elif kl is not None and kl > KL_PER_TOKEN:
+        said = f"predicts neutral text differently by {kl:.2f} nats per token"
+        moved = lambda now, _: now.text and kl_interval(now.text)  # noqa: E731
+        yield Suspicion("text", said, KL_PER_TOKEN, moved, unit="")
+    if chat_kl is not None and chat_kl > KL_PER_TOKEN:
+        said = f"answers ordinary requests differently by {chat_kl:.2f} nats per token"
+        moved = lambda now, _: now.chat and kl_interval(now.chat)  # noqa: E731
+        yield Suspicion("chat", said, KL_PER_TOKEN, moved, unit="")
+    # Nearly always one position, or "unknown", although that is often wrong.
+    for position, share in summary.positions.chosen.items():
+        right = summary.positions.gold[position] if position != "none" else 1.0
+        if share > ONE_ANSWER >= right:
+            said = f"answers option {int(position) + 1} in {share:.0%} of rows"
+            said += f", although it is right in {right:.0%}"
+            yield Suspicion("position", said, right, _of(_chosen(int(position))))
     rate, floor = summary.unknown_rate.overall, summary.unknown_floor.overall
     if rate is not None and floor is not None and rate > ONE_ANSWER >= floor:
         said = f"answers 'unknown' in {rate:.0%} of rows, although it is right in {floor:.0%}"
-        yield judge("unknown", said, floor, _of(measures.UNKNOWN_RATE))
+        yield Suspicion("unknown", said, floor, _of(measures.UNKNOWN_RATE))
+    if summary.unmatched_rate > UNMATCHED:
+        said = f"writes text that matches no option in {summary.unmatched_rate:.0%} of rows"
+        yield Suspicion("unmatched", said, UNMATCHED, _of(_chosen(-1)))
+    auroc, bound = summary.discrimination, 0.5 + ABOVE_CHANCE
+    if auroc is not None and auroc < bound:
+        said = f"cannot tell ambiguous from disambiguated rows (AUROC {auroc:.2f}, chance 0.50)"
+        yield Suspicion("blind", said, bound, _of(measures.DISCRIMINATION), False, "")
+    named, chance = summary.named_accuracy, summary.named_chance
+    if named is not None and chance is not None and named < (bound := chance + ABOVE_CHANCE):
+        said = "does not read which person is right"
+        said += f" (named accuracy {named:.0%}, chance {chance:.0%})"
+        yield Suspicion("illiterate", said, bound, _of(measures.NAMED_ACCURACY), False)
 
 
-def _changes(summary: Summary, original: Summary, judge: Judge) -> Iterator[Verdict]:
+def _changes(summary: Summary, original: Summary) -> Iterator[Suspicion]:
     """Faults of an edit, compared with the original."""
     now, before = summary.perplexity, original.perplexity
     if (
         now is not None
         and before is not None
-        and math.isfinite(now)
-        and PERPLEXITY_RATIO * before < now
+        and PERPLEXITY_RATIO * before < now < math.inf
         and not guesses(before)
     ):
         said = f"perplexity on neutral text rose from {before:.3g} to {now:.3g}"
-        yield judge("perplexity", said, PERPLEXITY_RATIO, _ratio, unit="")
-    for kind, what, name, metric, unit in FALLS:
-        now, before = (getattr(each, name) for each in (summary, original))
-        if now is not None and before is not None and before - now > DROP:
-            said = f"{what} {before:.2f} to {now:.2f}"
-            yield judge(kind, said, 0.0, _fall(metric), higher=False, unit=unit)
-    yield from _only_shifted(summary, original, judge)
-
-
-def _only_shifted(summary: Summary, original: Summary, judge: Judge) -> Iterator[Verdict]:
-    """An edit that raised ambiguous accuracy no further than an offset would have."""
+        yield Suspicion("perplexity", said, PERPLEXITY_RATIO, _ratio, unit="")
+    now, before = summary.discrimination, original.discrimination
+    if now is not None and before is not None and before - now > DROP:
+        said = "tells ambiguous from disambiguated rows less well than before: AUROC "
+        said += f"{before:.2f} to {now:.2f}"
+        yield Suspicion("blinder", said, 0.0, _fall(measures.DISCRIMINATION), False, "")
+    now, before = summary.named_accuracy, original.named_accuracy
+    if now is not None and before is not None and before - now > DROP:
+        said = "reads which person is right less well than before: named accuracy "
+        said += f"{before:.2f} to {now:.2f}"
+        yield Suspicion("reads worse", said, 0.0, _fall(measures.NAMED_ACCURACY), False)
+    # An edit that raised ambiguous accuracy no further than an offset would have.
     curve, before = original.offset_curve, original.accuracy.ambiguous
     now, reads = summary.accuracy.ambiguous, summary.accuracy.disambiguated
-    if curve is None or now is None or before is None or reads is None:
-        return
-    over = gain_over_offset((now, reads), curve)
-    if now > before + ABOVE_CHANCE and over < ABOVE_CHANCE:
-        said = (
-            f"{SHIFT}: at the same ambiguous accuracy, adding a constant to 'unknown' gets "
-            f"{reads - over:.0%} of answerable rows right and this edit {reads:.0%}"
-        )
-        yield judge("shift", said, ABOVE_CHANCE, _gain, higher=False)
+    if curve is not None and now is not None and before is not None and reads is not None:
+        over = gain_over_offset((now, reads), curve)
+        if now > before + ABOVE_CHANCE and over < ABOVE_CHANCE:
+            said = (
+                f"{SHIFT}: at the same ambiguous accuracy, adding a constant to 'unknown' gets "
+                f"{reads - over:.0%} of answerable rows right and this edit {reads:.0%}"
+            )
+            yield Suspicion("shift", said, ABOVE_CHANCE, _gain, False)
 
 
 def _chosen(position: int) -> Mean:

@@ -8,9 +8,11 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import mean
 
-from snipbias.evaluation import stats
+import numpy as np
+
+from snipbias.evaluation import measures, stats
 from snipbias.evaluation.apart import Apart, gained
-from snipbias.evaluation.estimate import NOTHING, Estimate
+from snipbias.evaluation.estimate import NOTHING, Estimate, average
 from snipbias.evaluation.measured import Measured
 from snipbias.experiment.outcome import Experiment
 from snipbias.experiment.tables import published
@@ -61,8 +63,8 @@ def _row_1(experiment: Experiment, each: Measured) -> Cells:
         "std_instructions": _fixed(each.std_instructions),
         **_estimates({name: each.value(name) for name in CONDITIONS}),
         **_estimates({"plain_accuracy": each.value("plain")}),
-        "unknown_rate": _fixed(each.unknown_rate),
-        "named_accuracy": _fixed(each.named_accuracy),
+        "unknown_rate": _fixed(average(measures.UNKNOWN_RATE, each.rows)),
+        "named_accuracy": _fixed(average(measures.NAMED_ACCURACY, each.rows)),
         **_apart(each),
         "gain": gained(each.apart) if each.gain.value is not None else "",
         "dev_accuracy": _fixed(each.dev),
@@ -79,8 +81,8 @@ def _row_1(experiment: Experiment, each: Measured) -> Cells:
         "published_source": theirs.source if theirs else "",
         "trials": str(each.number),
         "draws": str(each.draws),
-        "rows": str(each.own.sum()),
-        "templates": str(each.templates),
+        "rows": str((~np.isin(each.rows[0].condition, UNANSWERABLE[1:])).sum()),
+        "templates": str(each.summary.templates),
     }
     return {{"accuracy_low": "low", "accuracy_high": "high"}.get(c, c): v for c, v in cells.items()}
 

@@ -122,6 +122,7 @@ def _methods_by_tasks(
         figure, form, version: which published figure stands beside it where it is not empty.
         among: the methods; empty for all.
     """
+    model = experiment.model.name
     for part in _parts(list(experiment.measured)):
         columns: list[list[str]] = []
         header = ["method"]
@@ -131,13 +132,9 @@ def _methods_by_tasks(
         ]
         for task, found in here.items():
             ours = [cell(found[m]) if m in found else "" for m in methods]
-            model = experiment.model.name
-            theirs = [
-                _published(published.published(figure, model, task, m, version), form)
-                if mine
-                else ""
-                for m, mine in zip(methods, ours, strict=True)
-            ]
+            known = (published.published(figure, model, task, m, version) for m in methods)
+            both = zip(known, ours, strict=True)
+            theirs = [_published(them, form) if us else "" for them, us in both]
             columns.append(ours)
             header.append(task)
             if any(theirs):
