@@ -26,18 +26,9 @@ HFLM: Any = library("lm_eval.models.huggingface").HFLM
 DTYPES = ("auto", "stored", "float32", "bfloat16", "float16")
 # What the harness's own class does with a model that is there; its other arguments load one.
 READING = (
-    "truncation",
-    "logits_cache",
-    "max_length",
-    "softmax_dtype",
-    "mixed_precision_dtype",
-    "batch_size",
-    "max_batch_size",
-    "add_bos_token",
-    "prefix_token_id",
-    "think_end_token",
-    "enable_thinking",
-    "chat_template_args",
+    *("truncation", "logits_cache", "max_length", "softmax_dtype", "mixed_precision_dtype"),
+    *("batch_size", "max_batch_size", "add_bos_token", "prefix_token_id", "think_end_token"),
+    *("enable_thinking", "chat_template_args"),
 )
 LOADING = ("pretrained", "edit", "revision", "dtype", "device", "device_map", "trust_remote_code")
 

@@ -21,6 +21,7 @@ from snipbias.base.files import atomic_file
 from snipbias.base.words import ORIGINAL
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.given import GivenEdits, GivenModel, GivenTask, as_edits, as_model, as_task
+from snipbias.edits.interventions import Intervention
 from snipbias.edits.provenance import found_otherwise
 from snipbias.evaluation import metrics
 from snipbias.evaluation.metrics import ByCondition
@@ -142,11 +143,7 @@ def evaluate(
     """
     reading = reading or Reading()
     lm, task, edits = as_model(lm), as_task(task), as_edits(edits)
-    names = [ORIGINAL, *(edit.label for edit in edits)]
-    if len(set(names)) < len(names):
-        raise SnipbiasError(f"two edits have the same label ({', '.join(names[1:])}): relabel one.")
-    for edit in edits:
-        edit.check(lm)  # before any work
+    names = method_names(lm, edits)
     for told in found_otherwise(edits, task):
         warnings.warn(f"{told}.", stacklevel=2)
     prompts = _prompts(lm, task, reading)
@@ -166,6 +163,20 @@ def evaluate(
             texts = _written(lm, task, *given) if reading.generate else None
         tables.append(_table(label, task, prompts, logprobs, reading, texts))
     return Evaluation(pa.concat_tables(tables), reading)
+
+
+def method_names(lm: LanguageModel, edits: Sequence[Intervention]) -> list[str]:
+    """The original and the labels of edits that fit a model.
+
+    Raises:
+        SnipbiasError: two have one label, or one does not fit.
+    """
+    names = [ORIGINAL, *(edit.label for edit in edits)]
+    if len(set(names)) < len(names):
+        raise SnipbiasError(f"two edits have the same label ({', '.join(names[1:])}): relabel one.")
+    for edit in edits:
+        edit.check(lm)
+    return names
 
 
 def _prompts(lm: LanguageModel, task: Task, reading: Reading) -> list[_Prompt]:

@@ -12,7 +12,7 @@ import logging
 import os
 import random
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, redirect_stderr
+from contextlib import ExitStack, contextmanager, nullcontext, redirect_stderr
 from functools import partial
 from importlib import import_module
 from importlib.metadata import version
@@ -27,6 +27,7 @@ from scipy.stats import ttest_rel
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.words import ORIGINAL, did_you_mean, one_line
 from snipbias.edits.interventions import Intervention
+from snipbias.evaluation.evaluate import method_names
 from snipbias.evaluation.harness_scores import HarnessScore, HarnessScores
 from snipbias.evaluation.interval import Interval
 from snipbias.models.batching import BatchSize, Progress
@@ -68,13 +69,7 @@ def harness_scores(
     Raises:
         SnipbiasError: the package or a task is missing, or its data cannot be had.
     """
-    labels = [ORIGINAL, *(edit.label for edit in edits)]
-    if len(set(labels)) < len(labels):
-        raise SnipbiasError(
-            f"two edits have the same label ({', '.join(labels[1:])}): relabel one."
-        )
-    for edit in edits:
-        edit.check(lm)
+    labels = method_names(lm, edits)
     results: dict[str, Any] = {}
     with _undisturbed():
         manager = _manager(tasks, include_path)
@@ -242,44 +237,32 @@ def as_it_is(lm: LanguageModel) -> Iterator[None]:
     """
     model: Any = lm.model
     model.tie_weights = lambda *_, **__: None
-    try:
-        with _quiet("lm_eval.models.huggingface"):
-            yield
-    finally:
-        del model.tie_weights
-
-
-@contextmanager
-def _quiet(name: str) -> Iterator[None]:
-    logger = logging.getLogger(name)
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
+    with ExitStack() as after:
+        after.callback(delattr, model, "tie_weights")
+        _quiet("lm_eval.models.huggingface", after)
         yield
-    finally:
-        logger.setLevel(level)
 
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
     """Without the harness's notes and bars, and without the seeds that it sets for everybody."""
-    python, numpy = random.getstate(), np.random.get_state()
-    try:
-        with torch.random.fork_rng(), _quiet("lm_eval"), _silent_stderr():
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)
-
-
-@contextmanager
-def _silent_stderr() -> Iterator[None]:
-    """Also for other processes: the harness asks git about the folder it runs in."""
-    with open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
+    with ExitStack() as after:
+        after.callback(random.setstate, random.getstate())
+        after.callback(np.random.set_state, np.random.get_state())
+        after.enter_context(torch.random.fork_rng())
+        _quiet("lm_eval", after)
+        nowhere = after.enter_context(open(os.devnull, "w"))
+        after.enter_context(redirect_stderr(nowhere))
+        # Also for other processes: the harness asks git about the folder it runs in.
         kept = os.dup(2)
         os.dup2(nowhere.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+        after.callback(os.close, kept)
+        after.callback(os.dup2, kept, 2)
+        yield
+
+
+def _quiet(name: str, after: ExitStack) -> None:
+    """Only errors of a logger until the stack is left."""
+    logger = logging.getLogger(name)
+    after.callback(logger.setLevel, logger.level)
+    logger.setLevel(logging.ERROR)

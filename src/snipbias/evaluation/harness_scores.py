@@ -12,8 +12,7 @@ from rich.text import Text
 from snipbias.base.table import WIDTH, Grid, markdown, number, plain_text
 from snipbias.base.words import ORIGINAL
 from snipbias.evaluation.interval import Answer, Interval, in_words, not_raised, not_worse, would_do
-
-MARGIN = 0.02
+from snipbias.evaluation.retained import MARGIN
 
 
 @dataclass(frozen=True)

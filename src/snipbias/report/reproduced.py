@@ -72,7 +72,8 @@ def _task(results: Results, task: str, texts: Texts) -> Section:
         {name: "edit" if name == method else KINDS.get(name, "rival") for name in found},
         {ORIGINAL: first, **{f"{method}, trial {o.trial}": o.test for o in trials}},
         texts,
-        lead=f"{where} of {plural(each.templates, 'template')}, {ran} of {method} on {model.name}.",
+        lead=f"{where} of {plural(each.summary.templates, 'template')}, {ran} of {method} on "
+        f"{model.name}.",
         findings=(finding(each, rivals, kept, effects),),
         changed=(f"{method}: {sizes}, chosen on other templates ({ran}).",),
         grids=list(detail_grids.task_grids(results, task)),
