@@ -10,8 +10,10 @@ import pytest
 import bbq_rows
 import experiments as made
 from snipbias import task
-from snipbias.evaluation.elsewhere import FIGURES, OWN, elsewhere_figures
 from snipbias.evaluation.evaluate import rows_of
+from snipbias.evaluation.measured import Measured
+from snipbias.evaluation.measures import ACCURACY, ELSEWHERE
+from snipbias.evaluation.summary import Trial
 from snipbias.tasks import elsewhere as near
 from snipbias.tasks import mini
 from snipbias.tasks.items import Item, Task
@@ -107,7 +109,8 @@ def test_evidence_against_the_stereotype_is_followed_or_overridden() -> None:
         return made.OTHER if template == 1 else made.BIASED
 
     rows = rows_of(made.table("v1", answer))
-    found = elsewhere_figures({OWN: [rows]})
+    found = Measured("t", "v1", (Trial(rows, elsewhere={near.DIFFER: rows}),)).elsewhere
+    assert found.pop("groups differ").value == ACCURACY(rows)
     values = {name: figure.value for name, figure in found.items()}
     assert values == {
         "stereotyped": 0.75,
@@ -115,5 +118,5 @@ def test_evidence_against_the_stereotype_is_followed_or_overridden() -> None:
         "evidence against": 0.5,
         "overridden": 0.5,
     }
-    assert set(values) < set(FIGURES)
+    assert set(values) < set(ELSEWHERE)
     assert np.isclose(values["evidence against"] + values["overridden"], 1)

@@ -103,19 +103,15 @@ class HarnessScores:
 
 def harness_grid(results: HarnessScores) -> Grid:
     """Scores of the lm-evaluation-harness, before and after each edit."""
-    rows = [
-        (
-            score.method,
-            score.task,
-            score.metric,
-            number(score.value, digits=4),
-            number(score.stderr, digits=2),
-            str(score.n),
-            score.shown_change,
-        )
-        for score in results.scores
-    ]
     header = ("method", "task", "metric", "value", "± stderr", "samples", "change [95 %]")
+    rows = (
+        (
+            *(each.method, each.task, each.metric),
+            *(number(each.value, digits=4), number(each.stderr, digits=2)),
+            *(str(each.n), each.shown_change),
+        )
+        for each in results.scores
+    )
     return Grid("lm-evaluation-harness", header, tuple(rows))
 
 

@@ -18,9 +18,8 @@ from typing import Any, TypeVar
 from snipbias.base.words import ORIGINAL
 from snipbias.evaluation import measures, stats
 from snipbias.evaluation.apart import Apart, apart
-from snipbias.evaluation.elsewhere import OWN, elsewhere_figures
 from snipbias.evaluation.estimate import NOTHING, Estimate, estimate, mean_of
-from snipbias.evaluation.measures import FIGURES, PARTS, Mean
+from snipbias.evaluation.measures import ELSEWHERE, FIGURES, OWN, PARTS, Mean
 from snipbias.evaluation.neutral_text import Passage, TextShift, perplexity_ratio
 from snipbias.evaluation.rows import Rows
 from snipbias.evaluation.summary import Summary, Trial
@@ -218,7 +217,10 @@ class Measured:
         if not parts:
             return {}
         runs = {part: [each.elsewhere[part] for each in self.trials] for part in parts}
-        return elsewhere_figures({OWN: self.rows, **runs})
+        runs[OWN] = self.rows
+        there = {name: figure for name, figure in ELSEWHERE.items() if figure[0] in runs}
+        found = {name: estimate(metric, runs[part]) for name, (part, metric) in there.items()}
+        return {name: figure for name, figure in found.items() if figure.value is not None}
 
     def changes(self) -> dict[str, dict[str, Any]]:
         """The shares and their changes, for JSON."""

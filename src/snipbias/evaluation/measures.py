@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import astuple, dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from snipbias.evaluation import margin
 from snipbias.evaluation.bootstrap import Draws
 from snipbias.evaluation.rows import Rows
+from snipbias.tasks.elsewhere import DIFFER, NAMES, OTHERS
 from snipbias.tasks.unanswerable import UNANSWERABLE
 
 # The value of each row, and whether it counts, or how much.
@@ -209,4 +210,30 @@ PARTS = {
     name: each.metric
     for name, each in FIGURES.items()
     if isinstance(each.metric, Mean) and each.short
+}
+
+
+def _against(rows: Rows) -> Bool[np.ndarray, " rows"]:
+    """Rows whose evidence points to the person that the stereotype does not name."""
+    named = rows.disambiguated & (rows.biased >= 0)
+    return named & (rows.gold != rows.biased) & (rows.gold != rows.unknown)
+
+
+OWN = ""  # the task's own held-out rows
+# Side effects: people of no group, evidence against a stereotype, neighbouring tasks. By column,
+# the rows (of the task itself, or one of `tasks.elsewhere`) and the figure.
+ELSEWHERE: dict[str, tuple[str, Mean]] = {
+    "stereotyped": (OWN, NAMED_STEREOTYPED),
+    "same place, names": (NAMES, NAMED_STEREOTYPED),
+    "unknown, names": (NAMES, AMBIGUOUS_ACCURACY),
+    "answer, names": (NAMES, DISAMBIGUATED_ACCURACY),
+    "evidence with": (
+        OWN,
+        DISAMBIGUATED_ACCURACY.on(lambda rows: (rows.biased >= 0) & (rows.gold == rows.biased)),
+    ),
+    "evidence against": (OWN, ACCURACY.on(_against)),
+    "overridden": (OWN, STEREOTYPED.on(_against)),
+    "unknown, others": (OTHERS, AMBIGUOUS_ACCURACY),
+    "answer, others": (OTHERS, DISAMBIGUATED_ACCURACY),
+    "groups differ": (DIFFER, ACCURACY),
 }

@@ -24,6 +24,7 @@ from snipbias.edits.given import GivenModel, GivenTask, as_model, as_task
 from snipbias.evaluation import ridge
 from snipbias.evaluation.apart import NAMES
 from snipbias.evaluation.estimate import Estimate, estimate
+from snipbias.evaluation.margin import auroc
 from snipbias.evaluation.measures import Discrimination
 from snipbias.evaluation.rows import Rows
 from snipbias.models.backbone import Query
@@ -151,7 +152,11 @@ def learned(
     group = np.array([int(item.template) for item in neutral])
 
     def best(x: Float[np.ndarray, "n d"]) -> tuple[float, Float[np.ndarray, " kinds"]]:
-        found = ridge.held_out(x[:n], unanswerable, group, kinds)
+        """The penalty that is best on groups left out, and its AUROC of each kind of rows."""
+        left_out = ridge.held_out_scores(x[:n], unanswerable, group)
+        found = np.array(
+            [[auroc(s[kind], s[~unanswerable]) or 0.5 for kind in kinds] for s in left_out]
+        )
         chosen = int(found.mean(1).argmax())
         return ridge.PENALTIES[chosen], found[chosen]
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from snipbias.evaluation.metrics import auroc
-
 # Ridge penalties, as multiples of the kernel's mean eigenvalue.
 PENALTIES = (0.01, 0.1, 1.0, 10.0)
 FOLDS = 5
@@ -57,22 +55,6 @@ def fit(
         Direction(mean, scale, z.T @ (vectors @ (target / (values + penalty * unit))))
         for penalty in penalties
     ]
-
-
-def held_out(
-    x: Float[np.ndarray, "n d"],
-    is_first: Bool[np.ndarray, " n"],
-    group: Int[np.ndarray, " n"],
-    kind: Sequence[Bool[np.ndarray, " n"]],
-) -> Float[np.ndarray, "penalties kinds"]:
-    """AUROC of each kind of first-class rows against the other class, on groups left out.
-
-    Args:
-        x, is_first, group: as in `held_out_scores`.
-        kind: which rows of the first class each kind has.
-    """
-    scores = held_out_scores(x, is_first, group)
-    return np.array([[auroc(s[rows], s[~is_first]) or 0.5 for rows in kind] for s in scores])
 
 
 def held_out_scores(

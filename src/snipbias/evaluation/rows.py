@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, TypeVar, get_args
+from typing import Any, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
@@ -13,8 +13,6 @@ from jaxtyping import Bool, Float, Int, Shaped
 from snipbias.base.errors import SnipbiasError
 from snipbias.tasks.item import Condition, Item
 from snipbias.tasks.unanswerable import UNANSWERABLE
-
-T = TypeVar("T")
 
 # A log-probability may exceed 0 by the rounding of a float32 log-softmax, but not by more.
 _ROUNDING = 1e-4
@@ -55,9 +53,7 @@ class Rows:
     def __post_init__(self) -> None:
         if self.twin is None:
             object.__setattr__(self, "twin", np.full(len(self.scores), ""))
-        self._check_shapes()
-        self._check_scores()
-        self._check_labels()
+        self._check()
 
     @classmethod
     def from_lists(
@@ -83,18 +79,22 @@ class Rows:
             instruction, template: by default one for all rows.
         """
         matrix = padded(scores)
-        n = len(matrix)
+
+        def column(given: Sequence[Any] | None, default: Any, kind: type) -> np.ndarray:
+            values = [None] * len(matrix) if given is None else given
+            return np.array([default if v is None else v for v in values], dtype=kind)
+
         return cls(
             scores=matrix,
-            gold=np.array(gold, dtype=np.int64),
-            unknown=_labels(unknown, n),
-            biased=_labels(biased, n),
-            chosen=matrix.argmax(axis=1) if chosen is None else np.array(chosen, dtype=np.int64),
-            condition=np.array([c or "" for c in _or(condition, None, n)], dtype=np.str_),
-            instruction=np.array(_or(instruction, 0, n), dtype=np.int64),
-            template=np.array(_or(template, "", n), dtype=np.str_),
+            gold=column(gold, 0, np.int64),
+            unknown=column(unknown, -1, np.int64),
+            biased=column(biased, -1, np.int64),
+            chosen=matrix.argmax(axis=1) if chosen is None else column(chosen, -1, np.int64),
+            condition=column(condition, "", np.str_),
+            instruction=column(instruction, 0, np.int64),
+            template=column(template, "", np.str_),
             probabilities=probabilities,
-            twin=np.array([name or "" for name in _or(twin, None, n)], dtype=np.str_),
+            twin=column(twin, "", np.str_),
         )
 
     @classmethod
@@ -169,28 +169,25 @@ class Rows:
         """Rows whose context holds the answer."""
         return self.condition == "disambiguated"
 
-    def _check_shapes(self) -> None:
-        if self.scores.ndim != 2 or self.scores.shape[0] == 0:
-            raise SnipbiasError("there are no rows to measure: evaluate at least one item.")
+    def _check(self) -> None:
         n = len(self.scores)
+        if self.scores.ndim != 2 or n == 0:
+            raise SnipbiasError("there are no rows to measure: evaluate at least one item.")
         for name in _LABELS:
             if (shape := getattr(self, name).shape) != (n,):
                 raise ValueError(f"{name} has shape {shape}, but there are {n} rows.")
-
-    def _check_scores(self) -> None:
         # Read off -inf, not off isfinite: a NaN among the options must not pass for padding.
         absent = np.isneginf(self.scores)
-        bad = np.flatnonzero((~absent & ~np.isfinite(self.scores)).any(axis=1))
-        if bad.size:
+        if (bad := np.flatnonzero((~absent & ~np.isfinite(self.scores)).any(axis=1))).size:
             raise SnipbiasError(
-                f"{bad.size} of {len(self)} rows have a score that is no finite number "
+                f"{bad.size} of {n} rows have a score that is no finite number "
                 f"(first: row {bad[0]}): {_MEND}"
             )
         # A hole, or fewer than two options, is an option of probability 0 and not padding.
         hole = (absent[:, :-1] & ~absent[:, 1:]).any(axis=1) | ((~absent).sum(axis=1) < 2)
-        if hole.any():
+        if (bad := np.flatnonzero(hole)).size:
             raise SnipbiasError(
-                f"row {np.flatnonzero(hole)[0]} does not start with two options of finite score: "
+                f"row {bad[0]} does not start with two options of finite score: "
                 "score every option of the row."
             )
         if self.probabilities and self.scores.max() > _ROUNDING:
@@ -198,22 +195,17 @@ class Rows:
                 f"a log-probability is {self.scores.max():.4g}, above 0: pass probabilities=False "
                 "for calibrated or length-normalised scores."
             )
-
-    def _check_labels(self) -> None:
         count = self.present.sum(axis=1)
         for name, lowest in (("gold", 0), ("unknown", -1), ("biased", -1), ("chosen", -1)):
             index = getattr(self, name)
-            bad = np.flatnonzero((index < lowest) | (index >= count))
-            if bad.size:
+            if (bad := np.flatnonzero((index < lowest) | (index >= count))).size:
                 raise ValueError(
                     f"row {bad[0]} has {name} = {index[bad[0]]}, but its options are numbered "
                     f"0 to {count[bad[0]] - 1}."
                 )
-        both = np.flatnonzero((self.unknown >= 0) & (self.unknown == self.biased))
-        if both.size:
-            raise ValueError(f"row {both[0]} has one option as both unknown and biased.")
-        strange = set(self.condition.tolist()) - {"", *get_args(Condition)}
-        if strange:
+        if (bad := np.flatnonzero((self.unknown >= 0) & (self.unknown == self.biased))).size:
+            raise ValueError(f"row {bad[0]} has one option as both unknown and biased.")
+        if strange := set(self.condition.tolist()) - {"", *get_args(Condition)}:
             raise ValueError(f"condition {min(strange)!r}: use {', '.join(get_args(Condition))}.")
 
 
@@ -229,11 +221,3 @@ def padded(scores: Sequence[Sequence[float]]) -> Float[np.ndarray, "rows options
             raise SnipbiasError(f"row {i} has a score that is no finite number: {_MEND}")
         matrix[i, : len(row)] = row
     return matrix
-
-
-def _or(given: Sequence[T] | None, default: T, n: int) -> Sequence[T]:
-    return [default] * n if given is None else given
-
-
-def _labels(index: Sequence[int | None] | None, n: int) -> Int[np.ndarray, " rows"]:
-    return np.array([-1 if i is None else i for i in _or(index, None, n)], dtype=np.int64)

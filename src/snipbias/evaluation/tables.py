@@ -14,12 +14,11 @@ from snipbias.base.table import Grid, markdown, number, p_value, percent
 from snipbias.base.words import ALWAYS_UNKNOWN
 from snipbias.evaluation.apart import NAMES
 from snipbias.evaluation.compared import Compared
-from snipbias.evaluation.elsewhere import FIGURES as ELSEWHERE
 from snipbias.evaluation.estimate import average, points, shown
 from snipbias.evaluation.glossary import legend, legend_markdown
 from snipbias.evaluation.interval import bracketed
 from snipbias.evaluation.measured import Measured
-from snipbias.evaluation.measures import ACCURACY, FIGURES, NAMED_ACCURACY, UNKNOWN_RATE
+from snipbias.evaluation.measures import ACCURACY, ELSEWHERE, FIGURES, NAMED_ACCURACY, UNKNOWN_RATE
 from snipbias.evaluation.neutral_text import perplexity_cell
 from snipbias.evaluation.summary import Summary, floors
 from snipbias.evaluation.verdicts import alarms, doubts

@@ -11,8 +11,9 @@ from __future__ import annotations
 import csv
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from typing import Literal
+
+from snipbias.base.files import shipped
 
 Version = Literal["v1", "v2"]
 ORIENTATION = ", for orientation"
@@ -30,8 +31,8 @@ class Published:
 @cache
 def figures() -> dict[tuple[str, ...], tuple[str, str]]:
     """Figure, version, size, method and task -> its values and where it stands."""
-    text = (files("snipbias") / "data" / "published.csv").read_text("utf-8")
-    return {tuple(row[:5]): (row[5], row[6]) for row in csv.reader(text.splitlines())}
+    rows = csv.reader(shipped("published.csv").splitlines())
+    return {tuple(row[:5]): (row[5], row[6]) for row in rows}
 
 
 def published(
