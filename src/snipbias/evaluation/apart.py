@@ -50,11 +50,17 @@ def apart(trials: Sequence[Rows], original: Rows | None = None) -> dict[str, Apa
     """
     found = {}
     for kind in trials[0].kinds:
-        here = [rows.of_kind(kind) for rows in trials]
+        here, gain = [rows.of_kind(kind) for rows in trials], NOTHING
         auroc = estimate(measures.DISCRIMINATION, here)
-        if auroc.value is not None:
-            gain = _gain(here, original.of_kind(kind)) if original is not None else NOTHING
-            found[kind] = Apart(auroc, estimate(measures.TWIN_DISCRIMINATION, here), gain)
+        if auroc.value is None:
+            continue
+        before = original and original.of_kind(kind)
+        if before is not None and (curve := offset_curve(before)) is not None:
+            right = map(metrics.accuracy, here)  # the curve is there, so both conditions are
+            both = ((each.ambiguous or 0.0, each.disambiguated or 0.0) for each in right)
+            gains = mean_of(gain_over_offset(each, curve) for each in both)
+            gain = Estimate(gains, gain_interval(here, before))
+        found[kind] = Apart(auroc, estimate(measures.TWIN_DISCRIMINATION, here), gain)
     return found
 
 
@@ -62,18 +68,6 @@ def own_rows(table: pa.Table) -> pa.Table:
     """The rows of an evaluation without the filler and mismatch ones, whose texts are not kept."""
     controls = pc.is_in(table["condition"], pa.array(UNANSWERABLE[1:]))  # type: ignore[attr-defined]
     return table.filter(pc.invert(controls))  # type: ignore[attr-defined]
-
-
-def _gain(trials: Sequence[Rows], original: Rows) -> Estimate:
-    curve = offset_curve(original)
-    if curve is None:
-        return NOTHING
-    accuracies = map(metrics.accuracy, trials)
-    value = mean_of(
-        gain_over_offset((each.ambiguous or 0.0, each.disambiguated or 0.0), curve)
-        for each in accuracies  # the curve is there, so both conditions are
-    )
-    return Estimate(value, gain_interval(trials, original))
 
 
 def gained(found: Mapping[str, Apart]) -> Answer:

@@ -24,16 +24,22 @@ def cards(comparison: Compared) -> dict[str, dict[str, Any]]:
 
 
 def _card(comparison: Compared, method: str, grids: tuple[Grid, ...]) -> dict[str, Any]:
-    task, found = comparison.task, comparison.measured[method]
-    accuracy = comparison.summaries[method].accuracy
+    task, found, evaluation = comparison.task, comparison.measured[method], comparison.evaluation
+    accuracy = asdict(found.summary.accuracy)
     shown = (ORIGINAL, method, *comparison.controls_of(method), ALWAYS_UNKNOWN, BEST_OFFSET)
+    left_out = {
+        "accuracy on any task that should stay as it was": not evaluation.retention,
+        "perplexity and KL on neutral text": found.text is None,
+        "text that the model writes freely": not evaluation.reading.generate,
+        "discrimination (rows of both conditions are needed)": found.summary.discrimination is None,
+    }
     return {
         "label": method,
         "task": task.name,
         "part": task.part,
         "on": f"{plural(task.items, 'item')} of {plural(task.templates, 'template')} of "
         f"{task.name} ({task.part}), each under {plural(task.instructions, 'instruction')}",
-        "accuracy": {part: v for part, v in asdict(accuracy).items() if v is not None},
+        "accuracy": {part: share for part, share in accuracy.items() if share is not None},
         "headline": list(_headlines(found)),
         "tables": [{"header": g.header, "rows": g.of(shown).rows} for g in grids],
         "legend": legend(grids),
@@ -41,7 +47,7 @@ def _card(comparison: Compared, method: str, grids: tuple[Grid, ...]) -> dict[st
         "kept": [f"{part.what} {part.sentence}" for part in comparison.retained(method)],
         "alarms": [str(each) for each in comparison.verdicts(method)],
         "notes": list(comparison.notes),
-        "not_measured": _not_measured(comparison, method),
+        "not_measured": [what for what, missing in left_out.items() if missing],
     }
 
 
@@ -78,14 +84,3 @@ def _shift(found: Measured) -> str:
 def _between(interval: Interval) -> str:
     low, high = (percent(value, sign=True) for value in (interval.low, interval.high))
     return f"95 % interval {low} to {high}"
-
-
-def _not_measured(comparison: Compared, method: str) -> list[str]:
-    summary, evaluation = comparison.summaries[method], comparison.evaluation
-    left_out = {
-        "accuracy on any task that should stay as it was": not evaluation.retention,
-        "perplexity and KL on neutral text": summary.kl_per_token is None,
-        "text that the model writes freely": not evaluation.reading.generate,
-        "discrimination (rows of both conditions are needed)": summary.discrimination is None,
-    }
-    return [what for what, missing in left_out.items() if missing]

@@ -99,7 +99,19 @@ class Interval:
         """
         if not np.isfinite(ends).all():
             return self
-        exact = _exact_bounds(means, sizes, ends, self.level)
+        pairs, times = np.unique(np.stack([means, sizes]), axis=1, return_counts=True)
+        rng = np.random.default_rng(0)
+        sums, weights = np.empty(DRAWS), np.empty(DRAWS)
+        for part in np.array_split(np.arange(DRAWS), math.ceil(len(times) / 50)):
+            drawn = rng.dirichlet(times, size=len(part)) * pairs[1]
+            sums[part], weights[part] = drawn @ pairs[0], drawn.sum(axis=1)
+        # The unseen cluster is as large as the largest. Its weight is Beta(1, n) whatever the
+        # others' are: evenly spaced quantiles of it.
+        seen = ((np.arange(DRAWS) + 0.5) / DRAWS) ** (1 / len(means))
+        unseen = (1 - seen) * sizes.max()
+        low, high = ((seen * sums + unseen * end) / (seen * weights + unseen) for end in ends)
+        tail = (1 - self.level) / 2
+        exact = float(np.quantile(low, tail)), float(np.quantile(high, 1 - tail))
         found = replace(self, exact=exact, ends=ends, templates=len(means))
         differ = min((abs(means - same) > 1e-9).sum() for same in (*ends, 0.0))
         few = differ < min(FEWEST_TEMPLATES, len(means) / 2)
@@ -111,27 +123,6 @@ def bracketed(interval: Interval | None, *, sign: bool = False) -> str:
     if interval is None:
         return "-"
     return f"[{percent(interval.low, sign=sign)}, {percent(interval.high, sign=sign)}]"
-
-
-def _exact_bounds(
-    means: Float[np.ndarray, " clusters"],
-    sizes: Float[np.ndarray, " clusters"],
-    ends: Ends,
-    level: float,
-) -> Ends:
-    """Bounds of a mean over rows; the cluster that was not seen is as large as the largest."""
-    pairs, times = np.unique(np.stack([means, sizes]), axis=1, return_counts=True)
-    rng = np.random.default_rng(0)
-    sums, weights = np.empty(DRAWS), np.empty(DRAWS)
-    for part in np.array_split(np.arange(DRAWS), math.ceil(len(times) / 50)):
-        drawn = rng.dirichlet(times, size=len(part)) * pairs[1]
-        sums[part], weights[part] = drawn @ pairs[0], drawn.sum(axis=1)
-    # The unseen one's weight is Beta(1, n) whatever the others' are: evenly spaced quantiles of it.
-    seen = ((np.arange(DRAWS) + 0.5) / DRAWS) ** (1 / len(means))
-    unseen = (1 - seen) * sizes.max()
-    low, high = ((seen * sums + unseen * end) / (seen * weights + unseen) for end in ends)
-    tail = (1 - level) / 2
-    return float(np.quantile(low, tail)), float(np.quantile(high, 1 - tail))
 
 
 def above(interval: Interval | None, bound: float) -> Answer:

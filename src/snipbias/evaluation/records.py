@@ -74,20 +74,54 @@ def every_eval_ever(compared: Compared, record: RunRecord, method: str) -> dict[
         record: the run that made it.
         method: label of an edit, or the original.
     """
-    task, when = compared.task, str(_seconds(record))
-    model, source = _model(compared, record, method), _source(compared)
-    found, summary = compared.measured[method], compared.summaries[method]
+    task, when, data = compared.task, str(_seconds(record)), data_of(compared.task.name)
+    model, found = _model(compared, record, method), compared.measured[method]
+    summary = found.summary
+    on_hub = {"source_type": "hf_dataset", "hf_repo": data.repository}
+    source = {
+        "dataset_name": data.task,
+        **(on_hub if data.repository else {"source_type": "other"}),
+        "additional_details": {
+            "fingerprint": task.fingerprint,
+            "part": task.part,
+            "rows": str(task),
+        },
+    }
     right, named = summary.accuracy, summary.named_stereotyped
     figures: list[tuple[str, float | None, Scale, Interval | None]] = [
         *((f"accuracy.{p}", getattr(right, p), RIGHT, found.value(p).interval) for p in PARTS),
         *((f"named_stereotyped.{p}", getattr(named, p), NAMED, None) for p in PARTS),
         *((name, getattr(summary, name), scale, None) for name, scale in FIGURES.items()),
     ]
-    results = [
-        _result(source, when, name, value, scale, interval)
-        for name, value, scale, interval in figures
-        if value is not None and math.isfinite(value)  # JSON has no other numbers
-    ]
+    results = []
+    for name, value, (unit, least, greatest, lower), interval in figures:
+        if value is None or not math.isfinite(value):  # JSON has no other numbers
+            continue
+        score: dict[str, Any] = {"score": value}
+        if interval:
+            ends = {"lower": interval.low, "upper": interval.high}
+            ends |= {"confidence_level": interval.level}
+            how = {"method": f"bootstrap over {interval.unit}s"}
+            sure = {"confidence_interval": ends | how, "num_samples": interval.templates}
+            score["uncertainty"] = sure
+        results.append(
+            {
+                "evaluation_result_id": name,
+                "evaluation_name": f"{data.task}: {name.replace('.', ', ')}",
+                "evaluation_timestamp": when,
+                "source_data": source,
+                "metric_config": {
+                    "metric_id": name if name.startswith("accuracy") else f"snipbias.{name}",
+                    "metric_name": name.replace(".", ", "),
+                    "metric_unit": unit,
+                    "lower_is_better": lower,
+                    "score_type": "continuous",
+                    "min_score": least,
+                    "max_score": greatest,
+                },
+                "score_details": score,
+            }
+        )
     return {
         "schema_version": "0.3.0",
         "evaluation_id": f"{slug(task.name)}/{model['id']}/{when}",
@@ -157,48 +191,6 @@ def _sample(number: int, row: Mapping[str, Any]) -> dict[str, Any]:
         "doc_hash": sha256(json.dumps(doc).encode()).hexdigest(),
         "acc": float(right),
     }
-
-
-def _result(
-    source: dict[str, Any],
-    when: str,
-    name: str,
-    value: float,
-    scale: Scale,
-    interval: Interval | None,
-) -> dict[str, Any]:
-    unit, least, greatest, lower = scale
-    details: dict[str, Any] = {"score": value}
-    if interval:
-        ends = {"lower": interval.low, "upper": interval.high, "confidence_level": interval.level}
-        how = {"method": f"bootstrap over {interval.unit}s"}
-        sure = {"confidence_interval": ends | how, "num_samples": interval.templates}
-        details["uncertainty"] = sure
-    return {
-        "evaluation_result_id": name,
-        "evaluation_name": f"{source['dataset_name']}: {name.replace('.', ', ')}",
-        "evaluation_timestamp": when,
-        "source_data": source,
-        "metric_config": {
-            "metric_id": name if name.startswith("accuracy") else f"snipbias.{name}",
-            "metric_name": name.replace(".", ", "),
-            "metric_unit": unit,
-            "lower_is_better": lower,
-            "score_type": "continuous",
-            "min_score": least,
-            "max_score": greatest,
-        },
-        "score_details": details,
-    }
-
-
-def _source(compared: Compared) -> dict[str, Any]:
-    task = compared.task
-    data = data_of(task.name)
-    on_hub = {"source_type": "hf_dataset", "hf_repo": data.repository}
-    details = {"fingerprint": task.fingerprint, "part": task.part, "rows": str(task)}
-    kind = on_hub if data.repository else {"source_type": "other"}
-    return {"dataset_name": data.task, **kind, "additional_details": details}
 
 
 def _model(compared: Compared, record: RunRecord, method: str) -> dict[str, Any]:

@@ -43,7 +43,19 @@ def tradeoff(place: str, spots: Sequence[Spot], curve: OffsetCurve | None) -> Pl
     if not known:
         return None
     edits = [spot.name for spot in known if spot.kind == "edit"]
-    traces = [] if curve is None else [_line(curve.thinned())]
+    traces = []
+    if curve is not None:
+        drawn = curve.thinned()
+        line = scatter(
+            "original + a constant on “unknown”",
+            percents(drawn.ambiguous.tolist()),
+            percents(drawn.disambiguated.tolist()),
+            "constant %{customdata}: %{x:.1f} / %{y:.1f}<extra></extra>",
+            mode="lines",
+            customdata=[round(constant, 2) for constant in drawn.offsets.tolist()],
+            line={"color": "@muted", "width": 2},
+        )
+        traces.append(line)
     for spot in known:
         look = LOOKS.get(spot.kind) or mark(edits.index(spot.name))
         across, up = percents([spot.accuracy.ambiguous, spot.accuracy.disambiguated])
@@ -68,16 +80,4 @@ def tradeoff(place: str, spots: Sequence[Spot], curve: OffsetCurve | None) -> Pl
         "if it also gains on filler and mismatch rows.",
         {"data": traces, "layout": layout},
         Grid("Accuracy by condition (%)", ("method", "ambiguous", "disambiguated"), tuple(rows)),
-    )
-
-
-def _line(curve: OffsetCurve) -> dict[str, Any]:
-    return scatter(
-        "original + a constant on “unknown”",
-        percents(curve.ambiguous.tolist()),
-        percents(curve.disambiguated.tolist()),
-        "constant %{customdata}: %{x:.1f} / %{y:.1f}<extra></extra>",
-        mode="lines",
-        customdata=[round(constant, 2) for constant in curve.offsets.tolist()],
-        line={"color": "@muted", "width": 2},
     )

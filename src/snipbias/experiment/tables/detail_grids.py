@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from statistics import mean, stdev
+from statistics import stdev
 
 import pyarrow as pa
 
 from snipbias.base.table import Grid, number, p_value, percent
 from snipbias.base.words import ORIGINAL
 from snipbias.evaluation import measures, stats
-from snipbias.evaluation.estimate import estimate, points
+from snipbias.evaluation.estimate import average, estimate, points
 from snipbias.evaluation.evaluate import rows_of
 from snipbias.evaluation.measured import Measured
 from snipbias.evaluation.neutral_text import kl_interval, perplexity_cell
+from snipbias.evaluation.rows import Rows
 from snipbias.evaluation.tables import Columns, answers_grid, apart_grid, columns_grid
 from snipbias.experiment.outcome import Experiment
 from snipbias.experiment.tables.grids import interval, side_by_side
@@ -78,13 +79,16 @@ def prompts_grid(experiment: Experiment) -> Iterator[Grid]:
     def cells(task: str) -> list[str]:
         shown, runs = [], []
         for prompt in wordings:
-            both = (experiment.of(task, each, prompt=prompt) for each in (ORIGINAL, method))
-            pair = [[outcome.test for outcome in found] for found in both]
-            runs += [pair] if all(pair) else []
-            shown.append(_before_and_after(*pair) if all(pair) else "")
-        sides = list(zip(*runs, strict=True))
-        pooled = [list(map(pa.concat_tables, zip(*side, strict=True))) for side in sides]
-        spreads = [list(map(_mean_accuracy, side)) for side in sides]
+            both = [experiment.of(task, each, prompt=prompt) for each in (ORIGINAL, method)]
+            rows = [[outcome.rows for outcome in found] for found in both]
+            shown.append(_before_and_after(rows[0], rows[1]) if all(both) else "")
+            runs += [both] if all(both) else []
+        pooled, spreads = [], []
+        for side in zip(*runs, strict=True):  # by prompt template, the outcomes of every trial
+            same = ([outcome.test for outcome in trial] for trial in zip(*side, strict=True))
+            pooled.append([rows_of(pa.concat_tables(tables)) for tables in same])
+            of_each = (average(measures.ACCURACY, [o.rows for o in found]) for found in side)
+            spreads.append([accuracy or 0.0 for accuracy in of_each])
         return [*shown, _before_and_after(*pooled, *spreads)]
 
     title = f"Accuracy (%) by prompt template: original -> {method}, difference (points) [95 % CI]"
@@ -93,19 +97,14 @@ def prompts_grid(experiment: Experiment) -> Iterator[Grid]:
     yield from side_by_side(title, "prompt template", names, columns)
 
 
-def _mean_accuracy(tables: Sequence[pa.Table]) -> float:
-    return mean(measures.ACCURACY(rows) or 0.0 for rows in map(rows_of, tables))
-
-
 def _before_and_after(
-    before: Sequence[pa.Table], after: Sequence[pa.Table], *spreads: Sequence[float]
+    before: Sequence[Rows], after: Sequence[Rows], *spreads: Sequence[float]
 ) -> str:
     """Accuracy of both and their difference; with accuracies by prompt template, their std too."""
-    sides = [percent(_mean_accuracy(tables)) for tables in (before, after)]
+    sides = [percent(average(measures.ACCURACY, runs)) for runs in (before, after)]
     for i, values in enumerate(spreads):
         sides[i] += f" ± {percent(stdev(values))}" if len(values) > 1 else ""
-    change = estimate(measures.ACCURACY, list(map(rows_of, after)), list(map(rows_of, before)))
-    return f"{' -> '.join(sides)}, {points(change)}"
+    return f"{' -> '.join(sides)}, {points(estimate(measures.ACCURACY, after, before))}"
 
 
 def transfer_grid(experiment: Experiment) -> Iterator[Grid]:
