@@ -54,7 +54,7 @@ def apart(trials: Sequence[Rows], original: Rows | None = None) -> dict[str, Apa
         auroc = estimate(measures.DISCRIMINATION, here)
         if auroc.value is None:
             continue
-        before = original and original.of_kind(kind)
+        before = None if original is None else original.of_kind(kind)
         if before is not None and (curve := offset_curve(before)) is not None:
             right = map(metrics.accuracy, here)  # the curve is there, so both conditions are
             both = ((each.ambiguous or 0.0, each.disambiguated or 0.0) for each in right)

@@ -214,19 +214,17 @@ def _table(
     reading: Reading,
     texts: Mapping[tuple[int, int], str] | None,
 ) -> pa.Table:
-    by_row: dict[tuple[int, int], list[np.ndarray]] = {}
-    last: dict[tuple[int, int], _Prompt] = {}
+    by_row: dict[tuple[int, int], list[tuple[_Prompt, np.ndarray]]] = {}
     for prompt, scores in zip(prompts, logprobs, strict=True):
         by_option = np.empty(len(scores))
         by_option[list(prompt.order)] = scores
-        by_row.setdefault((prompt.item, prompt.instruction), []).append(by_option)
-        last[prompt.item, prompt.instruction] = prompt
+        by_row.setdefault((prompt.item, prompt.instruction), []).append((prompt, by_option))
     records = []
-    for (i, j), orders in sorted(by_row.items()):
-        item = task.items[i]
-        logprob = np.mean(orders, axis=0)
-        tokens = list(map(len, last[i, j].query.options))
-        score = logprob / reading.lengths(last[i, j].answers, tokens)
+    for i, j in sorted(by_row):
+        asked, orders = zip(*by_row[i, j], strict=True)
+        item, logprob = task.items[i], np.mean(orders, axis=0)
+        tokens = list(map(len, asked[-1].query.options))
+        score = logprob / reading.lengths(asked[-1].answers, tokens)
         text = texts[i, j] if texts is not None else None
         chosen = int(score.argmax()) if text is None else answered(task.prompt, item, text)
         records.append(
