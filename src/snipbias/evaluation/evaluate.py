@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -160,7 +161,7 @@ def evaluate(
             same = edit is None or isinstance(edit, NeuronEdit)
             given = (batch_size, progress, weights if same else None)
             logprobs = score_queries(lm, queries, *given)
-            texts = _written(lm, task, *given) if reading.generate else None
+            texts = ask(lm, queries, lm.generate, "writing", *given) if reading.generate else None
         tables.append(_table(label, task, prompts, logprobs, reading, texts))
     return Evaluation(pa.concat_tables(tables), reading)
 
@@ -196,36 +197,26 @@ def _prompts(lm: LanguageModel, task: Task, reading: Reading) -> list[_Prompt]:
     ]
 
 
-def _written(
-    lm: LanguageModel, task: Task, batch: BatchSize, progress: Progress, weights: Weights | None
-) -> dict[tuple[int, int], str]:
-    """The generated answer to every prompt of a task, by item and instruction."""
-    places = [(i, j) for j in range(len(task.instructions)) for i in range(len(task.items))]
-    queries = [lm.query(*task.prompt.ask(task.instructions[j], task.items[i])) for i, j in places]
-    texts = ask(lm, queries, lm.generate, "writing", batch, progress, weights)
-    return dict(zip(places, texts, strict=True))
-
-
 def _table(
     label: str,
     task: Task,
     prompts: Sequence[_Prompt],
     logprobs: Sequence[Sequence[float]],
     reading: Reading,
-    texts: Mapping[tuple[int, int], str] | None,
+    texts: Sequence[str] | None,
 ) -> pa.Table:
-    by_row: dict[tuple[int, int], list[tuple[_Prompt, np.ndarray]]] = {}
-    for prompt, scores in zip(prompts, logprobs, strict=True):
+    by_row: dict[tuple[int, int], list[tuple[_Prompt, np.ndarray, str | None]]] = {}
+    for prompt, scores, text in zip(prompts, logprobs, texts or repeat(None), strict=False):
         by_option = np.empty(len(scores))
         by_option[list(prompt.order)] = scores
-        by_row.setdefault((prompt.item, prompt.instruction), []).append((prompt, by_option))
+        by_row.setdefault((prompt.item, prompt.instruction), []).append((prompt, by_option, text))
     records = []
     for i, j in sorted(by_row):
-        asked, orders = zip(*by_row[i, j], strict=True)
-        item, logprob = task.items[i], np.mean(orders, axis=0)
-        tokens = list(map(len, asked[-1].query.options))
-        score = logprob / reading.lengths(asked[-1].answers, tokens)
-        text = texts[i, j] if texts is not None else None
+        item, orders = task.items[i], by_row[i, j]
+        prompt, _, text = orders[-1]
+        logprob = np.mean([by_option for _, by_option, _ in orders], axis=0)
+        tokens = list(map(len, prompt.query.options))
+        score = logprob / reading.lengths(prompt.answers, tokens)
         chosen = int(score.argmax()) if text is None else answered(task.prompt, item, text)
         records.append(
             {
