@@ -16,7 +16,7 @@ from snipbias.edits.edit import NeuronEdit
 from snipbias.evaluation.compare import hold_out
 from snipbias.play import questions
 from snipbias.play import session as sessions
-from snipbias.play.answers import LONGEST, EditSetting, Question, answer, choice, together
+from snipbias.play.answers import LONGEST, Answer, EditSetting, Question, answer, together
 from snipbias.play.page import _state
 from snipbias.play.questions import swapped
 from snipbias.play.session import KEPT, TRIED, Session
@@ -32,13 +32,15 @@ def opened_on(monkeypatch, changed: set[int], edits: int = 1, seconds: float = 6
     there = questions.rows(held_out_of(toy))
     asked: list[int] = []
 
-    def choice(lm, question: Question, edit: NeuronEdit | None = None) -> int:
+    def fake(lm, question: Question, edit: NeuronEdit | None, *, writes: bool) -> Answer:
         assert edit in (None, *found[:1])
         assert question.instruction == toy.instructions[0]
+        assert not writes
         asked.append(there.index(question.item))
-        return int(edit is not None and asked[-1] in changed)
+        is_other = edit is not None and asked[-1] in changed
+        return Answer((0.0, float(is_other)), "", None)
 
-    monkeypatch.setattr(sessions, "choice", choice)
+    monkeypatch.setattr(sessions, "answer", fake)
     monkeypatch.setattr(sessions, "SECONDS", seconds)
     row = there.index(Session(lm, found, [toy]).opening)
     assert {there[number].condition for number in asked} <= {"ambiguous"}
@@ -68,13 +70,14 @@ def test_the_page_opens_on_a_row_that_shows_what_an_edit_does(monkeypatch) -> No
     assert questions.first([there[other]]) == questions.first([]) == 0
 
 
-def test_the_choice_is_the_answers_and_no_opening_row_is_an_error() -> None:
+def test_a_silent_answer_has_the_same_numbers_and_no_opening_row_is_an_error() -> None:
     lm = tiny("gpt2")
     edit = random_edit(lm, 40)
     for item in RAGGED.items:
         for each in (None, edit):
             question = Question(item, SAY)
-            assert choice(lm, question, each) == answer(lm, question, each).chosen
+            silent, said = (answer(lm, question, each, writes=w) for w in (False, True))
+            assert (silent.logprobs, silent.text) == (said.logprobs, "")
     long = Task("long", tuple(replace(i, context="word " * 300) for i in rows()), (SAY,))
     assert Session(lm, [edit], [long]).opening in long.items
     strange = random_edit(tiny("llama"), 3)

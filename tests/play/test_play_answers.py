@@ -23,7 +23,6 @@ from snipbias.play.answers import (
     Question,
     answer,
     firings,
-    fit,
     together,
 )
 from snipbias.play.session import Session
@@ -201,13 +200,14 @@ def test_single_neurons_can_be_left_alone() -> None:
 
 def test_what_is_said_about_an_edit() -> None:
     lm = tiny("llama")
-    assert fit(lm, random_edit(lm, 3)) == (True, "")
-    fits, said = fit(lm, random_edit(tiny("llama", seed=1), 3))
-    assert fits
-    assert said.startswith("the edit was found on other weights")
-    fits, said = fit(lm, random_edit(tiny("gpt2"), 3))
-    assert not fits
-    assert "does not fit" in said
+    models = {"own": lm, "trained": tiny("llama", seed=1), "strange": tiny("gpt2")}
+    edits = [replace(random_edit(model, 3), label=label) for label, model in models.items()]
+    notes = Session(lm, edits, [RAGGED]).notes
+    assert notes["own"] == (True, "")
+    assert notes["trained"][0]
+    assert notes["trained"][1].startswith("the edit was found on other weights")
+    assert not notes["strange"][0]
+    assert "does not fit" in notes["strange"][1]
 
 
 def test_tabs_at_once_get_their_own_answers(unchanged) -> None:

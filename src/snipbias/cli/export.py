@@ -74,7 +74,7 @@ def _export(command: Export | Apply, options: dict[str, Any]) -> None:
     """Load the model and the edit, write the export, and say how exact it is."""
     from snipbias.base.files import slug
     from snipbias.edits.card.figures import command as command_line
-    from snipbias.edits.export.write import fill, refuse_base
+    from snipbias.edits.export.write import fill
 
     path, evaluation = command.edit, options["run"]
     beside = Path(path) if Path(path).is_dir() else None
@@ -82,12 +82,10 @@ def _export(command: Export | Apply, options: dict[str, Any]) -> None:
         edit = sb.NeuronEdit.load(path)
         this.record.data["edits"] = {path: edit.fingerprint}
         lm = this.load(options["model"] or edit.model.name)
-        refuse_base(lm, this.folder)
         with this.progress("writing and checking", None):
             exported = fill(
-                *(folder, lm, edit, options["format"]),
+                *(folder, this.folder, lm, edit, options["format"]),
                 evaluation=evaluation,
-                name=this.folder.absolute().name,
                 command=command_line(this.record),
                 beside=beside,
                 **{name: options[name] for name in ("base", "one_rank", "check")},

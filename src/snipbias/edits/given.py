@@ -1,19 +1,38 @@
-"""Accept models, tasks and edits as objects or by name."""
+"""What may stand for a model, a task or an edit: the object itself or its name."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.words import quoted
 from snipbias.edits.edit import NeuronEdit
-from snipbias.edits.interventions import Intervention
 from snipbias.models.language_model import LanguageModel
 from snipbias.models.loading import load
 from snipbias.tasks import task
 from snipbias.tasks.items import Task
+
+
+@runtime_checkable
+class Intervention(Protocol):
+    """A `NeuronEdit`, a steering vector, a mean ablation: anything that can be switched on."""
+
+    @property
+    def label(self) -> str:
+        """Its name in tables."""
+        ...
+
+    def check(self, lm: LanguageModel, /) -> object:
+        """Refuse a model that it does not fit."""
+        ...
+
+    def applied(self, lm: LanguageModel, /) -> AbstractContextManager[None]:
+        """Change the model while inside; restore it afterwards."""
+        ...
+
 
 GivenModel = LanguageModel | str | Path
 GivenTask = Task | str | Path | Iterable[Mapping[str, Any]]
@@ -57,7 +76,7 @@ def as_edit(given: Any) -> Any:
     """
     if isinstance(given, (str, Path)):
         return NeuronEdit.load(given)
-    if not all(hasattr(given, name) for name in ("label", "check", "applied")):
+    if not isinstance(given, Intervention):
         raise SnipbiasError(
             f"{quoted(given)} is not an edit: give what sb.find returns, or the folder of one."
         )

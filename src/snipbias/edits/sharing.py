@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import atomic_file
@@ -68,9 +68,12 @@ def locate(
     named = hub_id(place)
     if named is None:
         raise SnipbiasError(said)
+    repo, pinned = named
+    commit = {"revision": revision or pinned, "token": token}
     try:
         with one_sentence(f"there is no edit at {place}: it is not a folder", FILE):
-            return _download(named[0], revision or named[1], token, cache_dir)
+            from_cache = not answers(repo, FILE, **commit)
+            return _download(repo, cache_dir=cache_dir, local_files_only=from_cache, **commit)
     except SnipbiasError:
         if near:  # probably a misspelled folder, not a repository
             raise SnipbiasError(said) from None
@@ -85,17 +88,13 @@ def _edits_near(file: Path) -> list[str]:
     return []
 
 
-def _download(
-    repo: str, revision: str | None, token: str | bool | None, cache_dir: str | Path | None
-) -> Path:
-    """Get a repository's `edit.json` from the hub, or from the cache if the hub is unreachable."""
+def _download(repo: str, **options: Any) -> Path:
+    """Get a repository's `edit.json`, and its factors if they are in another file."""
     from huggingface_hub import hf_hub_download
 
-    no_hub = not answers(repo, FILE, revision=revision, token=token)
-    options = {"revision": revision, "token": token, "local_files_only": no_hub}
-    path = Path(hf_hub_download(repo, FILE, cache_dir=cache_dir, **options))
+    path = Path(hf_hub_download(repo, FILE, **options))
     if f'"format": {DENSE}' in path.read_text("utf-8", errors="replace"):
-        hf_hub_download(repo, FACTORS_FILE, cache_dir=cache_dir, **options)
+        hf_hub_download(repo, FACTORS_FILE, **options)
     return path
 
 

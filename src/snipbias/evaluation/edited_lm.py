@@ -16,7 +16,7 @@ from snipbias.base.errors import SnipbiasError
 from snipbias.base.version import __version__
 from snipbias.base.words import did_you_mean
 from snipbias.edits.edit import NeuronEdit
-from snipbias.edits.interventions import Intervention
+from snipbias.edits.given import Intervention
 from snipbias.edits.provenance import ModelId
 from snipbias.evaluation.harness import answered, as_it_is, library
 from snipbias.models.language_model import LanguageModel

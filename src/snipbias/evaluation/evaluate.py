@@ -21,8 +21,15 @@ from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import atomic_file
 from snipbias.base.words import ORIGINAL
 from snipbias.edits.edit import NeuronEdit
-from snipbias.edits.given import GivenEdits, GivenModel, GivenTask, as_edits, as_model, as_task
-from snipbias.edits.interventions import Intervention
+from snipbias.edits.given import (
+    GivenEdits,
+    GivenModel,
+    GivenTask,
+    Intervention,
+    as_edits,
+    as_model,
+    as_task,
+)
 from snipbias.edits.provenance import found_otherwise
 from snipbias.evaluation import metrics
 from snipbias.evaluation.metrics import ByCondition

@@ -26,7 +26,7 @@ from scipy.stats import ttest_rel
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.words import ORIGINAL, did_you_mean, one_line
-from snipbias.edits.interventions import Intervention
+from snipbias.edits.given import Intervention
 from snipbias.evaluation.evaluate import method_names
 from snipbias.evaluation.harness_scores import HarnessScore, HarnessScores
 from snipbias.evaluation.interval import Interval

@@ -16,7 +16,7 @@ from torch import Tensor
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.parallel import workers
 from snipbias.edits.edit import NeuronEdit
-from snipbias.edits.interventions import Intervention
+from snipbias.edits.given import Intervention
 from snipbias.edits.provenance import weights_unchanged
 from snipbias.evaluation.bootstrap import Draws
 from snipbias.evaluation.interval import Ends, Interval

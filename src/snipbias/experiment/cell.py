@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from snipbias.base.files import slug
-from snipbias.edits.interventions import Intervention
+from snipbias.edits.given import Intervention
 from snipbias.evaluation.evaluate import Evaluation, evaluate
 from snipbias.evaluation.neutral_text import Passage, TextShift, chat_answers, text_shifts
 from snipbias.evaluation.reading import Reading

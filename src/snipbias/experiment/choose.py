@@ -15,7 +15,7 @@ from itertools import pairwise
 import pyarrow as pa
 
 from snipbias.edits.edit import NeuronEdit
-from snipbias.edits.interventions import Intervention
+from snipbias.edits.given import Intervention
 from snipbias.evaluation.evaluate import accuracy
 from snipbias.evaluation.metrics import ByCondition
 from snipbias.experiment.cell import Cell

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from snipbias.edits.edit import NeuronEdit
-from snipbias.edits.interventions import Intervention
+from snipbias.edits.given import Intervention
 from snipbias.experiment.baselines.change import held_at
 from snipbias.experiment.cell import Cell
 from snipbias.experiment.choose import Setting, chosen, in_short, search_sizes

@@ -63,7 +63,7 @@ class Answer:
     @property
     def chosen(self) -> int:
         """The option with the highest log-probability; the first if tied."""
-        return _best(self.logprobs)
+        return max(range(len(self.logprobs)), key=self.logprobs.__getitem__)
 
     @property
     def shares(self) -> tuple[float, ...]:
@@ -101,35 +101,15 @@ def together(lm: LanguageModel, switches: Sequence[EditSetting]) -> NeuronEdit |
     return NeuronEdit(factors, ModelId.of(lm), label="edited") if factors else None
 
 
-def fit(lm: LanguageModel, edit: NeuronEdit) -> tuple[bool, str]:
-    """Whether an edit fits the model, and any warning about it."""
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always")
-        try:
-            edit.check(lm)
-        except SnipbiasError as error:
-            return False, str(error)
-    return True, " ".join(str(warning.message) for warning in told)
-
-
-def choice(lm: LanguageModel, question: Question, edit: NeuronEdit | None = None) -> int:
-    """The option that `answer` chooses, without generating text, which takes most of the time.
-
-    Args:
-        lm, question, edit: as in `answer`.
-    """
-    query = _query(lm, question)
-    with _running(lm, edit):
-        return _best(lm.score([query]).logprobs[0].tolist())
-
-
-def answer(lm: LanguageModel, question: Question, edit: NeuronEdit | None = None) -> Answer:
+def answer(
+    lm: LanguageModel, question: Question, edit: NeuronEdit | None = None, *, writes: bool = True
+) -> Answer:
     """The model's answer to a question.
 
     Args:
-        lm: the model.
-        question: the question.
+        lm, question: the model and the question.
         edit: the edit to apply; None for the model as it is.
+        writes: whether it also writes freely, which takes most of the time.
 
     Raises:
         SnipbiasError: the prompt is too long, or the edit does not fit the model.
@@ -137,7 +117,7 @@ def answer(lm: LanguageModel, question: Question, edit: NeuronEdit | None = None
     query = _query(lm, question)
     with _running(lm, edit):
         logprobs = lm.score([query]).logprobs[0].tolist()
-        text = lm.generate([query])[0]
+        text = lm.generate([query])[0] if writes else ""
     matched = answered(question.prompt, question.item, text)
     return Answer(tuple(logprobs), text, None if matched < 0 else matched)
 
@@ -169,10 +149,6 @@ def firings(lm: LanguageModel, question: Question, edit: NeuronEdit, option: int
     return sorted(found, key=lambda f: -abs(f.factor - 1) * max(map(abs, f.outputs)))
 
 
-def _best(logprobs: Sequence[float]) -> int:
-    return max(range(len(logprobs)), key=logprobs.__getitem__)
-
-
 def _query(lm: LanguageModel, question: Question) -> Query:
     query = lm.query(*question.prompt.ask(question.instruction, question.item))
     if len(query.prompt) > LONGEST:
@@ -185,7 +161,7 @@ def _query(lm: LanguageModel, question: Question) -> Query:
 
 @contextmanager
 def _running(lm: LanguageModel, edit: NeuronEdit | None) -> Iterator[None]:
-    """Run the model as `evaluate` does, with an edit whose warnings `fit` has shown already."""
+    """Run the model as `evaluate` does, with an edit whose warnings the page has shown already."""
     with lm.frozen(), torch.inference_mode(), warnings.catch_warnings():
         if edit is None:
             yield

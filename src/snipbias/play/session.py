@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
@@ -15,17 +16,7 @@ from snipbias.edits.provenance import found_otherwise
 from snipbias.models.language_model import LanguageModel
 from snipbias.models.sites import Neuron
 from snipbias.play import questions
-from snipbias.play.answers import (
-    Answer,
-    EditSetting,
-    Firing,
-    Question,
-    answer,
-    choice,
-    firings,
-    fit,
-    together,
-)
+from snipbias.play.answers import Answer, EditSetting, Firing, Question, answer, firings, together
 from snipbias.tasks.items import Item, Task
 
 KEPT = 64  # answers of the original model to keep
@@ -105,9 +96,17 @@ class Session:
         return Result(question, text, original, edited, drawn, fired, off)
 
     def _note(self, edit: NeuronEdit) -> tuple[bool, str]:
-        fits, said = fit(self.lm, edit)
-        told = (f"{text}." for text in found_otherwise([edit], self.tasks[0]))
-        return fits, " ".join(filter(None, [said, *told]))
+        """Whether an edit fits the model, and remarks."""
+        fits, said = True, []
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            try:
+                edit.check(self.lm)
+            except SnipbiasError as error:
+                fits, said = False, [str(error)]
+        said += [str(warning.message) for warning in told]
+        said += [f"{text}." for text in found_otherwise([edit], self.tasks[0])]
+        return fits, " ".join(said)
 
     def _telling(self) -> Item:
         """A row that shows at once what an edit does.
@@ -124,7 +123,8 @@ class Session:
         try:
             for item in [row for row in rows if row.condition == plain.condition][:TRIED]:
                 question = Question(item, task.instructions[0], prompt=task.prompt)
-                if choice(self.lm, question) != choice(self.lm, question, edit):
+                answers = [answer(self.lm, question, e, writes=False) for e in (None, edit)]
+                if answers[0].chosen != answers[1].chosen:
                     return item
                 if time.monotonic() > end:
                     break

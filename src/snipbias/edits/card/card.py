@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from snipbias.base.markdown import Markdown, cell, code, fenced, printable, show
 from snipbias.base.version import __version__
 from snipbias.base.words import plural
 from snipbias.edits.card.facts import OWN_LICENCE, Data, base_on_hub, data_of, without_folders
-from snipbias.edits.card.figures import Figures, command, damaged
+from snipbias.edits.card.figures import Figures, command, sound
 from snipbias.edits.provenance import same_weights
 from snipbias.edits.record import EditRecord
 
@@ -76,7 +77,7 @@ def model_card(
     link = Markdown(f"[{shown(base)}](https://huggingface.co/{base})") if base else None
     made_of = (f"{p.label} ({p.operation}, {p.fingerprint[:12]})" for p in edit.made_of)
     settings = (f"{name} = {value}" for name, value in found.method.items()) if found else ()
-    try:
+    with sound(f"the figures of {edit.label} are") if figures else nullcontext():
         weights = figures.model.get("weights") if figures else None
         return template("card.md.jinja").render(
             metadata=Markdown(_metadata(data, base, licence, exported)),
@@ -107,10 +108,6 @@ def model_card(
             version=record.versions.get("snipbias", __version__) if record else None,
             export_command=export_command,
         )
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        if figures is None:
-            raise
-        raise damaged(f"the figures of {edit.label} are", error) from None
 
 
 def _metadata(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -68,15 +70,20 @@ class Figures:
             SnipbiasError: there is no such evaluation, or it evaluates other edits.
         """
         run = Path(run)
-        cards = _read(run / CARDS)
-        record = RunRecord.read(run)
-        if edit.fingerprint not in cards:
+        if not os.path.isfile(run / CARDS):
             raise SnipbiasError(
-                f"{run} does not evaluate this edit ("
-                f"{', '.join(record.data.get('edits', ())) or 'no edit'}): give the folder that "
-                "`snipbias evaluate --edit` wrote for it."
+                f"there is no evaluation at {run}: give the folder that `snipbias evaluate --out` "
+                "wrote."
             )
-        try:
+        with sound(f"{run / CARDS} is"):
+            cards = json.loads((run / CARDS).read_text(encoding="utf-8"))
+            record = RunRecord.read(run)
+            if edit.fingerprint not in cards:
+                raise SnipbiasError(
+                    f"{run} does not evaluate this edit ("
+                    f"{', '.join(record.data.get('edits', ())) or 'no edit'}): give the folder "
+                    "that `snipbias evaluate --edit` wrote for it."
+                )
             card = portable(cards[edit.fingerprint])
             if not (run / "lm_eval.json").is_file():
                 card["not_measured"].append("tasks of the lm-evaluation-harness")
@@ -88,8 +95,6 @@ class Figures:
                 versions=record.versions,
                 date=record.started,
             )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise damaged(f"{run / CARDS} is", error) from None
 
     @classmethod
     def beside(cls, edit: EditRecord, folder: Path) -> Figures | None:
@@ -101,10 +106,8 @@ class Figures:
         path = folder / FILE
         if not path.is_file():
             return None
-        try:
-            kept = cls(**_read(path))
-        except TypeError as error:
-            raise damaged(f"{path} is", error) from None
+        with sound(f"{path} is"):
+            kept = cls(**json.loads(path.read_text(encoding="utf-8")))
         return kept if kept.fingerprint == edit.fingerprint else None
 
     def to_json(self) -> str:
@@ -127,10 +130,8 @@ class Figures:
         dataset = data_of(self.task)
         if dataset.repository is None:
             return {}
-        try:
+        with sound(f"the figures of {self.label} are"):
             accuracy = round(100 * self.accuracy["overall"], 2)
-        except (KeyError, TypeError) as error:
-            raise damaged(f"the figures of {self.label} are", error) from None
         entry = EvalResultEntry(
             dataset_id=dataset.repository,
             task_id=dataset.config or "default",
@@ -147,11 +148,19 @@ def command(record: RunRecord) -> str:
     return shlex.join(["snipbias", *(_word(word) for word in record.argv if word not in SILENT)])
 
 
-def damaged(what: str, error: Exception) -> SnipbiasError:
-    """The error for malformed figures."""
-    return SnipbiasError(
-        f"{what} damaged ({type(error).__name__}: {error}): run `snipbias evaluate` again."
-    )
+@contextmanager
+def sound(what: str) -> Iterator[None]:
+    """Turn what malformed figures raise into one sentence, which begins with `what`.
+
+    Raises:
+        SnipbiasError: the figures are malformed.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, ValueError, OSError, RecursionError) as error:
+        raise SnipbiasError(
+            f"{what} damaged ({type(error).__name__}: {error}): run `snipbias evaluate` again."
+        ) from None
 
 
 def portable(value: Any) -> Any:
@@ -168,15 +177,3 @@ def _word(word: str) -> str:
     if equals and option.startswith("--"):
         return f"{option}={without_folders(value)}"
     return without_folders(word)
-
-
-def _read(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise SnipbiasError(
-            f"there is no evaluation at {path.parent}: give the folder that `snipbias evaluate "
-            "--out` wrote."
-        ) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise damaged(f"{path} is", error) from None

@@ -59,34 +59,14 @@ def export(
         SnipbiasError: the edit does not fit or changes nothing, weights are quantised, the export
             answers differently, `out` holds the model itself, or PEFT is not installed.
     """
-    refuse_base(lm, Path(out))
+    asked = {"base": base, "one_rank": one_rank, "check": check, "evaluation": evaluation}
     with atomic_folder(out, overwrite=overwrite) as folder:
-        return fill(
-            folder,
-            lm,
-            edit,
-            format,
-            base=base,
-            one_rank=one_rank,
-            check=check,
-            evaluation=evaluation,
-            name=Path(out).absolute().name,
-        )
-
-
-def refuse_base(lm: LanguageModel, out: Path) -> None:
-    """Refuse to overwrite the model itself, which an adapter would still need.
-
-    Raises:
-        SnipbiasError: the model's files are in `out`.
-    """
-    place = Base.of(lm).name
-    if place and os.path.isdir(place) and Path(place).resolve().is_relative_to(out.resolve()):
-        raise SnipbiasError(f"{out} holds the model itself, which would be lost: choose another.")
+        return fill(folder, Path(out), lm, edit, format, **asked)
 
 
 def fill(
     folder: Path,
+    out: Path,
     lm: LanguageModel,
     edit: NeuronEdit,
     format: Format,
@@ -95,14 +75,13 @@ def fill(
     one_rank: bool = False,
     check: bool = True,
     evaluation: str | Path | None = None,
-    name: str,
     command: str | None = None,
     beside: Path | None = None,
 ) -> Exported:
     """Write the files of an export into an existing folder; see `export` for the other arguments.
 
     Args:
-        name: name that the folder will have, for the card.
+        folder: the folder to fill, which is to become `out`.
         command: the command line, for the card.
         beside: folder of the edit, with its figures and the record of the run that found it.
 
@@ -111,6 +90,9 @@ def fill(
     """
     if format not in get_args(Format):
         raise SnipbiasError(f"there is no format {format!r}: give one of {get_args(Format)}.")
+    own = Base.of(lm).name
+    if own and os.path.isdir(own) and Path(own).resolve().is_relative_to(out.resolve()):
+        raise SnipbiasError(f"{out} holds the model itself, which would be lost: choose another.")
     edit.check(lm)
     figures = figures_for(edit, evaluation, beside)
     changed = by_site(pair for pair in edit.by_neuron.items() if pair[1] != 1)
@@ -145,11 +127,11 @@ def fill(
     )
     for file in folder.glob("*.safetensors"):
         file.chmod(0o644)  # safetensors makes them readable for their owner only
-    record = record_of(edit, beside) if beside else None
+    name = out.absolute().name
     card = model_card(
         edit,
         figures=figures,
-        record=record,
+        record=record_of(edit, beside) if beside else None,
         place=name,
         base=place.name if place.on_hub else None,
         exported=format,
