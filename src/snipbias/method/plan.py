@@ -14,7 +14,7 @@ from snipbias.method.equations import TokenReduction
 from snipbias.models.scoring import Scored
 
 # What is reduced over tokens: values [B, K, D], and which of their tokens count [B, K].
-Track = tuple[Float[Tensor, "b k d"], Bool[Tensor, "b k"]]
+Track = tuple[Float[Tensor, "b _ d"], Bool[Tensor, "b _"]]
 
 
 @dataclass(frozen=True)
