@@ -13,7 +13,6 @@ from comparisons import OTHER, TEXTS, compared, found, task_of_two
 from families import tiny
 from snipbias.base.table import Grid, plain_text
 from snipbias.base.words import ALWAYS_UNKNOWN, BEST_OFFSET, ORIGINAL, plural
-from snipbias.edits.algebra import scaled
 from snipbias.edits.run_folder import write_edits
 from snipbias.evaluation.answer import answer
 from snipbias.evaluation.compare import Comparison, compare
@@ -172,7 +171,7 @@ def test_a_folder_with_files_of_another_run_is_refused(tmp_path) -> None:
     comparison, other = compared(), tmp_path / "other"
     comparison.save(tmp_path)
     write_edits(found(), tmp_path)
-    write_edits([scaled(found()[0], 0.5)], other)
+    write_edits([found()[0].scaled(0.5)], other)
     (tmp_path / "edits" / ".DS_Store").touch()  # as a file manager leaves it
     assert [edit.label for edit in comparison.edits_in(tmp_path)] == list(comparison.edits)
     for folder in (other, tmp_path / "nothing"):

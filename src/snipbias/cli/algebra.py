@@ -40,7 +40,7 @@ class Combine(o.Writing):
     def __call__(self) -> None:
         from snipbias.cli.combining import read_edits
         from snipbias.cli.show import edit_table
-        from snipbias.edits.algebra import COMBINE
+        from snipbias.edits.algebra import combined
 
         with run(self) as (this, folder):
             edits = read_edits(self.edits, this)
@@ -48,7 +48,7 @@ class Combine(o.Writing):
                 raise SnipbiasError(
                     "one edit at strength 1 stays as it is: name a second edit, or a --strength."
                 )
-            edit: Any = COMBINE[self.how](*edits) if len(edits) > 1 else edits[0]
+            edit: Any = combined(self.how, *edits) if len(edits) > 1 else edits[0]
             if not len(edit):
                 shared = self.how == "intersection"
                 none = "they share no neuron" if shared else "the others hold it all"

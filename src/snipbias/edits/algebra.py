@@ -1,4 +1,4 @@
-"""Combine edits of one model: union, difference, intersection, scaling.
+"""Combine edits of one model: union, difference, intersection.
 
 At each neuron, factors are ordered by their distance from 1, which changes nothing; a neuron that
 an edit leaves out comes first. Union takes the stronger and intersection the weaker factor, so
@@ -8,9 +8,8 @@ each absorbs and distributes over the other.
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from functools import reduce
 from typing import TypeVar
@@ -22,80 +21,25 @@ from snipbias.models.sites import Neuron
 
 Edit = TypeVar("Edit", bound=EditRecord)
 Factors = dict[Neuron, float]
-UNION, INTERSECTION, DIFFERENCE = "union", "intersection", "difference"
-
-
-def union(*edits: Edit) -> Edit:
-    """Every neuron in any of the edits, with the factor farthest from 1.
-
-    The strongest factor, since each edit was found to need that strength; not the product, which
-    would change an edit united with itself. Ties go to the smaller factor.
-
-    Raises:
-        SnipbiasError: the edits are of different models, or there are none.
-    """
-    return _combined(UNION, " | ", edits, stronger)
-
-
-def intersection(*edits: Edit) -> Edit:
-    """Only the neurons in all of the edits, with the factor nearest to 1.
-
-    There may be none, and then it changes nothing.
-
-    Raises:
-        SnipbiasError: the edits are of different models, or there are none.
-    """
-
-    def weaker(a: Factors, b: Factors) -> Factors:
-        return {n: min(a[n], b[n], key=_strength) for n in a if n in b}
-
-    return _combined(INTERSECTION, " & ", edits, weaker)
-
-
-def difference(first: Edit, *others: Edit) -> Edit:
-    """The neurons of the first edit that are in none of the others, whatever the factors.
-
-    Raises:
-        SnipbiasError: the edits are of different models.
-    """
-
-    def without(a: Factors, b: Factors) -> Factors:
-        return {n: factor for n, factor in a.items() if n not in b}
-
-    return _combined(DIFFERENCE, " - ", (first, *others), without)
-
-
-def scaled(edit: Edit, strength: float) -> Edit:
-    """The edit at a strength: factor f becomes 1 + strength * (f - 1).
-
-    0 changes nothing and 1 is the edit itself; 2 doubles the change, which flips the sign of a
-    pruned neuron. At strength 0 the neurons stay listed.
-
-    Raises:
-        SnipbiasError: the strength is not a finite number.
-    """
-    if not math.isfinite(strength):
-        raise SnipbiasError(f"the strength {strength} is not a finite number: give another.")
-    # Written so that strength 1 returns the same factors, without rounding.
-    factors = {
-        site: {unit: strength * factor + (1 - strength) for unit, factor in units.items()}
-        for site, units in edit.factors.items()
-    }
-    part = MadeOf(edit.label, edit.fingerprint, f"scaled by {strength:g}")
-    label = f"{strength:g} x ({edit.label})" if edit.made_of else f"{strength:g} x {edit.label}"
-    return replace(edit, factors=factors, label=label, made_of=(part,))
-
-
-COMBINE: Mapping[str, Callable[..., EditRecord]] = {
-    UNION: union,
-    DIFFERENCE: difference,
-    INTERSECTION: intersection,
-}
 
 
 def stronger(a: Factors, b: Factors) -> Factors:
-    """Every neuron of either, with the factor farthest from 1."""
+    """Every neuron of either, with the factor farthest from 1; ties go to the smaller factor.
+
+    The strongest factor, since each edit was found to need that strength; not the product, which
+    would change an edit united with itself.
+    """
     return {n: max((f[n] for f in (a, b) if n in f), key=_strength) for n in {**a, **b}}
+
+
+def weaker(a: Factors, b: Factors) -> Factors:
+    """Only the neurons of both, with the factor nearest to 1; there may be none."""
+    return {n: min(a[n], b[n], key=_strength) for n in a if n in b}
+
+
+def without(a: Factors, b: Factors) -> Factors:
+    """The neurons of the first that are not in the second, whatever the factors."""
+    return {n: factor for n, factor in a.items() if n not in b}
 
 
 def _strength(factor: float) -> tuple[float, float]:
@@ -103,15 +47,24 @@ def _strength(factor: float) -> tuple[float, float]:
     return abs(factor - 1), -factor
 
 
-def _combined(
-    operation: str,
-    sign: str,
-    edits: tuple[Edit, ...],
-    step: Callable[[Factors, Factors], Factors],
-) -> Edit:
+UNION, INTERSECTION, DIFFERENCE = "union", "intersection", "difference"
+# The sign in the label of the result, and what becomes of the factors of two edits.
+RULES: dict[str, tuple[str, Callable[[Factors, Factors], Factors]]] = {
+    UNION: (" | ", stronger),
+    INTERSECTION: (" & ", weaker),
+    DIFFERENCE: (" - ", without),
+}
+
+
+def combined(rule: str, *edits: Edit) -> Edit:
+    """Several edits as one by a rule of `RULES`, from the first to the last.
+
+    Raises:
+        SnipbiasError: the edits are of different models, or there are none.
+    """
     if not edits:
-        raise SnipbiasError(f"a {operation} needs edits: give at least one.")
-    first = edits[0]
+        raise SnipbiasError(f"a {rule} needs edits: give at least one.")
+    first, (sign, step) = edits[0], RULES[rule]
     for edit in edits[1:]:
         refuse_other_model(first, edit)
     found = [edit.found_on for edit in edits if edit.found_on]
@@ -122,7 +75,7 @@ def _combined(
         # Of a difference too, whose neurons depend on what the other edit was found on.
         found_on=reduce(lambda a, b: a if a == b else a + b, found) if found else None,
         label=sign.join(f"({edit.label})" if edit.made_of else edit.label for edit in edits),
-        made_of=tuple(MadeOf(edit.label, edit.fingerprint, operation) for edit in edits),
+        made_of=tuple(MadeOf(edit.label, edit.fingerprint, rule) for edit in edits),
     )
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from snipbias.base.hub import one_sentence
 from snipbias.base.table import Grid, Shown
 from snipbias.edits import algebra, sharing
 from snipbias.edits.card.card import model_card
-from snipbias.edits.provenance import ModelId, same_weights
+from snipbias.edits.provenance import MadeOf, ModelId, same_weights
 from snipbias.edits.pruning import Baked, bake, scale_outputs, tensors
 from snipbias.edits.record import EditRecord
 from snipbias.models.places import Place, neuron_map
@@ -60,13 +61,34 @@ class NeuronEdit(EditRecord, Shown):
 
     # -- with other edits of the same model ----------------------------------------------------
 
-    __or__ = algebra.union
-    __and__ = algebra.intersection
-    __sub__ = algebra.difference
+    def __or__(self, other: NeuronEdit) -> NeuronEdit:
+        return algebra.combined(algebra.UNION, self, other)
+
+    def __and__(self, other: NeuronEdit) -> NeuronEdit:
+        return algebra.combined(algebra.INTERSECTION, self, other)
+
+    def __sub__(self, other: NeuronEdit) -> NeuronEdit:
+        return algebra.combined(algebra.DIFFERENCE, self, other)
 
     def scaled(self, strength: float) -> NeuronEdit:
-        """`algebra.scaled`: 0 changes nothing, 1 is the edit."""
-        return algebra.scaled(self, strength)
+        """The edit at a strength: factor f becomes 1 + strength * (f - 1).
+
+        0 changes nothing and 1 is the edit itself; 2 doubles the change, which flips the sign of a
+        pruned neuron. At strength 0 the neurons stay listed.
+
+        Raises:
+            SnipbiasError: the strength is not a finite number.
+        """
+        if not math.isfinite(strength):
+            raise SnipbiasError(f"the strength {strength} is not a finite number: give another.")
+        # Written so that strength 1 returns the same factors, without rounding.
+        factors = {
+            site: {unit: strength * factor + (1 - strength) for unit, factor in units.items()}
+            for site, units in self.factors.items()
+        }
+        label = f"({self.label})" if self.made_of else self.label
+        part = MadeOf(self.label, self.fingerprint, f"scaled by {strength:g}")
+        return replace(self, factors=factors, label=f"{strength:g} x {label}", made_of=(part,))
 
     # -- on a model --------------------------------------------------------------------------
 

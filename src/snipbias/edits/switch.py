@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.words import did_you_mean
-from snipbias.edits.algebra import union
+from snipbias.edits.algebra import UNION, combined
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.pruning import times
 from snipbias.models.language_model import LanguageModel
@@ -79,7 +79,7 @@ class Switch:
         row_of = [distinct.index(names) for names in named]
         # Sorted only for a stable order; a union does not depend on it.
         edits = [[self._edits[name] for name in sorted(names)] for names in distinct]
-        factors = [union(*several).factors if several else {} for several in edits]
+        factors = [combined(UNION, *several).factors if several else {} for several in edits]
         # Only now is anything set, so that a refused choice leaves the last one active.
         for site, index in self._units.items():
             units = index.tolist()

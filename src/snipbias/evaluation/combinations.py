@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from snipbias.base.table import Grid
-from snipbias.edits.algebra import INTERSECTION, UNION, intersection, union
+from snipbias.edits.algebra import INTERSECTION, UNION, combined
 from snipbias.edits.edit import NeuronEdit
 from snipbias.evaluation.compare import Comparison, compare, distinct
 from snipbias.evaluation.tables import comparison_grids
@@ -35,7 +35,7 @@ def compare_combinations(
         edits: the edits.
         texts, retention, options: as `compare` takes them.
     """
-    both = [replace(union(*edits), label=UNION), replace(intersection(*edits), label=INTERSECTION)]
+    both = [replace(combined(rule, *edits), label=rule) for rule in (UNION, INTERSECTION)]
     every = distinct([*edits, *both] if len(both[1]) else [*edits, both[0]])
     found: dict[str, Comparison] = {}
     for task in tasks:
