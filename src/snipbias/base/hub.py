@@ -48,10 +48,9 @@ def cache_dir() -> Path:
 
 def offline() -> str | None:
     """The environment variable that forbids the network, if one is set."""
-    for name in (OFFLINE, "HF_HUB_OFFLINE"):
-        if os.environ.get(name, "").strip().lower() in {"1", "true", "yes", "on"}:
-            return name
-    return None
+    yes = {"1", "true", "yes", "on"}
+    names = (OFFLINE, "HF_HUB_OFFLINE")
+    return next((name for name in names if os.environ.get(name, "").strip().lower() in yes), None)
 
 
 @contextmanager

@@ -88,9 +88,8 @@ class Workers:
 
     def gather(self, mine: Mapping[int, T]) -> dict[int, T]:
         """Merge the results of all processes, keyed by job number."""
-        if self.hands == 1:
-            return dict(mine)
-        return {number: found for part in self._all(dict(mine)) for number, found in part.items()}
+        parts = [mine] if self.one_model else self._all(dict(mine))
+        return {number: found for part in parts for number, found in part.items()}
 
     def from_main(self, make: Callable[[], T]) -> T:
         """Call `make` in the main process and return its result in all of them."""
@@ -143,10 +142,9 @@ def _launched() -> int:
 
 def launched_rank() -> int:
     """Rank of this process as the launcher set it; 0 if there is only one."""
-    if _launched() == 1:
-        return 0
     names = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
-    return next((int(os.environ[name]) for name in names if os.environ.get(name)), 0)
+    ranks = [int(os.environ[name]) for name in names if os.environ.get(name)]
+    return ranks[0] if ranks and _launched() > 1 else 0
 
 
 @contextmanager
@@ -174,11 +172,15 @@ def data_parallel() -> Iterator[Workers]:
                 _mind_no_signal()
                 raise
             except Exception as error:
+                kind, process = type(error).__name__, f"process {who.rank} of {who.count}"
+                problem = f"{process} failed ({kind}: {error}): see above."
+                if isinstance(error, SnipbiasError):
+                    problem = str(error)
                 if workers().one_model:  # the others are inside a pass and cannot meet
-                    raise LostError(_in_words(error, who)) from error
+                    raise LostError(problem) from error
                 _mind_no_signal()  # the launcher stops the others, but not before they have spoken
                 with suppress(SnipbiasError):
-                    who._all(problem=_in_words(error, who))
+                    who._all(problem=problem)
                 raise
             else:
                 who._all()
@@ -241,13 +243,6 @@ def _leave() -> None:
     if dist.is_initialized():
         with suppress(RuntimeError):  # if others have died
             dist.destroy_process_group()
-
-
-def _in_words(error: Exception, who: Workers) -> str:
-    """Describe a failure of this process for the others."""
-    if isinstance(error, SnipbiasError):
-        return str(error)
-    return f"process {who.rank} of {who.count} failed ({type(error).__name__}: {error}): see above."
 
 
 @contextmanager

@@ -47,9 +47,7 @@ def name_only(task: Task) -> Task | None:
     """
     pool = PERSONS if task.name.startswith("mini") else GIVEN
     rows = tuple(row for item in task.items if (row := _renamed(item, pool)) is not None)
-    if not rows:
-        return None
-    return replace(task._with_items(rows), name=f"{task.name}, names")
+    return replace(task._with_items(rows), name=f"{task.name}, names") if rows else None
 
 
 def _renamed(item: Item, pool: tuple[str, ...]) -> Item | None:
@@ -81,17 +79,13 @@ def _renamed(item: Item, pool: tuple[str, ...]) -> Item | None:
 def _others(task: Task) -> Task | None:
     """Test rows of the other mini categories, or of the BBQ categories on this machine."""
     own = _category_of(task)
-    if own is None:
-        return None
-    if task.name.startswith("mini"):
+    if own in mini.CATEGORIES:
         found = [mini.load(category) for category in mini.CATEGORIES if category != own]
     else:
-        there = (c for c in bbq.CATEGORIES if c != own and fetch.is_there(c))
+        there = (c for c in bbq.CATEGORIES if own and c != own and fetch.is_there(c))
         found = [bbq.load(category) for category in there]
-    if not found:
-        return None
     rows = tuple(item for other in found for item in other.test.items)
-    return Task(OTHERS, rows, task.instructions, prompt=task.prompt)
+    return Task(OTHERS, rows, task.instructions, prompt=task.prompt) if rows else None
 
 
 def _differ(task: Task) -> Task:
