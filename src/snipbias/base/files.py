@@ -145,7 +145,17 @@ def _hidden(path: Path) -> Iterator[Path]:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             sweep(path.parent)
-            hidden = _make_hidden(path, lock)
+            while hidden is None:
+                start = f".{path.name[:_SHOWN]}."
+                hidden = Path(tempfile.mkdtemp(prefix=start, suffix=PARTIAL, dir=path.parent))
+                try:
+                    lock.enter_context(locked(hidden))
+                    swept = not hidden.is_dir()
+                except (BlockingIOError, FileNotFoundError):
+                    swept = True
+                except OSError:  # the disk has no locks, so nobody sweeps it
+                    swept = False
+                hidden = None if swept else hidden
             yield hidden / path.name
         except OSError as error:
             raise SnipbiasError(
@@ -158,21 +168,6 @@ def _hidden(path: Path) -> Iterator[Path]:
             for parent in made:
                 with suppress(OSError):  # not empty if the write succeeded
                     parent.rmdir()
-
-
-def _make_hidden(path: Path, lock: ExitStack) -> Path:
-    """Make a hidden folder and lock it."""
-    while True:
-        start = f".{path.name[:_SHOWN]}."
-        hidden = Path(tempfile.mkdtemp(prefix=start, suffix=PARTIAL, dir=path.parent))
-        try:
-            lock.enter_context(locked(hidden))
-        except (BlockingIOError, FileNotFoundError):  # swept before it was locked
-            continue
-        except OSError:  # the disk has no locks, so nobody sweeps it
-            return hidden
-        if hidden.is_dir():
-            return hidden
 
 
 def _replace(new: Path, folder: Path, hidden: Path) -> None:

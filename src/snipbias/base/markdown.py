@@ -23,12 +23,8 @@ def shown(value: object) -> Markdown:
         return value
     line = printable(str(value)).strip().replace("&", "&amp;").replace("<", "&lt;")
     line = re.sub(r"([\\`*_\[|~$])", r"\\\1", line)
-    return Markdown(re.sub(r"^([#>+=-]|\d+(?=[.)]\s))", _literal, line))
-
-
-def _literal(begin: re.Match[str]) -> str:
-    """Escape the beginning of a heading, a list or a quotation."""
-    return f"\\{begin[0]}" if not begin[0].isdigit() else f"{begin[0]}\\"
+    line = re.sub(r"^([#>+=-])", r"\\\1", line)  # a heading, a quotation or a list
+    return Markdown(re.sub(r"^(\d+)(?=[.)]\s)", r"\1\\", line))
 
 
 def code(value: object) -> Markdown:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import io
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -45,9 +45,7 @@ class Grid:
         """The table without columns that are empty in every row."""
         columns = list(zip(self.header, *self.rows, strict=True))
         kept = [column for column in columns if set(column[1:]) - {"-", ""}]
-        if not kept:
-            return self
-        header, *rows = zip(*kept, strict=True)
+        header, *rows = zip(*(kept or columns), strict=True)
         return replace(self, header=header, rows=tuple(rows))
 
     def of(self, names: Collection[str]) -> Grid:
@@ -78,17 +76,15 @@ class Grid:
         columns = zip(*self.rows, strict=True) if self.rows else self.header
         words = [any(map(str.isalpha, "".join(column))) for column in columns]
         sides = [' style="text-align: left"' if each else "" for each in words]
-        header, *rows = (
-            "".join(
-                f"<t{tag}{side}>{html.escape(cell)}</t{tag}>"
-                for cell, side in zip(row, sides, strict=True)
-            )
-            for row, tag in ((self.header, "h"), *((row, "d") for row in self.rows))
-        )
-        body = "".join(f"<tr>{row}</tr>" for row in rows)
+
+        def line(tag: str, row: Sequence[str]) -> str:
+            cells = zip(sides, map(html.escape, row), strict=True)
+            return f"<tr>{''.join(f'<{tag}{side}>{cell}</{tag}>' for side, cell in cells)}</tr>"
+
+        head, body = line("th", self.header), "".join(line("td", row) for row in self.rows)
+        title = html.escape(self.title)
         return (
-            f"<table><caption>{html.escape(self.title)}</caption><thead><tr>{header}</tr></thead>"
-            f"<tbody>{body}</tbody></table>"
+            f"<table><caption>{title}</caption><thead>{head}</thead><tbody>{body}</tbody></table>"
         )
 
     def markdown(self) -> str:

@@ -22,14 +22,16 @@ OPTION_COLUMN = re.compile(r"(option_|ans)([0-9]{1,4})")
 CONVERTERS = ("as_py", "tolist", "to_list")
 
 Row = Mapping[str, Any]
-Columns = Mapping[str, str]
 
 
-def checked_columns(found: Rows, columns: Columns) -> Columns:
-    """Check {our column: the data's column}, and split `options=a,b,c` into a column per option.
+def renamed(found: Rows, columns: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The rows under our column names, without empty cells; `options=a,b,c` names three columns.
+
+    A mapped column keeps only its new meaning: it does not also fill our column of its old name.
+    If it is empty, no synonym (`label` for a mapped `gold`) replaces it.
 
     Raises:
-        SnipbiasError: one of ours does not exist, or one of theirs is in no row.
+        SnipbiasError: the mapping names a column of ours that does not exist, or none of theirs.
     """
     there = list(dict.fromkeys(str(column) for _, row in found.rows for column in row))
     several = columns.get("options", "")
@@ -48,23 +50,18 @@ def checked_columns(found: Rows, columns: Columns) -> Columns:
                 f"{found.name} has no column {quoted(theirs)}{meant}: correct what the column "
                 f"mapping says for {ours!r}."
             )
-    return columns
+    return [_renamed(row, columns) for _, row in found.rows]
 
 
-def rename(row: Row, columns: Columns) -> dict[str, Any]:
-    """Rename a row's columns to ours and drop empty cells.
-
-    A mapped column keeps only its new meaning: it does not also fill our column of its old name.
-    If it is empty, no synonym (`label` for a mapped `gold`) replaces it.
-    """
+def _renamed(row: Row, columns: Mapping[str, str]) -> dict[str, Any]:
     kept = {str(name): value for name, value in row.items() if name not in columns.values()}
     if "gold" in columns:
         kept.pop("label", None)
     if "options" in columns:
         kept = {name: kept[name] for name in kept if not OPTION_COLUMN.fullmatch(name)}
     kept |= {ours: row.get(theirs) for ours, theirs in columns.items()}
-    renamed = {name: plain(value) if is_ours(name) else value for name, value in kept.items()}
-    return {name: value for name, value in renamed.items() if value is not None}
+    cells = {name: plain(value) if is_ours(name) else value for name, value in kept.items()}
+    return {name: value for name, value in cells.items() if value is not None}
 
 
 def is_ours(name: str) -> bool:
@@ -139,3 +136,16 @@ def as_texts(value: Any) -> tuple[str, ...] | None:
         return None
     texts = [as_text(element) for element in value]
     return None if None in texts else tuple(text for text in texts if text is not None)
+
+
+def text_of(row: Row, column: str) -> str:
+    """The text of a cell, which may be empty.
+
+    Raises:
+        SnipbiasError: it is not a text.
+    """
+    value = row.get(column, "")
+    text = as_text((value.name or "") if isinstance(value, Label) else value)
+    if text is None:
+        raise SnipbiasError(f"{column!r} is {quoted(value)}; write a text.")
+    return text

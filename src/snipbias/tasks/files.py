@@ -6,34 +6,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.markdown import printable
 from snipbias.base.words import did_you_mean, listed, quoted
-from snipbias.tasks.columns import (
-    COLUMNS,
-    OPTION_COLUMN,
-    Columns,
-    Label,
-    Row,
-    as_text,
-    as_texts,
-    checked_columns,
-    is_ours,
-    rename,
-)
+from snipbias.tasks.columns import COLUMNS, OPTION_COLUMN, Row, as_texts, is_ours, renamed, text_of
 from snipbias.tasks.item import Condition, Item, looks, refuse_half_letters
 from snipbias.tasks.items import Task
-from snipbias.tasks.options import (
-    Options,
-    first_number,
-    labels_are_names,
-    printed_list,
-    read_options,
-)
+from snipbias.tasks.options import INDICES, Options, printed_list, read_options, settled
 from snipbias.tasks.prompts import general_instructions
 from snipbias.tasks.readers import Rows, at
 from snipbias.tasks.unanswerable import with_twins
@@ -44,13 +26,12 @@ CONDITIONS: dict[str, Condition] = {
     "disambiguated": "disambiguated",
     "disambig": "disambiguated",
 }
-INDICES = ("gold", "label", "unknown", "biased")
 MOST_OPTIONS = 1_000
 MANY_INSTRUCTIONS = 20
 
 
 def from_rows(
-    found: Rows, instructions: Sequence[str] | None = None, columns: Columns | None = None
+    found: Rows, instructions: Sequence[str] | None = None, columns: Mapping[str, str] | None = None
 ) -> Task:
     """Make a task of rows.
 
@@ -67,17 +48,16 @@ def from_rows(
         raise SnipbiasError(
             f"{found.name} has no rows: give it at least one, with question and options."
         )
-    columns = checked_columns(found, columns or {})
+    rows = renamed(found, columns or {})
     places = [where for where, _ in found.rows]
-    renamed = [rename(row, columns) for _, row in found.rows]
     options = []
-    for where, row in zip(places, renamed, strict=True):
+    for where, row in zip(places, rows, strict=True):
         with at(where):
             options.append(_options(row))
-    options = _settle_indices(renamed, options)
+    options = settled(rows, options)
     items: list[Item] = []
     place_of: dict[str, str] = {}
-    for where, row, theirs in zip(places, renamed, options, strict=True):
+    for where, row, theirs in zip(places, rows, options, strict=True):
         with at(where):
             item = _item(row, len(items) + 1, theirs)
             if item.id in place_of:
@@ -88,7 +68,7 @@ def from_rows(
         place_of[item.id] = where
         items.append(item)
     own: dict[str, None] = {}  # distinct, in order of first appearance
-    for where, row in zip(places, renamed, strict=True):
+    for where, row in zip(places, rows, strict=True):
         with at(where):
             own |= dict.fromkeys(_instructions(row))
     return Task(
@@ -96,32 +76,18 @@ def from_rows(
         with_twins(items),
         tuple(instructions or own or general_instructions()),
         source=found.source,
-        notes=tuple(_notes(renamed, items, tuple(own), instructions)),
+        notes=tuple(_notes(rows, items, tuple(own), instructions)),
     )
 
 
-def _settle_indices(rows: list[dict[str, Any]], options: list[Options]) -> list[Options]:
-    """Replace class labels by names or indices, and find out what numbered options count from."""
-    both = list(zip(rows, options, strict=True))
-    for column in INDICES:
-        labelled = [(row, o) for row, o in both if isinstance(row.get(column), Label)]
-        by_name = labels_are_names((row[column], o) for row, o in labelled)
-        for row, _ in labelled:
-            label = row[column]
-            row[column] = label.name if by_name and label.name is not None else label.place
-    cells = ((row[column], o) for row, o in both for column in INDICES if column in row)
-    first = first_number(cells)
-    return [replace(o, first=first) if o.are_numbered else o for o in options]
-
-
 def _item(row: Row, number: int, options: Options) -> Item:
-    twin, template = (looks(_text(row, column)) for column in ("twin", "template"))
-    question, context = _text(row, "question"), _text(row, "context")
+    twin, template = (looks(text_of(row, column)) for column in ("twin", "template"))
+    question, context = text_of(row, "question"), text_of(row, "context")
     indices = {name: _index(row, name, options) for name in INDICES if name in row}
     if "label" in indices:
         indices.setdefault("gold", indices.pop("label"))
-    identity = _text(row, "id") or f"row-{number}"
-    condition = _text(row, "condition").lower()
+    identity = text_of(row, "id") or f"row-{number}"
+    condition = text_of(row, "condition").lower()
     if condition and condition not in CONDITIONS:
         raise SnipbiasError(
             f"'condition' is {quoted(condition)}; write ambiguous or disambiguated, or leave it "
@@ -136,18 +102,10 @@ def _item(row: Row, number: int, options: Options) -> Item:
         context=context,
         template=template or twin or f"row-{hashlib.sha256(content).hexdigest()[:12]}",
         condition=CONDITIONS.get(condition),
-        polarity=_text(row, "polarity") or None,
+        polarity=text_of(row, "polarity") or None,
         twin=twin,
         **indices,
     )
-
-
-def _text(row: Row, column: str) -> str:
-    value = row.get(column, "")
-    text = as_text((value.name or "") if isinstance(value, Label) else value)
-    if text is None:
-        raise SnipbiasError(f"{column!r} is {quoted(value)}; write a text.")
-    return text
 
 
 def _options(row: Row) -> Options:
@@ -170,7 +128,7 @@ def _options(row: Row) -> Options:
             "1, 2, ... without a gap; only the last ones may be empty."
         )
     else:
-        options = Options(tuple(_text(row, numbered[i]) for i in range(len(numbered))))
+        options = Options(tuple(text_of(row, numbered[i]) for i in range(len(numbered))))
     if len(options.texts) > MOST_OPTIONS:
         raise SnipbiasError(
             f"there are {len(options.texts):,} options, and each is a pass through the model; give "
@@ -224,7 +182,7 @@ def _instructions(row: Row) -> Iterator[str]:
         texts = printed_list(value) or [text.strip() for text in value.split("|")]
     if texts is None:
         raise _no_list(row, "instructions")
-    for text in (*texts, _text(row, "instruction")):
+    for text in (*texts, text_of(row, "instruction")):
         refuse_half_letters(text)
         if text:
             yield text

@@ -7,7 +7,7 @@ import json
 import re
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from string import ascii_lowercase
 from typing import Any
 
@@ -29,6 +29,9 @@ ELEMENT = re.compile(
     r"(?P<between>\s*,\s*|\s+|$)",
     re.DOTALL,
 )
+
+
+INDICES = ("gold", "label", "unknown", "biased")
 
 
 @dataclass(frozen=True)
@@ -180,7 +183,21 @@ def _are_in_order(marks: Sequence[str]) -> bool:
     return list(marks) in (list(ascii_lowercase[: len(marks)]), numbers[:-1], numbers[1:])
 
 
-def first_number(cells: Iterable[tuple[Any, Options]]) -> int | None:
+def settled(rows: Sequence[dict[str, Any]], options: Sequence[Options]) -> list[Options]:
+    """Replace class labels by names or indices, and find out what numbered options count from."""
+    both = list(zip(rows, options, strict=True))
+    for column in INDICES:
+        labelled = [(row, o) for row, o in both if isinstance(row.get(column), Label)]
+        by_name = _labels_are_names((row[column], o) for row, o in labelled)
+        for row, _ in labelled:
+            label = row[column]
+            row[column] = label.name if by_name and label.name is not None else label.place
+    cells = ((row[column], o) for row, o in both for column in INDICES if column in row)
+    first = _first_number(cells)
+    return [replace(o, first=first) if o.are_numbered else o for o in options]
+
+
+def _first_number(cells: Iterable[tuple[Any, Options]]) -> int | None:
     """Whether a column counts numbered options (1, 2, 3, ...) from 0 or from 1.
 
     A 0 in the column, or the number of a last option, decides; None if there is neither.
@@ -193,7 +210,7 @@ def first_number(cells: Iterable[tuple[Any, Options]]) -> int | None:
     return 0 if seen[0] else 1 if seen[1] else None
 
 
-def labels_are_names(cells: Iterable[tuple[Label, Options]]) -> bool:
+def _labels_are_names(cells: Iterable[tuple[Label, Options]]) -> bool:
     """Whether a column's class labels name options rather than count them.
 
     They do if every row has an option with its label's name; or if some rows have one, unless the
