@@ -55,11 +55,7 @@ def offline() -> str | None:
 
 @contextmanager
 def one_sentence(begin: str, file: str) -> Iterator[None]:
-    """Turn errors of the hub's client into one sentence.
-
-    Args:
-        begin: the beginning of the sentence.
-        file: the file that was requested.
+    """Turn errors of the hub's client about a file into one sentence that starts with `begin`.
 
     Raises:
         SnipbiasError: the client raised an error.

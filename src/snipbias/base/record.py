@@ -7,6 +7,7 @@ import os
 import platform
 import sys
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
@@ -86,10 +87,10 @@ class RunRecord:
             record = cls(**json.loads(path.read_text(encoding="utf-8")))
             if type(record.argv) is not list or any(type(word) is not str for word in record.argv):
                 raise TypeError("argv is not a list of strings")
-            objects = [f.name for f in fields(cls) if str(f.type).startswith("dict")]
-            wrong = [name for name in objects if not isinstance(getattr(record, name), dict)]
-            if wrong:
-                raise TypeError(f"{wrong[0]} is not an object")
+            for part in fields(cls):
+                is_object = isinstance(getattr(record, part.name), dict)
+                if str(part.type).startswith("dict") and not is_object:
+                    raise TypeError(f"{part.name} is not an object")
             if not all(isinstance(model, dict) for model in record.models.values()):
                 raise TypeError("models holds something that is not an object")
             return record
@@ -108,10 +109,8 @@ def package_versions() -> dict[str, str]:
     """Versions of Python and of the packages that affect results."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
-        try:
+        with suppress(PackageNotFoundError):
             found[package] = version(package)
-        except PackageNotFoundError:
-            continue
     return found
 
 

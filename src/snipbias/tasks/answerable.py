@@ -24,11 +24,7 @@ UNKNOWN = (*UNKNOWN_WORDINGS, *shipped("unknown.txt").splitlines())
 
 @cache
 def answerable(vocabulary: str = "") -> Task:
-    """The pairs as a task: four rows per pair, twins of each other, under one instruction.
-
-    Args:
-        vocabulary: `mini` for pairs in the words that the demo model knows.
-    """
+    """The pairs (for `mini`, in words that the demo model knows) as a task: four twins per pair."""
     lines = [line.split("|") for line in shipped(vocabulary, "answerable.txt").splitlines()]
     other = _alike([fact for _, fact, *_ in lines])
     wordings = UNKNOWN_WORDINGS if vocabulary else UNKNOWN
@@ -46,20 +42,20 @@ def answerable(vocabulary: str = "") -> Task:
             ("filler", f"{context} {other[number]}", questions[asked]),
             ("mismatch", f"{context} {fact}", left_open),
         )
-        for condition, told, question in ways:
-            items.append(
-                Item(
-                    id=f"{number}/{condition}",
-                    question=question,
-                    options=tuple(options),
-                    gold=answer if condition == "disambiguated" else unknown,
-                    context=told,
-                    template=str(number),
-                    condition=condition,
-                    unknown=unknown,
-                    twin=str(number),
-                )
+        items += (
+            Item(
+                id=f"{number}/{condition}",
+                question=question,
+                options=tuple(options),
+                gold=answer if condition == "disambiguated" else unknown,
+                context=told,
+                template=str(number),
+                condition=condition,
+                unknown=unknown,
+                twin=str(number),
             )
+            for condition, told, question in ways
+        )
     return Task("answerable", tuple(items), ("Answer the question.",), source="embedded")
 
 

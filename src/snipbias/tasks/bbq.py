@@ -36,11 +36,7 @@ GROUP_PARTS = re.compile(r"(?:(?P<ses>lowSES|highSES)[-_])?(?:(?P<gender>[MF])[-
 
 
 def load(category: str, data_dir: str | Path | None = None) -> Task:
-    """Load one category; `fetch` explains where its file comes from.
-
-    Raises:
-        SnipbiasError: the file is missing and cannot be downloaded, or is malformed.
-    """
+    """Load one category; `fetch` explains where its file comes from."""
     file = fetch(category, data_dir)
     items, found = parse(decode(file.content, file.path), file.path, category)
     notes = (*file.notes, *found)

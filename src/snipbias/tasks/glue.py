@@ -43,11 +43,7 @@ Row = Mapping[str, Any]
 
 
 def load(name: str, data_dir: str | Path | None = None) -> Task:
-    """Load `mrpc`, `rte` or `qnli` from `data_dir`, SNIPBIAS_DATA_DIR, or the hub.
-
-    Raises:
-        SnipbiasError: the data is missing and cannot be downloaded, or is malformed.
-    """
+    """Load `mrpc`, `rte` or `qnli` from `data_dir`, SNIPBIAS_DATA_DIR, or the hub."""
     places = [f"{folder}{name}{suffix}" for folder in ("", "glue/") for suffix in SUFFIXES]
     path = own_file(data_dir, [*places, f"{name.upper()}/dev.tsv"])  # the last: classic download
     found = _from_hub(name) if path is None else _from_file(name, path)

@@ -103,8 +103,8 @@ class PromptTemplate:
                 f"item {item.id!r} has {len(shown)} options and there are 26 letters: use a "
                 "prompt without letters, such as 'list'."
             )
-        lettered = zip(cycle(ascii_uppercase), shown, strict=False)
-        options = (self.mark.replace(LETTER, letter) + option for letter, option in lettered)
+        letters = zip(cycle(ascii_uppercase), shown, strict=False)
+        options = (self.mark.replace(LETTER, letter) + option for letter, option in letters)
         values = {
             "instruction": instruction,
             "context": item.context,
@@ -157,19 +157,11 @@ def _braced(names: Any) -> str:
     return ", ".join(f"{{{name}}}" for name in names)
 
 
-_LABELLED = "{instruction}\nContext: {context}\nQuestion: {question}\nOptions:\n{options}\nAnswer:"
-_PAPER = _LABELLED.replace("Options:\n", "Options: ")
-DEFAULT = PromptTemplate(_LABELLED, name="list")
 NAMED = {
-    template.name: template
-    for template in (
-        DEFAULT,
-        PromptTemplate(_PAPER, mark="", between=", ", join=" ", name="paper"),
-        PromptTemplate(_LABELLED, mark=f"{LETTER}. ", answer="letter", name="letters"),
-        PromptTemplate(_LABELLED, mark=f"{LETTER}. ", name="letters-text"),
-        PromptTemplate("{instruction}\n{context}\n{question}\n{options}", name="plain"),
-    )
+    name: PromptTemplate(**settings, name=name)
+    for name, settings in json.loads(shipped("prompts.json")).items()
 }
+DEFAULT = NAMED["list"]
 
 
 def prompt_template(spec: str | Path | Mapping[str, Any] | PromptTemplate) -> PromptTemplate:
@@ -196,7 +188,7 @@ def prompt_template(spec: str | Path | Mapping[str, Any] | PromptTemplate) -> Pr
     path = Path(spec)
     if path.suffix not in (".txt", ".json"):
         raise SnipbiasError(
-            f"there is no prompt {quoted(str(spec))}{did_you_mean(str(spec), list(NAMED))}: use "
+            f"there is no prompt {quoted(str(spec))}{did_you_mean(str(spec), NAMED)}: use "
             f"{listed(list(NAMED))}, a text with the fields {_braced(FIELDS)}, or the path of a "
             ".txt or .json file."
         )
@@ -213,10 +205,6 @@ def prompt_template(spec: str | Path | Mapping[str, Any] | PromptTemplate) -> Pr
 
 @cache
 def general_instructions(language: str = "en") -> tuple[str, ...]:
-    """Paraphrases that fit any question with options, with or without a context.
-
-    Args:
-        language: language code; English if there is no translation.
-    """
+    """Paraphrases that fit any question with options; English if there is no translation."""
     known = json.loads(shipped("instructions.json"))
     return tuple(known.get(language, known["en"]))

@@ -157,8 +157,7 @@ def _header(where: str, cells: Sequence[str], delimiter: str) -> list[str]:
             f"{where}: the only column is {quoted(cells[0])}; separate cells with {wanted}, not "
             f"{SEPARATORS[others[0]]}."
         )
-    twice = {name for name in names if name and names.count(name) > 1}
-    if twice:
+    if twice := [name for name in names if name and names.count(name) > 1]:
         raise SnipbiasError(
             f"{where}: the column {quoted(min(twice))} appears twice; give every column its own "
             "name."
