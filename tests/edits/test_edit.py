@@ -12,6 +12,7 @@ from edits_by_hand import edit_of
 from families import FAMILIES, GENERIC, tiny
 from snipbias.base.errors import SnipbiasError
 from snipbias.edits.edit import NeuronEdit
+from snipbias.edits.export.write import export
 from snipbias.edits.provenance import ModelId
 from snipbias.edits.switch import switched
 from snipbias.experiment.baselines.change import held_at
@@ -170,6 +171,12 @@ def test_undo_is_exact_to_the_bit_in_every_type(dtype, unchanged):
         again.undo()
         first.undo()
         first.undo()  # the second time changes nothing
+    with unchanged(lm.model):
+        first, again = edit.bake(lm), second.bake(lm)
+        with pytest.raises(SnipbiasError, match="undo later edits first"):
+            first.undo()  # the second would put half of it back
+        again.undo()
+        first.undo()
 
 
 def test_applied_is_undone_after_an_exception(unchanged):
@@ -233,6 +240,19 @@ def test_nested_edits_multiply():
     assert torch.equal(logprobs(lm), expected)
     for undo in reversed(baked):
         undo.undo()
+
+
+def test_a_weight_that_two_layers_share_is_not_baked(unchanged, tmp_path):
+    """The hook scales what one of them puts out; the weights would change the other as well."""
+    lm = tiny("llama")
+    first, second = lm.module(lm.sites[0].name), lm.module(lm.sites[1].name)
+    first.weight = second.weight = nn.Parameter(first.weight[: lm.sites[1].width].clone())
+    shared, other = (replace(edit_of(lm), factors={lm.sites[i].name: {0: 0.0}}) for i in (1, -1))
+    with unchanged(lm.model), pytest.raises(SnipbiasError, match="another layer has the same weig"):
+        shared.bake(lm)
+    other.bake(lm).undo()
+    with unchanged(lm.model), pytest.raises(SnipbiasError, match="layers share a weight"):
+        export(lm, other, "checkpoint", tmp_path / "out", check=False)
 
 
 def test_factor_one_and_no_neuron_change_nothing():

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, cast
 
 import pandas
 import pytest
 
 import snipbias as sb
+from edits_by_hand import edit_of
 from families import tiny
 from snipbias.models.sites import Neuron
 
@@ -99,3 +102,20 @@ def test_plots_count_what_is_there(lm) -> None:
         assert sum(count or 0 for row in figure.data[0].z for count in row) == n
     with pytest.raises(sb.SnipbiasError, match="no condition"):
         sb.compare(lm, ROWS, edit, controls=0, texts=()).plot()
+
+
+def test_an_edit_of_no_units_and_a_model_that_is_not_wrapped() -> None:
+    lm = tiny("llama")
+    site, edit, bare = lm.sites[0].name, edit_of(lm), cast(Any, lm.model)
+    for units in ({"1": 0.0}, {1.0: 0.0}, {1: "0"}, {1: None}, {1: float("nan")}):
+        with pytest.raises(sb.SnipbiasError, match=r"no unit|no finite number"):
+            replace(edit, factors={site: units})
+    for use in (
+        lambda: edit.applied(bare).__enter__(),
+        lambda: edit.bake(bare),
+        lambda: sb.export(bare, edit, "lora", "nowhere"),
+        lambda: sb.random_edit(bare, 1),
+        lambda: sb.random_edit(lm, cast(Any, 2.5)),
+    ):
+        with pytest.raises(sb.SnipbiasError, match=r"is not wrapped|is not a model|asked for 2\.5"):
+            use()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import transformers as tf
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from families import tiny, tokenizer
@@ -87,6 +87,9 @@ def test_an_encoder_decoders_options_end_once():
         for option in query.options:
             assert option[-1] == 1
             assert option.count(1) == 1
+    model = tiny("t5").model
+    model.config.eos_token_id = None  # then the tokenizer's ends them
+    assert wrap(model, tokenizer()).query("hi", ["yes"]).options[0][-1] == 1
 
 
 def merging() -> PreTrainedTokenizerFast:
@@ -142,6 +145,14 @@ def test_texts_that_become_nothing_are_refused(family):
     if family == "llama":
         with pytest.raises(SnipbiasError, match="into no token"):
             lm.query("a", ["  ", "b"])
+
+
+def test_options_that_become_the_same_tokens_are_refused():
+    """Their scores would always be equal, and a choice between them mean nothing."""
+    tokens = tokenizer()
+    tokens.backend_tokenizer.normalizer = normalizers.Lowercase()
+    with pytest.raises(SnipbiasError, match=r"turns all the options .* into the same"):
+        wrap(tiny("llama").model, tokens).query("a", ["The Man", "the man"])
 
 
 def test_an_encoder_decoder_that_does_not_know_how_answers_start_is_refused():

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 from torch.nn.utils import parametrizations, prune
+from transformers import CohereConfig, CohereForCausalLM
 
 import snipbias as sb
 from families import tiny, tokenizer
@@ -53,6 +54,32 @@ def test_models_that_would_give_wrong_numbers_are_refused() -> None:
     ):
         with pytest.raises(sb.SnipbiasError, match=words):
             sb.wrap(model, tokenizer())
+
+
+def test_what_is_no_model_or_no_tokenizer_is_refused() -> None:
+    for model, tokens in ((tokenizer(), tiny("llama").model), (None, tokenizer())):
+        with pytest.raises(sb.SnipbiasError, match="give a model of transformers and then its"):
+            sb.wrap(model, tokens)  # type: ignore[arg-type]
+    with pytest.raises(sb.SnipbiasError, match="LlamaForCausalLM with a str: give a model"):
+        sb.wrap(tiny("llama").model, "gpt2")  # type: ignore[arg-type]
+
+
+def test_a_norm_with_weights_for_every_head_is_no_projection() -> None:
+    torch.manual_seed(0)
+    sizes = dict.fromkeys(("hidden_size", "intermediate_size", "vocab_size"), 64)
+    config = CohereConfig(**sizes, num_hidden_layers=1, num_attention_heads=4, use_qk_norm=True)
+    lm = sb.wrap(CohereForCausalLM(config).eval(), tokenizer())
+    assert "".join(site.role(0) for site in lm.sites[:4]) == "qkvo"
+
+
+def test_the_default_type_of_tensors_does_not_matter() -> None:
+    task, lm = sb.task(ROWS, instructions=["say it."]), tiny("llama")
+    want = sb.attribute(lm, task).flat
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        torch.testing.assert_close(sb.attribute(lm, task).flat, want)
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 def test_a_token_that_the_model_does_not_know_is_named() -> None:

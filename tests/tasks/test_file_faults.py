@@ -45,6 +45,7 @@ BAD_ROWS: list[tuple[Any, str]] = [
     (ROW | {"options": ["Ann"], "gold": 0}, "has 1 option(s): give at least two."),
     (ROW | {"options": ["Ann", " Ann"]}, "has the same option twice: make its options differ."),
     (ROW | {"options": ["Ann", ""]}, "has an empty option: give every option a text."),
+    (ROW | {"options": []}, "'options' is []; write a list of texts, or texts separated by |."),
     (ROW | {"options": 7}, "'options' is 7; write a list of texts, or texts separated by |."),
     (ROW | {"options": ["a", None]}, "'options' is ['a', None]; write a list of texts"),
     (ROW | {"condition": "vague"}, "'condition' is 'vague'; write ambiguous or disambiguated"),
@@ -88,6 +89,11 @@ BAD_FILES: list[tuple[str, str | bytes, str]] = [
     ("own.csv", HEAD + 'Who?,"a|b"c,a\n', "line 2: this is not valid CSV ("),
     ("own.csv", HEAD + 'Who?,"a|b,a\n', "line 2: this is not valid CSV ("),
     ("own.csv", "question,gold,gold\n", "line 1: the column 'gold' appears twice;"),
+    (
+        "own.jsonl",
+        '{"question": "Who?", "options": ["a", "b"], "gold": 0, "gold": 1}',
+        "line 1: this line is not valid JSON (the name 'gold' appears twice);",
+    ),
     # The first row's question has a line break, so the bad second row is on line 4.
     ("own.csv", HEAD + '"Who\n?",a|b,a\nWho?,a|b,c\n', "line 4: 'gold' is 'c', which is none"),
 ]

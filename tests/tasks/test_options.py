@@ -59,6 +59,7 @@ def test_one_text_that_holds_all_options() -> None:
         "[0.5, 1e3]": ("0.5", "1000.0"),
         "A. x | y\nB. z": ("x | y", "z"),
         "a\nb | c": ("a\nb", "c"),
+        "Options:\na|b": ("a", "b"),
     }
     for text, expected in texts.items():
         found = read_options(text)
@@ -102,6 +103,28 @@ def test_gold_by_letter_number_or_text() -> None:
     assert [item.gold for item in task(rows).items] == [0, 1, 2]  # the 3 tells: from 1
     rows = [{"question": "?", "options": numbered, "gold": gold} for gold in (1, 2, 0)]
     assert [item.gold for item in task(rows).items] == [1, 2, 0]  # the 0 tells: from 0
+
+
+def test_letters_and_numbers_that_stay_in_the_options() -> None:
+    in_order, numbered = ["A. Xu", "B. Yi", "C. Zoe"], ["1. Xu", "2. Yi", "3. Zoe"]
+    for gold in ("B", "b)", "B. Yi", 1):
+        assert gold_of(in_order, gold) == "B. Yi", gold
+    assert gold_of(numbered, 3) == gold_of(numbered, "3") == "3. Zoe"
+    assert gold_of(["J. Xu", "K. Yi"], 1) == gold_of(["J. Xu", "K. Yi"], "k. yi") == "K. Yi"
+    # A letter or number that names one option and the place of another is not guessed.
+    shuffled, filtered = ["B. Yi", "A. Xu", "C. Zoe"], "A. Xu\nC. Zoe\nD. Al"
+    unclear = ((shuffled, "A"), (filtered, "C"), (filtered, "B"), (["J. Xu", "K. Yi"], "A"))
+    for options, gold in unclear:
+        with pytest.raises(SnipbiasError, match=r"'gold' is .*, which is none of the options"):
+            gold_of(options, gold)
+    assert gold_of(shuffled, "C") == "C. Zoe"
+    assert gold_of(shuffled, "A. Xu") == "A. Xu"
+    for options in (numbered, ["2. Yi", "1. Xu"], "2) Yi | 1) Xu | 0) Zoe"):
+        with pytest.raises(SnipbiasError, match="'gold' is 1, which may count from 0 or as"):
+            gold_of(options, 1)
+    columns = {"question": "?", "option_0": "B. Yi", "option_1": "A. Xu", "gold": "A"}
+    with pytest.raises(SnipbiasError, match="'gold' is 'A', which is none"):
+        task([columns])
 
 
 def test_a_letter_or_number_that_is_an_option_too() -> None:

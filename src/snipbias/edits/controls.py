@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.words import SAME_LAYERS, plural
 from snipbias.edits.edit import NeuronEdit
+from snipbias.edits.given import GivenModel, as_model
 from snipbias.edits.provenance import ModelId
 from snipbias.edits.record import by_site
 from snipbias.models.language_model import LanguageModel
@@ -15,7 +16,7 @@ from snipbias.models.sites import neuron_at
 
 
 def random_edit(
-    lm: LanguageModel, n: int, seed: int = 0, factor: float | Sequence[float] = 0.0
+    lm: GivenModel, n: int, seed: int = 0, factor: float | Sequence[float] = 0.0
 ) -> NeuronEdit:
     """Scale `n` neurons drawn evenly from the whole model.
 
@@ -28,8 +29,9 @@ def random_edit(
     Raises:
         SnipbiasError: the model has fewer neurons.
     """
+    lm = as_model(lm)
     total = sum(site.width for site in lm.sites)
-    if not 0 < n <= total:
+    if n not in range(1, total + 1):
         raise SnipbiasError(f"asked for {n} of {total} neurons: ask for 1 to {total}.")
     rng = random.Random(seed)
     drawn = rng.sample(range(total), n)

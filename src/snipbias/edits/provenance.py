@@ -12,6 +12,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from snipbias.base.errors import SnipbiasError
+from snipbias.base.words import quoted
 from snipbias.models.sharded import plain
 from snipbias.models.sites import unit_dim
 from snipbias.tasks.prompts import DEFAULT, PromptTemplate
@@ -44,7 +46,16 @@ class ModelId:
 
     @classmethod
     def of(cls, lm: LanguageModel) -> ModelId:
-        """The identity of a loaded model."""
+        """The identity of a loaded model.
+
+        Raises:
+            SnipbiasError: it is not wrapped.
+        """
+        if not hasattr(lm, "sites"):
+            raise SnipbiasError(
+                f"{quoted(lm)} is not wrapped: give what sb.load(name) or sb.wrap(model, "
+                "tokenizer) returns."
+            )
         return cls(
             name=lm.name,
             architecture=type(lm.model).__name__,

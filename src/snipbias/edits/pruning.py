@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -21,13 +22,23 @@ if TYPE_CHECKING:
 class Baked:
     """Weights as they were before `bake`; restoring them is exact, since nothing is divided."""
 
-    originals: list[tuple[Tensor, Tensor, int, Tensor]]
+    originals: list[tuple[Tensor, Tensor, int, Tensor, Tensor]]
 
     def undo(self) -> None:
-        """Put the original rows back."""
+        """Put the original rows back.
+
+        Raises:
+            SnipbiasError: an edit that was baked later is still there; nothing is changed then.
+        """
         with torch.no_grad():
+            for weight, units, dim, rows, factors in self.originals:
+                then, now = _scaled(rows, factors, dim), weight.index_select(dim, units)
+                if not torch.allclose(then, now, rtol=0, atol=0, equal_nan=True):
+                    raise SnipbiasError(
+                        "the weights changed after this edit was baked: undo later edits first."
+                    )
             while self.originals:
-                weight, units, dim, rows = self.originals.pop()
+                weight, units, dim, rows, _ = self.originals.pop()
                 weight.index_copy_(dim, units, rows)
 
 
@@ -66,18 +77,25 @@ def bake(lm: LanguageModel, factors: Mapping[str, Mapping[int, float]]) -> Baked
     """Scale units (site -> unit -> factor) in the weights and bias terms of a model.
 
     Raises:
-        SnipbiasError: a weight is quantised or not in memory; nothing is changed then.
+        SnipbiasError: a weight is quantised, not in memory, or another layer's too; nothing is
+            changed then.
     """
     baked = Baked([])
+    uses = Counter(id(tensor) for _, tensor in lm.model.named_parameters(remove_duplicate=False))
     try:
         with torch.no_grad():
             for site, units in factors.items():
-                for _, weight, dim in plain_tensors(lm.module(site), site):
+                for name, weight, dim in plain_tensors(lm.module(site), site):
+                    if uses[id(weight)] > 1:
+                        raise SnipbiasError(
+                            f"cannot bake {site}: another layer has the same {name}, which would "
+                            "change too; apply the edit with hooks, or export an adapter."
+                        )
                     index, values = tensors(units)
                     index = index.to(weight.device)
                     rows = weight.index_select(dim, index)
-                    baked.originals.append((weight, index, dim, rows))
                     weight.index_copy_(dim, index, _scaled(rows, values, dim))
+                    baked.originals.append((weight, index, dim, rows, values))
     except BaseException:
         baked.undo()
         raise
@@ -116,4 +134,4 @@ def times(values: Tensor, factors: Tensor) -> Tensor:
 
 def tensors(units: Mapping[int, float]) -> tuple[Tensor, Tensor]:
     """The units' indices and their factors as tensors."""
-    return torch.tensor(list(units)), torch.tensor(list(units.values()))
+    return torch.tensor(list(units)), torch.tensor(list(units.values()), dtype=torch.float64)

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,9 +63,11 @@ class EditRecord:
         for site, units in self.factors.items():
             if not units:
                 raise SnipbiasError(f"{site} is listed without neurons: leave the site out.")
-            for factor in units.values():
-                if not math.isfinite(factor):
-                    raise SnipbiasError(f"the factor {factor} is not a finite number: change it.")
+            for unit, factor in units.items():
+                if not isinstance(unit, Integral):
+                    raise SnipbiasError(f"{site} has no unit {unit!r}: give whole numbers from 0.")
+                if isinstance(factor, str) or factor is None or not math.isfinite(factor):
+                    raise SnipbiasError(f"the factor {factor!r} is no finite number: change it.")
 
     def __len__(self) -> int:
         """Number of neurons."""

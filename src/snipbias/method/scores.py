@@ -171,9 +171,9 @@ class Scores(Shown):
             SnipbiasError: `n` is not between 1 and the number of neurons that may be picked.
         """
         there = self.allowed
-        if not 0 < n <= there:
+        if n not in range(1, there + 1):
             raise SnipbiasError(f"asked for {n} of {there} neurons: ask for 1 to {there}.")
-        order = self.flat.sort(descending=True, stable=True).indices[:n]
+        order = self.flat.sort(descending=True, stable=True).indices[: int(n)]
         return [neuron_at(self.sites, int(i)) for i in order]
 
     def top(self, n: int, factor: float = 0.0) -> NeuronEdit:

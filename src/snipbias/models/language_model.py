@@ -88,6 +88,11 @@ class LanguageModel(Backbone):
             raise SnipbiasError(
                 f"{start} turns an option of {list(options)} into no token: give it another text."
             )
+        if len(query.options) > 1 and len(set(query.options)) == 1:
+            raise SnipbiasError(
+                f"{start} turns all the options {list(options)} into the same tokens: use another "
+                "model."
+            )
         known = self.model.get_input_embeddings().weight.shape[0]  # type: ignore[index]
         highest = max(map(max, (query.prompt, *query.options)))
         if highest >= known:
@@ -134,11 +139,13 @@ class LanguageModel(Backbone):
 
     def _encode_both(self, prompts: list[str], options: list[Sequence[str]]) -> list[Query]:
         """Prompts as an encoder reads them, and options as its decoder writes them."""
-        end = self.model.config.get_text_config().eos_token_id
+        end: Any = self.model.config.get_text_config().eos_token_id
         end = end[0] if isinstance(end, list) else end
+        end = self.tokenizer.eos_token_id if end is None else end
         texts = list({option: None for several in options for option in several})
-        encoded = self.tokenizer(text_target=texts)["input_ids"] if texts else []
-        closed = (tuple(ids if ids[-1:] == [end] else [*ids, end]) for ids in encoded)  # type: ignore[arg-type, list-item]
+        encoded: Any = self.tokenizer(text_target=texts)["input_ids"] if texts else []
+        ends = [] if end is None else [end]
+        closed = (tuple(ids if ids[-1:] == ends else [*ids, *ends]) for ids in encoded)
         answers = dict(zip(texts, closed, strict=True))
         return [
             Query(tuple(ids), tuple(answers[option] for option in several))

@@ -119,11 +119,17 @@ def wrap(
         revision: revision of the model in edits.
 
     Raises:
-        SnipbiasError: the model is not supported, has no language-model head, has projections that
-            are not plain linear layers, or is a T5 in float16.
+        SnipbiasError: these are no model and tokenizer; or the model is not supported, has no
+            language-model head, has projections that are not plain linear layers, or is a T5 in
+            float16.
     """
     # torch.compile renames the layers, and its code ignores hooks.
     model = getattr(model, "_orig_mod", model)
+    if not (isinstance(model, nn.Module) and hasattr(model, "config") and callable(tokenizer)):
+        raise SnipbiasError(
+            f"cannot wrap a {type(model).__name__} with a {type(tokenizer).__name__}: give a model "
+            "of transformers and then its tokenizer."
+        )
     if any(parameter.dtype == torch.float16 for parameter in model.parameters()):
         _refuse_float16(model.config, "float16")
     has_template = getattr(tokenizer, "chat_template", None) is not None

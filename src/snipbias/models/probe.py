@@ -57,7 +57,8 @@ def refuse(model: PreTrainedModel, sites: Sequence[Site]) -> None:
 
 def _is_other_projection(name: str, module: nn.Module) -> bool:
     """Whether a module is a projection but not a linear layer."""
-    if isinstance(module, nn.Linear | Conv1D | nn.Embedding):
+    is_norm = type(module).__name__.endswith("Norm")  # Cohere's has a row of weights per head
+    if is_norm or isinstance(module, nn.Linear | Conv1D | nn.Embedding):
         return False
     is_named_so = name.rsplit(".", 1)[-1] in _ROLE_NAMES and any(True for _ in module.parameters())
     if isinstance(module, nn.Conv1d):  # linear attention's short convolutions mix tokens

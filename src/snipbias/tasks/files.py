@@ -15,7 +15,7 @@ from snipbias.base.words import did_you_mean, listed, quoted
 from snipbias.tasks.columns import COLUMNS, OPTION_COLUMN, Row, as_texts, is_ours, renamed, text_of
 from snipbias.tasks.item import Condition, Item, looks, refuse_half_letters
 from snipbias.tasks.items import Task
-from snipbias.tasks.options import INDICES, Options, printed_list, read_options, settled
+from snipbias.tasks.options import INDICES, Options, labelled, printed_list, read_options, settled
 from snipbias.tasks.prompts import general_instructions
 from snipbias.tasks.readers import Rows, at
 from snipbias.tasks.unanswerable import with_twins
@@ -120,7 +120,7 @@ def _options(row: Row) -> Options:
         raise SnipbiasError(_what_is_absent(row, absent))
     if "options" in row:
         options = read_options(row["options"])
-        if options is None:
+        if options is None or not options.texts:
             raise _no_list(row, "options")
     elif sorted(numbered) != list(range(len(numbered))):
         raise SnipbiasError(
@@ -128,7 +128,7 @@ def _options(row: Row) -> Options:
             "1, 2, ... without a gap; only the last ones may be empty."
         )
     else:
-        options = Options(tuple(text_of(row, numbered[i]) for i in range(len(numbered))))
+        options = labelled([text_of(row, numbered[i]) for i in range(len(numbered))])
     if len(options.texts) > MOST_OPTIONS:
         raise SnipbiasError(
             f"there are {len(options.texts):,} options, and each is a pass through the model; give "

@@ -40,7 +40,8 @@ class Options:
 
     Attributes:
         texts: their texts.
-        marks: the letters or numbers printed before them, in lower case.
+        marks: the letters or numbers printed before them, in lower case. Those that stay in the
+            texts may be in any order.
         first: the number of the first option; None if a number names no option.
     """
 
@@ -51,7 +52,7 @@ class Options:
     @property
     def are_numbered(self) -> bool:
         """Whether they are numbered 1, 2, 3, ..., unlike their indices from 0."""
-        return self.marks[:1] == ("1",)
+        return self.marks[:1] == ("1",) and _are_in_order(self.marks)
 
     def choice(self, value: Any) -> int | None:
         """The index of the option that a plain cell names; None if it names none, or two.
@@ -88,10 +89,12 @@ class Options:
         """The option of that letter, printed or counted."""
         if not re.fullmatch("[a-z]", letter):
             return None
-        letters = self.marks or ascii_lowercase[: len(self.texts)]
-        if not self.marks and any(len(text) == 1 and text.isalpha() for text in self.texts):
+        place = ascii_lowercase.index(letter)
+        if self.marks:  # out of order, a letter may name one option and the place of another
+            return place if self.marks[place : place + 1] == (letter,) else None
+        if any(len(text) == 1 and text.isalpha() for text in self.texts):
             return None
-        return letters.index(letter) if letter in letters else None
+        return place if place < len(self.texts) else None
 
     def _by_number(self, text: str) -> int | None:
         number = NUMBER.fullmatch(text.strip("()[]: "))
@@ -99,6 +102,13 @@ class Options:
             return None
         place = int(number[1]) - self.first
         return place if 0 <= place < len(self.texts) else None
+
+
+def labelled(texts: Sequence[str]) -> Options:
+    """Options that keep their texts, with the distinct marks that all of them print, if any."""
+    marks, _ = _marks(texts)
+    is_unclear = any(map(str.isdigit, marks)) and not _are_in_order(marks)
+    return Options(tuple(texts), marks, None if is_unclear else 0)
 
 
 def read_options(value: Any) -> Options | None:
@@ -110,31 +120,31 @@ def read_options(value: Any) -> Options | None:
     """
     if not isinstance(value, str):
         texts = as_texts(value)
-        return None if texts is None else Options(texts)
+        return None if texts is None else labelled(texts)
     text = value.strip()
     if text.startswith(("[", "(", "array(")):
         texts = printed_list(text)
         if texts is not None:
-            return Options(texts)
+            return labelled(texts)
         if re.match(r"(array\()?[\[(]\s*(np\.\w+\()?[\"']", text) and text.endswith(("]", ")")):
             return None
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if lines and HEADING.fullmatch(lines[0]):
-        lines = lines[1:]
+        lines, text = lines[1:], text.partition("\n")[2]
     if len(lines) == 1 and _unmarked(lines[0].split("\\n")):
         lines = lines[0].split("\\n")  # line breaks written as a backslash and an n
     if len(lines) > 1 and (unmarked := _unmarked(lines)):
         return unmarked
     if "|" in text:
         parts = [part.strip() for part in text.split("|")]
-        return _unmarked(parts) or Options(tuple(parts))
+        return _unmarked(parts) or labelled(parts)
     if len(lines) > 1:  # an option of several lines is not told from several options
         marks = [match["mark"].lower() for line in lines if (match := MARKED.fullmatch(line))]
-        return None if len(marks) > 1 and _are_in_order(marks) else Options(tuple(lines))
+        return None if len(marks) > 1 and _are_in_order(marks) else labelled(lines)
     parts = [part.strip() for part in text.split(";")]
     if len(parts) < 2 or not all(parts):
         return None
-    return _unmarked(parts) or (None if re.search(r"[,/&\t]", text) else Options(tuple(parts)))
+    return _unmarked(parts) or (None if re.search(r"[,/&\t]", text) else labelled(parts))
 
 
 def printed_list(text: str) -> tuple[str, ...] | None:
@@ -169,12 +179,18 @@ def _unmarked(parts: Sequence[str]) -> Options | None:
     bullets = [BULLET.fullmatch(part) for part in parts]
     if len(parts) > 1 and all(bullets):
         return Options(tuple(match["text"] for match in bullets if match))
+    marks, texts = _marks(parts)
+    return Options(texts, marks) if marks and _are_in_order(marks) else None
+
+
+def _marks(parts: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The distinct letters or numbers in front of all parts, and what follows them; or nothing."""
     matches = [match for part in parts if (match := MARKED.fullmatch(part))]
     marks = tuple(match["mark"].lower() for match in matches)
-    styles = {(match["open"], match["close"]) for match in matches}
-    if len(matches) < max(2, len(parts)) or len(styles) > 1 or not _are_in_order(marks):
-        return None
-    return Options(tuple(match["text"].strip() for match in matches), marks)
+    styles = {(match["open"], match["close"], match["mark"].isdigit()) for match in matches}
+    if len(set(marks)) < max(2, len(parts)) or len(styles) > 1:
+        return (), ()
+    return marks, tuple(match["text"].strip() for match in matches)
 
 
 def _are_in_order(marks: Sequence[str]) -> bool:

@@ -91,7 +91,7 @@ def json_lines(text: str, path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             continue
         where = _at(path, number)
         try:
-            row = json.loads(line)
+            row = json.loads(line, object_pairs_hook=_once)
         except (ValueError, RecursionError) as error:
             reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
             raise SnipbiasError(
@@ -102,6 +102,16 @@ def json_lines(text: str, path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                 f'{where}: this line is not a JSON object; write {{"question": ...}} per line.'
             )
         yield where, row
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of these pairs; ValueError if a name occurs twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in found if names.count(name) > 1)
+        raise ValueError(f"the name {quoted(twice)} appears twice")
+    return found
 
 
 def csv_rows(text: str, path: Path, *, quotes: bool = True) -> Iterator[tuple[str, dict[str, str]]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from transformers import GenerationConfig
 
+from snipbias.base.errors import SnipbiasError
 from snipbias.edits.edit import NeuronEdit
 from snipbias.models.language_model import LanguageModel
 from snipbias.models.source import quiet_transformers
@@ -21,7 +22,7 @@ def write_checkpoint(lm: LanguageModel, edit: NeuronEdit, folder: Path) -> None:
         folder: an existing folder.
 
     Raises:
-        SnipbiasError: a weight is quantised or not in memory.
+        SnipbiasError: a weight is quantised, not in memory, or shared between layers.
         OSError: the disk is full.
     """
     model, config, generation = lm.model, lm.model.config, lm.model.generation_config
@@ -39,6 +40,11 @@ def write_checkpoint(lm: LanguageModel, edit: NeuronEdit, folder: Path) -> None:
     except Exception as error:
         if "(os error " in str(error):  # how Rust libraries report a full disk
             raise OSError(str(error)) from error
+        if "shared tensors" in str(error):
+            raise SnipbiasError(
+                "transformers does not save a model whose layers share a weight in a way that its "
+                "class does not know: export an adapter."
+            ) from None
         raise
     finally:
         model.generation_config = generation

@@ -20,6 +20,7 @@ from snipbias.edits.export.adapters import has_bias, write_adapter
 from snipbias.edits.export.base import Base, Exported, Format
 from snipbias.edits.export.check import check_export
 from snipbias.edits.export.checkpoint import rounding, write_checkpoint
+from snipbias.edits.given import GivenModel, as_model
 from snipbias.edits.record import by_site
 from snipbias.edits.sharing import EXPORT_FILE, figures_for, record_of, with_card
 from snipbias.edits.sharing import write as write_files
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def export(
-    lm: LanguageModel,
+    lm: GivenModel,
     edit: NeuronEdit,
     format: Format,
     out: str | Path,
@@ -59,6 +60,7 @@ def export(
         SnipbiasError: the edit does not fit or changes nothing, weights are quantised, the export
             answers differently, `out` holds the model itself, or PEFT is not installed.
     """
+    lm = as_model(lm)
     asked = {"base": base, "one_rank": one_rank, "check": check, "evaluation": evaluation}
     with atomic_folder(out, overwrite=overwrite) as folder:
         return fill(folder, Path(out), lm, edit, format, **asked)

@@ -16,6 +16,7 @@ from snipbias.base.errors import SnipbiasError
 from snipbias.base.table import Grid
 from snipbias.base.words import did_you_mean
 from snipbias.edits.edit import NeuronEdit
+from snipbias.edits.given import GivenModel, as_model
 from snipbias.edits.provenance import ModelId, Provenance
 from snipbias.method.learned.anchors import Anchor, anchors, chat_queries
 from snipbias.method.learned.below import Below
@@ -24,7 +25,6 @@ from snipbias.method.learned.factors import Factors, Mask, highest, upper_sites
 from snipbias.method.learned.first_order import first_order
 from snipbias.method.learned.rows import Group, groups
 from snipbias.method.learned.train import Trained, Training, TrainingJob, train
-from snipbias.models.language_model import LanguageModel
 from snipbias.tasks.items import Task
 from snipbias.tasks.neutral_text import chat_prompts_to_protect, passages_to_protect
 
@@ -116,7 +116,7 @@ PICKS: dict[str, Callable[[TrainingJob], Iterator[Result]]] = {
 
 
 def learn(
-    lm: LanguageModel,
+    lm: GivenModel,
     tasks: Task | Sequence[Task],
     n: int | Sequence[int] = (),
     *,
@@ -156,6 +156,7 @@ def learn(
     Source: `objective.pair_loss`; the sum of -gradient * change is a path integral of gradients
         (Sundararajan et al. 2017), along the path of training.
     """
+    lm = as_model(lm)
     if pick not in PICKS:
         known = list(PICKS)
         raise SnipbiasError(
