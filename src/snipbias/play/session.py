@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from threading import Lock
 
@@ -43,20 +43,21 @@ class Result:
         return {name: answer for name, answer in every.items() if answer is not None}
 
 
-@dataclass
 class Session:
-    """The model, and what can be picked on the page; shared by all tabs."""
+    """The model, edits with different labels, and at least one task; shared by all tabs.
 
-    lm: LanguageModel
-    edits: Sequence[NeuronEdit]  # with different labels
-    tasks: Sequence[Task]  # at least one
-    notes: dict[str, tuple[bool, str]] = field(init=False)  # label -> whether it fits, remarks
-    opening: Item = field(init=False)  # the row of the first task that the page opens on
-    _lock: Lock = field(default_factory=Lock, init=False)
+    Attributes:
+        notes: label -> whether the edit fits the model, and remarks.
+        opening: the row of the first task that the page opens on.
+    """
 
-    def __post_init__(self) -> None:
-        self._original = lru_cache(KEPT)(partial(answer, self.lm))
-        self.notes = {edit.label: self._note(edit) for edit in self.edits}
+    def __init__(
+        self, lm: LanguageModel, edits: Sequence[NeuronEdit], tasks: Sequence[Task]
+    ) -> None:
+        self.lm, self.edits, self.tasks = lm, edits, tasks
+        self._lock = Lock()
+        self._original = lru_cache(KEPT)(partial(answer, lm))
+        self.notes = {edit.label: self._note(edit) for edit in edits}
         self.opening = self._telling()
 
     def ask(

@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from snipbias.base.files import shipped
 from snipbias.base.markdown import Markdown, cell, code, fenced, printable, shown, table
@@ -120,17 +120,15 @@ def _metadata(
     datasets = sorted({part.repository for part in data if part.repository})
     relation = "finetune" if exported == "checkpoint" else "adapter"
     formats = [exported] if exported in ("lora", "ia3") else []
-    fields: dict[str, Any] = {
-        "license": printable(licence or "unknown"),
-        "library_name": LIBRARIES[exported],
-        "tags": ["snipbias", "debiasing", "pruning", "model-editing", *formats],
-        "base_model": base,
-        "base_model_relation": relation if base else None,
-        "language": languages or None,
-        "datasets": datasets or None,
-    }
-    given = {name: value for name, value in fields.items() if value is not None}
-    return ModelCardData(**given).to_yaml()
+    return ModelCardData(
+        license=printable(licence or "unknown"),
+        library_name=LIBRARIES[exported],
+        tags=["snipbias", "debiasing", "pruning", "model-editing", *formats],
+        base_model=base,
+        base_model_relation=relation if base else None,
+        language=languages or None,
+        datasets=datasets or None,
+    ).to_yaml()
 
 
 @cache

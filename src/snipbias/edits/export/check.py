@@ -51,7 +51,8 @@ def check_export(
     Raises:
         SnipbiasError: they differ by more than the tolerance, or the model is quantised.
     """
-    query = _query(lm)
+    text = next(query for query in map(lm.text_query, passages()) if query is not None)
+    query = Query(text.prompt[: TOKENS // 2], (text.options[0][: TOKENS // 2],))
     twin = float32_twin(lm.model)
     original = _logits(twin, query, lm.device)
     with edit.applied(LanguageModel(twin, lm.tokenizer, lm.name, lm.chat, lm.revision)):
@@ -91,13 +92,6 @@ def float32_twin(model: PreTrainedModel) -> PreTrainedModel:
     for buffer in model.buffers():
         memo[id(buffer)] = buffer.float() if buffer.is_floating_point() else buffer
     return copy.deepcopy(model, memo).eval()
-
-
-def _query(lm: LanguageModel) -> Query:
-    """A short text as a prompt and its continuation."""
-    queries = (lm.text_query(text) for text in passages())
-    query = next(query for query in queries if query is not None)
-    return Query(query.prompt[: TOKENS // 2], (query.options[0][: TOKENS // 2],))
 
 
 @torch.no_grad()
