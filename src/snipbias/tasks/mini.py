@@ -30,7 +30,7 @@ UNKNOWN_WORDINGS = tuple(shipped("mini", "unknown.txt").splitlines())
 
 @cache
 def load_category(category: str) -> dict[str, Any]:
-    """The category's file: groups, pairs, templates and instructions."""
+    """A file of `mini`, such as a category's groups, pairs, templates and instructions."""
     return json.loads(shipped("mini", f"{category}.json"))
 
 
