@@ -52,43 +52,36 @@ def task(
     Raises:
         SnipbiasError: there is no such task, or its data is missing or malformed.
     """
-    wording = prompt_template(prompt)
-    return replace(_read(spec, data_dir, _checked(instructions), columns), prompt=wording)
-
-
-def _read(
-    spec: str | Path | Iterable[Mapping[str, Any]],
-    data_dir: str | Path | None,
-    given: tuple[str, ...] | None,
-    columns: Mapping[str, str] | None,
-) -> Task:
+    wording, given = prompt_template(prompt), _checked(instructions)
+    spelled = spec if isinstance(spec, str) else ""
+    name, rest = spelled.lower(), spelled.partition(":")[2]
+    kind = name.partition(":")[0]
     if not isinstance(spec, (str, Path)):
-        return files.from_rows(_in_memory(spec), given, columns)
-    kind, _, rest = spec.partition(":") if isinstance(spec, str) else ("", "", "")
-    kind = kind.lower()
-    if kind in benchmarks.KINDS and rest:
+        found = files.from_rows(_in_memory(spec), given, columns)
+    elif kind in benchmarks.KINDS and rest:
         found = benchmarks.load(kind, rest)
     elif f"{kind}:" == benchmarks.HARNESS:
         found = benchmarks.load_harness(rest, data_dir)
-    elif isinstance(spec, str) and spec.lower().startswith("hf:"):
-        return files.from_rows(hub.from_dataset(hub.download(spec), spec), given, columns)
+    elif isinstance(spec, str) and name.startswith("hf:"):
+        rows = hub.from_dataset(hub.download(spec), spec)
+        found = files.from_rows(rows, given, columns)
     elif isinstance(spec, Path) or Path(spec).suffix or len(Path(spec).parts) > 1:
-        return files.from_rows(read_file(spec), given, columns)
+        found = files.from_rows(read_file(spec), given, columns)
     elif columns:
         raise SnipbiasError(f"{spec} does not take a column mapping: leave columns out.")
     elif kind == "bbq" and (category := _bbq_category(rest)):
         found = bbq.load(category, data_dir)
-    elif spec.lower() in glue.NAMES:
-        found = glue.load(spec.lower(), data_dir)
-    elif spec.lower() in EMBEDDED:
-        found = EMBEDDED[spec.lower()][0]()
+    elif name in glue.NAMES:
+        found = glue.load(name, data_dir)
+    elif name in EMBEDDED:
+        found = EMBEDDED[name][0]()
     else:
         names = [name for name, _, _ in available()]
         raise SnipbiasError(
             f"there is no task {quoted(spec)}{did_you_mean(spec, names)}: use {', '.join(names)}, "
             "or the path of a .jsonl, .csv or .tsv file, or hf:owner/name, or lm-eval:NAME."
         )
-    return found.with_instructions(given) if given else found
+    return replace(found, prompt=wording, instructions=given or found.instructions)
 
 
 def available() -> list[tuple[str, int, str]]:

@@ -159,9 +159,8 @@ def load_harness(name: str, include_path: str | Path | None) -> Task:
             f"lm-evaluation-harness has no task {name!r}{did_you_mean(name, manager.all_tasks)}: "
             "'lm-eval ls tasks' lists them; --data-dir names a folder with your own task files."
         )
-    language = next(
-        (code for start, code in HARNESS_LANGUAGES.items() if name.startswith(start)), "en"
-    )
+    by_start = HARNESS_LANGUAGES.items()
+    language = next((code for start, code in by_start if name.startswith(start)), "en")
     try:
         rows = list(_harness_rows(manager.load([name])["tasks"], language))
     except SnipbiasError:
