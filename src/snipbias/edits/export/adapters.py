@@ -99,20 +99,21 @@ def _update(
 ) -> dict[str, Tensor]:
     """A [r, in], B [out, r] and, with a bias, what is added to the bias term [out]."""
     index, factors = tensors(units)
+    change = factors.float() - 1
     rows = {
         name: tensor.detach().index_select(dim, index.to(tensor.device)).float().cpu()
         for name, tensor, dim in plain_tensors(module, site)
     }
     weight = rows["weight"].T if unit_dim(module) else rows["weight"]
     a = torch.zeros(rank, weight.shape[1])
-    a[: len(units)] = (factors - 1)[:, None] * weight
+    a[: len(units)] = change[:, None] * weight
     b = torch.zeros(width(module), rank)
     b[index, torch.arange(len(units))] = 1.0
     update = {"lora_A.weight": a, "lora_B.weight": b}
     if with_bias:
         update["lora_B.bias"] = bias = torch.zeros(width(module))
         if "bias" in rows:
-            bias[index] = (factors - 1) * rows["bias"]
+            bias[index] = change * rows["bias"]
     return update
 
 
