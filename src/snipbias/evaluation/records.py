@@ -93,35 +93,12 @@ def every_eval_ever(compared: Compared, record: RunRecord, method: str) -> dict[
         *((f"named_stereotyped.{p}", getattr(named, p), NAMED, None) for p in PARTS),
         *((name, getattr(summary, name), scale, None) for name, scale in FIGURES.items()),
     ]
-    results = []
-    for name, value, (unit, least, greatest, lower), interval in figures:
-        if value is None or not math.isfinite(value):  # JSON has no other numbers
-            continue
-        score: dict[str, Any] = {"score": value}
-        if interval:
-            ends = {"lower": interval.low, "upper": interval.high}
-            ends |= {"confidence_level": interval.level}
-            how = {"method": f"bootstrap over {interval.unit}s"}
-            sure = {"confidence_interval": ends | how, "num_samples": interval.templates}
-            score["uncertainty"] = sure
-        results.append(
-            {
-                "evaluation_result_id": name,
-                "evaluation_name": f"{data.task}: {name.replace('.', ', ')}",
-                "evaluation_timestamp": when,
-                "source_data": source,
-                "metric_config": {
-                    "metric_id": name if name.startswith("accuracy") else f"snipbias.{name}",
-                    "metric_name": name.replace(".", ", "),
-                    "metric_unit": unit,
-                    "lower_is_better": lower,
-                    "score_type": "continuous",
-                    "min_score": least,
-                    "max_score": greatest,
-                },
-                "score_details": score,
-            }
-        )
+    about = {"evaluation_timestamp": when, "source_data": source}
+    results = [
+        _result(data.task, about, name, value, scale, interval)
+        for name, value, scale, interval in figures
+        if value is not None and math.isfinite(value)  # JSON has no other numbers
+    ]
     return {
         "schema_version": "0.3.0",
         "evaluation_id": f"{slug(task.name)}/{model['id']}/{when}",
@@ -190,6 +167,39 @@ def _sample(number: int, row: Mapping[str, Any]) -> dict[str, Any]:
         "metrics": ["acc"],
         "doc_hash": sha256(json.dumps(doc).encode()).hexdigest(),
         "acc": float(right),
+    }
+
+
+def _result(
+    data: str,
+    about: dict[str, Any],
+    name: str,
+    value: float,
+    scale: Scale,
+    interval: Interval | None,
+) -> dict[str, Any]:
+    unit, least, greatest, lower = scale
+    score: dict[str, Any] = {"score": value}
+    if interval:
+        ends = {"lower": interval.low, "upper": interval.high, "confidence_level": interval.level}
+        how = {"method": f"bootstrap over {interval.unit}s"}
+        sure = {"confidence_interval": ends | how, "num_samples": interval.templates}
+        score["uncertainty"] = sure
+    words = name.replace(".", ", ")
+    return {
+        "evaluation_result_id": name,
+        "evaluation_name": f"{data}: {words}",
+        **about,
+        "metric_config": {
+            "metric_id": name if name.startswith("accuracy") else f"snipbias.{name}",
+            "metric_name": words,
+            "metric_unit": unit,
+            "lower_is_better": lower,
+            "score_type": "continuous",
+            "min_score": least,
+            "max_score": greatest,
+        },
+        "score_details": score,
     }
 
 

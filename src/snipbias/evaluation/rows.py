@@ -17,7 +17,11 @@ from snipbias.tasks.unanswerable import UNANSWERABLE
 # A log-probability may exceed 0 by the rounding of a float32 log-softmax, but not by more.
 _ROUNDING = 1e-4
 _MEND = "load the model in float32, look for NaN in its weights, or cut less out."
-_LABELS = ("gold", "unknown", "biased", "chosen", "condition", "instruction", "template", "twin")
+# What is stored of a row of which the data does not say it.
+_NOTHING = {"unknown": -1, "biased": -1, "chosen": -1, "instruction": 0} | dict.fromkeys(
+    ("condition", "template", "twin"), ""
+)
+_LABELS = ("gold", *_NOTHING)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,41 +65,24 @@ class Rows:
         scores: Sequence[Sequence[float]],
         gold: Sequence[int],
         *,
-        unknown: Sequence[int | None] | None = None,
-        biased: Sequence[int | None] | None = None,
-        chosen: Sequence[int] | None = None,
-        condition: Sequence[Condition | None] | None = None,
-        instruction: Sequence[int] | None = None,
-        template: Sequence[str] | None = None,
         probabilities: bool = True,
-        twin: Sequence[str | None] | None = None,
+        **labels: Sequence[Any] | None,
     ) -> Rows:
         """Rows from ragged lists, one entry per row; None among labels is stored as -1 or "".
 
         Args:
             scores, gold, probabilities: as the attributes.
-            chosen: by default the option with the highest score, the first of equals.
-            unknown, biased, condition, twin: by default not known of any row.
-            instruction, template: by default one for all rows.
+            labels: the other attributes; what is not given is not known of any row, there is one
+                template and instruction, and chosen is the highest score, the first of equals.
         """
         matrix = padded(scores)
-
-        def column(given: Sequence[Any] | None, default: Any, kind: type) -> np.ndarray:
-            values = [None] * len(matrix) if given is None else given
-            return np.array([default if v is None else v for v in values], dtype=kind)
-
-        return cls(
-            scores=matrix,
-            gold=column(gold, 0, np.int64),
-            unknown=column(unknown, -1, np.int64),
-            biased=column(biased, -1, np.int64),
-            chosen=matrix.argmax(axis=1) if chosen is None else column(chosen, -1, np.int64),
-            condition=column(condition, "", np.str_),
-            instruction=column(instruction, 0, np.int64),
-            template=column(template, "", np.str_),
-            probabilities=probabilities,
-            twin=column(twin, "", np.str_),
-        )
+        known: dict[str, Any] = {"chosen": matrix.argmax(axis=1)}
+        known |= {name: given for name, given in labels.items() if given is not None}
+        for name, nothing in _NOTHING.items():
+            values = known.get(name, [nothing] * len(matrix))
+            kind = np.str_ if nothing == "" else np.int64
+            known[name] = np.array([nothing if v is None else v for v in values], dtype=kind)
+        return cls(matrix, np.array(gold, dtype=np.int64), **known, probabilities=probabilities)
 
     @classmethod
     def of_items(
