@@ -24,6 +24,7 @@ from snipbias.edits.given import (
     as_tasks,
 )
 from snipbias.edits.provenance import found_otherwise
+from snipbias.evaluation import tables
 from snipbias.evaluation.cards import cards
 from snipbias.evaluation.compared import Compared, HeldOut
 from snipbias.evaluation.evaluate import evaluate
@@ -31,12 +32,6 @@ from snipbias.evaluation.neutral_text import chat_answers, text_shifts
 from snipbias.evaluation.probe import INSIDE, probe
 from snipbias.evaluation.reading import Reading
 from snipbias.evaluation.retained import MARGIN
-from snipbias.evaluation.tables import (
-    comparison_grids,
-    comparison_lines,
-    comparison_markdown,
-    comparison_renderable,
-)
 from snipbias.evaluation.tradeoff import Spot, tradeoff
 from snipbias.models.batching import BatchSize, Progress, Stage
 from snipbias.tasks.elsewhere import elsewhere as small_tasks
@@ -56,18 +51,18 @@ class Comparison(Compared, Shown):
         """Write what `load` reads, `tables.md`, and what the cards of its edits say."""
         super().save(folder)
         (Path(folder) / CARDS).write_text(json.dumps(cards(self), indent=1) + "\n", "utf-8")
-        (Path(folder) / "tables.md").write_text(comparison_markdown(self), encoding="utf-8")
+        (Path(folder) / "tables.md").write_text(tables.comparison_markdown(self), encoding="utf-8")
 
     def __str__(self) -> str:
-        return plain_text(comparison_renderable(self), WIDTH)
+        return plain_text(tables.comparison_renderable(self), WIDTH)
 
     def __repr__(self) -> str:
         methods = ", ".join(self.summaries)
         return f"<Comparison on {self.task.name}, {self.task}: {methods}>"
 
     def _shown(self) -> Iterator[Grid | str]:
-        yield from comparison_grids(self)
-        yield from comparison_lines(self)
+        yield from tables.comparison_grids(self)
+        yield from tables.comparison_lines(self)
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         """One per method."""
