@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ from snipbias.base.words import did_you_mean
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.given import Intervention
 from snipbias.edits.provenance import ModelId
-from snipbias.evaluation.harness import answered, as_it_is, library
+from snipbias.evaluation.harness import library, quiet
 from snipbias.models.language_model import LanguageModel
 from snipbias.models.loading import load
+from snipbias.models.score_all import keep, keys_of, known, state_of
 
 HFLM: Any = library("lm_eval.models.huggingface").HFLM
 DTYPES = ("auto", "stored", "float32", "bfloat16", "float16")
@@ -69,15 +71,12 @@ class EditedLM(HFLM):
                     f"the model 'snipbias' has no argument {name!r}{did_you_mean(name, known)}: it "
                     f"has {', '.join(known)}; device_map=auto spreads a model over devices."
                 )
-        self._how = repr(sorted(reading.items()))
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            raise SnipbiasError(
-                "the model 'snipbias' runs in one process: start it without accelerate launch, or "
-                "'snipbias apply' the edit and give the checkpoint to the model 'hf'."
-            )
+        sizes = ("batch_size", "max_batch_size")  # on which no answer depends
+        self._how = repr(sorted(each for each in reading.items() if each[0] not in sizes))
         if isinstance(edit, (str, int, Path)):  # a folder called 10 is a number to the harness
             edit = NeuronEdit.load(str(edit))
         if not isinstance(pretrained, LanguageModel):
+            _in_one_process()
             name = str(dtype).removeprefix("torch.")
             if name not in DTYPES:
                 known = ", ".join(DTYPES)
@@ -96,7 +95,7 @@ class EditedLM(HFLM):
         lm = self.language_model
         if edit is not None:
             edit.check(lm)
-        with lm.frozen(), as_it_is(lm):
+        with lm.frozen(), _as_it_is(lm):
             super().__init__(
                 pretrained=lm.model,
                 tokenizer=copy.deepcopy(lm.tokenizer),  # it may be given a padding token
@@ -117,9 +116,17 @@ class EditedLM(HFLM):
         return self._answered(super().generate_until, requests, **options)
 
     def _answered(self, ask: Any, requests: Sequence[Any], **options: Any) -> list[Any]:
+        """Answers under the edit; those given before are read from the cache."""
         lm, edit = self.language_model, self.edit
+        kind = (ask.__name__, version("lm_eval"), self._how)
         with lm.frozen(), edit.applied(lm) if edit is not None else nullcontext():
-            return answered(lm, ask, self._how, requests, **options)
+            keys = keys_of(state_of(lm), [(*kind, request.args) for request in requests])
+            found = known(keys)
+            left = [number for number in range(len(requests)) if number not in found]
+            new = ask([requests[number] for number in left], **options) if left else []
+        keep({keys[number]: answer for number, answer in zip(left, new, strict=True)})
+        found = {n: tuple(a) if isinstance(a, list) else a for n, a in found.items()}
+        return [{**found, **dict(zip(left, new, strict=True))}[n] for n in range(len(requests))]
 
     def get_model_info(self) -> dict[str, Any]:
         """Model and edit, which the harness records with the results."""
@@ -136,6 +143,28 @@ class EditedLM(HFLM):
         }
 
 
+@contextmanager
+def _as_it_is(lm: LanguageModel) -> Iterator[None]:
+    """Without warnings to those who hand it a model by mistake, and without tying weights: the
+    harness ties them anew, and transformers 5 takes the head of every T5 for tied, so that
+    Flan-T5's own head would be lost.
+    """
+    model: Any = lm.model
+    model.tie_weights = lambda *_, **__: None
+    with ExitStack() as after:
+        after.callback(delattr, model, "tie_weights")
+        quiet("lm_eval.models.huggingface", after)
+        yield
+
+
+def _in_one_process() -> None:
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise SnipbiasError(
+            "the model 'snipbias' runs in one process: start it without accelerate launch, or "
+            "'snipbias apply' the edit and give the checkpoint to the model 'hf'."
+        )
+
+
 def lm_eval_model(
     lm: LanguageModel, edit: Intervention | str | Path | None = None, **reading: Any
 ) -> EditedLM:
@@ -145,4 +174,5 @@ def lm_eval_model(
         reading: arguments of the harness's `hf` model that do not load one: batch_size, max_length,
             add_bos_token ...
     """
+    _in_one_process()
     return EditedLM(lm, edit, **reading)

@@ -1,19 +1,17 @@
 """Any task of EleutherAI's lm-evaluation-harness before and after each edit (extra `lm-eval`).
 
-The harness does the work with its own prompts, metrics and model class; only the model is ours,
-with each edit switched on in turn. An encoder-decoder runs on its `seq2seq` backend, which (unlike
+The harness does the work with its own prompts and metrics on an `EditedLM`, the original model and
+each edit in turn. An encoder-decoder runs on its `seq2seq` backend, which (unlike
 the rest of this package) does not score the end token of an answer.
 """
 
 from __future__ import annotations
 
-import copy
 import logging
 import os
 import random
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext, redirect_stderr
-from functools import partial
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stderr
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -32,10 +30,8 @@ from snipbias.evaluation.harness_scores import HarnessScore, HarnessScores
 from snipbias.evaluation.interval import Interval
 from snipbias.models.batching import BatchSize, Progress
 from snipbias.models.language_model import LanguageModel
-from snipbias.models.score_all import keep, keys_of, known, state_of
 
 BATCH_SIZE = 16
-REQUESTS = ("loglikelihood", "loglikelihood_rolling", "generate_until")
 LEVEL = 0.95
 # Draws for the stderr of the few metrics that are no mean (BLEU, F1, ...); the harness's own
 # 100,000 take minutes and change the third digit.
@@ -73,9 +69,10 @@ def harness_scores(
     results: dict[str, Any] = {}
     with _undisturbed():
         manager = _manager(tasks, include_path)
+        model = library("snipbias.evaluation.edited_lm").EditedLM
+        size = BATCH_SIZE if batch_size == "auto" else batch_size
         for label, edit in zip(labels, (None, *edits), strict=True):
-            with lm.frozen(), edit.applied(lm) if edit is not None else nullcontext():
-                results[label] = _run(lm, tasks, manager, limit, batch_size)
+            results[label] = _run(model(lm, edit, batch_size=size), tasks, manager, limit)
             progress(1)
     first = results[ORIGINAL]
     names = [(task, key) for task in first["results"] for key in _metrics(first, task)]
@@ -88,52 +85,21 @@ def harness_scores(
     return HarnessScores(tuple(scores), versions)
 
 
-def _run(
-    lm: LanguageModel, tasks: Sequence[str], manager: Any, limit: int | None, batch_size: BatchSize
-) -> Any:
-    with as_it_is(lm):
-        wrapped = library("lm_eval.models.huggingface").HFLM(
-            pretrained=lm.model,
-            tokenizer=copy.deepcopy(lm.tokenizer),  # it may be given a padding token
-            backend="seq2seq" if lm.is_encoder_decoder else "causal",
-            batch_size=BATCH_SIZE if batch_size == "auto" else batch_size,
-        )
-    for kind in REQUESTS:
-        setattr(wrapped, kind, partial(answered, lm, getattr(wrapped, kind), ""))
+def _run(model: Any, tasks: Sequence[str], manager: Any, limit: int | None) -> Any:
     try:
         return library("lm_eval").simple_evaluate(
-            model=wrapped,
+            model=model,
             tasks=list(tasks),
             task_manager=manager,
             limit=limit,
             bootstrap_iters=BOOTSTRAPS,
-            apply_chat_template=lm.chat,
+            apply_chat_template=model.language_model.chat,
         )
     except Exception as error:  # the loaders of data, and a task file's own code, raise any
         raise SnipbiasError(
             f"lm-evaluation-harness could not run {', '.join(tasks)} ({one_line(error)}): check "
             "the task's data, and the connection to the hub."
         ) from error
-
-
-def answered(
-    lm: LanguageModel, ask: Callable[..., list[Any]], how: str, requests: Sequence[Any], **more: Any
-) -> list[Any]:
-    """The answers of the harness's model; those given before are read from the cache.
-
-    Args:
-        lm: the model that it wraps.
-        ask: one of its `REQUESTS`.
-        how: everything that it was told about reading a model.
-    """
-    kind = (ask.__name__, version("lm_eval"), how)
-    keys = keys_of(state_of(lm), [(*kind, request.args) for request in requests])
-    found = known(keys)
-    left = [number for number in range(len(requests)) if number not in found]
-    new = ask([requests[number] for number in left], **more) if left else []
-    keep({keys[number]: answer for number, answer in zip(left, new, strict=True)})
-    found = {n: tuple(a) if isinstance(a, list) else a for n, a in found.items()}
-    return [{**found, **dict(zip(left, new, strict=True))}[n] for n in range(len(requests))]
 
 
 def _manager(tasks: Sequence[str], include_path: str | Path | None) -> Any:
@@ -230,27 +196,13 @@ def library(module: str) -> Any:
 
 
 @contextmanager
-def as_it_is(lm: LanguageModel) -> Iterator[None]:
-    """Without warnings to those who hand it a model by mistake, and without tying weights: the
-    harness ties them anew, and transformers 5 takes the head of every T5 for tied, so that
-    Flan-T5's own head would be lost.
-    """
-    model: Any = lm.model
-    model.tie_weights = lambda *_, **__: None
-    with ExitStack() as after:
-        after.callback(delattr, model, "tie_weights")
-        _quiet("lm_eval.models.huggingface", after)
-        yield
-
-
-@contextmanager
 def _undisturbed() -> Iterator[None]:
     """Without the harness's notes and bars, and without the seeds that it sets for everybody."""
     with ExitStack() as after:
         after.callback(random.setstate, random.getstate())
         after.callback(np.random.set_state, np.random.get_state())
         after.enter_context(torch.random.fork_rng())
-        _quiet("lm_eval", after)
+        quiet("lm_eval", after)
         nowhere = after.enter_context(open(os.devnull, "w"))
         after.enter_context(redirect_stderr(nowhere))
         # Also for other processes: the harness asks git about the folder it runs in.
@@ -261,7 +213,7 @@ def _undisturbed() -> Iterator[None]:
         yield
 
 
-def _quiet(name: str, after: ExitStack) -> None:
+def quiet(name: str, after: ExitStack) -> None:
     """Only errors of a logger until the stack is left."""
     logger = logging.getLogger(name)
     after.callback(logger.setLevel, logger.level)
