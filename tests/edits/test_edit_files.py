@@ -15,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import save
 
+from edit_json import WHOLE
 from edits_by_hand import edit_of
 from families import tiny
 from snipbias.base.errors import SnipbiasError
@@ -137,49 +138,6 @@ def test_what_is_replaced_stays_where_the_new_cannot_take_its_name(tmp_path, mon
             replace(edit, label="second").save(tmp_path / "edit", overwrite=True)
     assert [path.name for path in tmp_path.iterdir()] == ["edit"]
     assert NeuronEdit.load(tmp_path / "edit") == edit
-
-
-SITE = {"units": [0], "factors": [0.0]}
-MODEL = {"name": "toy", "architecture": "Toy", "neurons": 5, "weights": "f0", "revision": None}
-WHOLE = {"format": 1, "label": "x", "model": MODEL, "found_on": None, "sites": {"a": SITE}}
-DAMAGED = {
-    "a list": [],
-    "a number": 3,
-    "no format": {key: WHOLE[key] for key in WHOLE if key != "format"},
-    "no sites": {**WHOLE, "sites": {}},
-    "sites are a list": {**WHOLE, "sites": [SITE]},
-    "empty site": {**WHOLE, "sites": {"a": {"units": [], "factors": []}}},
-    "site without factors": {**WHOLE, "sites": {"a": {"units": [0]}}},
-    "fewer factors": {**WHOLE, "sites": {"a": {"units": [0, 1], "factors": [0.0]}}},
-    "negative unit": {**WHOLE, "sites": {"a": {"units": [-1], "factors": [0.0]}}},
-    "unit is a text": {**WHOLE, "sites": {"a": {"units": ["0"], "factors": [0.0]}}},
-    "unit is a fraction": {**WHOLE, "sites": {"a": {"units": [0.5], "factors": [0.0]}}},
-    "unit is a truth": {**WHOLE, "sites": {"a": {"units": [True], "factors": [0.0]}}},
-    "unit twice": {**WHOLE, "sites": {"a": {"units": [1, 1], "factors": [0.0, 2.0]}}},
-    "factor is a text": {**WHOLE, "sites": {"a": {"units": [0], "factors": ["0"]}}},
-    "factor is null": {**WHOLE, "sites": {"a": {"units": [0], "factors": [None]}}},
-    "factor is no number": {**WHOLE, "sites": {"a": {"units": [0], "factors": [float("nan")]}}},
-    "factor is infinite": {**WHOLE, "sites": {"a": {"units": [0], "factors": [float("inf")]}}},
-    "model is a text": {**WHOLE, "model": "toy"},
-    "model without weights": {**WHOLE, "model": {**MODEL, "weights": None}},
-    "model of a text of neurons": {**WHOLE, "model": {**MODEL, "neurons": "5"}},
-    "model lacks a field": {**WHOLE, "model": {"name": "toy"}},
-    "found on a text": {**WHOLE, "found_on": "toy"},
-    "found on something else": {**WHOLE, "found_on": {"task": "toy"}},
-}
-
-
-@pytest.mark.parametrize("kind", DAMAGED)
-def test_a_damaged_edit_is_refused_in_one_sentence(kind, tmp_path):
-    (tmp_path / "edit.json").write_text(json.dumps(DAMAGED[kind]))
-    with pytest.raises(SnipbiasError, match="is not a complete edit") as refusal:
-        NeuronEdit.load(tmp_path)
-    assert "\n" not in str(refusal.value)
-    assert str(tmp_path) in str(refusal.value)
-
-
-def test_the_undamaged_one_is_read():
-    assert len(NeuronEdit.from_dict(WHOLE)) == 1
 
 
 @pytest.mark.parametrize("cut", [0, 1, 100, -5])

@@ -69,6 +69,8 @@ FAULTS = {
     "method": [("found_on/method", [])],
     "made_of.0": [("made_of/0", 3)],
     "operation": [("made_of/0/operation", ...)],
+    "task": [("found_on/task", ...)],
+    "name": [("model/name", ...)],
     "sites": [("sites", ...), ("sites", {}), ("sites", [])],
     "sites.a": [("sites/a", []), ("sites/a/factors", [0.0]), ("sites/a/units", [0, 1, 2])],
     "sites.a.units": [

@@ -67,7 +67,7 @@ class EditRecord:
                 if not isinstance(unit, Integral):
                     raise SnipbiasError(f"{site} has no unit {unit!r}: give whole numbers from 0.")
                 if isinstance(factor, str) or factor is None or not math.isfinite(factor):
-                    raise SnipbiasError(f"the factor {factor!r} is no finite number: change it.")
+                    raise SnipbiasError(f"the factor {factor!r} is not a finite number: change it.")
 
     def __len__(self) -> int:
         """Number of neurons."""
