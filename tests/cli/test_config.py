@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,11 +21,9 @@ from snipbias.cli.find import Find
 SEEN: list[Any] = []
 
 
-@dataclass(kw_only=True)
 class Look(o.Batching, o.Asking):
     """Look."""
 
-    panel = o.LOOK
     examples = ()
     model: str = o.MODEL
     n: str = o.option("", "50")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import experiments
 from row_maker import AMB, Row, build, logs
 from snipbias.base.words import ORIGINAL
+from snipbias.evaluation.estimate import Estimate
 from snipbias.evaluation.evaluate import rows_of
 from snipbias.evaluation.measured import measured
 from snipbias.evaluation.metrics import ByCondition
@@ -18,12 +20,14 @@ from snipbias.evaluation.rows import Rows
 from snipbias.evaluation.stats import Interval
 from snipbias.evaluation.summary import Trial
 from snipbias.evaluation.tradeoff import Spot, tradeoff
+from snipbias.evaluation.verdicts import Verdict
 from snipbias.report import examples
 from snipbias.report.examples import case, changed_examples
 from snipbias.report.page import Finding
 from snipbias.report.sections import lines, shift_grid
 from snipbias.report.size_curve import Bar, by_size
 from snipbias.report.texts import Texts
+from snipbias.tasks.unanswerable import UNANSWERABLE
 
 
 def test_examples_by_hand() -> None:
@@ -80,6 +84,29 @@ def gained(gain: float) -> Interval:
     return replace(CHANGE, estimate=gain, low=gain - 0.05, high=gain + 0.05)
 
 
+LOST = gained(-0.3)
+
+
+def by_hand(
+    change: Interval | None,
+    gain: Interval | None,
+    verdicts: tuple[Verdict, ...] = (),
+    p_value: float | None = None,
+) -> Any:
+    """Figures of an edit that is a gain by plain, filler and mismatch rows, with the given ones."""
+    return SimpleNamespace(
+        **{"task": "t", "method": "v1", "pruned": "3"},
+        before=SimpleNamespace(value=lambda name: Estimate(0.5)),
+        value=lambda name: Estimate(0.6),
+        change=lambda name: Estimate(0.1, change if name == "overall" else None),
+        sign_flip=lambda name: p_value,
+        gain=Estimate(0.1, gain),
+        apart=dict.fromkeys(UNANSWERABLE, SimpleNamespace(gain=Estimate(0.3, gained(0.3)))),
+        by_trial={None: verdicts},
+        verdicts=verdicts,
+    )
+
+
 @pytest.mark.parametrize(
     ("change", "gain", "shifted", "alarms", "tag", "said"),
     [
@@ -118,13 +145,10 @@ def gained(gain: float) -> Interval:
 def test_a_bad_finding_is_as_plain_as_a_good_one(
     change: Interval | None, gain: float | None, shifted: bool, alarms: Any, tag: str, said: str
 ) -> None:
-    finding = Finding(
-        *("t", "v1", "3", 0.5, 0.6, change),
-        rivals=(("random neurons", 0.4), ("nobody", None)),
-        gain=None if gain is None else gained(gain),
-        shifted=shifted,
-        alarms=alarms,
-    )
+    rivals = (("random neurons", 0.4), ("nobody", None))
+    verdicts = [Verdict("shift", "is")] * shifted + [Verdict("blind", each) for each in alarms]
+    found = by_hand(change, None if gain is None else gained(gain), tuple(verdicts))
+    finding = Finding(found, rivals)
     words = " ".join(finding.answers.values())
     assert finding.tag[1] == tag
     assert said in words
@@ -132,7 +156,8 @@ def test_a_bad_finding_is_as_plain_as_a_good_one(
     assert "nobody" not in words
     assert ("this is a gain" in words) == (tag == "A gain")
     if tag == "A gain":  # on plain rows alone it is none
-        assert replace(finding, gained="no").tag[1] == "A shift, not a gain"
+        found.apart = dict.fromkeys(UNANSWERABLE, SimpleNamespace(gain=Estimate(-0.3, LOST)))
+        assert finding.tag[1] == "A shift, not a gain"
 
 
 LESS = replace(CHANGE, estimate=-0.01, low=-0.044, high=-0.0004)
@@ -153,13 +178,7 @@ LESS = replace(CHANGE, estimate=-0.01, low=-0.044, high=-0.0004)
 def test_what_the_evidence_does_not_carry_is_not_settled(
     change: Interval, p_value: float | None, tag: str, said: str
 ) -> None:
-    finding = Finding(
-        *("t", "v1", "3", 0.5, 0.6, change),
-        rivals=(),
-        gain=gained(0.08),
-        shifted=False,
-        p_value=p_value,
-    )
+    finding = Finding(by_hand(change, gained(0.08), p_value=p_value), ())
     words = " ".join(finding.answers.values()).replace("\N{NO-BREAK SPACE}", " ")
     assert finding.tag[1] == tag
     assert said in words

@@ -20,6 +20,7 @@ from snipbias.base.words import ORIGINAL
 from snipbias.edits.provenance import ModelId
 from snipbias.evaluation.compare import Comparison
 from snipbias.evaluation.harness_scores import HarnessScore
+from snipbias.evaluation.measured import Measured
 from snipbias.evaluation.stats import Interval
 from snipbias.evaluation.verdicts import Verdict
 from snipbias.experiment.reading import read_experiment
@@ -130,9 +131,11 @@ def test_of_several_runs_each_finding_says_its_own(runs: Path, tmp_path: Path) -
 def test_every_mark_has_its_reason(runs: Path, tmp_path: Path, monkeypatch) -> None:
     control = Comparison.load(runs / "evaluated").controls[0]
     said = {ORIGINAL: "it is blind", control: "it is mute"}
-    monkeypatch.setattr(
-        Comparison, "verdicts", lambda _, m: (Verdict("blind", said[m]),) if m in said else ()
-    )
+
+    def verdicts(found: Measured) -> tuple[Verdict, ...]:
+        return (Verdict("blind", said[found.method]),) if found.method in said else ()
+
+    monkeypatch.setattr(Measured, "verdicts", property(verdicts))
     read = Read(write_report([runs / "evaluated"], tmp_path / "r.html").read_text())
     marked = [row[0] for row in read.tables["Answers"]]
     words = " ".join(read.text.split())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -11,6 +13,8 @@ from report_runs import ALL, Read
 from snipbias.base.plot import Plot
 from snipbias.base.record import RunRecord
 from snipbias.base.table import Grid
+from snipbias.evaluation.estimate import Estimate
+from snipbias.evaluation.verdicts import Verdict
 from snipbias.report.page import Case, Example, Finding, Line, Part, Section
 from snipbias.report.render import page
 from snipbias.report.write import write_report
@@ -59,14 +63,14 @@ def test_two_runs_in_one_page_share_no_id(runs: Path, tmp_path: Path) -> None:
 def test_no_text_becomes_markup() -> None:
     grid = Grid(EVIL, (EVIL, "b"), ((EVIL, EVIL),), (EVIL,))
     figure = {"data": [{"type": "scatter", "name": EVIL, "x": [1], "y": [1]}], "layout": {}}
-    finding = Finding(
-        *(EVIL, EVIL, EVIL, 0.5, 0.6, None),
-        rivals=((EVIL, 0.5),),
-        gain=None,
-        shifted=False,
-        alarms=(EVIL,),
-        kept=((True, EVIL, EVIL),),
+    verdicts, nothing = (Verdict("blind", EVIL),), lambda name: Estimate(None)
+    found: Any = SimpleNamespace(
+        **{"task": EVIL, "method": EVIL, "pruned": EVIL, "apart": {}, "gain": Estimate(None)},
+        before=SimpleNamespace(value=nothing),
+        **{"value": nothing, "change": nothing, "sign_flip": lambda name: None},
+        **{"by_trial": {None: verdicts}, "verdicts": verdicts},
     )
+    finding = Finding(found, [(EVIL, 0.5)], [(True, EVIL, EVIL)], [EVIL])
     example = Example(
         *(EVIL, EVIL, 0, EVIL, EVIL, EVIL, ((EVIL, EVIL, 0.1, 0.9),), EVIL, EVIL, 0.8, EVIL)
     )

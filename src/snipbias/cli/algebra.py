@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,11 +16,9 @@ from snipbias.cli.run import Run, run, show
 EDITS = o.argument("Folders of edits of one model, or owner/name.")
 
 
-@dataclass(kw_only=True)
 class Combine(o.Writing):
     """Combine edits of one model into one, or change the strength of one edit."""
 
-    panel = o.USE
     examples = (
         "snipbias combine edits/age edits/ses --out edits/both",
         "snipbias combine edits/both edits/age --how difference --strength 0.5 --out edits/half",
@@ -60,14 +58,12 @@ class Combine(o.Writing):
         show(self, result, edit_table(edit), f"\nwritten  {this.folder}")
 
 
-@dataclass(kw_only=True)
 class Overlap(o.Writing, o.Running, o.Measuring, o.Asking):
     """Show how many neurons edits share, against chance, and what their union does to each task.
 
     With --task it writes a folder: rows, tables and summary of each task, overlap.json, run.json.
     """
 
-    panel = o.USE
     examples = (
         "snipbias overlap edits/age edits/ses",
         "snipbias overlap edits/age edits/ses --model demo --task mini:age --task mini:ses",
@@ -117,7 +113,7 @@ class Overlap(o.Writing, o.Running, o.Measuring, o.Asking):
         kept = [] if self.no_retention else [this.task("mini:skills", prompt=self.prompt).test]
         lm = this.load(model)
         found = sb.overlap(*edits, sites=lm.sites)
-        with this.progress("evaluating", 0) as progress:
+        with this.progress("evaluating", 0) as hooks:
             comparisons = compare_combinations(
                 lm,
                 tasks,
@@ -125,7 +121,7 @@ class Overlap(o.Writing, o.Running, o.Measuring, o.Asking):
                 items=self.items,
                 texts=() if self.no_text else sb.passages(),
                 retention=kept,
-                **progress.hooks,
+                **hooks,
             )
         this.record.lap("evaluate")
         result = {

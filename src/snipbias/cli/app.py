@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from copy import copy
-from dataclasses import dataclass
 from inspect import Parameter, Signature
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
@@ -21,6 +20,7 @@ from typer.models import OptionInfo
 from snipbias.base import parallel
 from snipbias.base.errors import InterruptError, SnipbiasError
 from snipbias.base.markdown import printable
+from snipbias.base.version import __version__
 from snipbias.base.words import clipped, did_you_mean
 from snipbias.cli import options as o
 from snipbias.cli.algebra import Combine, Overlap
@@ -29,8 +29,7 @@ from snipbias.cli.demo import Demo
 from snipbias.cli.doctor import Doctor
 from snipbias.cli.evaluate import Evaluate
 from snipbias.cli.export import Apply, Export
-from snipbias.cli.find import Find
-from snipbias.cli.learn import Learn
+from snipbias.cli.find import Find, Learn
 from snipbias.cli.pages import Audit, Play, Report
 from snipbias.cli.reproduce import Reproduce
 from snipbias.cli.rerun import changed_since, recorded_arguments
@@ -76,6 +75,19 @@ def main(argv: list[str] | None = None) -> None:
     raise SystemExit(status)
 
 
+def _teller() -> Callable[..., None]:
+    """Return a handler that prints each warning once, on one line, without its source line."""
+    told: set[str] = set()
+
+    def tell(message: Warning | str, *place: object, **line: object) -> None:
+        text = " ".join(printable(str(message)).split())
+        if text not in told and parallel.launched_rank() == 0:
+            told.add(text)
+            print("warning:", text, file=sys.stderr)
+
+    return tell
+
+
 def _refused(error: OSError) -> None:
     """Report what the system refused; a closed pipe (`| head`) needs no report."""
     with suppress(OSError):  # so that Python's own last flush does not fail
@@ -83,6 +95,10 @@ def _refused(error: OSError) -> None:
     if not isinstance(error, BrokenPipeError) and parallel.launched_rank() == 0:
         where = f"{error.filename}: " if error.filename else ""
         _complain(f"{where}{error.strerror or error}: free some space, or choose another place.")
+
+
+def _complain(message: str) -> None:
+    print("error:", clipped(" ".join(printable(message).split())), file=sys.stderr)
 
 
 def _status_of(argv: list[str]) -> int:
@@ -106,42 +122,17 @@ def _status_of(argv: list[str]) -> int:
             _complain(str(error))
         return 1
     except typer.TyperException as error:
-        _complain(_misuse(error.format_message()))
+        said = error.format_message().replace("Value error, ", "")
+        if choice := re.fullmatch(r"(.*'(.*)' is not one of ('.*'))\.", said):
+            begin, wrong, listed = choice.groups()
+            known = listed.strip("'").split("', '")
+            said = f"{begin}{did_you_mean(wrong, known)}."
+        _complain(said)
         return error.exit_code
-
-
-def _misuse(message: str) -> str:
-    """Reword typer's message about a wrong choice, with the nearest valid one."""
-    message = message.replace("Value error, ", "")
-    choice = re.fullmatch(r"(.*'(.*)' is not one of ('.*'))\.", message)
-    if choice is None:
-        return message
-    said, wrong, listed = choice.groups()
-    known = listed.strip("'").split("', '")
-    return f"{said}{did_you_mean(wrong, known)}."
-
-
-def _complain(message: str) -> None:
-    print("error:", clipped(" ".join(printable(message).split())), file=sys.stderr)
-
-
-def _teller() -> Callable[..., None]:
-    """Return a handler that prints each warning once, on one line, without its source line."""
-    told: set[str] = set()
-
-    def tell(message: Warning | str, *place: object, **line: object) -> None:
-        text = " ".join(printable(str(message)).split())
-        if text not in told and parallel.launched_rank() == 0:
-            told.add(text)
-            print("warning:", text, file=sys.stderr)
-
-    return tell
 
 
 def _version(asked: bool) -> None:
     if asked:
-        from snipbias.base.version import __version__
-
         print(f"snipbias {__version__}")
         raise typer.Exit
 
@@ -155,7 +146,6 @@ def _common(
     pass
 
 
-@dataclass(kw_only=True)
 class Rerun(o.Command):
     """Repeat a recorded run into another folder.
 
@@ -163,7 +153,6 @@ class Rerun(o.Command):
     --trust-remote-code or --lm-eval-path, give the option again.
     """
 
-    panel = o.SHARE
     examples = ("snipbias rerun age-edit --out again",)
     path: Path = o.argument("Folder of a run.")
     out: Path = o.option("Folder to write.", o.REQUIRED)
@@ -180,8 +169,14 @@ class Rerun(o.Command):
         raise typer.Exit(status)
 
 
-def add(kind: type[o.Command], among: typer.Typer = app) -> None:
-    """Register a command under its class's name."""
+def add(kind: type[o.Command], among: typer.Typer, panel: str | None = None) -> None:
+    """Register a command under its class's name.
+
+    Args:
+        kind: its class.
+        among: the application.
+        panel: the group that the help shows it in.
+    """
 
     def command(config: Path | None, **given: Any) -> None:
         kind(**given)()
@@ -197,7 +192,7 @@ def add(kind: type[o.Command], among: typer.Typer = app) -> None:
         kind.__name__.lower(),
         help="\n\n".join(" ".join(part.split()) for part in paragraphs),  # the terminal wraps them
         epilog="\n\n".join((f"{title}:", *kind.examples)),
-        rich_help_panel=kind.panel,
+        rich_help_panel=panel,
     )(command)
 
 
@@ -221,10 +216,12 @@ def _declared(kind: type[o.Command], parameter: Parameter) -> Parameter:
     return parameter.replace(annotation=Annotated[wanted, option])
 
 
-for command in (
-    *(Check, Find, Learn, Evaluate, Reproduce, Demo, Fidelity, Tasks),
-    *(Show, Report, Audit, Play, Doctor),
-    *(Apply, Export, Combine, Overlap),
-    *(Card, Push, Rerun),
-):
-    add(command)
+COMMANDS = {
+    "Find and prove": (Check, Find, Learn, Evaluate, Reproduce, Demo, Fidelity, Tasks),
+    "Look": (Show, Report, Audit, Play, Doctor),
+    "Use": (Apply, Export, Combine, Overlap),
+    "Share and repeat": (Card, Push, Rerun),
+}
+for panel, commands in COMMANDS.items():
+    for command in commands:
+        add(command, app, panel)

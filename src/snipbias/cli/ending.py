@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -84,7 +84,6 @@ def again(command: str, options: Any, *words: str) -> str:
     return shlex.join([*line, *words])
 
 
-@dataclass(kw_only=True)
 class Tracked(o.Command):
     """Where else results go."""
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import snipbias as sb
+from snipbias.base.parallel import workers
 from snipbias.cli import options as o
 from snipbias.cli.ending import Tracked, after_comparison, again, written
 from snipbias.cli.run import Run, run, show
 
 
-@dataclass(kw_only=True)
 class Evaluate(Tracked, o.Writing, o.Running, o.Answering, o.Asking):
     """Compare a model with and without edits, and with random controls, on held-out templates.
 
@@ -21,7 +20,6 @@ class Evaluate(Tracked, o.Writing, o.Running, o.Answering, o.Asking):
     tables.md and run.json.
     """
 
-    panel = o.FIND
     heading = "Evaluation"
     examples = (
         "snipbias evaluate demo mini:age --edit age-edit",
@@ -68,7 +66,7 @@ class Evaluate(Tracked, o.Writing, o.Running, o.Answering, o.Asking):
         from snipbias.edits.run_folder import write_edits, write_sites
         from snipbias.evaluation import tables
         from snipbias.evaluation.answer import answer
-        from snipbias.evaluation.harness_scores import harness_markdown, harness_renderable
+        from snipbias.evaluation.harness_scores import harness_renderable
         from snipbias.evaluation.records import write_records
 
         self.ready()
@@ -82,7 +80,7 @@ class Evaluate(Tracked, o.Writing, o.Running, o.Answering, o.Asking):
             texts = () if self.no_text else sb.passages(self.text)
             lm = this.load(self.model)
             harness = self._harness(this, lm, edits)  # first: its data may be missing
-            with this.progress("evaluating", 0) as progress:
+            with this.progress("evaluating", 0) as hooks:
                 comparison = sb.compare(
                     lm,
                     task,
@@ -93,17 +91,14 @@ class Evaluate(Tracked, o.Writing, o.Running, o.Answering, o.Asking):
                     control_rows=not self.no_control_rows,
                     with_probe=self.probe,
                     **self.given("items", "whole", "controls", "elsewhere", "margin"),
-                    **progress.hooks,
+                    **hooks,
                 )
             this.record.lap("evaluate")
             comparison.save(folder)
             write_sites(lm.sites, folder)
             write_edits(edits, folder)
             if harness:
-                text = json.dumps(harness.to_dict(self.margin), indent=1)
-                (folder / "lm_eval.json").write_text(text + "\n", encoding="utf-8")
-                with open(folder / "tables.md", "a", encoding="utf-8") as file:
-                    file.write("\n" + harness_markdown(harness, self.margin))
+                harness.save(folder, self.margin)
         if self.records:
             write_records(this.folder)
         self.log(this.folder.name, this.record.arguments, comparison.to_dict())
@@ -121,23 +116,14 @@ class Evaluate(Tracked, o.Writing, o.Running, o.Answering, o.Asking):
         self, this: Run, lm: sb.LanguageModel, edits: list[sb.NeuronEdit]
     ) -> sb.HarnessScores | None:
         """Scores on tasks of lm-evaluation-harness, if any are asked for."""
-        from snipbias.base.parallel import workers
-
         names = o.names(self.lm_eval)
         if names is None:
             return None
-        with this.progress("lm-evaluation-harness", 1 + len(edits)) as progress:
-            scores = workers().from_main(  # the harness has its own way of using several processes
-                lambda: sb.harness_scores(
-                    lm,
-                    names,
-                    edits,
-                    limit=self.lm_eval_limit,
-                    batch_size=self.batch_size,
-                    include_path=self.lm_eval_path,
-                    progress=progress,
-                )
-            )
+        how = {"limit": self.lm_eval_limit, "include_path": self.lm_eval_path}
+        with this.progress("lm-evaluation-harness", 1 + len(edits)) as hooks:
+            how |= {"batch_size": self.batch_size, "progress": hooks["progress"]}
+            ask = partial(sb.harness_scores, lm, names, edits, **how)
+            scores = workers().from_main(ask)  # it has its own way of using several processes
         this.record.data["lm-eval"] = dict(scores.versions)
         this.record.lap("lm-eval")
         return scores

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +13,6 @@ from snipbias.cli.run import run, show
 CHECK = o.option("Compare the result with the edited model in float32.", True)
 
 
-@dataclass(kw_only=True)
 class Export(o.Writing, o.Loading):
     """Write an edit as a PEFT adapter or a checkpoint, and check it against the edited model.
 
@@ -22,7 +20,6 @@ class Export(o.Writing, o.Loading):
     code that loads it, and export.json with the result of the check.
     """
 
-    panel = o.USE
     heading = "Export"
     examples = (
         "snipbias export age-edit --model demo --out age-lora",
@@ -51,14 +48,12 @@ class Export(o.Writing, o.Loading):
         _export(self, vars(self))
 
 
-@dataclass(kw_only=True)
 class Apply(o.Writing, o.Loading):
     """Bake an edit into the weights; write a checkpoint that plain transformers loads.
 
     Short for 'snipbias export EDIT --format checkpoint'.
     """
 
-    panel = o.USE
     examples = ("snipbias apply demo age-edit --out fair-model",)
     model: str = o.MODEL
     edit: str = o.EDIT

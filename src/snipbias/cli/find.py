@@ -1,9 +1,11 @@
-"""The command `find`, and how edits that were found are written: named, with a card each."""
+"""The commands `find` and `learn`: edits, each with a name and a card."""
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from contextlib import suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,28 +13,83 @@ import snipbias as sb
 from snipbias.base.errors import SnipbiasError
 from snipbias.cli import options as o
 from snipbias.cli.ending import again
-from snipbias.cli.run import Run, columns, run, show
+from snipbias.cli.run import Run, columns, kept_in, run, show
 
 LABEL = o.option("Name of the edit in tables.", show_default="the folder's name")
 GLANCE = 16  # rows that are asked before anything is found
 
 
-@dataclass(kw_only=True)
-class Find(o.Writing, o.Running, o.Measuring, o.Asking):
+class Finding(o.Writing, o.Running, o.Measuring, o.Asking):
+    """What `find` and `learn` share: both write edits, each with a card."""
+
+    model: str = o.MODEL
+    task: str = o.TASK
+
+    def _write(
+        self,
+        this: Run,
+        folder: Path,
+        lm: sb.LanguageModel,
+        edits: Mapping[str, sb.NeuronEdit],
+        label: str | None,
+    ) -> dict[str, sb.NeuronEdit]:
+        """Write one edit into the run's folder, or several into folders "n10" and "n50".
+
+        Returns:
+            The edits under their names, by the folder that each will be in.
+        """
+        from snipbias.edits.card.card import model_card
+        from snipbias.edits.run_folder import write_sites
+        from snipbias.edits.sharing import CARD_FILE
+
+        found: dict[str, sb.NeuronEdit] = {}
+        call = label or (self.out.name if self.out else "")
+        renamed = columns(self.column) or {}  # so that `evaluate` need not be told again
+        for name, edit in edits.items():
+            if edit.found_on and renamed:
+                edit = replace(edit, found_on=replace(edit.found_on, columns=renamed))
+            if call:
+                tells = f" {name.replace('n', 'n=')}" if len(edits) > 1 else ""
+                edit = replace(edit, label=call + tells)
+            inside = "" if len(edits) == 1 else name
+            (folder / inside).mkdir(exist_ok=True)
+            edit.write_into(folder / inside)
+            found[str(this.folder / inside)] = edit
+            this.record.data.setdefault("edits", {})[name] = edit.fingerprint
+        for place, edit in found.items():  # only now does the record list all edits
+            card = folder / Path(place).relative_to(this.folder) / CARD_FILE
+            card.write_text(model_card(edit, record=this.record, place=place), encoding="utf-8")
+        write_sites(lm.sites, folder)
+        return found
+
+    @staticmethod
+    def _sizes(text: str) -> tuple[int, ...]:
+        """The numbers of neurons that `--n` asks for."""
+        sizes = o.numbers("--n", text, example="50, or 3,10,50")
+        if not sizes:
+            raise SnipbiasError(f"--n {text!r} is not a list of numbers: write 50, or 3,10,50.")
+        if sizes[0] < 1:
+            raise SnipbiasError(f"--n {text!r} asks for fewer than one neuron: ask for at least 1.")
+        return sizes
+
+    def _evaluate(self, this: Run, found: Iterable[str]) -> str:
+        """The command that evaluates the edits in these folders."""
+        edits = [word for place in found for word in ("--edit", place)]
+        return again("evaluate", self, *edits, "--out", f"{this.folder}-result")
+
+
+class Find(Finding):
     """Find the neurons that push a model to biased answers; write an edit that prunes them.
 
     Items are drawn from the templates set aside for finding; 'snipbias evaluate' reports on others.
     With several numbers of neurons, each edit gets a folder of its own (n3, n10, n50).
     """
 
-    panel = o.FIND
     heading = "Finding"
     examples = (
         "snipbias find demo mini:age --n 10 --out age-edit",
         "snipbias find google/flan-t5-base bbq:SES --n 10,50 --method v2 --samples 20 --out ses",
     )
-    model: str = o.MODEL
-    task: str = o.TASK
     n: str = o.option("Neurons to prune; several as 3,10,50.", "50")
     method: str = o.option("v1 (arXiv 2023), v2 (ACL 2024), v2 as coded, or another recipe.", "v1")
     samples: int = o.option("Items to find the neurons on.", 10, min=1)
@@ -59,7 +116,7 @@ class Find(o.Writing, o.Running, o.Measuring, o.Asking):
         from snipbias.cli.show import edit_head, layer_map
         from snipbias.method.find import as_recipe, scored
 
-        sizes, method = neurons(self.n), self._method()
+        sizes, method = self._sizes(self.n), self._method()
         how = method.to_dict() if isinstance(method, sb.Method) else method
         chosen = as_recipe(method)
         with run(self, sizes=sizes, method=how) as (this, folder):
@@ -68,12 +125,12 @@ class Find(o.Writing, o.Running, o.Measuring, o.Asking):
             drawn = task.sample(self.samples, self.seed, balance=chosen.balance)
             lm = this.load(self.model)
             before = sb.check(lm, task.find, items=GLANCE, with_controls=False)
-            with this.progress("attributing", len(drawn) * len(drawn.instructions)) as progress:
-                watched = {"batch_size": self.batch_size, "progress": progress}
+            with this.progress("attributing", len(drawn) * len(drawn.instructions)) as hooks:
+                watched = {"batch_size": self.batch_size, "progress": hooks["progress"]}
                 scores = scored(lm, drawn, max(sizes), self.stable, chosen, **watched)
             this.record.lap("attribute")
-            edits = {f"n{n}": (f"n={n}", scores.top(n, self.factor)) for n in sizes}
-            found = write_found(this, folder, lm, edits)
+            edits = {f"n{n}": scores.top(n, self.factor) for n in sizes}
+            found = self._write(this, folder, lm, edits, self.label)
         *_, (last, largest) = found.items()
         result = {
             "edits": list(found),
@@ -84,7 +141,7 @@ class Find(o.Writing, o.Running, o.Measuring, o.Asking):
         said = [*edit_head(largest), *(f"note: {note}" for note in task.notes)]
         written = f"\nwritten  {', '.join(found)} (list the neurons: snipbias show {last})"
         parts = (before.in_short, *said, "", layer_map(largest, lm.sites), written)
-        show(self, result, *parts, then=evaluate_them(this, found))
+        show(self, result, *parts, then=self._evaluate(this, found))
 
     def _method(self) -> Any:
         """A version of CRISPR with single deviations, or the name of another recipe."""
@@ -101,60 +158,72 @@ class Find(o.Writing, o.Running, o.Measuring, o.Asking):
         return self.method
 
 
-def neurons(text: str) -> tuple[int, ...]:
-    """The numbers of neurons that `--n` asks for.
+class Learn(Finding):
+    """Learn a factor for every neuron, so that the model declines only what it cannot know.
 
-    Raises:
-        SnipbiasError: they are not numbers of at least 1.
+    No weight changes. Training uses the templates set aside for finding and stops on those set
+    aside for choosing; 'snipbias evaluate' reports on others. The rows must come in pairs: a
+    question with and without the fact that answers it. Run a killed training again to resume it.
     """
-    sizes = o.numbers("--n", text, example="50, or 3,10,50")
-    if not sizes:
-        raise SnipbiasError(f"--n {text!r} is not a list of numbers: write 50, or 3,10,50.")
-    if sizes[0] < 1:
-        raise SnipbiasError(f"--n {text!r} asks for fewer than one neuron: ask for at least 1.")
-    return sizes
 
+    heading = "Learning"
+    examples = (
+        "snipbias learn demo mini:age --out age-learned",
+        "snipbias learn Qwen/Qwen2.5-1.5B-Instruct bbq:SES --also bbq:Age --n 300,3000",
+    )
+    also: list[str] | None = o.option("Another task to train on (repeatable).")
+    n: str | None = o.option("Keep only N neurons and train again: 300 or 300,3000.")
+    label: str | None = LABEL
+    pick: str = o.option(
+        "learned, grafting, first order, or the control learned random.", "learned"
+    )
+    steps: int = o.option("Training steps, a group of rows each.", 60, min=1)
+    fillings: int = o.option("Groups of rows per template.", 2, min=1)
+    layers: float | None = o.option("Share of layers to train, from the top; half for a decoder.")
+    roles: str | None = o.option("Only layers of these roles: gate,up,down.")
+    rate: float = o.option("Adam's largest step of a factor.", 0.01)
+    pair: float = o.option("Weight of the pair loss; 0 leaves only cross-entropy.", 1.0)
+    answerable: float = o.option("Weight of answerable rows relative to unanswerable ones.", 3.0)
+    seed: int = o.option("Seed of the rows and their order.", 0)
 
-def write_found(
-    this: Run, folder: Path, lm: sb.LanguageModel, edits: Mapping[str, tuple[str, sb.NeuronEdit]]
-) -> dict[str, sb.NeuronEdit]:
-    """Write one edit into the run's folder, or several into a folder each.
+    def __call__(self) -> None:
+        from snipbias.method.learned.check import LEGEND
+        from snipbias.method.learned.train import STATE
 
-    Args:
-        this: the run of a command with the options `label` (by default its folder's name) and
-            `column`, which the edits get.
-        folder: the folder to fill.
-        lm: the edits' model.
-        edits: folder -> (what tells the edit from its siblings, the edit).
-
-    Returns:
-        The edits under their names, by the folder that each will be in.
-    """
-    from snipbias.edits.card.card import model_card
-    from snipbias.edits.run_folder import write_sites
-    from snipbias.edits.sharing import CARD_FILE
-
-    found, options = {}, this.command
-    call = options.label or (options.out.name if options.out else "")
-    renamed = columns(options.column) or {}  # so that `evaluate` need not be told again
-    for name, (tells, edit) in edits.items():
-        if edit.found_on and renamed:
-            edit = replace(edit, found_on=replace(edit.found_on, columns=renamed))
-        if call:
-            edit = replace(edit, label=f"{call} {tells}" if len(edits) > 1 else call)
-        inside = "" if len(edits) == 1 else name
-        (folder / inside).mkdir(exist_ok=True)
-        edit.write_into(folder / inside)
-        found[str(this.folder / inside)] = edit
-        this.record.data.setdefault("edits", {})[name] = edit.fingerprint
-    for place, edit in found.items():  # only now does the record list all edits
-        card = folder / Path(place).relative_to(this.folder) / CARD_FILE
-        card.write_text(model_card(edit, record=this.record, place=place), encoding="utf-8")
-    write_sites(lm.sites, folder)
-    return found
-
-
-def evaluate_them(this: Run, found: Iterable[str]) -> str:
-    """The command that evaluates the edits in these folders."""
-    edits = [word for place in found for word in ("--edit", place)]
-    return again("evaluate", this.command, *edits, "--out", f"{this.folder}-result")
+        sizes = self._sizes(self.n) if self.n else ()
+        training = sb.Training(**self.given("steps", "rate", "pair", "answerable"))
+        # Next to the result, which appears only when it is complete.
+        out = self.out
+        state = out.with_name(f"{out.name}.learning") if out is not None and out.name else None
+        with run(self, sizes=sizes, training=training.to_dict()) as (this, folder):
+            this.record.seeds = {"sample of items": self.seed}
+            tasks = [this.task(name) for name in (self.task, *(self.also or ()))]
+            lm = this.load(self.model)
+            total = self.steps * (len(sizes) + (self.pick == "learned" or not sizes))
+            with this.progress("learning", total) as hooks, kept_in(state):
+                learned = sb.learn(
+                    lm,
+                    tasks,
+                    sizes,
+                    roles=self.roles.split(",") if self.roles else (),
+                    training=training,
+                    progress=hooks["progress"],
+                    folder=state,
+                    **self.given("pick", "fillings", "layers", "seed"),
+                )
+            this.record.lap("learn")
+            edits = {f"n{n}" if n else "all": edit for n, edit in learned.edits.items()}
+            found = self._write(this, folder, lm, edits, self.label)
+            checks = list(learned.records())
+            with open(folder / "curve.csv", "w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, list(checks[0]))
+                writer.writeheader()
+                writer.writerows(checks)
+        for place in () if state is None else (*state.glob("*/"), state):
+            with suppress(OSError):  # something else lies there too
+                (place / STATE).unlink(missing_ok=True)
+                place.rmdir()
+        curves = (curve.rich() for curve in learned.curves())
+        written = f"\nwritten  {', '.join(found)}"
+        result = {"edits": list(found), "checks": checks}
+        show(self, result, *curves, LEGEND, written, then=self._evaluate(this, found))

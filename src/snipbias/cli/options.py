@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import MISSING as REQUIRED
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -45,14 +45,6 @@ def _batch_size(given: str | int) -> int | str:
     return int(text)
 
 
-# The commands in their groups, as the help shows them.
-FIND, LOOK, USE, SHARE = "Find and prove", "Look", "Use", "Share and repeat"
-
-# The options that say how a task is read, and how a model is loaded.
-READING = ("data_dir", "column", "instruction", "instructions", "prompt")
-LOADING = ("revision", "dtype", "device", "device_map", "chat", "trust_remote_code")
-LOADING += ("tensor_parallel",)
-
 # The options that several commands share.
 MODEL = argument("Hub id, local folder, .gguf file, or 'demo'.")
 TASK = argument(
@@ -89,11 +81,16 @@ CONFIG = typer.Option(
 
 @dataclass(kw_only=True)
 class Command:
-    """A command: its fields are its options, its docstring is its help, and calling it runs it."""
+    """A command: its fields are its options, its docstring is its help, and calling it runs it.
 
-    panel: ClassVar[str]
+    Every class of options is a dataclass by being below this one.
+    """
+
     heading: ClassVar[str | None] = None
     examples: ClassVar[tuple[str, ...]]
+
+    def __init_subclass__(cls) -> None:
+        dataclass(kw_only=True)(cls)
 
     @property
     def name(self) -> str:
@@ -109,7 +106,6 @@ class Command:
         raise NotImplementedError
 
 
-@dataclass(kw_only=True)
 class TaskReading(Command):
     """How a task is read."""
 
@@ -125,14 +121,12 @@ class TaskReading(Command):
     )
 
 
-@dataclass(kw_only=True)
 class Asking(TaskReading):
     """How a task is read, and under which instruction."""
 
     instruction: list[str] | None = option("Use this instruction (repeatable).")
 
 
-@dataclass(kw_only=True)
 class Batching(Command):
     """How many prompts run at once."""
 
@@ -144,14 +138,12 @@ class Batching(Command):
     )
 
 
-@dataclass(kw_only=True)
 class Measuring(Batching):
     """How many prompts there are, and how many run at once."""
 
     instructions: int | None = option("Use only the first N of the task's instructions.", min=1)
 
 
-@dataclass(kw_only=True)
 class Answering(Measuring):
     """Whether answers of earlier runs are used."""
 
@@ -162,7 +154,6 @@ class Answering(Measuring):
             os.environ[SWITCH] = "off"
 
 
-@dataclass(kw_only=True)
 class Loading(Command):
     """How a model is loaded."""
 
@@ -178,7 +169,6 @@ class Loading(Command):
     trust_remote_code: bool = TRUST_REMOTE_CODE
 
 
-@dataclass(kw_only=True)
 class Running(Loading):
     """How a model is loaded, spread over devices and prompted."""
 
@@ -187,7 +177,6 @@ class Running(Loading):
     chat: bool | None = option("Use the chat template.", show_default="if it has one")
 
 
-@dataclass(kw_only=True)
 class Writing(Command):
     """Where results go."""
 
@@ -196,6 +185,11 @@ class Writing(Command):
     overwrite: bool = OVERWRITE
     as_json: bool = JSON
     quiet: bool = QUIET
+
+
+# The options that say how a model is loaded, and how a task is read.
+LOADING = [each.name for each in fields(Running)]
+READING = [*(each.name for each in fields(Asking)), "instructions"]
 
 
 def numbers(

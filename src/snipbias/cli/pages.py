@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import snipbias as sb
@@ -13,14 +13,12 @@ from snipbias.cli import options as o
 from snipbias.cli.run import Run, show
 
 
-@dataclass(kw_only=True)
 class Report(o.Command):
     """Write one HTML page of what runs found, changed and kept; it opens without a network.
 
     The texts of changed rows are read from the task again, on this machine only.
     """
 
-    panel = o.LOOK
     examples = (
         "snipbias report snipbias-runs/evaluate --out report.html",
         "snipbias report edits/age evaluated --out both.html --no-texts",
@@ -41,14 +39,12 @@ class Report(o.Command):
         show(self, {"out": str(path), "bytes": size}, f"written  {path} ({size / 1e6:.1f} MB)")
 
 
-@dataclass(kw_only=True)
 class Audit(o.Command):
     """Write an HTML page (and PDF) about one bias scenario: limits first, then the worst results.
 
     It is a measurement, not a certificate; the page says which legal duties it does not cover.
     """
 
-    panel = o.LOOK
     examples = (
         'snipbias audit evaluated --groups "older and younger people" --threshold 0.05',
         'snipbias audit evaluated --hazard "a chatbot that screens applicants" --pdf',
@@ -73,7 +69,6 @@ class Audit(o.Command):
         show(self, {"written": written}, f"written  {', '.join(written)}")
 
 
-@dataclass(kw_only=True)
 class Play(o.Running, o.Asking):
     """Open a page on this machine: ask a model one question, with and without its edits.
 
@@ -81,7 +76,6 @@ class Play(o.Running, o.Asking):
     answers and which neurons fired. Stop it with Ctrl-C.
     """
 
-    panel = o.LOOK
     heading = "Page"
     examples = (
         "snipbias play demo --edit age-edit",

@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import snipbias as sb
 from snipbias.base.errors import SnipbiasError
@@ -33,8 +32,48 @@ DEMO_LIMITS: dict[str, Any] = {
 }
 
 
-@dataclass(kw_only=True)
-class Reproduce(Tracked, o.Writing, o.Running, o.Answering, o.TaskReading):
+class Experiment(o.Writing):
+    """What `reproduce` and `demo` share."""
+
+    label: ClassVar[str]  # of the progress bar
+
+    def _run(
+        self, this: Run, model: str, settings: sb.Settings, folder: Path
+    ) -> tuple[sb.Results, list[str]]:
+        """Run the experiment in a folder; return notes on what could not be written too."""
+        asked, tasks = self.given("data_dir", "prompt"), []
+        read = {"instructions": settings.instructions, **self.given("instructions")}
+        for name in settings.tasks:
+            columns = self.given("column") if name.endswith((".csv", ".tsv", ".jsonl")) else {}
+            tasks.append(this.task(name, **asked, **read, **columns))
+        retention = [this.task(name, **asked) for name in settings.retention]
+        seeds = range(settings.seed, settings.seed + settings.trials)
+        this.record.seeds = {"samples of items": list(seeds)}
+        lm = this.load(model)
+        notes: list[str] = []
+
+        def finish(results: sb.Results, place: Path) -> None:
+            this.record.lap("reproduce")
+            notes.extend(write(results, place))
+            this.record.lap("tables")
+            this.record.write(place)
+            config.write(place, self)
+
+        kept = {"retention": retention, "folder": folder, "overwrite": self.overwrite}
+        with this.progress(self.label, 0) as hooks:
+            return sb.reproduce(lm, tasks, settings, **kept, write=finish, **hooks), notes
+
+    def _tell(self, folder: Path, results: sb.Results, notes: list[str], *, full: bool) -> None:
+        """Print every table if asked for, then the answer, the notes and the next command."""
+        from snipbias.experiment.tables.answers import answers
+
+        tables = [results.renderable(), ""] if full else []
+        result = {"out": str(folder), **results.to_dict()}
+        parts = (*tables, answers(results), *notes, written(folder))
+        show(self, result, *parts, then=report(folder))
+
+
+class Reproduce(Tracked, Experiment, o.Running, o.Answering, o.TaskReading):
     """Run the paper's whole experiment: every method on every task, with controls and ablations.
 
     If it is killed, the same command resumes it. Writes table1.csv, table2.csv, tables.md,
@@ -42,8 +81,7 @@ class Reproduce(Tracked, o.Writing, o.Running, o.Answering, o.TaskReading):
     everything is reported on another.
     """
 
-    panel = o.FIND
-    heading = "Experiment"
+    heading, label = "Experiment", "reproducing"
     examples = (
         "snipbias reproduce",
         "snipbias reproduce google/flan-t5-base --preset v2 --out flan",
@@ -110,13 +148,9 @@ class Reproduce(Tracked, o.Writing, o.Running, o.Answering, o.TaskReading):
         folder = self.out or default_folder(self.model, settings)
         this = Run(self, folder, out=folder, settings=settings.to_dict())
         with kept_in(folder):
-            results, notes = experiment(
-                *(this, self.model, settings, folder),
-                label="reproducing",
-                instructions=self.instructions,
-            )
+            results, notes = self._run(this, self.model, settings, folder)
         self.log(folder.name, settings.to_dict(), results.to_dict())
-        tell(this, results, notes)
+        self._tell(folder, results, notes, full=self.full)
 
     def settings(self) -> sb.Settings:
         """The preset's settings, changed by the options that were given.
@@ -134,7 +168,7 @@ class Reproduce(Tracked, o.Writing, o.Running, o.Answering, o.TaskReading):
         if sample_sizes is None:
             sample_sizes = tuple(n for n in base.sample_sizes if n != self.samples)
         changes = {
-            **{name: getattr(self, name) for name in same},
+            **self.given(*same),
             **self._objective(),
             "control_rows": not self.no_control_rows,
             "tasks": tuple(self.task or (MINI if of_demo else BBQ)),
@@ -160,68 +194,6 @@ class Reproduce(Tracked, o.Writing, o.Running, o.Answering, o.TaskReading):
             raise SnipbiasError(f"{' and '.join(given)} contradict each other: drop one.")
         margin = {} if self.no_harm is None else {"margin": self.no_harm}
         return {"objective": next(iter(given.values())), **margin} if given else {}
-
-
-def experiment(
-    this: Run,
-    model: str,
-    settings: sb.Settings,
-    folder: Path,
-    *,
-    label: str,
-    instructions: int | None,
-) -> tuple[sb.Results, list[str]]:
-    """Run an experiment on a model, and write it into a folder.
-
-    Args:
-        this: the run.
-        model: name of the model.
-        settings: its settings.
-        folder: the folder to fill, or to resume.
-        label: of the progress bar.
-        instructions: how many of each task's instructions the record names; None for all.
-
-    Returns:
-        The results, and notes on what could not be written.
-    """
-    command = this.command
-    asked, tasks = command.given("data_dir", "prompt"), []
-    for name in settings.tasks:
-        columns = command.given("column") if name.endswith((".csv", ".tsv", ".jsonl")) else {}
-        tasks.append(this.task(name, **asked, **columns, instructions=instructions))
-    retention = [this.task(name, **asked) for name in settings.retention]
-    seeds = range(settings.seed, settings.seed + settings.trials)
-    this.record.seeds = {"samples of items": list(seeds)}
-    lm = this.load(model)
-    notes: list[str] = []
-
-    def finish(results: sb.Results, place: Path) -> None:
-        this.record.lap("reproduce")
-        notes.extend(write(results, place))
-        this.record.lap("tables")
-        this.record.write(place)
-        config.write(place, command)
-
-    kept = {"retention": retention, "folder": folder, "overwrite": command.overwrite}
-    with this.progress(label, 0) as progress:
-        return sb.reproduce(lm, tasks, settings, **kept, write=finish, **progress.hooks), notes
-
-
-def tell(this: Run, results: sb.Results, notes: Sequence[str]) -> None:
-    """Print every table if asked for, then the answer, notes and the next command.
-
-    Args:
-        this: the run.
-        results: its results.
-        notes: lines to print before the folder.
-    """
-    from snipbias.experiment.tables.answers import answers
-
-    folder = this.folder
-    tables = [results.renderable(), ""] if this.command.full else []
-    result = {"out": str(folder), **results.to_dict()}
-    parts = (*tables, answers(results), *notes, written(folder))
-    show(this.command, result, *parts, then=report(folder))
 
 
 def default_folder(model: str, settings: sb.Settings) -> Path:

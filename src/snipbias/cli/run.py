@@ -29,39 +29,7 @@ from snipbias.base.record import RunRecord
 from snipbias.cli import config
 from snipbias.cli import options as o
 
-
-class Advance:
-    """A progress callback: call it with the number of prompts just done.
-
-    Attributes:
-        hooks: arguments for a function that reports its progress.
-    """
-
-    EVERY = 60.0  # seconds between two lines
-
-    def __init__(
-        self, bars: Progress, label: str, total: int | None, *, lines: bool, **hooks: Any
-    ) -> None:
-        self._bars, self._label, self._lines = bars, label, lines
-        self._bar = bars.add_task(label, total=total)
-        self._started = self._told = time.monotonic()
-        self.hooks = {"progress": self, "stage": self._stage, **hooks}
-
-    def _stage(self, name: str, jobs: int) -> None:
-        """Restart the bar for the next stage, which has this many jobs."""
-        self._started = time.monotonic()
-        self._bars.reset(self._bar, total=jobs, description=f"{self._label}: {name}")
-
-    def __call__(self, done: int) -> None:
-        self._bars.update(self._bar, advance=done)
-        now, bar = time.monotonic(), self._bars.tasks[self._bar]
-        if self._lines and bar.total and now - self._told >= self.EVERY:
-            self._told = now
-            spent = (now - self._started) / 60
-            left = spent * (bar.total - bar.completed) / max(bar.completed, 1)
-            done_so_far = f"{bar.description}: {bar.completed:.0f} of {bar.total:.0f}"
-            minutes = f"({spent:.0f} min, about {left:.0f} left)"
-            print(done_so_far, minutes, file=sys.stderr, flush=True)
+EVERY = 60.0  # seconds between two lines of progress in a file
 
 
 class Run:
@@ -124,20 +92,38 @@ class Run:
         return task
 
     @contextmanager
-    def progress(self, label: str, total: int | None) -> Iterator[Advance]:
-        """Show a bar on a terminal, or print a line per minute into a file."""
+    def progress(self, label: str, total: int | None) -> Iterator[dict[str, Any]]:
+        """Show a bar on a terminal, or print a line per minute into a file.
+
+        Gives the arguments of a function that works on prompts and reports its progress.
+        """
         columns = (
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn() if total is not None else TextColumn(""),
             TimeRemainingColumn(),
         )
-        console = Console(stderr=True)
+        console, told = Console(stderr=True), time.monotonic()
         shown = workers().is_main and not self.command.quiet
-        bar = shown and console.is_terminal
-        batch = self.command.given("batch_size")
-        with Progress(*columns, console=console, transient=True, disable=not bar) as bars:
-            yield Advance(bars, label, total, lines=shown and not bar, **batch)
+        drawn = shown and console.is_terminal
+        with Progress(*columns, console=console, transient=True, disable=not drawn) as bars:
+            bar = bars.add_task(label, total=total)
+
+            def stage(name: str, jobs: int) -> None:
+                bars.reset(bar, total=jobs, description=f"{label}: {name}")
+
+            def advance(done: int) -> None:
+                nonlocal told
+                bars.update(bar, advance=done)
+                now, task = time.monotonic(), bars.tasks[bar]
+                if shown and not drawn and task.total and now - told >= EVERY:
+                    told, spent = now, (task.elapsed or 0) / 60
+                    left = spent * (task.total - task.completed) / max(task.completed, 1)
+                    so_far = f"{task.description}: {task.completed:.0f} of {task.total:.0f}"
+                    minutes = f"({spent:.0f} min, about {left:.0f} left)"
+                    print(so_far, minutes, file=sys.stderr, flush=True)
+
+            yield {"progress": advance, "stage": stage, **self.command.given("batch_size")}
 
 
 def show(command: Any, result: Mapping[str, Any], *parts: RenderableType, then: str = "") -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import snipbias as sb
@@ -14,14 +13,12 @@ EDIT = o.argument("Folder of an edit.")
 LICENSE = o.option("License of the edit: apache-2.0 ...", show_default="the base model's")
 
 
-@dataclass(kw_only=True)
 class Card(o.Command):
     """Rewrite the model card of an edit (README.md), with the figures of an evaluation.
 
     The figures are kept next to it as evaluation.json.
     """
 
-    panel = o.SHARE
     examples = ("snipbias card age-edit --run snipbias-runs/result",)
     edit: str = EDIT
     run: Path | None = o.EVALUATION
@@ -48,7 +45,6 @@ class Card(o.Command):
         show(self, result, f"written  {card}, {said}")
 
 
-@dataclass(kw_only=True)
 class Push(o.Command):
     """Upload an edit and its model card to the Hugging Face hub.
 
@@ -56,7 +52,6 @@ class Push(o.Command):
     path of this machine. Log in with 'hf auth login', or set HF_TOKEN.
     """
 
-    panel = o.SHARE
     examples = ("snipbias push age-edit jane/age-edit --private --run result",)
     edit: str = EDIT
     repo: str = o.argument("Repository on the hub: owner/name.")

@@ -6,7 +6,7 @@ import math
 import os
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,11 +26,9 @@ LEVELS = "·▁▂▃▄▅▆▇█"
 BLOCKS = {"self": "self-attention", "cross": "cross-attention", "ffn": "FFN"}
 
 
-@dataclass(kw_only=True)
 class Show(o.Command):
     """Show what an edit holds and what it was found on, or what a run did."""
 
-    panel = o.LOOK
     examples = ("snipbias show age-edit",)
     path: str = o.argument("Folder of an edit or of a run, or owner/name.")
     as_json: bool = o.JSON
@@ -85,11 +83,9 @@ def _answer(path: Path, record: RunRecord) -> tuple[list[RenderableType], str]:
         return [*map(changed, edits), "", answer(found)], then
 
 
-@dataclass(kw_only=True)
 class Tasks(o.Command):
     """List the tasks that have a name."""
 
-    panel = o.FIND
     examples = ("snipbias tasks",)
     as_json: bool = o.JSON
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -13,6 +15,8 @@ from snipbias.base.table import WIDTH, Grid, markdown, number, plain_text
 from snipbias.base.words import ORIGINAL
 from snipbias.evaluation.interval import Answer, Interval, in_words, not_raised, not_worse, would_do
 from snipbias.evaluation.retained import MARGIN
+
+FILE = "lm_eval.json"
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,25 @@ class HarnessScores:
         Never just "not significant": an interval that reaches beyond the margin says so.
         """
         return [said for score in self.scores if (said := score.sentence(margin))]
+
+    def save(self, folder: Path, margin: float) -> None:
+        """Write the scores as lm_eval.json, and append their table to tables.md."""
+        text = json.dumps(self.to_dict(margin), indent=1)
+        (folder / FILE).write_text(text + "\n", encoding="utf-8")
+        with open(folder / "tables.md", "a", encoding="utf-8") as file:
+            file.write(f"\n{harness_markdown(self, margin)}")
+
+    @classmethod
+    def load(cls, folder: Path) -> HarnessScores | None:
+        """Read what `save` wrote; None if there is none."""
+        if not (folder / FILE).is_file():
+            return None
+        found = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        names = [field.name for field in fields(HarnessScore)]
+        scores = [{name: score[name] for name in names} for score in found["scores"]]
+        for score in scores:
+            score["change"] = score["change"] and Interval(**score["change"])
+        return cls(tuple(HarnessScore(**score) for score in scores), found["versions"])
 
     def to_dict(self, margin: float = MARGIN) -> dict[str, Any]:
         """Plain values for JSON."""

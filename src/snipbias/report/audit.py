@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import subprocess
 import tempfile
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from snipbias.base.errors import SnipbiasError
-from snipbias.base.files import atomic_file, refuse_existing
+from snipbias.base.files import atomic_file, refuse_existing, shipped
 from snipbias.base.record import RunRecord
 from snipbias.base.table import Grid, percent
 from snipbias.base.words import ORIGINAL, plural
@@ -31,25 +32,6 @@ from snipbias.report.write import readable
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
 NOT_STATED = "not stated by the maker of this pack"
 WORST = 10  # templates that are listed
-DUTIES = (
-    "This is a measurement of one model on one set of questions. It is no certificate, no legal "
-    "advice and no independent audit: the person who ran the command chose the rows.",
-    "EU AI Act, Article 10 (data governance): not served. Nothing here describes or examines the "
-    "data that the model was trained, validated or tested on by its provider.",
-    "EU AI Act, Article 15 (accuracy, robustness, cybersecurity): served only as far as accuracy "
-    "on these rows. Resistance to errors, to attacks and to change over time is not measured, and "
-    "this page does not decide whether a system counts as high-risk.",
-    "New York City Local Law 144 (bias audits of hiring tools): not served. It requires an "
-    "independent auditor to compute impact ratios of selection or scoring rates by sex and by race "
-    "or ethnicity. This page computes none and looks at no hiring decision.",
-    "Any other duty of equal treatment, data protection or product safety: not served.",
-)
-ALWAYS = (
-    "Other groups, intersections of groups, languages, wordings and uses than those below: not "
-    "measured. Free text that the model writes by itself: not measured, unless the run says so.",
-    "Multiple-choice questions about two people stand for a hazard. A model that names nobody here "
-    "may still treat people differently elsewhere.",
-)
 
 
 @dataclass(frozen=True)
@@ -133,9 +115,21 @@ def _sections(
         for option, what in (("groups", "groups are"), ("hazard", "hazard is"))
         if getattr(scenario, option) == NOT_STATED
     ]
-    yield Section("limits", "What this does not cover", notes=(*missing, *ALWAYS, *DUTIES))
+    limits = json.loads(shipped("audit.json"))
+    notes = (*missing, *limits["always"], *limits["duties"])
+    yield Section("limits", "What this does not cover", notes=notes)
     yield Section("worst", "What is wrong, or may be", notes=tuple(_wrong(found, named, scenario)))
-    yield Section("scenario", "The scenario", grids=(_scenario(found, scenario),))
+    limit = scenario.threshold
+    stated = (
+        ("groups", scenario.groups),
+        ("hazard", scenario.hazard),
+        ("measure", "share of questions in which the answer names whom the stereotype names"),
+        ("threshold", "none" if limit is None else f"at most {percent(limit)} %, by interval"),
+        ("questions", f"{found.task.name}: {found.task}, on templates that no edit was found on"),
+        ("notes", "; ".join(found.notes) or "none"),
+    )
+    grid = Grid("Scenario", ("part", "as stated"), stated)
+    yield Section("scenario", "The scenario", grids=(grid,))
     yield Section("done", "What was done", grids=(_done(found, edits),))
     tables = (_named(found, named), *(_templates(found.measured[edit]) for edit in found.edits))
     yield Section("result", "How often the stereotyped person is named", grids=tables)
@@ -157,19 +151,6 @@ def _wrong(found: Comparison, named: dict[str, Estimate], scenario: Scenario) ->
         yield from (f"{edit}: {part.what}: {part.sentence}" for part in lost)
     for method in (ORIGINAL, *found.controls):
         yield from (f"{method}: {each}" for each in alarms(found.verdicts(method)))
-
-
-def _scenario(found: Comparison, scenario: Scenario) -> Grid:
-    limit = scenario.threshold
-    rows = (
-        ("groups", scenario.groups),
-        ("hazard", scenario.hazard),
-        ("measure", "share of questions in which the answer names whom the stereotype names"),
-        ("threshold", "none" if limit is None else f"at most {percent(limit)} %, by interval"),
-        ("questions", f"{found.task.name}: {found.task}, on templates that no edit was found on"),
-        ("notes", "; ".join(found.notes) or "none"),
-    )
-    return Grid("Scenario", ("part", "as stated"), rows)
 
 
 def _done(found: Comparison, edits: Sequence[NeuronEdit]) -> Grid:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -13,15 +12,14 @@ from snipbias.base.words import ALWAYS_UNKNOWN, BEST_OFFSET, ORIGINAL, plural
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.run_folder import read_sites
 from snipbias.evaluation.compare import Comparison
-from snipbias.evaluation.harness_scores import HarnessScore, HarnessScores, harness_grid
+from snipbias.evaluation.harness_scores import HarnessScores, harness_grid
 from snipbias.evaluation.retained import plain_name
-from snipbias.evaluation.stats import Interval
 from snipbias.evaluation.summary import floors
 from snipbias.evaluation.tables import comparison_grids
 from snipbias.evaluation.tradeoff import Spot
 from snipbias.evaluation.verdicts import alarms
 from snipbias.report.page import Finding, Section
-from snipbias.report.sections import finding, maps, plots, section
+from snipbias.report.sections import maps, plots, section
 from snipbias.report.size_curve import Bar, by_size
 from snipbias.report.texts import Texts
 
@@ -33,7 +31,8 @@ def evaluated_section(folder: Path, texts: Texts) -> Section:
     """The section of a run of `snipbias evaluate`."""
     compared = Comparison.load(folder)
     shown, where, found = compared.edits[:SHOWN_EDITS], str(compared.task), compared.measured
-    kept, harness, rows = compared.edits_in(folder), _harness(folder), compared.evaluation.table
+    kept, harness = compared.edits_in(folder), HarnessScores.load(folder)
+    rows = compared.evaluation.table
     kinds = {ORIGINAL: "original", **dict.fromkeys(compared.edits, "edit")}
     spots = compared.spots(shown)
     spots += [Spot(name, at, "floor") for name, at in floors(compared.original).items()]
@@ -80,7 +79,7 @@ def _finding(compared: Comparison, edit: str) -> Finding:
     rivals = [(m, compared.measured[m].value("overall").value) for m in own]
     rivals += [(FLOORS[name], each.overall) for name, each in floors(compared.original).items()]
     kept = [(part.kept, plain_name(part.what), part.sentence) for part in compared.retained(edit)]
-    return finding(compared.measured[edit], rivals, kept, compared.said(edit))
+    return Finding(compared.measured[edit], rivals, kept, compared.said(edit))
 
 
 def _by_size(compared: Comparison) -> Plot | None:
@@ -92,15 +91,3 @@ def _by_size(compared: Comparison) -> Plot | None:
     original, what = compared.original, "Every edit on the same held-out rows."
     floor = original.unknown_floor.overall
     return by_size(slug(compared.task.name), steps, original.accuracy, floor, what)
-
-
-def _harness(folder: Path) -> HarnessScores | None:
-    path = folder / "lm_eval.json"
-    if not path.is_file():
-        return None
-    found = json.loads(path.read_text(encoding="utf-8"))
-    fields = HarnessScore.__dataclass_fields__
-    scores = [{name: score[name] for name in fields} for score in found["scores"]]
-    for score in scores:
-        score["change"] = score["change"] and Interval(**score["change"])
-    return HarnessScores(tuple(HarnessScore(**score) for score in scores), found["versions"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -11,7 +11,10 @@ from snipbias.base.record import RunRecord
 from snipbias.base.table import Grid, percent
 from snipbias.base.words import SHIFT
 from snipbias.evaluation import stats
-from snipbias.evaluation.interval import Answer, Interval, above, would_do
+from snipbias.evaluation.apart import gained
+from snipbias.evaluation.interval import Interval, above, would_do
+from snipbias.evaluation.measured import Measured
+from snipbias.evaluation.verdicts import Verdict, alarms, doubts
 
 Tone = Literal["good", "even", "bad"]
 GAIN: tuple[Tone, str] = ("good", "A gain")
@@ -19,86 +22,93 @@ GAIN: tuple[Tone, str] = ("good", "A gain")
 
 @dataclass(frozen=True)
 class Finding:
-    """The effect of one edit on one task, as the first screen says it. Accuracies are shares.
+    """The effect of one edit on one task, as the first screen says it.
 
     Attributes:
-        label: name of the edit, or of the method that found the edits of several trials.
-        size: neurons pruned, as text ("10", or "10/30" where trials differ).
-        before, after: accuracy over all rows.
-        change: of the overall accuracy, paired, with its interval.
-        p_value: of the same, by sign flip; None where it is not known.
+        found: its figures; in an experiment, those of the method in all its trials.
         rivals: what to hold the accuracy against, by name: controls and floors.
-        gain: disambiguated accuracy above what a constant on "unknown" reaches, by plain rows; None
-            without an interval.
-        shifted: whether the verdict is that such a constant would have served too.
-        alarms: what is wrong with the edited model, in words, that was not before.
-        doubts: what may be wrong, where the rows are too few to judge.
         kept: on what must not get worse: (shown to be kept, what, sentence).
-        named: a sentence on the stereotype.
-        said: sentences on a gain by all kinds of rows.
-        gained: whether it is a gain by plain, filler and mismatch rows.
+        said: sentences on the stereotype, where that is known, and on a gain by all kinds of rows.
     """
 
-    task: str
-    label: str
-    size: str
-    before: float | None
-    after: float | None
-    change: Interval | None
-    rivals: tuple[tuple[str, float | None], ...]
-    gain: Interval | None
-    shifted: bool
-    alarms: tuple[str, ...] = ()
-    doubts: tuple[str, ...] = ()
-    kept: tuple[tuple[bool, str, str], ...] = ()
-    p_value: float | None = None
-    named: str = ""
-    said: tuple[str, ...] = ()
-    gained: Answer = "yes"
+    found: Measured
+    rivals: Sequence[tuple[str, float | None]]
+    kept: Sequence[tuple[bool, str, str]] = ()
+    said: Sequence[str] = ()
+
+    @property
+    def alarms(self) -> list[str]:
+        """What is wrong with the edited model, in words, that was not before."""
+        return self._by_trial(alarms)
+
+    @property
+    def doubts(self) -> list[str]:
+        """What may be wrong, where the rows are too few to judge."""
+        return self._by_trial(doubts)
+
+    def _by_trial(self, kind: Callable[[Iterable[Verdict]], Iterable[Verdict]]) -> list[str]:
+        return [
+            str(verdict) if trial is None else f"trial {trial}: {verdict}"
+            for trial, verdicts in self.found.by_trial.items()
+            for verdict in kind(verdicts)
+            if verdict.kind != "shift"
+        ]
+
+    @property
+    def _change(self) -> Interval | None:
+        return self.found.change("overall").interval
+
+    @property
+    def _unsettled(self) -> str:
+        return stats.unsettled(self._change, self.found.sign_flip("overall"))
+
+    @property
+    def _shifted(self) -> bool:
+        """Whether the verdict is that a constant on "unknown" would have served too."""
+        return any(verdict.kind == "shift" for verdict in alarms(self.found.verdicts))
 
     @property
     def tag(self) -> tuple[Tone, str]:
         """The finding in two or three words, and how to look at it."""
+        change, gain = self._change, self.found.gain.interval
         if self.alarms:
             return "bad", "Something broke"
-        if self.change is None or self._unsettled:
+        if change is None or self._unsettled:
             return "even", "Not settled"
-        if self.change.high < 0:
+        if change.high < 0:
             return "bad", "Less accurate"
-        if self.change.low <= 0:
+        if change.low <= 0:
             return "even", "No change shown"
-        if self.gain is None:
+        if gain is None:
             return "good", "More accurate"
-        if self.shifted or self.gained == "no":
+        if self._shifted or gained(self.found.apart) == "no":
             return "even", "A shift, not a gain"
-        if above(self.gain, 0.0) == self.gained == "yes":
+        if above(gain, 0.0) == gained(self.found.apart) == "yes":
             return GAIN
         return "even", "Perhaps a shift"
 
     @property
     def answers(self) -> dict[str, str]:
         """Answers to an auditor's questions."""
-        sentences = (self.named, *self.said)
-        named, *said = (s and f"{s[0].upper()}{s[1:].rstrip('.')}." for s in sentences)
+        said = [f"{each[0].upper()}{each[1:].rstrip('.')}." for each in self.said]
+        first = int(self.found.change("stereotyped").interval is not None)
         answers = {
-            "Did it help?": (named, self._what_happened(), self._against()),
-            "A gain, or only a shift?": (*said, self._offset()),
+            "Did it help?": (*said[:first], self._what_happened(), self._against()),
+            "A gain, or only a shift?": (*said[first:], self._offset()),
         }
         return {question: " ".join(filter(None, each)) for question, each in answers.items()}
 
-    @property
-    def _unsettled(self) -> str:
-        return stats.unsettled(self.change, self.p_value)
-
     def _what_happened(self) -> str:
-        before, after = percent(self.before), percent(self.after)
+        assert self.found.before is not None
+        runs = (self.found.before, self.found)
+        before, after = (percent(each.value("overall").value) for each in runs)
         moved = f"left accuracy at {after} %"
         if before != after:
             moved = f"moved accuracy from {before} to {after} %"
-        said, unsettled = f"Changing {self.size} neurons {moved}", self._unsettled
-        if self.change is None:
+        said, unsettled = f"Changing {self.found.pruned} neurons {moved}", self._unsettled
+        if (known := self._change) is None:
             return f"{said}; {unsettled}."
-        figures = (self.change.estimate, self.change.low, self.change.high)
+        figures = (known.estimate, known.low, known.high)
         change, low, high = (percent(value, sign=True) for value in figures)
         so = f" Not settled: {unsettled}." if unsettled else ""
         return f"{said}: {change} points (95\N{NO-BREAK SPACE}% interval {low} to {high}).{so}"
@@ -109,21 +119,21 @@ class Finding:
         return f"For comparison: {shares}." if known else ""
 
     def _offset(self) -> str:
-        if self.gain is None:
+        if (gain := self.found.gain.interval) is None:
             return ""
         constant = "Adding a constant to the score of “unknown”, no neuron touched,"
-        points = f"{self.gain.points} points of disambiguated accuracy"
+        points = f"{gain.points} points of disambiguated accuracy"
         compared = f"compared with it, the edit has {points}"
-        answer = above(self.gain, 0.0)
+        answer = above(gain, 0.0)
         if answer == "no":
             return f"{constant} does better: {compared}."
         if answer == "yes":
             so = ": this is a gain" if self.tag == GAIN else ""
             return f"{constant} falls short: {compared}{so}."
-        if self.shifted:
+        if self._shifted:
             so = f"this is {SHIFT}, with {points} compared with it"
             return f"{constant} does about as well: {so}."
-        enough = would_do(self.gain, 0.0, exact=False) or "too few rows to judge"
+        enough = would_do(gain, 0.0, exact=False) or "too few rows to judge"
         return f"{constant} may do as well: {compared}; {enough}."
 
 

@@ -44,10 +44,10 @@ def page(parts: Sequence[Part], title: str) -> str:
         return name if given[name] == 1 else f"{name}-{given[name]}"
 
     static = resources("snipbias") / "report" / "static"
-    texts = {
-        name: (static / name).read_text(encoding="utf-8") for name in ("report.css", "report.js")
-    }
-    texts["report.css"] = _colours() + texts["report.css"]
+    template, style, script = (
+        (static / f"report.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js")
+    )
+    style = _colours() + style
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -59,13 +59,11 @@ def page(parts: Sequence[Part], title: str) -> str:
         "seconds": lambda s: f"{s:.0f} s" if s < 120 else f"{s / 60:.0f} min",
         "command": lambda argv: shlex.join(["snipbias", *argv]),
         "recorded": lambda part: as_json(asdict(part.record)),
-        "explained": lambda grids: list(explained(grids)),
+        "explained": explained,
     }
     plots = [plot for part in parts for section in part.sections for plot in section.plots]
-    # The three trusted texts are put in after the rest is escaped.
-    template = environment.from_string((static / "report.html").read_text(encoding="utf-8"))
-    scripts = [get_plotlyjs() if plots else "", texts["report.js"]]
-    return template.render(
+    scripts = [get_plotlyjs(), script] if plots else [script]
+    return environment.from_string(template).render(
         title=title,
         parts=parts,
         several=len(parts) > 1,
@@ -74,9 +72,9 @@ def page(parts: Sequence[Part], title: str) -> str:
         warnings=[(s.warning, part) for part in parts for s in part.sections if s.warning],
         version=__version__,
         figures=jinja2.utils.htmlsafe_json_dumps({plot.name: plot.figure for plot in plots}),
-        policy=_policy(scripts, texts["report.css"]),
-        style=Markup(texts["report.css"]),
-        scripts=[Markup(script) for script in scripts if script],
+        policy=_policy(scripts),
+        style=Markup(style),  # trusted, as the scripts are; everything else is escaped
+        scripts=list(map(Markup, scripts)),
         ids=unique,
     )
 
@@ -88,9 +86,9 @@ def _colours() -> str:
     return f":root{{{light}}}\n@media (prefers-color-scheme:dark){{:root{{{dark}}}}}\n"
 
 
-def _policy(scripts: Sequence[str], style: str) -> str:
+def _policy(scripts: Sequence[str]) -> str:
     """A content security policy: these scripts and no other, and nothing from anywhere."""
-    digests = (hashlib.sha256(script.encode()).digest() for script in scripts if script)
+    digests = (hashlib.sha256(script.encode()).digest() for script in scripts)
     hashes = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
     return (
         f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; "

@@ -19,8 +19,8 @@ from snipbias.experiment.results import Results
 from snipbias.experiment.settings import CONTROLS
 from snipbias.experiment.tables import detail_grids, verdict
 from snipbias.experiment.tables.forest import forest
-from snipbias.report.page import Section
-from snipbias.report.sections import finding, maps, plots, section
+from snipbias.report.page import Finding, Section
+from snipbias.report.sections import maps, plots, section
 from snipbias.report.size_curve import Bar, by_size
 from snipbias.report.texts import Texts
 
@@ -74,7 +74,7 @@ def _task(results: Results, task: str, texts: Texts) -> Section:
         texts,
         lead=f"{where} of {plural(each.summary.templates, 'template')}, {ran} of {method} on "
         f"{model.name}.",
-        findings=(finding(each, rivals, kept, effects),),
+        findings=(Finding(each, rivals, kept, effects),),
         changed=(f"{method}: {sizes}, chosen on other templates ({ran}).",),
         grids=list(detail_grids.task_grids(results, task)),
         plots=tuple(plots_of(results, task)),

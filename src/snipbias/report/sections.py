@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -13,12 +13,11 @@ from snipbias.base.table import Grid, percent
 from snipbias.base.words import ORIGINAL
 from snipbias.edits.edit import NeuronEdit
 from snipbias.evaluation import measures, metrics
-from snipbias.evaluation.apart import gained
 from snipbias.evaluation.estimate import average, mean_of
 from snipbias.evaluation.measured import Measured
 from snipbias.evaluation.rows import Rows
 from snipbias.evaluation.tradeoff import Spot, tradeoff
-from snipbias.evaluation.verdicts import Verdict, alarms, doubts, forewarned
+from snipbias.evaluation.verdicts import forewarned
 from snipbias.models.places import count_places, neuron_map
 from snipbias.models.sites import Site
 from snipbias.report.examples import case, changed_examples, in_turn
@@ -67,7 +66,7 @@ def section(
         name=slug(task),
         title=task,
         findings=findings,
-        lines=lines(found, kinds, {each.label: each.tag for each in findings}),
+        lines=lines(found, kinds, {each.found.method: each.tag for each in findings}),
         kept=next(iter(found[ORIGINAL].trials[0].retention), ""),
         case=case(tables, texts),
         grids=(*grids, shift_grid({name: found[name].rows for name in kinds}), *more),
@@ -118,50 +117,6 @@ def shift_grid(methods: Mapping[str, Sequence[Rows]]) -> Grid:
     header = ("method", *(f"{kind}, {short}" for kind in PROBABILITIES for short in CONDITIONS))
     title = "Mean probability of an option, of all options of its row (%)"
     return Grid(title, header, tuple(rows)).without_empty_columns()
-
-
-def finding(
-    found: Measured,
-    rivals: Sequence[tuple[str, float | None]],
-    kept: Sequence[tuple[bool, str, str]],
-    said: Sequence[str],
-) -> Finding:
-    """The effect of one edit, or of a method in all its trials.
-
-    Args:
-        rivals: what to hold its accuracy against, by name.
-        kept: whether something was shown to be kept, what, and the sentence on it.
-        said: sentences on the stereotype, where that is known, and on a gain.
-    """
-    assert found.before is not None
-
-    def by_trial(kind: Callable[[Iterable[Verdict]], Iterable[Verdict]]) -> tuple[str, ...]:
-        return tuple(
-            str(verdict) if trial is None else f"trial {trial}: {verdict}"
-            for trial, verdicts in found.by_trial.items()
-            for verdict in kind(verdicts)
-            if verdict.kind != "shift"
-        )
-
-    first = int(found.change("stereotyped").interval is not None)
-    return Finding(
-        task=found.task,
-        label=found.method,
-        size=found.pruned,
-        before=found.before.value("overall").value,
-        after=found.value("overall").value,
-        change=found.change("overall").interval,
-        rivals=tuple(rivals),
-        gain=found.gain.interval,
-        shifted=any(verdict.kind == "shift" for verdict in alarms(found.verdicts)),
-        alarms=by_trial(alarms),
-        doubts=by_trial(doubts),
-        kept=tuple(kept),
-        p_value=found.sign_flip("overall"),
-        named="".join(said[:first]),
-        said=tuple(said[first:]),
-        gained=gained(found.apart),
-    )
 
 
 def plots(

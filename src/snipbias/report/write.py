@@ -112,7 +112,7 @@ def readable(folder: str) -> Iterator[None]:
 
 def _title(parts: Sequence[Part]) -> str:
     models = dict.fromkeys(Path(model).name for part in parts for model in part.record.models)
-    tasks = dict.fromkeys(f.task for part in parts for s in part.sections for f in s.findings)
+    tasks = dict.fromkeys(f.found.task for part in parts for s in part.sections for f in s.findings)
     what = f" on {', '.join(tasks)}" if tasks else ""
     return f"{', '.join(models)}{what}"
 
