@@ -55,11 +55,14 @@ def test_templates_that_an_edit_saw_are_dropped_with_a_note() -> None:
     assert seen not in comparison.evaluation.table["template"].to_pylist()
 
 
-def test_nothing_left_to_hold_out_is_refused() -> None:
+def test_nothing_left_to_hold_out_and_a_margin_in_points_are_refused() -> None:
     toy, edit = task(), found()[0]
     greedy = replace(edit, found_on=replace(edit.found_on, templates=toy.templates))
     with pytest.raises(SnipbiasError, match="every held-out template"):
         compare(tiny("flan-t5"), toy, greedy)
+    for margin in (2, float("inf"), float("nan"), -0.1):  # 2 points are 0.02
+        with pytest.raises(SnipbiasError, match=r"is no share: give 0\.02"):
+            compare(tiny("flan-t5"), toy, edit, margin=margin)
     drawn = toy.sample(4)
     own = replace(edit, found_on=replace(edit.found_on, templates=drawn.templates))
     with pytest.raises(SnipbiasError, match="every held-out template"):

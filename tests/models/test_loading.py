@@ -73,6 +73,9 @@ def test_number_types(saved):
     assert load(saved("llama"), dtype="float16").model.dtype == torch.float16
     with pytest.raises(SnipbiasError, match="overflows in float16"):
         load(saved("flan-t5"), dtype="float16")
+    assert load(saved("llama"), dtype=torch.bfloat16).model.dtype == torch.bfloat16
+    with pytest.raises(SnipbiasError, match="no number type 'bf16' to load a model in: auto, "):
+        load(saved("llama"), dtype="bf16")  # type: ignore[arg-type]
 
 
 def test_a_bfloat16_checkpoint_is_computed_in_float32_on_a_cpu(tmp_path):
@@ -164,7 +167,6 @@ def test_devices_that_are_not_there(saved):
     "changes",
     [
         {"model_type": "no-such-family"},
-        {"model_type": "vit"},
         {"num_attention_heads": "four"},
         {"num_attention_heads": 3},
         {"hidden_act": "no-such-function"},
@@ -173,6 +175,10 @@ def test_devices_that_are_not_there(saved):
 )
 def test_broken_configurations(changes, copy):
     assert "check that its files are whole" in refusal(copy(**changes))
+
+
+def test_a_class_that_only_its_own_loader_knows(copy):
+    assert "load it by its own class and give it to sb.wrap" in refusal(copy(model_type="vit"))
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", "\x00"])

@@ -109,6 +109,12 @@ def test_a_bad_file_is_one_sentence(tmp_path: Path) -> None:
         assert "\n" not in str(error.value)
 
 
+def test_a_cell_may_be_a_whole_document(tmp_path: Path) -> None:
+    document = "word " * 50_000
+    path = text_file(tmp_path, "own.csv", HEAD.strip() + f",context\nWho?,a|b,a,{document}\n")
+    assert task(path).items[0].context == document.strip()
+
+
 def test_a_first_line_that_names_the_separator(tmp_path: Path) -> None:
     for name, separator in (
         ("own.csv", ";"),

@@ -121,7 +121,8 @@ def layer_map(edit: sb.NeuronEdit, sites: Sequence[sb.Site]) -> Group:
         bars = "".join(LEVELS[math.ceil(n / most * (len(LEVELS) - 1))] for n in row.values())
         name = " ".join([side] * (len(sides) > 1) + [BLOCKS[block]])
         lines.append(Text.assemble(f"{name:<24} ", (bars, "cyan"), f" {sum(row.values()):g}"))
-    legend = f"{'':<24} first to last layer; a full bar is {most:g} neurons"
+    of = "1 neuron" if most == 1 else f"{most:g} neurons"
+    legend = f"{'':<24} first to last layer; a full bar is {of}"
     return Group(*lines, Text(legend, "dim"))
 
 

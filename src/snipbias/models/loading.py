@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +33,7 @@ def load(
     model: str | Path,
     *,
     revision: str | None = None,
-    dtype: DType = "auto",
+    dtype: DType | torch.dtype = "auto",
     device: str | torch.device | None = None,
     device_map: str | dict[str, Any] | None = None,
     chat: bool | None = None,
@@ -59,7 +59,7 @@ def load(
     Raises:
         SnipbiasError: it is not there, is not a language model, or its family is not supported.
     """
-    place = _device(device)
+    place, dtype = _device(device), _type_name(dtype)
     if device_map is not None and workers().count > 1:
         raise SnipbiasError(
             "--device-map spreads one process's model over all devices: run one process, or leave "
@@ -174,6 +174,15 @@ def _device(device: str | torch.device | None) -> torch.device:
     if place.type == "cuda" and not (has_cuda and (place.index or 0) < torch.cuda.device_count()):
         raise SnipbiasError(f"there is no {place} on this machine: give another device, or cpu.")
     return place
+
+
+def _type_name(dtype: DType | torch.dtype) -> DType:
+    name = str(dtype).removeprefix("torch.")
+    if name not in get_args(DType):
+        raise SnipbiasError(
+            f"there is no number type {name!r} to load a model in: {', '.join(get_args(DType))}."
+        )
+    return cast(DType, name)
 
 
 def _dtype(dtype: DType, place: torch.device, config: PretrainedConfig) -> torch.dtype | str:

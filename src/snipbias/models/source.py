@@ -127,7 +127,9 @@ def one_sentence(source: Source) -> Iterator[None]:
         if isinstance(error.__cause__, LocalEntryNotFoundError):
             gone = "" if constants.HF_HUB_OFFLINE else " and the hub cannot be reached"
             said = f"it is not in the local cache{gone}"
-        if source.is_local:
+        if said.startswith("Unrecognized configuration class"):
+            hint = "if it reads text, load it by its own class and give it to sb.wrap"
+        elif source.is_local:
             hint = "check that its files are whole"
             if list(Path(source.place).glob("*.bin")):
                 hint = "pickled weights (*.bin) could run code: save it again as safetensors"

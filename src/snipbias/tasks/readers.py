@@ -133,6 +133,7 @@ def csv_rows(text: str, path: Path, *, quotes: bool = True) -> Iterator[tuple[st
     if said:  # a hint for Excel; its line break stays, so that lines keep their numbers
         delimiter, text = said[1], text[said.end() :]
     quoting = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # a cell may be a whole document
     file = io.StringIO(text, newline="")
     reader = csv.reader(file, delimiter=delimiter, quoting=quoting, strict=True)
     header: list[str] | None = None
