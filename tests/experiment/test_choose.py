@@ -100,11 +100,11 @@ def searched(values: dict[int, float], sizes: list[int], rounds: int) -> tuple[l
     """The sizes measured in order of n, and the best; what is not listed has the value 0."""
     asked: list[int] = []
 
-    def measure(n: int) -> Point:
-        asked.append(n)
+    def measure(setting: choose.Setting) -> Point:
+        asked.append(n := int(setting["n"]))
         return of(values.get(n, 0.0), n=n)
 
-    curve = choose.search_sizes(sizes, rounds, measure)
+    curve = choose.refined([{"n": n} for n in sizes], rounds, measure)
     assert len(set(asked)) == len(asked)  # nothing twice
     best = choose.best(curve)
     assert best is not None
@@ -132,5 +132,5 @@ def test_a_plateau_is_refined_around_its_smallest() -> None:
 
 
 def test_nothing_is_refined_where_nothing_is_allowed() -> None:
-    curve = choose.search_sizes([1, 9], 3, lambda n: of(-math.inf, n=n))
+    curve = choose.refined([{"n": 1}, {"n": 9}], 3, lambda s: of(-math.inf, **s))
     assert [point.setting["n"] for point in curve] == [1, 9]

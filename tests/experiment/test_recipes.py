@@ -14,10 +14,9 @@ from snipbias.edits.edit import NeuronEdit
 from snipbias.evaluation.evaluate import evaluate
 from snipbias.experiment.baselines.change import held_at
 from snipbias.experiment.choose import in_short
-from snipbias.experiment.methods import METHODS
+from snipbias.experiment.methods import METHODS, pruned
 from snipbias.experiment.outcome import Outcome, named
 from snipbias.experiment.plan import Plan
-from snipbias.experiment.pruned import pruned
 from snipbias.experiment.run import reproduce
 from snipbias.experiment.settings import ORIGINAL
 from snipbias.method.activations import mean_activation

@@ -14,7 +14,7 @@ from families import tiny
 from snipbias.evaluation import metrics
 from snipbias.evaluation.evaluate import evaluate
 from snipbias.evaluation.rows import Rows
-from snipbias.experiment.baselines import fairsteer, finetuning, unibias
+from snipbias.experiment.baselines import fairsteer, trained, unibias
 from snipbias.experiment.baselines.change import at_prompt_end
 from snipbias.experiment.baselines.prompting import PROMPTINGS, Prompting
 from snipbias.experiment.baselines.steering import mean_difference
@@ -139,7 +139,7 @@ def test_a_fine_tune_fits_its_rows_and_goes(family: str, kind, unchanged) -> Non
     lm = tiny(family)
     wanted = [p.requires_grad for p in lm.model.parameters()]
     with unchanged(lm.model):
-        adapters = finetuning.finetune(lm, TASK, kind)
+        adapters = trained.finetune(lm, TASK, kind)
         found = evaluate(lm, TASK, list(adapters.values()))
     assert wanted == [p.requires_grad for p in lm.model.parameters()]
     assert not hasattr(lm.model, "peft_config")

@@ -16,7 +16,7 @@ from families import FAMILIES, GENERIC, tiny
 from queries import make_queries
 from snipbias.edits.provenance import ModelId
 from snipbias.edits.pruning import tensors
-from snipbias.experiment.baselines import learned as baselines
+from snipbias.experiment.baselines import trained as baselines
 from snipbias.method.learned import objective
 from snipbias.method.learned.anchors import Anchor
 from snipbias.method.learned.below import Below

@@ -12,7 +12,7 @@ from torch import tensor
 
 import snipbias as sb
 import snipbias.method.learned.learn as learning
-from snipbias.experiment.baselines.learned import numbers_fitted
+from snipbias.experiment.baselines.trained import numbers_fitted
 from snipbias.method.learned import objective
 from snipbias.method.learned.anchors import anchors
 from snipbias.method.learned.below import Below

@@ -23,6 +23,7 @@ from snipbias.experiment.outcome import Outcome, Point
 from snipbias.experiment.settings import Settings
 
 Setting = Mapping[str, float]
+Measure = Callable[[Setting], Point]
 FORBIDDEN = -math.inf
 # Shares are counts divided by counts: a margin of 0.02 must allow 0.90 where 0.92 was.
 ROUNDING = 1e-9
@@ -81,26 +82,26 @@ def best(curve: Iterable[Point], floor: float = FORBIDDEN) -> Point | None:
     return max(allowed, key=lambda tried: tried.objective, default=None)
 
 
-def search_sizes(
-    sizes: Sequence[int], rounds: int, measure: Callable[[int], Point]
-) -> tuple[Point, ...]:
+def refined(tried: Iterable[Setting], rounds: int, measure: Measure) -> tuple[Point, ...]:
     """The curve over numbers of neurons, refined around its best.
 
     Args:
-        sizes: numbers of neurons to try first.
+        tried: settings that differ by `n`, the number of neurons, alone.
         rounds: rounds of refinement, each halfway (as ratios go) between the best number and its
             neighbours.
+        measure: measures one setting.
     """
-    curve = {n: measure(n) for n in sorted(set(sizes))}
+    settings = {int(setting["n"]): setting for setting in tried}
+    curve = {n: measure(settings[n]) for n in sorted(settings)}
     for _ in range(rounds):
-        tried = sorted(curve)
-        top = best(curve[n] for n in tried)
+        numbers = sorted(curve)
+        top = best(curve[n] for n in numbers)
         if top is None:
             break
-        place = tried.index(int(top.setting["n"]))
-        near = tried[max(0, place - 1) : place + 2]
+        place = numbers.index(int(top.setting["n"]))
+        near = numbers[max(0, place - 1) : place + 2]
         middles = (round(math.sqrt(low * high)) for low, high in pairwise(near))
-        curve |= {n: measure(n) for n in middles if n not in curve}
+        curve |= {n: measure({**top.setting, "n": n}) for n in middles if n not in curve}
     return tuple(curve[n] for n in sorted(curve))
 
 
@@ -130,7 +131,7 @@ def fitted(cell: Cell, fit: Callable[[Cell], Family]) -> Outcome:
 def chosen(
     cell: Cell,
     make: Callable[[Setting], Intervention],
-    search: Callable[[Callable[[Setting], Point]], Iterable[Point]],
+    search: Callable[[Measure], Iterable[Point]],
 ) -> Outcome:
     """The outcome of an intervention at the setting that is best on the development part.
 

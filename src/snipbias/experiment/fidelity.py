@@ -104,12 +104,13 @@ class Fidelity(Shown):
     def grid(self) -> Grid:
         """One line per method."""
         nats, most = f"nats of its top {self.top}", "% of the most"
+        header = ("method", "Spearman", "95 %", nats, most, "harmful")
         rows = []
         for m in self.methods:
             bounds = f"{number(m.low)} to {number(m.high)}"
-            figures = (number(m.spearman), bounds, number(m.top), percent(m.share), str(m.against))
-            rows.append((m.method, *figures))
-        return Grid("", ("method", "Spearman", "95 %", nats, most, "harmful"), tuple(rows))
+            sums = (number(m.top), percent(m.share), str(m.against))
+            rows.append((m.method, number(m.spearman), bounds, *sums))
+        return Grid("", header, tuple(rows))
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, for JSON."""
@@ -151,11 +152,9 @@ def fidelity(
     lm, task = as_model(lm), as_task(task)
     has_twins = task.balances("twins") and samples % 2 == 0
     drawn = task.sample(samples, seed, balance="twins" if has_twins else "none")
-    if methods is None:
-        has_biased = all(item.biased is not None for item in task.find.items)
-        names = all_recipes(has_twins=has_twins, has_biased=has_biased)
-        recipes = {name: RECIPES[name] for name in names}
-    else:
+    has_biased = all(item.biased is not None for item in task.find.items)
+    recipes = all_recipes(has_twins=has_twins, has_biased=has_biased)
+    if methods is not None:
         recipes = {_name(method): as_recipe(method) for method in methods}
     groups, of = sample_neurons(lm.sites, neurons, seed)
     rows = len(drawn) * len(drawn.instructions)
@@ -169,21 +168,20 @@ def fidelity(
         flat = chosen.scores(lm, drawn, batch_size=batch_size, progress=progress).flat.numpy()
         scores = np.array([flat[list(group)].max() for group in groups])
         found.append(judged(name, scores, effects, top, seed))
-    names = [neuron_at(lm.sites, group[0]) for group in groups]
-    by_neuron = {f"{n.site}:{n.unit}": e for n, e in zip(names, effects.tolist(), strict=True)}
-    return Fidelity(
-        lm.name, task.name, seed, rows, len(groups), of, top, best, by_neuron, tuple(found)
-    )
+    pairs = zip((neuron_at(lm.sites, group[0]) for group in groups), effects.tolist(), strict=True)
+    by_neuron = {f"{neuron.site}:{neuron.unit}": effect for neuron, effect in pairs}
+    counts = (seed, rows, len(groups), of, top, best)
+    return Fidelity(lm.name, task.name, *counts, by_neuron, tuple(found))
 
 
-def all_recipes(*, has_twins: bool, has_biased: bool) -> list[str]:
-    """Names of the recipes that score neurons in one go, of equal scores only the first."""
+def all_recipes(*, has_twins: bool, has_biased: bool) -> dict[str, Recipe]:
+    """The recipes that score neurons in one go; of those with equal scores only the first."""
     there = {"none": True, "condition": has_twins, "twins": has_twins, "biased": has_biased}
-    names: dict[tuple[str, ...], str] = {}
+    first: dict[tuple[str, ...], str] = {}
     for name, chosen in RECIPES.items():
         if there[chosen.balance]:
-            names.setdefault((repr(chosen.score), *map(repr, chosen.filters)), name)
-    return list(names.values())
+            first.setdefault((repr(chosen.score), *map(repr, chosen.filters)), name)
+    return {name: RECIPES[name] for name in first.values()}
 
 
 def sample_neurons(sites: Sequence[Site], n: int, seed: int) -> tuple[list[tuple[int, ...]], int]:
@@ -197,16 +195,17 @@ def sample_neurons(sites: Sequence[Site], n: int, seed: int) -> tuple[list[tuple
     """
     if n < 2:
         raise SnipbiasError(f"asked to prune {n} neurons: ask for at least 2 to compare.")
-    by_role: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    by_role: dict[tuple[str, str], list[int]] = defaultdict(list)
     start = 0
     for site in sites:
         for unit in range(site.width) if site.block == "ffn" else ():
-            by_role[site.name.rpartition(".")[0]][site.role(unit)].append(start + unit)
+            by_role[site.name.rpartition(".")[0], site.role(unit)].append(start + unit)
         start += site.width
     up_of: dict[int, int] = {}
-    for roles in by_role.values():
-        if len(roles["gate"]) == len(roles["up"]):
-            up_of |= dict(zip(roles["gate"], roles["up"], strict=True))
+    for (ffn, role), gates in by_role.items():
+        ups = by_role.get((ffn, "up"), [])
+        if role == "gate" and len(gates) == len(ups):
+            up_of |= dict(zip(gates, ups, strict=True))
     alone = np.setdiff1d(np.arange(start), list(up_of.values()))
     drawn = np.random.default_rng(seed).choice(alone, min(n, len(alone)), replace=False)
     pairs = ((i, up_of[i]) if i in up_of else (i,) for i in sorted(drawn.tolist()))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from operator import attrgetter
 from pathlib import Path
 
 import pyarrow as pa
@@ -204,27 +203,17 @@ class Experiment:
         """The outcomes of every part."""
         return tuple(outcome for part in PARTS for outcome in getattr(self, part))
 
-    def of(
-        self,
-        task: str,
-        method: str,
-        *,
-        found_on: str | None = None,
-        samples: int | None = None,
-        prompt: str | None = None,
-    ) -> tuple[Outcome, ...]:
-        """The outcomes with these labels, by trial and draw.
+    def of(self, task: str, method: str, **labels: str | int | None) -> tuple[Outcome, ...]:
+        """The outcomes of a method on a task, by trial and draw.
 
         Args:
             task: name of the task that was answered.
             method: name of the method.
-            found_on: task that the edit was found on, if another.
-            samples: number of samples, if not the settings'.
-            prompt: name of the prompt template, if not the settings'.
+            labels: `found_on`, `samples` or `prompt` of outcomes outside the main tables.
         """
-        wanted = (task, method, found_on, samples, prompt)
-        labels = attrgetter("task", "method", "found_on", "samples", "prompt")
-        found = (outcome for outcome in self.all if labels(outcome) == wanted)
+        main = dict.fromkeys(("found_on", "samples", "prompt"))
+        wanted = {"task": task, "method": method, **main, **labels}.items()
+        found = (o for o in self.all if all(getattr(o, name) == label for name, label in wanted))
         return tuple(sorted(found, key=lambda each: (each.trial or 0, each.draw)))
 
     def edits(self, task: str, method: str) -> tuple[NeuronEdit | None, ...]:
@@ -234,11 +223,12 @@ class Experiment:
     @cached_property
     def measured(self) -> dict[str, dict[str, Measured]]:
         """The figures of every method, by task."""
-        runs = {
-            task.name: {m: _trials(found) for m in self.methods if (found := self.of(task.name, m))}
-            for task in self.tasks
-        }
-        return {task: measured(task, trials) for task, trials in runs.items()}
+        figures = {}
+        for task in (each.name for each in self.tasks):
+            outcomes = {method: self.of(task, method) for method in self.methods}
+            trials = {method: _trials(found) for method, found in outcomes.items() if found}
+            figures[task] = measured(task, trials)
+        return figures
 
     @property
     def every(self) -> list[Measured]:

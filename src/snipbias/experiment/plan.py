@@ -15,9 +15,8 @@ from snipbias.base.record import package_versions
 from snipbias.edits.given import GivenModel, GivenTask, as_model, as_tasks
 from snipbias.edits.provenance import ModelId
 from snipbias.experiment.cell import Cell
-from snipbias.experiment.methods import method_named
+from snipbias.experiment.methods import method_named, sizes_of
 from snipbias.experiment.outcome import Outcome, named
-from snipbias.experiment.pruned import sizes_of
 from snipbias.experiment.settings import CONTROLS, ONCE, ORIGINAL, Settings
 from snipbias.experiment.store import Store
 from snipbias.method.recipes import is_recipe, recipe

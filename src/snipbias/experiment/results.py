@@ -132,12 +132,9 @@ class Results(Experiment, Shown):
     def write(self, folder: str | Path) -> None:
         """Write `table1.csv`, `table2.csv`, `tables.md` and `rows.parquet`, each whole or not."""
         folder = Path(folder)
-        texts = {
-            "table1.csv": csv_tables.text(csv_tables.table_1(self)),
-            "table2.csv": csv_tables.text(csv_tables.table_2(self)),
-            "tables.md": self.markdown(),
-        }
-        for name, text in texts.items():
+        tables = {"table1.csv": csv_tables.table_1, "table2.csv": csv_tables.table_2}
+        texts = {name: csv_tables.text(table(self)) for name, table in tables.items()}
+        for name, text in {**texts, "tables.md": self.markdown()}.items():
             with atomic_file(folder / name) as new:
                 new.write_bytes(text.encode())
         with atomic_file(folder / "rows.parquet") as new:
@@ -145,25 +142,20 @@ class Results(Experiment, Shown):
 
 
 def _tasks(experiment: Experiment) -> Grid:
-    return Grid(
-        "Data",
-        ("task", "instructions", "items (find / dev / test)", "templates", "fingerprint"),
-        tuple(
-            (
-                task.name,
-                str(len(task.instructions)),
-                " / ".join(str(task.items[part]) for part in ("find", "dev", "test")),
-                " / ".join(str(task.templates[part]) for part in ("find", "dev", "test")),
-                task.fingerprint[:16],
-            )
-            for task in experiment.tasks
-        ),
-    )
+    header = ("task", "instructions", "items (find / dev / test)", "templates", "fingerprint")
+    rows = []
+    for task in experiment.tasks:
+        items, templates = (
+            " / ".join(str(of[part]) for part in ("find", "dev", "test"))
+            for of in (task.items, task.templates)
+        )
+        number = str(len(task.instructions))
+        rows.append((task.name, number, items, templates, task.fingerprint[:16]))
+    return Grid("Data", header, tuple(rows))
 
 
 def _settings(experiment: Experiment) -> Grid:
-    settings = experiment.settings.to_dict()
-    rows = ((name, json.dumps(value)) for name, value in settings.items())
-    model = experiment.model
+    model, settings = experiment.model, experiment.settings.to_dict()
     identity = (("model", model.name), ("neurons", f"{model.neurons}"), ("weights", model.weights))
+    rows = ((name, json.dumps(value)) for name, value in settings.items())
     return Grid("Settings", ("setting", "value"), (*identity, *rows))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, get_args
 
@@ -117,20 +117,8 @@ class Settings:
         # Everything is compared with these two.
         first = [name for name in (ORIGINAL, self.method) if name not in self.methods]
         object.__setattr__(self, "methods", (*first, *self.methods))
-        _check_methods(self)
-        _check_counts(self)
-        if self.objective not in OBJECTIVES:
-            known = ", ".join(OBJECTIVES)
-            raise SnipbiasError(f"there is no objective {self.objective!r}: use {known}.")
-        if not 0 <= self.margin < 1:
-            raise SnipbiasError(f"the margin {self.margin} is no share: give 0.02 for two points.")
-        if not all(map(math.isfinite, self.strengths)):
-            raise SnipbiasError("one of the strengths is not a finite number: give another.")
-        if self.samples in self.sample_sizes:
-            raise SnipbiasError(
-                f"the experiment itself has {self.samples} samples: leave them out of the sample "
-                "sizes."
-            )
+        if (fault := next(_faults(self), None)) is not None:
+            raise SnipbiasError(f"{fault}.")
 
     def to_dict(self) -> dict[str, Any]:
         """The fields, for JSON."""
@@ -149,40 +137,40 @@ class Settings:
         return cls(**data)
 
 
-def _check_methods(settings: Settings) -> None:
-    methods = settings.methods
-    for name in (*methods, settings.method):
+def _faults(of: Settings) -> Iterator[str]:
+    """What is unknown, contradicts itself or cannot be run, each in a sentence."""
+    for name in (*of.methods, of.method):
         if name not in KNOWN and not is_recipe(name):
-            near = did_you_mean(name, KNOWN)
-            raise SnipbiasError(f"there is no method {name!r}{near}: use {', '.join(KNOWN)}.")
-    if not is_recipe(settings.method):
-        raise SnipbiasError(
-            f"{settings.method!r} finds no neurons to take controls of: use {', '.join(RECIPES)}."
-        )
-    if recipe(settings.method).at_mean:
-        raise SnipbiasError(
-            f"{settings.method!r} holds neurons at their mean, of which there is no random "
-            "control: run it beside another method, by --methods."
+            yield f"there is no method {name!r}{did_you_mean(name, KNOWN)}: use {', '.join(KNOWN)}"
+    if not is_recipe(of.method):
+        yield f"{of.method!r} finds no neurons to take controls of: use {', '.join(RECIPES)}"
+    elif recipe(of.method).at_mean:
+        yield (
+            f"{of.method!r} holds neurons at their mean, of which there is no random control: run "
+            "it beside another method, by --methods"
         )
     for name in ("methods", "tasks", "retention"):
-        values = getattr(settings, name)
+        values = getattr(of, name)
         if len(set(values)) < len(values):
-            raise SnipbiasError(f"one of the {name} stands twice: {', '.join(values)}.")
-
-
-def _check_counts(settings: Settings) -> None:
-    counts = {
-        **{name: getattr(settings, name) for name in COUNTS},
-        "sizes": min(settings.sizes, default=0),
-        "sample_sizes": min(settings.sample_sizes, default=1),
-        "strengths": len(settings.strengths),
-    }
-    for name, value in counts.items():
+            yield f"one of the {name} stands twice: {', '.join(values)}"
+    smallest = {"sizes": min(of.sizes, default=0), "sample_sizes": min(of.sample_sizes, default=1)}
+    counts = {**{name: getattr(of, name) for name in COUNTS}, **smallest}
+    for name, value in {**counts, "strengths": len(of.strengths)}.items():
         if value is not None and value < 1:
-            raise SnipbiasError(f"the setting {name} needs at least 1: it is {value}.")
+            yield f"the setting {name} needs at least 1: it is {value}"
     for name in ("refine", "texts", "elsewhere"):
-        if (value := getattr(settings, name)) < 0:
-            raise SnipbiasError(f"the setting {name} is {value}: give 0 or more.")
+        if (value := getattr(of, name)) < 0:
+            yield f"the setting {name} is {value}: give 0 or more"
+    if of.objective not in OBJECTIVES:
+        yield f"there is no objective {of.objective!r}: use {', '.join(OBJECTIVES)}"
+    if not 0 <= of.margin < 1:
+        yield f"the margin {of.margin} is no share: give 0.02 for two points"
+    if not all(map(math.isfinite, of.strengths)):
+        yield "one of the strengths is not a finite number: give another"
+    if of.samples in of.sample_sizes:
+        yield (
+            f"the experiment itself has {of.samples} samples: leave them out of the sample sizes"
+        )
 
 
 PRESETS: dict[str, Settings] = {

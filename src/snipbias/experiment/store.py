@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -32,7 +32,6 @@ from snipbias.base.files import (
 )
 from snipbias.base.parallel import workers
 
-T = TypeVar("T")
 SETTINGS = "settings.json"
 PARTS = "parts"
 COSTS = "costs.jsonl"  # what each part took; of two lines for one part the last counts
@@ -93,11 +92,11 @@ class Store:
 
     def rows(self, key: str, compute: Callable[[], pa.Table]) -> pa.Table:
         """Rows of an evaluation, as Parquet."""
-        return self._part(f"{key}.parquet", compute, pq.write_table, pq.read_table)
+        return self._part(f"{key}.parquet", compute)
 
     def value(self, key: str, compute: Callable[[], Any]) -> Any:
         """Plain values, as JSON."""
-        return self._part(f"{key}.json", lambda: _plain(compute()), _write_json, _read_json)
+        return self._part(f"{key}.json", lambda: _plain(compute()))
 
     def cost(self, place: str, only: Callable[[str], bool]) -> Counter[str]:
         """Seconds and passes that the parts of a place took, of those that `only` accepts."""
@@ -112,11 +111,10 @@ class Store:
             for line in path.read_text("utf-8", "replace").splitlines():
                 with suppress(ValueError, KeyError):
                     entry = json.loads(line)
-                    part = entry.pop("part")
-                    costs[part] = Counter(entry)
+                    costs[entry.pop("part")] = Counter(entry)
         return costs
 
-    def _made(self, key: str, compute: Callable[[], T]) -> T:
+    def _made(self, key: str, compute: Callable[[], Any]) -> Any:
         """A part, and what it took by itself written down."""
         outer, self._within = self._within, Counter()
         before, start = self.passes().copy(), time.perf_counter()
@@ -124,8 +122,7 @@ class Store:
         spent = Counter(self.passes())
         spent.subtract(before)
         spent["seconds"] = time.perf_counter() - start  # type: ignore[assignment]
-        every = workers().gather({workers().rank: spent})
-        spent = sum((part for part in every.values()), Counter())
+        spent = sum(workers().gather({workers().rank: spent}).values(), Counter())
         own = Counter(spent)
         own.subtract(self._within)
         self._within = outer + spent
@@ -137,26 +134,21 @@ class Store:
                 file.write("\n" + json.dumps({"part": part, **own}))
         return made
 
-    def _part(
-        self,
-        key: str,
-        compute: Callable[[], T],
-        write: Callable[[T, Path], object],
-        read: Callable[[Path], T],
-    ) -> T:
+    def _part(self, key: str, compute: Callable[[], Any]) -> Any:
         if self.folder is None:
             if key not in self._memory:
                 self._memory[key] = self._made(key, compute)
             return self._memory[key]
         path = self.folder / PARTS / key
+        read = partial(_read_part, path)
         if workers().from_main(path.exists):
-            return workers().from_main(partial(_read, path, read))
+            return workers().from_main(read)
         made = self._made(key, compute)
 
-        def keep() -> T:
+        def keep() -> Any:
             with atomic_file(path) as new:
-                write(made, new)
-            return _read(path, read)
+                (pq.write_table if path.suffix == ".parquet" else _write_json)(made, new)
+            return read()
 
         return workers().from_main(keep)
 
@@ -185,8 +177,8 @@ def _claim(folder: Path, identity: Mapping[str, Any], lock: ExitStack, *, overwr
         sweep(place)
     if refusal := _refusal(folder, identity):
         own = (folder / SETTINGS).is_file()
+        again = ", or --overwrite it" if own else ""
         if not (overwrite and own):
-            again = ", or --overwrite it" if own else ""
             raise SnipbiasError(f"{folder} {refusal}: give another --out{again}.")
         refuse_existing(folder, overwrite=True)  # the folder one is in
         folder /= NEXT
@@ -198,9 +190,9 @@ def _claim(folder: Path, identity: Mapping[str, Any], lock: ExitStack, *, overwr
     return folder
 
 
-def _read(path: Path, read: Callable[[Path], T]) -> T:
+def _read_part(path: Path) -> Any:
     try:
-        return read(path)
+        return (pq.read_table if path.suffix == ".parquet" else _read_json)(path)
     except (OSError, ValueError, RecursionError) as error:  # Arrow's and JSON's are among these
         raise SnipbiasError(
             f"{path} is damaged ({error}): delete it and start again, the rest is kept."

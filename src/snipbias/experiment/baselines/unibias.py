@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -19,13 +18,11 @@ from snipbias.base.parallel import workers
 from snipbias.edits.pruning import plain_tensors
 from snipbias.experiment.baselines.change import Change, at_prompt_end
 from snipbias.experiment.cell import Cell
-from snipbias.experiment.choose import Family
+from snipbias.experiment.choose import Family, Setting
 from snipbias.method.attribute import Asked, asked
 from snipbias.models.batching import BatchSize, run_batches
 from snipbias.models.language_model import LanguageModel, Query
 from snipbias.tasks.items import Item, Task
-
-Parts = Mapping[str, Sequence[tuple[int, ...]]]  # a layer's inputs, part by part
 
 
 def masked(inputs: Mapping[str, tuple[int, ...]], label: str) -> Change:
@@ -36,35 +33,26 @@ def masked(inputs: Mapping[str, tuple[int, ...]], label: str) -> Change:
         label: its name in tables.
     """
 
+    def mask(units: Tensor, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        return args[0].index_fill(-1, units.to(args[0].device), 0), *args[1:]
+
     @contextmanager
     def applied(lm: LanguageModel) -> Iterator[None]:
         with ExitStack() as stack:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
             for site, units in inputs.items():
-                hook = partial(_mask, torch.tensor(units))
+                hook = partial(mask, torch.tensor(units))
                 stack.callback(lm.module(site).register_forward_pre_hook(hook).remove)
             yield
 
     return Change(label, applied, lambda lm: [lm.module(site) for site in inputs])
 
 
-def _mask(units: Tensor, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    return args[0].index_fill(-1, units.to(args[0].device), 0), *args[1:]
-
-
-@dataclass(frozen=True, eq=False)
-class Components:
-    """FFN vectors and attention heads, the most biased first."""
+class Components(NamedTuple):
+    """FFN vectors and attention heads, the most biased first: a layer and numbers of its inputs."""
 
     vectors: list[tuple[str, tuple[int, ...]]]
     heads: list[tuple[str, tuple[int, ...]]]
-
-    def at(self, vectors: int, heads: int) -> Change:
-        """The intervention that masks so many of each."""
-        inputs: dict[str, tuple[int, ...]] = {}
-        for site, units in (*self.vectors[:vectors], *self.heads[:heads]):
-            inputs[site] = (*inputs.get(site, ()), *units)
-        return masked(inputs, f"UniBias {vectors} vectors, {heads} heads")
 
 
 def most_biased(cell: Cell) -> Family:
@@ -72,8 +60,15 @@ def most_biased(cell: Cell) -> Family:
     found = cell.found(biased_components)
     sizes = [n for n in (0, *cell.settings.sizes) if n <= len(found.vectors)]
     few = [n for n in (0, 1, 3) if n <= len(found.heads)]
-    tried = [{"vectors": v, "heads": h} for v, h in product(sizes, few) if v or h]
-    return Family(tried, lambda s: found.at(int(s["vectors"]), int(s["heads"])))
+
+    def at(setting: Setting) -> Change:
+        vectors, heads = int(setting["vectors"]), int(setting["heads"])
+        inputs: dict[str, tuple[int, ...]] = {}
+        for site, units in (*found.vectors[:vectors], *found.heads[:heads]):
+            inputs[site] = (*inputs.get(site, ()), *units)
+        return masked(inputs, f"UniBias {vectors} vectors, {heads} heads")
+
+    return Family([{"vectors": v, "heads": h} for v, h in product(sizes, few) if v or h], at)
 
 
 def biased_components(
@@ -96,11 +91,14 @@ def biased_components(
         tokens that no other option has; relatedness is a sum above zero, and how many of the parts
         are masked is chosen on dev instead of thresholds.
     """
-    parts = {
-        site.name: _parts(lm, site.layout[0][0] == "o", _weight(lm, site.name).shape[1])
-        for site in lm.sites
-        if site.side == "decoder" and site.layout[0][0] in ("o", "down")
-    }
+    parts: dict[str, list[tuple[int, ...]]] = {}
+    for site in lm.sites:
+        role = site.layout[0][0]
+        if site.side == "decoder" and role in ("o", "down"):
+            inputs = torch.arange(_weight(lm, site.name).shape[1])
+            heads = lm.model.config.get_text_config().num_attention_heads
+            slices = inputs.view(heads if role == "o" else len(inputs), -1)
+            parts[site.name] = list(map(tuple, slices.tolist()))
     jobs = asked(lm, task)
     most = Counter(len(job.query.options) for job in jobs).most_common(1)[0][0]
     jobs = [job for job in jobs if len(job.query.options) == most]
@@ -109,21 +107,23 @@ def biased_components(
     def do(batch: Sequence[Asked]) -> dict[str, Tensor]:
         seen = at_prompt_end(lm, [job.query for job in batch], parts, inputs=True)
         labels = torch.stack([_labels(lm, job.query, job.item) for job in batch])
-        found = {}
+        moments = {}
         for name, x in seen.items():
             each = additions(labels, _weight(lm, name), x, len(parts[name])).double().cpu()
-            found[name] = torch.stack([each.sum(0), each.square().sum(0)])
-        return found
+            moments[name] = torch.stack([each.sum(0), each.square().sum(0)])
+        return moments
 
     with torch.inference_mode(), lm.frozen():
-        for _, found in run_batches(lm, jobs, do, kind="activations", batch_size=batch_size):
-            for name, values in found.items():
+        for _, moments in run_batches(lm, jobs, do, kind="activations", batch_size=batch_size):
+            for name, values in moments.items():
                 sums[name] += values
         workers().add(sums.values())
     ranked = _ranked({name: total / len(jobs) for name, total in sums.items()}, spread)
-    named = [(name, parts[name][number]) for name, number in ranked]
-    heads = [part for part in named if len(part[1]) > 1]
-    return Components([part for part in named if len(part[1]) == 1], heads)
+    found = [(name, parts[name][number]) for name, number in ranked]
+    vectors, heads = (
+        [part for part in found if (len(part[1]) > 1) == is_head] for is_head in (False, True)
+    )
+    return Components(vectors, heads)
 
 
 def additions(
@@ -146,19 +146,14 @@ def additions(
 
 def _ranked(moments: Mapping[str, Float[Tensor, "2 c k"]], spread: float) -> list[tuple[str, int]]:
     """Parts that pass relatedness and low variance, by their bias."""
-    biased = []
+    bias_of: dict[tuple[str, int], float] = {}
     for name, (mean, square) in moments.items():
         deviation = (square - mean.square()).clamp(min=0).sqrt()
         steady = (deviation / mean.abs().clamp(min=1e-12)).mean(0) < spread
         bias = mean.max(0).values - mean.mean(0)
         allowed = steady & (mean.sum(0) > 0)
-        biased += [(bias[k].item(), name, k) for k in allowed.nonzero()[:, 0].tolist()]
-    return [(name, k) for _, name, k in sorted(biased, key=lambda part: -part[0])]
-
-
-def _parts(lm: LanguageModel, is_attention: bool, inputs: int) -> Sequence[tuple[int, ...]]:
-    count = lm.model.config.get_text_config().num_attention_heads if is_attention else inputs
-    return [tuple(part) for part in torch.arange(inputs).view(count, -1).tolist()]
+        bias_of |= {(name, k): bias[k].item() for k in allowed.nonzero()[:, 0].tolist()}
+    return sorted(bias_of, key=lambda part: -bias_of[part])
 
 
 def _weight(lm: LanguageModel, site: str) -> Float[Tensor, "out in"]:
