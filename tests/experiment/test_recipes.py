@@ -76,6 +76,14 @@ def test_rounds_score_again_without_what_is_pruned() -> None:
     assert len(rounds.edit) == n
 
 
+def test_fewer_neurons_than_rounds_leave_some_rounds_without_any() -> None:
+    settings = replace(SMALL, sizes=(1,))
+    (cell,) = Plan.of(tiny("flan-t5"), [TOY], settings, [KEPT]).grounds
+    found = pruned(replace(cell, method="rounds", trial=0), Recipe(attribute, rounds=4)).edit
+    assert found is not None
+    assert found.neurons == attribute(tiny("flan-t5"), TOY.sample(4, 0)).top(1).neurons
+
+
 def test_settings_that_differ_are_kept_apart() -> None:
     assert in_short({"n": 1_234_567}) != in_short({"n": 1_234_568})
     assert in_short({"layer": 3, "strength": 2.0}) == "layer3-strength2"

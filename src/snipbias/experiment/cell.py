@@ -11,12 +11,13 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from snipbias.base.files import slug
+from snipbias.base.words import ORIGINAL
 from snipbias.edits.given import Intervention
 from snipbias.evaluation.evaluate import Evaluation, evaluate
 from snipbias.evaluation.neutral_text import Passage, TextShift, chat_answers, text_shifts
 from snipbias.evaluation.reading import Reading
 from snipbias.experiment.outcome import Cost, Outcome, named
-from snipbias.experiment.settings import ORIGINAL, Settings
+from snipbias.experiment.settings import Settings
 from snipbias.experiment.store import Store, place_of
 from snipbias.models.batching import BatchSize
 from snipbias.models.language_model import LanguageModel, Query

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from snipbias.base.words import ORIGINAL
 from snipbias.edits.controls import layer_matched_edit, random_edit
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.given import Intervention
@@ -26,7 +27,7 @@ from snipbias.experiment.baselines.unibias import most_biased
 from snipbias.experiment.cell import Cell
 from snipbias.experiment.choose import Measure, Setting, chosen, fitted, in_short, refined
 from snipbias.experiment.outcome import Outcome, Point
-from snipbias.experiment.settings import CONDITIONAL, NO_WEIGHT, ORIGINAL, STEERING
+from snipbias.experiment.settings import CONDITIONAL, NO_WEIGHT, STEERING
 from snipbias.method.activations import mean_activation
 from snipbias.method.recipes import RECIPES, Recipe, recipe
 from snipbias.models.language_model import LanguageModel
@@ -99,7 +100,9 @@ def _by_rounds(cell: Cell, recipe: Recipe) -> Top:
         def compute() -> dict[str, Any]:
             edit: NeuronEdit | None = None
             parts = np.diff(np.linspace(0, n, recipe.rounds + 1).round().astype(int)).tolist()
-            for size in filter(None, parts):  # fewer neurons than rounds leave some without any
+            for size in parts:
+                if edit is None and size == 0:
+                    continue  # with fewer neurons than rounds, the first may have none
                 with nullcontext() if edit is None else edit.applied(cell.lm):
                     scores = cell.found(recipe.scores, recipe.balance)
                 before = [] if edit is None else edit.neurons
@@ -124,7 +127,7 @@ def _top(
 
 def _drawn(cell: Cell, control: Callable[[LanguageModel, NeuronEdit, int], NeuronEdit]) -> Outcome:
     """A random control of the edit that the preset's own method found in the same trial."""
-    found = method_named(cell.settings.method)(cell.of(cell.settings.method)).edit
+    found = outcome_of(cell.of(cell.settings.method)).edit
     if found is None:
         return cell.unchanged()
     seed = cell.seed * cell.settings.draws + cell.draw
@@ -145,12 +148,13 @@ def _calibrated(cell: Cell, by: Callable[[Cell], Evaluation]) -> Outcome:
 
 def _same_as(cell: Cell, other: str) -> Outcome:
     """Another method's outcome under this one's name: nothing is computed twice."""
-    return method_named(other)(cell.of(other)).renamed(cell.method)
+    return outcome_of(cell.of(other)).renamed(cell.method)
 
 
-def method_named(name: str) -> Callable[[Cell], Outcome]:
-    """A method of the table below, or the pruning by a recipe of one's own."""
-    return METHODS[name] if name in METHODS else partial(pruned, recipe=recipe(name))
+def outcome_of(cell: Cell) -> Outcome:
+    """The outcome of the cell's method: of the table below, or a recipe of one's own."""
+    method = METHODS.get(cell.method)
+    return method(cell) if method else pruned(cell, recipe(cell.method))
 
 
 METHODS: dict[str, Callable[[Cell], Outcome]] = {

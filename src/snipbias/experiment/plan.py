@@ -12,12 +12,13 @@ from typing import Any
 from snipbias.base.errors import SnipbiasError, require
 from snipbias.base.files import refuse_alike, slug
 from snipbias.base.record import package_versions
+from snipbias.base.words import ORIGINAL
 from snipbias.edits.given import GivenModel, GivenTask, as_model, as_tasks
 from snipbias.edits.provenance import ModelId
 from snipbias.experiment.cell import Cell
-from snipbias.experiment.methods import method_named, sizes_of
+from snipbias.experiment.methods import outcome_of, sizes_of
 from snipbias.experiment.outcome import Outcome, named
-from snipbias.experiment.settings import CONTROLS, ONCE, ORIGINAL, Settings
+from snipbias.experiment.settings import CONTROLS, ONCE, Settings
 from snipbias.experiment.store import Store
 from snipbias.method.recipes import is_recipe, recipe
 from snipbias.models.batching import BatchSize
@@ -180,11 +181,11 @@ def _jobs(ground: Cell, prompts: Sequence[PromptTemplate]) -> Iterator[Job]:
         draws = range(settings.draws if method in CONTROLS else 1)
         for trial, draw in product(trials, draws):
             cell = replace(ground, method=method, trial=trial, draw=draw)
-            yield cell, method_named(method)
+            yield cell, outcome_of
     trials = range(settings.trials)
     own = [replace(ground, method=settings.method, trial=trial) for trial in trials]
     for samples, cell in product(settings.sample_sizes, own):
-        yield replace(cell, samples=samples), method_named(settings.method)
+        yield replace(cell, samples=samples), outcome_of
     # Under the task's own template, the rows are the experiment's own.
     for prompt in (each for each in prompts if each != ground.task.prompt):
         for cell in (replace(ground, method=ORIGINAL), *own):
@@ -193,7 +194,7 @@ def _jobs(ground: Cell, prompts: Sequence[PromptTemplate]) -> Iterator[Job]:
 
 def _under(cell: Cell, prompt: PromptTemplate) -> Outcome:
     """The original, or the edit found under the task's own template, under another one."""
-    edit = method_named(cell.method)(cell).edit
+    edit = outcome_of(cell).edit
     place, make = (cell.unedited, None) if edit is None else (cell, lambda: edit)
     part = f"test-prompt-{slug(prompt.name)}"
     test = place.rows(part, cell.test.with_prompt(prompt), make)
@@ -211,7 +212,7 @@ def _transfer(grounds: Sequence[Cell]) -> Iterator[Job]:
 def _transferred(cell: Cell, source: Cell) -> Outcome:
     """The edit found on another task, on this task's test part."""
     other = source.task.name
-    found = method_named(source.method)(source)
+    found = outcome_of(source)
     if (edit := found.edit) is None:
         return replace(cell.unchanged(), found_on=other)
     test = cell.rows(f"test-from-{slug(other)}", cell.test, lambda: edit)

@@ -60,9 +60,9 @@ def reproduce(
     plan = Plan.of(lm, tasks, given, retention, batch_size)
     with Store.open(folder, plan.identity, overwrite=overwrite) as store:
         plan = plan.kept_in(store)
-        done = []
-        stage("methods", len(plan.jobs))
-        for cell, do in plan.jobs:
+        jobs, done = plan.jobs, []
+        stage("methods", len(jobs))
+        for cell, do in jobs:
             outcome = do(cell)
             done.append(replace(outcome, cost=cell.cost(outcome.trained)))
             progress(1)

@@ -9,11 +9,10 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, get_args
 
 from snipbias.base.errors import SnipbiasError
-from snipbias.base.words import did_you_mean
+from snipbias.base.words import ORIGINAL, did_you_mean
 from snipbias.method.recipes import RECIPES, Objective, is_recipe, recipe
 
 OBJECTIVES = get_args(Objective)
-ORIGINAL = "original"
 CONTROLS = ("random", "layer-matched random")
 # Rivals that prune no neuron. Those of the scores alone depend on no draw of items.
 STEERING = "steering"

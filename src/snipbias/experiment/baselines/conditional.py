@@ -57,10 +57,6 @@ def rewired(units: Sequence[Unit], label: str) -> Change:
         label: its name in tables.
     """
 
-    def check(lm: LanguageModel) -> None:
-        for site in (site for unit in units for site in unit.ffn):
-            lm.module(site)
-
     @contextmanager
     def applied(lm: LanguageModel) -> Iterator[None]:
         baked = Baked([])
@@ -72,7 +68,11 @@ def rewired(units: Sequence[Unit], label: str) -> Change:
         finally:
             baked.undo()
 
-    return Change(label, applied, check, sum(3 * len(unit.gate) for unit in units))
+    sites, fitted = (
+        [site for unit in units for site in unit.ffn],
+        sum(3 * len(u.gate) for u in units),
+    )
+    return Change(label, applied, lambda lm: [lm.module(site) for site in sites], fitted)
 
 
 def _rewire(lm: LanguageModel, unit: Unit, baked: Baked) -> None:
