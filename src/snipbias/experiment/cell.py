@@ -36,33 +36,21 @@ def _asked(lm: LanguageModel, task: Task, batch_size: BatchSize) -> pa.Table:
 
 @dataclass(frozen=True)
 class Cell:
-    """The place of one method on one task, in one trial and draw.
-
-    Attributes:
-        task: the whole task; items are drawn from its `find` part.
-        dev: what settings are chosen on; it shares no template with `test`.
-        test: what is reported, filler and mismatch rows with it.
-        retention: the tasks that must not get worse, whole.
-        method: the name that the outcome gets.
-        trial: None for a method that depends on no draw of items.
-        draw: of a random control.
-        samples: number of items that neurons are found on.
-        ask: answers a task, given the model and the batch size.
-    """
+    """The place of one method on one task, in one trial and draw."""
 
     lm: LanguageModel
     settings: Settings
-    task: Task
-    dev: Task
-    test: Task
-    retention: tuple[Task, ...]
+    task: Task  # the whole task; items are drawn from its `find` part
+    dev: Task  # what settings are chosen on; it shares no template with `test`
+    test: Task  # what is reported, filler and mismatch rows with it
+    retention: tuple[Task, ...]  # the tasks that must not get worse, whole
     store: Store
-    method: str = ORIGINAL
-    trial: int | None = None
-    draw: int = 0
-    samples: int = 10
+    method: str = ORIGINAL  # the name that the outcome gets
+    trial: int | None = None  # None for a method that depends on no draw of items
+    draw: int = 0  # of a random control
+    samples: int = 10  # number of items that neurons are found on
     batch_size: BatchSize = "auto"
-    ask: Callable[[LanguageModel, Task, BatchSize], pa.Table] = _asked
+    ask: Callable[[LanguageModel, Task, BatchSize], pa.Table] = _asked  # answers a task
 
     def of(self, method: str) -> Cell:
         """The cell of another method in the same trial."""

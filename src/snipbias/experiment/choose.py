@@ -107,23 +107,14 @@ def refined(tried: Iterable[Setting], rounds: int, measure: Measure) -> tuple[Po
 
 @dataclass(frozen=True)
 class Family:
-    """Interventions that differ by a setting.
+    """Interventions that differ by a setting."""
 
-    Attributes:
-        tried: the settings, in the order in which ties are settled.
-        at: makes the intervention of a setting.
-    """
-
-    tried: Sequence[Setting]
+    tried: Sequence[Setting]  # in the order in which ties are settled
     at: Callable[[Setting], Intervention]
 
 
 def fitted(cell: Cell, fit: Callable[[Cell], Family]) -> Outcome:
-    """The outcome of what is fitted on the trial's items, at the best of its settings.
-
-    Args:
-        fit: makes the interventions.
-    """
+    """The outcome of what is fitted on the trial's items, at the best of its settings."""
     family = cache(lambda: fit(cell))
     return chosen(cell, lambda s: family().at(s), lambda measure: map(measure, family().tried))
 

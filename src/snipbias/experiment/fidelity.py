@@ -43,21 +43,17 @@ TOP = 20  # neurons that an edit would begin with
 class Faithfulness:
     """How well the scores of one method predict true effects.
 
-    Attributes:
-        spearman: rank correlation of score and true effect over the sampled neurons, with its 95 %
-            interval (`low`, `high`) by bootstrap over neurons; None where all scores are equal.
-        top: true effects of its highest-scoring neurons added up, in nats.
-        share: the same as a share of the highest sum possible.
-        against: how many of these neurons raise the margin when they are pruned.
+    The correlation is over the sampled neurons, and None where all scores are equal; its 95 %
+    interval is by bootstrap over neurons.
     """
 
     method: str
-    spearman: float | None
+    spearman: float | None  # rank correlation of score and true effect
     low: float | None
     high: float | None
-    top: float
-    share: float | None
-    against: int
+    top: float  # true effects of its highest-scoring neurons added up, in nats
+    share: float | None  # the same as a share of the highest sum possible
+    against: int  # how many of these neurons raise the margin when they are pruned
 
 
 @dataclass(frozen=True, repr=False)

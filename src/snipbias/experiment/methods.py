@@ -136,7 +136,7 @@ def _drawn(cell: Cell, control: Callable[[LanguageModel, NeuronEdit, int], Neuro
 
 
 def _random(lm: LanguageModel, edit: NeuronEdit, seed: int) -> NeuronEdit:
-    factors = [factor for units in edit.factors.values() for factor in units.values()]
+    factors = list(edit.by_neuron.values())
     same = len(set(factors)) == 1
     return random_edit(lm, len(edit), seed, factors[0] if same else factors)
 

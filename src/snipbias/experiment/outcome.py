@@ -27,83 +27,55 @@ PARTS = ("outcomes", "transfer", "sample_curve", "prompts")  # in the order of t
 
 @dataclass(frozen=True)
 class Point:
-    """One setting that was tried on the development part.
+    """One setting that was tried on the development part, with its accuracies there."""
 
-    Attributes:
-        setting: what was tried: {"n": 30}, {"offset": 1.2}, {"layer": 3, "strength": 2.0} ...
-        overall: accuracy on the development part; None where no row of that kind is there.
-        objective: what was maximised; -inf where the setting is not allowed.
-    """
-
-    setting: Mapping[str, float]
+    setting: Mapping[str, float]  # {"n": 30}, {"offset": 1.2}, {"layer": 3, "strength": 2.0} ...
     overall: float | None
-    ambiguous: float | None
+    ambiguous: float | None  # None where no row of that kind is there
     disambiguated: float | None
-    objective: float
+    objective: float  # what was maximised; -inf where the setting is not allowed
 
 
 @dataclass(frozen=True)
 class Cost:
     """The cost of a method: to make it (finding, and choosing on dev) and to answer with it.
 
-    Attributes:
-        seconds: to make it; None where only what is the same each time was kept.
-        forward: prompts read for it; a token that the model writes counts as one.
-        backward: objectives differentiated for it, a prompt each.
-        trained: numbers that were trained.
-        answering: prompts read on the test part; what the method of another outcome has made is
-            not counted.
+    What the method of another outcome has made is not counted.
     """
 
-    seconds: float | None = field(compare=False)
-    forward: int
-    backward: int
-    trained: int
-    answering: int
+    seconds: float | None = field(compare=False)  # None where only what never differs was kept
+    forward: int  # prompts read to make it; a token that the model writes counts as one
+    backward: int  # objectives differentiated to make it, a prompt each
+    trained: int  # numbers that were trained
+    answering: int  # prompts read on the test part
 
 
 @dataclass(frozen=True)
 class Outcome:
     """The rows and figures of one method on one task.
 
-    Attributes:
-        method: its name in the tables.
-        task: the task that it is evaluated on.
-        trial: which draw of items it was found on; None where it depends on no such draw.
-        draw: number of a random control's draw; 0 for everything else.
-        test: its rows on the test part, as `Evaluation` has them, under the method's name.
-        dev: its rows on the development part at the chosen setting; None where none were needed.
-        chosen: the chosen setting; empty where there is nothing to choose, or no edit is best.
-        curve: everything tried on the development part.
-        edit: what was pruned; None for other methods, and where no edit is best.
-        text, chat: figures on neutral text and on answers to requests; None where not measured.
-        retention: rows on the tasks that must not get worse; empty where not measured.
-        elsewhere: rows on the small tasks of `tasks.elsewhere`; empty where not measured.
-        found_on: the task that the edit was found on, where it is another one (transfer).
-        samples: number of items that it was found on, where it is not the settings' (sample curve).
-        prompt: the template that its rows were asked in, where it is not the task's own.
-        trained: how many numbers were trained for it.
-        cost: what it took; None where that was not noted.
+    The last three labels are set outside the main tables alone. Tables are empty, and figures None,
+    where nothing was measured.
     """
 
     method: str
-    task: str
-    trial: int | None
-    draw: int
-    test: pa.Table
-    dev: pa.Table | None = None
-    chosen: Mapping[str, float] = field(default_factory=dict)
-    curve: tuple[Point, ...] = ()
-    edit: NeuronEdit | None = None
-    text: TextShift | None = None
-    chat: TextShift | None = None
-    retention: Mapping[str, pa.Table] = field(default_factory=dict)
-    elsewhere: Mapping[str, pa.Table] = field(default_factory=dict)
-    found_on: str | None = None
-    samples: int | None = None
-    prompt: str | None = None
-    trained: int = 0
-    cost: Cost | None = None
+    task: str  # that it is evaluated on
+    trial: int | None  # which draw of items it was found on; None where it depends on none
+    draw: int  # of a random control; 0 for everything else
+    test: pa.Table  # rows on the test part, as `Evaluation` has them, under the method's name
+    dev: pa.Table | None = None  # on the development part at the chosen setting
+    chosen: Mapping[str, float] = field(default_factory=dict)  # empty also where no edit is best
+    curve: tuple[Point, ...] = ()  # everything tried on the development part
+    edit: NeuronEdit | None = None  # None for methods that prune nothing, or where no edit is best
+    text: TextShift | None = None  # on neutral text
+    chat: TextShift | None = None  # on the original's own answers to requests
+    retention: Mapping[str, pa.Table] = field(default_factory=dict)  # tasks not to get worse
+    elsewhere: Mapping[str, pa.Table] = field(default_factory=dict)  # those of `tasks.elsewhere`
+    found_on: str | None = None  # another task that the edit was found on (transfer)
+    samples: int | None = None  # another number of items that it was found on (sample curve)
+    prompt: str | None = None  # another template that its rows were asked in
+    trained: int = 0  # how many numbers were trained for it
+    cost: Cost | None = None  # None where it was not noted
 
     @cached_property
     def rows(self) -> Rows:
@@ -156,10 +128,8 @@ def in_parts(outcomes: Iterable[Outcome]) -> dict[str, tuple[Outcome, ...]]:
 class TaskInfo:
     """A task of an experiment, as its tables name it.
 
-    Attributes:
-        items: rows of the parts as evaluated, by part (find: the pool that items are drawn from);
-            without the filler and mismatch rows.
-        templates: distinct templates of the same.
+    Items and templates are counted by part (find: the pool that items are drawn from), without the
+    filler and mismatch rows.
     """
 
     name: str
@@ -172,24 +142,16 @@ class TaskInfo:
 
 @dataclass(frozen=True)
 class Experiment:
-    """Everything that the tables and plots are made of.
-
-    Attributes:
-        sites: the model's sites in order, for tables of where neurons sit.
-        outcomes: per task, every method in every trial (and draw).
-        transfer: the preset's method's edit of one task evaluated on another.
-        sample_curve: the preset's method with other numbers of samples.
-        prompts: the original and the preset's method under other prompt templates.
-    """
+    """Everything that the tables and plots are made of."""
 
     settings: Settings
     model: ModelId
-    sites: tuple[Site, ...]
+    sites: tuple[Site, ...]  # the model's, in order, for tables of where neurons sit
     tasks: tuple[TaskInfo, ...]
-    outcomes: tuple[Outcome, ...]
-    transfer: tuple[Outcome, ...] = ()
-    sample_curve: tuple[Outcome, ...] = ()
-    prompts: tuple[Outcome, ...] = ()
+    outcomes: tuple[Outcome, ...]  # per task, every method in every trial (and draw)
+    transfer: tuple[Outcome, ...] = ()  # the preset's method's edits on the other tasks
+    sample_curve: tuple[Outcome, ...] = ()  # its edits found on other numbers of items
+    prompts: tuple[Outcome, ...] = ()  # the original and its edits under other templates
 
     @cached_property
     def methods(self) -> tuple[str, ...]:

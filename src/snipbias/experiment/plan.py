@@ -36,16 +36,11 @@ DECISIVE = ("snipbias", "torch", "transformers", "tokenizers", "numpy")
 
 @dataclass(frozen=True)
 class Plan:
-    """An experiment before it is run.
-
-    Attributes:
-        grounds: a cell for every task, with no method and no trial yet.
-        prompts: the settings' other prompt templates, under names that differ.
-    """
+    """An experiment before it is run."""
 
     settings: Settings
-    grounds: tuple[Cell, ...]
-    prompts: tuple[PromptTemplate, ...] = ()
+    grounds: tuple[Cell, ...]  # one for every task, with no method and no trial yet
+    prompts: tuple[PromptTemplate, ...] = ()  # the settings' others, under names that differ
 
     @classmethod
     def of(

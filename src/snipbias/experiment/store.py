@@ -111,7 +111,8 @@ class Store:
             for line in path.read_text("utf-8", "replace").splitlines():
                 with suppress(ValueError, KeyError):
                     entry = json.loads(line)
-                    costs[entry.pop("part")] = Counter(entry)
+                    part = entry.pop("part")
+                    costs[part] = Counter(entry)
         return costs
 
     def _made(self, key: str, compute: Callable[[], Any]) -> Any:

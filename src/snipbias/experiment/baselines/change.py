@@ -20,28 +20,16 @@ from snipbias.models.sharded import refuse_split
 
 @dataclass(frozen=True, eq=False)
 class Change:
-    """A change of a model that can be switched on like an edit.
+    """A change of a model that can be switched on like an edit."""
 
-    Attributes:
-        label: its name in tables.
-        applied: changes a model while inside, and restores it afterwards.
-        check: refuses a model that the change does not fit.
-        parameters: how many numbers were trained for it.
-    """
-
-    label: str
+    label: str  # its name in tables
     applied: Callable[[LanguageModel], AbstractContextManager[None]]
-    check: Callable[[LanguageModel], object] = lambda lm: None
-    parameters: int = 0
+    check: Callable[[LanguageModel], object] = lambda lm: None  # refuses what it does not fit
+    parameters: int = 0  # how many numbers were trained for it
 
 
 def held_at(edit: NeuronEdit, means: Mapping[str, Float[Tensor, " d"]]) -> Change:
-    """Mean ablation: an edit's neurons at their mean activation instead of scaled.
-
-    Args:
-        edit: which neurons; its factors are not used.
-        means: the value of every neuron, per site.
-    """
+    """Mean ablation: an edit's neurons at their means, by site, instead of scaled."""
 
     def applied(lm: LanguageModel) -> AbstractContextManager[None]:
         edit.check(lm)

@@ -50,12 +50,7 @@ class Unit:
 
 
 def rewired(units: Sequence[Unit], label: str) -> Change:
-    """Units rewired in the weights: rank one in each of three layers of an FFN.
-
-    Args:
-        units: the units, which get the old weights back to the bit.
-        label: its name in tables.
-    """
+    """Units rewired in the weights: rank one in each of three layers; undone to the bit."""
 
     @contextmanager
     def applied(lm: LanguageModel) -> Iterator[None]:
@@ -92,31 +87,20 @@ def _rewire(lm: LanguageModel, unit: Unit, baked: Baked) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """What a layer's unit is made of.
-
-    Attributes:
-        number: of the unit that matters least.
-        probe: reads from the FFN's input at a last token whether nobody can know.
-        sure: its mean on questions that nobody can answer, left out of its fit.
-        others: its values on answerable questions and chat requests, left out of its fit.
-        last: row that is 1 at a prompt's last token and 0 elsewhere.
-        gradient: of the margin of "unknown", by what the FFN writes at the last token.
-    """
+    """What a layer's unit is made of; the probe's values are of questions left out of its fit."""
 
     ffn: FFN
-    number: int
-    probe: Float[Tensor, " d"]
-    sure: float
-    others: Float[np.ndarray, " negatives"]
-    last: Float[Tensor, " d"]
-    gradient: Float[Tensor, " d"]
+    number: int  # of the unit that matters least
+    probe: Float[Tensor, " d"]  # reads off the FFN's input at a last token if nobody can know
+    sure: float  # its mean on questions that nobody can answer
+    others: Float[np.ndarray, " negatives"]  # its values on other questions and chat requests
+    last: Float[Tensor, " d"]  # row that is 1 at a prompt's last token and 0 elsewhere
+    gradient: Float[Tensor, " d"]  # of the margin of "unknown", by what is written at that token
 
     def unit(self, strength: float, fires: float) -> Unit:
         """The unit that raises the margin of an average unanswerable row, to first order.
 
-        Args:
-            strength: by so many nats.
-            fires: share of the other rows that lie above the threshold.
+        It does so by `strength` nats; the share `fires` of the other rows is above its threshold.
         """
         threshold = float(np.quantile(self.others, 1 - fires))
         # The layers have no bias: at the last token, where it is 1, `last` stands in for one.
@@ -229,11 +213,9 @@ def _inputs(lm: LanguageModel, ffns: Sequence[FFN], queries: Sequence[Query]) ->
 
 
 def last_token_row(last: Float[Tensor, "n d"], moment: Float[Tensor, "d d"]) -> Float[Tensor, " d"]:
-    """The row r whose r . x is nearest to 1 at last tokens and to 0 elsewhere, by ridge.
+    """The row r whose r . x is nearest to 1 at last tokens x and to 0 elsewhere, by ridge.
 
-    Args:
-        last: inputs at last tokens.
-        moment: mean of x x' over other tokens.
+    Of the other tokens, `moment` is the mean of x x'.
     """
     both = last.T @ last / len(last) + moment
     both += RIDGE * both.diagonal().mean() * torch.eye(len(both), dtype=both.dtype)

@@ -20,15 +20,11 @@ WRITTEN = 48  # tokens that a model may write before it answers
 
 @dataclass(frozen=True)
 class Prompting:
-    """Another way of asking a task.
+    """Another way of asking a task."""
 
-    Attributes:
-        added: a sentence behind every instruction.
-        request: what the model is first asked to write about an item, given also its prompt.
-        with_written: the item that is then asked, made of the item and what was written.
-    """
-
-    added: str = ""
+    added: str = ""  # a sentence behind every instruction
+    # What the model is first asked to write about an item and its prompt, and the item that is
+    # then asked, made of the item and what was written.
     request: Callable[[Item, str], str] | None = None
     with_written: Callable[[Item, str], Item] = lambda item, written: item
 

@@ -26,12 +26,7 @@ from snipbias.tasks.items import Item, Task
 
 
 def masked(inputs: Mapping[str, tuple[int, ...]], label: str) -> Change:
-    """Inputs of linear layers held at 0: an FFN vector's coefficient, or an attention head.
-
-    Args:
-        inputs: numbers of the inputs, by layer.
-        label: its name in tables.
-    """
+    """Inputs of linear layers held at 0: an FFN vector's coefficient, or an attention head."""
 
     def mask(units: Tensor, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         return args[0].index_fill(-1, units.to(args[0].device), 0), *args[1:]
