@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -14,7 +15,6 @@ from torch import nn
 import toys
 from families import tiny
 from snipbias import SnipbiasError
-from snipbias.edits.pruning import Baked
 from snipbias.evaluation.evaluate import evaluate
 from snipbias.experiment.baselines import conditional as made
 from snipbias.experiment.baselines.change import Change
@@ -123,9 +123,8 @@ def test_a_rewired_unit_has_no_bias_and_the_down_layer_keeps_its_own() -> None:
     layers = {"gate": nn.Linear(4, 6), "up": nn.Linear(4, 6), "down": nn.Linear(6, 4)}
     before = layers["down"].bias.detach().clone()
     rows = (torch.full((4,), value) for value in (1.0, 2.0, 3.0))
-    with torch.no_grad():
-        unit = made.Unit(("gate", "up", "down"), 5, *rows)
-        made._rewire(SimpleNamespace(module=layers.get), unit, Baked([]))
+    unit = made.Unit(("gate", "up", "down"), 5, *rows)
+    made._rewire(SimpleNamespace(module=layers.get), unit, ExitStack())
     assert torch.equal(layers["down"].bias, before)
     assert [float(layers[name].bias[5]) for name in ("gate", "up")] == [0.0, 0.0]
     assert all(float(layers[name].bias[4]) for name in ("gate", "up"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby, product
@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from snipbias.base.errors import SnipbiasError
-from snipbias.edits.pruning import Baked, plain_tensors
+from snipbias.edits.pruning import plain_tensors
 from snipbias.evaluation import ridge
 from snipbias.evaluation.metrics import auroc
 from snipbias.experiment.baselines.change import Change
@@ -54,23 +54,18 @@ def rewired(units: Sequence[Unit], label: str) -> Change:
 
     @contextmanager
     def applied(lm: LanguageModel) -> Iterator[None]:
-        baked = Baked([])
-        try:
-            with torch.no_grad():
-                for unit in units:
-                    _rewire(lm, unit, baked)
+        with ExitStack() as undo:
+            for unit in units:
+                _rewire(lm, unit, undo)
             yield
-        finally:
-            baked.undo()
 
-    sites, fitted = (
-        [site for unit in units for site in unit.ffn],
-        sum(3 * len(u.gate) for u in units),
-    )
+    sites = [site for unit in units for site in unit.ffn]
+    fitted = sum(3 * len(unit.gate) for unit in units)
     return Change(label, applied, lambda lm: [lm.module(site) for site in sites], fitted)
 
 
-def _rewire(lm: LanguageModel, unit: Unit, baked: Baked) -> None:
+@torch.no_grad()
+def _rewire(lm: LanguageModel, unit: Unit, undo: ExitStack) -> None:
     """Write a unit's weights into the model; its biases become 0, the down layer's stays."""
     for site, values in zip(unit.ffn, (unit.gate, unit.up, unit.down), strict=True):
         is_input = site == unit.ffn[2]
@@ -80,7 +75,7 @@ def _rewire(lm: LanguageModel, unit: Unit, baked: Baked) -> None:
             dim = 1 - dim if is_input else dim
             index = torch.tensor([unit.number], device=tensor.device)
             old = tensor.index_select(dim, index)
-            baked.originals.append((tensor, index, dim, old))
+            undo.callback(torch.no_grad()(tensor.index_copy_), dim, index, old)
             new = values.to(old).view_as(old) if name == "weight" else torch.zeros_like(old)
             tensor.index_copy_(dim, index, new)
 
