@@ -1,4 +1,4 @@
-"""One small pure function a metric, on `Rows`; means over rows are those of `measures`.
+"""One small pure function per metric, on `Rows`; means over rows are those of `measures`.
 
 Shares and accuracies lie in [0, 1] unless the name says percent. What is undefined (no row counts)
 is None, never 0. A row whose generated text matched no option (chosen = -1) is a wrong answer and

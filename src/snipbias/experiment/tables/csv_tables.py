@@ -14,12 +14,12 @@ from snipbias.evaluation import measures, stats
 from snipbias.evaluation.apart import Apart, gained
 from snipbias.evaluation.estimate import NOTHING, Estimate, average
 from snipbias.evaluation.measured import Measured
+from snipbias.evaluation.measures import CONDITIONS
 from snipbias.experiment.outcome import Experiment
 from snipbias.experiment.tables import published
 from snipbias.tasks.unanswerable import UNANSWERABLE
 
 Cells = dict[str, str]
-CONDITIONS = ("ambiguous", "disambiguated", "filler", "mismatch")
 CHANGES = {
     "named_stereotyped": "stereotyped",
     "accuracy": "overall",
