@@ -162,10 +162,7 @@ def _named_biased(lm: LanguageModel, items: Sequence[Item]) -> Int[Tensor, " b"]
 
 
 def crispr_plan(
-    scored: Scored,
-    gold: Int[Tensor, " b"],
-    method: Method,
-    biased: Int[Tensor, " b"] | None = None,
+    scored: Scored, gold: Int[Tensor, " b"], method: Method, biased: Int[Tensor, " b"] | None = None
 ) -> BackwardPlan:
     """The backward passes of Eq. 1 and 2: from yhat, and from the gold option if it is used.
 

@@ -91,12 +91,7 @@ def as_recipe(method: Method | Recipe | Scorer | str) -> Recipe:
 
 
 def scored(
-    lm: LanguageModel,
-    drawn: Task,
-    n: int,
-    stable: float | None,
-    recipe: Recipe,
-    **passes: Any,
+    lm: LanguageModel, drawn: Task, n: int, stable: float | None, recipe: Recipe, **passes: Any
 ) -> Scores:
     """Score the drawn items: all, or as many as two halves need to agree on the top n.
 

@@ -128,10 +128,7 @@ def best_of(checks: Sequence[DevCheck], margin: float, most: float) -> DevCheck:
 
 
 def check(
-    factors: Factors,
-    material: Material,
-    step: int = 0,
-    loss: float | None = None,
+    factors: Factors, material: Material, step: int = 0, loss: float | None = None
 ) -> DevCheck:
     """Check the current factors on development rows and texts.
 
