@@ -180,14 +180,14 @@ def test_key_tells_of_the_question(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
     def ask(query: object) -> list[list[float]]:
-        return score_queries(lm, [query], 1, lambda done: None)  # type: ignore[list-item]
+        return score_queries(lm, [query], batch_size=1)  # type: ignore[list-item]
 
     assert [counted.by(partial(ask, query)) for query in others] == [1] * 5
     assert counted.by(lambda: [ask(query) for query in others]) == 0
     assert ask(others[2])[0] == pytest.approx(ask(one)[0][::-1])
     for how in (1, 2):  # so many tokens to write
         (given,) = score_all.ask(
-            lm, [one], lambda batch, how=how: [how], "writing", 1, lambda done: None, how=how
+            lm, [one], lambda batch, how=how: [how], "writing", batch_size=1, how=how
         )
         assert given == how
 

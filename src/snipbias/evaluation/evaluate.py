@@ -166,9 +166,10 @@ def evaluate(
         ):
             queries = [prompt.query for prompt in prompts]
             same = edit is None or isinstance(edit, NeuronEdit)
-            given = (batch_size, progress, weights if same else None)
-            logprobs = score_queries(lm, queries, *given)
-            texts = ask(lm, queries, lm.generate, "writing", *given) if reading.generate else None
+            how: Any = {"weights": weights if same else None}
+            how |= {"batch_size": batch_size, "progress": progress}
+            logprobs = score_queries(lm, queries, **how)
+            texts = ask(lm, queries, lm.generate, "writing", **how) if reading.generate else None
         tables.append(_table(label, task, prompts, logprobs, reading, texts))
     return Evaluation(pa.concat_tables(tables), reading)
 

@@ -151,8 +151,7 @@ def chat_answers(
             asked,
             lambda batch: lm.written(batch, [ANSWER_TOKENS] * len(batch)),
             "writing",
-            "auto",
-            progress,
+            progress=progress,
             size=lambda query: (len(query.prompt), ANSWER_TOKENS),
             how=ANSWER_TOKENS,
         )

@@ -230,14 +230,15 @@ def true_effects(
     def margin(logprobs: np.ndarray) -> np.ndarray:
         return logprobs[rows, wrong] - logprobs[rows, gold]
 
+    how: Any = {"batch_size": batch_size, "progress": progress}
     with torch.inference_mode(), lm.frozen(), weights_unchanged(lm):
-        before = padded(score_queries(lm, queries, batch_size, progress))
+        before = padded(score_queries(lm, queries, **how))
         wrong = most_confusing(torch.from_numpy(before), torch.from_numpy(gold)).numpy()
         effects = []
         for group in groups:
             edit = NeuronEdit.of([neuron_at(lm.sites, number) for number in group], model)
             with edit.applied(lm):
-                after = padded(score_queries(lm, queries, batch_size, progress))
+                after = padded(score_queries(lm, queries, **how))
             effects.append((margin(before) - margin(after)).mean())
     return np.array(effects)
 

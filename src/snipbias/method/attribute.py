@@ -80,9 +80,8 @@ def score_task(
     method: Method | Scoring,
     score: ScoreBatch,
     *,
-    batch_size: BatchSize = "auto",
-    progress: Progress = lambda done: None,
     kind: Kind = "gradients",
+    **passes: Any,
 ) -> Scores:
     """Add up the scores of a task's batches: the loop that all additive scorers share.
 
@@ -90,19 +89,17 @@ def score_task(
         task: all of its items and instructions are read.
         method: recorded in the result.
         score: returns site -> scores [B, D] for a batch of queries and their items.
-        batch_size: prompts per pass, or `auto`; results do not depend on it.
-        progress: called with the number of prompts just done.
         kind: kind of pass, for its memory.
+        passes: `batch_size` and `progress`, as in `attribute`.
     """
     jobs = asked(lm, task)
 
     def do(batch: Sequence[Asked]) -> Bias:
         return score([job.query for job in batch], [job.item for job in batch])
 
-    how: Any = {"kind": kind, "batch_size": batch_size, "progress": progress}
     with torch.inference_mode(False), lm.frozen():
         scores = Scores.zeros(lm, task, method)
-        for numbers, bias in run_batches(lm, jobs, do, **how):
+        for numbers, bias in run_batches(lm, jobs, do, kind=kind, **passes):
             scores.add(bias, torch.tensor([jobs[number].instruction for number in numbers]))
         workers().add([*scores.sums.values(), scores.counts])
     scores.check()

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from snipbias.models.backbone import Query
-from snipbias.models.batching import BatchSize, Progress, one_each
+from snipbias.models.batching import one_each
 from snipbias.models.language_model import LanguageModel
 from snipbias.models.token_tree import TokenTree, reads_trees
 
@@ -29,19 +29,14 @@ def _enough(*_: object) -> None:
 
 
 def states(
-    lm: LanguageModel,
-    queries: Sequence[Query],
-    *,
-    blocks: int | None = None,
-    batch_size: BatchSize = "auto",
-    progress: Progress = lambda done: None,
+    lm: LanguageModel, queries: Sequence[Query], *, blocks: int | None = None, **run: Any
 ) -> tuple[Float[np.ndarray, "layers queries d"], Logprobs]:
     """The residual stream after each block, at the prompt's last token (or the start token).
 
     Args:
         queries: the prompts; an option of one token costs no more than none.
         blocks: read the first so many blocks only, and no option.
-        batch_size, progress: see `run_batches`.
+        run: `batch_size` and `progress`; see `run_batches`.
 
     Returns:
         The stream, and from the same passes the log-probabilities of each query's options.
@@ -82,8 +77,7 @@ def states(
         return zip(streams, given, strict=True)
 
     alike = lm.alike() if is_tree else None
-    how: Any = {"kind": "activations", "batch_size": batch_size, "progress": progress}
     with torch.inference_mode(), lm.frozen():
-        found = one_each(lm, queries, do, alike=alike, **how)
+        found = one_each(lm, queries, do, alike=alike, kind="activations", **run)
     streams, logprobs = zip(*found, strict=True)
     return torch.stack(streams, 1).numpy(), list(logprobs)

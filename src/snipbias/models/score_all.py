@@ -5,35 +5,30 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from operator import attrgetter
 from typing import Any
 
 from snipbias.base import answers
 from snipbias.base.parallel import workers
-from snipbias.models.batching import BatchSize, Kind, Progress, run_batches
+from snipbias.models.batching import Kind, Progress, run_batches
 from snipbias.models.fingerprint import Weights, fingerprint
 from snipbias.models.language_model import LanguageModel, Query
 
 
 def score_queries(
-    lm: LanguageModel,
-    queries: Sequence[Query],
-    batch_size: BatchSize,
-    progress: Progress,
-    weights: Weights | None = None,
+    lm: LanguageModel, queries: Sequence[Query], *, weights: Weights | None = None, **run: Any
 ) -> list[list[float]]:
     """Log-probabilities of each query's options, in order; similar prompts run together.
 
     Args:
         queries: prompts and options.
-        batch_size, progress, weights: see `ask`.
+        weights, run: as in `ask`.
     """
 
     def score(batch: Sequence[Query]) -> list[list[float]]:
         logprobs = lm.score(batch, share_start=True).logprobs.tolist()
         return [row[: len(query.options)] for query, row in zip(batch, logprobs, strict=True)]
 
-    return ask(lm, queries, score, "answers", batch_size, progress, weights, alike=lm.alike())
+    return ask(lm, queries, score, "answers", weights=weights, alike=lm.alike(), **run)
 
 
 def keys_of(state: str | None, questions: Iterable[Any]) -> list[str | None]:
@@ -68,13 +63,11 @@ def ask(
     queries: Sequence[Query],
     answer: Callable[[Sequence[Query]], list[Any]],
     kind: Kind,
-    batch_size: BatchSize,
-    progress: Progress,
-    weights: Weights | None = None,
     *,
-    alike: Callable[[Query], Any] | None = None,
-    size: Callable[[Query], tuple[int, int]] = attrgetter("size"),
+    weights: Weights | None = None,
     how: Any = None,
+    progress: Progress = lambda done: None,
+    **run: Any,
 ) -> list[Any]:
     """An answer for each query; new ones are cached after each batch, so a crash loses one batch.
 
@@ -83,25 +76,22 @@ def ask(
         answer: returns a batch's answers as plain values, which must depend only on the model,
             `kind`, `how` and the query.
         kind: kind of pass; see `run_batches`.
-        batch_size: prompts per pass, or `auto`; results do not depend on it.
-        progress: called with the number of prompts just done.
         weights: see `fingerprint`.
-        alike, size: see `run_batches`.
         how: anything else that answers depend on.
+        progress: called with the number of prompts just done.
+        run: other keywords of `run_batches`.
     """
     keys = keys_of(state_of(lm, weights), ((kind, how, query) for query in queries))
     found = known(keys)
-    open_ = [number for number in range(len(queries)) if number not in found]
+    left = [number for number in range(len(queries)) if number not in found]
     if found:
         progress(len(found))
         if kind == "answers" and workers().rank == 0:
             lm.passes["forward"] += len(found)  # a cost does not depend on what was cached
     new: dict[int, Any] = {}
-
-    how_run: Any = {"kind": kind, "batch_size": batch_size, "progress": progress}
-    asked = [queries[number] for number in open_]
-    for numbers, given in run_batches(lm, asked, answer, size=size, alike=alike, **how_run):
-        batch = {open_[n]: one for n, one in zip(numbers, given, strict=True)}
+    asked = [queries[number] for number in left]
+    for numbers, given in run_batches(lm, asked, answer, kind=kind, progress=progress, **run):
+        batch = {left[n]: one for n, one in zip(numbers, given, strict=True)}
         new.update(batch)
         keep({keys[n]: one for n, one in batch.items()})
     every = {**found, **workers().gather(new)}

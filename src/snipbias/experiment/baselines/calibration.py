@@ -168,7 +168,7 @@ def _score(cell: Cell, queries: Sequence[tuple[str, Sequence[str]]]) -> list[Sco
     """log P of the options after each prompt."""
     asked = cell.lm.queries(queries)
     with cell.lm.frozen(), torch.inference_mode():
-        rows = score_queries(cell.lm, asked, cell.batch_size, lambda done: None)
+        rows = score_queries(cell.lm, asked, batch_size=cell.batch_size)
     return [np.array(row) for row in rows]
 
 
