@@ -38,7 +38,7 @@ class Card(o.Command):
         card = folder / share.CARD_FILE
         if not (share.is_generated(folder) or self.overwrite):
             raise SnipbiasError(f"{card} was written by hand: replace it with --overwrite.")
-        figures = share.figures_for(found, self.run, folder)
+        figures = sb.Figures.beside(found, folder, self.run)
         share.write(share.card_files(found, folder, figures, self.license), folder)
         result = {"card": str(card), "figures": figures is not None}
         said = "with figures" if figures else "without figures: name an evaluation with --run"

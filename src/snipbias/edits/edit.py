@@ -18,6 +18,7 @@ from snipbias.base.hub import one_sentence
 from snipbias.base.table import Grid, Shown
 from snipbias.edits import algebra, sharing
 from snipbias.edits.card.card import model_card
+from snipbias.edits.card.figures import Figures
 from snipbias.edits.provenance import MadeOf, ModelId, same_weights
 from snipbias.edits.pruning import Baked, bake, scale_outputs, tensors
 from snipbias.edits.record import EditRecord
@@ -159,7 +160,7 @@ class NeuronEdit(EditRecord, Shown):
             SnipbiasError: that run has no figures of this edit, or a file cannot be written.
         """
         folder, files = Path(folder), self.files()
-        figures = sharing.figures_for(self, evaluation, folder)
+        figures = Figures.beside(self, folder, evaluation)
         if sharing.is_generated(folder):
             files |= sharing.card_files(self, folder, figures)
         sharing.write(files, folder)
@@ -199,7 +200,7 @@ class NeuronEdit(EditRecord, Shown):
         """
         from huggingface_hub import CommitOperationAdd, HfApi
 
-        figures = sharing.figures_for(self, evaluation, folder)
+        figures = Figures.beside(self, folder, evaluation)
         api = HfApi(token=token)
         with one_sentence(f"cannot push to {repo_id}", sharing.FILE):
             repo = api.create_repo(repo_id, private=private, exist_ok=True).repo_id

@@ -129,20 +129,6 @@ def write(files: Mapping[str, bytes], folder: Path) -> None:
             new.write_bytes(content)
 
 
-def figures_for(
-    edit: EditRecord, evaluation: str | Path | None, folder: Path | None
-) -> Figures | None:
-    """Figures from an evaluation, or else those that a folder holds for this edit.
-
-    Args:
-        edit, folder: the edit, and its folder, if any.
-        evaluation: folder that `snipbias evaluate` wrote, if any.
-    """
-    if evaluation is not None:
-        return Figures.of(edit, evaluation)
-    return Figures.beside(edit, folder) if folder is not None else None
-
-
 def record_of(edit: EditRecord, folder: Path) -> RunRecord | None:
     """The record of the run that found an edit, from its folder or the folder above."""
     for place in (folder, folder.resolve().parent):

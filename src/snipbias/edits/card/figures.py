@@ -97,14 +97,21 @@ class Figures:
             )
 
     @classmethod
-    def beside(cls, edit: EditRecord, folder: Path) -> Figures | None:
+    def beside(
+        cls, edit: EditRecord, folder: Path | None, evaluation: str | Path | None = None
+    ) -> Figures | None:
         """The figures kept next to an edit; None if there are none for this edit.
 
+        Args:
+            edit, folder: the edit, and its folder, if any.
+            evaluation: folder of an evaluation whose figures are taken instead.
+
         Raises:
-            SnipbiasError: the file is damaged.
+            SnipbiasError: the file is damaged, or the evaluation has no figures of this edit.
         """
-        path = folder / FILE
-        if not path.is_file():
+        if evaluation is not None:
+            return cls.of(edit, evaluation)
+        if folder is None or not (path := folder / FILE).is_file():
             return None
         with sound(f"{path} is"):
             kept = cls(**json.loads(path.read_text(encoding="utf-8")))

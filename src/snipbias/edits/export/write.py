@@ -15,6 +15,7 @@ from snipbias.base.errors import SnipbiasError, require
 from snipbias.base.files import atomic_folder
 from snipbias.base.markdown import Markdown
 from snipbias.edits.card.card import model_card
+from snipbias.edits.card.figures import Figures
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.export.adapters import has_bias, write_adapter
 from snipbias.edits.export.base import Base, Exported, Format
@@ -22,7 +23,7 @@ from snipbias.edits.export.check import check_export
 from snipbias.edits.export.checkpoint import rounding, write_checkpoint
 from snipbias.edits.given import GivenModel, as_model
 from snipbias.edits.record import by_site
-from snipbias.edits.sharing import EXPORT_FILE, figures_for, record_of, with_card
+from snipbias.edits.sharing import EXPORT_FILE, record_of, with_card
 from snipbias.edits.sharing import write as write_files
 from snipbias.models.language_model import LanguageModel
 
@@ -96,7 +97,7 @@ def fill(
     if own and os.path.isdir(own) and Path(own).resolve().is_relative_to(out.resolve()):
         raise SnipbiasError(f"{out} holds the model itself, which would be lost: choose another.")
     edit.check(lm)
-    figures = figures_for(edit, evaluation, beside)
+    figures = Figures.beside(edit, beside, evaluation)
     changed = by_site(pair for pair in edit.by_neuron.items() if pair[1] != 1)
     if not changed:
         raise SnipbiasError(f"{edit.label} multiplies by 1 only: there is nothing to export.")
