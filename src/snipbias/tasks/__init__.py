@@ -10,10 +10,11 @@ from typing import Any
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.words import did_you_mean, quoted
-from snipbias.tasks import bbq, benchmarks, fetch, files, glue, hub, mini
+from snipbias.tasks import bbq, benchmarks, fetch, glue, hub, mini
 from snipbias.tasks.items import Item, Task
 from snipbias.tasks.prompts import DEFAULT, PromptTemplate, general_instructions, prompt_template
 from snipbias.tasks.readers import Rows, read_file
+from snipbias.tasks.rows import from_rows
 
 __all__ = ["Item", "Task", "available", "general_instructions", "task"]
 
@@ -57,16 +58,15 @@ def task(
     name, rest = spelled.lower(), spelled.partition(":")[2]
     kind = name.partition(":")[0]
     if not isinstance(spec, (str, Path)):
-        found = files.from_rows(_in_memory(spec), given, columns)
+        found = from_rows(_in_memory(spec), given, columns)
     elif kind in benchmarks.KINDS and rest:
         found = benchmarks.load(kind, rest)
     elif f"{kind}:" == benchmarks.HARNESS:
         found = benchmarks.load_harness(rest, data_dir)
     elif isinstance(spec, str) and name.startswith("hf:"):
-        rows = hub.from_dataset(hub.download(spec), spec)
-        found = files.from_rows(rows, given, columns)
+        found = from_rows(hub.from_dataset(hub.download(spec), spec), given, columns)
     elif isinstance(spec, Path) or Path(spec).suffix or len(Path(spec).parts) > 1:
-        found = files.from_rows(read_file(spec), given, columns)
+        found = from_rows(read_file(spec), given, columns)
     elif columns:
         raise SnipbiasError(f"{spec} does not take a column mapping: leave columns out.")
     elif kind == "bbq" and (category := _bbq_category(rest)):

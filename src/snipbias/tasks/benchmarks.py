@@ -18,10 +18,11 @@ from typing import Any
 
 from snipbias.base.errors import SnipbiasError, require
 from snipbias.base.words import did_you_mean, one_line
-from snipbias.tasks import bbq, files
+from snipbias.tasks import bbq
 from snipbias.tasks.items import Task
 from snipbias.tasks.prompts import general_instructions
 from snipbias.tasks.readers import Rows, csv_rows, decode, read_bytes
+from snipbias.tasks.rows import from_rows
 
 LIKELIER = {"en": "Which is more likely?", "fr": "Laquelle est la plus probable ?"}
 UNKNOWN = "알 수 없음"
@@ -60,7 +61,7 @@ def load(kind: str, place: str) -> Task:
             f"{path} is not a file of {kind} ({type(error).__name__}: {error}): docs/data.md says "
             "which file to give."
         ) from None
-    return files.from_rows(Rows(rows, name, source), asked)
+    return from_rows(Rows(rows, name, source), asked)
 
 
 def _kobbq(text: str, path: Path) -> Found:
@@ -171,7 +172,7 @@ def load_harness(name: str, include_path: str | Path | None) -> Task:
             "data, and the connection to the hub."
         ) from error
     found = Rows(rows, HARNESS + name, f"lm-eval task {name}")
-    return files.from_rows(found, general_instructions(language))
+    return from_rows(found, general_instructions(language))
 
 
 def _harness_rows(tasks: Mapping[str, Any], language: str) -> Found:
