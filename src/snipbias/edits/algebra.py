@@ -15,7 +15,7 @@ from functools import reduce
 from typing import TypeVar
 
 from snipbias.base.errors import SnipbiasError
-from snipbias.edits.provenance import MadeOf, same_weights
+from snipbias.edits.provenance import MadeOf, Provenance, same_weights
 from snipbias.edits.record import EditRecord, by_site
 from snipbias.models.sites import Neuron
 
@@ -72,11 +72,16 @@ def combined(rule: str, *edits: Edit) -> Edit:
     return replace(
         first,
         factors=by_site(sorted(factors.items(), key=_place)),
-        # Of a difference too, whose neurons depend on what the other edit was found on.
-        found_on=reduce(lambda a, b: a if a == b else a + b, found) if found else None,
+        found_on=reduce(_together, found) if found else None,
         label=sign.join(f"({edit.label})" if edit.made_of else edit.label for edit in edits),
         made_of=tuple(MadeOf(edit.label, edit.fingerprint, rule) for edit in edits),
     )
+
+
+def _together(a: Provenance, b: Provenance) -> Provenance:
+    """Both, listing no row twice; of a difference too, whose neurons depend on both."""
+    both = a + b
+    return a if a == b else replace(both, items=tuple(dict.fromkeys(both.items)))
 
 
 def refuse_other_model(a: EditRecord, b: EditRecord) -> None:

@@ -197,7 +197,7 @@ class Provenance:
         return fields if self.columns else {k: v for k, v in fields.items() if k != "columns"}
 
     def __add__(self, other: Provenance) -> Provenance:
-        """Both, so that no template of either counts as held out; no row is listed twice."""
+        """Both, so that no template of either counts as held out."""
         both = (self, other)
         methods = [m for p in both for m in p.method.get("combined", [p.method])]
         methods = [m for i, m in enumerate(methods) if m not in methods[:i]]
@@ -206,7 +206,7 @@ class Provenance:
             self,
             task=" + ".join(dict.fromkeys(p.task for p in both)),
             templates=tuple(sorted({*self.templates, *other.templates})),
-            items=tuple(dict.fromkeys((*self.items, *other.items))),
+            items=(*self.items, *other.items),
             instructions=max(self.instructions, other.instructions),
             fingerprint=hashlib.sha256(fingerprints.encode()).hexdigest(),
             method=methods[0] if len(methods) == 1 else {"combined": methods},
