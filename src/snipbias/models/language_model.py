@@ -270,7 +270,8 @@ class LanguageModel(Backbone):
         """A plain text as a query: its first half is the prompt, its second half the only option.
 
         An encoder-decoder's halves are of words, each closed with its end token; a decoder-only
-        model's are of tokens, or its first part has `first` tokens. None if the text is too short.
+        model's are of tokens, where the prompt may have only the `first` ones. None if the text is
+        too short.
         """
         limit = self.context_length
         if self.is_encoder_decoder:
