@@ -62,7 +62,7 @@ def test_protection_leaves_out_what_answers_and_text_need():
     scores = attribute(lm, drawn)
     known = drawn.where(lambda item: item.condition == "disambiguated")
     top = scorers.utility(lm, known).ranking(round(0.05 * len(scores)))
-    kept = recipes.protect_answers()(lm, drawn, scores, 8)
+    kept = recipes.protect_answers(lm, drawn, scores, 8)
     allowed = kept.ranking(int((kept.flat > -torch.inf).sum()))
     assert not set(top) & set(allowed)
 
@@ -76,7 +76,7 @@ def test_text_is_protected_by_other_passages_than_are_measured(monkeypatch):
         return like
 
     monkeypatch.setattr(scorers, "text_utility", utility)
-    recipes.protect_text()(lm, drawn, scores, 8)
+    recipes.protect_text(lm, drawn, scores, 8)
     assert read
     assert not set(read) & set(passages())
 

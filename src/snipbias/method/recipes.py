@@ -163,26 +163,6 @@ def without_roles(*roles: str) -> Filter:
     return _filter("without roles", list(roles), filters.without_roles)
 
 
-def without_outliers(share: float = 0.01) -> Filter:
-    """Leave out the neurons with the largest single activations."""
-    return _filter("without outliers", share, filters.without_top, _largest)
-
-
-def protect_text(share: float = 0.05) -> Filter:
-    """Leave out the neurons that predicting neutral text depends on most."""
-    return _filter("protect text", share, filters.without_top, _for_text)
-
-
-def less_text(weight: float = 1.0) -> Filter:
-    """Subtract what neutral text would lose without a neuron, in nats like the margin."""
-    return _filter("less text", weight, filters.less, _for_text)
-
-
-def protect_answers(share: float = 0.05) -> Filter:
-    """Leave out the neurons that right answers in disambiguated rows depend on most."""
-    return _filter("protect answers", share, filters.without_top, _for_answers)
-
-
 def _largest(lm: LanguageModel, drawn: Task, scores: Scores, **batch: Any) -> Scores:
     return activations.magnitude(lm, drawn, largest=True, **batch)
 
@@ -202,9 +182,17 @@ def crispr(method: Method) -> Scorer:
     return partial(attribute, method=method)
 
 
+# Leave out the neurons with the largest single activations; those that predicting neutral text
+# depends on most; and those that right answers in disambiguated rows depend on most.
+without_outliers = _filter("without outliers", 0.01, filters.without_top, _largest)
+protect_text = _filter("protect text", 0.05, filters.without_top, _for_text)
+protect_answers = _filter("protect answers", 0.05, filters.without_top, _for_answers)
+# Subtract what neutral text would lose without a neuron, in nats like the margin.
+less_text = _filter("less text", 1.0, filters.less, _for_text)
+
 NO_OUTLIERS = (without_roles(*filters.RESIDUAL, *filters.KEYS),)
 INNER = (without_roles(*sorted({*filters.RESIDUAL, *ROLES} - {"up"})),)  # only in the FFN
-PROTECTED = (*NO_OUTLIERS, protect_text(), protect_answers())
+PROTECTED = (*NO_OUTLIERS, protect_text, protect_answers)
 
 # Share of the gradient through attention probabilities that the damped gap keeps.
 DAMPING = 0.25
@@ -241,7 +229,7 @@ RECIPES: dict[str, Recipe] = {
     "ranks": Recipe(crispr(Method.v1(instances="rank"))),
     "balanced": Recipe(crispr(Method.v1()), balance="condition"),
     "no residual or keys": Recipe(crispr(Method.v1()), filters=NO_OUTLIERS),
-    "no outliers": Recipe(crispr(Method.v1()), filters=(without_outliers(),)),
+    "no outliers": Recipe(crispr(Method.v1()), filters=(without_outliers,)),
     "protected": Recipe(crispr(Method.v1()), balance="condition", filters=PROTECTED),
     "soft": Recipe(crispr(Method.v1()), factors=(0.0, 0.25, 0.5, 0.75, 1.5)),
     "at mean": Recipe(crispr(Method.v1()), at_mean=True),
@@ -251,7 +239,7 @@ RECIPES: dict[str, Recipe] = {
     "paired clamped": Recipe(partial(scorers.paired_contrast, clamp=True), balance="twins"),
     "paired last token": Recipe(partial(scorers.paired_contrast, tokens="last"), balance="twins"),
     "paired protected": _paired(filters=PROTECTED),
-    "paired subtracted": _paired(filters=(less_text(),)),
+    "paired subtracted": _paired(filters=(less_text,)),
     "paired soft": _paired(filters=NO_OUTLIERS, factors=(0.0, 0.5, 1.5, 2.0)),
     "paired rounds": _paired(filters=NO_OUTLIERS, rounds=4),
 }
