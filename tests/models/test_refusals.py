@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 from torch.nn.utils import parametrizations, prune
-from transformers import CohereConfig, CohereForCausalLM
+from transformers import CohereConfig, CohereForCausalLM, OlmoConfig, OlmoForCausalLM
 
 import snipbias as sb
 from families import tiny, tokenizer
@@ -72,6 +72,17 @@ def test_a_norm_with_weights_for_every_head_is_no_projection() -> None:
     assert "".join(site.role(0) for site in lm.sites[:4]) == "qkvo"
 
 
+def test_a_model_that_clamps_in_place_is_attributed() -> None:
+    """OLMo writes into what its first layers put out; where nothing is clamped, nothing changes."""
+    torch.manual_seed(0)
+    sizes = dict.fromkeys(("hidden_size", "intermediate_size", "vocab_size"), 64)
+    config = OlmoConfig(**sizes, num_hidden_layers=1, num_attention_heads=4)
+    lm, task = sb.wrap(OlmoForCausalLM(config).eval(), tokenizer()), sb.task(ROWS)
+    want = sb.attribute(lm, task).flat
+    lm.model.config.clip_qkv = 1e3
+    torch.testing.assert_close(sb.attribute(lm, task).flat, want)
+
+
 def test_the_default_type_of_tensors_does_not_matter() -> None:
     task, lm = sb.task(ROWS, instructions=["say it."]), tiny("llama")
     want = sb.attribute(lm, task).flat
@@ -89,8 +100,14 @@ def test_a_token_that_the_model_does_not_know_is_named() -> None:
         lm.query("zebra", ["a"])
 
 
+def _plus_one(layer: nn.Module) -> None:
+    plain = layer.forward
+    layer.forward = lambda x: plain(x) + 1  # type: ignore[method-assign]
+
+
 def test_weights_that_are_computed_are_not_baked() -> None:
     for change in (
+        _plus_one,
         lambda layer: prune.l1_unstructured(layer, "weight", 0.5),
         parametrizations.weight_norm,
         parametrizations.orthogonal,

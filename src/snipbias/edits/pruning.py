@@ -54,8 +54,9 @@ def plain_tensors(module: Linear, site: str) -> Iterator[tuple[str, Tensor, int]
             continue
         is_plain = tensor.is_floating_point() and tensor.element_size() > 1  # 1 byte: quantised
         own = module._parameters.get(name)  # None if a mask or parametrization computes it
-        known = type(module).forward.__module__.startswith(("torch.nn.", "transformers."))
-        if own is None or not known:  # Falcon has its own linear layer
+        forward = getattr(module.forward, "func", module.forward)  # a partial function's
+        known = ("torch.nn.", "transformers.", "accelerate.", "snipbias.")  # Falcon has its own
+        if own is None or not str(forward.__module__).startswith(known):
             raise SnipbiasError(
                 f"cannot bake or export {site}: its {name} is masked, re-parametrised or used by "
                 "custom code; make it plain first (torch.nn.utils.prune.remove, "

@@ -14,6 +14,7 @@ from snipbias.base.errors import SnipbiasError
 from snipbias.base.words import did_you_mean
 from snipbias.edits.algebra import UNION, combined
 from snipbias.edits.edit import NeuronEdit
+from snipbias.edits.given import GivenEdit, as_edit
 from snipbias.edits.pruning import times
 from snipbias.models.language_model import LanguageModel
 from snipbias.models.sharded import refuse_split
@@ -149,22 +150,23 @@ class Switch:
 
 
 @contextmanager
-def switched(lm: LanguageModel, edits: Mapping[str, NeuronEdit]) -> Iterator[Switch]:
+def switched(lm: LanguageModel, edits: Mapping[str, GivenEdit]) -> Iterator[Switch]:
     """Switch edits on and off while inside; no weight is changed.
 
     Args:
         lm: the model.
-        edits: name -> edit.
+        edits: name -> edit, or its folder.
 
     Raises:
         SnipbiasError: there are none, or one does not fit the model.
     """
-    if not edits:
+    if not isinstance(edits, Mapping) or not edits:
         raise SnipbiasError("there is no edit to switch: give at least one with its name.")
-    for edit in edits.values():
+    named = {name: as_edit(edit) for name, edit in edits.items()}
+    for edit in named.values():
         edit.check(lm)
     refuse_split()
-    switch = Switch(lm, edits)
+    switch = Switch(lm, named)
     check = lm.model.register_forward_pre_hook(switch._refuse_indivisible, with_kwargs=True)
     hooks = ((site, partial(switch._on_forward, site)) for site in switch._units)
     try:

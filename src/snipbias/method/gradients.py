@@ -162,12 +162,15 @@ class SiteGradients:
         segment = OPTIONS if is_later else PREFIX
         self._outputs[site.name, segment] = output.detach()
         gated = output if self._gate == 1 else output * self._gate
-        if not gated.requires_grad:
+        is_first = not gated.requires_grad
+        if is_first:
             gated.requires_grad_(True)
         gated.register_hook(partial(self._on_gradient, site, segment))
         if self._attention != 1 and (makes := _makes_attention(site)).any():
             damping = torch.where(makes, self._attention, 1.0).to(output)
             gated.register_hook(damping.mul)  # after the hook above, which sees all of it
+        if is_first:  # a copy, since no operation may write into a leaf (OLMo clamps in place)
+            return gated.clone()
         return None if gated is output else gated
 
     def _on_gradient(self, site: Site, segment: int, grad: Tensor) -> None:
