@@ -231,6 +231,12 @@ def test_other_commands_are_done_by_the_main_process(cli, monkeypatch):
     assert json.loads(cli("tasks", "--json").out)["tasks"]
 
 
+def test_without_a_launcher_a_variable_called_rank_is_somebody_elses(monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    monkeypatch.setenv("RANK", "gold")
+    assert parallel.launched_rank() == 0
+
+
 def test_one_process_needs_no_accelerate_and_no_torch():
     code = (
         "import sys; sys.modules['accelerate'] = None\n"

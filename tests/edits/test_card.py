@@ -131,6 +131,8 @@ def test_figures_that_are_not_to_be_had_are_refused(run: Path, tmp_path: Path) -
     for broken in ({"kept": 3}, {"tables": [{}]}, {"headline": 3}):
         with pytest.raises(SnipbiasError, match="figures of same name are damaged"):
             model_card(edits()[0], figures=replace(figures, **broken))
+    card = model_card(edits()[0], figures=replace(figures, model={}))
+    assert "It was evaluated on other weights (`unknown`)" in card
     on_hub = replace(figures, task="hf:jane/rows@v1:hard:test")
     for accuracy in (None, {}, {"overall": None}):
         with pytest.raises(SnipbiasError, match="figures of same name #1 are damaged"):

@@ -111,6 +111,7 @@ def test_letters_and_numbers_that_stay_in_the_options() -> None:
         assert gold_of(in_order, gold) == "B. Yi", gold
     assert gold_of(numbered, 3) == gold_of(numbered, "3") == "3. Zoe"
     assert gold_of(["J. Xu", "K. Yi"], 1) == gold_of(["J. Xu", "K. Yi"], "k. yi") == "K. Yi"
+    assert gold_of(["12. May", "13. May"], 0) == "12. May"  # 12 cannot count two options
     # A letter or number that names one option and the place of another is not guessed.
     shuffled, filtered = ["B. Yi", "A. Xu", "C. Zoe"], "A. Xu\nC. Zoe\nD. Al"
     unclear = ((shuffled, "A"), (filtered, "C"), (filtered, "B"), (["J. Xu", "K. Yi"], "A"))
@@ -122,6 +123,8 @@ def test_letters_and_numbers_that_stay_in_the_options() -> None:
     for options in (numbered, ["2. Yi", "1. Xu"], "2) Yi | 1) Xu | 0) Zoe"):
         with pytest.raises(SnipbiasError, match="'gold' is 1, which may count from 0 or as"):
             gold_of(options, 1)
+    with pytest.raises(SnipbiasError, match="'gold' is 0, which may count from 0 or as"):
+        gold_of(["2. Yi", "1. Xu"], 0)
     columns = {"question": "?", "option_0": "B. Yi", "option_1": "A. Xu", "gold": "A"}
     with pytest.raises(SnipbiasError, match="'gold' is 'A', which is none"):
         task([columns])

@@ -142,9 +142,10 @@ def _launched() -> int:
 
 def launched_rank() -> int:
     """Rank of this process as the launcher set it; 0 if there is only one."""
+    if _launched() == 1:  # then such a variable may be somebody else's, and no number
+        return 0
     names = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
-    ranks = [int(os.environ[name]) for name in names if os.environ.get(name)]
-    return ranks[0] if ranks and _launched() > 1 else 0
+    return next((int(os.environ[name]) for name in names if os.environ.get(name)), 0)
 
 
 @contextmanager

@@ -105,9 +105,13 @@ class Options:
 
 
 def labelled(texts: Sequence[str]) -> Options:
-    """Options that keep their texts, with the distinct marks that all of them print, if any."""
+    """Options that keep their texts, with the distinct marks that all of them print, if any.
+
+    Numbers out of order are unclear if one of them could also count the options: "12. May" cannot.
+    """
     marks, _ = _marks(texts)
-    is_unclear = any(map(str.isdigit, marks)) and not _are_in_order(marks)
+    could_count = any(mark.isdigit() and int(mark) <= len(texts) for mark in marks)
+    is_unclear = could_count and not _are_in_order(marks)
     return Options(tuple(texts), marks, None if is_unclear else 0)
 
 

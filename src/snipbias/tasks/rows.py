@@ -164,7 +164,8 @@ def _index(row: Row, column: str, options: Options) -> int:
     index = options.choice(value)
     if index is not None:
         return index
-    if options.first is None and replace(options, first=1).choice(value) is not None:
+    counted = (replace(options, first=first).choice(value) for first in (0, 1))
+    if options.first is None and any(place is not None for place in counted):
         why = "which may count from 0 or as the options are numbered; write the text of the option"
     elif options.marks and isinstance(value, str) and options.by_text(value.strip()) is not None:
         why = "the text of one option and the letter of another; write the option's number, "
