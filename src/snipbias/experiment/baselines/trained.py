@@ -110,8 +110,9 @@ def learned_lora(cell: Cell) -> Outcome:
 
 def tuned(cell: Cell, kind: Kind) -> Family:
     """LoRA or (IA)3 on the trial's rows; the number of epochs is to be chosen."""
-    adapters = finetune(cell.lm, cell.sample(), kind, cell.seed)
-    return Family([{"epochs": n} for n in EPOCHS], lambda s: adapters[int(s["epochs"])])
+    # What is tried is known before the training: a resumed run trains again only if it must.
+    adapters = cache(lambda: finetune(cell.lm, cell.sample(), kind, cell.seed))
+    return Family([{"epochs": n} for n in EPOCHS], lambda s: adapters()[int(s["epochs"])])
 
 
 def finetune(lm: LanguageModel, task: Task, kind: Kind, seed: int = 0) -> dict[int, Change]:

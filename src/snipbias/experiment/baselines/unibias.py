@@ -115,10 +115,8 @@ def biased_components(
         workers().add(sums.values())
     ranked = _ranked({name: total / len(jobs) for name, total in sums.items()}, spread)
     found = [(name, parts[name][number]) for name, number in ranked]
-    vectors, heads = (
-        [part for part in found if (len(part[1]) > 1) == is_head] for is_head in (False, True)
-    )
-    return Components(vectors, heads)
+    heads = [part for part in found if len(part[1]) > 1]
+    return Components([part for part in found if len(part[1]) == 1], heads)
 
 
 def additions(
