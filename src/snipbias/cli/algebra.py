@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Literal
 
 import snipbias as sb
@@ -40,7 +39,7 @@ class Combine(o.Writing):
         from snipbias.cli.show import edit_table
         from snipbias.edits.algebra import combined
 
-        with run(self) as (this, folder):
+        with run(self) as this:
             edits = read_edits(self.edits, this)
             if len(edits) == 1 and self.strength == 1:
                 raise SnipbiasError(
@@ -53,7 +52,7 @@ class Combine(o.Writing):
                 raise SnipbiasError(f"the {self.how} is empty ({none}): there is nothing to write.")
             edit = edit.scaled(self.strength) if self.strength != 1 else edit
             edit = replace(edit, label=self.label or edit.label)
-            edit.write_into(folder)
+            edit.write_into(this.new)
         result = {"out": str(this.folder), "neurons": len(edit), "edit": edit.to_dict()}
         show(self, result, edit_table(edit), f"\nwritten  {this.folder}")
 
@@ -87,8 +86,8 @@ class Overlap(o.Writing, o.Running, o.Measuring, o.Asking):
         if self.task:
             if not self.model:
                 raise SnipbiasError("--task evaluates a model: name it with --model.")
-            with run(self) as (this, folder):
-                result, parts = self._on_tasks(this, folder, self.model)
+            with run(self) as this:
+                result, parts = self._on_tasks(this, self.model)
             show(self, result, *parts, f"\nwritten  {this.folder}")
             return
         if self.out:
@@ -98,7 +97,7 @@ class Overlap(o.Writing, o.Running, o.Measuring, o.Asking):
         found = sb.overlap(*edits, sites=lm.sites if lm else ())
         show(self, found.to_dict(), *views.overlap_parts(found))
 
-    def _on_tasks(self, this: Run, folder: Path, model: str) -> tuple[dict[str, Any], list[Any]]:
+    def _on_tasks(self, this: Run, model: str) -> tuple[dict[str, Any], list[Any]]:
         """Evaluate and write; return the result and the parts to show."""
         from rich.text import Text
 
@@ -130,13 +129,14 @@ class Overlap(o.Writing, o.Running, o.Measuring, o.Asking):
             "tasks": {task: comparison.to_dict() for task, comparison in comparisons.items()},
         }
         for task, comparison in comparisons.items():
-            place = folder / slug(task)
+            place = this.new / slug(task)
             place.mkdir()
             comparison.save(place)
         text = json.dumps(result, indent=1, default=str)
-        (folder / "overlap.json").write_text(text + "\n", encoding="utf-8")
-        (folder / "tables.md").write_text(views.markdown(found, comparisons), encoding="utf-8")
-        tables = combination_grids(comparisons)
-        grids = [part for grid in tables for part in (grid.rich(), "")]
-        lines = [*views.lines(comparisons), Text(legend(tables), "dim")]
-        return result, [*views.overlap_parts(found), "", *grids, *lines]
+        (this.new / "overlap.json").write_text(text + "\n", encoding="utf-8")
+        tables = views.markdown(found, comparisons)
+        (this.new / "tables.md").write_text(tables, encoding="utf-8")
+        grids = combination_grids(comparisons)
+        drawn = [part for grid in grids for part in (grid.rich(), "")]
+        lines = [*views.lines(comparisons), Text(legend(grids), "dim")]
+        return result, [*views.overlap_parts(found), "", *drawn, *lines]

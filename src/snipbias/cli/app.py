@@ -181,7 +181,8 @@ def add(kind: type[o.Command], among: typer.Typer, panel: str | None = None) -> 
     def command(config: Path | None, **given: Any) -> None:
         kind(**given)()
 
-    options = [_declared(kind, option) for option in inspect.signature(kind).parameters.values()]
+    types, fields = get_type_hints(kind), inspect.signature(kind).parameters.values()
+    options = [_declared(kind, field, types[field.name]) for field in fields]
     config = Annotated[Path | None, o.CONFIG]
     options.append(Parameter("config", Parameter.KEYWORD_ONLY, default=None, annotation=config))
     options.sort(key=lambda option: option.default is not Parameter.empty)
@@ -196,9 +197,9 @@ def add(kind: type[o.Command], among: typer.Typer, panel: str | None = None) -> 
     )(command)
 
 
-def _declared(kind: type[o.Command], parameter: Parameter) -> Parameter:
+def _declared(kind: type[o.Command], parameter: Parameter, wanted: Any) -> Parameter:
     """A field as typer's option, under the heading of the first class that has it."""
-    name, wanted = parameter.name, get_type_hints(kind)[parameter.name]
+    name = parameter.name
     classes = [c for c in kind.__mro__ if name in vars(c).get("__annotations__", ())]
     fields = (vars(c)["__dataclass_fields__"][name] for c in classes)
     option = copy(next(field.metadata["typer"] for field in fields if field.metadata))

@@ -53,9 +53,9 @@ class Demo(Experiment):
     def __call__(self) -> None:
         limits = REAL if self.real or self.gguf else {}
         settings = sb.preset("demo", control_rows=not self.no_control_rows, **limits)
-        with run(self) as (this, folder):
+        with run(self) as this:
             this.record.arguments["settings"] = settings.to_dict()
-            results, notes = self._run(this, self._model(this), settings, folder)
+            results, notes = self._run(this, self._model(this), settings, this.new)
         self._tell(this.folder, results, notes, full=self.full)
 
     def _model(self, this: Run) -> str:

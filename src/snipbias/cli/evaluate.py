@@ -70,7 +70,7 @@ class Evaluate(Tracked, o.Writing, o.Running, o.Answering, o.Asking):
         from snipbias.evaluation.records import write_records
 
         self.ready()
-        with run(self) as (this, folder):
+        with run(self) as this:
             edits = read_edits(self.edit or [], this)
             this.record.data["text"] = str(self.text or "shipped with the package")
             this.record.seeds = {"sample of items": 0, "controls": list(range(self.controls))}
@@ -94,11 +94,11 @@ class Evaluate(Tracked, o.Writing, o.Running, o.Answering, o.Asking):
                     **hooks,
                 )
             this.record.lap("evaluate")
-            comparison.save(folder)
-            write_sites(lm.sites, folder)
-            write_edits(edits, folder)
+            comparison.save(this.new)
+            write_sites(lm.sites, this.new)
+            write_edits(edits, this.new)
             if harness:
-                harness.save(folder, self.margin)
+                harness.save(this.new, self.margin)
         if self.records:
             write_records(this.folder)
         self.log(this.folder.name, this.record.arguments, comparison.to_dict())

@@ -73,20 +73,20 @@ def _export(command: Export | Apply, options: dict[str, Any]) -> None:
 
     path, evaluation = command.edit, options["run"]
     beside = Path(path) if Path(path).is_dir() else None
-    with run(command, **options) as (this, folder):
+    with run(command, **options) as this:
         edit = sb.NeuronEdit.load(path)
         this.record.data["edits"] = {path: edit.fingerprint}
         lm = this.load(options["model"] or edit.model.name)
         with this.progress("writing and checking", None):
             exported = fill(
-                *(folder, this.folder, lm, edit, options["format"]),
+                *(this.new, this.folder, lm, edit, options["format"]),
                 evaluation=evaluation,
                 command=command_line(this.record),
                 beside=beside,
                 **{name: options[name] for name in ("base", "one_rank", "check")},
             )
         this.record.lap(command.name)
-        size = sum(file.stat().st_size for file in folder.iterdir())
+        size = sum(file.stat().st_size for file in this.new.iterdir())
     result = {"out": str(this.folder), "edit": edit.label, "bytes": size, **exported.to_dict()}
     push = ["snipbias", "push", path, f"YOUR-NAME/{slug(edit.label)}", "--private"]
     then = shlex.join([*push, "--run", str(evaluation)]) if evaluation and beside else ""

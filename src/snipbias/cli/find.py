@@ -26,12 +26,7 @@ class Finding(o.Writing, o.Running, o.Measuring, o.Asking):
     task: str = o.TASK
 
     def _write(
-        self,
-        this: Run,
-        folder: Path,
-        lm: sb.LanguageModel,
-        edits: Mapping[str, sb.NeuronEdit],
-        label: str | None,
+        self, this: Run, lm: sb.LanguageModel, edits: Mapping[str, sb.NeuronEdit], label: str | None
     ) -> dict[str, sb.NeuronEdit]:
         """Write one edit into the run's folder, or several into folders "n10" and "n50".
 
@@ -52,14 +47,14 @@ class Finding(o.Writing, o.Running, o.Measuring, o.Asking):
                 tells = f" {name.replace('n', 'n=')}" if len(edits) > 1 else ""
                 edit = replace(edit, label=call + tells)
             inside = "" if len(edits) == 1 else name
-            (folder / inside).mkdir(exist_ok=True)
-            edit.write_into(folder / inside)
+            (this.new / inside).mkdir(exist_ok=True)
+            edit.write_into(this.new / inside)
             found[str(this.folder / inside)] = edit
             this.record.data.setdefault("edits", {})[name] = edit.fingerprint
         for place, edit in found.items():  # only now does the record list all edits
-            card = folder / Path(place).relative_to(this.folder) / CARD_FILE
+            card = this.new / Path(place).relative_to(this.folder) / CARD_FILE
             card.write_text(model_card(edit, record=this.record, place=place), encoding="utf-8")
-        write_sites(lm.sites, folder)
+        write_sites(lm.sites, this.new)
         return found
 
     @staticmethod
@@ -119,7 +114,7 @@ class Find(Finding):
         sizes, method = self._sizes(self.n), self._method()
         how = method.to_dict() if isinstance(method, sb.Method) else method
         chosen = as_recipe(method)
-        with run(self, sizes=sizes, method=how) as (this, folder):
+        with run(self, sizes=sizes, method=how) as this:
             this.record.seeds = {"sample of items": self.seed}
             task = this.task(self.task)
             drawn = task.sample(self.samples, self.seed, balance=chosen.balance)
@@ -130,7 +125,7 @@ class Find(Finding):
                 scores = scored(lm, drawn, max(sizes), self.stable, chosen, **watched)
             this.record.lap("attribute")
             edits = {f"n{n}": scores.top(n, self.factor) for n in sizes}
-            found = self._write(this, folder, lm, edits, self.label)
+            found = self._write(this, lm, edits, self.label)
         *_, (last, largest) = found.items()
         result = {
             "edits": list(found),
@@ -195,7 +190,7 @@ class Learn(Finding):
         # Next to the result, which appears only when it is complete.
         out = self.out
         state = out.with_name(f"{out.name}.learning") if out is not None and out.name else None
-        with run(self, sizes=sizes, training=training.to_dict()) as (this, folder):
+        with run(self, sizes=sizes, training=training.to_dict()) as this:
             this.record.seeds = {"sample of items": self.seed}
             tasks = [this.task(name) for name in (self.task, *(self.also or ()))]
             lm = this.load(self.model)
@@ -213,9 +208,9 @@ class Learn(Finding):
                 )
             this.record.lap("learn")
             edits = {f"n{n}" if n else "all": edit for n, edit in learned.edits.items()}
-            found = self._write(this, folder, lm, edits, self.label)
+            found = self._write(this, lm, edits, self.label)
             checks = list(learned.records())
-            with open(folder / "curve.csv", "w", newline="", encoding="utf-8") as file:
+            with open(this.new / "curve.csv", "w", newline="", encoding="utf-8") as file:
                 writer = csv.DictWriter(file, list(checks[0]))
                 writer.writeheader()
                 writer.writerows(checks)

@@ -41,6 +41,8 @@ class Run:
         effective: settings for the record that are not as the options give them.
     """
 
+    new: Path  # the folder to fill, which becomes `folder` once the run is whole
+
     def __init__(self, command: Any, folder: Path = Path(), /, **effective: Any) -> None:
         self.record = RunRecord(command.name, sys.argv[1:], {**vars(command), **effective})
         self.folder = folder
@@ -160,20 +162,21 @@ class _Screen(Console):
 
 
 @contextmanager
-def run(command: o.Writing, /, **effective: Any) -> Iterator[tuple[Run, Path]]:
-    """A run and a folder to fill, which gets its name only if the run succeeds."""
+def run(command: o.Writing, /, **effective: Any) -> Iterator[Run]:
+    """A run with a folder to fill, which gets its name only if the run succeeds."""
     name = f"{datetime.now():%Y%m%d-%H%M%S}-{command.name}"
     this = Run(command, command.out or Path("snipbias-runs") / name, **effective)
     may = {"overwrite": command.overwrite}
     workers().from_main(partial(refuse_existing, this.folder, **may))  # before the work
     if not workers().is_main:  # the others' files are thrown away
         with tempfile.TemporaryDirectory() as scratch:
-            yield this, Path(scratch)
+            this.new = Path(scratch)
+            yield this
         return
-    with atomic_folder(this.folder, **may) as new:
-        yield this, new
-        this.record.write(new)
-        config.write(new, command)
+    with atomic_folder(this.folder, **may) as this.new:
+        yield this
+        this.record.write(this.new)
+        config.write(this.new, command)
 
 
 @contextmanager
