@@ -90,7 +90,11 @@ class Check(Shown):
 
     def lines(self) -> tuple[str, ...]:
         """The sentences, and a line for each missing column."""
-        lacking = (f"No column {name!r}: no {what}." for name, what in self.missing.items())
+        few = {"template": "Too few templates"}
+        lacking = (
+            f"{few.get(name, f'No column {name!r}')}: no {what}."
+            for name, what in self.missing.items()
+        )
         return (*self.outlook, *lacking)
 
     def table(self) -> list[dict[str, Any]]:
@@ -282,6 +286,8 @@ def missing(task: Task) -> dict[str, str]:
     if not any(item.twin for item in task.items) and not any(unanswerable.twins(task.items)):
         lacking["twin"] = "filler and mismatch rows, no probe"
     if len(task.templates) < FEWEST_TEMPLATES:
-        number = plural(len(task.templates), "template")
-        lacking["template"] = f"intervals, and fewer than 3 cannot be split (there is {number})"
+        number = len(task.templates)
+        lacking["template"] = (
+            f"intervals below {FEWEST_TEMPLATES}, no split below 3 (here {number})"
+        )
     return lacking
