@@ -119,6 +119,8 @@ def test_a_newer_major_version_asks_for_an_upgrade() -> None:
         "[" * 100_000,
         json.dumps({**WHOLE, "label": "half a character: \ud800"}),
         "1" * 5000,
+        "[]",
+        "3",
         "",
         "\x00",
     ],
