@@ -16,7 +16,7 @@ from snipbias.base.table import Grid
 from snipbias.evaluation.estimate import points
 from snipbias.evaluation.stats import Interval
 from snipbias.experiment.results import Results
-from snipbias.experiment.rows_file import all_rows
+from snipbias.experiment.rows_file import all_rows, outcomes_in
 from snipbias.experiment.settings import KNOWN, Settings
 from snipbias.experiment.tables import csv_tables
 from snipbias.experiment.tables.grids import referee_grids
@@ -148,6 +148,14 @@ def test_prompts_have_a_mean_a_spread_and_an_interval():
     assert {row["prompt"] for row in rows} == {None, "paper"}
     assert cells(experiment, "v1")["accuracy"] == "100.00"  # the method's own row is as it was
     assert not [g for g in made.experiment(outcomes).grids if "by prompt" in g.title]
+
+
+def test_rows_that_an_earlier_version_wrote_are_read():
+    """Costs were not kept at first, and there was one prompt template."""
+    rows = all_rows([outcome("original", says(BIASED)), outcome("v1", right, trial=0)])
+    older = rows.drop_columns(["prompt"]).replace_schema_metadata(None)
+    now, then = ({o["method"]: o for o in outcomes_in(table)} for table in (rows, older))
+    assert then == {name: {**each, "cost": None} for name, each in now.items()}
 
 
 def test_the_ablation_is_v2_less_its_parts():

@@ -59,10 +59,12 @@ def _tables(of: Outcome) -> Iterator[pa.Table]:
 
 def outcomes_in(rows: pa.Table) -> Iterator[dict[str, Any]]:
     """The labels, tables and costs of every outcome: fields of `Outcome`."""
-    metadata = dict(rows.schema.metadata)
-    kept = json.loads(metadata.pop(COSTS))
+    metadata = dict(rows.schema.metadata or {})
+    kept = json.loads(metadata.pop(COSTS, b"[]"))  # none in files of before it was kept
     costs = {tuple(each.pop(name) for name in KEY): Cost(**each) for each in kept}
     rows = rows.replace_schema_metadata(metadata or None)
+    if "prompt" not in rows.column_names:  # of before there were several
+        rows = rows.append_column("prompt", pa.nulls(len(rows), pa.string()))
     beside = ("found_on", "samples", "prompt")
     tests = _where(rows, part="test").group_by([*KEY, *beside], use_threads=False)
     for label in tests.aggregate([]).to_pylist():
