@@ -199,6 +199,8 @@ def test_the_rules_that_say_no():
         ((0.9, 0.6, 0.71, 0.6), "An edit can help"),
     ):
         assert said in outlook(result, *figures), figures
+    # Nine in ten, without an interval that lies above chance.
+    assert "%), although so few rows do not prove it." in outlook(result, 0.9, 0.6, 0.71, 0.6)
 
 
 def test_missing_columns_are_named_with_what_they_cost():

@@ -168,12 +168,14 @@ class Check(Shown):
         return {n: "" if shares[n] is None else s.format(100 * shares[n]) for n, s in said.items()}
 
     def _reads(self) -> str:
-        value, chance = self.right_person.value, 100 * (self.chance or 0.5)
+        value, low, chance = self.right_person.value, self.right_person.low, self.chance or 0.5
         if value is None:
             return "Whether it reads the rows is not known: no row has an answer among two names."
         reads = "hardly reads" if value < READS else "reads"
         said = self._said()["right_person"]
-        return f"It {reads} these rows: it {said} (chance {chance:.0f} %)."
+        shown = value < READS or (low is not None and low > chance)
+        unsure = "" if shown else ", although so few rows do not prove it"
+        return f"It {reads} these rows: it {said} (chance {100 * chance:.0f} %){unsure}."
 
     def _little_to_fix(self) -> str:
         named, unknown = self.stereotyped.value, self.unknown.value
