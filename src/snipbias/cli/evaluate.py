@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import snipbias as sb
-from snipbias.base.parallel import workers
+from snipbias.base.parallel import alone, workers
 from snipbias.cli import options as o
 from snipbias.cli.ending import Tracked, after_comparison, again, written
 from snipbias.cli.run import Run, run, show
@@ -116,14 +115,21 @@ class Evaluate(Tracked, o.Writing, o.Running, o.Answering, o.Asking):
         self, this: Run, lm: sb.LanguageModel, edits: list[sb.NeuronEdit]
     ) -> sb.HarnessScores | None:
         """Scores on tasks of lm-evaluation-harness, if any are asked for."""
+        from snipbias.models.sharded import refuse_split
+
         names = o.names(self.lm_eval)
         if names is None:
             return None
+        refuse_split()  # the other processes would not take part
         how = {"limit": self.lm_eval_limit, "include_path": self.lm_eval_path}
         with this.progress("lm-evaluation-harness", 1 + len(edits)) as hooks:
             how |= {"batch_size": self.batch_size, "progress": hooks["progress"]}
-            ask = partial(sb.harness_scores, lm, names, edits, **how)
-            scores = workers().from_main(ask)  # it has its own way of using several processes
+
+            def ask() -> sb.HarnessScores:
+                with alone():  # it has its own way of using several processes
+                    return sb.harness_scores(lm, names, edits, **how)
+
+            scores = workers().from_main(ask)
         this.record.data["lm-eval"] = dict(scores.versions)
         this.record.lap("lm-eval")
         return scores

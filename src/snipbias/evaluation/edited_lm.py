@@ -48,8 +48,8 @@ class EditedLM(HFLM):
         reading: those of `READING`, which are the arguments of the harness's `hf` model.
 
     Raises:
-        SnipbiasError: an argument is not known here, the edit does not fit, or there are several
-            processes.
+        SnipbiasError: an argument is not known here, the edit does not fit, or several processes
+            are each to load the model (with a `LanguageModel`, each answers every request).
     """
 
     def __init__(
