@@ -231,16 +231,6 @@ def test_other_commands_are_done_by_the_main_process(cli, monkeypatch):
     assert json.loads(cli("tasks", "--json").out)["tasks"]
 
 
-def test_what_one_process_does_alone_exchanges_nothing():
-    here = parallel._here.set(Workers(0, 2))
-    try:
-        with parallel.alone():  # an exchange would wait for a second process
-            assert workers().from_main(lambda: 3) == 3
-        assert workers().count == 2
-    finally:
-        parallel._here.reset(here)
-
-
 def test_without_a_launcher_a_variable_called_rank_is_somebody_elses(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     monkeypatch.setenv("RANK", "gold")

@@ -10,6 +10,7 @@ import pytest
 
 import snipbias
 from snipbias.base.errors import SnipbiasError
+from snipbias.base.parallel import Workers
 from snipbias.base.record import FILE, RunRecord
 
 ARGV = ["find", "demo", "mini:age", "--n", "3", "--out", "here"]
@@ -92,3 +93,11 @@ def test_a_disk_that_refuses_leaves_no_part(tmp_path: Path, monkeypatch) -> None
     with pytest.raises(SnipbiasError, match="No space left"):
         RunRecord("find", [], {}).write(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_record_that_the_first_process_writes_by_itself_counts_all(tmp_path, monkeypatch):
+    monkeypatch.setattr("snipbias.base.record.workers", lambda: Workers(0, 2))
+    record = RunRecord("reproduce", [], {})
+    monkeypatch.setattr("snipbias.base.record.workers", Workers)
+    record.write(tmp_path)
+    assert RunRecord.read(tmp_path).machine["processes"] == 2

@@ -139,16 +139,6 @@ def workers() -> Workers:
     return _here.get()
 
 
-@contextmanager
-def alone() -> Iterator[None]:
-    """Inside, this process exchanges nothing: the others wait for what it makes."""
-    here = _here.set(Workers())
-    try:
-        yield
-    finally:
-        _here.reset(here)
-
-
 def hold_one_model() -> None:
     """Mark that from here on the processes of this run share one model."""
     _here.set(replace(workers(), one_model=True))

@@ -55,6 +55,7 @@ class RunRecord:
 
     def __post_init__(self) -> None:
         self._clock = time.monotonic()
+        self._processes = workers().count  # now: the first process writes it by itself
         self.started = self.started or datetime.now(timezone.utc).isoformat(timespec="seconds")
 
     def lap(self, part: str) -> None:
@@ -67,7 +68,7 @@ class RunRecord:
         """Complete the record and write it into a folder as run.json."""
         self.seconds["total"] = round(sum(v for k, v in self.seconds.items() if k != "total"), 3)
         self.versions = package_versions()
-        self.machine = machine()
+        self.machine = machine() | {"processes": self._processes}
         self.peak_memory_mb = _peak_memory_mb()
         path = Path(folder) / FILE
         with atomic_file(path) as new:

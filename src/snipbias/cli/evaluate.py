@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import snipbias as sb
-from snipbias.base.parallel import alone, workers
+from snipbias.base.parallel import workers
 from snipbias.cli import options as o
 from snipbias.cli.ending import Tracked, after_comparison, again, written
 from snipbias.cli.run import Run, run, show
@@ -124,12 +125,8 @@ class Evaluate(Tracked, o.Writing, o.Running, o.Answering, o.Asking):
         how = {"limit": self.lm_eval_limit, "include_path": self.lm_eval_path}
         with this.progress("lm-evaluation-harness", 1 + len(edits)) as hooks:
             how |= {"batch_size": self.batch_size, "progress": hooks["progress"]}
-
-            def ask() -> sb.HarnessScores:
-                with alone():  # it has its own way of using several processes
-                    return sb.harness_scores(lm, names, edits, **how)
-
-            scores = workers().from_main(ask)
+            ask = partial(sb.harness_scores, lm, names, edits, **how)
+            scores = workers().from_main(ask)  # it has its own way of using several processes
         this.record.data["lm-eval"] = dict(scores.versions)
         this.record.lap("lm-eval")
         return scores
