@@ -171,7 +171,8 @@ def test_find_and_evaluate_are_the_same_commands(alone, folder):
     for n in ("n3", "n10"):
         edits = [(folder / out / n / "edit.json").read_text() for out in ("one", "two")]
         assert edits[0] == edits[1]
-    assert json.loads((folder / "two" / "run.json").read_text())["machine"]["processes"] == 2
+    for name in ("two", "reproduced-two"):
+        assert json.loads((folder / name / "run.json").read_text())["machine"]["processes"] == 2
 
     asked_one = alone(*ASK, "--edit", "one/n10", "--out", "asked-one")
     assert (asked_one.status, asked_two[0]) == (0, 0), asked_two
@@ -235,19 +236,6 @@ def test_without_a_launcher_a_variable_called_rank_is_somebody_elses(monkeypatch
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     monkeypatch.setenv("RANK", "gold")
     assert parallel.launched_rank() == 0
-
-
-def test_what_the_main_process_does_alone_waits_for_nobody(monkeypatch):
-    """Else the harness, which the main process runs alone, took the others' turn."""
-    met = []
-    monkeypatch.setattr(Workers, "_all", lambda who, mine=None: met.append(who.count) or [mine])
-    here = parallel._here.set(Workers(0, 2))
-    try:
-        assert workers().from_main(lambda: workers().from_main(lambda: workers().count)) == 1
-        assert workers().count == 2
-    finally:
-        parallel._here.reset(here)
-    assert met == [1, 2]
 
 
 def test_one_process_needs_no_accelerate_and_no_torch():
