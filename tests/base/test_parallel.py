@@ -238,6 +238,19 @@ def test_without_a_launcher_a_variable_called_rank_is_somebody_elses(monkeypatch
     assert parallel.launched_rank() == 0
 
 
+def test_what_the_main_process_does_alone_waits_for_nobody(monkeypatch):
+    """Else the harness, which the main process runs alone, took the others' turn."""
+    met = []
+    monkeypatch.setattr(Workers, "_all", lambda who, mine=None: met.append(who.count) or [mine])
+    here = parallel._here.set(Workers(0, 2))
+    try:
+        assert workers().from_main(lambda: workers().from_main(lambda: workers().count)) == 1
+        assert workers().count == 2
+    finally:
+        parallel._here.reset(here)
+    assert met == [1, 2]
+
+
 def test_one_process_needs_no_accelerate_and_no_torch():
     code = (
         "import sys; sys.modules['accelerate'] = None\n"

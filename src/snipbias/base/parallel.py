@@ -92,14 +92,24 @@ class Workers:
         return {number: found for part in parts for number, found in part.items()}
 
     def from_main(self, make: Callable[[], T]) -> T:
-        """Call `make` in the main process and return its result in all of them."""
-        return self._all(make() if self.is_main else None)[0]
+        """Call `make` in the main process, by itself, and return its result in all of them."""
+        return self._all(self._alone(make))[0]
 
     def main_first(self, make: Callable[[], T]) -> T:
         """Call `make` in the main process first, which may download, then in the others."""
-        made: Any = make() if self.is_main else None
+        made: Any = self._alone(make)
         self._all()
         return made if self.is_main else make()
+
+    def _alone(self, make: Callable[[], T]) -> T | None:
+        """Call `make` in the main process only, where it finds no other to exchange with."""
+        if not self.is_main:
+            return None
+        here = _here.set(Workers())
+        try:
+            return make()
+        finally:
+            _here.reset(here)
 
     def _all(self, mine: Any = None, problem: str | None = None) -> list[Any]:
         """Wait for all processes and collect a value from each, ordered by rank.
