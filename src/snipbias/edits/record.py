@@ -64,7 +64,7 @@ class EditRecord:
             if not units:
                 raise SnipbiasError(f"{site} is listed without neurons: leave the site out.")
             for unit, factor in units.items():
-                if not isinstance(unit, Integral):
+                if not isinstance(unit, (int, Integral)):  # int first: the other one is slow
                     raise SnipbiasError(f"{site} has no unit {unit!r}: give whole numbers from 0.")
                 if isinstance(factor, str) or factor is None or not math.isfinite(factor):
                     raise SnipbiasError(f"the factor {factor!r} is not a finite number: change it.")
