@@ -71,6 +71,11 @@ def test_holm_by_hand() -> None:
     assert stats.holm([0.02]) == [0.02]
 
 
+@pytest.mark.filterwarnings("ignore:Mean of empty slice", "ignore:invalid value")
+def test_a_difference_to_nothing_is_no_figure_by_itself() -> None:
+    assert stats.interval(ACCURACY, [crossed_rows()], []) is None
+
+
 def test_spreads_have_their_ddof() -> None:
     rows, _ = of([[0.0, 1.0, 5.0], [2.0, 1.0, 3.0]])
     table = np.array([[0.0, 1.0, 5.0], [2.0, 1.0, 3.0]])
