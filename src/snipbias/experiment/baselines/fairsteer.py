@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -98,11 +99,13 @@ def gated(vectors: SteeringVectors, layer: int, strength: float, probe: LayerPro
 
 def gated_by_probes(cell: Cell) -> Family:
     """FairSteer: as `steered`, but where a probe says that the answer will be wrong."""
-    vectors, gates = cell.found(mean_difference), cell.found(probes)
+    vectors = cell.found(mean_difference)
+    # What is tried is known before the probes: a resumed run learns them again only if it must.
+    gates = cache(lambda: cell.found(probes))
 
     def at(setting: Setting) -> Change:
         layer = int(setting["layer"])
-        return gated(vectors, layer, setting["strength"], gates[layer])
+        return gated(vectors, layer, setting["strength"], gates()[layer])
 
     return Family(vectors.tried(cell.settings), at)
 
