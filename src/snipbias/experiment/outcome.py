@@ -54,8 +54,8 @@ class Cost:
 class Outcome:
     """The rows and figures of one method on one task.
 
-    The last three labels are set outside the main tables alone. Tables are empty, and figures None,
-    where nothing was measured.
+    `found_on`, `samples` and `prompt` are set outside the main tables alone. Tables are empty, and
+    figures None, where nothing was measured.
     """
 
     method: str
