@@ -103,7 +103,8 @@ class Figures:
         """The figures kept next to an edit; None if there are none for this edit.
 
         Args:
-            edit, folder: the edit, and its folder, if any.
+            edit: the edit.
+            folder: its folder, if it has one.
             evaluation: folder of an evaluation whose figures are taken instead.
 
         Raises:
