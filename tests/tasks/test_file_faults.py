@@ -92,7 +92,7 @@ BAD_FILES: list[tuple[str, str | bytes, str]] = [
     (
         "own.jsonl",
         '{"question": "Who?", "options": ["a", "b"], "gold": 0, "gold": 1}',
-        "line 1: this line is not valid JSON (the name 'gold' appears twice);",
+        "line 1: this line is not valid JSON (the field 'gold' appears twice);",
     ),
     # The first row's question has a line break, so the bad second row is on line 4.
     ("own.csv", HEAD + '"Who\n?",a|b,a\nWho?,a|b,c\n', "line 4: 'gold' is 'c', which is none"),

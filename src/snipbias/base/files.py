@@ -16,8 +16,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from snipbias.base.errors import SnipbiasError
+from snipbias.base.words import quoted
 
 try:
     import fcntl
@@ -188,6 +190,20 @@ def _replace(new: Path, folder: Path, hidden: Path) -> None:
 def shipped(*parts: str) -> str:
     """The text of a data file that ships with the package."""
     return files("snipbias").joinpath("data", *parts).read_text(encoding="utf-8")
+
+
+def fields_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object that `json.loads` hands over as pairs.
+
+    Raises:
+        ValueError: a field appears twice, so that all but one of its values would be lost.
+    """
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in fields if names.count(name) > 1)
+        raise ValueError(f"the field {quoted(twice)} appears twice")
+    return fields
 
 
 def slug(name: str) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from snipbias.base.errors import SnipbiasError
-from snipbias.base.files import shipped
+from snipbias.base.files import fields_once, shipped
 from snipbias.base.words import clipped
 from snipbias.tasks.prompts import PromptTemplate
 
@@ -43,7 +43,7 @@ def read(path: Path) -> Any:
     try:
         text = path.read_text(encoding="utf-8")
         # NaN is not JSON: as a text, it is refused by the name of its field.
-        data = json.loads(text, object_pairs_hook=_once, parse_constant=str)
+        data = json.loads(text, object_pairs_hook=fields_once, parse_constant=str)
         json.dumps(data, ensure_ascii=False).encode()  # refuses half a character
         return data
     except (ValueError, OSError, RecursionError) as error:
@@ -183,16 +183,6 @@ def _known(data: Any, part: Mapping[str, Any], place: str, unknown: list[str]) -
         else:
             known[name] = _known(inner, inside, f"{place}{name}.", unknown)
     return known
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object's fields; refuse duplicates, of which all but one would be lost."""
-    fields = dict(pairs)
-    if len(fields) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the field {twice!r} appears twice")
-    return fields
 
 
 def _short(said: object) -> str:

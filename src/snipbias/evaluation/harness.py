@@ -1,8 +1,8 @@
 """Any task of EleutherAI's lm-evaluation-harness before and after each edit (extra `lm-eval`).
 
-The harness does the work with its own prompts and metrics on an `EditedLM`, the original model and
-each edit in turn. An encoder-decoder runs on its `seq2seq` backend, which (unlike
-the rest of this package) does not score the end token of an answer.
+The harness does the work with its own prompts and metrics on an `EditedLM`: the original model,
+then each edit in turn. An encoder-decoder runs on its `seq2seq` backend, which does not score the
+end token of an answer, unlike the rest of this package.
 """
 
 from __future__ import annotations

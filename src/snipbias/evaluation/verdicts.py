@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -138,12 +138,10 @@ def _states(summary: Summary) -> Iterator[Suspicion]:
         yield Suspicion("text", "has a perplexity or KL on neutral text that is not finite")
     elif kl is not None and kl > KL_PER_TOKEN:
         said = f"predicts neutral text differently by {kl:.2f} nats per token"
-        moved = lambda now, _: now.text and kl_interval(now.text)  # noqa: E731
-        yield Suspicion("text", said, KL_PER_TOKEN, moved, unit="")
+        yield Suspicion("text", said, KL_PER_TOKEN, _moved("text"), unit="")
     if chat_kl is not None and chat_kl > KL_PER_TOKEN:
         said = f"answers ordinary requests differently by {chat_kl:.2f} nats per token"
-        moved = lambda now, _: now.chat and kl_interval(now.chat)  # noqa: E731
-        yield Suspicion("chat", said, KL_PER_TOKEN, moved, unit="")
+        yield Suspicion("chat", said, KL_PER_TOKEN, _moved("chat"), unit="")
     # Nearly always one position, or "unknown", although that is often wrong.
     for position, share in summary.positions.chosen.items():
         right = summary.positions.gold[position] if position != "none" else 1.0
@@ -205,6 +203,16 @@ def _changes(summary: Summary, original: Summary) -> Iterator[Suspicion]:
 
 def _chosen(position: int) -> Mean:
     return Mean(lambda rows: (rows.chosen == position, np.ones(len(rows), dtype=bool)))
+
+
+def _moved(kind: Literal["text", "chat"]) -> Callable[[Trial, Trial], Interval | None]:
+    """How far the predictions of neutral text, or of the original's own answers, moved."""
+
+    def interval(now: Trial, before: Trial) -> Interval | None:
+        shift = now.text if kind == "text" else now.chat
+        return shift and kl_interval(shift)
+
+    return interval
 
 
 def _of(metric: measures.Metric) -> Callable[[Trial, Trial], Interval | None]:

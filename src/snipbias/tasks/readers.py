@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from snipbias.base.errors import SnipbiasError
+from snipbias.base.files import fields_once
 from snipbias.base.words import quoted
 
 SUFFIXES = (".jsonl", ".csv", ".tsv")
@@ -91,7 +92,7 @@ def json_lines(text: str, path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             continue
         where = _at(path, number)
         try:
-            row = json.loads(line, object_pairs_hook=_once)
+            row = json.loads(line, object_pairs_hook=fields_once)
         except (ValueError, RecursionError) as error:
             reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
             raise SnipbiasError(
@@ -102,16 +103,6 @@ def json_lines(text: str, path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                 f'{where}: this line is not a JSON object; write {{"question": ...}} per line.'
             )
         yield where, row
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The object of these pairs; ValueError if a name occurs twice."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in found if names.count(name) > 1)
-        raise ValueError(f"the name {quoted(twice)} appears twice")
-    return found
 
 
 def csv_rows(text: str, path: Path, *, quotes: bool = True) -> Iterator[tuple[str, dict[str, str]]]:
