@@ -168,6 +168,7 @@ def test_a_number_is_taken_at_its_word():
 def test_batches_get_smaller_where_memory_is_short(monkeypatch):
     lm = tiny("llama")
     whole = attribute(lm, task())
+    read = lm.passes.copy()
     per_token = {}
     original = memory.peaks
 
@@ -182,6 +183,7 @@ def test_batches_get_smaller_where_memory_is_short(monkeypatch):
     assert len(per_token) == 1  # it was measured
     assert rows[0] == 1  # on one prompt
     assert len(rows) > 8  # more batches than before
+    assert lm.passes == read + read  # which the trial does not count towards
     torch.testing.assert_close(found.flat, whole.flat, rtol=1e-5, atol=1e-9)
 
 
