@@ -212,7 +212,8 @@ def test_missing_columns_are_named_with_what_they_cost():
     assert result.stereotyped.value is result.probe is None
     assert "No column 'biased'" in str(result)
     # The column may well be there: what is too small is their number.
-    assert "Too few templates: no intervals below 6, no split below 3 (here 1)." in str(result)
+    too_few = "Too few templates: no intervals, which need 6, and no split, which needs 3 (here 1)."
+    assert too_few in str(result)
     assert missing(toys.task()) == {}
     pair = (
         replace(rows[0], options=("him", "her", "?"), condition=condition, unknown=2)

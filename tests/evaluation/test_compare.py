@@ -61,7 +61,7 @@ def test_nothing_left_to_hold_out_and_a_margin_in_points_are_refused() -> None:
     with pytest.raises(SnipbiasError, match="every held-out template"):
         compare(tiny("flan-t5"), toy, greedy)
     for margin in (2, float("inf"), float("nan"), -0.1):  # 2 points are 0.02
-        with pytest.raises(SnipbiasError, match=r"is no share: give 0\.02"):
+        with pytest.raises(SnipbiasError, match=r"must be a share below 1, not .*: give 0\.02"):
             compare(tiny("flan-t5"), toy, edit, margin=margin)
     drawn = toy.sample(4)
     own = replace(edit, found_on=replace(edit.found_on, templates=drawn.templates))

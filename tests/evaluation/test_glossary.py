@@ -3,6 +3,8 @@
 from snipbias.base.table import Grid
 from snipbias.base.words import ALWAYS_UNKNOWN
 from snipbias.evaluation.glossary import TERMS, explained, legend, legend_markdown
+from snipbias.evaluation.measures import ELSEWHERE
+from snipbias.evaluation.tables import ANSWERS, CHANGES, SIDES
 
 
 def test_what_stands_in_a_table_is_explained_and_nothing_else() -> None:
@@ -18,3 +20,9 @@ def test_what_stands_in_a_table_is_explained_and_nothing_else() -> None:
 def test_no_term_stands_twice() -> None:
     columns = [column for columns in TERMS for column in columns.split(" / ")]
     assert len(set(columns)) == len(columns)
+
+
+def test_every_column_of_a_comparison_is_explained() -> None:
+    apart = ("kind", "AUROC", "twin AUROC", "vs offset")
+    columns = {*ANSWERS, *SIDES, *ELSEWHERE, *CHANGES, *apart} - {"method", "percent", "now"}
+    assert [name for name in columns if not list(explained([Grid("t", (name,), ())]))] == []

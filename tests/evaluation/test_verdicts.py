@@ -26,6 +26,7 @@ from row_maker import (
 from snipbias.evaluation import metrics
 from snipbias.evaluation.bootstrap import Draws
 from snipbias.evaluation.metrics import ByCondition, Positions
+from snipbias.evaluation.neutral_text import Passage, TextShift
 from snipbias.evaluation.offset_curve import (
     OffsetCurve,
     gain_interval,
@@ -236,6 +237,17 @@ def test_a_suspicion_of_few_rows_is_no_verdict() -> None:
         assert (said.kind, said.settled) == ("position", settled)
         assert said.interval is not None
         assert ("; too few templates to judge (3), about " in said.text) is not settled
+
+
+def test_an_answer_that_moved_is_judged_by_its_own_passages() -> None:
+    """Not by those of neutral text, which did not move."""
+    rows = crossed_rows()
+    still, moved = (TextShift.of([Passage(10, 20.0, 10 * kl)] * 8) for kl in (0.0, 0.9))
+    trial, before = Trial(rows, text=still, chat=moved), Trial(rows, text=still, chat=still)
+    found = verdicts(trial.summary, before.summary, (trial, before))
+    (said,) = (each for each in found if each.kind == "chat")
+    assert said.interval is not None
+    assert said.interval.estimate == pytest.approx(0.9)
 
 
 def test_the_gain_over_an_offset_is_drawn_with_its_curve() -> None:

@@ -84,3 +84,23 @@ def test_every_method_with_a_figure_is_one_that_can_be_run():
     known = [key for key in published.figures() if key[0] == "accuracy"]
     assert known
     assert {method for _, _, _, method, _ in known} <= set(KNOWN)
+
+
+def test_the_figures_of_each_table_add_up_to_what_the_papers_print():
+    """Every figure was looked up in the papers' text first; one wrong digit shows."""
+    sums: dict[tuple[str, ...], float] = {}
+    for (figure, version, size, *_), (values, _place) in published.figures().items():
+        if figure != "figure":
+            key = (figure, version, size)
+            sums[key] = sums.get(key, 0) + sum(map(float, values.split()))
+    assert {key: round(found, 2) for key, found in sums.items()} == {
+        ("accuracy", "v1", "base"): 607.32,
+        ("accuracy", "v2", "base"): 2027.70,
+        ("accuracy", "v2", "large"): 915.28,
+        ("accuracy", "v2", "xl"): 1023.49,
+        ("gold probability", "v1", "base"): 610.84,
+        ("neurons", "v2", "base"): 189,
+        ("neurons", "v2", "large"): 129,
+        ("neurons", "v2", "xl"): 147,
+        ("spread", "v2", "base"): 6.93,
+    }

@@ -45,8 +45,8 @@ def test_what_every_method_is_compared_with_is_run_as_well() -> None:
     ("changes", "said"),
     [
         ({"methods": ("original", "v1", "v3")}, "no method 'v3'"),
-        ({"methods": ("original", "v1", "v1")}, "stands twice"),
-        ({"tasks": ("a", "a")}, "stands twice"),
+        ({"methods": ("original", "v1", "v1")}, "appears twice"),
+        ({"tasks": ("a", "a")}, "appears twice"),
         ({"trials": 0}, "trials needs at least 1"),
         ({"sizes": ()}, "sizes needs at least 1"),
         ({"sizes": (3, 0)}, "sizes needs at least 1"),

@@ -90,9 +90,8 @@ class Check(Shown):
 
     def lines(self) -> tuple[str, ...]:
         """The sentences, and a line for each missing column."""
-        few = {"template": "Too few templates"}
         lacking = (
-            f"{few.get(name, f'No column {name!r}')}: no {what}."
+            f"{'Too few templates' if name == 'template' else f'No column {name!r}'}: no {what}."
             for name, what in self.missing.items()
         )
         return (*self.outlook, *lacking)
@@ -289,7 +288,6 @@ def missing(task: Task) -> dict[str, str]:
         lacking["twin"] = "filler and mismatch rows, no probe"
     if len(task.templates) < FEWEST_TEMPLATES:
         number = len(task.templates)
-        lacking["template"] = (
-            f"intervals below {FEWEST_TEMPLATES}, no split below 3 (here {number})"
-        )
+        split = ", and no split, which needs 3" if number < 3 else ""
+        lacking["template"] = f"intervals, which need {FEWEST_TEMPLATES}{split} (here {number})"
     return lacking

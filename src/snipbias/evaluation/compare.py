@@ -140,10 +140,12 @@ def compare(
         stage: called with what is about to be done, and with its number of prompts.
 
     Raises:
-        SnipbiasError: the margin is no share, or nothing is held out.
+        SnipbiasError: the margin is not a share below 1, or nothing is held out.
     """
     if not 0 <= margin < 1:
-        raise SnipbiasError(f"the margin {margin} is no share: give 0.02 for two points.")
+        raise SnipbiasError(
+            f"the margin must be a share below 1, not {margin}: give 0.02 for two points."
+        )
     reading = reading or Reading()
     texts = passages() if texts is None else texts
     chat = (chat_prompts() if texts else ()) if chat is None else chat

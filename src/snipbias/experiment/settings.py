@@ -151,7 +151,7 @@ def _faults(of: Settings) -> Iterator[str]:
     for name in ("methods", "tasks", "retention"):
         values = getattr(of, name)
         if len(set(values)) < len(values):
-            yield f"one of the {name} stands twice: {', '.join(values)}"
+            yield f"one of the {name} appears twice: {', '.join(values)}"
     smallest = {"sizes": min(of.sizes, default=0), "sample_sizes": min(of.sample_sizes, default=1)}
     counts = {**{name: getattr(of, name) for name in COUNTS}, **smallest}
     for name, value in {**counts, "strengths": len(of.strengths)}.items():
@@ -163,7 +163,7 @@ def _faults(of: Settings) -> Iterator[str]:
     if of.objective not in OBJECTIVES:
         yield f"there is no objective {of.objective!r}: use {', '.join(OBJECTIVES)}"
     if not 0 <= of.margin < 1:
-        yield f"the margin {of.margin} is no share: give 0.02 for two points"
+        yield f"the margin must be a share below 1, not {of.margin}: give 0.02 for two points"
     if not all(map(math.isfinite, of.strengths)):
         yield "one of the strengths is not a finite number: give another"
     if of.samples in of.sample_sizes:

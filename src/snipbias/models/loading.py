@@ -180,7 +180,7 @@ def _type_name(dtype: DType | torch.dtype) -> DType:
     name = str(dtype).removeprefix("torch.")
     if name not in get_args(DType):
         raise SnipbiasError(
-            f"there is no number type {name!r} to load a model in: {', '.join(get_args(DType))}."
+            f"there is no number type {name!r}: use one of {', '.join(get_args(DType))}."
         )
     return cast(DType, name)
 

@@ -42,8 +42,8 @@ def write_checkpoint(lm: LanguageModel, edit: NeuronEdit, folder: Path) -> None:
             raise OSError(str(error)) from error
         if "shared tensors" in str(error):
             raise SnipbiasError(
-                "transformers does not save a model whose layers share a weight in a way that its "
-                "class does not know: export an adapter."
+                "the model's layers share a weight, which transformers cannot save in a "
+                "checkpoint: export an adapter."
             ) from None
         raise
     finally:
