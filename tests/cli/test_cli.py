@@ -149,6 +149,20 @@ def test_evaluate_measures_what_it_is_told_to(cli, here: Path, model: Path, edit
     assert set(RunRecord.read("r").data) >= {"mini:age", "kept.jsonl", "edits", "text"}
 
 
+def test_an_edit_remembers_what_the_columns_were_called(cli, here: Path, model: Path) -> None:
+    rows = [
+        {"question": i.question, "context": i.context, "options": i.options, "answer": i.gold}
+        | {"template": i.template, "condition": i.condition}
+        for i in sb.task("mini:age").items
+    ]
+    Path("own.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    small = ("own.jsonl", "--instructions", 1)
+    found = cli("find", model, *small, "--column", "gold=answer", "--samples", 2, "--out", "e")
+    assert (found.status, found.err) == (0, "")
+    asked = ("--edit", "e", "--items", 4, "--no-text", "--no-retention", "--elsewhere", 0)
+    assert cli("evaluate", model, *small, *asked, "--out", "r").err == ""
+
+
 @pytest.mark.parametrize("kind", ["lora", "ia3", "checkpoint"])
 def test_export(cli, here: Path, model: Path, edit: Path, kind: str) -> None:
     """The edit knows its model; what was found by the check is printed and kept."""

@@ -140,3 +140,30 @@ def test_it_is_declared_to_versions_that_look_for_plugins() -> None:
 
     (entry,) = entry_points(group="lm_eval.models", name="snipbias") or [None]
     assert entry is None or entry.value == "snipbias.evaluation.edited_lm:EditedLM"
+
+
+def test_cached_answers_are_of_the_same_reading(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A second model reads them from the cache, but not where it reads fewer tokens."""
+    from lm_eval.api.instance import Instance
+    from lm_eval.models.huggingface import HFLM
+
+    monkeypatch.setenv("SNIPBIAS_CACHE", str(tmp_path))
+    monkeypatch.delenv("SNIPBIAS_ANSWERS")
+    asked: list[int] = []
+    own = HFLM.loglikelihood
+
+    def counted(model: Any, requests: Any, **options: Any) -> Any:
+        asked.append(len(requests))
+        return own(model, requests, **options)
+
+    monkeypatch.setattr(HFLM, "loglikelihood", counted)
+    lm = tiny("llama")
+    request = Instance("loglikelihood", {}, ("one two three " * 9, " six"), 0)
+    whole, again, short = (
+        sb.lm_eval_model(lm, **reading).loglikelihood([request])
+        for reading in ({}, {"batch_size": 2}, {"max_length": 16})
+    )
+    assert asked == [1, 1]
+    assert again == whole != short
