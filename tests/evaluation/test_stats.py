@@ -76,6 +76,16 @@ def test_a_difference_to_nothing_is_no_figure_by_itself() -> None:
     assert stats.interval(ACCURACY, [crossed_rows()], []) is None
 
 
+def test_a_difference_and_its_sentence_have_the_names_of_earlier_versions() -> None:
+    before, after = crossed_rows(seed=1), crossed_rows(seed=2)
+    change = stats.difference(ACCURACY, [after], [before])
+    assert change == stats.interval(ACCURACY, [after], [before])
+    assert change is not None
+    said = stats.non_inferiority(change, 0.02)
+    assert said.startswith("may be worse by more than 2.0 points: ")
+    assert change.guarded.points in said
+
+
 def test_spreads_have_their_ddof() -> None:
     rows, _ = of([[0.0, 1.0, 5.0], [2.0, 1.0, 3.0]])
     table = np.array([[0.0, 1.0, 5.0], [2.0, 1.0, 3.0]])

@@ -156,6 +156,12 @@ def non_inferior(change: Interval | None, margin: float) -> bool:
     return not_worse(change, margin) == "yes"
 
 
+def non_inferiority(change: Interval | None, margin: float) -> str:
+    """What `not_worse` answers of a difference in accuracy, in words."""
+    worse, enough = f"worse by more than {100 * margin:.1f} points", would_do(change, -margin)
+    return in_words(worse, not_worse(change, margin), change and change.guarded.points, enough)
+
+
 def in_words(worse: str, answer: Answer, shown: str | None, enough: str = "") -> str:
     """Whether something got worse, in words.
 

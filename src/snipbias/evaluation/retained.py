@@ -10,8 +10,9 @@ from snipbias.evaluation.interval import (
     Interval,
     below,
     in_words,
+    non_inferior,
+    non_inferiority,
     not_raised,
-    not_worse,
     would_do,
 )
 from snipbias.evaluation.measured import Measured
@@ -55,9 +56,9 @@ def retained(found: Measured, margin: float = MARGIN) -> Iterator[Retained]:
             per token of KL, which is about the same as a share of perplexity.
     """
     for task, estimate in found.retention.items():
-        change, worse = estimate.interval, f"worse by more than {100 * margin:.1f} points"
-        shown = change and change.guarded.points
-        yield _retained(task, change, worse, shown, not_worse(change, margin), -margin)
+        change = estimate.interval
+        said = non_inferiority(change, margin)
+        yield Retained(task, change, non_inferior(change, margin), said)
     text, before = found.text, found.before and found.before.text
     if text and before and not guesses(before.perplexity):
         ratio, worse = found.perplexity_ratio.interval, f"raised by more than {100 * margin:.1f} %"

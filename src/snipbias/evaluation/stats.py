@@ -23,6 +23,7 @@ from snipbias.base.words import plural
 from snipbias.evaluation.bootstrap import Draws
 from snipbias.evaluation.interval import FEWEST_TEMPLATES, Interval
 from snipbias.evaluation.interval import non_inferior as non_inferior
+from snipbias.evaluation.interval import non_inferiority as non_inferiority
 from snipbias.evaluation.measures import Mean, Metric
 from snipbias.evaluation.rows import Rows
 
@@ -75,6 +76,16 @@ def interval(
             clusters = None
     found = draws.interval(figures, level, bounds=(low, high))
     return found.with_exact(*clusters, (low, high)) if found and clusters else found
+
+
+def difference(metric: Metric, trials_a: Trials, trials_b: Trials) -> Interval | None:
+    """`interval` of a - b, under the name that it had before `minus`.
+
+    Args:
+        metric: the figure, averaged over trials.
+        trials_a, trials_b: as `trials` and `minus` of `interval`.
+    """
+    return interval(metric, trials_a, trials_b)
 
 
 def _drawn(
