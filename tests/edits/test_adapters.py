@@ -19,7 +19,7 @@ from snipbias.edits.export.check import float32_twin
 from snipbias.edits.export.write import export
 from snipbias.edits.provenance import ModelId
 from snipbias.models.language_model import LanguageModel
-from snipbias.models.loading import load
+from snipbias.models.loading import load, multiply_in_bfloat16
 from snipbias.models.source import quiet_transformers
 
 MIXED = [
@@ -84,12 +84,17 @@ def generated(lm: LanguageModel, edit: NeuronEdit | None, ids: torch.Tensor, **s
         return lm.model.generate(input_ids=ids, **settings)
 
 
+def in_bfloat16(lm: LanguageModel) -> None:
+    lm.model.to(torch.bfloat16)
+
+
+@pytest.mark.parametrize("turn", [in_bfloat16, multiply_in_bfloat16])
 @pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize("factor", [0.0, 0.3])
-def test_from_bfloat16(kind, factor, tmp_path, unchanged):
+def test_from_bfloat16(kind, factor, turn, tmp_path, unchanged):
     """Zeros are exact in any type; a scaled row of a checkpoint is rounded to the weights' type."""
     lm = tiny("llama")
-    lm.model.to(torch.bfloat16)
+    turn(lm)
     edit = NeuronEdit.of(edit_of(lm).neurons, ModelId.of(lm), factor)
     with unchanged(lm.model):
         check = export(lm, edit, kind, tmp_path / "out").check

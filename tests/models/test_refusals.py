@@ -43,7 +43,9 @@ def test_models_that_would_give_wrong_numbers_are_refused() -> None:
             super().__init__()
             self.register_buffer("codes", layer.weight.to(torch.int8))
 
-    packed, wrapped = tiny("llama").model, tiny("llama").model
+    packed, wrapped, compiled = (tiny("llama").model for _ in range(3))
+    layers = compiled.model.layers
+    layers[0] = torch.compile(layers[0], backend="eager")  # type: ignore[assignment]
     packed.model.layers[1].mlp.up_proj = Packed(packed.model.layers[1].mlp.up_proj)
     wrapped.model.layers[0] = checkpoint_wrapper(wrapped.model.layers[0])
     for model, words in (
@@ -51,6 +53,7 @@ def test_models_that_would_give_wrong_numbers_are_refused() -> None:
         (tiny("t5").model.get_encoder(), "no language-model head"),
         (packed, "not a plain linear"),
         (wrapped, "activation checkpointing"),
+        (compiled, r"in place instead \(model.layers.0.compile\(\)\)"),
     ):
         with pytest.raises(sb.SnipbiasError, match=words):
             sb.wrap(model, tokenizer())

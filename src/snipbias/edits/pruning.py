@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -20,26 +22,46 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Baked:
-    """Weights as they were before `bake`; restoring them is exact, since nothing is divided."""
+    """Weights as they were before `bake`; restoring them is exact, since nothing is divided.
+
+    `stack` lists what is baked into the model, in order, this too.
+    """
 
     originals: list[tuple[Tensor, Tensor, int, Tensor, Tensor]]
+    stack: list[Baked]
 
     def undo(self) -> None:
-        """Put the original rows back.
+        """Put the original rows back, in the type that the weights have now.
 
         Raises:
             SnipbiasError: an edit that was baked later is still there; nothing is changed then.
         """
         with torch.no_grad():
+            later = [*takewhile(lambda baked: baked is not self, reversed(self.stack))]
             for weight, units, dim, rows, factors in self.originals:
-                then, now = _scaled(rows, factors, dim), weight.index_select(dim, units)
-                if not torch.allclose(then, now, rtol=0, atol=0, equal_nan=True):
+                now = weight.index_select(dim, units.to(weight.device))
+                then = _scaled(rows, factors, dim).to(now)
+                # Two edits that prune the same unit leave the same zeros.
+                is_below = any(baked._changes(weight, units) for baked in later)
+                if is_below or not torch.allclose(then, now, rtol=0, atol=0, equal_nan=True):
                     raise SnipbiasError(
                         "the weights changed after this edit was baked: undo later edits first."
                     )
             while self.originals:
                 weight, units, dim, rows, _ = self.originals.pop()
-                weight.index_copy_(dim, units, rows)
+                weight.index_copy_(dim, units.to(weight.device), rows.to(weight))
+        self.stack[:] = (baked for baked in self.stack if baked is not self)
+
+    def _changes(self, weight: Tensor, units: Tensor) -> bool:
+        """Whether it changes any of these units of a weight."""
+        return any(
+            weight is other and bool(torch.isin(units, mine).any())
+            for other, mine, *_ in self.originals
+        )
+
+
+# What is baked into each model.
+_STACKS: WeakKeyDictionary[nn.Module, list[Baked]] = WeakKeyDictionary()
 
 
 def plain_tensors(module: Linear, site: str) -> Iterator[tuple[str, Tensor, int]]:
@@ -81,7 +103,8 @@ def bake(lm: LanguageModel, factors: Mapping[str, Mapping[int, float]]) -> Baked
         SnipbiasError: a weight is quantised, not in memory, or another layer's too; nothing is
             changed then.
     """
-    baked = Baked([])
+    stack = _STACKS.setdefault(lm.model, [])
+    stack.append(baked := Baked([], stack))
     uses = Counter(id(tensor) for _, tensor in lm.model.named_parameters(remove_duplicate=False))
     try:
         with torch.no_grad():

@@ -85,7 +85,7 @@ class Switch:
         for site, index in self._units.items():
             units = index.tolist()
             table = [[each.get(site, {}).get(unit, 1.0) for unit in units] for each in factors]
-            self._factors[site] = torch.tensor(table)[row_of]
+            self._factors[site] = torch.tensor(table, dtype=torch.float64)[row_of]
         self._choices = named
         self._lm.rows_differ = self._rows_differed or len(named) > 1
 

@@ -159,7 +159,7 @@ def multiply_in_bfloat16(lm: Backbone) -> None:
 
 
 def _product(module: nn.Linear, given: Tensor) -> Tensor:
-    product = nn.functional.linear(given.bfloat16(), module.weight).float()
+    product = nn.functional.linear(given.to(module.weight.dtype), module.weight).to(given.dtype)
     return product if module.bias is None else product + module.bias
 
 

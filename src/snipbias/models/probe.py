@@ -30,8 +30,8 @@ def refuse(model: PreTrainedModel, sites: Sequence[Site]) -> None:
     """Refuse a model whose answers or neurons would be wrong.
 
     Raises:
-        SnipbiasError: it has no language-model head, checkpoints its activations in every mode, or
-            has projections that are not plain linear layers.
+        SnipbiasError: it has no language-model head, checkpoints its activations in every mode, has
+            parts compiled by themselves, or has projections that are not plain linear layers.
     """
     kind = type(model).__name__
     if not model.can_generate():
@@ -45,6 +45,11 @@ def refuse(model: PreTrainedModel, sites: Sequence[Site]) -> None:
             raise SnipbiasError(
                 f"{name} of {kind} is wrapped for activation checkpointing, which runs layers "
                 "twice: give the model as it was before apply_activation_checkpointing."
+            )
+        if type(module).__name__ == "OptimizedModule":
+            raise SnipbiasError(
+                f"{name} of {kind} is compiled by itself, which renames its layers: compile it in "
+                f"place instead ({name}.compile()), or give the model as it was before."
             )
         block = BLOCK.match(name)
         if block and block[0] in blocks and _is_other_projection(name, module):
