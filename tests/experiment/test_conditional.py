@@ -110,6 +110,18 @@ def test_it_is_fitted_on_neutral_questions_and_changes_answers(unchanged, monkey
         made.conditional_layers(tiny("gpt2"), task, 1)
 
 
+def test_the_weakest_is_tried_first_on_the_best_layer_and_on_all(monkeypatch) -> None:
+    fitted = (torch.ones(2), 1.0, np.array([-1.0, 0.0]), torch.ones(2), torch.ones(2))
+    layers = [made.Layer((f"gate{n}", "up", "down"), n, *fitted) for n in range(3)]
+    monkeypatch.setattr(made, "conditional_layers", lambda lm, task, most: layers[:most])
+    settings = SimpleNamespace(layers=3, strengths=(4.0, -2.0))
+    family = made.conditionals(SimpleNamespace(lm=None, task=None, settings=settings))
+    places = [(each["strength"], each["fires"], each["layers"]) for each in family.tried]
+    assert places == [(s, f, n) for s in (-2.0, 4.0) for f in made.FIRES for n in (1, 3)]
+    for number, setting in zip((1, 3), family.tried, strict=False):
+        assert family.at(setting).parameters == number * 3 * 2  # rows of two numbers
+
+
 def test_a_unit_by_hand() -> None:
     """Nine in ten of the other rows lie below 0.8; at 2, the mean of the unanswerable, it opens."""
     fitted = (torch.tensor([1.0, 0.0]), 2.0, np.linspace(-1, 1, 101), torch.tensor([0.0, 1.0]))
