@@ -6,18 +6,15 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
 from snipbias.base.errors import SnipbiasError
+from snipbias.models.language_model import LanguageModel
 from snipbias.models.sharded import units_here
 from snipbias.models.sites import Linear, unit_dim, width
-
-if TYPE_CHECKING:
-    from snipbias.models.language_model import LanguageModel
 
 
 @dataclass(frozen=True)
@@ -27,6 +24,7 @@ class Baked:
     `stack` lists what is baked into the model, in order, this too.
     """
 
+    # Weight, units, their dimension, their rows as they were, and the factors of these.
     originals: list[tuple[Tensor, Tensor, int, Tensor, Tensor]]
     stack: list[Baked]
 
@@ -40,7 +38,7 @@ class Baked:
             later = [*takewhile(lambda baked: baked is not self, reversed(self.stack))]
             for weight, units, dim, rows, factors in self.originals:
                 now = weight.index_select(dim, units.to(weight.device))
-                then = _scaled(rows, factors, dim).to(now)
+                then = times(rows, factors).to(now)
                 # Two edits that prune the same unit leave the same zeros.
                 is_below = any(baked._changes(weight, units) for baked in later)
                 if is_below or not torch.allclose(then, now, rtol=0, atol=0, equal_nan=True):
@@ -74,7 +72,6 @@ def plain_tensors(module: Linear, site: str) -> Iterator[tuple[str, Tensor, int]
         tensor = getattr(module, name, None)
         if tensor is None:
             continue
-        is_plain = tensor.is_floating_point() and tensor.element_size() > 1  # 1 byte: quantised
         own = module._parameters.get(name)  # None if a mask or parametrization computes it
         forward = getattr(module.forward, "func", module.forward)  # a partial function's
         known = ("torch.nn.", "transformers.", "accelerate.", "snipbias.")  # Falcon has its own
@@ -84,11 +81,9 @@ def plain_tensors(module: Linear, site: str) -> Iterator[tuple[str, Tensor, int]
                 "custom code; make it plain first (torch.nn.utils.prune.remove, "
                 "parametrize.remove_parametrizations), or apply the edit with hooks."
             )
-        if (
-            tensor.is_meta
-            or not (is_plain and type(own) is nn.Parameter)
-            or tensor.shape[dim] != width(module)
-        ):
+        is_plain = type(own) is nn.Parameter and tensor.is_floating_point() and not tensor.is_meta
+        # Quantised numbers take a byte each, or are packed into other shapes.
+        if not is_plain or tensor.element_size() == 1 or tensor.shape[dim] != width(module):
             raise SnipbiasError(
                 f"cannot bake or export {site}: its {name} is quantised or not in memory; load the "
                 "model unquantised and without offloading."
@@ -117,8 +112,9 @@ def bake(lm: LanguageModel, factors: Mapping[str, Mapping[int, float]]) -> Baked
                         )
                     index, values = tensors(units)
                     index = index.to(weight.device)
+                    values = values.view(-1, *[1] * (weight.ndim - 1 - dim))
                     rows = weight.index_select(dim, index)
-                    weight.index_copy_(dim, index, _scaled(rows, values, dim))
+                    weight.index_copy_(dim, index, times(rows, values))
                     baked.originals.append((weight, index, dim, rows, values))
     except BaseException:
         baked.undo()
@@ -141,18 +137,12 @@ def scale_outputs(
         mine = (index >= here.start) & (index < here.stop)
         index, factors = index[mine] - here.start, factors[mine]
     index = index.to(output.device)
-    return output.index_copy(-1, index, _scaled(output.index_select(-1, index), factors, -1))
-
-
-def _scaled(values: Tensor, factors: Tensor, dim: int) -> Tensor:
-    """`values` times `factors` along a dimension."""
-    shape = [1] * values.ndim
-    shape[dim] = -1
-    return times(values, factors.to(values.device, values.dtype).view(shape))
+    return output.index_copy(-1, index, times(output.index_select(-1, index), factors))
 
 
 def times(values: Tensor, factors: Tensor) -> Tensor:
     """Multiply with broadcasting; write 0 for a factor of 0, since 0 * inf is not 0."""
+    factors = factors.to(values.device, values.dtype)
     return torch.where(factors == 0, torch.zeros_like(values), values * factors)
 
 

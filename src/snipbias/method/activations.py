@@ -13,17 +13,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from snipbias.method import equations as crispr
-from snipbias.method.attribute import (
-    Asked,
-    Bias,
-    asked,
-    finite_logprobs,
-    gold_options,
-    pick,
-    score_task,
-)
-from snipbias.method.equations import Scoring, TokenReduction
+from snipbias.method.attribute import Asked, asked, finite_logprobs, gold_options, pick, score_task
+from snipbias.method.equations import Scoring, TokenReduction, most_confusing, reduce_tokens
 from snipbias.method.scores import Scores
 from snipbias.models.batching import one_each
 from snipbias.models.language_model import LanguageModel, Query
@@ -31,6 +22,11 @@ from snipbias.models.scoring import Scored
 from snipbias.models.sharded import whole
 from snipbias.models.sites import Site
 from snipbias.tasks.items import Item, Task
+
+Found = dict[str, Float[Tensor, "b d"]]  # site -> a number per prompt and neuron
+# Activations [b, t, d] and real tokens [b, t] -> a number per prompt and neuron [b, d].
+Reduction = Callable[[Tensor, Tensor], Tensor]
+_mean = partial(reduce_tokens, how="mean")
 
 
 def magnitude(lm: LanguageModel, task: Task, *, largest: bool = False, **passes: Any) -> Scores:
@@ -42,24 +38,19 @@ def magnitude(lm: LanguageModel, task: Task, *, largest: bool = False, **passes:
     """
     tokens: TokenReduction = "max" if largest else "mean"
     how = Scoring("magnitude", {"tokens": tokens})
-    return _by_activations(lm, task, how, torch.abs, tokens, **passes)
+    return _scored(lm, task, how, lambda h, real: reduce_tokens(h.abs(), real, tokens), **passes)
 
 
 def mean_activation(lm: LanguageModel, task: Task, **passes: Any) -> Scores:
     """Mean h over the prompt's tokens and over the instances, as mean ablation needs it."""
-    return _by_activations(lm, task, Scoring("mean activation"), lambda h: h, "mean", **passes)
+    return _scored(lm, task, Scoring("mean activation"), _mean, **passes)
 
 
-def _by_activations(
-    lm: LanguageModel,
-    task: Task,
-    how: Scoring,
-    of: Callable[[Tensor], Tensor],
-    tokens: TokenReduction,
-    **passes: Any,
+def _scored(
+    lm: LanguageModel, task: Task, how: Scoring, reduce: Reduction, **passes: Any
 ) -> Scores:
-    def score(queries: Sequence[Query], items: Sequence[Item]) -> Bias:
-        return _prompt_activations(lm, queries, of, tokens)[0]
+    def score(queries: Sequence[Query], items: Sequence[Item]) -> Found:
+        return _prompt_activations(lm, queries, reduce)[0]
 
     return score_task(lm, task, how, score, kind="activations", **passes)
 
@@ -78,10 +69,10 @@ def skill_neurons(lm: LanguageModel, task: Task, **passes: Any) -> Scores:
 
     def do(batch: Sequence[Asked]) -> Iterator[tuple[Tensor, float]]:
         queries = [job.query for job in batch]
-        activations, scored = _prompt_activations(lm, queries, lambda h: h, "mean")
+        activations, scored = _prompt_activations(lm, queries, _mean)
         logprobs = finite_logprobs(scored)
         gold = gold_options(lm, [job.item for job in batch])
-        wrong = crispr.most_confusing(logprobs, gold)
+        wrong = most_confusing(logprobs, gold)
         found = torch.cat([activations[site.name].float().cpu() for site in lm.sites], 1)
         gaps = pick(logprobs, wrong) - pick(logprobs, gold)
         return zip(found, gaps.tolist(), strict=True)
@@ -112,11 +103,8 @@ def predictivity(
 
 
 def _prompt_activations(
-    lm: LanguageModel,
-    queries: Sequence[Query],
-    of: Callable[[Tensor], Tensor],
-    tokens: TokenReduction,
-) -> tuple[Bias, Scored]:
+    lm: LanguageModel, queries: Sequence[Query], reduce: Reduction
+) -> tuple[Found, Scored]:
     """Reduce every neuron's activations over the tokens of each prompt to one number.
 
     A site that sees the answer but not the prompt is read at the answer's start token.
@@ -136,5 +124,5 @@ def _prompt_activations(
             h = scored.by_row(h)[scored.rows[:, 0]]
         h = h.reshape(len(queries), -1, site.width)
         real = scored.prefix_mask if h.shape[1] > 1 else torch.ones(h.shape[:2], dtype=torch.bool)
-        found[site.name] = crispr.reduce_tokens(of(h.float()), real.to(h.device), tokens).double()
+        found[site.name] = reduce(h.float(), real.to(h.device)).double()
     return found, scored
