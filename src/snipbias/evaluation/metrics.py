@@ -29,6 +29,9 @@ named_stereotyped = measures.STEREOTYPED.by_condition
 gold_probability = measures.GOLD_PROBABILITY.by_condition
 biased_probability = measures.BIASED_PROBABILITY.by_condition
 unknown_probability = measures.UNKNOWN_PROBABILITY.by_condition
+# On disambiguated rows, how often gold outscores the other named options (`margin.named_credit`).
+named_accuracy = measures.NAMED_ACCURACY
+twin_discrimination = measures.TWIN_DISCRIMINATION
 
 
 @dataclass(frozen=True)
@@ -124,11 +127,6 @@ def gold_percent_raw(rows: Rows) -> ByCondition | None:
     if not rows.probabilities:
         return None
     return measures.RAW_GOLD.by_condition(rows).percent
-
-
-def named_accuracy(rows: Rows) -> float | None:
-    """On disambiguated rows, how often gold outscores the other named options (`named_credit`)."""
-    return measures.NAMED_ACCURACY(rows)
 
 
 def named_chance(rows: Rows) -> float | None:

@@ -11,19 +11,11 @@ from typing import Any
 import numpy as np
 
 from snipbias.base.words import ALWAYS_UNKNOWN, BEST_OFFSET
-from snipbias.evaluation import measures, metrics
+from snipbias.evaluation import metrics
 from snipbias.evaluation.metrics import ByCondition, Positions, Spread
 from snipbias.evaluation.neutral_text import TextShift
 from snipbias.evaluation.offset_curve import OffsetCurve, OffsetPoint, offset_curve
 from snipbias.evaluation.rows import Rows
-
-# Functions of `metrics`, each a field of that name.
-METRICS = (
-    *("named_stereotyped", "unmatched_rate", "accuracy", "unknown_floor", "unknown_rate"),
-    *("s_dis", "s_amb", "gold_percent", "gold_percent_raw", "gold_probability"),
-    *("biased_probability", "unknown_probability", "discrimination", "named_accuracy"),
-    *("named_chance", "positions"),
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +63,13 @@ class Summary:
         """Plain values for JSON: undefined or not finite is None; the curve is thinned."""
         return plain(self)
 
+    @property
+    def floors(self) -> dict[str, ByCondition]:
+        """Accuracy of always answering "unknown", and the best that a constant on it reaches."""
+        best = self.offset_best
+        found = {ALWAYS_UNKNOWN: self.unknown_floor, BEST_OFFSET: best and best.accuracy}
+        return {name: each for name, each in found.items() if each and each.overall is not None}
+
 
 @dataclass(frozen=True, eq=False)
 class Trial:
@@ -98,32 +97,21 @@ class Trial:
     def summary(self) -> Summary:
         """Every figure of these answers."""
         rows, by_instruction = self.rows, metrics.accuracy_by_instruction(self.rows)
-        curve = offset_curve(rows)
-        return Summary(
-            **{name: getattr(metrics, name)(rows) for name in METRICS},
-            rows=len(rows),
-            templates=len(np.unique(rows.template)),
-            instructions=len(by_instruction),
-            unresolved=int(((rows.ambiguous | rows.disambiguated) & (rows.biased < 0)).sum()),
-            accuracy_by_instruction=by_instruction,
-            spread=metrics.spread(by_instruction),
-            twin_discrimination=measures.TWIN_DISCRIMINATION(rows),
-            offset_curve=curve,
-            offset_best=curve.best if curve else None,
-            perplexity=self.text and self.text.perplexity,
-            kl_per_token=self.text and self.text.kl_per_token,
-            chat_kl=self.chat and self.chat.kl_per_token,
-        )
-
-
-def floors(original: Summary) -> dict[str, ByCondition]:
-    """Accuracy of always answering "unknown", and the best that a constant on it reaches."""
-    found = {}
-    if original.unknown_floor.overall is not None:
-        found[ALWAYS_UNKNOWN] = original.unknown_floor
-    if original.offset_best is not None:
-        found[BEST_OFFSET] = original.offset_best.accuracy
-    return found
+        known: dict[str, Any] = {
+            "rows": len(rows),
+            "templates": len(np.unique(rows.template)),
+            "instructions": len(by_instruction),
+            "unresolved": int(((rows.ambiguous | rows.disambiguated) & (rows.biased < 0)).sum()),
+            "accuracy_by_instruction": by_instruction,
+            "spread": metrics.spread(by_instruction),
+            "offset_curve": (curve := offset_curve(rows)),
+            "offset_best": curve.best if curve else None,
+            "perplexity": self.text and self.text.perplexity,
+            "kl_per_token": self.text and self.text.kl_per_token,
+            "chat_kl": self.chat and self.chat.kl_per_token,
+        }
+        others = [field.name for field in fields(Summary) if field.name not in known]
+        return Summary(**known, **{name: getattr(metrics, name)(rows) for name in others})
 
 
 def plain(value: Any) -> Any:
@@ -138,6 +126,4 @@ def plain(value: Any) -> Any:
         return {str(key): plain(part) for key, part in value.items()}
     if isinstance(value, list):
         return [plain(part) for part in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+    return None if isinstance(value, float) and not math.isfinite(value) else value

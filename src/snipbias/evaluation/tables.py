@@ -20,7 +20,7 @@ from snipbias.evaluation.interval import bracketed
 from snipbias.evaluation.measured import Measured
 from snipbias.evaluation.measures import ACCURACY, ELSEWHERE, FIGURES, NAMED_ACCURACY, UNKNOWN_RATE
 from snipbias.evaluation.neutral_text import perplexity_cell
-from snipbias.evaluation.summary import Summary, floors
+from snipbias.evaluation.summary import Summary
 from snipbias.evaluation.verdicts import alarms, doubts
 
 Found = Mapping[str, Measured]
@@ -179,7 +179,7 @@ def comparison_markdown(comparison: Compared) -> str:
 
 
 def _floors(original: Summary) -> Iterator[tuple[str, ...]]:
-    for name, accuracy in floors(original).items():
+    for name, accuracy in original.floors.items():
         named, unknown = ("0.0", "100.0") if name == ALWAYS_UNKNOWN else ("", "")
         parts = (getattr(accuracy, part) for part in ("overall", *CONDITIONS.values()))
         cells = ("" if part is None else percent(part) for part in parts)

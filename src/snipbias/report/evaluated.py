@@ -14,7 +14,6 @@ from snipbias.edits.run_folder import read_sites
 from snipbias.evaluation.compare import Comparison
 from snipbias.evaluation.harness_scores import HarnessScores, harness_grid
 from snipbias.evaluation.retained import plain_name
-from snipbias.evaluation.summary import floors
 from snipbias.evaluation.tables import comparison_grids
 from snipbias.evaluation.tradeoff import Spot
 from snipbias.evaluation.verdicts import alarms
@@ -35,7 +34,7 @@ def evaluated_section(folder: Path, texts: Texts) -> Section:
     rows = compared.evaluation.table
     kinds = {ORIGINAL: "original", **dict.fromkeys(compared.edits, "edit")}
     spots = compared.spots(shown)
-    spots += [Spot(name, at, "floor") for name, at in floors(compared.original).items()]
+    spots += [Spot(name, at, "floor") for name, at in compared.original.floors.items()]
     runs = {name: found[name].rows[0] for name in shown}
     drawn = maps(read_sites(folder), slug(compared.task.name), {e.label: [e] for e in kept})
     # Why the tables mark the original or a control; for edits, the finding says so.
@@ -77,7 +76,7 @@ def _finding(compared: Comparison, edit: str) -> Finding:
     """The finding on one edit, held against controls of its size and what moves no neuron."""
     own = [m for m in compared.controls_of(edit) if m in compared.random]
     rivals = [(m, compared.measured[m].value("overall").value) for m in own]
-    rivals += [(FLOORS[name], each.overall) for name, each in floors(compared.original).items()]
+    rivals += [(FLOORS[name], each.overall) for name, each in compared.original.floors.items()]
     kept = [(part.kept, plain_name(part.what), part.sentence) for part in compared.retained(edit)]
     return Finding(compared.measured[edit], rivals, kept, compared.said(edit))
 
