@@ -85,8 +85,7 @@ def test_shares_and_choice_by_hand() -> None:
 
 def test_numbers_as_the_page_writes_them() -> None:
     pytest.importorskip("nicegui")
-    from snipbias.play.elements import minus
-    from snipbias.play.view import percent
+    from snipbias.play.elements import minus, percent
 
     assert [minus(x) for x in (-1.005, 2, -0.001)] == ["\N{MINUS SIGN}1.00", "2.00", "0.00"]
     assert minus(-0.04, 1) == "0.0"

@@ -42,6 +42,15 @@ def minus(number: float, digits: int = 2) -> str:
     return fixed(number, digits).replace("-", MINUS)
 
 
+def percent(share: float) -> str:
+    """A share in percent, never rounded to exactly 0 or 100."""
+    if 0 < share < 0.0005:
+        return "<0.1 %"
+    if 0.9995 < share < 1:
+        return ">99.9 %"
+    return f"{share:.1%}".replace("%", " %")
+
+
 def sentence(text: str) -> str:
     """A command-line message as a sentence that starts with a capital."""
     return text[:1].upper() + text[1:]

@@ -6,11 +6,9 @@ from collections.abc import Callable
 
 from snipbias.models.sites import Neuron
 from snipbias.play.answers import Answer, Question
-from snipbias.play.elements import html, minus, section, sentence
+from snipbias.play.elements import html, minus, percent, section, sentence
 from snipbias.play.neurons import NeuronTable
 from snipbias.play.session import Result
-
-EXPLAINED = "Percent: P among these options. log P: sum over the option's own tokens."
 
 
 class View:
@@ -86,25 +84,22 @@ def _says(verb: str, options: tuple[str, ...], answer: Answer) -> str:
 
 
 def _options(result: Result) -> None:
-    """Each option with its probability before and after."""
+    """Each option with its roles, and its probability before and after."""
+    item = result.question.item
+    gold = item.gold if result.question.gold_known else None
+    marks = {"gold": gold, "biased": item.biased, "unknown": item.unknown}
     with html("ul", "options"):
-        for index, option in enumerate(result.question.item.options):
+        for index, option in enumerate(item.options):
             with html("li"):
                 with html("p", "option"):
                     html("span", "text", text=option)
-                    for mark in _marks(result, index):
-                        html("span", f"mark {mark}", text=mark)
+                    for mark, place in marks.items():
+                        if place == index:
+                            html("span", f"mark {mark}", text=mark)
                 for name, answer in result.answers.items():
                     _bar(name, answer, index)
-    html("p", "legend", text=EXPLAINED)
-
-
-def _marks(result: Result, index: int) -> list[str]:
-    """Which marks an option has: gold, biased, unknown."""
-    item, gold_known = result.question.item, result.question.gold_known
-    gold = item.gold if gold_known else None
-    known = {"gold": gold, "biased": item.biased, "unknown": item.unknown}
-    return [mark for mark, option in known.items() if option == index]
+    said = "Percent: P among these options. log P: sum over the option's own tokens."
+    html("p", "legend", text=said)
 
 
 def _bar(name: str, answer: Answer, index: int) -> None:
@@ -132,12 +127,3 @@ def _written(result: Result) -> None:
                 html("blockquote", text=answer.text or "(nothing)")
                 matched = None if answer.matched is None else options[answer.matched]
                 html("p", "legend", text=f"taken as: {matched}" if matched else "matches no option")
-
-
-def percent(share: float) -> str:
-    """A share in percent, never rounded to exactly 0 or 100."""
-    if 0 < share < 0.0005:
-        return "<0.1 %"
-    if 0.9995 < share < 1:
-        return ">99.9 %"
-    return f"{share:.1%}".replace("%", " %")
