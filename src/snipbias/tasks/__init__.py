@@ -13,7 +13,7 @@ from snipbias.base.words import did_you_mean, quoted
 from snipbias.tasks import bbq, benchmarks, fetch, glue, hub, mini
 from snipbias.tasks.items import Item, Task
 from snipbias.tasks.prompts import DEFAULT, PromptTemplate, general_instructions, prompt_template
-from snipbias.tasks.readers import Rows, read_file
+from snipbias.tasks.readers import read_file
 from snipbias.tasks.rows import from_rows
 
 __all__ = ["Item", "Task", "available", "general_instructions", "task"]
@@ -58,7 +58,7 @@ def task(
     name, rest = spelled.lower(), spelled.partition(":")[2]
     kind = name.partition(":")[0]
     if not isinstance(spec, (str, Path)):
-        found = from_rows(_in_memory(spec), given, columns)
+        found = from_rows(hub.in_memory(spec), given, columns)
     elif kind in benchmarks.KINDS and rest:
         found = benchmarks.load(kind, rest)
     elif f"{kind}:" == benchmarks.HARNESS:
@@ -111,31 +111,6 @@ def _checked(instructions: Sequence[str] | None) -> tuple[str, ...] | None:
             f"the instructions are {quoted(list(texts))}: give at least one, and leave none empty."
         )
     return texts
-
-
-def _in_memory(rows: Any) -> Rows:
-    if hasattr(rows, "to_pylist"):  # an Arrow table
-        rows = rows.to_pylist()
-    elif hasattr(rows, "to_dicts"):  # polars
-        rows = rows.to_dicts()
-    elif hasattr(rows, "iterrows"):  # pandas
-        rows = rows.to_dict("records")
-    is_mapping = isinstance(rows, Mapping)
-    are_splits = is_mapping and all(hasattr(split, "features") for split in rows.values())
-    if hasattr(rows, "info") or are_splits:
-        return hub.from_dataset(rows)
-    # Not Iterable: a torch Dataset has no __iter__.
-    is_rows = hasattr(rows, "__iter__") or hasattr(rows, "__getitem__")
-    if is_mapping or isinstance(rows, type) or not is_rows:
-        raise SnipbiasError(
-            f"cannot make a task of {quoted(rows)}: give its name, a path, or a list of "
-            "dictionaries, one per row."
-        )
-    numbered = [(f"row {number}", row) for number, row in enumerate(rows, start=1)]
-    for where, row in numbered:
-        if not isinstance(row, Mapping):
-            raise SnipbiasError(f"{where} is {quoted(row)}: every row must be a dictionary.")
-    return Rows(numbered, "rows", "rows in memory")
 
 
 def _bbq_category(name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Hugging Face datasets, by name or in memory; needs the extra `datasets`."""
+"""Rows that are in no file: Hugging Face datasets (extra `datasets`), tables and dictionaries."""
 
 from __future__ import annotations
 
@@ -77,6 +77,36 @@ def from_dataset(dataset: Any, name: str = "dataset") -> Rows:
         for number, row in enumerate(dataset, start=1)
     )
     return Rows(rows, name, f"{name} ({found or 'in memory'})")
+
+
+def in_memory(rows: Any) -> Rows:
+    """Rows in memory: a dataset, a table of Arrow, polars or pandas, or dictionaries.
+
+    Raises:
+        SnipbiasError: it is none of these.
+    """
+    if hasattr(rows, "to_pylist"):  # an Arrow table
+        rows = rows.to_pylist()
+    elif hasattr(rows, "to_dicts"):  # polars
+        rows = rows.to_dicts()
+    elif hasattr(rows, "iterrows"):  # pandas
+        rows = rows.to_dict("records")
+    is_mapping = isinstance(rows, Mapping)
+    are_splits = is_mapping and all(hasattr(split, "features") for split in rows.values())
+    if hasattr(rows, "info") or are_splits:
+        return from_dataset(rows)
+    # Not Iterable: a torch Dataset has no __iter__.
+    is_rows = hasattr(rows, "__iter__") or hasattr(rows, "__getitem__")
+    if is_mapping or isinstance(rows, type) or not is_rows:
+        raise SnipbiasError(
+            f"cannot make a task of {quoted(rows)}: give its name, a path, or a list of "
+            "dictionaries, one per row."
+        )
+    numbered = [(f"row {number}", row) for number, row in enumerate(rows, start=1)]
+    for where, row in numbered:
+        if not isinstance(row, Mapping):
+            raise SnipbiasError(f"{where} is {quoted(row)}: every row must be a dictionary.")
+    return Rows(numbered, "rows", "rows in memory")
 
 
 def _labels(value: Any, feature: Any) -> Any:
