@@ -205,13 +205,15 @@ def default_folder(model: str, settings: sb.Settings) -> Path:
 def write(results: sb.Results, folder: Path) -> tuple[str, ...]:
     """Write tables, plots and edits, each moved into the folder once complete; return notes."""
     from snipbias.edits.run_folder import write_sites
-    from snipbias.report.reproduced import write_plots
+    from snipbias.report.plots import write_plots
+    from snipbias.report.reproduced import plots_of
 
     new = folder / ".new"
     shutil.rmtree(new, ignore_errors=True)  # left by a killed run
     new.mkdir()
     results.write(new)
-    notes = write_plots(results, new)
+    drawn = (plot for task in results.tasks for plot in plots_of(results, task.name))
+    notes = write_plots(drawn, new)
     write_sites(results.sites, new)
     for outcome in results.outcomes:
         if outcome.edit is not None:

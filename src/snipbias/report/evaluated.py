@@ -18,7 +18,8 @@ from snipbias.evaluation.tables import comparison_grids
 from snipbias.evaluation.tradeoff import Spot
 from snipbias.evaluation.verdicts import alarms
 from snipbias.report.page import Finding, Section
-from snipbias.report.sections import maps, plots, section
+from snipbias.report.plots import maps, plots
+from snipbias.report.sections import section
 from snipbias.report.size_curve import Bar, by_size
 from snipbias.report.texts import Texts
 

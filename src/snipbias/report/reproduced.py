@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 
-from snipbias.base.files import atomic_file, slug
+from snipbias.base.files import slug
 from snipbias.base.plot import CONDITIONS, Plot, average
-from snipbias.base.words import ORIGINAL, one_line, plural
+from snipbias.base.words import ORIGINAL, plural
 from snipbias.evaluation.apart import own_rows
 from snipbias.evaluation.evaluate import accuracy, rows_of
 from snipbias.evaluation.metrics import ByCondition, unknown_floor
@@ -20,12 +19,11 @@ from snipbias.experiment.settings import CONTROLS
 from snipbias.experiment.tables import detail_grids, verdict
 from snipbias.experiment.tables.forest import forest
 from snipbias.report.page import Finding, Section
-from snipbias.report.sections import maps, plots, section
+from snipbias.report.plots import maps, plots
+from snipbias.report.sections import section
 from snipbias.report.size_curve import Bar, by_size
 from snipbias.report.texts import Texts
 
-PAGE = "plots.html"
-MISSING = "plots    none: pip install 'snipbias[report]' and run the same command again"
 RIVALS = {
     **{name: f"{name} neurons" if name == "random" else name for name in CONTROLS},
     "always unknown": "always “unknown”",
@@ -121,34 +119,3 @@ def _by_size(results: Results, task: str) -> Plot | None:
     )
     floor = unknown_floor(rows_of(before)).overall
     return by_size(slug(task), steps, accuracy(before), floor, what)
-
-
-def write_plots(results: Results, folder: Path) -> tuple[str, ...]:
-    """Write `plots.html`, which loads nothing, and each plot as SVG and PNG.
-
-    Returns:
-        Notes on what could not be drawn: images take plotly's own exporter, the package kaleido,
-        and a browser that it finds.
-    """
-    if find_spec("plotly") is None:
-        return (MISSING,)
-    drawn = (plot for task in results.tasks for plot in plots_of(results, task.name))
-    figures = {plot.name: plot.drawn() for plot in drawn}
-    if not figures:
-        return ()
-    parts = [
-        figure.to_html(full_html=False, include_plotlyjs=number == 0, div_id=name)
-        for number, (name, figure) in enumerate(figures.items())
-    ]
-    head = '<!doctype html><html lang="en"><meta charset="utf-8"><title>Plots</title>'
-    with atomic_file(folder / PAGE) as new:
-        new.write_text(f"{head}{''.join(parts)}</html>\n", encoding="utf-8")
-    try:
-        for name, figure in figures.items():
-            for kind in ("svg", "png"):
-                figure.write_image(folder / f"{name}.{kind}")
-    except (ImportError, ValueError, RuntimeError, OSError) as error:
-        reason = one_line(str(error).strip().partition("\n")[0].rstrip(",. "))
-        why = "pip install kaleido" if "kaleido" in reason.lower() else reason
-        return (f"plots    {PAGE}, without images as SVG and PNG ({why})",)
-    return ()

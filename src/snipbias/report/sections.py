@@ -8,30 +8,27 @@ from typing import Any
 import pyarrow as pa
 
 from snipbias.base.files import slug
-from snipbias.base.plot import Plot
 from snipbias.base.table import Grid, percent
 from snipbias.base.words import ORIGINAL
-from snipbias.edits.edit import NeuronEdit
-from snipbias.evaluation import measures, metrics
-from snipbias.evaluation.estimate import average, mean_of
+from snipbias.evaluation import measures
+from snipbias.evaluation.estimate import average
 from snipbias.evaluation.measured import Measured
 from snipbias.evaluation.rows import Rows
-from snipbias.evaluation.tradeoff import Spot, tradeoff
 from snipbias.evaluation.verdicts import forewarned
-from snipbias.models.places import count_places, neuron_map
-from snipbias.models.sites import Site
 from snipbias.report.examples import case, changed_examples, in_turn
 from snipbias.report.page import Finding, Line, Section
-from snipbias.report.size_curve import spread
 from snipbias.report.texts import Texts
 
-GOLD = [measures.GOLD_PROBABILITY.of(condition) for condition in ("ambiguous", "disambiguated")]
 PROBABILITIES = {
-    "right": measures.GOLD_PROBABILITY,
-    "stereotyped": measures.BIASED_PROBABILITY,
-    "unknown": measures.UNKNOWN_PROBABILITY,
+    f"{kind}, {short}": metric.of(condition)
+    for kind, metric in (
+        ("right", measures.GOLD_PROBABILITY),
+        ("stereotyped", measures.BIASED_PROBABILITY),
+        ("unknown", measures.UNKNOWN_PROBABILITY),
+    )
+    for short, condition in (("ambig.", "ambiguous"), ("disambig.", "disambiguated"))
 }
-CONDITIONS = {"ambig.": "ambiguous", "disambig.": "disambiguated"}
+GOLD = [*PROBABILITIES.values()][:2]
 
 
 def section(
@@ -106,51 +103,9 @@ def lines(
 
 def shift_grid(methods: Mapping[str, Sequence[Rows]]) -> Grid:
     """Mean probability of the right option (the paper's Table 2) and of the other two kinds."""
-    rows = []
-    for name, runs in methods.items():
-        cells = [name]
-        for metric in PROBABILITIES.values():
-            found = [metric.by_condition(each) for each in runs]
-            means = (mean_of(getattr(each, part) for each in found) for part in CONDITIONS.values())
-            cells += map(percent, means)
-        rows.append(tuple(cells))
-    header = ("method", *(f"{kind}, {short}" for kind in PROBABILITIES for short in CONDITIONS))
+    rows = tuple(
+        (name, *(percent(average(metric, runs)) for metric in PROBABILITIES.values()))
+        for name, runs in methods.items()
+    )
     title = "Mean probability of an option, of all options of its row (%)"
-    return Grid(title, header, tuple(rows)).without_empty_columns()
-
-
-def plots(
-    found: Mapping[str, Measured],
-    spots: Sequence[Spot],
-    sizes: Plot | None,
-    runs: Mapping[str, Rows],
-) -> list[Plot]:
-    """Shift or gain, accuracy by number of neurons, and accuracy under each instruction.
-
-    Args:
-        runs: rows of every edit (or trial).
-    """
-    original = found[ORIGINAL].trials[0]
-    place = slug(found[ORIGINAL].task)
-    rows = {ORIGINAL: original.rows, **runs}
-    by_instruction = {name: metrics.accuracy_by_instruction(each) for name, each in rows.items()}
-    shift = tradeoff(place, spots, original.summary.offset_curve)
-    made = (shift, sizes, spread(place, by_instruction, list(runs)))
-    return [plot for plot in made if plot is not None]
-
-
-def maps(
-    sites: Sequence[Site], place: str, edits: Mapping[str, Sequence[NeuronEdit | None]]
-) -> list[Plot]:
-    """Where the neurons of each edit sit.
-
-    Args:
-        place: prefix of the plots' names in the page.
-        edits: name -> the edit of each trial, over which the map averages.
-    """
-    group, drawn = f"{place}-map", []
-    for number, (name, found) in enumerate(edits.items()):
-        counts = count_places(sites, [edit.neurons if edit else [] for edit in found])
-        where = {"place": f"{group}{number}", "group": group, "choice": name}
-        drawn.append(neuron_map(counts, "Where the changed neurons sit", **where))
-    return drawn
+    return Grid(title, ("method", *PROBABILITIES), rows).without_empty_columns()

@@ -9,21 +9,15 @@ from pathlib import Path
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import atomic_file, refuse_existing
 from snipbias.base.record import RunRecord
-from snipbias.base.table import Grid
-from snipbias.base.words import plural
-from snipbias.edits.edit import NeuronEdit
-from snipbias.edits.format import FILE as EDIT_FILE
-from snipbias.edits.run_folder import read_sites
 from snipbias.report.evaluated import evaluated_section
-from snipbias.report.page import Part, Section
+from snipbias.report.found import found_section
+from snipbias.report.page import Part
 from snipbias.report.render import page
 from snipbias.report.reproduced import reproduced_sections
-from snipbias.report.sections import maps
 from snipbias.report.texts import Texts, texts_of
 
 AGAIN = "run it again with this snipbias"
 KINDS = ("find", "evaluate", "demo", "reproduce")
-LISTED = 100  # sites of an edit
 LEFT_OUT = Texts({}, (), "The rows' texts were left out of this report on request.")
 
 
@@ -77,7 +71,7 @@ def _part(folder: Path, data_dir: Path | None, name: str, *, texts: bool) -> Par
 
     with readable(str(folder)):
         if record.command == "find":
-            sections = [_found_section(folder, record)]
+            sections = [found_section(folder, record)]
         elif record.command == "evaluate":
             sections = [evaluated_section(folder, of(record.arguments["task"]))]
         else:
@@ -115,36 +109,3 @@ def _title(parts: Sequence[Part]) -> str:
     tasks = dict.fromkeys(f.found.task for part in parts for s in part.sections for f in s.findings)
     what = f" on {', '.join(tasks)}" if tasks else ""
     return f"{', '.join(models)}{what}"
-
-
-def _found_section(folder: Path, record: RunRecord) -> Section:
-    """The edits of a run of `snipbias find`, smallest first."""
-    several = sorted(file.parent for file in folder.glob(f"n*/{EDIT_FILE}"))
-    places = [folder] if (folder / EDIT_FILE).is_file() else several
-    edits = {edit.label: edit for edit in sorted(map(NeuronEdit.load, places), key=len)}
-    largest = list(edits.values())[-1]
-    sizes = ", ".join(str(len(edit)) for edit in edits.values())
-    model, task = record.arguments["model"], record.arguments["task"]
-    lead = f"{sizes} of {largest.model.neurons:,} neurons of {model}"
-    if found := largest.found_on:
-        items = f"{plural(len(found.items), 'item')} of {plural(len(found.templates), 'template')}"
-        lead += f", found on {items} under {plural(found.instructions, 'instruction')}"
-    more = f" (the first {LISTED} of {len(largest)})" if len(largest) > LISTED else ""
-    rows = []
-    for site, units in list(largest.factors.items())[:LISTED]:
-        factors = ", ".join(f"{factor:g}" for factor in sorted(set(units.values())))
-        rows.append((site, ", ".join(map(str, units)), factors))
-    header = ("site", "units", "factor")
-    drawn = maps(read_sites(folder), "found", {name: [edit] for name, edit in edits.items()})
-    return Section(
-        name="found",
-        title=f"Neurons found on {task}",
-        lead=f"{lead}.",
-        words=(
-            "Nothing is measured yet: finding neurons does not show that pruning them helps. "
-            f"Measure it on other templates with: snipbias evaluate {model} {task} --edit "
-            f"{places[-1]}",
-        ),
-        grids=(Grid(f"The largest edit's neurons{more}", header, tuple(rows)),),
-        plots=tuple(drawn),
-    )
