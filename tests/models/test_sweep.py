@@ -12,6 +12,10 @@ from snipbias.base.errors import SnipbiasError
 from snipbias.method.activations import magnitude
 from snipbias.method.attribute import attribute
 from snipbias.method.equations import Method
+from snipbias.method.learned.anchors import predictions
+from snipbias.method.learned.below import Below
+from snipbias.method.learned.factors import upper_sites
+from snipbias.models.language_model import Query
 from snipbias.models.loading import wrap
 from snipbias.models.sites import find_sites
 from sweep import TASK, outcome, sweep, tokenizer, written
@@ -117,6 +121,30 @@ def test_longrope_is_read_up_to_its_switch():
     assert lm.context_length == 32
     with pytest.raises(SnipbiasError, match="context of 32"):
         lm.query("a b " * 20, ["c", "d"])
+
+
+@torch.no_grad()
+def test_layers_that_share_keys_run_again_below_those_that_are_trained():
+    query, places = Query((5, 6, 7), ((8, 9, 10),)), torch.arange(3)
+    for name in ("Gemma3nForCausalLM", "Gemma4ForCausalLM", "LlamaForCausalLM"):
+        lm = wrap(tiny.build(name, tiny.classes()[name]), tokenizer(), chat=False)
+        below = Below(lm, upper_sites(lm, 0.5))
+        for _ in range(2):
+            with below.of("text"):
+                found = predictions(lm, query, places)
+            assert torch.equal(found, predictions(lm, query, places)), name
+
+
+@torch.no_grad()
+def test_texts_start_with_the_token_that_options_start_with():
+    """The classes of transformers would start labels with their last token, the language."""
+    query = Query((5, 6, 7), ((8, 9, 10),))
+    for name in ("MBartForConditionalGeneration", "PLBartForConditionalGeneration"):
+        lm = wrap(tiny.build(name, tiny.classes()[name]), tokenizer(), chat=False)
+        logprobs, tokens = lm.answer_logprobs(query)
+        alone = lm.score([query]).logprobs[0, 0]
+        torch.testing.assert_close(logprobs.gather(1, tokens[:, None]).sum(), alone)
+        torch.testing.assert_close(predictions(lm, query, torch.arange(3)), logprobs)
 
 
 def test_an_answer_that_starts_with_its_language_needs_to_be_told_it():

@@ -143,13 +143,17 @@ class Backbone:
             )
         return start
 
+    @property
+    def shares_keys(self) -> bool:
+        """Whether upper layers read keys and values that lower ones made (Gemma 3n and 4)."""
+        return bool(getattr(self.model.config.get_text_config(), "num_kv_shared_layers", 0))
+
     @cached_property
     def last_logits_only(self) -> dict[str, int | Tensor]:
         """Arguments of the model's call that skip logits which are not needed."""
         supported = "logits_to_keep" in inspect.signature(self.model.forward).parameters
-        # Gemma 4: given a number, layers that share keys would skip all but the last token.
-        shares = getattr(self.model.config.get_text_config(), "num_kv_shared_layers", 0)
-        last = torch.tensor([-1]) if shares else 1
+        # Given a number, Gemma 4's layers that share keys would skip all but the last token.
+        last = torch.tensor([-1]) if self.shares_keys else 1
         return {"logits_to_keep": last} if supported else {}
 
     @contextmanager

@@ -253,7 +253,8 @@ class LanguageModel(Backbone):
         targets = torch.tensor([query.options[0]], device=self.device)
         prompt = torch.tensor([query.prompt], device=self.device)
         if self.is_encoder_decoder:
-            logits = self.model(input_ids=prompt, labels=targets).logits
+            read = torch.tensor([[self.start_token, *query.options[0][:-1]]], device=self.device)
+            logits = self.model(input_ids=prompt, decoder_input_ids=read).logits
         else:
             whole = torch.cat([prompt, targets[:, :-1]], 1)
             logits = self.model(input_ids=whole).logits[:, prompt.shape[1] - 1 :]

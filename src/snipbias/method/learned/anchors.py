@@ -90,7 +90,7 @@ def predictions(
     if lm.is_encoder_decoder:
         logits = lm.model(
             input_ids=torch.tensor([query.prompt], device=lm.device),
-            labels=torch.tensor([text], device=lm.device),
+            decoder_input_ids=torch.tensor([[lm.start_token, *text[:-1]]], device=lm.device),
         ).logits[0, places]
         return logits.float().log_softmax(-1)
     ids = torch.tensor([[*query.prompt, *text[:-1]]], device=lm.device)

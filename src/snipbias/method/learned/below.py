@@ -18,8 +18,8 @@ MOST_BYTES = 4 * 2**30
 class Below:
     """A model some of whose sites are trained, and its states at the lowest of their blocks.
 
-    The states are kept per input, in a decoder-only model. Only for passes without a key-value
-    cache, which the skipped blocks would not fill.
+    The states are kept per input, in a decoder-only model whose layers share no keys. Only for
+    passes without a key-value cache, which the skipped blocks would not fill.
     """
 
     def __init__(self, lm: LanguageModel, sites: Sequence[Site]) -> None:
@@ -28,7 +28,8 @@ class Below:
         self._kept: dict[Any, Any] = {}
         self._bytes = 0
         trained = {site.name for site in sites}
-        blocks = [] if lm.is_encoder_decoder else lm.blocks("decoder")
+        whole = lm.is_encoder_decoder or lm.shares_keys  # the upper blocks need more than one state
+        blocks = [] if whole else lm.blocks("decoder")
         for name, block in blocks:
             if any(site.startswith(f"{name}.") for site in trained):
                 break
