@@ -146,6 +146,11 @@ def test_ones_own_scorer_is_judged_and_finds():
     assert len(found.effects) == 6
     assert found.rows == 4
     assert "| scorer |" in str(found)
+    assert repr(found) == f"Fidelity({found.headline})"
+    assert found.headline in found._repr_html_()
+    assert found.to_pandas().method.tolist() == ["scorer", "v1"]
+    with pytest.raises(SnipbiasError, match="asked to prune 1 neurons"):
+        fidelity(lm, task, [], samples=2, neurons=1)
     assert recipe("test_fidelity:scorer") == Recipe(scorer)
     sb.find(lm, task, 3, method=scorer, samples=2).check(lm)
     for wrong in ("no_such_module:x", "test_fidelity:nothing", "json:__name__"):

@@ -68,6 +68,12 @@ def test_an_experiment_is_replaced_only_when_the_new_one_is_whole(tmp_path: Path
             raise KeyboardInterrupt
         assert (place / "table1.csv").read_text() == "old"
     assert opened(place, {"seed": 1}, value=9) == 1
+    with suppress(KeyboardInterrupt), Store.open(place, {"seed": 3}, overwrite=True) as store:
+        assert store.value("a", lambda: 3) == 3  # nothing of the other that was given up
+        raise KeyboardInterrupt
+    with suppress(KeyboardInterrupt), Store.open(place, {"seed": 2}, overwrite=True) as store:
+        assert store.value("a", lambda: 2) == 2
+        raise KeyboardInterrupt
     assert opened(place, {"seed": 2}, value=9, overwrite=True) == 2
     assert {file.name for file in place.iterdir()} <= {"settings.json", "parts", "costs.jsonl"}
     assert [file.name for file in tmp_path.iterdir()] == ["run"]
@@ -102,6 +108,8 @@ def test_what_is_no_experiment_is_not_written_over(tmp_path: Path, monkeypatch) 
         for name, words in refused.items():
             with pytest.raises(SnipbiasError, match=words):
                 opened(tmp_path / name, {}, overwrite=overwrite)
+    with pytest.raises(SnipbiasError, match=r"could not write .* give another --out"):
+        opened(tmp_path / "notes.txt" / "run", {})
     new = tmp_path / "new"
     new.mkdir()
     opened(new, {})

@@ -268,7 +268,9 @@ def test_what_no_report_can_be_made_of_is_one_sentence(
     unfinished = tmp_path / "unfinished"
     shutil.copytree(runs / "reproduced", unfinished)
     (unfinished / "rows.parquet").unlink()
-    with pytest.raises(sb.SnipbiasError, match="no finished experiment"):
+    with pytest.raises(
+        sb.SnipbiasError, match=r"no finished experiment \(rows\.parquet is missing\)"
+    ):
         write_report([unfinished], out)
     with pytest.raises(sb.SnipbiasError, match="is a folder"):
         write_report([runs / "found"], tmp_path)

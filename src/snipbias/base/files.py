@@ -222,3 +222,8 @@ def refuse_alike(names: tuple[str, ...]) -> None:
         other = folders.setdefault(slug(name).casefold(), name)
         if other != name:
             raise SnipbiasError(f"{other!r} and {name!r} would share a folder: rename one.")
+
+
+def missing(error: FileNotFoundError) -> str:
+    """The name of the file that is not there; pyarrow's error has its path as its text."""
+    return Path(str(error.filename or error)).name

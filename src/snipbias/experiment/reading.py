@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from snipbias.base.errors import SnipbiasError
+from snipbias.base.files import missing
 from snipbias.base.record import RunRecord
 from snipbias.base.words import ORIGINAL
 from snipbias.edits.edit import NeuronEdit
@@ -50,7 +51,7 @@ def read_experiment(folder: str | Path) -> Results:
         return Results(settings, model, read_sites(folder), tasks, **in_parts(done))
     except FileNotFoundError as error:
         raise SnipbiasError(
-            f"{folder} is no finished experiment ({Path(str(error.filename)).name} is missing): "
+            f"{folder} is no finished experiment ({missing(error)} is missing): "
             "run the same `snipbias reproduce` again, which goes on from there."
         ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from snipbias.base.errors import SnipbiasError
-from snipbias.base.files import atomic_file, refuse_existing
+from snipbias.base.files import atomic_file, missing, refuse_existing
 from snipbias.base.record import RunRecord
 from snipbias.report.evaluated import evaluated_section
 from snipbias.report.found import found_section
@@ -96,8 +96,7 @@ def readable(folder: str) -> Iterator[None]:
     except SnipbiasError:
         raise
     except FileNotFoundError as error:
-        missing = Path(str(error.filename or error)).name  # pyarrow's has the path as its text
-        said = f"has no {missing}, which a report needs: {AGAIN}"
+        said = f"has no {missing(error)}, which a report needs: {AGAIN}"
         raise SnipbiasError(f"{folder} {said} (snipbias rerun {folder} --out ...).") from None
     except Exception as error:
         said = f"is damaged or of another version ({type(error).__name__}: {error})"
