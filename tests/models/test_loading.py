@@ -7,6 +7,7 @@ import shutil
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -148,11 +149,19 @@ def refusal(model: object, **options: object) -> str:
     return text
 
 
+def test_a_processor_has_a_tokenizer():
+    lm = wrap(tiny("llama").model, SimpleNamespace(tokenizer=tokenizer()))  # type: ignore[arg-type]
+    assert lm.tokenizer is tokenizer()
+
+
 def test_what_is_not_there(tmp_path):
     assert "no model at" in refusal(tmp_path / "nowhere")
     assert "no model at" in refusal("./nowhere")
     assert "no file" in refusal(tmp_path / "nowhere.gguf")
     assert "has no config.json" in refusal(tmp_path)
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter/adapter_config.json").write_text("{}")
+    assert "is an adapter, not a model: give its base model" in refusal(tmp_path / "adapter")
     (tmp_path / "file").touch()
     assert "no model at" in refusal(tmp_path / "file")
     assert "HF_HUB_OFFLINE is set" in refusal("nobody/no-such-model")

@@ -10,6 +10,7 @@ from torch import nn
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 from torch.nn.utils import parametrizations, prune
 from transformers import CohereConfig, CohereForCausalLM, OlmoConfig, OlmoForCausalLM
+from transformers.integrations.bitnet import AutoBitLinear
 
 import snipbias as sb
 from families import tiny, tokenizer
@@ -108,12 +109,18 @@ def _plus_one(layer: nn.Module) -> None:
     layer.forward = lambda x: plain(x) + 1  # type: ignore[method-assign]
 
 
+def _quantised_as_it_runs(layer: nn.Module) -> None:
+    """BitNet's linear layers share one scale, which changes with every row."""
+    layer.forward = AutoBitLinear(16, 16, online_quant=True).forward  # type: ignore[method-assign]
+
+
 def test_weights_that_are_computed_are_not_baked() -> None:
     for change in (
         _plus_one,
         lambda layer: prune.l1_unstructured(layer, "weight", 0.5),
         parametrizations.weight_norm,
         parametrizations.orthogonal,
+        _quantised_as_it_runs,
     ):
         lm = tiny("llama")
         site = lm.sites[-1].name

@@ -74,7 +74,8 @@ def plain_tensors(module: Linear, site: str) -> Iterator[tuple[str, Tensor, int]
             continue
         own = module._parameters.get(name)  # None if a mask or parametrization computes it
         forward = getattr(module.forward, "func", module.forward)  # a partial function's
-        known = ("torch.nn.", "transformers.", "accelerate.", "snipbias.")  # Falcon has its own
+        known = ("torch.nn.", "transformers.models.", "transformers.pytorch_utils")  # Falcon's own
+        known += ("accelerate.", "snipbias.")  # not transformers.integrations, which quantise
         if own is None or not str(forward.__module__).startswith(known):
             raise SnipbiasError(
                 f"cannot bake or export {site}: its {name} is masked, re-parametrised or used by "

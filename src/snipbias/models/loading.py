@@ -113,7 +113,7 @@ def wrap(
 
     Args:
         model: a Hugging Face model with a language-model head.
-        tokenizer: its tokenizer.
+        tokenizer: its tokenizer, or a processor that has it.
         name: name of the model in edits; by default the one in its configuration.
         chat: whether prompts go through the chat template; by default if there is one.
         revision: revision of the model in edits.
@@ -125,6 +125,7 @@ def wrap(
     """
     # torch.compile renames the layers, and its code ignores hooks.
     model = getattr(model, "_orig_mod", model)
+    tokenizer = getattr(tokenizer, "tokenizer", tokenizer)  # of a processor, which reads images too
     if not (isinstance(model, nn.Module) and hasattr(model, "config") and callable(tokenizer)):
         raise SnipbiasError(
             f"cannot wrap a {type(model).__name__} with a {type(tokenizer).__name__}: give a model "

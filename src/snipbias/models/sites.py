@@ -156,7 +156,10 @@ def _refuse_unsupported(model: PreTrainedModel) -> None:
     kind = type(model).__name__
     for name, module in model.named_modules():
         if type(module).__module__.startswith("peft."):
-            raise SnipbiasError(f"{kind} carries a PEFT adapter: merge_and_unload() it first.")
+            raise SnipbiasError(
+                f"{kind} carries a PEFT adapter: merge_and_unload() it first, or give the base "
+                "model."
+            )
         if re.search(r"expert|\brouter\b", name, re.IGNORECASE):
             raise SnipbiasError(
                 f"{kind} is not supported: it is a mixture of experts ({name}), and a neuron's "

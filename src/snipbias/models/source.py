@@ -58,6 +58,11 @@ class Source:
             return cls(name, str(path.parent), trust, gguf=path.name)
         looks_local = path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1
         if path.is_dir():
+            if (path / "adapter_config.json").is_file():
+                raise SnipbiasError(
+                    f"{name} is an adapter, not a model: give its base model (adapter_config.json "
+                    "names it), or merge the two with PEFT and save the result."
+                )
             if not (path / "config.json").is_file():
                 raise SnipbiasError(
                     f"{name} has no config.json: give a folder that save_pretrained wrote."
