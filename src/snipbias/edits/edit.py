@@ -17,10 +17,11 @@ from snipbias.base.files import atomic_folder
 from snipbias.base.hub import one_sentence
 from snipbias.base.table import Grid, Shown
 from snipbias.edits import algebra, sharing
+from snipbias.edits.baking import Baked, bake
 from snipbias.edits.card.card import model_card
 from snipbias.edits.card.figures import Figures
 from snipbias.edits.provenance import MadeOf, ModelId, same_weights
-from snipbias.edits.pruning import Baked, bake, scale_outputs, tensors
+from snipbias.edits.pruning import scale_outputs, tensors
 from snipbias.edits.record import EditRecord
 from snipbias.models.places import Place, neuron_map
 from snipbias.models.sites import module_by_name

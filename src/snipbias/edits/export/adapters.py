@@ -20,9 +20,10 @@ from torch import Tensor
 from transformers.pytorch_utils import Conv1D
 
 from snipbias.base.errors import SnipbiasError
+from snipbias.edits.baking import plain_tensors
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.export.base import Base
-from snipbias.edits.pruning import plain_tensors, tensors
+from snipbias.edits.pruning import tensors
 from snipbias.models.language_model import LanguageModel
 from snipbias.models.sites import Linear, unit_dim, width
 

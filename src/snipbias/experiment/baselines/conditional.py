@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from snipbias.base.errors import SnipbiasError
-from snipbias.edits.pruning import plain_tensors
+from snipbias.edits.baking import plain_tensors
 from snipbias.evaluation import ridge
 from snipbias.evaluation.metrics import auroc
 from snipbias.experiment.baselines.change import Change

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from snipbias.base.parallel import workers
-from snipbias.edits.pruning import plain_tensors
+from snipbias.edits.baking import plain_tensors
 from snipbias.experiment.baselines.change import Change, at_prompt_end
 from snipbias.experiment.cell import Cell
 from snipbias.experiment.choose import Family, Setting
