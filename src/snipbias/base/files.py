@@ -8,6 +8,7 @@ next process that writes in the same place recognises what it left behind and re
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import shutil
@@ -190,6 +191,11 @@ def _replace(new: Path, folder: Path, hidden: Path) -> None:
 def shipped(*parts: str) -> str:
     """The text of a data file that ships with the package."""
     return files("snipbias").joinpath("data", *parts).read_text(encoding="utf-8")
+
+
+def write_json(value: Any, path: Path) -> None:
+    """Write plain values as JSON that a person can read."""
+    path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
 
 
 def fields_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import Any, Literal
 
 import snipbias as sb
 from snipbias.base.errors import SnipbiasError
-from snipbias.base.files import refuse_alike, slug
+from snipbias.base.files import refuse_alike, slug, write_json
 from snipbias.cli import options as o
 from snipbias.cli.run import Run, run, show
 
@@ -99,28 +98,20 @@ class Overlap(o.Writing, o.Running, o.Measuring, o.Asking):
 
     def _on_tasks(self, this: Run, model: str) -> tuple[dict[str, Any], list[Any]]:
         """Evaluate and write; return the result and the parts to show."""
-        from rich.text import Text
-
         from snipbias.cli import combining as views
-        from snipbias.evaluation.combinations import combination_grids, compare_combinations
-        from snipbias.evaluation.glossary import legend
+        from snipbias.evaluation.combinations import compare_combinations
 
         edits = views.read_edits(self.edits, this)
         this.record.seeds = {"sample of items": 0}
         tasks = [this.task(name) for name in dict.fromkeys(self.task or ())]
         refuse_alike(tuple(task.name for task in tasks))
         kept = [] if self.no_retention else [this.task("mini:skills", prompt=self.prompt).test]
+        texts = () if self.no_text else sb.passages()
         lm = this.load(model)
         found = sb.overlap(*edits, sites=lm.sites)
         with this.progress("evaluating", 0) as hooks:
             comparisons = compare_combinations(
-                lm,
-                tasks,
-                edits,
-                items=self.items,
-                texts=() if self.no_text else sb.passages(),
-                retention=kept,
-                **hooks,
+                lm, tasks, edits, items=self.items, texts=texts, retention=kept, **hooks
             )
         this.record.lap("evaluate")
         result = {
@@ -132,11 +123,7 @@ class Overlap(o.Writing, o.Running, o.Measuring, o.Asking):
             place = this.new / slug(task)
             place.mkdir()
             comparison.save(place)
-        text = json.dumps(result, indent=1, default=str)
-        (this.new / "overlap.json").write_text(text + "\n", encoding="utf-8")
+        write_json(result, this.new / "overlap.json")
         tables = views.markdown(found, comparisons)
         (this.new / "tables.md").write_text(tables, encoding="utf-8")
-        grids = combination_grids(comparisons)
-        drawn = [part for grid in grids for part in (grid.rich(), "")]
-        lines = [*views.lines(comparisons), Text(legend(grids), "dim")]
-        return result, [*views.overlap_parts(found), "", *drawn, *lines]
+        return result, [*views.overlap_parts(found), "", *views.comparison_parts(comparisons)]

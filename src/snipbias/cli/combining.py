@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from rich.console import RenderableType
+from rich.text import Text
 
 import snipbias as sb
 from snipbias.base.table import Grid, number, p_value
@@ -16,7 +17,7 @@ from snipbias.edits.card.facts import without_folders
 from snipbias.edits.overlap import Overlap
 from snipbias.evaluation.combinations import combination_grids
 from snipbias.evaluation.compare import Comparison, distinct
-from snipbias.evaluation.glossary import legend_markdown
+from snipbias.evaluation.glossary import legend, legend_markdown
 from snipbias.evaluation.verdicts import alarms
 
 SHOWN_PLACES = 24
@@ -97,6 +98,12 @@ def lines(comparisons: Mapping[str, Comparison]) -> list[str]:
     kept = [f"{m}: {part.what} {part.sentence}" for m in first.edits for part in first.retained(m)]
     notes = [f"note: {task}: {note}" for task, c in comparisons.items() for note in c.notes]
     return [*wrong, *kept, *notes]
+
+
+def comparison_parts(comparisons: Mapping[str, Comparison]) -> list[RenderableType]:
+    grids = combination_grids(comparisons)
+    drawn = [part for grid in grids for part in (grid.rich(), "")]
+    return [*drawn, *lines(comparisons), Text(legend(grids), "dim")]
 
 
 def markdown(found: Overlap, comparisons: Mapping[str, Comparison]) -> str:

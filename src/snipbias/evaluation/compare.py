@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snipbias.base.errors import SnipbiasError
+from snipbias.base.files import write_json
 from snipbias.base.table import WIDTH, Grid, Shown, plain_text
 from snipbias.base.words import ORIGINAL, plural
 from snipbias.edits.card.figures import CARDS
@@ -50,7 +50,7 @@ class Comparison(Compared, Shown):
     def save(self, folder: str | Path) -> None:
         """Write what `load` reads, `tables.md`, and what the cards of its edits say."""
         super().save(folder)
-        (Path(folder) / CARDS).write_text(json.dumps(cards(self), indent=1) + "\n", "utf-8")
+        write_json(cards(self), Path(folder) / CARDS)
         (Path(folder) / "tables.md").write_text(tables.comparison_markdown(self), encoding="utf-8")
 
     def __str__(self) -> str:

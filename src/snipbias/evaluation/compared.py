@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from snipbias.base.files import write_json
 from snipbias.base.words import ORIGINAL, RANDOM, control_kind, held_out
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.run_folder import read_edits
@@ -191,8 +192,7 @@ class Compared:
                 sums = {method: shift.passages for method, shift in shifts.items()}
                 (folder / file).write_text(json.dumps(sums) + "\n", encoding="utf-8")
         files = {file: _hash(folder / file) for file in FILES if (folder / file).is_file()}
-        summary = json.dumps({**self.to_dict(), "files": files}, indent=1)
-        (folder / SUMMARY).write_text(summary + "\n", encoding="utf-8")
+        write_json({**self.to_dict(), "files": files}, folder / SUMMARY)
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:

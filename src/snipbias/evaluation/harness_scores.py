@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from snipbias.base.files import write_json
 from snipbias.base.table import WIDTH, Grid, markdown, number, plain_text
 from snipbias.base.words import ORIGINAL
 from snipbias.evaluation.interval import Answer, Interval, in_words, not_raised, not_worse, would_do
@@ -93,10 +94,10 @@ class HarnessScores:
 
     def save(self, folder: Path, margin: float) -> None:
         """Write the scores as lm_eval.json, and append their table to tables.md."""
-        text = json.dumps(self.to_dict(margin), indent=1)
-        (folder / FILE).write_text(text + "\n", encoding="utf-8")
+        write_json(self.to_dict(margin), folder / FILE)
         with open(folder / "tables.md", "a", encoding="utf-8") as file:
-            file.write(f"\n{harness_markdown(self, margin)}")
+            parts = [harness_grid(self), *self.sentences(margin)]
+            file.write(f"\n{markdown(parts)}\n")
 
     @classmethod
     def load(cls, folder: Path) -> HarnessScores | None:
@@ -141,8 +142,3 @@ def harness_grid(results: HarnessScores) -> Grid:
 def harness_renderable(results: HarnessScores, margin: float) -> RenderableType:
     """The grid, and what it says about a loss of more than the margin."""
     return Group(harness_grid(results).rich(), *map(Text, results.sentences(margin)))
-
-
-def harness_markdown(results: HarnessScores, margin: float) -> str:
-    """The same as Markdown."""
-    return markdown([harness_grid(results), *results.sentences(margin)]) + "\n"

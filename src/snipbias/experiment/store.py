@@ -20,16 +20,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from snipbias.base import files
 from snipbias.base.errors import SnipbiasError
-from snipbias.base.files import (
-    atomic_file,
-    is_leftover,
-    locked,
-    refuse_existing,
-    replace_folder,
-    slug,
-    sweep,
-)
 from snipbias.base.parallel import workers
 
 SETTINGS = "settings.json"
@@ -46,10 +38,10 @@ def place_of(
     Args:
         samples: items that it was found on, where they are not as many as in the settings.
     """
-    places = [slug(task)]
+    places = [files.slug(task)]
     if trial is not None:
         places.append(f"trial{trial}" + ("" if samples is None else f"-samples{samples}"))
-    places.append(slug(method))
+    places.append(files.slug(method))
     return "/".join(places + [f"draw{draw}"] * (draw > 0))
 
 
@@ -88,7 +80,7 @@ class Store:
             place = workers().from_main(claim)
             yield cls(place)
             if place.name == NEXT:  # the others' `folder` may be another, as in `snipbias demo`
-                workers().from_main(partial(replace_folder, place, Path(folder)))
+                workers().from_main(partial(files.replace_folder, place, Path(folder)))
 
     def rows(self, key: str, compute: Callable[[], pa.Table]) -> pa.Table:
         """Rows of an evaluation, as Parquet."""
@@ -147,8 +139,8 @@ class Store:
         made = self._made(key, compute)
 
         def keep() -> Any:
-            with atomic_file(path) as new:
-                (pq.write_table if path.suffix == ".parquet" else _write_json)(made, new)
+            with files.atomic_file(path) as new:
+                (pq.write_table if path.suffix == ".parquet" else files.write_json)(made, new)
             return read()
 
         return workers().from_main(keep)
@@ -161,10 +153,10 @@ def _claim(folder: Path, identity: Mapping[str, Any], lock: ExitStack, *, overwr
         SnipbiasError: it can be kept in neither.
     """
     if folder.is_symlink() or not folder.is_dir():
-        refuse_existing(folder, overwrite=True)  # a file, say
+        files.refuse_existing(folder, overwrite=True)  # a file, say
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock.enter_context(locked(folder))
+        lock.enter_context(files.locked(folder))
     except BlockingIOError:
         raise SnipbiasError(
             f"another process is at work in {folder}: wait until it is done, or give another --out."
@@ -175,19 +167,19 @@ def _claim(folder: Path, identity: Mapping[str, Any], lock: ExitStack, *, overwr
                 f"could not write {folder} ({error.strerror}): give another --out."
             ) from None
     for place in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
-        sweep(place)
+        files.sweep(place)
     if refusal := _refusal(folder, identity):
         own = (folder / SETTINGS).is_file()
         again = ", or --overwrite it" if own else ""
         if not (overwrite and own):
             raise SnipbiasError(f"{folder} {refusal}: give another --out{again}.")
-        refuse_existing(folder, overwrite=True)  # the folder one is in
+        files.refuse_existing(folder, overwrite=True)  # the folder one is in
         folder /= NEXT
         if _refusal(folder, identity):  # begun to replace it, and given up
             shutil.rmtree(folder)
     if not (folder / SETTINGS).exists():
-        with atomic_file(folder / SETTINGS) as new:
-            _write_json(identity, new)
+        with files.atomic_file(folder / SETTINGS) as new:
+            files.write_json(identity, new)
     return folder
 
 
@@ -204,7 +196,7 @@ def _refusal(folder: Path, identity: Mapping[str, Any]) -> str:
     """Why a folder cannot be gone on with; empty if it can, or is new."""
     path = folder / SETTINGS
     if not path.exists():
-        there = folder.is_dir() and not all(map(is_leftover, folder.iterdir()))
+        there = folder.is_dir() and not all(map(files.is_leftover, folder.iterdir()))
         return "exists and is no experiment" if there else ""
     try:
         differs = _differences(_read_json(path), identity)
@@ -226,10 +218,6 @@ def _differences(then: Any, now: Any, name: str = "") -> list[str]:
 def _plain(value: Any) -> Any:
     """The value as it is read from a JSON file."""
     return json.loads(json.dumps(value))
-
-
-def _write_json(value: Any, path: Path) -> None:
-    path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
 
 
 def _read_json(path: Path) -> Any:
