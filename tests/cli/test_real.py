@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
@@ -14,6 +12,9 @@ import reference
 import snipbias as sb
 from snipbias.base.errors import SnipbiasError
 from snipbias.cli.demo import fetch_smollm2
+from snipbias.edits.controls import random_edit
+from snipbias.edits.export.checkpoint import write_checkpoint
+from snipbias.evaluation.neutral_text import chat_answers, text_shifts
 from snipbias.tasks.prompts import DEFAULT
 
 pytestmark = pytest.mark.slow
@@ -80,25 +81,31 @@ def test_hooked_is_baked_and_undone_to_the_bit(smollm2, few):
     assert torch.equal(after, before)
 
 
-def test_the_command_line_does_the_whole_job(tmp_path, smollm2):
-    def snipbias(*arguments: str) -> dict:
-        command = [sys.executable, "-m", "snipbias", *arguments, "--json"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
+def test_the_command_line_does_the_whole_job(cli, here, smollm2):
+    (here / "model").mkdir()
+    write_checkpoint(smollm2, random_edit(smollm2, 1), here / "model")  # it loads faster than GGUF
 
-    model = smollm2.name
-    (tmp_path / "text.txt").write_text("It rained all day.\n\nThe train was late.\n")
+    def snipbias(*arguments: str) -> dict:
+        done = cli(*arguments, "--json")
+        assert done.status == 0, done.err
+        return json.loads(done.out)
+
     found = snipbias(
-        *("find", model, "mini:age", "--n", "5", "--samples", "2"),
+        *("find", "model", "mini:age", "--n", "5", "--samples", "2"),
         *("--instructions", "1", "--out", "edit"),
     )
     assert found["edits"] == ["edit"]
     shown = snipbias(
-        *("evaluate", model, "mini:age", "--edit", "edit", "--items", "4"),
-        *("--instructions", "1", "--no-retention", "--text", "text.txt", "--out", "report"),
+        *("evaluate", "model", "mini:age", "--edit", "edit", "--items", "4"),
+        *("--instructions", "1", "--no-retention", "--no-text", "--out", "report"),
         *("--elsewhere", "0", "--no-control-rows"),
     )
     assert shown["items"] == 4
     assert list(shown["methods"])[:2] == ["original", "edit"]
-    assert shown["methods"]["edit"]["kl_per_token"] > 0
+
+
+def test_an_edit_moves_neutral_text_and_chat_answers(smollm2):
+    edit = random_edit(smollm2, 2000)
+    for texts in (["It rained all day."], chat_answers(smollm2, ["Say hello."])):
+        shift = text_shifts(smollm2, texts, [edit])[1]
+        assert shift.kl_per_token > 0
