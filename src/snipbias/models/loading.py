@@ -70,6 +70,8 @@ def load(
         config = AutoConfig.from_pretrained(source.place, **source.arguments(weights=False))
     _refuse_float16(config, dtype)
     arguments: dict[str, Any] = {"dtype": _dtype(dtype, place, config)}
+    if source.gguf:
+        arguments["config"] = config  # otherwise the whole file would be read for it again
     if device_map is not None:
         arguments["device_map"] = device_map
     if tensor_parallel:
