@@ -22,18 +22,10 @@ KEPT = [
     for i in range(3)
 ]
 REPRODUCE = [
-    *(
-        "--task",
-        "mini:age",
-        "--instructions",
-        "2",
-        "--samples",
-        "2",
-        "--methods",
-        "random,CC,offset",
-    ),
-    *("--trials", "2", "--draws", "1", "--items", "22", "--dev-items", "10", "--sizes", "2,5"),
-    *("--refine", "0", "--retention", "mini:skills", "--retention-items", "8", "--elsewhere", "2"),
+    *("--task", "mini:age", "--instructions", "2", "--samples", "2"),
+    *("--methods", "random,CC,offset", "--trials", "2", "--draws", "1", "--sizes", "2,5"),
+    *("--items", "22", "--dev-items", "10", "--refine", "0"),
+    *("--retention", "mini:skills", "--retention-items", "8", "--elsewhere", "2"),
 ]
 
 

@@ -76,7 +76,7 @@ REPRODUCE = (
     *("reproduce", "demo", "--task", "mini:age", "--methods", "v1,random,steering,CC"),
     *("--trials", "1", "--items", "8", "--dev-items", "4", "--sizes", "3,10", "--refine", "0"),
     *("--instructions", "2", "--retention-items", "4", "--no-transfer", "--json", "--quiet"),
-    *("--elsewhere", "1", "--prompts", "none"),
+    *("--elsewhere", "1", "--prompts", "none", "--no-text", "--no-control-rows"),  # ASK has them
 )
 COMMANDS = (
     (*FIND, "--out", "two"),
