@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import snipbias as sb
-from snipbias.method.find import FEWEST, overlap, scored
 from snipbias.method.recipes import RECIPES
+from snipbias.method.stable import FEWEST, overlap, scored
 
 TASK = sb.task("mini:age", instructions=["Choose one."])
 

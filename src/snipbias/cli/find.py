@@ -109,7 +109,8 @@ class Find(Finding):
 
     def __call__(self) -> None:
         from snipbias.cli.show import edit_head, layer_map
-        from snipbias.method.find import as_recipe, scored
+        from snipbias.method.find import as_recipe
+        from snipbias.method.stable import scored
 
         sizes, method = self._sizes(self.n), self._method()
         how = method.to_dict() if isinstance(method, sb.Method) else method

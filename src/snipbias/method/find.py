@@ -1,12 +1,6 @@
-"""find = draw + score + select.
-
-Fewer prompts suffice where two halves of the items agree on the top neurons early (`stable`).
-"""
+"""find = draw + score + select."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
-from typing import Any
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.words import quoted
@@ -15,12 +9,8 @@ from snipbias.edits.given import GivenModel, GivenTask, as_model, as_task
 from snipbias.method.equations import Method
 from snipbias.method.margins import Scorer
 from snipbias.method.recipes import Recipe, crispr, recipe
-from snipbias.method.scores import Scores
+from snipbias.method.stable import scored
 from snipbias.models.batching import BatchSize, Progress
-from snipbias.models.language_model import LanguageModel
-from snipbias.tasks.items import Item, Task
-
-FEWEST = 2  # rounds of `stable`, each with an item (or pair) for each half
 
 
 def find(
@@ -49,7 +39,7 @@ def find(
         seed: seed of the draw.
         factor: factor on the neurons' outputs; 0 prunes them.
         stable: stop reading items once two halves of them share this much of their top `n`, such as
-            0.6; see `scored`.
+            0.6; see `stable.scored`.
         batch_size: prompts per pass, or `auto`; results do not depend on it.
         progress: called with the number of prompts just done.
 
@@ -88,54 +78,3 @@ def as_recipe(method: Method | Recipe | Scorer | str) -> Recipe:
             "reproduce --methods`."
         )
     return found
-
-
-def scored(
-    lm: LanguageModel, drawn: Task, n: int, stable: float | None, recipe: Recipe, **passes: Any
-) -> Scores:
-    """Score the drawn items: all, or as many as two halves need to agree on the top n.
-
-    Each round reads one more item for each half, under every instruction. A half's ranking depends
-    only on its own items, so the overlap shows what another draw would change. The result is the
-    sum of both halves, with the recipe's filters applied.
-
-    Args:
-        drawn: the items.
-        n: number of neurons to prune.
-        stable: share of these, in [0, 1], on which both halves must agree; None reads all items.
-        recipe: how neurons are scored.
-        passes: `batch_size` and `progress`, as in `find`.
-    """
-    if stable is None or len(drawn) < FEWEST * 2:
-        return recipe.scores(lm, drawn, **passes)
-    halves: list[Scores] = []
-    for done, pair in enumerate(_rounds(drawn, recipe), start=1):
-        new = [recipe.score(lm, drawn._with_items(items), **passes) for items in pair]
-        halves = [old + more for old, more in zip(halves, new, strict=True)] if halves else new
-        if done >= FEWEST and overlap(halves[0], halves[1], n) >= stable:
-            break
-    return recipe.filtered(lm, drawn, halves[0] + halves[1], passes.get("batch_size", "auto"))
-
-
-def overlap(one: Scores, other: Scores, n: int) -> float:
-    """The share, in [0, 1], of the top n neurons of one ranking that are among those of another.
-
-    Args:
-        one, other: scores of the same model.
-        n: number of neurons at the top of each.
-    """
-    return len({*one.ranking(n)} & {*other.ranking(n)}) / n
-
-
-def _rounds(drawn: Task, recipe: Recipe) -> Iterator[tuple[tuple[Item, ...], tuple[Item, ...]]]:
-    """Two lots per round: an item each, or a pair if the recipe draws both conditions."""
-    items = drawn.items
-    if recipe.balance == "condition":  # drawn one condition after the other, not as pairs
-        half = len(items) // 2
-        lots = list(zip(items[:half], items[half:], strict=True))
-    else:
-        size = 2 if recipe.balance == "twins" else 1
-        lots = [items[start : start + size] for start in range(0, len(items), size)]
-    for start in range(0, len(lots) - 1, 2):
-        odd = lots[start + 2] if start + 3 == len(lots) else ()  # the last of an odd number
-        yield lots[start], (*lots[start + 1], *odd)
