@@ -9,7 +9,7 @@ from typing import Any
 from snipbias.base.errors import SnipbiasError, require
 from snipbias.base.hub import offline
 from snipbias.base.words import quoted
-from snipbias.tasks.columns import Label, plain
+from snipbias.tasks.cells import Label, plain
 from snipbias.tasks.readers import Rows
 
 SPEC = re.compile(

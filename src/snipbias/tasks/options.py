@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from string import ascii_lowercase
 from typing import Any
 
-from snipbias.tasks.columns import Label, as_text, as_texts, plain
+from snipbias.tasks.cells import Label, as_text, as_texts, plain
 from snipbias.tasks.item import looks
 
 # "A. x", "A: x", "A) x", "(A) x", "[A] x", and the same with numbers. A full stop or colon must be

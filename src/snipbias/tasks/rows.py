@@ -12,7 +12,8 @@ from dataclasses import replace
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.markdown import printable
 from snipbias.base.words import did_you_mean, listed, quoted
-from snipbias.tasks.columns import COLUMNS, OPTION_COLUMN, Row, as_texts, is_ours, renamed, text_of
+from snipbias.tasks.cells import Row, as_texts, text_of
+from snipbias.tasks.columns import COLUMNS, OPTION_COLUMN, is_ours, renamed
 from snipbias.tasks.item import Condition, Item, looks, refuse_half_letters
 from snipbias.tasks.items import Task
 from snipbias.tasks.options import INDICES, Options, labelled, printed_list, read_options, settled
