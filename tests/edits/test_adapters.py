@@ -12,6 +12,7 @@ from torch import nn
 
 from exported import FORMATS, IDS, edit_of, hooked, inputs, peft, saved
 from families import FAMILIES, GENERIC, tiny, tokenizer
+from snipbias.base.errors import SnipbiasError
 from snipbias.edits.card.card import model_card
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.export.base import Base
@@ -148,6 +149,20 @@ def test_the_base_model_is_named_so_that_it_is_found_from_anywhere(tmp_path, mon
     assert Base.of(lm) == Base("owner/model", "0" * 40, None, False)
     export(lm, edit_of(lm), "lora", "hub")
     assert json.loads(Path("hub/adapter_config.json").read_text())["revision"] == "0" * 40
+
+
+def test_a_lora_of_higher_rank_than_its_weight_is_refused(tmp_path):
+    """An FFN of 24 units reads 16 inputs: of 17 edited units no LoRA is smaller than the weight."""
+    lm = tiny("llama")
+    site = next(s.name for s in lm.sites if s.name.endswith("up_proj"))
+    for units in (16, 17):
+        edit = NeuronEdit({site: dict.fromkeys(range(units), 0.5)}, ModelId.of(lm), label="many")
+        if units == 16:
+            export(lm, edit, "lora", tmp_path / "out")
+            continue
+        with pytest.raises(SnipbiasError, match=r"many would have rank 17 at .* \(16\): .* ia3"):
+            export(lm, edit, "lora", tmp_path / "dense")
+    assert [folder.name for folder in tmp_path.iterdir()] == ["out"]
 
 
 @pytest.mark.parametrize("kind", FORMATS)

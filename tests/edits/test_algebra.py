@@ -157,6 +157,11 @@ def test_edits_of_different_models_are_refused():
             assert "\n" not in str(refusal.value)
 
 
+def test_no_edits_make_no_edit():
+    with pytest.raises(SnipbiasError, match="a union needs edits"):
+        algebra.combined("union")
+
+
 @pytest.mark.parametrize("strength", [float("nan"), float("inf")])
 def test_a_strength_that_is_no_number_is_refused(strength):
     with pytest.raises(SnipbiasError, match="not a finite number"):

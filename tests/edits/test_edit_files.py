@@ -205,3 +205,7 @@ def test_factors_of_another_kind_or_shape_are_refused():
     ):
         with pytest.raises(SnipbiasError, match="find or download both again"):
             read(*harmed)
+    for content in (save({"a.units": units}), b"no tensors"):
+        named = {"sha256": sha256(content).hexdigest(), "sites": {"a": 2}}
+        with pytest.raises(SnipbiasError, match="find or download both again"):
+            unpack(content, named, "edit.json")

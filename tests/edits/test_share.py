@@ -41,6 +41,14 @@ def test_pushed_and_loaded_it_is_the_same(online: Hub) -> None:
     assert "base_model: google/flan-t5-base" in card
 
 
+def test_a_dense_edit_travels_with_its_factors(online: Hub, monkeypatch) -> None:
+    monkeypatch.setattr("snipbias.edits.format.DENSE_FROM", len(EDIT))
+    EDIT.push_to_hub("jane/dense")
+    files = {"edit.json", "factors.safetensors", "README.md"}
+    assert set(online.files("jane/dense")) == files
+    assert NeuronEdit.load("jane/dense") == EDIT
+
+
 def test_a_name_without_an_owner_is_the_users(online: Hub) -> None:
     commit = EDIT.push_to_hub("short")
     assert commit.repo_url.repo_id == "jane/short"
