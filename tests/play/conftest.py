@@ -71,3 +71,12 @@ def page(browser: Any, served: Served) -> Iterator[Any]:
     yield page
     context.close()
     assert not wrong
+
+
+@pytest.fixture
+def scripts(monkeypatch) -> list[str]:
+    """What a browser would be told to run."""
+    ui = pytest.importorskip("nicegui").ui
+    told: list[str] = []
+    monkeypatch.setattr(ui, "run_javascript", told.append)
+    return told
