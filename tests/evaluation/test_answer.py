@@ -42,4 +42,5 @@ def test_a_perplexity_beyond_meaning_is_no_figure() -> None:
     assert ratio_in_words(20.0, 10.0) == "perplexity x 2"
     assert perplexity_cell(1e11, 10.0) == "> 1,000 x"
     assert ratio_in_words(float("inf"), 10.0) == "wrecked"
+    assert ratio_in_words(None, 10.0) == ratio_in_words(2e11, 1e11) == "-"
     assert perplexity_cell(2e11, 1e11) == "-"  # the original guesses

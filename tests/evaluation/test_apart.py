@@ -85,6 +85,18 @@ def test_few_templates_settle_nothing(items, original):
     assert gain_sentence(found).startswith("too few rows to judge whether it is a gain: +")
 
 
+def test_less_than_a_gain_on_one_kind_is_none(items, original):
+    """Intervals of at most a point on mismatch rows rule a gain out, whatever the others say."""
+    small, large = (
+        Estimate(value, stats.Interval(value, value - 0.01, value + 0.01, 0.95, 20, 1, False))
+        for value in (0.0, 0.3)
+    )
+    found = {AMB: large, FILL: large, MIS: small}
+    found = {kind: Apart(Estimate(0.5), Estimate(0.5), gain) for kind, gain in found.items()}
+    assert gained(found) == "no"
+    assert gain_sentence(found).startswith("no gain: +0.0 [-1.0, +1.0] on mismatch rows")
+
+
 def test_the_original_has_no_gain_and_the_grid_fits_a_terminal(items, original):
     found = apart([original])
     assert all(each.gain.value is None for each in found.values())

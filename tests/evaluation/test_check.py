@@ -148,6 +148,10 @@ def test_check_says_what_the_model_does_and_what_to_expect():
     assert set(result.apart) == set(KINDS)
     assert "probe without surface" in str(result)
     json.dumps(result.to_dict(), allow_nan=False)
+    assert json.dumps(result.to_dict()["probe"]) == json.dumps(result.probe.to_dict())
+    page = result._repr_html_()
+    assert result.headline.split(":")[0] in page
+    assert page.count("<table>") == len(result.grids()) == 2
     assert check(lm, task, items=20, with_probe=False).probe is None
     assert "no question of another template" in " ".join(check(lm, toy, items=20).outlook)
 
@@ -199,6 +203,14 @@ def test_the_rules_that_say_no():
         ((0.9, 0.6, 0.71, 0.6), "An edit can help"),
     ):
         assert said in outlook(result, *figures), figures
+    cautious = replace(result, stereotyped=Estimate(None), unknown=Estimate(0.99))
+    assert 'There is little to fix: it says "unknown" in 99 %' in " ".join(cautious.outlook)
+    bare = replace(result.probe, told={n: {"mismatch": Estimate(None)} for n in result.probe.told})
+    told = " ".join(replace(result, right_person=Estimate(0.9), probe=bare).outlook)
+    assert "there are no mismatch rows" in told
+    assert ("length", "-", "-", "-") in replace(
+        bare, told={"length": dict.fromkeys(KINDS, Estimate(None))}
+    ).grid().rows
     # Nine in ten, without an interval that lies above chance.
     assert "%), although so few rows do not prove it." in outlook(result, 0.9, 0.6, 0.71, 0.6)
 

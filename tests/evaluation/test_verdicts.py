@@ -34,6 +34,7 @@ from snipbias.evaluation.offset_curve import (
     gains_in_draws,
     offset_curve,
 )
+from snipbias.evaluation.rows import Rows
 from snipbias.evaluation.summary import Summary, Trial
 from snipbias.evaluation.verdicts import Verdict, alarms, doubts, verdicts
 
@@ -267,6 +268,23 @@ def test_the_gain_over_an_offset_is_drawn_with_its_curve() -> None:
     np.testing.assert_allclose(gains_in_draws(edit, rows, draws), by_hand, atol=1e-9)
     assert found.estimate == near(by_hand[0])
     assert found.low < found.estimate < found.high
+
+
+def test_where_no_offset_reaches_as_far_all_that_is_right_is_gained() -> None:
+    """Ambiguous rows whose answer is a person whom the original never prefers, at no constant."""
+    labels = {"unknown": [1] * 16, "condition": ["ambiguous", "disambiguated"] * 8}
+    labels |= {"template": [f"t{n // 2}" for n in range(16)]}
+    original, edit = (
+        Rows.from_lists(scores * 8, [0] * 16, **labels, probabilities=False)
+        for scores in ([[0.0, -1.0, 1.0], [1.0, -1.0, 0.0]], [[1.0, -1.0, 0.0]] * 2)
+    )
+    found = gain_interval([edit], original)
+    assert found.estimate == 1
+    assert found.exact[1] == 1
+    assert found.exact[0] > 0.2
+    assert gain_interval([edit.take(edit.ambiguous)], original) is None  # of other rows
+    plain = replace(original, condition=np.array([""] * 16))
+    assert gain_interval([edit], plain) is None
 
 
 def test_no_edit_is_blamed_for_what_the_original_does_too():

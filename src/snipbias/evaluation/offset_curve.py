@@ -114,27 +114,25 @@ def gain_interval(trials: Sequence[Rows], original: Rows) -> Interval | None:
     Templates are drawn, crossed with the instructions; the exact bounds take the offset as given.
     None where a gain is undefined, or the trials have other rows than the original.
     """
-    if offset_curve(original) is None or any(len(rows) != len(original) for rows in trials):
+    curve = offset_curve(original)
+    if curve is None or any(len(rows) != len(original) for rows in trials):
         return None
     draws = Draws.of(original.template, original.instruction)
     gains = [gains_in_draws(rows, original, draws) for rows in trials]
     found = draws.interval(np.mean(gains, axis=0), bounds=(-1.0, 1.0))
     if found is None:
         return None
-    beside = np.mean([_beside_offset(rows, original) for rows in trials], axis=0)
+    beside = np.mean([_beside_offset(rows, original, curve) for rows in trials], axis=0)
     counted = original.disambiguated.astype(float)
     sums, sizes = (draws.cells(part).sum(axis=1) for part in (beside * counted, counted))
     there = sizes > 0
     return found.with_exact(sums[there] / sizes[there], sizes[there], (-1.0, 1.0))
 
 
-def _beside_offset(rows: Rows, original: Rows) -> Float[np.ndarray, " rows"]:
+def _beside_offset(rows: Rows, original: Rows, curve: OffsetCurve) -> Float[np.ndarray, " rows"]:
     """Per row, whether the edit is right less whether the matching offset is."""
-    curve = offset_curve(original)
-    reached = AMBIGUOUS_ACCURACY(rows)
     right = (rows.chosen == rows.gold).astype(float)
-    if curve is None or reached is None:
-        return right
+    reached = AMBIGUOUS_ACCURACY(rows) or 0.0
     as_good = np.flatnonzero(curve.ambiguous >= reached - ROUNDING)
     if not len(as_good):
         return right
