@@ -166,6 +166,9 @@ def test_scores_of_another_model_or_none_are_refused(tmp_path):
     attribute(tiny("flan-t5"), toys.task(3)).save(tmp_path / "scores.safetensors")
     with pytest.raises(SnipbiasError, match="attribute again"):
         Scores.load(tmp_path / "scores.safetensors", tiny("gpt2").sites)
+    narrow = [replace(site, width=site.width - 1) for site in tiny("flan-t5").sites]
+    with pytest.raises(SnipbiasError, match="holds scores of another model"):
+        Scores.load(tmp_path / "scores.safetensors", tuple(narrow))
     (tmp_path / "broken.safetensors").write_bytes(b"no")
     for name in ("broken", "nothing"):
         with pytest.raises(SnipbiasError, match="attribute again"):

@@ -83,3 +83,19 @@ def test_a_template_that_writes_the_date_is_told_of() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         ChatTemplate.of(model(USERS + ENDS + "{# strftime_now #}").tokenizer, "toy")
+
+
+def test_a_template_that_fails_on_one_question_is_refused_then() -> None:
+    fails = "{% if 'Zoe' in messages[0].content %}{{ raise_exception('no Zoe') }}{% endif %}"
+    lm = model(fails + USERS + ENDS)
+    assert lm.prompt_text("who?").startswith("Q: who?")
+    with pytest.raises(SnipbiasError, match="no Zoe"):
+        lm.prompt_text("who is Zoe?")
+
+
+def test_without_processes_to_fork_a_template_is_tried_here(monkeypatch) -> None:
+    expected = model(USERS + ENDS + ASKS).prompt_text("who?")
+    monkeypatch.delattr(chat.os, "fork")
+    assert model(USERS + ENDS + ASKS).prompt_text("who?") == expected
+    with pytest.raises(SnipbiasError, match="drops the question"):
+        model("You are helpful.").prompt_text("who?")

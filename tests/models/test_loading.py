@@ -169,6 +169,7 @@ def test_what_is_not_there(tmp_path):
 
 def test_devices_that_are_not_there(saved):
     assert "no device 'tpuu'" in refusal(saved("llama"), device="tpuu")
+    assert "meta is not supported" in refusal(saved("llama"), device="meta")
     assert "no cuda:99" in refusal(saved("llama"), device="cuda:99")
 
 

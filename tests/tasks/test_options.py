@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -169,9 +170,15 @@ def test_pandas_rows_and_frames() -> None:
             "twin": [pd.NaT, "t"],
         }
     )
-    for rows in (frame, frame.to_dict("records")):
+    polars = SimpleNamespace(to_dicts=lambda: frame.to_dict("records"))  # which may not be there
+    for rows in (frame, frame.to_dict("records"), polars):
         assert [item.gold for item in task(rows).items] == [1, 0]
         assert [item.twin for item in task(rows).items] == ["", "t"]
+
+
+def test_an_arrow_table_is_its_rows() -> None:
+    rows = [{"question": "Who?", "options": list(ANN_BEN), "gold": gold} for gold in (1, 0)]
+    assert [item.gold for item in task(pa.Table.from_pylist(rows)).items] == [1, 0]
 
 
 def test_a_torch_dataset_of_rows() -> None:
