@@ -11,9 +11,11 @@ import torch
 import snipbias as sb
 import toys
 from families import tiny
+from snipbias.base.table import plain_text
 from snipbias.cli import main
 from snipbias.edits.controls import random_edit
 from snipbias.evaluation import ridge
+from snipbias.evaluation.answer import answer
 from snipbias.evaluation.apart import Apart, knowledge_sentence
 from snipbias.evaluation.check import check, missing
 from snipbias.evaluation.compare import Comparison, compare
@@ -172,6 +174,15 @@ def test_a_comparison_says_what_the_model_knew_says_and_says_now(tmp_path):
         "0.60 / 0.70 / 0.60",
     ]
     assert any("a probe inside" in said for said in result.said(edit.label))
+    knew, *told = (
+        each.value
+        for each in (
+            result.inside["mismatch"],
+            *(result.measured[name].apart["mismatch"].auroc for name in ("original", edit.label)),
+        )
+    )
+    brief = f"knew inside {knew:.2f}, said {told[0]:.2f}, says now {told[1]:.2f} (AUROC)"
+    assert brief in plain_text(answer(result), 300)
     result.save(tmp_path)
     assert Comparison.load(tmp_path).to_dict() == result.to_dict()
     without = compare(lm, toy, edit, with_probe=True, control_rows=False, **options)
