@@ -35,7 +35,7 @@ class Combine(o.Writing):
 
     def __call__(self) -> None:
         from snipbias.cli.combining import read_edits
-        from snipbias.cli.show import edit_table
+        from snipbias.cli.edit_view import edit_table
         from snipbias.edits.algebra import combined
 
         with run(self) as this:

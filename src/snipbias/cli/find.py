@@ -108,7 +108,7 @@ class Find(Finding):
     aggregate: str | None = o.option("mean or max over instructions.")
 
     def __call__(self) -> None:
-        from snipbias.cli.show import edit_head, layer_map
+        from snipbias.cli.edit_view import edit_head, layer_map
         from snipbias.method.find import as_recipe
         from snipbias.method.stable import scored
 
