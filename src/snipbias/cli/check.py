@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +9,7 @@ from typing import Any
 
 import snipbias as sb
 from snipbias.base.errors import SnipbiasError
-from snipbias.base.files import atomic_file, refuse_existing
+from snipbias.base.files import atomic_file, refuse_existing, write_json
 from snipbias.cli import options as o
 from snipbias.cli.ending import again
 from snipbias.cli.run import Run, show
@@ -45,17 +43,16 @@ class Showing(o.Command):
 
     def write(self, found: Any, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write a result to the file, if one was named, and its rows where that is a .csv."""
+        from snipbias.experiment.tables import csv_tables
+
         if not self.save:
             return
-        with atomic_file(self.save) as new, new.open("w", encoding="utf-8") as file:
-            if self.save.suffix == ".csv":
-                writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-                writer.writeheader()
-                writer.writerows(rows)
-            elif self.save.suffix == ".json":
-                file.write(json.dumps(found.to_dict(), indent=1) + "\n")
+        with atomic_file(self.save) as new:
+            if self.save.suffix == ".json":
+                write_json(found.to_dict(), new)
             else:
-                file.write(f"{found}\n")
+                text = csv_tables.text(rows) if self.save.suffix == ".csv" else f"{found}\n"
+                new.write_text(text, encoding="utf-8")
 
 
 class Check(Showing, o.Running, o.Batching, o.Asking):

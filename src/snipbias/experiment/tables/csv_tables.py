@@ -7,6 +7,7 @@ import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import mean
+from typing import Any
 
 import numpy as np
 
@@ -34,7 +35,7 @@ def table_1(experiment: Experiment) -> list[Cells]:
     return [_row_1(experiment, each) for each in experiment.every]
 
 
-def text(rows: Sequence[Cells]) -> str:
+def text(rows: Sequence[Mapping[str, Any]]) -> str:
     """The rows as a CSV file."""
     file = io.StringIO()
     header = list(dict.fromkeys(column for row in rows for column in row))
