@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.edits.edit import NeuronEdit
+from snipbias.edits.export.checkpoint import rounding
 from snipbias.models.language_model import LanguageModel, Query
 from snipbias.models.source import quiet_transformers
 from snipbias.tasks.neutral_text import passages
@@ -35,18 +36,13 @@ class ExportCheck:
     tokens: int  # length of the text
 
 
-def check_export(
-    lm: LanguageModel,
-    edit: NeuronEdit,
-    load: Callable[[PreTrainedModel], nn.Module],
-    rounding: float,
-) -> ExportCheck:
+def check_export(lm: LanguageModel, edit: NeuronEdit, folder: Path, kind: str) -> ExportCheck:
     """Run the hooked model and what was exported, and compare.
 
     Args:
         lm, edit: the model, and the edit that was exported.
-        load: takes a float32 copy of the model and returns the exported model in float32.
-        rounding: relative rounding error of a stored weight, allowed in addition to float32's.
+        folder: what was exported.
+        kind: lora, ia3 or checkpoint; the rounding of a checkpoint's weights is allowed for.
 
     Raises:
         SnipbiasError: they differ by more than the tolerance, or the model is quantised.
@@ -59,11 +55,11 @@ def check_export(
         hooked = _logits(twin, query, lm.device)
     with warnings.catch_warnings(), quiet_transformers():
         warnings.simplefilter("ignore")  # PEFT's warnings concern training
-        exported = _logits(load(twin).eval().to(lm.device), query, lm.device)
+        exported = _logits(_loaded(twin, folder, kind).eval().to(lm.device), query, lm.device)
     check = ExportCheck(
         difference=_difference(exported, hooked),
         effect=_difference(original, hooked),
-        tolerance=max(TOLERANCE, rounding),
+        tolerance=max(TOLERANCE, rounding(lm, edit) if kind == "checkpoint" else 0.0),
         tokens=sum(map(len, (query.prompt, *query.options))),
     )
     if not check.difference <= check.tolerance:  # also true for NaN
@@ -92,6 +88,15 @@ def float32_twin(model: PreTrainedModel) -> PreTrainedModel:
     for buffer in model.buffers():
         memo[id(buffer)] = buffer.float() if buffer.is_floating_point() else buffer
     return copy.deepcopy(model, memo).eval()
+
+
+def _loaded(twin: PreTrainedModel, folder: Path, kind: str) -> nn.Module:
+    """The export in float32, as others load it; an adapter goes onto the twin."""
+    if kind == "checkpoint":
+        return type(twin).from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(twin, str(folder))
 
 
 @torch.no_grad()

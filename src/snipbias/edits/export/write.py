@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
-
-import torch
-from torch import nn
+from typing import get_args
 
 from snipbias.base.errors import SnipbiasError, require
-from snipbias.base.files import atomic_folder
+from snipbias.base.files import atomic_folder, write_json
 from snipbias.base.markdown import Markdown
 from snipbias.edits.card.card import model_card
 from snipbias.edits.card.figures import Figures
@@ -20,15 +16,12 @@ from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.export.adapters import has_bias, write_adapter
 from snipbias.edits.export.base import Base, Exported, Format
 from snipbias.edits.export.check import check_export
-from snipbias.edits.export.checkpoint import rounding, write_checkpoint
+from snipbias.edits.export.checkpoint import write_checkpoint
 from snipbias.edits.given import GivenModel, as_model
 from snipbias.edits.record import by_site
 from snipbias.edits.sharing import EXPORT_FILE, record_of, with_card
 from snipbias.edits.sharing import write as write_files
 from snipbias.models.language_model import LanguageModel
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 
 def export(
@@ -108,17 +101,6 @@ def fill(
     else:
         require("peft", "writing an adapter needs")
         write_adapter(lm, changes, folder, format, place, one_rank=one_rank)
-
-    def load(twin: PreTrainedModel) -> nn.Module:
-        """The export as others load it."""
-        if format == "checkpoint":
-            kind = type(lm.model)
-            return kind.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
-        from peft import PeftModel
-
-        return PeftModel.from_pretrained(twin, str(folder))
-
-    allowed = rounding(lm, changes) if format == "checkpoint" else 0.0
     exported = Exported(
         format=format,
         base=place,
@@ -126,7 +108,7 @@ def fill(
         modules=len(changes.factors),
         rank=max(map(len, changes.factors.values())) if format == "lora" else None,
         bias=format == "lora" and has_bias(lm, changes),
-        check=check_export(lm, changes, load, allowed) if check else None,
+        check=check_export(lm, changes, folder, format) if check else None,
     )
     for file in folder.glob("*.safetensors"):
         file.chmod(0o644)  # safetensors makes them readable for their owner only
@@ -142,6 +124,6 @@ def fill(
         checked=Markdown(exported.checked),
         export_command=command,
     )
-    described = json.dumps(exported.to_dict(), indent=1) + "\n"
-    write_files(with_card(edit, card, figures) | {EXPORT_FILE: described.encode()}, folder)
+    write_files(with_card(edit, card, figures), folder)
+    write_json(exported.to_dict(), folder / EXPORT_FILE)
     return exported
