@@ -147,6 +147,8 @@ def test_key_tells_of_all_that_changes_an_answer(monkeypatch: pytest.MonkeyPatch
         assert found not in {None, *seen}, number
         seen.add(found)
     assert of(multiply_in_bfloat16) == of(multiply_in_bfloat16)
+    loop: list[object] = []
+    loop.append(loop)
     strange: list[Callable[[LanguageModel], object]] = [
         lambda o: o.module("model.layers.0.mlp.up_proj").register_forward_hook(_hook),
         lambda o: o.module("model.layers.0.mlp.up_proj").register_forward_pre_hook(lambda m, a: a),
@@ -154,6 +156,8 @@ def test_key_tells_of_all_that_changes_an_answer(monkeypatch: pytest.MonkeyPatch
         lambda o: setattr(o.model.lm_head, "forward", partial(_hook, o.model.lm_head)),
         lambda o: setattr(o, "rows_differ", True),
         lambda o: o.model.to("meta"),
+        lambda o: o.model.lm_head.to("meta"),
+        lambda o: setattr(o.model.config, "loop", loop),
     ]
     assert {of(change) for change in strange} == {None}
     monkeypatch.setattr(type(layer.mlp), "forward", _hook)

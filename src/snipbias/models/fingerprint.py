@@ -34,7 +34,7 @@ UNREAD += ("_name_or_path", "_commit_hash", "_original_object_hash")
 Weights = dict[int, tuple[Tensor, str]]
 
 
-class _UnknownError(Exception):
+class _UnknownError(ValueError):
     """Something whose hash may not change when it does."""
 
 
@@ -55,10 +55,8 @@ def fingerprint(lm: LanguageModel, weights: Weights | None = None) -> str | None
     state = _State({} if weights is None else weights)
     try:
         state.dump((lm.model, lm.tokenizer, lm.reads_whole, _surroundings(lm)))
-    except (_UnknownError, pickle.PicklingError, TypeError, AttributeError):
-        return None
-    except (ValueError, RecursionError):  # it refers to itself
-        return None
+    except (ValueError, pickle.PicklingError, TypeError, AttributeError, RecursionError):
+        return None  # something unknown, or that refers to itself
     return state.digest.hexdigest()
 
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import patch
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.hub import OFFLINE
@@ -36,23 +37,17 @@ def texts_of(record: RunRecord, task: str, data_dir: Path | None = None) -> Text
         return Texts({}, (), f"The run does not say what {task} was.")
     instructions, given = tuple(kept["instructions"]), record.arguments
     pairs = given.get("column") or ()
-    before = os.environ.get(OFFLINE)
-    os.environ[OFFLINE] = "1"
     try:
-        found = read_task(
-            task,
-            data_dir=data_dir or given.get("data_dir"),
-            instructions=instructions,
-            columns=dict(pair.split("=", 1) for pair in pairs) or None,
-            prompt=kept.get("prompt", DEFAULT),
-        )
+        with patch.dict(os.environ, {OFFLINE: "1"}):
+            found = read_task(
+                task,
+                data_dir=data_dir or given.get("data_dir"),
+                instructions=instructions,
+                columns=dict(pair.split("=", 1) for pair in pairs) or None,
+                prompt=kept.get("prompt", DEFAULT),
+            )
     except (SnipbiasError, OSError) as error:
         return Texts({}, instructions, f"The texts of {task} are not shown: {error}")
-    finally:
-        if before is None:
-            del os.environ[OFFLINE]
-        else:
-            os.environ[OFFLINE] = before
     if found.fingerprint != kept["fingerprint"]:
         said = f"The texts of {task} are not shown: its rows are no longer those of the run."
         return Texts({}, instructions, said)
