@@ -91,6 +91,7 @@ def test_a_name_that_no_command_knows_is_refused(tmp_path: Path) -> None:
         ("n = " + "1" * 9_999, "give a TOML file"),
         ("columns = 3", r"write \[columns\], and below"),
         ('[look]\nmethod = "theirs:scorer"', "give --method if you trust it"),
+        ('model = "LM-eval:t"\ndata-dir = "theirs"', "give --data-dir if you trust it"),
     ):
         with pytest.raises(SnipbiasError, match=said):
             look("--config", settings(tmp_path, text))

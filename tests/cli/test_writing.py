@@ -53,7 +53,11 @@ def test_a_record_lets_no_code_of_others_run(cli, here: Path) -> None:
         with pytest.raises(SnipbiasError, match="to rerun too if you trust it"):
             asked("m", *words)
     tasks = ["lm-eval:t", "--data-dir", "theirs"]
-    for words in (["--method", "a:b"], ["--methods", "v1,a:b"], ["--methods=a:b"], tasks):
+    Path("t.toml").write_text('task = "\\u004cm-eval:t"')
+    shouted = ["LM-EVAL:t", "--data-dir=theirs"]
+    in_file = ["--config=t.toml", "--data-dir=theirs"]
+    methods = (["--method", "a:b"], ["--methods", "v1,a:b"], ["--methods=a:b"])
+    for words in (*methods, tasks, shouted, in_file):
         with pytest.raises(SnipbiasError, match="run 'snipbias evaluate' with"):
             asked("m", *words)
     both = {"--trust-remote-code": True, "--lm-eval-path": Path("mine")}

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ def take(context: typer.Context, path: Path | None) -> None:
     """
     if path is None:
         return
-    found = _read(path)
+    found = read(path)
     columns = found.pop("columns", {})
     if not isinstance(columns, dict):
         raise SnipbiasError(
@@ -65,8 +65,18 @@ def take(context: typer.Context, path: Path | None) -> None:
                 f"{path} sets {name} to {given[name]}, which is code that someone else may have "
                 f"written: delete it there, and give --{name} if you trust it."
             )
+    if "data_dir" in given and names_task_files([*map(str, given.values()), *sys.argv]):
+        raise SnipbiasError(
+            f"{path} sets data_dir to {given['data_dir']}, whose task files may run code that "
+            "someone else may have written: delete it there, and give --data-dir if you trust it."
+        )
     may = options.keys() - set(RUNS_CODE)
     context.default_map = {n: _fit(options[n], value) for n, value in given.items() if n in may}
+
+
+def names_task_files(words: Iterable[str]) -> bool:
+    """Whether a task of the lm-evaluation-harness is named: its files may call code beside them."""
+    return any("lm-eval:" in word.lower() for word in words)
 
 
 def _fit(option: Any, value: Any) -> Any:
@@ -94,8 +104,12 @@ def write(folder: Path, options: Any) -> None:
     (folder / FILE).write_text(text + "\n", encoding="utf-8")
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """The settings of a file, which may say batch-size or batch_size."""
+def read(path: Path) -> dict[str, Any]:
+    """The settings of a file, which may say batch-size or batch_size.
+
+    Raises:
+        SnipbiasError: the file cannot be read.
+    """
     if sys.version_info >= (3, 11):
         import tomllib
     else:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.record import RunRecord
+from snipbias.cli import config
 
 # The commands that can be repeated from the record they write.
 RECORDED = ("find", "learn", "evaluate", "reproduce", "demo", "apply", "export", "combine")
@@ -32,8 +34,11 @@ def recorded_arguments(path: Path, out: Path, given: Mapping[str, object]) -> li
         raise SnipbiasError(
             f"{path} does not record a run that can be repeated: only {', '.join(RECORDED)} can."
         )
-    # Task files of the lm-evaluation-harness may call code next to them.
-    if any("lm-eval:" in w for w in argv) and any(w.startswith("--data-dir") for w in argv):
+    given_by = [part for word in argv for part in word.split("=", 1)]
+    files = [Path(file) for option, file in pairwise(given_by) if option == "--config"]
+    named = [*argv, *(str(config.read(file)) for file in files)]
+    has_folder = any("data-dir" in word.replace("_", "-") for word in named)
+    if has_folder and config.names_task_files(named):
         raise SnipbiasError(
             "the recorded run read task files that may run code that someone else may have "
             f"written: read them, and run 'snipbias {kept[0]}' with them if you trust them."
