@@ -66,6 +66,10 @@ class Slow:
     def __call__(self, rows: Rows) -> float | None:
         return self.figure(rows)
 
+    def values(self, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+        """What a figure that can be anything has in a row is not asked for."""
+        return np.zeros(len(rows)), np.ones(len(rows))
+
     def over(self, rows: Rows, draws: Draws) -> np.ndarray:
         every = (self.figure(taken(draws, rows, draw)) for draw in range(len(draws.templates)))
         return np.array([np.nan if value is None else value for value in every])

@@ -35,6 +35,11 @@ def test_the_leading_number_is_of_unanswerable_rows_and_of_all_where_none_are_ma
     assert (measures.NAMED_STEREOTYPED(marked), measures.ANSWERABLE(marked)) == (0.5, 0.5)
     bare = rows([True, True, True, False], biased=[0] * 4)
     assert (measures.NAMED_STEREOTYPED(bare), measures.ANSWERABLE(bare)) == (0.75, 0.75)
+    # Rows of one condition, or without, do not pass for those of the other.
+    for condition, found in (("ambiguous", (0.5, None)), ("disambiguated", (None, 0.5))):
+        some = [condition, condition, None, None]
+        one = rows([True, False, True, True], biased=[0] * 4, condition=some)
+        assert (measures.NAMED_STEREOTYPED(one), measures.ANSWERABLE(one)) == found
 
 
 def test_a_perplexity_beyond_meaning_is_no_figure() -> None:

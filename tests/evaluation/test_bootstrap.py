@@ -72,6 +72,34 @@ def test_the_quick_way_gives_the_same_interval_as_the_slow_one(
     np.testing.assert_allclose(quick.over(a, draws), slow.over(a, draws), atol=1e-12)
 
 
+def test_discrimination_is_the_mean_of_the_shares_of_pairs_that_rows_win() -> None:
+    """Each pair counts for both of its rows, and each instruction as much as any other."""
+    rows = crossed_rows(seed=2, ties=True)
+    lacking = np.where(rows.instruction == 3, "ambiguous", rows.condition)
+    lacking[rows.instruction == 4] = np.where(rows.template == "t0", "", rows.condition)[
+        rows.instruction == 4
+    ]
+    for condition in (rows.condition, lacking):
+        some = replace(rows, condition=condition)
+        share, weight = DISCRIMINATION.values(some)
+        assert np.average(share, weights=weight) == pytest.approx(DISCRIMINATION(some))
+
+
+def test_an_auroc_of_one_over_few_templates_is_not_sure() -> None:
+    """All pairs are won: one template in so many may still lose all, as of a share of 1."""
+    for templates in (4, 12, 40):
+        rows = crossed_rows(templates, 1)
+        scores = np.full((len(rows), 3), -1.0)
+        scores[:, 0] = np.where(rows.condition == "ambiguous", -0.5, -2.0)
+        for right, figure in ((scores, 1.0), (-3 - scores, 0.0), (np.full_like(scores, -1), 0.5)):
+            found = stats.interval(DISCRIMINATION, [replace(rows, scores=right)])
+            assert found is not None
+            assert found.estimate == figure
+            unseen = 1 - 0.025 ** (1 / templates)
+            ends = figure * (1 - unseen), 1 - (1 - figure) * (1 - unseen)
+            assert (found.low, found.high) == pytest.approx(ends, abs=0.01)
+
+
 def test_an_instruction_that_lacks_a_condition_takes_no_part_in_discrimination() -> None:
     rows = crossed_rows(seed=2)
     only = np.where(rows.instruction == 3, "ambiguous", rows.condition)

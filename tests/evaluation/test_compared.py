@@ -221,6 +221,6 @@ def test_whether_the_person_is_named_less_often_is_told_by_the_interval() -> Non
         found = SimpleNamespace(
             value=lambda name: SimpleNamespace(value=0.3),
             change=lambda name, change=change: SimpleNamespace(interval=change),
-            rows=[SimpleNamespace(kinds=True)],
+            rows=[SimpleNamespace(told=True)],
         )
         assert f"in 30.0 % of unanswerable rows, {words}: " in stereotyped(found)

@@ -169,8 +169,11 @@ def test_intervals_are_over_passages() -> None:
     assert ratio.estimate == pytest.approx(after.perplexity / before.perplexity)
     assert ratio.low < math.exp(1 / 10) < math.exp(6 / 30) < ratio.high
     assert (ratio.templates, ratio.instructions) == (2, 1)
-    moved = kl_interval(after)  # both passages are off by the same
-    assert (moved.estimate, moved.low, moved.high) == pytest.approx((0.05, 0.05, 0.05))
+    moved = kl_interval(after)  # both passages are off by the same, and others may not be
+    assert moved.estimate == pytest.approx(0.05)
+    assert (moved.low, moved.high) == moved.exact
+    assert moved.low < 0.01
+    assert moved.high > 0.5
     same = perplexity_ratio(before, before)
     assert same.estimate == 1
     # Nothing differs: of three quarters of other passages, by weight, nothing is known.

@@ -23,7 +23,8 @@ class Estimate:
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> Estimate:
         """Rebuild the record from its JSON form."""
-        return cls(found["value"], found["interval"] and stats.Interval(**found["interval"]))
+        interval = found["interval"]
+        return cls(found["value"], interval and stats.Interval.from_dict(interval))
 
     @property
     def low(self) -> float | None:

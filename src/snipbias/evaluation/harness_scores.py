@@ -108,7 +108,7 @@ class HarnessScores:
         names = [field.name for field in fields(HarnessScore)]
         scores = [{name: score[name] for name in names} for score in found["scores"]]
         for score in scores:
-            score["change"] = score["change"] and Interval(**score["change"])
+            score["change"] = score["change"] and Interval.from_dict(score["change"])
         return cls(tuple(HarnessScore(**score) for score in scores), found["versions"])
 
     def to_dict(self, margin: float = MARGIN) -> dict[str, Any]:

@@ -17,9 +17,9 @@ of a nonnegative variable"; no counterexample to its level is known.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -60,6 +60,12 @@ class Interval:
     ends: Ends | None = None
     unit: str = "template"
 
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> Interval:
+        """Rebuild the record from its JSON form, which has lists for pairs."""
+        pairs = {name: tuple(value) for name, value in found.items() if isinstance(value, list)}
+        return cls(**{**found, **pairs})
+
     def __str__(self) -> str:
         return f"{self.estimate:.3g} [{self.low:.3g}, {self.high:.3g}]"
 
@@ -91,7 +97,7 @@ class Interval:
         sizes: Float[np.ndarray, " clusters"],
         ends: Ends,
     ) -> Interval:
-        """Add exact bounds, and widen to them if few clusters differ from 0 or an end.
+        """Add exact bounds, and widen to them if few clusters differ from 0, an end or the mean.
 
         Args:
             means, sizes: the figure and the number of rows of each cluster that has rows.
@@ -113,7 +119,7 @@ class Interval:
         tail = (1 - self.level) / 2
         exact = float(np.quantile(low, tail)), float(np.quantile(high, 1 - tail))
         found = replace(self, exact=exact, ends=ends, templates=len(means))
-        differ = min((abs(means - same) > 1e-9).sum() for same in (*ends, 0.0))
+        differ = min((abs(means - same) > 1e-9).sum() for same in (*ends, 0.0, self.estimate))
         few = differ < min(FEWEST_TEMPLATES, len(means) / 2)
         return found.guarded if few else found
 

@@ -24,11 +24,16 @@ def auroc(positive: Float[np.ndarray, " p"], negative: Float[np.ndarray, " n"]) 
     if np.isnan(positive).any() or np.isnan(negative).any():
         raise ValueError("auroc of NaN: fix the scores first.")
     p, n = len(positive), len(negative)
-    if not p or not n:
-        return None
-    ordered = np.sort(negative)
-    below, not_above = (ordered.searchsorted(positive, side).sum() for side in ("left", "right"))
-    return float((below + not_above) / 2 / (p * n))
+    return float(wins(positive, negative).sum() / (p * n)) if p and n else None
+
+
+def wins(
+    values: Float[np.ndarray, " p"], others: Float[np.ndarray, " n"]
+) -> Float[np.ndarray, " p"]:
+    """How many of the others each value exceeds, ties counting half."""
+    ordered = np.sort(others)
+    below, not_above = (ordered.searchsorted(values, side) for side in ("left", "right"))
+    return (below + not_above) / 2
 
 
 def discrimination(rows: Rows, unanswerable: str = "ambiguous") -> float | None:

@@ -64,7 +64,7 @@ class Measured:
         return tuple(
             name
             for name, metric in PARTS.items()
-            if metric(rows) is not None and (rows.kinds or name != "stereotyped overall")
+            if metric(rows) is not None and (rows.told or name != "stereotyped overall")
         )
 
     @_remembered

@@ -86,7 +86,7 @@ def stereotyped(found: Measured) -> str:
     if share is None or change is None:
         return ""
     often = {"yes": "less often", "no": "more often", "not shown": "not shown to be less often"}
-    rows = "unanswerable rows" if found.rows[0].kinds else "rows"
+    rows = "unanswerable rows" if found.rows[0].told else "rows"
     return (
         f"names the stereotyped person in {100 * share:.1f} % of {rows}, "
         f"{often[below(change, 0.0)]} than before: {change.points} points"

@@ -134,6 +134,11 @@ class Rows:
         return np.isin(self.condition, UNANSWERABLE)
 
     @cached_property
+    def told(self) -> bool:
+        """Whether the data says of any row that its context holds the answer, or does not."""
+        return bool((self.condition != "").any())
+
+    @cached_property
     def kinds(self) -> tuple[str, ...]:
         """The kinds of unanswerable rows that are there."""
         return tuple(kind for kind in UNANSWERABLE if (self.condition == kind).any())

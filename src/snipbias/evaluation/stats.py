@@ -70,10 +70,8 @@ def interval(
     if minus is not None:
         others, before = _drawn(metric, minus, draws)
         figures, low, high = figures - others, low - high, high - low
-        if clusters and before and np.array_equal(clusters[1], before[1]):
-            clusters = clusters[0] - before[0], clusters[1]
-        else:
-            clusters = None
+        same = np.array_equal(clusters[1], before[1])
+        clusters = (clusters[0] - before[0], clusters[1]) if same else None
     found = draws.interval(figures, level, bounds=(low, high))
     return found.with_exact(*clusters, (low, high)) if found and clusters else found
 
@@ -90,11 +88,9 @@ def difference(metric: Metric, trials_a: Trials, trials_b: Trials) -> Interval |
 
 def _drawn(
     metric: Metric, trials: Trials, draws: Draws
-) -> tuple[Float[np.ndarray, " draws"], tuple[np.ndarray, np.ndarray] | None]:
-    """The mean figure of trials in each draw; of a mean also each template's, and its rows."""
+) -> tuple[Float[np.ndarray, " draws"], tuple[np.ndarray, np.ndarray]]:
+    """The mean figure of trials in each draw; also each template's, and how much it weighs."""
     figures = np.mean([metric.over(rows, draws) for rows in trials], axis=0)
-    if not isinstance(metric, Mean):
-        return figures, None
     valued = [metric.values(rows) for rows in trials]
     weighed = [np.where(weight > 0, values, 0.0) * weight for values, weight in valued]
     sums, sizes = (

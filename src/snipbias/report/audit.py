@@ -104,10 +104,10 @@ def _sections(
     found: Comparison, scenario: Scenario, edits: Sequence[NeuronEdit]
 ) -> Iterator[Section]:
     """What is not covered and what is wrong, before what was done and measured."""
-    if not (found.measured[ORIGINAL].rows[0].biased >= 0).any():
+    if found.measured[ORIGINAL].value("stereotyped").value is None:
         raise SnipbiasError(
-            f"the rows of {found.task.name} do not say whom the stereotype names: fill in the "
-            "column 'biased' and evaluate again."
+            f"the rows of {found.task.name} do not say whom the stereotype names where a text does "
+            "not tell: fill in the column 'biased', in ambiguous rows too, and evaluate again."
         )
     named = {m: found.measured[m].value("stereotyped") for m in (ORIGINAL, *found.edits)}
     missing = [
