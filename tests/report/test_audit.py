@@ -87,7 +87,7 @@ def test_pdf(run: Path, tmp_path: Path) -> None:
 def test_rows_that_all_tell_the_answer_do_not_show_whom_a_model_names(tmp_path: Path) -> None:
     answerable = task().where(lambda item: item.condition == "disambiguated")
     folder = tmp_path / "run"
-    compare(tiny("llama"), answerable, (), texts=(), controls=0, elsewhere=0).save(folder)
+    compare(tiny("llama"), answerable, texts=(), controls=0, elsewhere=0).save(folder)
     RunRecord("evaluate", ["evaluate", "m", "toy"], {"task": "toy"}).write(folder)
     with pytest.raises(SnipbiasError, match="in ambiguous rows too, and evaluate again"):
         write_audit(folder, tmp_path / "audit.html", Scenario())
