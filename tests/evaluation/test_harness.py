@@ -20,7 +20,7 @@ from flan import flan_t5
 from harness_tasks import ROWS, by_document, run
 from snipbias.base.errors import SnipbiasError
 from snipbias.cli import main
-from snipbias.evaluation.harness import _change, harness_scores
+from snipbias.evaluation.harness import _change, _samples, harness_scores
 from snipbias.evaluation.harness_scores import HarnessScore
 from snipbias.evaluation.stats import Interval
 
@@ -78,6 +78,7 @@ def test_generated_text_and_a_limit(folder: Path) -> None:
         ("own_choice", "acc", 3),
         ("own_written", "exact_match", 3),
     }
+    assert all(word in str(found) for word in ("own_choice", "own_written", "exact_match"))
 
 
 def test_seeds_and_tokenizer_are_left_alone(folder: Path) -> None:
@@ -170,11 +171,25 @@ def test_refusals(lm_eval: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -
     lm = tiny("llama")
     with pytest.raises(SnipbiasError, match=r"no task 'own_chose' \(did you mean 'own_choice'\?\)"):
         harness_scores(lm, ["own_chose"], include_path=folder)
+    with pytest.raises(SnipbiasError, match="no task of lm-evaluation-harness is named"):
+        harness_scores(lm, [], include_path=folder)
     with pytest.raises(SnipbiasError, match="there is no folder"):
         harness_scores(lm, ["own_choice"], include_path=folder / "none")
     (folder.parent / "rows.json").unlink()
     with pytest.raises(SnipbiasError, match=r"could not run own_choice .*check the task's data"):
         harness_scores(lm, ["own_choice"], include_path=folder)
+
+
+def test_samples_that_are_no_numbers_or_whose_mean_is_not_the_metric_give_no_change() -> None:
+    def samples(*values: object, metric: float = 0.5, chosen: str = "none") -> list | None:
+        logged = [{"filter": "none", "doc_id": -n, "acc": v} for n, v in enumerate(values)]
+        result = {"samples": {"t": logged}, "results": {"t": {f"acc,{chosen}": metric}}}
+        found = _samples(result, "t", f"acc,{chosen}")
+        return None if found is None else found.tolist()
+
+    assert samples(1, 0.0, True, 0) == [0.0, 1.0, 0.0, 1.0]  # in the order of the documents
+    assert samples(1, 0, metric=0.7) is None
+    assert samples("1", 0) is samples() is samples(1, 0, chosen="strict") is None
 
 
 def test_without_the_package_the_pip_command(monkeypatch: pytest.MonkeyPatch) -> None:

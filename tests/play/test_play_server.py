@@ -11,8 +11,12 @@ from typing import Any
 
 import pytest
 
+from families import tiny
 from snipbias.cli import main
+from snipbias.play import server
 from snipbias.play.guard import HEADERS, Guard, is_loopback
+from snipbias.play.session import Session
+from toys import task
 
 
 def test_names_of_the_server() -> None:
@@ -96,6 +100,7 @@ def test_the_guard_asks_for_its_token_once_and_then_for_the_cookie() -> None:
     wrong += [(b"", b"snipbias-8081=secret"), (b"", b"snipbias-8080=")]
     assert {asked(*words)["status"] for words in wrong} == {403}
     assert asked(kind="websocket")["type"] == "websocket.close"
+    assert asked(kind="lifespan")["type"] == "lifespan.response.start"  # nobody's request
 
 
 def refused(capsys, *argv: object) -> str:
@@ -137,3 +142,31 @@ def test_another_host_is_warned_of(capsys, monkeypatch) -> None:
                 main(["play", "demo", "--host", host, "--no-browser"])
             assert stop.value.code == 0
             assert ("warning: with --host 0.0.0.0" in capsys.readouterr().err) is is_told
+
+
+def test_the_page_is_served_behind_its_token_until_an_interrupt(monkeypatch) -> None:
+    nicegui, uvicorn = (pytest.importorskip(name) for name in ("nicegui", "uvicorn"))
+    opened: list[str] = []
+    told: list[str] = []
+    served: list[dict] = []
+
+    def run(self: object, sockets: list) -> None:
+        (listener,) = sockets
+        served.append({"config": self.config, "port": listener.getsockname()[1]})
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(uvicorn.Server, "run", run)
+    monkeypatch.setattr(nicegui.ui, "run_with", lambda app, **how: served.append(how))
+    monkeypatch.setattr(server.webbrowser, "open", opened.append)
+    session = Session(tiny("llama"), [], [task()])
+    for wants in (False, True):
+        how = {"host": "127.0.0.1", "port": 0, "open_browser": wants}
+        server.serve(session, **how, say=told.append)
+    page, first, _, second = served
+    assert (page["title"], page["root"].args) == ("snipbias · llama", (session,))
+    assert opened == told[1:]
+    for url, asked in zip(told, (first, second), strict=True):
+        guard = asked["config"].app
+        assert isinstance(guard, Guard)
+        assert url == f"http://127.0.0.1:{asked['port']}/?token={guard._token}"
+    assert first["config"].app._token != second["config"].app._token
