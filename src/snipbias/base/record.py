@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import platform
-import sys
 import time
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from snipbias.base.errors import SnipbiasError
 from snipbias.base.files import atomic_file
+from snipbias.base.machine import machine, package_versions, peak_memory_mb
 from snipbias.base.parallel import workers
 from snipbias.base.words import clipped
 
 FILE = "run.json"
-PACKAGES = ("snipbias", "torch", "transformers", "tokenizers", "numpy", "scipy", "pyarrow", "gguf")
 
 
 @dataclass
@@ -69,7 +65,7 @@ class RunRecord:
         self.seconds["total"] = round(sum(v for k, v in self.seconds.items() if k != "total"), 3)
         self.versions = package_versions()
         self.machine = machine() | {"processes": self._processes}
-        self.peak_memory_mb = _peak_memory_mb()
+        self.peak_memory_mb = peak_memory_mb()
         path = Path(folder) / FILE
         with atomic_file(path) as new:
             new.write_text(json.dumps(asdict(self), indent=1, default=str) + "\n", encoding="utf-8")
@@ -104,41 +100,3 @@ class RunRecord:
             raise SnipbiasError(
                 f"{clipped(str(path), 200)} is not a run record ({why}): give the folder of a run."
             ) from None
-
-
-def package_versions() -> dict[str, str]:
-    """Versions of Python and of the packages that affect results."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        with suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
-
-
-def machine() -> dict[str, Any]:
-    """Processor, threads and accelerator."""
-    import torch
-
-    return {
-        "platform": platform.platform(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "processes": workers().count,
-    }
-
-
-def _peak_memory_mb() -> dict[str, float]:
-    """Largest memory use of this process so far."""
-    import torch
-
-    if sys.platform == "win32":  # which has no module resource
-        return {}
-    import resource
-
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kilobytes elsewhere
-    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
-    found = {"resident": round(resident, 1)}
-    if torch.cuda.is_available():
-        found["cuda"] = round(torch.cuda.max_memory_allocated() / 2**20, 1)
-    return found

@@ -46,7 +46,7 @@ def examine() -> dict[str, Any]:
     import torch
 
     from snipbias.base.hub import cache_dir, offline
-    from snipbias.base.record import machine, package_versions
+    from snipbias.base.machine import machine, package_versions
     from snipbias.models.batching import FASTEST
 
     def there(place: str | Path) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from snipbias.base.errors import SnipbiasError, require
 from snipbias.base.files import refuse_alike, slug
-from snipbias.base.record import package_versions
+from snipbias.base.machine import package_versions
 from snipbias.base.words import ORIGINAL
 from snipbias.edits.given import GivenModel, GivenTask, as_model, as_tasks
 from snipbias.edits.provenance import ModelId
