@@ -47,6 +47,21 @@ def test_prunings_of_the_same_units_are_undone_in_order(unchanged):
         apart.undo()
 
 
+@torch.no_grad()
+def test_autocast_sees_what_is_baked_and_undone():
+    lm, ids = tiny("llama"), torch.tensor([[5, 6, 7]])
+    edit = edit_of(lm)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        original = lm.model(ids).logits
+        with edit.applied(lm):
+            edited = lm.model(ids).logits
+        baked = edit.bake(lm)
+        written = lm.model(ids).logits
+        baked.undo()
+        assert torch.equal(lm.model(ids).logits, original)
+    assert (written - edited).abs().max() < (edited - original).abs().max() / 4
+
+
 @pytest.mark.parametrize("factor", [0.0, 0.3])
 def test_undone_in_another_type_it_is_the_original_in_that_type(factor):
     lm, expected = tiny("llama-bias"), tiny("llama-bias")

@@ -48,6 +48,7 @@ class Baked:
             while self.originals:
                 weight, units, dim, rows, _ = self.originals.pop()
                 weight.index_copy_(dim, units.to(weight.device), rows.to(weight))
+        torch.clear_autocast_cache()
         self.stack[:] = (baked for baked in self.stack if baked is not self)
 
     def _changes(self, weight: Tensor, units: Tensor) -> bool:
@@ -120,4 +121,5 @@ def bake(lm: LanguageModel, factors: Mapping[str, Mapping[int, float]]) -> Baked
     except BaseException:
         baked.undo()
         raise
+    torch.clear_autocast_cache()  # which keeps the weights as they were before
     return baked

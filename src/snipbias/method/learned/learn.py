@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from numbers import Integral
 from operator import add
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from snipbias.base.errors import SnipbiasError
 from snipbias.base.table import Grid
 from snipbias.base.words import did_you_mean
 from snipbias.edits.edit import NeuronEdit
-from snipbias.edits.given import GivenModel, as_model
+from snipbias.edits.given import GivenModel, GivenTask, as_model, as_tasks
 from snipbias.edits.provenance import ModelId, Provenance
 from snipbias.method.learned.anchors import Anchor, anchors, chat_queries
 from snipbias.method.learned.below import Below
@@ -117,7 +118,7 @@ PICKS: dict[str, Callable[[TrainingJob], Iterator[Result]]] = {
 
 def learn(
     lm: GivenModel,
-    tasks: Task | Sequence[Task],
+    tasks: GivenTask | Sequence[GivenTask],
     n: int | Sequence[int] = (),
     *,
     pick: str = "learned",
@@ -128,14 +129,15 @@ def learn(
     seed: int = 0,
     progress: Callable[[int], None] = lambda done: None,
     told: Callable[[DevCheck], None] = lambda check: None,
-    folder: Path | None = None,
+    folder: str | Path | None = None,
 ) -> Learned:
     """Learn one factor per neuron, so that the model separates what it can and cannot know.
 
     Args:
-        lm: the model.
-        tasks: rows in both conditions, paired by `twin`. Their `find` parts are for training, their
-            `dev` parts decide when to stop; their `test` parts stay unseen.
+        lm: a model, or what `sb.load` takes.
+        tasks: tasks, or what `sb.task` takes: rows in both conditions, paired by `twin`. Their
+            `find` parts are for training, their `dev` parts decide when to stop; their `test` parts
+            stay unseen.
         n: numbers of neurons to keep and train again; by default all are kept.
         pick: which neurons to keep: those that carried most of the loss (`learned`), random ones
             (`learned random`, a control), those of a trained mask that prunes them (`grafting`), or
@@ -162,9 +164,11 @@ def learn(
         raise SnipbiasError(
             f"there is no pick {pick!r}{did_you_mean(pick, known)}: {', '.join(known)}."
         )
-    how = training or Training()
-    given = (tasks,) if isinstance(tasks, Task) else tuple(tasks)
-    sizes = sorted({n} if isinstance(n, int) else set(n), reverse=True)
+    if fillings < 1:
+        raise SnipbiasError(f"there are {fillings} groups of rows per template: give at least 1.")
+    how, folder = training or Training(), Path(folder) if folder else None
+    given = as_tasks(tasks)
+    sizes = sorted({int(n)} if isinstance(n, (int, Integral)) else set(n), reverse=True)
     sites = upper_sites(lm, layers, roles)
     there = sum(site.width for site in sites)
     if sizes and not 0 < sizes[-1] <= sizes[0] <= there:
