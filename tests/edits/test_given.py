@@ -6,12 +6,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, cast
 
+import numpy as np
 import pandas
 import pytest
 
 import snipbias as sb
 from edits_by_hand import edit_of
 from families import tiny
+from snipbias.method.learned.train import Training
 from snipbias.models.sites import Neuron
 
 ROWS = [
@@ -119,3 +121,13 @@ def test_an_edit_of_no_units_and_a_model_that_is_not_wrapped() -> None:
     ):
         with pytest.raises(sb.SnipbiasError, match=r"is not wrapped|is not a model|asked for 2\.5"):
             use()
+
+
+def test_learn_takes_names_and_numbers_as_find_does(tmp_path) -> None:
+    some = Training(steps=3, checks=1, harm=1.0, moved=9.0)
+    given: dict[str, Any] = {"training": some, "fillings": 1, "folder": str(tmp_path)}
+    learned = sb.learn("demo", "mini:age", np.int64(50), **given)
+    assert len(learned.edit) == 50
+    assert learned.edit.found_on.task == "mini:age"
+    with pytest.raises(sb.SnipbiasError, match="0 groups of rows per template: give at least 1"):
+        sb.learn("demo", "mini:age", fillings=0)

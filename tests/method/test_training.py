@@ -6,7 +6,6 @@ import json
 from dataclasses import replace
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from torch import tensor
@@ -155,16 +154,6 @@ def test_a_model_that_computes_no_numbers_is_refused(demo):
         lm.model.lm_head.weight[3] = torch.nan
     with pytest.raises(sb.SnipbiasError, match="not a number: load it in a wider type"):
         sb.learn(lm, demo[1], fillings=1)
-
-
-def test_names_and_numbers_are_taken_as_by_find(tmp_path):
-    some = Training(steps=3, checks=1, harm=1.0, moved=9.0)
-    given = {"training": some, "fillings": 1, "folder": str(tmp_path)}
-    learned = sb.learn("demo", "mini:age", np.int64(50), **given)
-    assert len(learned.edit) == 50
-    assert learned.edit.found_on.task == "mini:age"
-    with pytest.raises(sb.SnipbiasError, match="0 groups of rows per template: give at least 1"):
-        sb.learn("demo", "mini:age", fillings=0)
 
 
 def test_settings_that_train_nothing_are_refused():
