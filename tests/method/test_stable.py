@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 import snipbias as sb
 from snipbias.method.recipes import RECIPES
-from snipbias.method.stable import FEWEST, overlap, scored
+from snipbias.method.stable import FEWEST, _rounds, overlap, scored
 
 TASK = sb.task("mini:age", instructions=["Choose one."])
 
@@ -33,3 +35,13 @@ def test_halves_that_agree_at_once_stop_after_the_fewest_rounds() -> None:
     found = sb.find(lm, TASK, 5, stable=0.0).found_on
     assert found is not None
     assert set(found.items) == set(four.found_on.items)
+
+
+def test_items_of_either_condition_are_read_in_pairs_and_none_is_left_out() -> None:
+    """They are drawn one condition after the other: 0 to 4 ambiguous, 5 to 9 disambiguated."""
+    recipe = replace(RECIPES["v1"], balance="condition")
+    drawn = TASK.sample(10, 0, balance="condition")
+    assert [item.condition for item in drawn.items[4:6]] == ["ambiguous", "disambiguated"]
+    of = {item.id: number for number, item in enumerate(drawn.items)}
+    rounds = [[[of[item.id] for item in lot] for lot in lots] for lots in _rounds(drawn, recipe)]
+    assert rounds == [[[0, 5], [1, 6]], [[2, 7], [3, 8, 4, 9]]]

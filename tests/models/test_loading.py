@@ -157,6 +157,8 @@ def test_a_processor_has_a_tokenizer():
 def test_what_is_not_there(tmp_path):
     assert "no model at" in refusal(tmp_path / "nowhere")
     assert "no model at" in refusal("./nowhere")
+    with pytest.raises(SnipbiasError, match=r"no model 'demmo': did you mean 'demo'\?"):
+        load("demmo")
     assert "no file" in refusal(tmp_path / "nowhere.gguf")
     assert "has no config.json" in refusal(tmp_path)
     (tmp_path / "adapter").mkdir()

@@ -141,6 +141,8 @@ def test_half_a_letter_is_refused_by_row(tmp_path: Path) -> None:
         task([ROW], instructions=[half])
     with pytest.raises(SnipbiasError, match=r"row 2: the text .* holds half a character"):
         task([ROW, ROW | {"instructions": ["Say.", half]}])
+    with pytest.raises(SnipbiasError, match="'instructions'"):
+        task([ROW | {"instructions": 5}])
 
 
 def test_a_mapped_column_does_not_fill_its_namesake_too() -> None:
@@ -179,6 +181,9 @@ def test_a_folder_and_nothing_at_all(tmp_path: Path) -> None:
         task(tmp_path)
     with pytest.raises(SnipbiasError, match=r"there is no file .*missing\.csv: check the path"):
         task(tmp_path / "missing.csv")
+    (tmp_path / "rows").touch()
+    with pytest.raises(SnipbiasError, match=r"rows.within\.csv cannot be read \(Not a directory\)"):
+        task(tmp_path / "rows" / "within.csv")
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root reads anything")

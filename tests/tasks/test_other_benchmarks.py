@@ -154,6 +154,9 @@ def test_a_row_of_the_harness_has_one_wording_of_unknown() -> None:
     )
     info = {"ans0": ["Ann", "old"], "ans1": ["Bo", "young"], "ans2": ["Unclear", "unknown"]}
     doc = {"context_condition": "ambig", "answer_info": info, "question_index": "3"}
+    given_each = SimpleNamespace(**{**vars(given), "doc_to_text": lambda doc: ["a", "b"]})
+    with pytest.raises(SnipbiasError, match="gives each choice its own text"):
+        _harness_row("esbbq", given_each, doc, "es")
     assert _harness_row("esbbq", given, doc, "es") == {
         "question": "Who paid?",
         "options": ["Ann", "Bo", "Unclear"],
