@@ -47,11 +47,12 @@ class Probe:
 
     Attributes:
         layer: the block whose output it reads, chosen on neutral questions from `layers` blocks.
-        by_layer: AUROC of each block's on neutral questions left out, mean over the three kinds.
-        neutral: of the chosen one, by kind.
-        told: AUROC on the task, by what tells and by kind of unanswerable rows.
-        ahead: how far the probe is ahead of the output, by kind.
-        pairs: neutral pairs that it learned on.
+        by_layer: AUROC of the probe at each block, on neutral questions left out; mean over the
+            three kinds of unanswerable rows.
+        neutral: the same of the chosen block, by kind.
+        told: AUROC on the task, by signal (output, probe, controls) and by kind.
+        ahead: AUROC of the probe minus that of the output, by kind.
+        pairs: number of neutral pairs that it learned on.
     """
 
     layer: int
@@ -63,7 +64,7 @@ class Probe:
     pairs: int
 
     def grid(self) -> Grid:
-        """One line for each that tells, the output first."""
+        """One line per signal, the output first."""
 
         def cell(found: Estimate) -> str:
             if found.value is None:
@@ -74,7 +75,7 @@ class Probe:
         title = "Unanswerable rows told from answerable ones: AUROC [95 %]"
         told = self.told.items()
         rows = ((name, *(cell(found[kind]) for kind in UNANSWERABLE)) for name, found in told)
-        header = ("what tells", *(NAMES[kind] for kind in UNANSWERABLE))
+        header = ("signal", *(NAMES[kind] for kind in UNANSWERABLE))
         return Grid(title, header, tuple(rows), strong=(INSIDE,))
 
     def to_dict(self) -> dict[str, Any]:
@@ -91,13 +92,13 @@ def probe(
     stage: Stage = lambda name, jobs: None,
     progress: Progress = lambda done: None,
 ) -> Probe:
-    """Learn on neutral questions, and try it on the task.
+    """Learn a probe on neutral questions, and test it on the task.
 
     Args:
         lm: a model, or what `sb.load` takes.
         task: its rows with filler and mismatch rows, as `with_controls` makes them; asked under its
             first instruction.
-        seed: of the shuffled labels.
+        seed: seed of the shuffled labels.
         batch_size: prompts per pass, or `auto`; no result depends on it.
         stage: called with what is about to be done, and with its number of prompts.
         progress: called with the number of prompts just done.

@@ -99,7 +99,7 @@ class Fidelity(Shown):
 
     def grid(self) -> Grid:
         """One line per method."""
-        nats, most = f"nats of its top {self.top}", "% of the most"
+        nats, most = f"nats of its top {self.top}", f"% of the best {self.top}"
         header = ("method", "Spearman", "95 %", nats, most, "harmful")
         rows = []
         for m in self.methods:
