@@ -43,7 +43,8 @@ class Baked:
                 is_below = any(baked._changes(weight, units) for baked in later)
                 if is_below or not torch.allclose(then, now, rtol=0, atol=0, equal_nan=True):
                     raise SnipbiasError(
-                        "the weights changed after this edit was baked: undo later edits first."
+                        "the weights changed after this edit was baked: undo later edits first, or "
+                        "load the model again."
                     )
             while self.originals:
                 weight, units, dim, rows, _ = self.originals.pop()
