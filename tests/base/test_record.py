@@ -101,3 +101,10 @@ def test_a_record_that_the_first_process_writes_by_itself_counts_all(tmp_path, m
     monkeypatch.setattr("snipbias.base.record.workers", Workers)
     record.write(tmp_path)
     assert RunRecord.read(tmp_path).machine["processes"] == 2
+
+
+def test_the_folder_of_one_of_several_edits_names_that_of_the_run(tmp_path: Path) -> None:
+    RunRecord("find", ["find"], {}).write(tmp_path)
+    (tmp_path / "n3").mkdir()
+    with pytest.raises(SnipbiasError, match=f"give the folder of one, such as {tmp_path}"):
+        RunRecord.read(tmp_path / "n3")

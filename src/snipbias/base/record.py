@@ -92,8 +92,10 @@ class RunRecord:
                 raise TypeError("models holds something that is not an object")
             return record
         except FileNotFoundError:
+            run = path.parent.parent  # of several edits of one run, each has a folder in the run's
+            such = f", such as {run}" if (run / FILE).is_file() else ""
             raise SnipbiasError(
-                f"there is no edit or run record at {path}: give the folder of one."
+                f"there is no edit or run record at {path}: give the folder of one{such}."
             ) from None
         except (OSError, ValueError, TypeError, RecursionError) as error:
             why = getattr(error, "strerror", None) or error  # without repeating the path
