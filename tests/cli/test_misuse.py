@@ -61,7 +61,7 @@ def test_bad_rows(cli, here: Path, model: Path, command: str, rows: list, words:
         (["mini:age", "--tokens", "median"], "max or prompt or mean or sum"),
         (["mini:age", "--target", "odds"], "prob or logprob"),
         (["mini:age", "--skill", "nan"], "number"),
-        (["mini:age", "--column", "gold"], "ours=theirs"),
+        (["mini:age", "--column", "gold"], "ours=yours"),
         (["mini:age", "--column", "gold=label"], "not take a column mapping"),
         (["rows.jsonl", "--column", "gold=answer"], "no column 'answer'"),
         (["rows.jsonl", "--column", "glod=gold"], "did you mean 'gold'"),

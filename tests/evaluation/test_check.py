@@ -181,7 +181,7 @@ def test_a_comparison_says_what_the_model_knew_says_and_says_now(tmp_path):
             *(result.measured[name].apart["mismatch"].auroc for name in ("original", edit.label)),
         )
     )
-    brief = f"knew inside {knew:.2f}, said {told[0]:.2f}, says now {told[1]:.2f} (AUROC)"
+    brief = f"(AUROC): {knew:.2f} inside, {told[0]:.2f} said before, {told[1]:.2f} now"
     assert brief in plain_text(answer(result), 300)
     result.save(tmp_path)
     assert Comparison.load(tmp_path).to_dict() == result.to_dict()
@@ -215,7 +215,7 @@ def test_the_rules_that_say_no():
     ):
         assert said in outlook(result, *figures), figures
     cautious = replace(result, stereotyped=Estimate(None), unknown=Estimate(0.99))
-    assert 'There is little to fix: it says "unknown" in 99 %' in " ".join(cautious.outlook)
+    assert 'There is little to fix: the model says "unknown" in 99 %' in " ".join(cautious.outlook)
     bare = replace(result.probe, told={n: {"mismatch": Estimate(None)} for n in result.probe.told})
     told = " ".join(replace(result, right_person=Estimate(0.9), probe=bare).outlook)
     assert "there are no mismatch rows" in told

@@ -15,7 +15,7 @@ from snipbias.cli.ending import again
 from snipbias.cli.run import Run, show
 
 PROBED = (
-    "Output: what it says. Probe: what it knows inside; without surface, less length and the like. "
+    "Output: what it says. Probe: what it knows inside; without surface: less length and the like. "
     "Bag of words and length need no understanding. Chance is 0.50."
 )
 

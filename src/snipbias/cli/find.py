@@ -90,22 +90,34 @@ class Find(Finding):
     samples: int = o.option("Items to find the neurons on.", 10, min=1)
     seed: int = o.option("Seed of the draw of items.", 0)
     stable: float | None = o.option(
-        "Stop early, once two halves of the items agree on this share of the top n: 0.6.",
+        "Stop reading items once two halves of them share this much of their top n, such as 0.6.",
         min=0.0,
         max=1.0,
     )
     label: str | None = LABEL
     factor: float = o.option("Multiply outputs by this; 0 prunes.", 0.0)
-    target: str | None = o.option("prob or logprob.")
-    biased: str | None = o.option(
-        "automatic (Eq. 3), or manual: the biased option that the row names."
+    target: str | None = o.option(
+        "Score by an option's probability (prob) or its logarithm (logprob)."
     )
-    tokens: str | None = o.option("max, prompt, mean, sum, last or quantile over tokens.")
-    terms: str | None = o.option("Reduce Eq. 2 over tokens (together), or each term (apart).")
-    skill: float | None = o.option("Weight of the skill term.")
+    biased: str | None = o.option(
+        "The biased answer: automatic (the likeliest wrong option, Eq. 3), or manual (the column "
+        "'biased')."
+    )
+    tokens: str | None = o.option(
+        "One score from all tokens: max, prompt (max over the prompt's), mean, sum, last or "
+        "quantile."
+    )
+    terms: str | None = o.option(
+        "Compute Eq. 2 at each token (together), or reduce its two terms over tokens first (apart)."
+    )
+    skill: float | None = o.option(
+        "Weight of what the right answer needs (the skill term of Eq. 2)."
+    )
     clamp: bool | None = o.option("Clamp the skill term at 0.")
-    weight: str | None = o.option("none or confusion.")
-    aggregate: str | None = o.option("mean or max over instructions.")
+    weight: str | None = o.option(
+        "Weight of an item: none, or confusion (the biased answer's probability)."
+    )
+    aggregate: str | None = o.option("One score from all instructions: mean or max.")
 
     def __call__(self) -> None:
         from snipbias.cli.edit_view import edit_head, layer_map
@@ -171,14 +183,18 @@ class Learn(Finding):
     n: str | None = o.option("Keep only N neurons and train again: 300 or 300,3000.")
     label: str | None = LABEL
     pick: str = o.option(
-        "learned, grafting, first order, or the control learned random.", "learned"
+        "What to train: learned, grafting, first order, or the control learned random.", "learned"
     )
-    steps: int = o.option("Training steps, a group of rows each.", 60, min=1)
-    fillings: int = o.option("Groups of rows per template.", 2, min=1)
-    layers: float | None = o.option("Share of layers to train, from the top; half for a decoder.")
+    steps: int = o.option("Training steps; each reads one group of rows.", 60, min=1)
+    fillings: int = o.option("Groups of rows (the same people) per template.", 2, min=1)
+    layers: float | None = o.option(
+        "Share of layers to train, from the top.", show_default="all; 0.5 for a decoder-only model"
+    )
     roles: str | None = o.option("Only layers of these roles: gate,up,down.")
-    rate: float = o.option("Adam's largest step of a factor.", 0.01)
-    pair: float = o.option("Weight of the pair loss; 0 leaves only cross-entropy.", 1.0)
+    rate: float = o.option("Largest change of a factor in one step (Adam's learning rate).", 0.01)
+    pair: float = o.option(
+        "Weight of telling unanswerable from answerable rows; 0 leaves only cross-entropy.", 1.0
+    )
     answerable: float = o.option("Weight of answerable rows relative to unanswerable ones.", 3.0)
     seed: int = o.option("Seed of the rows and their order.", 0)
 

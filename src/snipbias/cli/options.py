@@ -112,7 +112,7 @@ class TaskReading(Command):
     heading = "Task"
     data_dir: Path | None = DATA_DIR
     column: list[str] | None = option(
-        "Our name and yours for a column of the file: ours=theirs (repeatable)."
+        "Read a column under another name: ours=yours, such as gold=answer (repeatable)."
     )
     prompt: str | None = option(
         "Prompt template: list, paper, letters, letters-text, plain, a .txt or .json file, or a "
@@ -160,8 +160,8 @@ class Loading(Command):
     heading = "Model"
     revision: str | None = option("Branch, tag or commit on the hub.")
     dtype: DType = option(
-        "auto (float32 on a CPU, else stored), stored, float32, mixed (float32, products in "
-        "bfloat16), bfloat16 or float16.",
+        "auto (float32 on a CPU, else stored), stored (the checkpoint's), float32, mixed (float32, "
+        "products in bfloat16), bfloat16 or float16.",
         "auto",
         metavar="<type>",  # all of them in one word break at 80 columns
     )

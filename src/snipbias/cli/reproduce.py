@@ -103,7 +103,7 @@ class Reproduce(Tracked, Experiment, o.Running, o.Answering, o.TaskReading):
     no_control_rows: bool = o.NO_CONTROL_ROWS
     dev_items: int | None = o.option("Choose settings on at most N items.", min=1)
     samples: int | None = o.option("Items to find neurons on.", min=1)
-    trials: int | None = o.option("Draws of these items.", min=1)
+    trials: int | None = o.option("Independent draws of these items.", min=1)
     draws: int | None = o.option("Draws of each random control.", min=1)
     seed: int = o.option("Seed of the first draw.", 0)
     sizes: str | None = o.option("Numbers of neurons to try: 1,3,10,30.")
@@ -130,10 +130,10 @@ class Reproduce(Tracked, Experiment, o.Running, o.Answering, o.TaskReading):
     elsewhere: int | None = o.option(
         "Items of each small task that shows side effects elsewhere; 0: none.", min=0
     )
-    refine: int | None = o.option("Rounds of refining the sizes.", min=0)
-    layers: int | None = o.option("Layers to try steering at.", min=1)
+    refine: int | None = o.option("Rounds of trying sizes around the best one.", min=0)
+    layers: int | None = o.option("Number of layers to try steering at.", min=1)
     strengths: str | None = o.option("Strengths to try steering with: 0.5,1,2.")
-    steps: int | None = o.option("Steps of training factors or their LoRA.", min=1)
+    steps: int | None = o.option("Training steps of learned factors or their LoRA.", min=1)
     no_retention: bool = o.NO_RETENTION
     text: bool = o.option("Measure perplexity and KL on neutral text.", True)
     full: bool = o.FULL

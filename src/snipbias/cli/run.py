@@ -197,7 +197,7 @@ def kept_in(folder: Path | None) -> Iterator[None]:
 
 
 def columns(pairs: list[str] | None) -> dict[str, str] | None:
-    """Parse `ours=theirs` pairs into {our column: their column}.
+    """Parse `ours=yours` pairs into {our column: their column}.
 
     Raises:
         SnipbiasError: a pair has no "=".
@@ -206,5 +206,5 @@ def columns(pairs: list[str] | None) -> dict[str, str] | None:
         return None
     for pair in pairs:
         if "=" not in pair:
-            raise SnipbiasError(f"--column {pair!r} names only one column: write ours=theirs.")
+            raise SnipbiasError(f"--column {pair!r} names only one column: write ours=yours.")
     return dict(pair.split("=", 1) for pair in pairs)

@@ -185,7 +185,7 @@ class NeuronEdit(EditRecord, Shown):
         Args:
             repo_id: owner/name.
             private: make a new repository private; None leaves it to the hub's settings.
-            token: of the account; by default the one that is logged in, or HF_TOKEN.
+            token: token of the account; by default that of the login, or HF_TOKEN.
             commit_message: by default "Upload" and the label.
             revision: the branch to write to.
             create_pr: open a pull request instead.

@@ -206,14 +206,14 @@ def worth_taking(found: Measured) -> bool:
 
 
 def _known(comparison: Compared, edit: str) -> str:
-    """What the original knew, what it said and what it says now, on mismatch rows."""
+    """What the original knew and said, and what the edited model says, on mismatch rows."""
     inside, found = comparison.inside.get("mismatch"), comparison.measured
     apart = [found[m].apart["mismatch"].auroc for m in (ORIGINAL, edit)] if inside else []
     numbers = [f"{each.value:.2f}" for each in (inside, *apart) if each and each.value is not None]
     if len(numbers) < 3:
         return ""
     knew, said, says = numbers
-    return f"what can be answered: knew inside {knew}, said {said}, says now {says} (AUROC)"
+    return f"what can be answered (AUROC): {knew} inside, {said} said before, {says} now"
 
 
 def _brief(found: Sequence[Verdict]) -> str:

@@ -119,6 +119,6 @@ def knowledge_sentence(
 
     said, now = (each({k: found[k].auroc for k in kinds}) for found in (original, edited))
     return (
-        f"what can be answered (AUROC against {' / '.join(NAMES[k] for k in kinds)} rows): a probe "
-        f"inside the original tells {each(inside)}, its answers {said}, the edit's answers {now}"
+        f"what can be answered (AUROC on {' / '.join(NAMES[k] for k in kinds)} rows): a probe "
+        f"inside the original reaches {each(inside)}, its answers {said}, the edit's answers {now}"
     )

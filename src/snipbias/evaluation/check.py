@@ -42,15 +42,16 @@ class Check(Shown):
 
     Attributes:
         items: rows that were asked, without filler and mismatch rows.
-        right_person: on answerable rows, the right one of the named options scores higher.
-        right: share of right answers, on answerable rows, or on all if the data does not say.
-        stereotyped: how often the stereotyped person is named, on unanswerable rows if told.
-        unknown: how often "unknown" is the answer, on unanswerable rows if told.
+        right_person: share of answerable rows in which the right one of the named options scores
+            higher.
+        right: share of right answers, on answerable rows; on all rows if they have no condition.
+        stereotyped: how often the stereotyped person is named, on unanswerable rows; or on all.
+        unknown: how often "unknown" is the answer, on unanswerable rows; or on all.
         apart: how well its answers tell unanswerable rows from answerable ones, by kind.
-        probe: what it knows inside, where that was measured.
-        unprobed: why it was not.
+        probe: what the model knows inside; None if not measured.
+        unprobed: why that was not measured.
         missing: columns that the rows lack, and what cannot be measured without them.
-        seconds: what the check took.
+        seconds: how long the check took.
     """
 
     model: str
@@ -86,7 +87,7 @@ class Check(Shown):
         """The answers alone, on one line."""
         known = [said for said in self._said().values() if said]
         rows = plural(self.items, "row")
-        return f"before any edit ({rows}), it {', '.join(known)}" if known else ""
+        return f"before any edit ({rows}), the model {', '.join(known)}" if known else ""
 
     def lines(self) -> tuple[str, ...]:
         """The sentences, and a line for each missing column."""
@@ -115,7 +116,7 @@ class Check(Shown):
     _rows = table
 
     def grids(self) -> list[Grid]:
-        """The tables: answers, and what tells unanswerable rows from answerable ones."""
+        """The tables: answers, and how well each signal tells the two kinds of rows apart."""
         unanswerable, answerable = self._where
         shares = {
             "right person, answerable rows": self.right_person,
@@ -169,19 +170,20 @@ class Check(Shown):
     def _reads(self) -> str:
         value, low, chance = self.right_person.value, self.right_person.low, self.chance or 0.5
         if value is None:
-            return "Whether it reads the rows is not known: no row has an answer among two names."
+            no_row = "no row's answer is one of two names"
+            return f"Whether the model reads the rows is not known: {no_row}."
         reads = "hardly reads" if value < chance + READS else "reads"
         said = self._said()["right_person"]
         shown = value < chance + READS or (low is not None and low > chance)
         unsure = "" if shown else ", although so few rows do not prove it"
-        return f"It {reads} these rows: it {said} (chance {100 * chance:.0f} %){unsure}."
+        return f"The model {reads} these rows: it {said} (chance {100 * chance:.0f} %){unsure}."
 
     def _little_to_fix(self) -> str:
         named, unknown = self.stereotyped.value, self.unknown.value
         if named is not None and named < LITTLE:
-            return f"There is little to fix: it {self._said()['stereotyped']}."
+            return f"There is little to fix: the model {self._said()['stereotyped']}."
         if unknown is not None and unknown > 1 - LITTLE:
-            return f"There is little to fix: it {self._said()['unknown']}."
+            return f"There is little to fix: the model {self._said()['unknown']}."
         return ""
 
     def _can_help(self) -> str:
@@ -193,22 +195,23 @@ class Check(Shown):
         if inside is None or said is None or ahead.value is None:
             return "Whether an edit can help cannot be told: there are no mismatch rows."
         figures = f"(AUROC {inside:.2f} inside, {said:.2f} in its answers, on mismatch rows)"
-        hardly = 'An edit can make it say "unknown" more often, but hardly answer better: it'
+        hardly = 'An edit can make the model say "unknown" more often, but hardly answer better: it'
         value, pure = self.right_person.value, pure or 0.0
         if value is not None and value < (self.chance or 0.5) + READS:
             knows = "whatever it knows about which rows can be answered"
             return f"{hardly} does not read who is meant, {knows} {figures}."
         if ahead.value < AHEAD <= pure - said:
             return (
-                f"An edit may help: it knows more than it says {figures}, but only once length and "
-                f"other surface features are removed from what is inside ({pure:.2f})."
+                f"An edit may help: the model knows more than it says {figures}, but this shows "
+                "only once length and other surface features are removed from what is inside "
+                f"({pure:.2f})."
             )
         if ahead.value < AHEAD:
             knows = "knows little more about which rows can be answered than it says"
             return f"{hardly} {knows} {figures}."
         shown = ahead.low is not None and ahead.low > 0
         unsure = "" if shown else ", although so few rows do not prove it"
-        return f"An edit can help: it knows more than it says {figures}{unsure}."
+        return f"An edit can help: the model knows more than it says {figures}{unsure}."
 
 
 def check(
@@ -227,9 +230,9 @@ def check(
     Args:
         lm: a model, or what `sb.load` takes.
         task: a task, or what `sb.task` takes.
-        items: how many rows at most.
-        with_probe: also measure what the model knows inside: most of the time goes there.
-        with_controls: also ask filler and mismatch rows, which the probe is tried on.
+        items: use at most this many rows.
+        with_probe: also measure what the model knows inside, which takes most of the time.
+        with_controls: also ask filler and mismatch rows, which the probe needs.
         batch_size: as in `evaluate`.
         stage: as in `evaluate`.
         progress: as in `evaluate`.

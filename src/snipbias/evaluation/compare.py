@@ -116,24 +116,24 @@ def compare(
         task: a task, or what `sb.task` takes. Its `test` part is used, less any template that an
             edit was found on.
         edits: or their folders, or names on the hub.
-        items: use at most so many items, spread over the templates.
+        items: use at most this many items, spread over the templates.
         controls: draws of each kind of random control (any neurons, the same sites' neurons).
-        seed: of the first draw of the controls; the next ones count up.
+        seed: seed of the first draw of the controls; the next ones count up.
         texts: neutral passages for perplexity and KL divergence; by default the page that ships
             with the package. An empty sequence leaves these figures out.
         chat: requests whose answers should not change; by default those that ship with the
             package, and none where `texts` is empty.
-        retention: other tasks whose accuracy should not fall; the controls are not asked them.
+        retention: other tasks whose accuracy should not fall; the controls do not answer them.
         whole: use every template of the task, not only its `test` part: for edits that were found,
             and whose settings were chosen, on other tasks alone.
         control_rows: also ask the filler and mismatch rows of at most 200 pairs; see
             `with_controls`.
-        with_probe: also measure, by a probe, what the original model knows inside of which rows can
-            be answered; it needs filler and mismatch rows.
-        elsewhere: items of each of the small tasks that say what an edit does elsewhere; 0 leaves
-            them out.
-        margin: by how much it may, 0.02 being two points of accuracy; also two percent of
-            perplexity and 0.02 nats per token of KL on neutral text.
+        with_probe: also measure, by a probe, what the original model knows inside about which rows
+            can be answered; this needs filler and mismatch rows.
+        elsewhere: items of each small task that shows side effects elsewhere; 0 leaves these tasks
+            out.
+        margin: largest acceptable loss; 0.02 is two points of accuracy, two percent of perplexity
+            and 0.02 nats per token of KL on neutral text.
         reading: as in `evaluate`.
         batch_size: as in `evaluate`.
         progress: called with the number of prompts just done.

@@ -141,7 +141,7 @@ def evaluate(
         task: a task, or what `sb.task` takes.
         edits: edits, or their folders; applied one after the other, each on the original model.
             Labels tell them apart.
-        reading: sums of log-probabilities of option texts if not given.
+        reading: how answers are read; by default sums of log-probabilities of the options' texts.
         batch_size: prompts per pass, or `auto`; no result depends on it.
         progress: called with the number of prompts just done.
         stage: called with what is about to be done, and with its number of prompts.

@@ -57,10 +57,10 @@ def harness_scores(
     Args:
         tasks: names of tasks, groups or tags of the harness.
         edits: anything that can be applied; labels tell them apart.
-        limit: only the first so many samples of each task.
-        batch_size: of the harness; `auto` is 16, its own search for one runs on GPUs only.
+        limit: use only this many samples of each task, the first ones.
+        batch_size: batch size of the harness; `auto` is 16, since its own search runs on GPUs only.
         include_path: a folder with task files (YAML) of your own.
-        progress: called with 1 whenever a method is through.
+        progress: called with 1 whenever a method is done.
 
     Raises:
         SnipbiasError: the package or a task is missing, or its data cannot be had.

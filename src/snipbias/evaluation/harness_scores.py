@@ -79,7 +79,7 @@ class HarnessScores:
     """Every metric of every task, the original first; printing it shows the table.
 
     Attributes:
-        versions: of the harness, and of each task.
+        versions: version of the harness, and of each task.
     """
 
     scores: tuple[HarnessScore, ...]

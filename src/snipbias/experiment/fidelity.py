@@ -62,7 +62,7 @@ class Fidelity(Shown):
 
     Attributes:
         neurons: how many were pruned one by one, of `of` (gate and up of a unit counted once).
-        rows: items times instructions that effects are means over.
+        rows: number of items times instructions; effects are means over these.
         best: the highest sum of true effects that `top` of these neurons have, in nats.
         effects: the true effect of each sampled neuron, by its site and unit.
         methods: in the order asked for.
@@ -135,10 +135,10 @@ def fidelity(
         lm: a model, or what `sb.load` takes.
         task: a task, or what `sb.task` takes; rows are drawn from its `find` part, as twins if any.
         methods: names of recipes, `Method`s, recipes, or scorers `(lm, task, batch_size=,
-            progress=) -> Scores`; all recipes that the rows suffice for if not given.
+            progress=) -> Scores`; by default all recipes that these rows allow.
         samples: number of rows drawn, each asked under every instruction of the task.
         neurons: how many to prune, drawn evenly from the whole model (fewer if it has fewer).
-        seed: of both draws.
+        seed: seed of both draws.
         stage: called with what is done next, and of how many prompts.
         progress: called with the number of prompts just done.
 

@@ -42,15 +42,15 @@ def reproduce(
         tasks: one or more whole tasks, or what `sb.task` takes; they take the place of those in
             the settings.
         settings: or the name of a preset; `v1` if not given.
-        retention: the tasks that must not get worse, where the settings' names are not enough.
-        folder: keep everything done here, and go on from what is there; None keeps nothing.
-        overwrite: replace another experiment that is there; the same one goes on all the same.
-            Nothing of the other one is deleted before this one is whole.
+        retention: the tasks that must not get worse, if the names in the settings are not enough.
+        folder: where finished work is kept, and resumed from; None keeps nothing.
+        overwrite: replace another experiment in the folder, once this one is finished. The same
+            experiment is resumed in any case.
         write: adds files to the folder that the experiment is kept in (its second argument),
             before it replaces another one.
         batch_size: prompts per pass (attributions take half as many), or `auto`. It changes no
             result.
-        progress: called with 1 whenever a method is done in one of its places.
+        progress: called with 1 whenever a method is done on one task in one trial.
         stage: called once, with the number of these.
 
     Raises:

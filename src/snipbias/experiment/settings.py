@@ -55,7 +55,7 @@ class Settings:
         methods: every method that is run, in the order of the tables; the original and the
             preset's own are added where they are not among them.
         tasks: names of the tasks.
-        instructions: use the first so many of each task's instructions; None: all.
+        instructions: use only this many of each task's instructions; None: all.
         prompt: the template that all tasks are asked in, as `prompt_template` takes it; None: each
             task's own.
         prompts: other templates that the original and the method's edits are also evaluated under.
@@ -63,19 +63,19 @@ class Settings:
         draws: draws of each kind of random control, in every trial.
         sizes: numbers of neurons tried first on the development part.
         refine: rounds in which the grid is refined around the best size.
-        objective: what is maximised there: overall accuracy (the paper), the harmonic mean of
-            ambiguous and disambiguated accuracy (balanced), or ambiguous accuracy where
-            disambiguated accuracy and retention fall by at most `margin` (no-harm).
-        items: test at most so many items of a task; None: all.
+        objective: what is maximised on the development part: overall accuracy (the paper), the
+            harmonic mean of ambiguous and disambiguated accuracy (balanced), or ambiguous accuracy
+            where disambiguated accuracy and retention fall by at most `margin` (no-harm).
+        items: test at most this many items of a task; None: all.
         control_rows: also ask the filler and mismatch rows of the tested ones.
-        dev_items: choose on at most so many.
-        texts: so many neutral passages for perplexity and KL divergence, and so many answers to
-            requests for their KL; 0 leaves them out.
+        dev_items: choose settings on at most this many items.
+        texts: number of neutral passages for perplexity and KL divergence, and number of answers to
+            requests for their KL; 0 leaves both out.
         retention: tasks that must not get worse, asked under their first instructions.
-        elsewhere: items of each small task that says what a method does elsewhere; 0: none.
+        elsewhere: items of each small task that shows side effects elsewhere; 0: none.
         layers: how many layers a steering vector is tried at, spread evenly over the model.
-        strengths: what it is multiplied by there.
-        steps: of a training of factors.
+        strengths: factors on the steering vector that are tried.
+        steps: training steps of learned factors.
         transfer: also evaluate each of the method's edits on the other tasks.
         sample_sizes: other numbers of samples to find the method's neurons on.
     """
@@ -142,11 +142,12 @@ def _faults(of: Settings) -> Iterator[str]:
         if name not in KNOWN and not is_recipe(name):
             yield f"there is no method {name!r}{did_you_mean(name, KNOWN)}: use {', '.join(KNOWN)}"
     if not is_recipe(of.method):
-        yield f"{of.method!r} finds no neurons to take controls of: use {', '.join(RECIPES)}"
+        known = ", ".join(RECIPES)
+        yield f"{of.method!r} finds no neurons that random controls could match: use {known}"
     elif recipe(of.method).at_mean:
         yield (
-            f"{of.method!r} holds neurons at their mean, of which there is no random control: run "
-            "it beside another method, by --methods"
+            f"{of.method!r} holds neurons at their mean, for which there is no random control: "
+            "choose another method, and add this one to the methods"
         )
     for name in ("methods", "tasks", "retention"):
         values = getattr(of, name)

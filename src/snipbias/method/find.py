@@ -39,7 +39,7 @@ def find(
         seed: seed of the draw.
         factor: factor on the neurons' outputs; 0 prunes them.
         stable: stop reading items once two halves of them share this much of their top `n`, such as
-            0.6; see `stable.scored`.
+            0.6 (see `stable.scored`); by default read all.
         batch_size: prompts per pass, or `auto`; results do not depend on it.
         progress: called with the number of prompts just done.
 

@@ -84,7 +84,7 @@ class Site:
 
     @property
     def sees_prompt(self) -> bool:
-        """Whether it reads the prompt's tokens in an encoder-decoder, not the answer's."""
+        """Whether this site of an encoder-decoder reads the prompt's tokens, not the answer's."""
         is_cross_input = self.block == "cross-attention" and self.layout[0][0] in ("k", "v")
         return self.side == "encoder" or is_cross_input
 

@@ -35,7 +35,7 @@ def write_report(
     Args:
         runs: folders of `snipbias find`, `evaluate`, `demo` or `reproduce`.
         out: the file.
-        title: of the page; by default it names the tasks and models.
+        title: title of the page; by default it names the tasks and models.
         data_dir: where BBQ's or GLUE's files are, if not where the runs had them; they are read
             for the texts of the changed rows alone.
         texts: whether to show these texts; without them the rows are named.

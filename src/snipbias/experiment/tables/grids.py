@@ -18,7 +18,7 @@ from snipbias.experiment.tables import published
 from snipbias.experiment.tables.published import Version
 from snipbias.experiment.tables.verdict import kept
 
-COSTS = ("read to make", "differentiated", "trained", "read an answer", "seconds")
+COSTS = ("prompts read", "gradients", "trained", "per answer", "seconds")
 PER_TABLE = 3  # tasks side by side, so that a terminal of 118 columns holds them
 
 
@@ -200,7 +200,7 @@ def _kept(each: Measured, margin: float) -> str:
 
 
 def _cost(experiment: Experiment, each: Measured) -> dict[str, str]:
-    """Prompts read and objectives differentiated to make it, mean over trials; and by an answer."""
+    """Prompts read and gradients taken to make it, mean over trials; and prompts per answer."""
     outcomes = experiment.of(each.task, each.method)
     costs = [outcome.cost for outcome in outcomes if outcome.cost is not None]
     if not costs:

@@ -121,8 +121,9 @@ def _effects(found: Measured) -> Iterator[GainCheck]:
     change = found.change("stereotyped")
     if change.value is not None:
         answer, said = below(change.interval, 0.0), points(change)
-        verb = {"yes": "less often", "no": "more often"}.get(answer, "not shown to be less often")
-        sentence = f"The stereotyped person is named {verb} than before: {said} points."
+        verbs = {"yes": "is named less often", "no": "is named more often"}
+        verb = verbs.get(answer, "is not shown to be named less often")
+        sentence = f"The stereotyped person {verb} than before: {said} points."
         yield GainCheck("effect", "stereotyped less often", answer, said, sentence)
     if sentence := gain_sentence(found.apart):
         gains = [each.gain for each in found.apart.values() if each.gain.value is not None]
