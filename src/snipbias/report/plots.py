@@ -7,7 +7,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from snipbias.base.files import atomic_file, slug
-from snipbias.base.plot import Plot
+from snipbias.base.plot import Plot, mark, percents, scatter
+from snipbias.base.table import Grid, percent
 from snipbias.base.words import ORIGINAL, one_line
 from snipbias.edits.edit import NeuronEdit
 from snipbias.evaluation import metrics
@@ -16,9 +17,9 @@ from snipbias.evaluation.rows import Rows
 from snipbias.evaluation.tradeoff import Spot, tradeoff
 from snipbias.models.places import count_places, neuron_map
 from snipbias.models.sites import Site
-from snipbias.report.size_curve import spread
 
 PAGE = "plots.html"
+ORIGINALS = {"color": "@ink", "symbol": "circle-open", "size": 11, "line": {"width": 2}}
 
 
 def plots(
@@ -39,6 +40,46 @@ def plots(
     shift = tradeoff(place, spots, original.summary.offset_curve)
     made = (shift, sizes, spread(place, by_instruction, list(runs)))
     return [plot for plot in made if plot is not None]
+
+
+def spread(
+    place: str, lines: Mapping[str, Mapping[int, float]], edits: Sequence[str]
+) -> Plot | None:
+    """Accuracy under each instruction, one line per method.
+
+    Args:
+        place: prefix of the plot's name in the page.
+        lines: method -> number of the instruction -> accuracy.
+        edits: names of the edits, for their colours.
+
+    Returns:
+        None with fewer than two instructions.
+    """
+    if max(map(len, lines.values()), default=0) < 2:
+        return None
+    data = []
+    for name, by_instruction in lines.items():
+        look = mark(edits.index(name)) if name in edits else ORIGINALS
+        line = {"color": look["color"], "width": 1.5, "dash": "dot"}
+        hover = "instruction %{x}: %{y:.1f} %"
+        x, y = [1 + i for i in by_instruction], percents(list(by_instruction.values()))
+        data.append(scatter(name, x, y, hover, "lines+markers", marker=look, line=line))
+    numbers = sorted({i for by_instruction in lines.values() for i in by_instruction})
+    rows = tuple((name, *(percent(of.get(i)) for i in numbers)) for name, of in lines.items())
+    layout = {
+        "height": 380,
+        "xaxis": {"title": {"text": "instruction"}, "dtick": 1},
+        "yaxis": {"title": {"text": "accuracy"}, "ticksuffix": " %", "rangemode": "tozero"},
+        "hovermode": "x unified",
+    }
+    return Plot(
+        f"{place}-spread",
+        "Accuracy under each instruction",
+        "The same rows under other instructions. A line that goes up and down shows that accuracy "
+        "depends on the wording; a line that lies higher everywhere does not depend on it.",
+        {"data": data, "layout": layout},
+        Grid("Accuracy by instruction (%)", ("method", *(str(1 + i) for i in numbers)), rows),
+    )
 
 
 def maps(

@@ -1,4 +1,4 @@
-"""Accuracy by number of neurons, and under each instruction."""
+"""Accuracy by number of neurons."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from snipbias.base.plot import CONDITIONS, Plot, mark, percents, scatter
+from snipbias.base.plot import CONDITIONS, Plot, percents, scatter
 from snipbias.base.table import Grid, percent
 from snipbias.evaluation.metrics import ByCondition
 
 FLOOR = "always unknown"
-ORIGINALS = {"color": "@ink", "symbol": "circle-open", "size": 11, "line": {"width": 2}}
 LINES = (
     ("overall", "all rows", "@ink", "circle", "solid"),
     ("ambiguous", "ambiguous", "@s2", "square", "dash"),
@@ -99,44 +98,4 @@ def by_size(
         "“unknown”. The bars are 95 % intervals, or lowest and highest trial.",
         {"data": data, "layout": layout},
         Grid("Accuracy by number of neurons (%)", ("neurons", *CONDITIONS), rows),
-    )
-
-
-def spread(
-    place: str, lines: Mapping[str, Mapping[int, float]], edits: Sequence[str]
-) -> Plot | None:
-    """Accuracy under each instruction, one line per method.
-
-    Args:
-        place: prefix of the plot's name in the page.
-        lines: method -> number of the instruction -> accuracy.
-        edits: names of the edits, for their colours.
-
-    Returns:
-        None with fewer than two instructions.
-    """
-    if max(map(len, lines.values()), default=0) < 2:
-        return None
-    data = []
-    for name, by_instruction in lines.items():
-        look = mark(edits.index(name)) if name in edits else ORIGINALS
-        line = {"color": look["color"], "width": 1.5, "dash": "dot"}
-        hover = "instruction %{x}: %{y:.1f} %"
-        x, y = [1 + i for i in by_instruction], percents(list(by_instruction.values()))
-        data.append(scatter(name, x, y, hover, "lines+markers", marker=look, line=line))
-    numbers = sorted({i for by_instruction in lines.values() for i in by_instruction})
-    rows = tuple((name, *(percent(of.get(i)) for i in numbers)) for name, of in lines.items())
-    layout = {
-        "height": 380,
-        "xaxis": {"title": {"text": "instruction"}, "dtick": 1},
-        "yaxis": {"title": {"text": "accuracy"}, "ticksuffix": " %", "rangemode": "tozero"},
-        "hovermode": "x unified",
-    }
-    return Plot(
-        f"{place}-spread",
-        "Accuracy under each instruction",
-        "The same rows under other instructions. A line that goes up and down shows that accuracy "
-        "depends on the wording; a line that lies higher everywhere does not depend on it.",
-        {"data": data, "layout": layout},
-        Grid("Accuracy by instruction (%)", ("method", *(str(1 + i) for i in numbers)), rows),
     )
