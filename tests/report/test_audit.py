@@ -68,7 +68,7 @@ def test_what_is_not_stated_is_said(run: Path, tmp_path: Path) -> None:
 def test_refusals(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record = RunRecord("find", [], {})
     record.write(tmp_path)
-    with pytest.raises(SnipbiasError, match="an audit is made of"):
+    with pytest.raises(SnipbiasError, match="give the folder of a run of `snipbias evaluate`"):
         write_audit(tmp_path, tmp_path / "audit.html")
     with pytest.raises(SnipbiasError, match="HTML page"):
         write_audit(run, tmp_path / "audit.pdf", pdf=True)

@@ -255,7 +255,7 @@ def test_what_no_report_can_be_made_of_is_one_sentence(
     with pytest.raises(sb.SnipbiasError, match="no edit or run record"):
         write_report([tmp_path], out)
     RunRecord("apply", [], {}).write(tmp_path)
-    with pytest.raises(sb.SnipbiasError, match="`snipbias apply`: a report is made of find"):
+    with pytest.raises(sb.SnipbiasError, match="`snipbias apply`: give a folder of find"):
         write_report([tmp_path], out)
     old = tmp_path / "old"
     shutil.copytree(runs / "evaluated", old)

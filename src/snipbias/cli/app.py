@@ -149,7 +149,7 @@ def _common(
 class Rerun(o.Command):
     """Repeat a recorded run into another folder.
 
-    Code that the record names is never run by itself: if the recorded run was given
+    Code that only the record names is never run: if the recorded run was given
     --trust-remote-code or --lm-eval-path, give the option again.
     """
 

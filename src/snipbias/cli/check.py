@@ -83,8 +83,9 @@ class Check(Showing, o.Running, o.Batching, o.Asking):
 class Fidelity(Showing, o.Running, o.Measuring, o.Asking):
     """Measure how well scores predict what pruning each neuron does.
 
-    A sample of neurons is pruned one at a time, and the drop in the margin of the biased answer is
-    compared with each method's scores. Test a scorer of your own here before you trust it.
+    Prunes a sample of neurons one at a time, measures how much less the model then prefers the
+    wrong answer to the right one, and compares that with each method's scores. Test a scorer of
+    your own here before you trust it.
     """
 
     examples = (

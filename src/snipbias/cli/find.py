@@ -169,9 +169,10 @@ class Find(Finding):
 class Learn(Finding):
     """Learn a factor for every neuron, so that the model declines only what it cannot know.
 
-    No weight changes. Training uses the templates set aside for finding and stops on those set
-    aside for choosing; 'snipbias evaluate' reports on others. The rows must come in pairs: a
-    question with and without the fact that answers it. Run a killed training again to resume it.
+    No weight changes. Training uses the templates set aside for finding, and those set aside for
+    choosing decide when it stops; 'snipbias evaluate' reports on others. The rows must come in
+    pairs: a question with and without the fact that answers it. If the training is killed, the same
+    command resumes it.
     """
 
     heading = "Learning"

@@ -46,7 +46,7 @@ def random_edit(
 
 
 def layer_matched_edit(lm: LanguageModel, edit: NeuronEdit, seed: int = 0) -> NeuronEdit:
-    """Scale as many random neurons of each site as the edit does, by its factors.
+    """Scale as many random neurons of each site as the edit has there, by the edit's factors.
 
     They are drawn from the neurons that the edit leaves alone. Where it takes more than half of a
     site, these do not suffice, and some of its own are drawn too.

@@ -21,8 +21,8 @@ class Reading:
     """How an answer is read off the model.
 
     Attributes:
-        normalize: divide an option's log-probability by its tokens or bytes; `sum` divides by
-            nothing, which favours short options, as the paper does.
+        normalize: divide an option's log-probability by its tokens or bytes; `sum`, as in the
+            paper, does not divide, which favours short options.
         options: `text` scores the option's own words; `letters` lists them as A, B, C and scores
             the letter, as the mean log-probability over the options' orders (all of them up to
             three options, the rotations beyond).

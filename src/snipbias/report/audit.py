@@ -82,7 +82,7 @@ def write_audit(
     record = RunRecord.read(folder)
     if record.command != "evaluate":
         raise SnipbiasError(
-            f"{folder} holds a run of `snipbias {record.command}`: an audit is made of one of "
+            f"{folder} holds a run of `snipbias {record.command}`: give the folder of a run of "
             "`snipbias evaluate`."
         )
     with readable(str(folder)):

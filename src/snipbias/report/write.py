@@ -62,7 +62,7 @@ def _part(folder: Path, data_dir: Path | None, name: str, *, texts: bool) -> Par
     record = RunRecord.read(folder)
     if record.command not in KINDS:
         raise SnipbiasError(
-            f"{folder} holds a run of `snipbias {record.command}`: a report is made of "
+            f"{folder} holds a run of `snipbias {record.command}`: give a folder of "
             f"{', '.join(KINDS)}."
         )
 
