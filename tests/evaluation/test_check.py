@@ -280,3 +280,7 @@ def test_the_command(capsys, tmp_path):
     assert "stereotyped person" in printed
     assert "snipbias find demo mini:age" in printed
     assert "| probe |" in (tmp_path / "c.md").read_text()
+    with pytest.raises(SystemExit) as stop:
+        main(["check", "demo", "mini:age", "--save", str(tmp_path / "c.md")])
+    assert stop.value.code == 1
+    assert "c.md exists: give another --save, or add --overwrite." in capsys.readouterr().err

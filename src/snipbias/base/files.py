@@ -69,22 +69,25 @@ def replace_folder(new: Path, folder: Path) -> None:
         _replace(new, folder, place.parent)
 
 
-def refuse_existing(path: Path, *, overwrite: bool, file: bool = False) -> None:
+def refuse_existing(
+    path: Path, *, overwrite: bool, file: bool = False, option: str = "--out"
+) -> None:
     """Refuse to overwrite something; call it before the work, not only at its end.
 
     Args:
         path: the folder or file to write.
         overwrite: whether a plain folder (or file) may be replaced; nothing else ever is.
         file: whether a file is to be written.
+        option: the option that names the path.
 
     Raises:
         SnipbiasError: the path is taken.
     """
     if not os.path.lexists(path):  # unlike Path.exists, it accepts impossible names
         return
-    again = "give another --out"
+    again = f"give another {option}"
     if path.is_symlink() or not (path.is_dir() or path.is_file()):
-        raise SnipbiasError(f"{path} is a symbolic link, a device or a pipe: give another --out.")
+        raise SnipbiasError(f"{path} is a symbolic link, a device or a pipe: {again}.")
     if file and path.is_dir():
         what, again = "is a folder", "give the name of a file"
     elif not file and path.is_file():
@@ -94,7 +97,7 @@ def refuse_existing(path: Path, *, overwrite: bool, file: bool = False) -> None:
     elif overwrite:
         return
     else:
-        what, again = "exists", "give another --out, or add --overwrite"
+        what, again = "exists", f"{again}, or add --overwrite"
     raise SnipbiasError(f"{path} {what}: {again}.")
 
 

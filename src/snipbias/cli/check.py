@@ -38,7 +38,7 @@ class Showing(o.Command):
         if self.save:
             if self.save.suffix not in (".json", ".csv", ".md"):
                 raise SnipbiasError(f"cannot write {self.save}: name a .json, .csv or .md file.")
-            refuse_existing(self.save, overwrite=self.overwrite, file=True)
+            refuse_existing(self.save, overwrite=self.overwrite, file=True, option="--save")
         return Run(self)
 
     def write(self, found: Any, rows: Sequence[Mapping[str, Any]]) -> None:
