@@ -36,6 +36,8 @@ def test_a_name_a_path_and_rows_stand_for_what_they_name(lm, tmp_path) -> None:
     assert {each.table.to_pandas().to_csv() for each in given} == {
         given[0].table.to_pandas().to_csv()
     }
+    exported = sb.export(lm, tmp_path / "edit", "checkpoint", tmp_path / "baked", check=False)
+    assert exported.neurons == 3
     compared = sb.compare(lm, ROWS, tmp_path / "edit", controls=0, texts=())
     assert list(compared.summaries) == ["original", edit.label]
     scores = sb.attribute("demo", sb.task(ROWS, instructions=["Answer."])[:1])
@@ -53,6 +55,9 @@ def test_what_is_none_of_them_is_one_sentence(lm, tmp_path) -> None:
         (lambda: sb.compare(lm, task, 3), "3 is not an edit"),  # type: ignore[arg-type]
         (lambda: sb.compare(lm, task, tmp_path), "no edit at"),
         (lambda: sb.evaluate(lm, task, [edit, task]), "is not an edit"),  # type: ignore[list-item]
+        (lambda: sb.export(lm, 3, "lora", tmp_path / "out"), "3 is not an edit"),  # type: ignore[arg-type]
+        (lambda: sb.random_edit(lm, 3, factor=[0.5]), "1 factors for 3 neurons: give one each"),
+        (lambda: lm.query("who?", "no one"), "one text, 'no one': give a list"),
         (lambda: sb.reproduce(lm, 7), "make a task of 7"),  # type: ignore[arg-type]
         (lambda: sb.reproduce(lm, task, "v9"), "no preset 'v9'"),
     ]

@@ -37,6 +37,8 @@ def random_edit(
     drawn = rng.sample(range(total), n)
     neurons = [neuron_at(lm.sites, index) for index in sorted(drawn)]
     if isinstance(factor, Sequence):
+        if len(factor) < n:
+            raise SnipbiasError(f"there are {len(factor)} factors for {n} neurons: give one each.")
         factors, how = rng.sample(list(factor), n), ", factors dealt out"
     else:
         factors, how = [float(factor)] * n, "" if factor == 0 else f" x {factor:g}"

@@ -60,6 +60,8 @@ class LanguageModel(Backbone):
         Raises:
             SnipbiasError: one cannot be read by the model; the message says why.
         """
+        if single := next((options for _, options in asked if isinstance(options, str)), None):
+            raise SnipbiasError(f"the options are one text, {single[:60]!r}: give a list of texts.")
         tokenize = self._encode_both if self.is_encoder_decoder else self._encode_whole
         made = tokenize([self.prompt_text(prompt) for prompt, _ in asked], [o for _, o in asked])
         for (prompt, options), query in zip(asked, made, strict=True):

@@ -17,7 +17,7 @@ from snipbias.edits.export.adapters import has_bias, write_adapter
 from snipbias.edits.export.base import Base, Exported, Format
 from snipbias.edits.export.check import check_export
 from snipbias.edits.export.checkpoint import write_checkpoint
-from snipbias.edits.given import GivenModel, as_model
+from snipbias.edits.given import GivenEdit, GivenModel, as_edit, as_model
 from snipbias.edits.record import by_site
 from snipbias.edits.sharing import EXPORT_FILE, record_of, with_card
 from snipbias.edits.sharing import write as write_files
@@ -26,7 +26,7 @@ from snipbias.models.language_model import LanguageModel
 
 def export(
     lm: GivenModel,
-    edit: NeuronEdit,
+    edit: GivenEdit,
     format: Format,
     out: str | Path,
     *,
@@ -40,7 +40,7 @@ def export(
 
     Args:
         lm: the model it belongs to, which is not changed.
-        edit: the edit.
+        edit: the edit, or its folder.
         format: `lora` or `ia3`, adapters for PEFT; `checkpoint`, the whole model with the edit.
         out: the folder; it also holds the edit itself, so that nothing is lost.
         base: name of the base model in an adapter; by default where `lm` was loaded from.
@@ -54,10 +54,10 @@ def export(
         SnipbiasError: the edit does not fit or changes nothing, weights are quantised, the export
             answers differently, `out` holds the model itself, or PEFT is not installed.
     """
-    lm = as_model(lm)
+    lm, found = as_model(lm), as_edit(edit)
     asked = {"base": base, "one_rank": one_rank, "check": check, "evaluation": evaluation}
     with atomic_folder(out, overwrite=overwrite) as folder:
-        return fill(folder, Path(out), lm, edit, format, **asked)
+        return fill(folder, Path(out), lm, found, format, **asked)
 
 
 def fill(
