@@ -50,6 +50,7 @@ def test_what_is_none_of_them_is_one_sentence(lm, tmp_path) -> None:
     wrong: list[tuple[Callable[[], object], str]] = [
         (lambda: sb.find(lm.model, task), "is not a model"),  # type: ignore[arg-type]
         (lambda: sb.find(lm, lm), "cannot make a task of"),  # type: ignore[arg-type]
+        (lambda: sb.task({}), "a list of dictionaries"),
         (lambda: sb.find(lm, task, method=3), "3 is not a method"),  # type: ignore[arg-type]
         (lambda: sb.find(lm, task, method="v9"), "no method 'v9'"),
         (lambda: sb.compare(lm, task, 3), "3 is not an edit"),  # type: ignore[arg-type]

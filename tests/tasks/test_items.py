@@ -97,6 +97,7 @@ def test_fingerprint_changes_with_any_row_and_instruction() -> None:
     task = make([3, 3, 3])
     assert task.fingerprint != task.where(lambda item: item.id != "0-0").fingerprint
     assert task.fingerprint != task.with_instructions(["Reply."]).fingerprint
+    assert task.with_instructions("Reply.").instructions == ("Reply.",)
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ def test_every_answerable_row_has_both_kinds_and_neither_can_be_answered():
     counts = Counter(item.condition for item in made.items)
     assert set(counts.values()) == {len(task) // 2}
     assert len({item.id for item in made.items}) == len(made)
+    assert with_controls(made) == made
     questions = {item.question: item.template for item in task.items}
     for four in by_twin(made).values():
         plain, answered, filler, mismatch = (

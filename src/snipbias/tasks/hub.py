@@ -92,7 +92,7 @@ def in_memory(rows: Any) -> Rows:
     elif hasattr(rows, "iterrows"):  # pandas
         rows = rows.to_dict("records")
     is_mapping = isinstance(rows, Mapping)
-    are_splits = is_mapping and all(hasattr(split, "features") for split in rows.values())
+    are_splits = is_mapping and {hasattr(split, "features") for split in rows.values()} == {True}
     if hasattr(rows, "info") or are_splits:
         return from_dataset(rows)
     # Not Iterable: a torch Dataset has no __iter__.

@@ -113,8 +113,9 @@ class Task(Shown):
         return self._with_items(filter(keep, self.items))
 
     def with_instructions(self, instructions: Sequence[str]) -> Task:
-        """The same items under other instructions."""
-        return replace(self, instructions=tuple(instructions))
+        """The same items under other instructions, or another one."""
+        several = (instructions,) if isinstance(instructions, str) else tuple(instructions)
+        return replace(self, instructions=several)
 
     def with_prompt(self, prompt: PromptTemplate | Mapping[str, Any] | Path | str) -> Task:
         """The same items under another prompt template; see `prompt_template`."""

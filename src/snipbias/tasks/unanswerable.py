@@ -38,6 +38,8 @@ def with_controls(
 ) -> Task:
     """The task's rows, plus a filler and a mismatch row for every answerable one.
 
+    Those that it has already are made anew.
+
     Args:
         task: rows in both conditions, paired by `twin` (or by template, question and options), with
             their `unknown` option. Take a part of it first (`task.test`), since questions are
@@ -48,6 +50,7 @@ def with_controls(
     Raises:
         SnipbiasError: no row has a twin, or all rows share one template.
     """
+    task = task.where(lambda item: not is_control(item.condition))
     every = list(twins(task.items))
     if not every:
         raise no_pairs(task)

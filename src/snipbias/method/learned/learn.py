@@ -162,7 +162,7 @@ def learn(
     if pick not in PICKS:
         known = list(PICKS)
         raise SnipbiasError(
-            f"there is no pick {pick!r}{did_you_mean(pick, known)}: {', '.join(known)}."
+            f"there is no pick {pick!r}{did_you_mean(pick, known)}: use {', '.join(known)}."
         )
     if fillings < 1:
         raise SnipbiasError(f"there are {fillings} groups of rows per template: give at least 1.")
