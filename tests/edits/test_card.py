@@ -146,12 +146,14 @@ def test_a_shift_is_called_one(run: Path, monkeypatch) -> None:
     monkeypatch.setattr(Measured, "verdicts", (shift,))
     monkeypatch.setattr(Measured, "gain", Estimate(0.012, interval))
     said = next(card["shift"] for card in cards(comparison).values())
-    assert "it has +1.2 points of disambiguated accuracy (95 % interval -10.0 to +4.9)" in said
+    assert (
+        "the edit has +1.2 points of disambiguated accuracy (95 % interval -10.0 to +4.9)" in said
+    )
     assert "by that measure it is a shift" in said
     monkeypatch.setattr(Measured, "verdicts", (replace(shift, settled=False),))
     monkeypatch.setattr(Measured, "gain", Estimate(0.012))
     said = next(card["shift"] for card in cards(comparison).values())
-    assert "it has +1.2 points of disambiguated accuracy. On all kinds" in said
+    assert "the edit has +1.2 points of disambiguated accuracy. On all kinds" in said
     assert "by that measure" not in said
     assert said.endswith("no filler and mismatch rows: a gain cannot be told from a shift")
 

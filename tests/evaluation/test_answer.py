@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from snipbias.evaluation import measures, stats
 from snipbias.evaluation.answer import lost_at_most
+from snipbias.evaluation.interval import Interval
 from snipbias.evaluation.neutral_text import perplexity_cell, ratio_in_words
 from snipbias.evaluation.rows import Rows
+from snipbias.evaluation.summary import Trial
+from snipbias.evaluation.verdicts import Suspicion
 
 
 def rows(right: list[bool], **more: object) -> Rows:
@@ -49,3 +52,15 @@ def test_a_perplexity_beyond_meaning_is_no_figure() -> None:
     assert ratio_in_words(float("inf"), 10.0) == "wrecked"
     assert ratio_in_words(None, 10.0) == ratio_in_words(2e11, 1e11) == "-"
     assert perplexity_cell(2e11, 1e11) == "-"  # the original guesses
+
+
+def test_an_interval_says_what_it_is_of_and_in_which_unit() -> None:
+    found = Interval(0.01, -0.4, 0.375, 0.95, 90, 1, False)
+    same = Trial(rows([True, True]))
+    for unit, of, words in (
+        (" points", " of the difference", "(95 % interval of the difference -40 to 37.5 points)"),
+        (" %", "", "(95 % interval -40 to 37.5 %)"),
+        ("", " of the ratio", "(95 % interval of the ratio -0.4 to 0.375)"),
+    ):
+        each = Suspicion("shift", "a shift", 0.0, lambda *_: found, False, unit, of)
+        assert f"a shift {words}" in each.judged((same, same)).text

@@ -167,7 +167,7 @@ LESS = replace(CHANGE, estimate=-0.01, low=-0.044, high=-0.0004)
     ("change", "p_value", "tag", "said"),
     [
         (LESS, 0.05, "Less accurate", "(95 % interval -4.4 to +0.0)."),
-        (LESS, 0.051, "Not settled", "the interval excludes 0, and the p-value"),
+        (LESS, 0.051, "Not settled", "the interval excludes 0, but the p-value"),
         (CHANGE, 1.0, "Not settled", "the p-value by sign flip is 1.000"),
         (replace(LESS, templates=6), 0.03125, "Less accurate", "-1.0 points"),
         (replace(LESS, templates=5), None, "Not settled", "with 5 templates the interval is"),

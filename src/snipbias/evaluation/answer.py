@@ -46,7 +46,7 @@ FIRST = {
     "stereotyped person named": measures.NAMED_STEREOTYPED,
     "answerable questions right": measures.ANSWERABLE,
 }
-_SHIFTED = 'answers moved to "unknown", as adding a constant to it would move them'
+_SHIFTED = 'answers moved to "unknown", as if a constant were added to its score'
 MEANS = ("shift", Text(_SHIFTED, "dim"))
 
 

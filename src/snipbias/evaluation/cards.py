@@ -72,7 +72,7 @@ def _shift(found: Measured) -> str:
     between = f" ({_between(gain.interval)})" if gain.interval else ""
     said = (
         "Compared with adding a constant to the score of 'unknown', with no neuron touched and at "
-        f"the same ambiguous accuracy, it has {percent(gain.value, sign=True)} points of "
+        f"the same ambiguous accuracy, the edit has {percent(gain.value, sign=True)} points of "
         f"disambiguated accuracy{between}"
     )
     shifted = any(each.kind == "shift" and each.settled for each in found.verdicts)

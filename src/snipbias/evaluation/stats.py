@@ -199,7 +199,7 @@ def unsettled(change: Interval | None, p_value: float | None) -> str:
         few = plural(change.templates, "template")
         return f"with {few} the interval is too short, and no p-value can be below {SIGNIFICANT:g}"
     if not change.low <= 0 <= change.high and p_value is not None and p_value > SIGNIFICANT:
-        return f"the interval excludes 0, and the p-value by sign flip is {p_value:.3f}"
+        return f"the interval excludes 0, but the p-value by sign flip is {p_value:.3f}"
     return ""
 
 

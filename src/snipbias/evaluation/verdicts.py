@@ -36,6 +36,7 @@ UNMATCHED = 0.1
 ABOVE_CHANCE = 0.05
 # A smaller fall is not worth an alarm.
 DROP = 0.1
+_CHANGE = " of the change"
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,8 @@ class Suspicion(NamedTuple):
         bound: nan where no interval is asked for.
         interval: of the figure, from the trial and the original's.
         higher: whether beyond the bound is above it.
-        unit: percent, of a share; else empty.
+        unit: percent or points, of a share; else empty.
+        of: what the interval is of, where that is not the figure in the text.
     """
 
     kind: str
@@ -77,6 +79,7 @@ class Suspicion(NamedTuple):
     interval: Callable[[Trial, Trial], Interval | None] = lambda now, before: None
     higher: bool = True
     unit: str = " %"
+    of: str = ""
 
     def judged(self, trials: tuple[Trial, Trial] | None, inherited: bool = False) -> Verdict:
         """The verdict; a doubt where the interval does not settle it."""
@@ -87,7 +90,7 @@ class Suspicion(NamedTuple):
         if found is not None:
             scale = 100 if self.unit else 1
             low, high = (f"{value * scale:.3g}" for value in (found.low, found.high))
-            text += f" (95 % interval {low} to {high}{self.unit})"
+            text += f" (95 % interval{self.of} {low} to {high}{self.unit})"
         if not settled:
             enough = would_do(found, self.bound, exact=False)
             text = f"perhaps {text}; {enough or 'too few rows to judge'}"
@@ -177,17 +180,18 @@ def _changes(summary: Summary, original: Summary) -> Iterator[Suspicion]:
         and not guesses(before)
     ):
         said = f"perplexity on neutral text rose from {before:.3g} to {now:.3g}"
-        yield Suspicion("perplexity", said, PERPLEXITY_RATIO, _ratio, unit="")
+        yield Suspicion("perplexity", said, PERPLEXITY_RATIO, _ratio, unit="", of=" of the ratio")
     now, before = summary.discrimination, original.discrimination
     if now is not None and before is not None and before - now > DROP:
         said = "tells ambiguous from disambiguated rows less well than before: AUROC "
         said += f"{before:.2f} to {now:.2f}"
-        yield Suspicion("blinder", said, 0.0, _fall(measures.DISCRIMINATION), False, "")
+        yield Suspicion("blinder", said, 0.0, _fall(measures.DISCRIMINATION), False, "", _CHANGE)
     now, before = summary.named_accuracy, original.named_accuracy
     if now is not None and before is not None and before - now > DROP:
         said = "reads which person is right less well than before: named accuracy "
-        said += f"{before:.2f} to {now:.2f}"
-        yield Suspicion("reads worse", said, 0.0, _fall(measures.NAMED_ACCURACY), False)
+        said += f"{before:.0%} to {now:.0%}"
+        fall = _fall(measures.NAMED_ACCURACY)
+        yield Suspicion("reads worse", said, 0.0, fall, False, " points", _CHANGE)
     # An edit that raised ambiguous accuracy no further than an offset would have.
     curve, before = original.offset_curve, original.accuracy.ambiguous
     now, reads = summary.accuracy.ambiguous, summary.accuracy.disambiguated
@@ -195,10 +199,11 @@ def _changes(summary: Summary, original: Summary) -> Iterator[Suspicion]:
         over = gain_over_offset((now, reads), curve)
         if now > before + ABOVE_CHANCE and over < ABOVE_CHANCE:
             said = (
-                f"{SHIFT}: at the same ambiguous accuracy, adding a constant to 'unknown' gets "
-                f"{reads - over:.0%} of answerable rows right and this edit {reads:.0%}"
+                f"{SHIFT}: it gets {reads:.0%} of answerable rows right, and just adding a "
+                f"constant to 'unknown' gets {reads - over:.0%} at the same ambiguous accuracy"
             )
-            yield Suspicion("shift", said, ABOVE_CHANCE, _gain, False)
+            of = " of the difference"
+            yield Suspicion("shift", said, ABOVE_CHANCE, _gain, False, " points", of)
 
 
 def _chosen(position: int) -> Mean:
