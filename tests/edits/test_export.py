@@ -17,6 +17,8 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 from typer.testing import CliRunner
 
+import snipbias as sb
+import tiny as sweep_tiny
 from exported import FORMATS, edit_of, hooked, inputs, peft, saved
 from families import FAMILIES, GENERIC, tiny
 from snipbias.base.errors import SnipbiasError
@@ -153,6 +155,10 @@ def test_what_cannot_be_exported_is_said_in_one_sentence(tmp_path, monkeypatch):
     assert "'lora', 'ia3', 'checkpoint'" in refusal(lm, edit, "gguf")
     assert "nothing to export" in refusal(lm, NeuronEdit.of(edit.neurons, edit.model, 1.0), "lora")
     assert "does not fit" in refusal(tiny("gpt2"), edit, "lora")
+    beam = sweep_tiny.build("BeamForCausalLM", "beam")
+    gated = sb.wrap(beam, lm.tokenizer)
+    one = NeuronEdit({"model.layers.0.mlp.gate_proj": {1: 0.0}}, ModelId.of(gated))
+    assert "PEFT cannot load the export (Cannot convert" in refusal(gated, one, "lora")
     with monkeypatch.context() as without:
         without.setitem(sys.modules, "peft", None)
         assert "snipbias[peft]" in refusal(lm, edit, "lora")

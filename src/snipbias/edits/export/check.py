@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from snipbias.base.errors import SnipbiasError
+from snipbias.base.words import one_line
 from snipbias.edits.edit import NeuronEdit
 from snipbias.edits.export.checkpoint import rounding
 from snipbias.models.language_model import LanguageModel, Query
@@ -45,7 +46,8 @@ def check_export(lm: LanguageModel, edit: NeuronEdit, folder: Path, kind: str) -
         kind: lora, ia3 or checkpoint; the rounding of a checkpoint's weights is allowed for.
 
     Raises:
-        SnipbiasError: they differ by more than the tolerance, or the model is quantised.
+        SnipbiasError: they differ by more than the tolerance, PEFT cannot load the export, or the
+            model is quantised.
     """
     text = next(query for query in map(lm.text_query, passages()) if query is not None)
     query = Query(text.prompt[: TOKENS // 2], (text.options[0][: TOKENS // 2],))
@@ -96,7 +98,12 @@ def _loaded(twin: PreTrainedModel, folder: Path, kind: str) -> nn.Module:
         return type(twin).from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
     from peft import PeftModel
 
-    return PeftModel.from_pretrained(twin, str(folder))
+    try:
+        return PeftModel.from_pretrained(twin, str(folder))
+    except ValueError as error:  # Beam's fused layers
+        raise SnipbiasError(
+            f"PEFT cannot load the export ({one_line(error)}): choose another format."
+        ) from error
 
 
 @torch.no_grad()
