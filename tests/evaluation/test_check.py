@@ -21,6 +21,7 @@ from snipbias.evaluation.check import check, missing
 from snipbias.evaluation.compare import Comparison, compare
 from snipbias.evaluation.estimate import Estimate
 from snipbias.evaluation.evaluate import evaluate
+from snipbias.evaluation.interval import Interval
 from snipbias.evaluation.probe import _as_rows, learned, probe
 from snipbias.evaluation.rows import Rows
 from snipbias.models.residual import states
@@ -216,6 +217,10 @@ def test_the_rules_that_say_no():
         assert said in outlook(result, *figures), figures
     cautious = replace(result, stereotyped=Estimate(None), unknown=Estimate(0.99))
     assert 'There is little to fix: the model says "unknown" in 99 %' in " ".join(cautious.outlook)
+    # None in twenty rows of eight templates: up to 37 % are not ruled out.
+    for high, said in ((0.37, ", although so few rows do not prove it."), (0.08, ".")):
+        rare = Estimate(0.0, Interval(0.0, 0.0, high, 0.95, 8, 1, False))
+        assert replace(result, stereotyped=rare).outlook[1].endswith(f" rows{said}")
     bare = replace(result.probe, told={n: {"mismatch": Estimate(None)} for n in result.probe.told})
     told = " ".join(replace(result, right_person=Estimate(0.9), probe=bare).outlook)
     assert "there are no mismatch rows" in told

@@ -173,18 +173,19 @@ class Check(Shown):
             no_row = "no row's answer is one of two names"
             return f"Whether the model reads the rows is not known: {no_row}."
         reads = "hardly reads" if value < chance + READS else "reads"
-        said = self._said()["right_person"]
+        said = f"{self._said()['right_person']} (chance {100 * chance:.0f} %)"
         shown = value < chance + READS or (low is not None and low > chance)
-        unsure = "" if shown else ", although so few rows do not prove it"
-        return f"The model {reads} these rows: it {said} (chance {100 * chance:.0f} %){unsure}."
+        return f"The model {reads} these rows: it {said}{_unproven(shown)}."
 
     def _little_to_fix(self) -> str:
-        named, unknown = self.stereotyped.value, self.unknown.value
-        if named is not None and named < LITTLE:
-            return f"There is little to fix: the model {self._said()['stereotyped']}."
-        if unknown is not None and unknown > 1 - LITTLE:
-            return f"There is little to fix: the model {self._said()['unknown']}."
-        return ""
+        named, unknown = self.stereotyped, self.unknown
+        if named.value is not None and named.value < LITTLE:
+            said, shown = "stereotyped", named.high is not None and named.high < LITTLE
+        elif unknown.value is not None and unknown.value > 1 - LITTLE:
+            said, shown = "unknown", unknown.low is not None and unknown.low > 1 - LITTLE
+        else:
+            return ""
+        return f"There is little to fix: the model {self._said()[said]}{_unproven(shown)}."
 
     def _can_help(self) -> str:
         if self.probe is None:
@@ -210,8 +211,11 @@ class Check(Shown):
             knows = "knows little more about which rows can be answered than it says"
             return f"{hardly} {knows} {figures}."
         shown = ahead.low is not None and ahead.low > 0
-        unsure = "" if shown else ", although so few rows do not prove it"
-        return f"An edit can help: the model knows more than it says {figures}{unsure}."
+        return f"An edit can help: the model knows more than it says {figures}{_unproven(shown)}."
+
+
+def _unproven(shown: bool) -> str:
+    return "" if shown else ", although so few rows do not prove it"
 
 
 def check(
