@@ -238,16 +238,16 @@ def test_what_is_measured_beside_the_rows() -> None:
 
 def test_a_method_is_left_out_where_the_task_has_no_rows_for_it() -> None:
     plain = Task("plain", tuple(replace(i, condition=None) for i in TOY.items), TOY.instructions)
-    methods = (ORIGINAL, "v2", "paired")
+    methods = (ORIGINAL, "v2", "paired", "learned")
     plan = Plan.of(tiny("flan-t5"), [plain, TOY], replace(SMALL, methods=methods), retention=[KEPT])
     ran = [(cell.task.name, cell.method) for cell, _ in plan.jobs]
-    assert ran == [*(("plain", m) for m in methods[:2]), *(("toy", m) for m in methods)]
+    assert ran == [*(("plain", m) for m in methods[:2]), *(("toy", m) for m in methods[:3])]
     own = replace(SMALL, method="paired", methods=(ORIGINAL, "paired"))
     with pytest.raises(SnipbiasError, match="'paired' cannot run: 'plain' has no rows to balance"):
         Plan.of(tiny("flan-t5"), [plain], own, retention=[KEPT])
     (info, other) = run(replace(SMALL, methods=methods), tasks=(plain, TOY)).tasks
-    assert "paired left out" in info.notes[-1]
-    assert not other.notes
+    assert "paired, learned left out" in info.notes[-1]
+    assert "learned left out" in other.notes[-1]  # one question: no row to borrow another from
 
 
 def test_a_task_without_conditions_says_what_it_is_chosen_by() -> None:

@@ -22,6 +22,7 @@ from snipbias.method.learned.anchors import Anchor
 from snipbias.method.learned.below import Below
 from snipbias.method.learned.check import DevCheck, Material, best_of, check
 from snipbias.method.learned.factors import Factors, LowRank, Mask, highest, upper_sites
+from snipbias.method.learned.learn import NothingLearnedError
 from snipbias.method.learned.rows import Group, groups
 from snipbias.method.learned.train import Loop, Training
 from snipbias.models.loading import multiply_in_bfloat16
@@ -218,11 +219,11 @@ def test_a_group_asks_about_the_same_people():
 
 
 def test_a_trained_baseline_keeps_the_largest_size_that_there_is(monkeypatch):
-    asked = []
+    asked, error = [], NothingLearnedError
 
     def learn(lm, task, sizes, **how):
         asked.append(list(sizes))
-        raise sb.SnipbiasError("nothing found")
+        raise error("nothing found")
 
     upper = SimpleNamespace(width=40)
     monkeypatch.setattr(baselines, "learn", learn)
@@ -241,6 +242,9 @@ def test_a_trained_baseline_keeps_the_largest_size_that_there_is(monkeypatch):
     baselines.learned(cell, "grafting", True)
     baselines.learned(cell, "learned", False)
     assert asked == [[30], [10], []]
+    error = sb.SnipbiasError  # rows that cannot be trained on: no result, rather than "unchanged"
+    with pytest.raises(sb.SnipbiasError, match="nothing found"):
+        baselines.learned(cell, "learned", False)
 
 
 def test_those_that_carried_most_are_kept_and_none_of_a_training_that_diverged():

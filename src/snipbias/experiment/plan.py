@@ -18,7 +18,7 @@ from snipbias.edits.provenance import ModelId
 from snipbias.experiment.cell import Cell
 from snipbias.experiment.methods import outcome_of, sizes_of
 from snipbias.experiment.outcome import Outcome, named
-from snipbias.experiment.settings import CONTROLS, ONCE, Settings
+from snipbias.experiment.settings import CONTROLS, LEARNED, ONCE, Settings
 from snipbias.experiment.store import Store
 from snipbias.method.recipes import is_recipe, recipe
 from snipbias.models.batching import BatchSize
@@ -26,7 +26,7 @@ from snipbias.models.language_model import LanguageModel
 from snipbias.tasks.items import Task
 from snipbias.tasks.neutral_text import chat_prompts, passages, passages_to_protect
 from snipbias.tasks.prompts import PromptTemplate, prompt_template
-from snipbias.tasks.unanswerable import asked
+from snipbias.tasks.unanswerable import PAIRS, asked, with_controls
 
 # One method at its place, and what makes its outcome there.
 Job = tuple[Cell, Callable[[Cell], Outcome]]
@@ -164,8 +164,17 @@ def _check_samples(task: Task, settings: Settings) -> None:
 
 def left_out(task: Task, settings: Settings) -> tuple[str, ...]:
     """Methods, other than the preset's own, that need rows of a kind the task does not have."""
-    others = (name for name in settings.methods if is_recipe(name) and name != settings.method)
-    return tuple(name for name in others if not task.balances(recipe(name).balance))
+    others = (name for name in settings.methods if name != settings.method)
+    return tuple(name for name in others if not _has_rows(task, name))
+
+
+def _has_rows(task: Task, method: str) -> bool:
+    if method not in LEARNED:
+        return not is_recipe(method) or task.balances(recipe(method).balance)
+    try:
+        return all(with_controls(part, pairs=PAIRS) for part in (task.find, task.dev))
+    except SnipbiasError:
+        return False
 
 
 def _jobs(ground: Cell, prompts: Sequence[PromptTemplate]) -> Iterator[Job]:

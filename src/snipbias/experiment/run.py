@@ -78,7 +78,7 @@ def _info(ground: Cell) -> TaskInfo:
     if all(item.condition is None for item in task.items):
         notes.append(NO_CONDITIONS)
     if skipped := left_out(task, ground.settings):
-        notes.append(f"{', '.join(skipped)} left out: no ambiguous and disambiguated rows to pair")
+        notes.append(f"{', '.join(skipped)} left out: too few ambiguous and disambiguated pairs")
     parts = {"find": task.find, "dev": ground.dev, "test": ground.test}
     own = {
         name: sum(not is_control(item.condition) for item in part.items)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers.pytorch_utils import Conv1D
 
-from snipbias.base.errors import SnipbiasError, require
+from snipbias.base.errors import require
 from snipbias.edits.edit import NeuronEdit
 from snipbias.experiment.baselines.change import Change
 from snipbias.experiment.cell import Cell
@@ -22,7 +22,7 @@ from snipbias.method.attribute import asked, gold_options, pick
 from snipbias.method.learned.below import Below
 from snipbias.method.learned.check import check
 from snipbias.method.learned.factors import Factors, LowRank, upper_sites
-from snipbias.method.learned.learn import gather, learn
+from snipbias.method.learned.learn import NothingLearnedError, gather, learn
 from snipbias.method.learned.train import Training, TrainingJob, train
 from snipbias.models.language_model import LanguageModel
 from snipbias.tasks.items import Task
@@ -48,7 +48,7 @@ def learned(cell: Cell, pick: str, sized: bool) -> Outcome:
         try:
             how = Training(steps=cell.settings.steps)
             found = learn(cell.lm, cell.task, sizes, pick=pick, training=how, seed=cell.seed)
-        except SnipbiasError:  # nothing that does no harm: the model stays as it is
+        except NothingLearnedError:  # the model stays as it is
             return []
         return [edit.to_dict() for edit in found.edits.values()]
 

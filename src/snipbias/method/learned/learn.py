@@ -108,6 +108,10 @@ def _by_first_order(job: TrainingJob) -> Iterator[Result]:
         yield size, factors, first_order(job, factors, size)
 
 
+class NothingLearnedError(SnipbiasError):
+    """A training ran, but none of its factors are better than the original without harm."""
+
+
 PICKS: dict[str, Callable[[TrainingJob], Iterator[Result]]] = {
     "learned": by_path,
     "learned random": _at_random,
@@ -153,7 +157,8 @@ def learn(
         folder: where the state of the training is kept, so that a killed run can resume.
 
     Raises:
-        SnipbiasError: the rows are not paired, or nothing was learned without harm.
+        SnipbiasError: the rows are not paired; or, as a `NothingLearnedError`, nothing was learned
+            without harm.
 
     Source: `objective.pair_loss`; the sum of -gradient * change is a path integral of gradients
         (Sundararajan et al. 2017), along the path of training.
@@ -197,7 +202,7 @@ def learn(
                 label = pick if size is None else f"{pick} n={size}"
                 edits[size] = NeuronEdit(factors.by_site(), ModelId.of(lm), found_on, label)
     if not edits:
-        raise SnipbiasError(_nothing_found(trainings.values(), how))
+        raise NothingLearnedError(_nothing_found(trainings.values(), how))
     return Learned(edits, trainings)
 
 
