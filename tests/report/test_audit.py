@@ -92,3 +92,10 @@ def test_rows_that_all_tell_the_answer_do_not_show_whom_a_model_names(tmp_path: 
     with pytest.raises(SnipbiasError, match="in ambiguous rows too, and evaluate again"):
         write_audit(folder, tmp_path / "audit.html", Scenario())
     assert not (tmp_path / "audit.html").exists()
+
+
+def test_a_page_is_neither_a_folder_nor_a_pdf(run: Path, tmp_path: Path) -> None:
+    for out, said in ((".", "give the name of a file"), (tmp_path / "A.PDF", "ending .html")):
+        with pytest.raises(SnipbiasError, match=said):
+            write_audit(run, out, Scenario(), overwrite=True)
+    assert not list(tmp_path.iterdir())

@@ -70,14 +70,15 @@ def write_audit(
             names, a file exists, or there is no browser to print with.
     """
     folder, out = Path(run), Path(out)
-    printed = out.with_suffix(".pdf")
-    if out == printed:
+    if out.suffix.lower() == ".pdf":
         raise SnipbiasError(
             f"an audit is an HTML page: give {out} the ending .html; --pdf adds a PDF next to it."
         )
+    refuse_existing(out, overwrite=overwrite, file=True)  # a folder may have no name
+    printed = out.with_suffix(".pdf")
     files = (out, printed) if pdf else (out,)
-    for file in files:
-        refuse_existing(file, overwrite=overwrite, file=True)
+    if pdf:
+        refuse_existing(printed, overwrite=overwrite, file=True)
     browser = _browser() if pdf else None
     record = RunRecord.read(folder)
     if record.command != "evaluate":
