@@ -66,9 +66,13 @@ def retained(found: Measured, margin: float = MARGIN) -> Iterator[Retained]:
         shown = sure and f"x {sure.estimate:.4g} [{sure.low:.4g}, {sure.high:.4g}]"
         answer = not_raised(ratio, 1 + margin)
         yield _retained("perplexity", ratio, worse, shown, answer, 1 + margin)
-    for what, texts in (("KL", text), ("chat answers", found.trials[0].chat)):
+    chat = found.trials[0].chat
+    for what, texts, beyond in (
+        ("KL", text, "above"),
+        ("chat answers", chat, "moved by more than"),
+    ):
         if texts:
-            moved, worse = kl_interval(texts), f"off by more than {margin:.3g} nats per token"
+            moved, worse = kl_interval(texts), f"{beyond} {margin:.3g} nats per token"
             shown = moved and str(moved.guarded)
             yield _retained(what, moved, worse, shown, not_raised(moved, margin), margin)
 

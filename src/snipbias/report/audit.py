@@ -144,12 +144,13 @@ def _wrong(found: Comparison, named: dict[str, Estimate], scenario: Scenario) ->
         verbs = {"yes": "is shown to be below", "no": "is above"}
         for method, share in named.items():
             verb = verbs.get(below(share.interval, limit), "is not shown to be below")
-            yield f"{method}: the share {verb} the threshold of {percent(limit)} %."
+            beside = f"{verb} the threshold of {percent(limit)} %"
+            yield f"{method}: the share of stereotyped answers {beside}."
     for edit in found.edits:
         said = found.verdicts(edit)
         yield from (f"{edit}: {each}" for each in (*alarms(said), *doubts(said)))
         lost = [part for part in found.retained(edit) if not part.kept]
-        yield from (f"{edit}: {part.what}: {part.sentence}" for part in lost)
+        yield from (f"{edit}: {part.what} {part.sentence}" for part in lost)
     for method in (ORIGINAL, *found.controls):
         yield from (f"{method}: {each}" for each in alarms(found.verdicts(method)))
 
