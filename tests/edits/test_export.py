@@ -155,6 +155,10 @@ def test_what_cannot_be_exported_is_said_in_one_sentence(tmp_path, monkeypatch):
     assert "'lora', 'ia3', 'checkpoint'" in refusal(lm, edit, "gguf")
     assert "nothing to export" in refusal(lm, NeuronEdit.of(edit.neurons, edit.model, 1.0), "lora")
     assert "does not fit" in refusal(tiny("gpt2"), edit, "lora")
+    replaced, plain = tiny("llama"), tiny("llama").model.forward
+    replaced.model.forward = lambda *args, **named: plain(*args, **named)
+    for kind in FORMATS:
+        assert "was replaced by a function, which a copy" in refusal(replaced, edit, kind)
     beam = sweep_tiny.build("BeamForCausalLM", "beam")
     gated = sb.wrap(beam, lm.tokenizer)
     one = NeuronEdit({"model.layers.0.mlp.gate_proj": {1: 0.0}}, ModelId.of(gated))

@@ -10,6 +10,7 @@ import copy
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from types import FunctionType
 
 import torch
 from torch import Tensor, nn
@@ -77,8 +78,15 @@ def float32_twin(model: PreTrainedModel) -> PreTrainedModel:
     """A copy of the model in float32 that shares tensors which are float32 already.
 
     Raises:
-        SnipbiasError: a weight is quantised or not in memory.
+        SnipbiasError: a weight is quantised or not in memory, or a forward was replaced.
     """
+    for name, module in model.named_modules():
+        if isinstance(vars(module).get("forward"), FunctionType):  # a copy would run the original
+            raise SnipbiasError(
+                f"the forward of {name or type(model).__name__} was replaced by a function, which "
+                "a copy does not follow, so the export cannot be checked: restore it, or give "
+                "--no-check."
+            )
     memo: dict[int, object] = {}
     for name, parameter in model.named_parameters():
         if parameter.is_meta or not parameter.is_floating_point() or parameter.element_size() == 1:
