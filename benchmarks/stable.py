@@ -7,9 +7,9 @@ from operator import add
 from statistics import mean
 
 import snipbias as sb
-from snipbias.method.find import FEWEST, overlap
 from snipbias.method.recipes import RECIPES
 from snipbias.method.scores import Scores
+from snipbias.method.stable import FEWEST, overlap
 
 TASKS, SEEDS, ITEMS = ("mini:age", "mini:ses", "mini:disability"), (0, 1), 48
 
