@@ -153,9 +153,8 @@ def _check_samples(task: Task, settings: Settings) -> None:
         *((m, settings.samples) for m in settings.methods if is_recipe(m)),
         *((settings.method, samples) for samples in settings.sample_sizes),
     ]
-    for method, samples in asked:
-        if method in left_out(task, settings):
-            continue
+    skipped = left_out(task, settings)
+    for method, samples in ((m, samples) for m, samples in asked if m not in skipped):
         try:
             task.sample(samples, balance=recipe(method).balance)
         except SnipbiasError as error:
@@ -164,13 +163,16 @@ def _check_samples(task: Task, settings: Settings) -> None:
 
 def left_out(task: Task, settings: Settings) -> tuple[str, ...]:
     """Methods, other than the preset's own, that need rows of a kind the task does not have."""
-    others = (name for name in settings.methods if name != settings.method)
-    return tuple(name for name in others if not _has_rows(task, name))
+    others = [name for name in settings.methods if name != settings.method]
+    lacking = {n for n in others if is_recipe(n) and not task.balances(recipe(n).balance)}
+    learned = {*others} & {*LEARNED}
+    if learned and not _trainable(task):
+        lacking |= learned
+    return tuple(name for name in others if name in lacking)
 
 
-def _has_rows(task: Task, method: str) -> bool:
-    if method not in LEARNED:
-        return not is_recipe(method) or task.balances(recipe(method).balance)
+def _trainable(task: Task) -> bool:
+    """Whether there are rows to train on, and to decide when to stop."""
     try:
         return all(with_controls(part, pairs=PAIRS) for part in (task.find, task.dev))
     except SnipbiasError:
