@@ -34,7 +34,9 @@ no_text = true
 # Documents are forked from a process that has loaded torch and computed nothing: neither torch's
 # threads nor CUDA outlive a fork.
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["transformers.models.t5.modeling_t5", "snipbias.cli.app"])
+LOADED = ["transformers.models.t5.modeling_t5", "peft", "scipy.stats", "snipbias.cli.app"]
+LOADED += ["snipbias.method.find", "snipbias.evaluation.compare", "snipbias.report.write"]
+FORKS.set_forkserver_preload(LOADED)
 OFFLINE = {"HF_HUB_OFFLINE": "1", "SNIPBIAS_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 
 

@@ -67,7 +67,7 @@ def test_writes_what_it_scores(lm):
 def test_the_demonstration_mends_it_and_the_controls_do_not(cli, here: Path, monkeypatch):
     """On one draw of items instead of three, and with less of what is not looked at here."""
     less = {"trials": 1, "texts": 1, "retention_items": 6, "elsewhere": 1}
-    fewer = {"items": 48, "dev_items": 24, "prompts": ()}
+    fewer = {"items": 48, "dev_items": 24, "prompts": (), "sizes": (10,)}
     monkeypatch.setitem(PRESETS, "demo", replace(PRESETS["demo"], **less, **fewer))
     done = cli("demo", "--no-control-rows", "--json", "--out", "run")
     assert done.status == 0, done.err
