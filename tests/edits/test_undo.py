@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+from weakref import ref
+
 import pytest
 import torch
 
@@ -70,3 +73,14 @@ def test_undone_in_another_type_it_is_the_original_in_that_type(factor):
     baked.undo()
     for now, original in zip(lm.model.parameters(), expected.model.parameters(), strict=True):
         assert torch.equal(now, original.to(torch.bfloat16))
+
+
+def test_originals_that_nobody_can_undo_are_freed():
+    lm = tiny("llama")
+    first, second = edit_of(lm, every=5).bake(lm), edit_of(lm, every=5).bake(lm)
+    rows = ref(second.originals[0][3])
+    del second
+    gc.collect()
+    assert rows() is None
+    with pytest.raises(SnipbiasError, match="undo later edits first"):
+        first.undo()  # the second is still in the weights

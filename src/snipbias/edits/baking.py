@@ -16,17 +16,21 @@ from snipbias.edits.pruning import tensors, times
 from snipbias.models.language_model import LanguageModel
 from snipbias.models.sites import Linear, unit_dim, width
 
+Changed = list[tuple[Tensor, Tensor]]  # weights, and the units of each
+
 
 @dataclass(frozen=True)
 class Baked:
     """Weights as they were before `bake`; restoring them is exact, since nothing is divided.
 
-    `stack` lists what is baked into the model, in order, this too.
+    `stack` lists what every edit baked into the model changed, in order, and `changed` is this
+    one's. It holds no rows, so that the originals of an edit that nobody can undo are freed.
     """
 
     # Weight, units, their dimension, their rows as they were, and the factors of these.
     originals: list[tuple[Tensor, Tensor, int, Tensor, Tensor]]
-    stack: list[Baked]
+    changed: Changed
+    stack: list[Changed]
 
     def undo(self) -> None:
         """Put the original rows back, in the type that the weights have now.
@@ -35,12 +39,16 @@ class Baked:
             SnipbiasError: an edit that was baked later is still there; nothing is changed then.
         """
         with torch.no_grad():
-            later = [*takewhile(lambda baked: baked is not self, reversed(self.stack))]
+            later = takewhile(lambda each: each is not self.changed, reversed(self.stack))
+            above = [part for changed in later for part in changed]
             for weight, units, dim, rows, factors in self.originals:
                 now = weight.index_select(dim, units.to(weight.device))
                 then = times(rows, factors).to(now)
                 # Two edits that prune the same unit leave the same zeros.
-                is_below = any(baked._changes(weight, units) for baked in later)
+                is_below = any(
+                    weight is other and bool(torch.isin(units, theirs).any())
+                    for other, theirs in above
+                )
                 if is_below or not torch.allclose(then, now, rtol=0, atol=0, equal_nan=True):
                     raise SnipbiasError(
                         "the weights changed after this edit was baked: undo later edits first, or "
@@ -50,18 +58,11 @@ class Baked:
                 weight, units, dim, rows, _ = self.originals.pop()
                 weight.index_copy_(dim, units.to(weight.device), rows.to(weight))
         torch.clear_autocast_cache()
-        self.stack[:] = (baked for baked in self.stack if baked is not self)
-
-    def _changes(self, weight: Tensor, units: Tensor) -> bool:
-        """Whether it changes any of these units of a weight."""
-        return any(
-            weight is other and bool(torch.isin(units, mine).any())
-            for other, mine, *_ in self.originals
-        )
+        self.stack[:] = (each for each in self.stack if each is not self.changed)
 
 
 # What is baked into each model.
-_STACKS: WeakKeyDictionary[nn.Module, list[Baked]] = WeakKeyDictionary()
+_STACKS: WeakKeyDictionary[nn.Module, list[Changed]] = WeakKeyDictionary()
 
 
 def plain_tensors(module: Linear, site: str) -> Iterator[tuple[str, Tensor, int]]:
@@ -102,7 +103,8 @@ def bake(lm: LanguageModel, factors: Mapping[str, Mapping[int, float]]) -> Baked
             changed then.
     """
     stack = _STACKS.setdefault(lm.model, [])
-    stack.append(baked := Baked([], stack))
+    stack.append(changed := [])
+    baked = Baked([], changed, stack)
     uses = Counter(id(tensor) for _, tensor in lm.model.named_parameters(remove_duplicate=False))
     try:
         with torch.no_grad():
@@ -119,6 +121,7 @@ def bake(lm: LanguageModel, factors: Mapping[str, Mapping[int, float]]) -> Baked
                     rows = weight.index_select(dim, index)
                     weight.index_copy_(dim, index, times(rows, values))
                     baked.originals.append((weight, index, dim, rows, values))
+                    changed.append((weight, index))
     except BaseException:
         baked.undo()
         raise
