@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 
 import snipbias as sb
 from families import FAMILIES, GENERIC, tiny
@@ -248,3 +249,21 @@ def test_the_number_type_stays(dtype):
     assert found.dtype == dtype
     close = {torch.bfloat16: 2e-2, torch.float32: 1e-7, torch.float64: 1e-14}[dtype]
     torch.testing.assert_close(found[1], expected[1], rtol=close, atol=close)
+
+
+class WithoutDoubles(TorchFunctionMode):
+    """A device that has no float64, as Apple's: nothing of this type can be put on it."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        found = func(*args, **(kwargs or {}))
+        if func is torch.Tensor.to and found.dtype == torch.float64:
+            raise TypeError("no float64 here")
+        return found
+
+
+@torch.no_grad()
+def test_a_device_needs_no_float64():
+    lm = tiny("t5")
+    with sb.switched(lm, three(lm)) as switch, WithoutDoubles():
+        switch.rows([None, "ses", "age", "ses"])
+        lm.model(**inputs(lm))

@@ -109,7 +109,8 @@ class Switch:
         if not any(self._choices):
             return None
         units = self._units[site] = self._units[site].to(output.device)
-        factors = self._factors[site] = self._factors[site].to(output.device)
+        wide = torch.promote_types(output.dtype, torch.float32)  # Apple's devices have no float64
+        factors = self._factors[site] = self._factors[site].to(output.device, wide)
         if len(factors) > 1:
             factors = factors[self._choice_of_row(len(output)).to(output.device)]
             factors = factors.view(len(output), *[1] * (output.ndim - 2), -1)
