@@ -43,10 +43,10 @@ class Showing(o.Command):
 
     def write(self, found: Any, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write a result to the file, if one was named, and its rows where that is a .csv."""
-        from snipbias.experiment.tables import csv_tables
-
         if not self.save:
             return
+        from snipbias.experiment.tables import csv_tables
+
         with atomic_file(self.save) as new:
             if self.save.suffix == ".json":
                 write_json(found.to_dict(), new)

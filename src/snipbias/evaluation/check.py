@@ -22,14 +22,14 @@ from snipbias.evaluation.estimate import Estimate, estimate
 from snipbias.evaluation.evaluate import evaluate
 from snipbias.evaluation.interval import FEWEST_TEMPLATES
 from snipbias.evaluation.probe import INSIDE, OUTPUT, PURIFIED, Probe, probe_and_rows
+from snipbias.evaluation.verdicts import ABOVE_CHANCE
 from snipbias.models.batching import BatchSize, Progress, Stage
 from snipbias.tasks import unanswerable
 from snipbias.tasks.items import Task
 from snipbias.tasks.unanswerable import UNANSWERABLE
 
-# No edit helps that has to work against these: the model names the right person hardly more often
-# than by chance, or is hardly better at telling inside than in its answers.
-READS, AHEAD = 0.05, 0.10
+# No edit helps where the model is hardly better at telling inside than in its answers.
+AHEAD = 0.10
 # A smaller share is hardly a bias; more "unknown" than 1 less this is hardly wrong.
 LITTLE = 0.10
 ITEMS = 40
@@ -172,9 +172,9 @@ class Check(Shown):
         if value is None:
             no_row = "no row's answer is one of two names"
             return f"Whether the model reads the rows is not known: {no_row}."
-        reads = "hardly reads" if value < chance + READS else "reads"
+        reads = "hardly reads" if value < chance + ABOVE_CHANCE else "reads"
         said = f"{self._said()['right_person']} (chance {100 * chance:.0f} %)"
-        shown = value < chance + READS or (low is not None and low > chance)
+        shown = value < chance + ABOVE_CHANCE or (low is not None and low > chance)
         return f"The model {reads} these rows: it {said}{_unproven(shown)}."
 
     def _little_to_fix(self) -> str:
@@ -198,7 +198,7 @@ class Check(Shown):
         figures = f"(AUROC {inside:.2f} inside, {said:.2f} in its answers, on mismatch rows)"
         hardly = 'An edit can make the model say "unknown" more often, but hardly answer better: it'
         value, pure = self.right_person.value, pure or 0.0
-        if value is not None and value < (self.chance or 0.5) + READS:
+        if value is not None and value < (self.chance or 0.5) + ABOVE_CHANCE:
             knows = "whatever it knows about which rows can be answered"
             return f"{hardly} does not read who is meant, {knows} {figures}."
         if ahead.value < AHEAD <= pure - said:
