@@ -62,6 +62,7 @@ class Slow:
 
     figure: Callable[[Rows], float | None]
     bounds: tuple[float, float] = (-math.inf, math.inf)
+    degree = 1
 
     def __call__(self, rows: Rows) -> float | None:
         return self.figure(rows)

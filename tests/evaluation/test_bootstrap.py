@@ -86,7 +86,7 @@ def test_discrimination_is_the_mean_of_the_shares_of_pairs_that_rows_win() -> No
 
 
 def test_an_auroc_of_one_over_few_templates_is_not_sure() -> None:
-    """All pairs are won: one template in so many may still lose all, as of a share of 1."""
+    """All pairs are won: an unseen template may lose all of its own and those with all others."""
     for templates in (4, 12, 40):
         rows = crossed_rows(templates, 1)
         scores = np.full((len(rows), 3), -1.0)
@@ -95,8 +95,8 @@ def test_an_auroc_of_one_over_few_templates_is_not_sure() -> None:
             found = stats.interval(DISCRIMINATION, [replace(rows, scores=right)])
             assert found is not None
             assert found.estimate == figure
-            unseen = 1 - 0.025 ** (1 / templates)
-            ends = figure * (1 - unseen), 1 - (1 - figure) * (1 - unseen)
+            seen_pairs = 0.025 ** (2 / templates)  # both rows of templates that were seen
+            ends = figure * seen_pairs, 1 - (1 - figure) * seen_pairs
             assert (found.low, found.high) == pytest.approx(ends, abs=0.01)
 
 

@@ -96,12 +96,14 @@ class Interval:
         means: Float[np.ndarray, " clusters"],
         sizes: Float[np.ndarray, " clusters"],
         ends: Ends,
+        degree: int = 1,
     ) -> Interval:
         """Add exact bounds, and widen to them if few clusters differ from 0, an end or the mean.
 
         Args:
             means, sizes: the figure and the number of rows of each cluster that has rows.
             ends: least and largest value that a cluster can have.
+            degree: 2 for a mean over pairs of rows: an unseen cluster spoils those with others too.
         """
         if not np.isfinite(ends).all():
             return self
@@ -114,8 +116,11 @@ class Interval:
         # The unseen cluster is as large as the largest. Its weight is Beta(1, n) whatever the
         # others' are: evenly spaced quantiles of it.
         seen = ((np.arange(DRAWS) + 0.5) / DRAWS) ** (1 / len(means))
-        unseen = (1 - seen) * sizes.max()
-        low, high = ((seen * sums + unseen * end) / (seen * weights + unseen) for end in ends)
+        known = seen * weights
+        share = (known / (known + (1 - seen) * sizes.max())) ** degree
+        # A mean over pairs moves with the clusters of both rows: twice as far as the mean of one.
+        of_seen = degree * (sums / weights) - (degree - 1) * self.estimate
+        low, high = (share * of_seen + (1 - share) * end for end in ends)
         tail = (1 - self.level) / 2
         exact = float(np.quantile(low, tail)), float(np.quantile(high, 1 - tail))
         found = replace(self, exact=exact, ends=ends, templates=len(means))

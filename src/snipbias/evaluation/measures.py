@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import astuple, dataclass
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -58,6 +59,7 @@ class Mean:
 
     values: Callable[[Rows], Valued]
     bounds: tuple[float, float] = (0.0, 1.0)
+    degree: ClassVar = 1
 
     def __call__(self, rows: Rows) -> float | None:
         return _average(*self.values(rows))
@@ -99,6 +101,7 @@ class Discrimination:
 
     unanswerable: str = "ambiguous"
     bounds: tuple[float, float] = (0.0, 1.0)
+    degree: ClassVar = 2  # a mean over pairs of rows
 
     def __call__(self, rows: Rows) -> float | None:
         return margin.discrimination(rows, self.unanswerable)

@@ -73,7 +73,7 @@ def interval(
         same = np.array_equal(clusters[1], before[1])
         clusters = (clusters[0] - before[0], clusters[1]) if same else None
     found = draws.interval(figures, level, bounds=(low, high))
-    return found.with_exact(*clusters, (low, high)) if found and clusters else found
+    return found.with_exact(*clusters, (low, high), metric.degree) if found and clusters else found
 
 
 def difference(metric: Metric, trials_a: Trials, trials_b: Trials) -> Interval | None:
