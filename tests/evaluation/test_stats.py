@@ -78,8 +78,8 @@ def test_a_difference_to_nothing_is_no_figure_by_itself() -> None:
 
 def test_a_difference_and_its_sentence_have_the_names_of_earlier_versions() -> None:
     before, after = crossed_rows(seed=1), crossed_rows(seed=2)
-    change = stats.difference(ACCURACY, [after], [before])
-    assert change == stats.interval(ACCURACY, [after], [before])
+    change = stats.difference(ACCURACY, [after], [before], level=0.9, seed=2)
+    assert change == stats.interval(ACCURACY, [after], [before], level=0.9, seed=2)
     assert change is not None
     said = stats.non_inferiority(change, 0.02)
     assert said.startswith("may be worse by more than 2.0 points: ")

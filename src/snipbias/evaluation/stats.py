@@ -76,14 +76,7 @@ def interval(
     return found.with_exact(*clusters, (low, high), metric.degree) if found and clusters else found
 
 
-def difference(metric: Metric, trials_a: Trials, trials_b: Trials) -> Interval | None:
-    """`interval` of a - b, under the name that it had before `minus`.
-
-    Args:
-        metric: the figure, averaged over trials.
-        trials_a, trials_b: as `trials` and `minus` of `interval`.
-    """
-    return interval(metric, trials_a, trials_b)
+difference = interval  # its name before `minus`: scripts of earlier versions use it
 
 
 def _drawn(
