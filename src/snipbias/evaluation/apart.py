@@ -78,9 +78,6 @@ def gained(found: Mapping[str, Apart]) -> Answer:
     return "not shown" if "not shown" in answers else "yes"
 
 
-_ABOVE = "in points above what a constant on 'unknown' reaches"
-
-
 def _gained(gain: Estimate) -> Answer:
     if gain.value is None or gain.value >= LEAST_GAIN:
         return "yes" if above(gain.interval, 0.0) == "yes" else "not shown"
@@ -95,13 +92,14 @@ def gain_sentence(found: Mapping[str, Apart]) -> str:
     answer = gained(found)
     failed = [kind for kind, gain in gains.items() if _gained(gain) == answer]
     said = ", ".join(f"{points(gains[kind])} on {NAMES[kind]} rows" for kind in failed)
+    said += ", in points above what a constant on 'unknown' reaches"
     if answer == "yes":
-        return f"a gain and not a shift: {said}, {_ABOVE}"
+        return f"a gain and not a shift: {said}"
     if answer == "no":
-        return f"no gain: {said}, {_ABOVE}"
+        return f"no gain: {said}"
     if missing := [NAMES[kind] for kind in UNANSWERABLE if kind not in gains]:
         return f"no {' and '.join(missing)} rows: a gain cannot be told from a shift"
-    return f"too few rows to judge whether it is a gain: {said}, {_ABOVE}"
+    return f"too few rows to judge whether it is a gain: {said}"
 
 
 def knowledge_sentence(

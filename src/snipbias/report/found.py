@@ -28,9 +28,10 @@ def found_section(folder: Path, record: RunRecord) -> Section:
     if found := largest.found_on:
         items = f"{plural(len(found.items), 'item')} of {plural(len(found.templates), 'template')}"
         lead += f", found on {items} under {plural(found.instructions, 'instruction')}"
-    more = f" (the first {LISTED} of {len(largest)})" if len(largest) > LISTED else ""
+    sites = list(largest.factors.items())
+    more = f" (the first {LISTED} of {len(sites)} sites)" if len(sites) > LISTED else ""
     rows = []
-    for site, units in list(largest.factors.items())[:LISTED]:
+    for site, units in sites[:LISTED]:
         factors = ", ".join(f"{factor:g}" for factor in sorted(set(units.values())))
         rows.append((site, ", ".join(map(str, units)), factors))
     header = ("site", "units", "factor")
