@@ -97,6 +97,14 @@ def test_a_name_that_no_command_knows_is_refused(tmp_path: Path) -> None:
             look("--config", settings(tmp_path, text))
 
 
+def test_a_file_leads_to_no_task_files_for_a_task_named_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["snipbias", "evaluate", "m", "lm-eval:t"])
+    with pytest.raises(SnipbiasError, match="give --data-dir if you trust it"):
+        look("--config", settings(tmp_path, 'data-dir = "theirs"'))
+
+
 def test_the_next_command_repeats_what_both_need() -> None:
     find = Find(model="a b", task="t.csv", column=["x=y"], chat=False, n="3", dtype="float16")
     assert again("evaluate", find, "--out", "r") == (

@@ -56,8 +56,10 @@ def test_a_record_lets_no_code_of_others_run(cli, here: Path) -> None:
     Path("t.toml").write_text('task = "\\u004cm-eval:t"')
     shouted = ["LM-EVAL:t", "--data-dir=theirs"]
     in_file = ["--config=t.toml", "--data-dir=theirs"]
+    Path("d.toml").write_text('data-dir = "theirs"')
+    folder_in_file = ["lm-eval:t", "--config", "d.toml"]
     methods = (["--method", "a:b"], ["--methods", "v1,a:b"], ["--methods=a:b"])
-    for words in (*methods, tasks, shouted, in_file):
+    for words in (*methods, tasks, shouted, in_file, folder_in_file):
         with pytest.raises(SnipbiasError, match="run 'snipbias evaluate' with"):
             asked("m", *words)
     both = {"--trust-remote-code": True, "--lm-eval-path": Path("mine")}

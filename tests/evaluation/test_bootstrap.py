@@ -79,7 +79,8 @@ def test_discrimination_is_the_mean_of_the_shares_of_pairs_that_rows_win() -> No
     lacking[rows.instruction == 4] = np.where(rows.template == "t0", "", rows.condition)[
         rows.instruction == 4
     ]
-    for condition in (rows.condition, lacking):
+    unequal = np.where((rows.template == "t0") & rows.ambiguous, "", rows.condition)
+    for condition in (rows.condition, lacking, unequal):
         some = replace(rows, condition=condition)
         share, weight = DISCRIMINATION.values(some)
         assert np.average(share, weights=weight) == pytest.approx(DISCRIMINATION(some))

@@ -221,6 +221,12 @@ def test_the_rules_that_say_no():
     for high, said in ((0.37, ", although so few rows do not prove it."), (0.08, ".")):
         rare = Estimate(0.0, Interval(0.0, 0.0, high, 0.95, 8, 1, False))
         assert replace(result, stereotyped=rare).outlook[1].endswith(f" rows{said}")
+    # Nor are as many as 15 % in which it names someone.
+    for low, said in ((0.85, ", although so few rows do not prove it."), (0.92, ".")):
+        wary = Estimate(0.99, Interval(0.99, low, 1.0, 0.95, 8, 1, False))
+        assert replace(cautious, unknown=wary).outlook[1].endswith(f" rows{said}")
+    # That it hardly reads them needs no such proof.
+    assert "prove" not in replace(result, right_person=Estimate(0.54)).outlook[0]
     bare = replace(result.probe, told={n: {"mismatch": Estimate(None)} for n in result.probe.told})
     told = " ".join(replace(result, right_person=Estimate(0.9), probe=bare).outlook)
     assert "there are no mismatch rows" in told

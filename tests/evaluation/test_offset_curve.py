@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -15,8 +16,10 @@ from row_maker import (
     near,
     with_margin,
 )
+from snipbias.evaluation.interval import Interval
 from snipbias.evaluation.offset_curve import (
     OffsetCurve,
+    gain_interval,
     gain_over_offset,
     offset_curve,
 )
@@ -95,3 +98,17 @@ def test_thinned_curve_keeps_the_ends_and_only_real_points() -> None:
         zip(thin.offsets, thin.ambiguous, thin.disambiguated, thin.overall, strict=True)
     )
     assert len(curve.thinned(500).offsets) == len(curve.offsets) == 51
+
+
+def test_an_edit_that_changes_nothing_gains_nothing_where_no_ambiguous_row_was_right() -> None:
+    """The offset beside it is none either, and not the one that makes all of them right."""
+    rows = replace(
+        build([with_margin(-2, AMB), with_margin(-1, DIS)] * 6),
+        template=np.repeat([f"t{i}" for i in range(6)], 2),
+    )
+    found = gain_interval([rows], rows)
+    assert found is not None
+    assert found.exact is not None
+    assert found.exact[0] < 0 < found.exact[1]
+    # JSON has no pairs, only lists.
+    assert Interval.from_dict(json.loads(json.dumps(asdict(found)))) == found

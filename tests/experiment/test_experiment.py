@@ -17,7 +17,7 @@ from small_experiment import KEPT, SETTINGS, SMALL, TOY, TOY2, places, run
 from snipbias.base.errors import SnipbiasError
 from snipbias.evaluation.evaluate import evaluate
 from snipbias.experiment.outcome import Experiment, named
-from snipbias.experiment.plan import Plan
+from snipbias.experiment.plan import Plan, left_out
 from snipbias.experiment.run import reproduce
 from snipbias.experiment.settings import ORIGINAL, preset
 from snipbias.method.recipes import RECIPES
@@ -248,6 +248,18 @@ def test_a_method_is_left_out_where_the_task_has_no_rows_for_it() -> None:
     (info, other) = run(replace(SMALL, methods=methods), tasks=(plain, TOY)).tasks
     assert "paired, learned left out" in info.notes[-1]
     assert "learned left out" in other.notes[-1]  # one question: no row to borrow another from
+
+
+def test_learned_methods_need_rows_to_decide_when_to_stop() -> None:
+    # A question per template, so that there is another one to borrow.
+    asked = replace(
+        TOY, items=tuple(replace(i, question=f"{i.question} {i.template}") for i in TOY.items)
+    )
+    settings = replace(SMALL, methods=(ORIGINAL, "learned"))
+    assert left_out(asked, settings) == ()
+    for part in (asked.find, asked.dev):
+        items = tuple(replace(i, condition=None) if i in part.items else i for i in asked.items)
+        assert left_out(replace(asked, items=items), settings) == ("learned",)
 
 
 def test_a_task_without_conditions_says_what_it_is_chosen_by() -> None:

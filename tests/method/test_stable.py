@@ -37,6 +37,13 @@ def test_halves_that_agree_at_once_stop_after_the_fewest_rounds() -> None:
     assert set(found.items) == set(four.found_on.items)
 
 
+def test_halves_that_share_just_as_much_as_asked_agree() -> None:
+    lm, recipe = sb.load("demo"), RECIPES["v1"]
+    every = sum(site.width for site in lm.sites)  # of all neurons, two halves share all
+    read = scored(lm, TASK.sample(6, 0), every, 1.0, recipe)
+    assert read.counts.tolist() == [2 * FEWEST]
+
+
 def test_items_of_either_condition_are_read_in_pairs_and_none_is_left_out() -> None:
     """They are drawn one condition after the other: 0 to 4 ambiguous, 5 to 9 disambiguated."""
     recipe = replace(RECIPES["v1"], balance="condition")

@@ -99,3 +99,10 @@ def test_a_page_is_neither_a_folder_nor_a_pdf(run: Path, tmp_path: Path) -> None
         with pytest.raises(SnipbiasError, match=said):
             write_audit(run, out, Scenario(), overwrite=True)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_pdf_that_is_there_is_kept(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "audit.pdf").write_text("mine")
+    with pytest.raises(SnipbiasError, match=r"audit\.pdf exists"):
+        write_audit(run, tmp_path / "audit.html", pdf=True)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]

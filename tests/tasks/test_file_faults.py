@@ -50,6 +50,7 @@ BAD_ROWS: list[tuple[Any, str]] = [
     (ROW | {"options": ["a", None]}, "'options' is ['a', None]; write a list of texts"),
     (ROW | {"condition": "vague"}, "'condition' is 'vague'; write ambiguous or disambiguated"),
     (ROW | {"context": {"a": 1}}, "'context' is {'a': 1}; write a text."),
+    (ROW | {"context": True}, "'context' is True; write a text."),
     (ROW | {"id": "first"}, "the id 'first' is already that of"),
     ({"question": "?", "ans0": "a", "ans2": "b", "gold": 0}, "ans0, ans2 are not numbered 0, 1, 2"),
 ]
