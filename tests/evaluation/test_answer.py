@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
+
+from row_maker import AMB, DIS, Row, build, with_margin
 from snipbias.evaluation import measures, stats
 from snipbias.evaluation.answer import lost_at_most
 from snipbias.evaluation.interval import Interval
 from snipbias.evaluation.neutral_text import perplexity_cell, ratio_in_words
 from snipbias.evaluation.rows import Rows
 from snipbias.evaluation.summary import Trial
-from snipbias.evaluation.verdicts import Suspicion
+from snipbias.evaluation.verdicts import Suspicion, verdicts
 
 
 def rows(right: list[bool], **more: object) -> Rows:
@@ -64,3 +69,22 @@ def test_an_interval_says_what_it_is_of_and_in_which_unit() -> None:
     ):
         each = Suspicion("shift", "a shift", 0.0, lambda *_: found, False, unit, of)
         assert f"a shift {words}" in each.judged((same, same)).text
+
+
+def test_verdicts_say_what_their_intervals_are_of() -> None:
+    def trial(*pair: Row) -> Trial:
+        made = build([*pair] * 40)
+        return Trial(replace(made, template=np.repeat([f"t{i}" for i in range(40)], 2)))
+
+    reads, named = with_margin(-3, DIS), with_margin(-2, AMB)
+    misread = replace(reads, scores=[-20, -30, -23], chosen=0)
+    before = trial(named, reads)
+    for kind, after, of in (
+        ("shift", trial(with_margin(2, AMB), with_margin(1, DIS)), "difference"),
+        ("reads worse", trial(named, misread), "change"),
+        ("blinder", trial(named, with_margin(-1, DIS)), "change"),
+    ):
+        found = verdicts(after.summary, before.summary, (after, before))
+        (said,) = (each.text for each in found if each.kind == kind)
+        assert f"(95 % interval of the {of} " in said
+        assert said.endswith(" points)") is (kind != "blinder")

@@ -19,7 +19,7 @@ from snipbias.base.errors import SnipbiasError
 from snipbias.edits.provenance import ModelId
 from snipbias.method.attribute import attribute
 from snipbias.models.language_model import LanguageModel, Query
-from snipbias.models.loading import load, wrap
+from snipbias.models.loading import load, multiply_in_bfloat16, wrap
 from snipbias.tasks.items import Item, Task
 
 TASK = Task("toy", (Item("a", "who?", ("the man", "him", "no"), 1, "", "t"),), ("say it.",))
@@ -271,3 +271,12 @@ def test_a_gguf_file_is_the_model_it_was_written_from(tmp_path):
     assert lm.sites == original.sites
     assert lm.revision.startswith("sha256:")
     assert lm.query("a b", ["c"]).options
+
+
+def test_products_in_bfloat16_follow_a_later_type() -> None:
+    for dtype in (torch.bfloat16, torch.float64):
+        lm = tiny("llama")
+        multiply_in_bfloat16(lm)
+        module = lm.module(lm.sites[0].name).to(dtype)
+        given = torch.ones(2, module.weight.shape[1], dtype=dtype)
+        assert module(given).dtype == dtype

@@ -136,6 +136,17 @@ def test_layers_that_share_keys_run_again_below_those_that_are_trained():
 
 
 @torch.no_grad()
+def test_layers_that_share_keys_run_for_every_token_of_the_prompt():
+    """Gemma 4 skips all but the last token there, if asked for its logits by a number."""
+    for name in ("Gemma3nForCausalLM", "Gemma4ForCausalLM"):
+        lm, read = wrap(tiny.build(name, tiny.classes()[name]), tokenizer(), chat=False), []
+        last = lm.module(lm.sites[-1].name)
+        last.register_forward_hook(lambda _, __, output, read=read: read.append(output.shape[-2]))
+        lm.score([Query((5, 6, 7), ((8, 9), (10, 11)))])
+        assert read[0] == 3, name
+
+
+@torch.no_grad()
 def test_texts_start_with_the_token_that_options_start_with():
     """The classes of transformers would start labels with their last token, the language."""
     query = Query((5, 6, 7), ((8, 9, 10),))
