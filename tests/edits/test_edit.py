@@ -180,7 +180,7 @@ def test_a_bake_that_fails_half_way_changes_nothing(unchanged):
 
 
 @OTHER_WEIGHTS
-@pytest.mark.parametrize("kind", ["int8", "uint8", "float8_e4m3fn", "packed", "meta"])
+@pytest.mark.parametrize("kind", ["int8", "uint8", "float8_e4m3fn", "packed", "meta", "own"])
 def test_weights_that_cannot_be_scaled_row_by_row_are_refused(kind):
     lm = tiny("llama")
     site = lm.sites[3]
@@ -189,8 +189,11 @@ def test_weights_that_cannot_be_scaled_row_by_row_are_refused(kind):
     converted = {
         "packed": lambda: weight.reshape(-1, 1),  # as bitsandbytes keeps 4 bits
         "meta": lambda: weight.to("meta"),
+        "own": lambda: weight,
     }.get(kind, lambda: weight.to(getattr(torch, kind)))()
-    module.weight = nn.Parameter(converted, requires_grad=False)
+    # A class of its own may show the shape and type of what it keeps otherwise.
+    made = type("Quantised", (nn.Parameter,), {}) if kind == "own" else nn.Parameter
+    module.weight = made(converted, requires_grad=False)
     with pytest.raises(SnipbiasError, match="quantised or not in memory"):
         edit.bake(lm)
 
