@@ -15,6 +15,7 @@ from crossed import Slow, crossed_rows, of, taken
 from snipbias.base.errors import SnipbiasError
 from snipbias.evaluation import measures, metrics, stats
 from snipbias.evaluation.bootstrap import Draws, _stretch
+from snipbias.evaluation.interval import Interval
 from snipbias.evaluation.measures import ACCURACY, DISCRIMINATION, Mean
 
 QUICK = {
@@ -99,6 +100,16 @@ def test_an_auroc_of_one_over_few_templates_is_not_sure() -> None:
             seen_pairs = 0.025 ** (2 / templates)  # both rows of templates that were seen
             ends = figure * seen_pairs, 1 - (1 - figure) * seen_pairs
             assert (found.low, found.high) == pytest.approx(ends, abs=0.01)
+
+
+def test_exact_bounds_of_an_auroc_stay_within_0_and_1() -> None:
+    """Twice the mean of the drawn templates, less the figure, may lie beyond 1."""
+    means = np.array([1.0] * 60 + [0.5])
+    for some, figure in ((means, means.mean()), (1 - means, 1 - means.mean())):
+        found = Interval(float(figure), 0.0, 1.0, 0.95, 61, 1, False)
+        found = found.with_exact(some, np.ones(61), (0.0, 1.0), 2)
+        assert found.exact is not None
+        assert 0.0 <= found.exact[0] < figure < found.exact[1] <= 1.0
 
 
 def test_an_instruction_that_lacks_a_condition_takes_no_part_in_discrimination() -> None:

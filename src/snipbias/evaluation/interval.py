@@ -120,7 +120,7 @@ class Interval:
         share = (known / (known + (1 - seen) * sizes.max())) ** degree
         # A mean over pairs moves with the clusters of both rows: twice as far as the mean of one.
         of_seen = degree * (sums / weights) - (degree - 1) * self.estimate
-        low, high = (share * of_seen + (1 - share) * end for end in ends)
+        low, high = (np.clip(share * of_seen + (1 - share) * end, *ends) for end in ends)
         tail = (1 - self.level) / 2
         exact = float(np.quantile(low, tail)), float(np.quantile(high, 1 - tail))
         found = replace(self, exact=exact, ends=ends, templates=len(means))

@@ -67,9 +67,9 @@ def retained(found: Measured, margin: float = MARGIN) -> Iterator[Retained]:
         answer = not_raised(ratio, 1 + margin)
         yield _retained("perplexity", ratio, worse, shown, answer, 1 + margin)
     chat = found.trials[0].chat
-    for what, texts, is_ in (("KL", text, "above"), ("chat answers", chat, "moved by more than")):
+    for what, texts, how in (("KL", text, "above"), ("chat answers", chat, "moved by more than")):
         if texts:
-            moved, worse = kl_interval(texts), f"{is_} {margin:.3g} nats per token"
+            moved, worse = kl_interval(texts), f"{how} {margin:.3g} nats per token"
             shown = moved and str(moved.guarded)
             yield _retained(what, moved, worse, shown, not_raised(moved, margin), margin)
 
